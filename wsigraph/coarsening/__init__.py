@@ -1,0 +1,1 @@
+"""Neighbouring regions of one tissue merged by a learned embedding."""

@@ -1,0 +1,258 @@
+"""One tree of settings, rendered one to one as ``configs/*.yaml``.
+
+Every stage owns one section, named like its package. Values are frozen; an unknown key is an error that names its
+path and the nearest key there is. The order is: defaults, then files in the order given, then ``--set`` overrides.
+There are no environment variables and no globals. `RuntimeConfig` alone is left out of every hash: it may change how
+fast an answer comes, never the answer.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from wsigraph.errors import ConfigError
+from wsigraph.geometry import MPP_MAX, MPP_MIN
+
+STAGES_WITH_HASH = ("tissue", "superpixel", "feature", "coarsening", "model", "report")
+"""Sections whose values decide a record's content, in the order of the flow."""
+
+
+class Section(BaseModel):
+    """A frozen section that refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RuntimeConfig(Section):
+    """How the work is carried out; never part of a hash."""
+
+    chunk_px: int = Field(2048, ge=64, le=65536, description="side of one task's pixels at working mpp")
+    threads: int = Field(0, ge=0, le=1024, description="threads for the pixel stages; 0 takes every core allowed")
+
+
+class TissueConfig(Section):
+    """Where there is tissue, and what its stains are."""
+
+    mpp: float = Field(4.0, ge=MPP_MIN, le=MPP_MAX, description="spacing of the tissue lattice, um")
+    min_optical_density: float = Field(
+        0.03, ge=0.0, le=1.0, description="least mean optical density above the glass of any tissue"
+    )
+    min_saturation: float = Field(
+        0.02, ge=0.0, le=1.0, description="least spread of optical density between channels of any tissue"
+    )
+    close_um: float = Field(24.0, ge=0.0, le=1000.0, description="gaps narrower than this are bridged, um")
+    min_area_um2: float = Field(40000.0, ge=0.0, description="smaller pieces are debris, um2")
+    max_hole_um2: float = Field(250000.0, ge=0.0, description="smaller holes (lumina, fat) count as tissue, um2")
+    mask_ink: bool = Field(True, description="leave pen ink out of the tissue")
+    stain: Literal["macenko", "reference"] = Field(
+        "macenko", description="estimate the stains from the slide, or take the reference vectors"
+    )
+    stain_window_um: float = Field(128.0, ge=16.0, le=1024.0, description="side of a stain sample window, um")
+    stain_windows: int = Field(256, ge=1, le=65536, description="most windows sampled for the stains")
+
+
+class SuperpixelConfig(Section):
+    """How tissue is cut into superpixels."""
+
+    mpp: float = Field(1.0, ge=MPP_MIN, le=MPP_MAX, description="working pixel size, um")
+    spacing_um: float = Field(30.0, ge=4.0, le=2000.0, description="distance between superpixel seeds, um")
+    compactness: float = Field(
+        20.0, gt=0.0, le=200.0, description="weight of position against colour, in 8-bit Lab levels a spacing"
+    )
+    iterations: int = Field(5, ge=1, le=20, description="rounds of moving the centres")
+    min_area_um2: float = Field(150.0, ge=0.0, description="smaller pieces join a neighbour, um2")
+
+
+class FeatureConfig(Section):
+    """What is measured in each superpixel."""
+
+    encoder: str | None = Field(None, description="encoder plugin, or null for interpretable features alone")
+    texture_offset_um: float = Field(2.0, gt=0.0, le=32.0, description="distance of co-occurring pixels, um")
+    nucleus_min_area_um2: float = Field(12.0, ge=0.0, description="smaller dark spots are no nucleus, um2")
+    nucleus_max_diameter_um: float = Field(24.0, gt=0.0, le=128.0, description="larger dark spots are no nucleus, um")
+    nucleus_scale_um: float = Field(5.0, gt=0.0, le=32.0, description="radius of the background a nucleus stands out from, um")
+
+
+class CoarseningConfig(Section):
+    """How neighbouring superpixels become one region."""
+
+    weights: str | None = Field(None, description="embedding weights file, or null for the shipped ones")
+    granularity: float = Field(
+        1.0, gt=0.0, le=100.0, description="merging scale k in quantiles of the slide's own edges; larger is coarser"
+    )
+    max_rounds: int = Field(24, ge=0, le=1000, description="most rounds of merging")
+    max_area_um2: float = Field(4.0e6, gt=0.0, description="no region grows beyond this, um2")
+
+
+class ModelConfig(Section):
+    """Which model reads the graph."""
+
+    path: str | None = Field(None, description="model bundle directory, or null for the shipped demonstration model")
+
+
+class ReportConfig(Section):
+    """What the pictures and outlines look like."""
+
+    thumbnail_px: int = Field(1600, ge=200, le=8000, description="longer side of the slide picture, px")
+    outline_mpp: float = Field(2.0, ge=MPP_MIN, le=64.0, description="spacing at which outlines are traced, um")
+    outline_tolerance_um: float = Field(2.0, ge=0.0, le=100.0, description="outlines may move by this much, um")
+
+
+class Config(Section):
+    """All settings; each field is one file in ``configs/``."""
+
+    runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)
+    tissue: TissueConfig = Field(default_factory=TissueConfig)
+    superpixel: SuperpixelConfig = Field(default_factory=SuperpixelConfig)
+    feature: FeatureConfig = Field(default_factory=FeatureConfig)
+    coarsening: CoarseningConfig = Field(default_factory=CoarseningConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)
+
+
+def load(files: Iterable[Path] = (), overrides: Iterable[str] = ()) -> Config:
+    """Return the settings from defaults, files and overrides, later ones winning.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        A section file (``superpixel.yaml`` holds that section's keys), an overlay of several sections (any other
+        name; its keys are sections), or a directory of section files.
+    overrides : iterable of str
+        ``"section.key=value"``; the value is read as YAML.
+
+    Returns
+    -------
+    Config
+        Frozen settings.
+
+    Raises
+    ------
+    ConfigError
+        If a file does not read, a key is unknown or a value out of range; the message names the path.
+    """
+    tree: dict[str, dict[str, Any]] = {}
+    for file in files:
+        for path in _section_files(Path(file)):
+            _merge(tree, _read_yaml(path), str(path))
+    for override in overrides:
+        _merge(tree, _parse_override(override), f"--set {override}")
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_first_fault(error)) from None
+
+
+def section_hash(section: Section) -> str:
+    """Return the SHA-256 of a section's canonical JSON, the identity of its values."""
+    text = json.dumps(section.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def render(section: str, values: Section | None = None) -> str:
+    """Return one section as commented YAML.
+
+    Parameters
+    ----------
+    section : str
+        Field of `Config`.
+    values : Section, optional
+        Values to render; the defaults where left out.
+
+    Returns
+    -------
+    str
+        The text of ``configs/<section>.yaml``.
+    """
+    kind = type(getattr(Config(), section))
+    shown = values if values is not None else kind()
+    lines = [f"# {(kind.__doc__ or '').strip().splitlines()[0]}"]
+    for name, info in kind.model_fields.items():
+        value = json.loads(json.dumps(getattr(shown, name)))
+        text = yaml.safe_dump({name: value}, default_flow_style=False, allow_unicode=True).strip()
+        lines += ["", f"# {info.description}{_bounds(info.metadata)}", text]
+    return "\n".join(lines) + "\n"
+
+
+def write(directory: Path) -> list[Path]:
+    """Write every section's defaults as ``<section>.yaml`` below `directory` and return the paths."""
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for section in Config.model_fields:
+        path = directory / f"{section}.yaml"
+        path.write_text(render(section), encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+def _bounds(metadata: Iterable[Any]) -> str:
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    found = [f"{sign} {getattr(bound, key):g}" for bound in metadata for key, sign in signs.items() if hasattr(bound, key)]
+    return f" ({', '.join(found)})" if found else ""
+
+
+def _section_files(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = [path / f"{section}.yaml" for section in Config.model_fields if (path / f"{section}.yaml").is_file()]
+        if not found:
+            raise ConfigError(f"directory {path} holds no section file; expected e.g. superpixel.yaml")
+        return found
+    return [path]
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"configuration file {path} does not read: {' '.join(str(error).split())}") from None
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"configuration file {path} holds {type(values).__name__}, expected keys and values")
+    return {path.stem: values} if path.stem in Config.model_fields else values
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    name, equals, value = text.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not (equals and dot and key):
+        raise ConfigError(f"--set {text}: expected section.key=value, e.g. superpixel.spacing_um=40")
+    try:
+        return {section: {key: yaml.safe_load(value)}}
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {text}: the value {value!r} does not read as YAML") from None
+
+
+def _merge(tree: dict[str, dict[str, Any]], values: Mapping[Any, Any], origin: str) -> None:
+    for section, keys in values.items():
+        if section not in Config.model_fields:
+            raise ConfigError(f"{origin}: unknown section {str(section)!r}{_nearest(str(section), Config.model_fields)}")
+        if not isinstance(keys, Mapping):
+            raise ConfigError(f"{origin}: section {section!r} holds {keys!r}, expected keys and values")
+        known = type(getattr(Config(), section)).model_fields
+        for key in keys:
+            if key not in known:
+                raise ConfigError(f"{origin}: unknown key '{section}.{key}'{_nearest(str(key), known, f'{section}.')}")
+        tree.setdefault(section, {}).update(keys)
+
+
+def _nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
+    names = list(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean '{prefix}{close[0]}'?"
+    return f"; expected one of {', '.join(names)}"
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    path = ".".join(str(part) for part in fault["loc"])
+    return f"configuration key '{path}' is {fault['input']!r}: {fault['msg'].lower()}"

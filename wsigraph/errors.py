@@ -1,0 +1,83 @@
+"""Every error that wsigraph raises on purpose.
+
+::
+
+    WsigraphError
+    +-- ConfigError            a configuration that is unknown, out of range or unreadable
+    +-- SlideError             a slide that cannot serve
+    |   +-- UnreadableSlide    no reader opens the file, or its pixels do not decode
+    |   |   +-- TruncatedSlide the file ends before the data it indexes
+    |   +-- MissingMpp         no pixel size, or an absurd one
+    +-- TissueError
+    |   +-- NoTissue           a slide without tissue to work on
+    +-- RecordError            a record whose fields contradict one another
+    +-- StoreError             a file that is missing, damaged or of another schema
+    +-- PluginError            a plugin that is unknown or does not load
+    +-- ModelError             a model bundle that does not fit the data
+    +-- CohortError            a manifest or split with faults
+    +-- SynthesisError         a request the generator cannot meet
+    +-- ServiceError           a request the service refuses
+
+A message names what was met, what was expected and what to do. Each class takes the message alone, so that an
+error survives pickling on its way back from a worker process.
+"""
+
+
+class WsigraphError(Exception):
+    """Root of the tree; ``except WsigraphError`` catches whatever wsigraph raises on purpose."""
+
+
+class ConfigError(WsigraphError):
+    """A configuration that is unknown, out of range or unreadable."""
+
+
+class SlideError(WsigraphError):
+    """A slide that cannot serve."""
+
+
+class UnreadableSlide(SlideError):
+    """No reader opens the file, or its pixels do not decode."""
+
+
+class TruncatedSlide(UnreadableSlide):
+    """The file ends before the data that its own index names."""
+
+
+class MissingMpp(SlideError):
+    """The slide states no pixel size, or one outside 0.05 to 20 um per pixel."""
+
+
+class TissueError(WsigraphError):
+    """Tissue detection failed."""
+
+
+class NoTissue(TissueError):
+    """No tissue was found, so there is nothing to build a graph from."""
+
+
+class RecordError(WsigraphError):
+    """A record whose fields contradict one another; the message lists every fault."""
+
+
+class StoreError(WsigraphError):
+    """A stored record that is missing, damaged or of another schema."""
+
+
+class PluginError(WsigraphError):
+    """A plugin that is unknown or does not load."""
+
+
+class ModelError(WsigraphError):
+    """A model bundle that is damaged or does not fit the data."""
+
+
+class CohortError(WsigraphError):
+    """A cohort table or split with faults."""
+
+
+class SynthesisError(WsigraphError):
+    """A request that the synthesis cannot meet."""
+
+
+class ServiceError(WsigraphError):
+    """A request that the service refuses."""

@@ -1,0 +1,1 @@
+"""What is measured in a region: additive moments, interpretable features, encodings."""

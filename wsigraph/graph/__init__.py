@@ -1,0 +1,1 @@
+"""Superpixels and their shared boundaries as a region adjacency graph."""

@@ -1,0 +1,1 @@
+"""Stage and survival read from a coarse graph by attention."""

@@ -1,0 +1,71 @@
+"""Plugins by entry point, one loaded at a time.
+
+A plugin is an object behind an entry point of a wsigraph group; the project's own parts register the same way, so
+that nothing built in has a privilege. Listing names costs no import: a group can hold a plugin whose dependencies
+are absent, and only asking for that one fails.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from wsigraph.errors import PluginError
+
+READERS = "wsigraph.readers"
+"""Classes that meet ``wsigraph.slide.reader.SlideReader``."""
+ENCODERS = "wsigraph.encoders"
+"""Callables that return a ``wsigraph.feature.encode.Encoder``."""
+
+
+def names(group: str) -> tuple[str, ...]:
+    """Return the names of a group's plugins, sorted, importing none of them.
+
+    Parameters
+    ----------
+    group : str
+        Entry-point group, e.g. ``"wsigraph.readers"``.
+
+    Returns
+    -------
+    tuple of str
+        Names; a name registered twice appears once.
+    """
+    return tuple(sorted({point.name for point in entry_points(group=group)}))
+
+
+def load(group: str, name: str) -> Any:
+    """Import one plugin and return it.
+
+    Parameters
+    ----------
+    group : str
+        Entry-point group.
+    name : str
+        Plugin to load.
+
+    Returns
+    -------
+    object
+        Whatever the entry point names.
+
+    Raises
+    ------
+    PluginError
+        If no plugin of that name exists, two distributions claim it, or its import fails.
+    """
+    points = [point for point in entry_points(group=group) if point.name == name]
+    if not points:
+        raise PluginError(f"no plugin {name!r} in group {group!r}; installed: {', '.join(names(group)) or 'none'}")
+    if len({point.value for point in points}) > 1:
+        claims = ", ".join(sorted(_claim(point) for point in points))
+        raise PluginError(f"plugin {name!r} of group {group!r} is claimed twice ({claims}); uninstall one of them")
+    try:
+        return points[0].load()
+    except (ImportError, AttributeError) as error:
+        raise PluginError(f"plugin {_claim(points[0])} of group {group!r} does not load: {error}") from error
+
+
+def _claim(point: EntryPoint) -> str:
+    distribution = point.dist.name if point.dist else "unknown distribution"
+    return f"{point.name} = {point.value} from {distribution}"

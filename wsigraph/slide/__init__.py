@@ -1,0 +1,1 @@
+"""Slides of any usual format as lazy pixels at any resolution."""

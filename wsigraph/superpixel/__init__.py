@@ -1,0 +1,1 @@
+"""Tissue cut into connected superpixels that follow its boundaries."""

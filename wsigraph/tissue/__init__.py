@@ -1,0 +1,1 @@
+"""Where there is tissue, what spoils it and how it is stained."""
