@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 MPP_MIN = 0.05
 """Smallest credible pixel size, um/px: finer than any light microscope resolves."""
@@ -161,3 +162,28 @@ def px_to_um2(area_px: float, mpp: float) -> float:
 def px_to_mm2(area_px: float, mpp: float) -> float:
     """Return an area in square millimetres."""
     return px_to_um2(area_px, mpp) / 1e6
+
+
+def crofton_um(straight: Any, diagonal: Any, mpp: float) -> Any:
+    """Return the length of a boundary from the pixel pairs that cross it.
+
+    Crofton's formula with lines in four directions: pi/8 x (straight + diagonal / sqrt 2) pixels, whatever the
+    boundary's course, and additive over its parts.
+
+    Parameters
+    ----------
+    straight, diagonal : int or array of int
+        Pairs of side-by-side and of diagonal neighbours with different labels.
+    mpp : float
+        Pixel size, um/px.
+
+    Returns
+    -------
+    float or array of float
+        Length in um.
+
+    References
+    ----------
+    Serra, "Image Analysis and Mathematical Morphology", 1982.
+    """
+    return px_to_um(1.0, mpp) * (math.pi / 8) * (straight + diagonal * math.sqrt(0.5))

@@ -1,0 +1,115 @@
+"""Eight-bit CIELAB by integer tables, smoothed by an integer kernel.
+
+Integers make the conversion identical on every machine and in every tile. Against the exact conversion it is within
+one level (D65, 2 degree observer, sRGB of IEC 61966-2-1). L is scaled by 255/100; a and b are offset by 128.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+_LINEAR_UNIT = 4095
+_MATRIX_SHIFT = 14
+_CURVE_UNIT = 1 << 14
+_WHITE = np.array([0.95047, 1.0, 1.08883])
+_RGB_TO_XYZ = np.array(
+    [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
+)
+
+
+def _linear_table() -> NDArray[np.int64]:
+    value = np.arange(256) / 255.0
+    linear = np.where(value > 0.04045, ((value + 0.055) / 1.055) ** 2.4, value / 12.92)
+    return np.round(linear * _LINEAR_UNIT).astype(np.int64)
+
+
+def _curve_table() -> NDArray[np.int64]:
+    ratio = np.arange(_LINEAR_UNIT + 2) / _LINEAR_UNIT
+    curve = np.where(ratio > 0.008856, np.cbrt(ratio), 7.787 * ratio + 16.0 / 116.0)
+    return np.round(curve * _CURVE_UNIT).astype(np.int64)
+
+
+_LINEAR = _linear_table()
+_CURVE = _curve_table()
+_MATRIX = np.round(_RGB_TO_XYZ / _WHITE[:, None] * (1 << _MATRIX_SHIFT)).astype(np.int64)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _byte(value: int) -> int:
+    return min(255, max(0, value))
+
+
+@njit(nogil=True, cache=True)
+def _convert(
+    rgb: NDArray[np.uint8],
+    linear: NDArray[np.int64],
+    curve: NDArray[np.int64],
+    matrix: NDArray[np.int64],
+    lab: NDArray[np.uint8],
+) -> None:
+    half = 1 << (_MATRIX_SHIFT - 1)
+    for y in range(rgb.shape[0]):
+        for x in range(rgb.shape[1]):
+            r, g, b = linear[rgb[y, x, 0]], linear[rgb[y, x, 1]], linear[rgb[y, x, 2]]
+            fx = curve[(matrix[0, 0] * r + matrix[0, 1] * g + matrix[0, 2] * b + half) >> _MATRIX_SHIFT]
+            fy = curve[(matrix[1, 0] * r + matrix[1, 1] * g + matrix[1, 2] * b + half) >> _MATRIX_SHIFT]
+            fz = curve[(matrix[2, 0] * r + matrix[2, 1] * g + matrix[2, 2] * b + half) >> _MATRIX_SHIFT]
+            unit = _CURVE_UNIT
+            # L * 255 / 100 with L = 116 f - 16; a = 500 (fx - fy); b = 200 (fy - fz); each rounded half up
+            lab[0, y, x] = _byte(((116 * fy - 16 * unit) * 255 + 50 * unit) // (100 * unit))
+            lab[1, y, x] = _byte((500 * (fx - fy) + 128 * unit + unit // 2) // unit)
+            lab[2, y, x] = _byte((200 * (fy - fz) + 128 * unit + unit // 2) // unit)
+
+
+def rgb_to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return 8-bit CIELAB planes.
+
+    Parameters
+    ----------
+    rgb : uint8 (h, w, 3)
+        sRGB pixels.
+
+    Returns
+    -------
+    uint8 (3, h, w)
+        L x 255 / 100, a + 128, b + 128.
+    """
+    lab = np.empty((3, rgb.shape[0], rgb.shape[1]), np.uint8)
+    _convert(rgb, _LINEAR, _CURVE, _MATRIX, lab)
+    return lab
+
+
+@njit(nogil=True, cache=True)
+def smooth(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the planes under the binomial kernel (1 2 1) x (1 2 1) / 16, rounded half up, edges replicated.
+
+    Parameters
+    ----------
+    planes : uint8 (3, h, w)
+        Planes to smooth.
+
+    Returns
+    -------
+    uint8 (3, h, w)
+        Smoothed planes; rows and columns at the window's own border are exact only at the slide's border.
+    """
+    n_planes, height, width = planes.shape
+    result = np.empty_like(planes)
+    column = np.empty(width, np.int32)
+    for plane in range(n_planes):
+        for y in range(height):
+            above, below = max(y - 1, 0), min(y + 1, height - 1)
+            for x in range(width):
+                column[x] = (
+                    np.int32(planes[plane, above, x])
+                    + 2 * np.int32(planes[plane, y, x])
+                    + np.int32(planes[plane, below, x])
+                )
+            last = width - 1
+            result[plane, y, 0] = (3 * column[0] + column[min(1, last)] + 8) >> 4
+            for x in range(1, last):
+                result[plane, y, x] = (column[x - 1] + 2 * column[x] + column[x + 1] + 8) >> 4
+            result[plane, y, last] = (column[max(last - 1, 0)] + 3 * column[last] + 8) >> 4
+    return result

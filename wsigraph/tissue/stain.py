@@ -1,0 +1,145 @@
+"""Stain vectors of a slide from one integer colour histogram.
+
+Pixels of a fixed sample of tissue windows are counted in 128 x 128 x 128 colour bins; the estimate is Macenko's
+(Macenko et al., "A method for normalizing histology slides for quantitative analysis", ISBI 2009): the plane of the
+two leading eigenvectors of optical density, and in it the extreme angles (1st and 99th percentile). Counting is
+integer, so the estimate does not depend on the order in which windows arrive. It is not optimal on slides with one
+stain or much pigment; an estimate too far from the reference vectors gives way to them, and the basis says so.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsigraph.records import StainBasis
+
+HISTOGRAM_BITS = 7
+"""Bits a channel of the colour histogram."""
+REFERENCE_VECTORS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105]])
+"""Hematoxylin and eosin over (R, G, B), from Ruifrok and Johnston 2001, before normalisation to unit length."""
+_MIN_OD = 0.15
+_ANGLE_PERCENTILES = (1.0, 99.0)
+_MAX_DEVIATION_DEGREES = 32.0
+_MIN_SEPARATION_DEGREES = 12.0
+_MIN_PIXELS = 2000
+_REFERENCE_MAX_CONCENTRATION = np.array([1.3, 0.7])
+
+
+def empty_histogram() -> NDArray[np.int64]:
+    """Return an empty colour histogram, int64 (2**21,), indexed by ``r << 14 | g << 7 | b`` of 7-bit channels."""
+    return np.zeros(1 << (3 * HISTOGRAM_BITS), np.int64)
+
+
+def count_colours(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the colour bins of a window's masked pixels and how many pixels each holds.
+
+    Parameters
+    ----------
+    rgb : uint8 (h, w, 3)
+        Pixels.
+    mask : bool (h, w)
+        Pixels that count.
+
+    Returns
+    -------
+    bins, pixels : int64 (k,)
+        Indices into a histogram of `empty_histogram`, and counts to add there.
+    """
+    red, green, blue = (rgb[mask].astype(np.int64) >> 1).T
+    bins, pixels = np.unique(red << 14 | green << 7 | blue, return_counts=True)
+    return bins, pixels.astype(np.int64)
+
+
+def estimate_stain(histogram: NDArray[np.int64], *, method: str = "macenko") -> StainBasis:
+    """Return the stain basis of the tissue whose colours were counted.
+
+    Parameters
+    ----------
+    histogram : int64 (2**21,)
+        Colours of tissue pixels, see `empty_histogram`.
+    method : {"macenko", "reference"}
+        Whether to estimate the vectors or to take the reference.
+
+    Returns
+    -------
+    StainBasis
+        Unit vectors rounded to 1e-6, maximum concentrations and nucleus threshold rounded to 1e-4.
+    """
+    bins = np.flatnonzero(histogram)
+    weight = histogram[bins].astype(np.float64)
+    channels = np.stack([(bins >> 14) & 127, (bins >> 7) & 127, bins & 127], axis=1)
+    density = -np.log10((2 * channels + 1.5) / 256.0)
+    vectors = _macenko(density, weight) if method == "macenko" else None
+    source = "macenko" if vectors is not None else "reference"
+    if vectors is None:
+        vectors = _unit(REFERENCE_VECTORS)
+    vectors = np.round(vectors, 6)
+    if weight.sum() < 1:
+        maximum = _REFERENCE_MAX_CONCENTRATION
+        threshold = 0.5 * maximum[0]
+    else:
+        concentration = density @ unmixing(vectors)
+        maximum = np.array([_weighted_percentile(concentration[:, stain], weight, 99.0) for stain in range(2)])
+        maximum = np.clip(maximum, 0.2 * _REFERENCE_MAX_CONCENTRATION, 4 * _REFERENCE_MAX_CONCENTRATION)
+        threshold = float(np.clip(_otsu(concentration[:, 0], weight, maximum[0]), 0.25 * maximum[0], 0.6 * maximum[0]))
+    return StainBasis(
+        vectors=vectors,
+        max_concentration=np.round(maximum, 4),
+        nucleus_threshold=round(float(threshold), 4),
+        source=source,
+    )
+
+
+def unmixing(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the matrix (3, 2) that turns optical density (..., 3) into concentrations of the two stains."""
+    return np.asarray(np.linalg.pinv(vectors))
+
+
+def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def _macenko(density: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return unit vectors (2, 3), hematoxylin first, or None where the tissue gives no usable estimate."""
+    stained = density.mean(axis=1) >= _MIN_OD
+    density, weight = density[stained], weight[stained]
+    if weight.sum() < _MIN_PIXELS:
+        return None
+    mean = (density * weight[:, None]).sum(axis=0) / weight.sum()
+    centred = density - mean
+    covariance = (centred * weight[:, None]).T @ centred / weight.sum()
+    plane = np.linalg.eigh(covariance)[1][:, [2, 1]]
+    # eigenvectors have no sign of their own: the leading one points into positive density, the other to more red
+    plane[:, 0] *= 1.0 if plane[:, 0].sum() >= 0 else -1.0
+    plane[:, 1] *= 1.0 if plane[0, 1] >= 0 else -1.0
+    projected = density @ plane
+    angle = np.arctan2(projected[:, 1], projected[:, 0])
+    extremes = [_weighted_percentile(angle, weight, percentile) for percentile in _ANGLE_PERCENTILES]
+    found = np.stack([plane @ np.array([np.cos(phi), np.sin(phi)]) for phi in extremes])
+    found = found[np.argsort(-found[:, 0], kind="stable")]
+    found = _unit(np.clip(found, 0.0, None))
+    reference = _unit(REFERENCE_VECTORS)
+    deviation = np.degrees(np.arccos(np.clip((found * reference).sum(axis=1), -1, 1)))
+    separation = np.degrees(np.arccos(np.clip(found[0] @ found[1], -1, 1)))
+    if deviation.max() > _MAX_DEVIATION_DEGREES or separation < _MIN_SEPARATION_DEGREES:
+        return None
+    return found
+
+
+def _weighted_percentile(values: NDArray[np.float64], weight: NDArray[np.float64], percentile: float) -> float:
+    order = np.argsort(values, kind="stable")
+    cumulated = np.cumsum(weight[order])
+    position = np.searchsorted(cumulated, percentile / 100.0 * cumulated[-1])
+    return float(values[order[min(int(position), len(order) - 1)]])
+
+
+def _otsu(values: NDArray[np.float64], weight: NDArray[np.float64], top: float) -> float:
+    """Return Otsu's threshold of weighted values over 128 bins of [0, top]."""
+    counts, edges = np.histogram(np.clip(values, 0.0, top), bins=128, range=(0.0, top), weights=weight)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below, total = np.cumsum(counts), counts.sum()
+    mass_below, mass = np.cumsum(counts * centres), (counts * centres).sum()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        between = (mass * below / total - mass_below) ** 2 / (below * (total - below))
+    return float(edges[1 + int(np.nanargmax(np.where(np.isfinite(between), between, -1.0)))])
