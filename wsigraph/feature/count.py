@@ -136,7 +136,9 @@ def count_moments(
         local, hematoxylin, inner.y0, inner.x0, inner.y1, inner.x1, scales.texture_offset_px,
         _bin_table(stain.max_concentration[0], N_GREY, N_GREY), _PAIR_COLUMN, moments,
     )  # fmt: skip
-    _count_outside(local, inner.y0, inner.x0, inner.y1, inner.x1, window.y0, window.x0, size.height, size.width, moments)
+    _count_outside(
+        local, inner.y0, inner.x0, inner.y1, inner.x1, window.y0, window.x0, size.height, size.width, moments
+    )
     threshold = round(stain.nucleus_threshold * OD_UNIT)
     count_nuclei(hematoxylin, local, window, core, threshold, scales.nucleus, moments)
     met = np.flatnonzero(moments[1:].any(axis=1))

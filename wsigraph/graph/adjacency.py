@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from wsigraph.geometry import Box
 
+
 @njit(nogil=True, cache=True)
 def _crossings(
     labels: NDArray[np.int32], y0: int, x0: int, y1: int, x1: int, diagonal: int, keys: NDArray[np.int64]
@@ -38,9 +39,7 @@ def _crossings(
     return found
 
 
-def count_boundaries(
-    labels: NDArray[np.int32], window: Box, core: Box
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def count_boundaries(labels: NDArray[np.int32], window: Box, core: Box) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the boundaries whose crossings the core's pixels own.
 
     A crossing belongs to the upper pixel, or to the left one of a row.
@@ -73,9 +72,7 @@ def count_boundaries(
     return key, boundary
 
 
-def sum_boundaries(
-    keys: NDArray[np.int64], boundary: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def sum_boundaries(keys: NDArray[np.int64], boundary: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return unique keys, ascending, and the sums of their boundaries; the input may hold a key many times."""
     unique, inverse = np.unique(keys, return_inverse=True)
     total = np.zeros((len(unique), 2), np.int64)

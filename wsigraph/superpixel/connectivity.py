@@ -10,6 +10,7 @@ tissue where it is below the minimum area. Regions are numbered 1..N in raster o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -57,6 +58,16 @@ def _root(parent: NDArray[np.int32], node: int) -> int:
 
 
 @njit(nogil=True, cache=True)
+def _join(parent: NDArray[np.int32], first: int, second: int) -> int:
+    """Join two provisional numbers, 0 standing for none, and return the lower root."""
+    if first == 0 or second == 0 or first == second:
+        return max(first, second)
+    first, second = _root(parent, first), _root(parent, second)
+    parent[max(first, second)] = min(first, second)
+    return min(first, second)
+
+
+@njit(nogil=True, cache=True)
 def label_components(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]:
     """Return the 4-connected components of equal, non-zero labels.
 
@@ -74,7 +85,7 @@ def label_components(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]
     """
     height, width = labels.shape
     components = np.zeros((height, width), np.int32)
-    parent = np.zeros(height * width // 2 + width + 2, np.int32)
+    parent = np.zeros(height * width + 1, np.int32)
     n = 0
     for y in range(height):
         for x in range(width):
@@ -85,19 +96,10 @@ def label_components(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]
             back = components[y, x - 1] if x > 0 and labels[y, x - 1] == value else 0
             if up == 0 and back == 0:
                 n += 1
-                if n >= len(parent):
-                    grown = np.zeros(2 * len(parent), np.int32)
-                    grown[: len(parent)] = parent
-                    parent = grown
                 parent[n] = n
                 components[y, x] = n
-            elif up == 0 or back == 0 or up == back:
-                components[y, x] = up if up != 0 else back
             else:
-                first, second = _root(parent, up), _root(parent, back)
-                low, high = min(first, second), max(first, second)
-                parent[high] = low
-                components[y, x] = low
+                components[y, x] = _join(parent, up, back)
     # the lowest provisional number of a component is that of its first pixel, so roots in order are raster order
     final = np.zeros(n + 1, np.int32)
     n_components = 0
@@ -115,44 +117,46 @@ def label_components(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]
 
 
 @njit(nogil=True, cache=True)
-def _tabulate(
-    components: NDArray[np.int32], labels: NDArray[np.int32], n: int, y0: int, x0: int, slide_width: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return label, area and first pixel of each component, and one key a touching pixel pair."""
+def _touching(components: NDArray[np.int32], keys: NDArray[np.int64]) -> int:
+    """Write one key a pixel pair of two components and return how many there are; keys may be empty to count."""
     height, width = components.shape
-    label, area, first = np.zeros(n, np.int64), np.zeros(n, np.int64), np.full(n, -1, np.int64)
-    n_pairs = 0
-    for y in range(height):
-        for x in range(width):
-            own = components[y, x]
-            if own == 0:
-                continue
-            area[own - 1] += 1
-            if first[own - 1] < 0:
-                first[own - 1] = np.int64(y + y0) * slide_width + x + x0
-                label[own - 1] = labels[y, x]
-            if x + 1 < width and components[y, x + 1] != own and components[y, x + 1] != 0:
-                n_pairs += 1
-            if y + 1 < height and components[y + 1, x] != own and components[y + 1, x] != 0:
-                n_pairs += 1
-    keys = np.empty(n_pairs, np.int64)
-    k = 0
+    found = 0
     for y in range(height):
         for x in range(width):
             own = np.int64(components[y, x])
             if own == 0:
                 continue
             for step in range(2):
-                yy, xx = y + step, x + 1 - step
-                if yy < height and xx < width:
-                    other = np.int64(components[yy, xx])
+                if y + step < height and x + 1 - step < width:
+                    other = np.int64(components[y + step, x + 1 - step])
                     if other != own and other != 0:
-                        keys[k] = (min(own, other) << 32) | max(own, other)
-                        k += 1
-    return label, area, first, keys
+                        if found < len(keys):
+                            keys[found] = (min(own, other) << 32) | max(own, other)
+                        found += 1
+    return found
 
 
-def chunk_components(labels: NDArray[np.int32], box: Box, slide_width: int) -> tuple[NDArray[np.int32], ChunkComponents]:
+@njit(nogil=True, cache=True)
+def _tabulate(
+    components: NDArray[np.int32], labels: NDArray[np.int32], n: int, y0: int, x0: int, slide_width: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return label, area and first pixel of each component."""
+    label, area, first = np.zeros(n, np.int64), np.zeros(n, np.int64), np.full(n, -1, np.int64)
+    for y in range(components.shape[0]):
+        for x in range(components.shape[1]):
+            own = components[y, x] - 1
+            if own < 0:
+                continue
+            area[own] += 1
+            if first[own] < 0:
+                first[own] = np.int64(y + y0) * slide_width + x + x0
+                label[own] = labels[y, x]
+    return label, area, first
+
+
+def chunk_components(
+    labels: NDArray[np.int32], box: Box, slide_width: int
+) -> tuple[NDArray[np.int32], ChunkComponents]:
     """Return the component image of a chunk and its table.
 
     Parameters
@@ -172,7 +176,9 @@ def chunk_components(labels: NDArray[np.int32], box: Box, slide_width: int) -> t
         What the global decision needs of this chunk.
     """
     components, n = label_components(labels)
-    label, area, first, keys = _tabulate(components, labels, n, box.y0, box.x0, slide_width)
+    label, area, first = _tabulate(components, labels, n, box.y0, box.x0, slide_width)
+    keys = np.empty(_touching(components, np.empty(0, np.int64)), np.int64)
+    _touching(components, keys)
     unique, length = np.unique(keys, return_counts=True)
     return components, ChunkComponents(
         box=box,
@@ -217,7 +223,7 @@ def resolve(chunks: list[ChunkComponents], min_area_px: int) -> tuple[list[NDArr
     merged = final[node]
     tables = [
         np.concatenate([[0], merged[start:stop]]).astype(np.int32)
-        for start, stop in zip(offset[:-1], offset[1:], strict=True)
+        for start, stop in pairwise(offset)
     ]
     return tables, n_superpixels, dropped_px
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -92,7 +93,7 @@ def segment(
         return writer.finish(n_superpixels=n_superpixels, mpp=options.mpp, tissue=tissue)
 
 
-def _scratch_array(scratch: str, size: Size, chunk_px: int) -> zarr.Array:
+def _scratch_array(scratch: str, size: Size, chunk_px: int) -> zarr.Array[Any]:
     """Return a temporary int32 array of the slide's size with one stored chunk a working chunk."""
     shape = (size.height, size.width)
     chunks = (min(chunk_px, size.height), min(chunk_px, size.width))
@@ -102,7 +103,7 @@ def _scratch_array(scratch: str, size: Size, chunk_px: int) -> zarr.Array:
 
 
 def _components(
-    core: Box, slide: Slide, tissue: TissueMap, options: SuperpixelConfig, raw: zarr.Array, size: Size
+    core: Box, slide: Slide, tissue: TissueMap, options: SuperpixelConfig, raw: zarr.Array[Any], size: Size
 ) -> ChunkComponents | None:
     """Cluster one chunk, store its components and return their table; None where it holds no tissue."""
     if not tissue_window(tissue.tissue, tissue.mpp, core, options.mpp).any():
@@ -132,10 +133,10 @@ def _smoothed_lab(slide: Slide, window: Box, size: Size, mpp: float) -> NDArray[
 
 def _paint(
     box: Box,
-    raw: zarr.Array,
+    raw: zarr.Array[Any],
     tables: dict[tuple[int, int], NDArray[np.int32]],
     chunk_px: int,
-    labels: zarr.Array,
+    labels: zarr.Array[Any],
 ) -> None:
     """Write the final labels of one stored shard."""
     painted = np.zeros((box.height, box.width), np.int32)
@@ -145,6 +146,6 @@ def _paint(
             if table is None:
                 continue
             part = box.intersect(Box(y0=y0, x0=x0, y1=y0 + chunk_px, x1=x0 + chunk_px))
-            painted[part.relative_to(box).slices] = table[raw[part.slices]]
+            painted[part.relative_to(box).slices] = table[np.asarray(raw[part.slices])]
     if painted.any():
         labels[box.slices] = painted

@@ -116,7 +116,15 @@ def slic(
 
 
 @njit(nogil=True, cache=True)
-def _home_centres(lab, tissue, parity_y, parity_x, side, n_rows, n_columns):  # type: ignore[no-untyped-def]
+def _home_centres(
+    lab: NDArray[np.uint8],
+    tissue: NDArray[np.bool_],
+    parity_y: int,
+    parity_x: int,
+    side: int,
+    n_rows: int,
+    n_columns: int,
+) -> NDArray[np.int32]:
     """Return (rows, columns, 6): L, a, b, y, x in 1/16 from the window's corner, and whether the cell holds tissue."""
     sums = np.zeros((n_rows, n_columns, 6), np.int64)
     for i in range(tissue.shape[0]):
@@ -137,10 +145,12 @@ def _home_centres(lab, tissue, parity_y, parity_x, side, n_rows, n_columns):  # 
 
 
 @njit(nogil=True, cache=True)
-def _settle(sums, centres, y0, x0, y1, x1):  # type: ignore[no-untyped-def]
+def _settle(
+    sums: NDArray[np.int64], centres: NDArray[np.int32], row0: int, column0: int, row1: int, column1: int
+) -> None:
     """Move the centres of a range of cells to the mean of what they hold; an empty one stays where it was."""
-    for row in range(y0, y1):
-        for column in range(x0, x1):
+    for row in range(row0, row1):
+        for column in range(column0, column1):
             n = sums[row, column, 5]
             if n > 0:
                 for k in range(5):
@@ -149,68 +159,117 @@ def _settle(sums, centres, y0, x0, y1, x1):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _nearest(lightness, green_red, blue_yellow, y, xs, n, row, column, centres, weight, best, choice, across):  # type: ignore[no-untyped-def]
-    """Write to best and choice, for n pixels of one row of one cell, the nearest of the 3 x 3 centres; ties: first."""
+def _candidates(
+    centres: NDArray[np.int32],
+    row: int,
+    column: int,
+    x0: int,
+    step: int,
+    n: int,
+    weight: int,
+    candidates: NDArray[np.int32],
+    across: NDArray[np.int32],
+) -> int:
+    """Collect the centres homed in the 3 x 3 cells around a cell, in raster order, and return how many there are.
+
+    ``across[k, i]`` becomes the squared, weighted horizontal distance of candidate k from pixel ``x0 + step * i``.
+    """
     n_rows, n_columns = centres.shape[0], centres.shape[1]
-    for i in range(n):
-        best[i] = _FAR
-        choice[i] = -1
+    found = 0
     for r in range(max(row - 1, 0), min(row + 2, n_rows)):
         for c in range(max(column - 1, 0), min(column + 2, n_columns)):
             if centres[r, c, 5] == 0:
                 continue
-            cl, ca, cb = centres[r, c, 0], centres[r, c, 1], centres[r, c, 2]
-            dy = np.int64(UNIT * y - centres[r, c, 3])
-            down = np.int32((weight * dy * dy) >> _WEIGHT_SHIFT)
+            for k in range(4):
+                candidates[found, k] = centres[r, c, k]
+            candidates[found, 4] = r * n_columns + c
             for i in range(n):
-                dx = np.int64(UNIT * xs[i] - centres[r, c, 4])
-                across[i] = np.int32((weight * dx * dx) >> _WEIGHT_SHIFT)
-            candidate = np.int32(r * n_columns + c)
-            for i in range(n):
-                dl = np.int32(np.int32(UNIT) * np.int32(lightness[i]) - cl)
-                da = np.int32(np.int32(UNIT) * np.int32(green_red[i]) - ca)
-                db = np.int32(np.int32(UNIT) * np.int32(blue_yellow[i]) - cb)
-                distance = np.int32(dl * dl + da * da + db * db + across[i] + down)
-                nearer = distance < best[i]
-                best[i] = distance if nearer else best[i]
-                choice[i] = candidate if nearer else choice[i]
+                dx = np.int64(UNIT * (x0 + step * i) - centres[r, c, 4])
+                across[found, i] = np.int32((weight * dx * dx) >> _WEIGHT_SHIFT)
+            found += 1
+    return found
 
 
 @njit(nogil=True, cache=True)
-def _move(lab, tissue, parity_y, parity_x, side, row0, column0, row1, column1, centres, weight):  # type: ignore[no-untyped-def]
+def _nearest(
+    lightness: NDArray[np.uint8],
+    green_red: NDArray[np.uint8],
+    blue_yellow: NDArray[np.uint8],
+    y: int,
+    n: int,
+    n_candidates: int,
+    candidates: NDArray[np.int32],
+    across: NDArray[np.int32],
+    weight: int,
+    best: NDArray[np.int32],
+    choice: NDArray[np.int32],
+) -> None:
+    """Write to `choice` the nearest candidate of each of n pixels in a row; the first of equals."""
+    for i in range(n):
+        best[i] = _FAR
+        choice[i] = -1
+    for k in range(n_candidates):
+        centre_l, centre_a, centre_b = candidates[k, 0], candidates[k, 1], candidates[k, 2]
+        dy = np.int64(UNIT * y - candidates[k, 3])
+        down = np.int32((weight * dy * dy) >> _WEIGHT_SHIFT)
+        number = candidates[k, 4]
+        horizontal = across[k]
+        for i in range(n):
+            dl = np.int32(np.int32(UNIT) * np.int32(lightness[i]) - centre_l)
+            da = np.int32(np.int32(UNIT) * np.int32(green_red[i]) - centre_a)
+            db = np.int32(np.int32(UNIT) * np.int32(blue_yellow[i]) - centre_b)
+            distance = np.int32(dl * dl + da * da + db * db + horizontal[i] + down)
+            nearer = distance < best[i]
+            best[i] = distance if nearer else best[i]
+            choice[i] = number if nearer else choice[i]
+
+
+@njit(nogil=True, cache=True)
+def _move(
+    lab: NDArray[np.uint8],
+    tissue: NDArray[np.bool_],
+    parity_y: int,
+    parity_x: int,
+    side: int,
+    row0: int,
+    column0: int,
+    row1: int,
+    column1: int,
+    centres: NDArray[np.int32],
+    weight: int,
+) -> None:
     """Assign the subsampled pixels of a range of cells and move the centres one cell inside it."""
     n_rows, n_columns = centres.shape[0], centres.shape[1]
-    sums = np.zeros((n_rows, n_columns, 6), np.int64)
+    sums = np.zeros((n_rows * n_columns, 6), np.int64)
     best, choice = np.empty(side, np.int32), np.empty(side, np.int32)
-    across, xs = np.empty(side, np.int32), np.empty(side, np.int32)
+    candidates, across = np.empty((9, 5), np.int32), np.empty((9, side), np.int32)
     height, width = tissue.shape
     for row in range(row0, row1):
         i0 = max((row * side - parity_y + 1) >> 1, 0)
         i1 = min(((row + 1) * side - parity_y + 1) >> 1, height)
         for column in range(column0, column1):
-            j0 = max((column * side - parity_x + 1) >> 1, 0)
-            j1 = min(((column + 1) * side - parity_x + 1) >> 1, width)
+            # without a centre of its own the cell has no subsampled tissue
             if centres[row, column, 5] == 0:
                 continue
-            n = j1 - j0
-            for j in range(n):
-                xs[j] = 2 * (j0 + j) + parity_x
+            j0 = max((column * side - parity_x + 1) >> 1, 0)
+            n = min(((column + 1) * side - parity_x + 1) >> 1, width) - j0
+            found = _candidates(centres, row, column, 2 * j0 + parity_x, 2, n, weight, candidates, across)
             for i in range(i0, i1):
+                l, a, b = lab[0, i, j0 : j0 + n], lab[1, i, j0 : j0 + n], lab[2, i, j0 : j0 + n]  # noqa: E741
                 y = 2 * i + parity_y
-                _nearest(lab[0, i, j0:j1], lab[1, i, j0:j1], lab[2, i, j0:j1], y, xs, n, row, column, centres,
-                         weight, best, choice, across)  # fmt: skip
+                _nearest(l, a, b, y, n, found, candidates, across, weight, best, choice)
                 for j in range(n):
                     if tissue[i, j0 + j]:
-                        cell = sums[choice[j] // n_columns, choice[j] % n_columns]
-                        cell[0] += lab[0, i, j0 + j]
-                        cell[1] += lab[1, i, j0 + j]
-                        cell[2] += lab[2, i, j0 + j]
+                        cell = sums[choice[j]]
+                        cell[0] += l[j]
+                        cell[1] += a[j]
+                        cell[2] += b[j]
                         cell[3] += y
-                        cell[4] += xs[j]
+                        cell[4] += 2 * (j0 + j) + parity_x
                         cell[5] += 1
-    # a centre at the rim of the range has not seen all its pixels, unless the rim is the lattice's own
+    # a centre at the rim of the range has not seen all its pixels, unless the rim is the slide's own
     _settle(
-        sums,
+        sums.reshape((n_rows, n_columns, 6)),
         centres,
         row0 if row0 == 0 else row0 + 1,
         column0 if column0 == 0 else column0 + 1,
@@ -220,37 +279,43 @@ def _move(lab, tissue, parity_y, parity_x, side, row0, column0, row1, column1, c
 
 
 @njit(nogil=True, cache=True)
-def _assign(lab, tissue, y0, x0, side, row0, column0, row1, column1, centres, weight, first_row, first_column,
-            lattice_columns, labels):  # type: ignore[no-untyped-def]  # fmt: skip
+def _assign(
+    lab: NDArray[np.uint8],
+    tissue: NDArray[np.bool_],
+    y0: int,
+    x0: int,
+    side: int,
+    row0: int,
+    column0: int,
+    row1: int,
+    column1: int,
+    centres: NDArray[np.int32],
+    weight: int,
+    first_row: int,
+    first_column: int,
+    lattice_columns: int,
+    labels: NDArray[np.int32],
+) -> None:
     """Write the label of every core pixel, whose corner lies at (y0, x0) of the window."""
     n_columns = centres.shape[1]
     best, choice = np.empty(side, np.int32), np.empty(side, np.int32)
-    across, xs = np.empty(side, np.int32), np.empty(side, np.int32)
+    candidates, across = np.empty((9, 5), np.int32), np.empty((9, side), np.int32)
     height, width = labels.shape
     for row in range(row0, row1):
         for column in range(column0, column1):
-            left, right = max(column * side, x0), min((column + 1) * side, x0 + width)
-            n = right - left
-            home = np.int32((row + first_row) * lattice_columns + column + first_column + 1)
-            for i in range(n):
-                xs[i] = left + i
+            left = max(column * side, x0)
+            n = min((column + 1) * side, x0 + width) - left
+            home = (row + first_row) * lattice_columns + column + first_column + 1
+            found = _candidates(centres, row, column, left, 1, n, weight, candidates, across)
             for y in range(max(row * side, y0), min((row + 1) * side, y0 + height)):
-                any_tissue = False
-                for i in range(n):
-                    any_tissue |= tissue[y, left + i]
-                if not any_tissue:
+                here = tissue[y, left : left + n]
+                if not here.any():
                     continue
-                _nearest(lab[0, y, left:right], lab[1, y, left:right], lab[2, y, left:right], y, xs, n, row, column,
-                         centres, weight, best, choice, across)  # fmt: skip
+                l, a, b = lab[0, y, left : left + n], lab[1, y, left : left + n], lab[2, y, left : left + n]  # noqa: E741
+                _nearest(l, a, b, y, n, found, candidates, across, weight, best, choice)
                 for i in range(n):
-                    if tissue[y, left + i]:
+                    if here[i]:
+                        # tissue that misses every even pixel, alone among its cells, keeps its cell's own number
                         chosen = choice[i]
-                        # a cell whose tissue misses every even pixel, alone in its neighbourhood, keeps its own number
-                        labels[y - y0, left - x0 + i] = (
-                            home
-                            if chosen < 0
-                            else (chosen // n_columns + first_row) * lattice_columns
-                            + chosen % n_columns
-                            + first_column
-                            + 1
-                        )
+                        r, c = chosen // n_columns + first_row, chosen % n_columns + first_column
+                        labels[y - y0, left - x0 + i] = r * lattice_columns + c + 1 if chosen >= 0 else home

@@ -91,7 +91,9 @@ def find_tissue(
             f"with a stain above the glass; lower tissue.min_saturation or tissue.min_area_um2 if there is some"
         )
     windows = _stain_windows(mask, slide, settings, working_mpp)
-    counts = map_chunks(_count_colours, windows, slide, mask, settings.mpp, working_mpp, stage="stain", progress=progress)
+    counts = map_chunks(
+        _count_colours, windows, slide, mask, settings.mpp, working_mpp, stage="stain", progress=progress
+    )
     histogram = empty_histogram()
     for bins, pixels in counts:
         histogram[bins] += pixels
@@ -104,7 +106,9 @@ def find_tissue(
     )
 
 
-def tissue_window(tissue: NDArray[np.uint8] | NDArray[np.bool_], lattice_mpp: float, box: Box, mpp: float) -> NDArray[np.bool_]:
+def tissue_window(
+    tissue: NDArray[np.uint8] | NDArray[np.bool_], lattice_mpp: float, box: Box, mpp: float
+) -> NDArray[np.bool_]:
     """Return which working pixels of a box are tissue, by the lattice cell that holds each pixel's centre.
 
     Parameters

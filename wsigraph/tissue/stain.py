@@ -20,8 +20,8 @@ REFERENCE_VECTORS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105]])
 """Hematoxylin and eosin over (R, G, B), from Ruifrok and Johnston 2001, before normalisation to unit length."""
 _MIN_OD = 0.15
 _ANGLE_PERCENTILES = (1.0, 99.0)
-_MAX_DEVIATION_DEGREES = 32.0
-_MIN_SEPARATION_DEGREES = 12.0
+_MAX_DEVIATION_DEGREES = 45.0
+_MIN_SEPARATION_DEGREES = 8.0
 _MIN_PIXELS = 2000
 _REFERENCE_MAX_CONCENTRATION = np.array([1.3, 0.7])
 

@@ -1,0 +1,1 @@
+"""Study-level recipes over wsigraph; they compute nothing themselves."""

@@ -1,0 +1,84 @@
+"""Train the demonstration model that comes with the package: ``python -m pipelines.train_shipped_model``.
+
+Simulates patients of the ``composition`` law, coarsens their graphs, trains on one cohort, scores on another that was
+painted afresh, and writes ``model.safetensors`` and ``card.json``. The same seed gives the same bytes on one machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from wsigraph.coarsening.coarsen import coarsen
+from wsigraph.config import Config
+from wsigraph.model.train import About, train
+from wsigraph.model.weights import SHIPPED, ModelBundle, save_bundle
+from wsigraph.synthesis.assess import assess, cases
+from wsigraph.synthesis.simulate import build_library, sample_sites, simulate
+
+ABOUT = About(
+    name="demonstration-composition",
+    description=(
+        "Attention network over coarse tissue graphs with an ordinal stage head and a discrete-time hazard head, "
+        "trained on interpretable features alone. It shows that the software works from slide to report."
+    ),
+    notice="demonstration model, trained on simulated tissue graphs; its numbers have no medical meaning",
+    licence="MIT",
+    data=(
+        "simulated tissue graphs: seven painted tissue classes, six stains, one slide a patient; hazard and stage "
+        "follow the shares of tumour and necrosis (law 'composition')"
+    ),
+    simulated=True,
+    limits=(
+        "no medical meaning: stage, risk and survival follow a made-up law, not any disease",
+        "has never seen a real slide; on one, expect the warning that it is unlike the training slides",
+        "painted tissue lacks regions of mixed class, artefacts, pigment and most of what makes real tissue hard",
+        "survival beyond the last time interval is not modelled",
+    ),
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train, score and write the demonstration model; print its figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="directory of the bundle")
+    parser.add_argument("--patients", type=int, default=300, help="patients to train on")
+    parser.add_argument("--fresh", type=int, default=300, help="other patients to score on")
+    parser.add_argument("--seed", type=int, default=1, help="decides everything random")
+    options = parser.parse_args(arguments)
+    settings = Config()
+    scenery, first, second, bootstrap = np.random.default_rng(options.seed).spawn(4)
+    sites = sample_sites(settings.synthesis.sites, rng=scenery)
+    cohorts = []
+    for cohort, rng, n_patients in (("train", first, options.patients), ("fresh", second, options.fresh)):
+        library = build_library(sites, settings.synthesis, settings.feature, rng=rng)
+        patients = simulate(n_patients, library, settings.synthesis, rng=rng, cohort=cohort)
+        cohorts.append(cases(patients, lambda graph: coarsen(graph, settings.coarsening)))
+        print(f"{cohort}: {n_patients} patients simulated and coarsened", file=sys.stderr)
+    trained = train(
+        (case.example for case in cohorts[0]), settings.model, seed=options.seed, about=ABOUT, progress=_show
+    )
+    scores = assess(trained.bundle, cohorts[0], cohorts[1], rng=bootstrap)
+    evaluation = (
+        f"{options.fresh} fresh simulated patients of the same law and sites, painted anew; 95 % intervals from 1000 "
+        "bootstrap draws over patients; chance is 0.5 for a C-index and 0.25 for balanced accuracy of four stages"
+    )
+    seeds = trained.bundle.card.seeds | {"simulate": options.seed}
+    card = trained.bundle.card.model_copy(update={"metrics": scores, "evaluation": evaluation, "seeds": seeds})
+    bundle = ModelBundle(card=card, weights=trained.bundle.weights)
+    save_bundle(bundle, options.out)
+    print(f"{options.out}: model {bundle.model_id}")
+    for name, score in scores.items():
+        print(f"{name:32s} {score.value:.3f} ({score.low:.3f}-{score.high:.3f})")
+    return 0
+
+
+def _show(stage: str, done: int, total: int) -> None:
+    print(f"{stage}: pass {done} of at most {total}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

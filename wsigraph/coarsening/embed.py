@@ -1,0 +1,197 @@
+"""The learned embedding that says which neighbouring regions are one tissue.
+
+A two-layer perceptron with one message pass: hidden features of a region and the boundary-weighted mean of its
+neighbours' are mixed into 16 numbers, quantised to integers. Distance in this space is what the merging compares. The
+weights are learned without labels (``train``). The forward pass is a sequential float64 kernel, not a matrix library:
+its result depends on no thread count, costs some 3 us a node, and needs no import of torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from wsigraph.errors import ModelError
+from wsigraph.feature.interpret import feature_schema_id, interpret
+from wsigraph.records import TissueGraph
+
+QUANTUM = 256
+"""Integer units of embedding distance 1."""
+_CLIP = 8.0
+_TENSORS = ("mean", "scale", "hidden_weight", "hidden_bias", "own_weight", "message_weight", "bias")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """Weights of the learned embedding.
+
+    Attributes
+    ----------
+    mean, scale : float64 (F,)
+        Training mean and spread of the interpretable features.
+    hidden_weight, hidden_bias : float64 (H, F), (H,)
+        First layer.
+    own_weight, message_weight, bias : float64 (D, H), (D, H), (D,)
+        Second layer, on the region's own hidden features and on its neighbours' mean.
+    feature_schema : str
+        Digest of the features the weights were trained on.
+    embedding_id : str
+        Digest of all of these, 16 hexadecimal characters.
+    """
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    hidden_weight: NDArray[np.float64]
+    hidden_bias: NDArray[np.float64]
+    own_weight: NDArray[np.float64]
+    message_weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    feature_schema: str
+
+    @property
+    def embedding_id(self) -> str:
+        """Digest of weights and schema."""
+        digest = hashlib.sha256(self.feature_schema.encode())
+        for name in _TENSORS:
+            digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        return digest.hexdigest()[:16]
+
+
+def load_embedding(path: Path | str | None = None) -> Embedding:
+    """Return the embedding stored in a file, or the shipped one.
+
+    Parameters
+    ----------
+    path : Path or str, optional
+        A safetensors file written by `save_embedding`.
+
+    Returns
+    -------
+    Embedding
+        Checked against this version's feature schema.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, damaged, or trained on other features.
+    """
+    if path is not None:
+        return _read(Path(path))
+    return _shipped()
+
+
+@cache
+def _shipped() -> Embedding:
+    with as_file(files("wsigraph.coarsening") / "shipped" / "embedding.safetensors") as path:
+        return _read(path)
+
+
+def _read(path: Path) -> Embedding:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as stored:
+            schema = (stored.metadata() or {}).get("feature_schema", "")
+            tensors = {name: stored.get_tensor(name).astype(np.float64) for name in _TENSORS}
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"embedding file {path} does not read ({error}); expected a coarsening embedding") from None
+    if schema != feature_schema_id():
+        raise ModelError(
+            f"embedding file {path} was trained on feature schema {schema or 'unknown'}, this version measures "
+            f"{feature_schema_id()}; train it again with python -m pipelines.train_shipped_embedding"
+        )
+    return Embedding(**tensors, feature_schema=schema)
+
+
+def save_embedding(embedding: Embedding, path: Path | str) -> None:
+    """Write an embedding as safetensors, float32.
+
+    Parameters
+    ----------
+    embedding : Embedding
+        Weights.
+    path : Path or str
+        File to write; its folder must exist.
+    """
+    from safetensors.numpy import save_file
+
+    tensors = {name: np.ascontiguousarray(getattr(embedding, name), np.float32) for name in _TENSORS}
+    save_file(tensors, path, metadata={"feature_schema": embedding.feature_schema})
+
+
+def embed(graph: TissueGraph, embedding: Embedding) -> NDArray[np.int64]:
+    """Return the quantised embedding of every region.
+
+    Parameters
+    ----------
+    graph : TissueGraph
+        Fine graph.
+    embedding : Embedding
+        Learned weights.
+
+    Returns
+    -------
+    int64 (N, D)
+        In units of 1/256.
+    """
+    features = standardise(interpret(graph).values, embedding.mean, embedding.scale)
+    weight = 2 * graph.boundary[:, 0] + graph.boundary[:, 1]
+    start = np.searchsorted(graph.edge_index[0], np.arange(graph.n_nodes + 1))
+    return _forward(
+        features, start, graph.edge_index[1], weight.astype(np.float64), embedding.hidden_weight,
+        embedding.hidden_bias, embedding.own_weight, embedding.message_weight, embedding.bias,
+    )  # fmt: skip
+
+
+def standardise(
+    values: NDArray[np.float64], mean: NDArray[np.float64], scale: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return features in training spreads from the training mean, held within 8 of them, float64 (N, F)."""
+    return np.clip((values - mean) / scale, -_CLIP, _CLIP)
+
+
+@njit(nogil=True, cache=True)
+def _forward(
+    features: NDArray[np.float64],
+    start: NDArray[np.int64],
+    neighbour: NDArray[np.int64],
+    weight: NDArray[np.float64],
+    hidden_weight: NDArray[np.float64],
+    hidden_bias: NDArray[np.float64],
+    own_weight: NDArray[np.float64],
+    message_weight: NDArray[np.float64],
+    bias: NDArray[np.float64],
+) -> NDArray[np.int64]:
+    n_nodes, n_features = features.shape
+    n_hidden, n_out = hidden_weight.shape[0], own_weight.shape[0]
+    hidden = np.empty((n_nodes, n_hidden))
+    for node in range(n_nodes):
+        for unit in range(n_hidden):
+            total = hidden_bias[unit]
+            for feature in range(n_features):
+                total += hidden_weight[unit, feature] * features[node, feature]
+            hidden[node, unit] = max(total, 0.0)
+    result = np.empty((n_nodes, n_out), np.int64)
+    message = np.empty(n_hidden)
+    for node in range(n_nodes):
+        message[:] = 0.0
+        mass = 0.0
+        for edge in range(start[node], start[node + 1]):
+            mass += weight[edge]
+            for unit in range(n_hidden):
+                message[unit] += weight[edge] * hidden[neighbour[edge], unit]
+        for out in range(n_out):
+            total = bias[out]
+            for unit in range(n_hidden):
+                total += own_weight[out, unit] * hidden[node, unit]
+                if mass > 0.0:
+                    total += message_weight[out, unit] * (message[unit] / mass)
+            result[node, out] = np.int64(np.floor(total * QUANTUM + 0.5))
+    return result

@@ -1,0 +1,74 @@
+"""What a reader finds out about a file before any pixel is decoded.
+
+A file's own words are kept apart from what is made of them: the pixel size stands here as the file states it, absurd
+or absent, so that ``inspect`` can show what ``read`` must refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from wsigraph.geometry import Size
+from wsigraph.records import Level
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileDescription:
+    """A slide file in its own words.
+
+    Attributes
+    ----------
+    vendor : str
+        Format, e.g. ``"aperio"`` or ``"generic-tiff"``.
+    levels : tuple of Level
+        From the finest to the coarsest; the first has downsample 1.
+    scales : tuple of tuple of int
+        For each level, the whole factors by which the reader can shrink while it decodes; each starts with 1.
+    mpp : float or None
+        Level-0 pixel size in um/px as the file states it, not yet judged; None where it states none.
+    mpp_source : str or None
+        Where `mpp` was found, e.g. ``"aperio.MPP"``.
+    associated : tuple of str
+        Names of associated images, sorted.
+    warnings : tuple of str
+        Oddities the user should know.
+    """
+
+    vendor: str
+    levels: tuple[Level, ...]
+    scales: tuple[tuple[int, ...], ...]
+    mpp: float | None = None
+    mpp_source: str | None = None
+    associated: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def level_downsample(finest: Size, size: Size) -> Fraction:
+    """Return how many level-0 pixels one pixel of a level spans.
+
+    Parameters
+    ----------
+    finest, size : Size
+        Pixels of level 0 and of the level.
+
+    Returns
+    -------
+    Fraction
+        The nearest whole number where both sides of level 0, divided by it, are within one pixel of the level's
+        sides (scanners round); else the exact quotient of the widths.
+    """
+    quotient = Fraction(finest.width, size.width)
+    whole = max(1, round(quotient))
+    sides = ((finest.width, size.width), (finest.height, size.height))
+    if all(abs(Fraction(long, whole) - short) <= 1 for long, short in sides):
+        return Fraction(whole)
+    return quotient
+
+
+def make_levels(sizes: Iterable[tuple[Size, Size]]) -> tuple[Level, ...]:
+    """Return levels from (pixels, native tile) pairs, the finest first."""
+    pairs = list(sizes)
+    finest = pairs[0][0]
+    return tuple(Level(size=size, downsample=level_downsample(finest, size), tile=tile) for size, tile in pairs)

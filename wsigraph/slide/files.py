@@ -1,0 +1,117 @@
+"""Which files make one slide, and their digest.
+
+Most slides are one file. A DICOM series is a folder of instances, a MIRAX slide an index with a folder of data beside
+it. The digest of several files does not depend on their names or order, so that a slide copied elsewhere keeps it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from wsigraph.errors import UnreadableSlide
+from wsigraph.slide import dicom
+
+
+def locate(path: Path) -> Path:
+    """Return the file to open for what the user named.
+
+    Parameters
+    ----------
+    path : Path
+        A slide file, or a folder that holds one DICOM series.
+
+    Returns
+    -------
+    Path
+        The file; for a folder its first instance.
+
+    Raises
+    ------
+    UnreadableSlide
+        If there is no such file, it is empty or may not be read, or the folder does not hold exactly one series.
+    """
+    try:
+        if path.is_dir():
+            return _locate_series(path)
+        if not path.exists():
+            raise UnreadableSlide(f"slide {str(path)!r} does not exist; check the path")
+        if not path.is_file():
+            raise UnreadableSlide(f"slide {str(path)!r} is not a regular file; give a slide file")
+        with path.open("rb") as handle:
+            if not handle.read(1):
+                raise UnreadableSlide(f"slide {str(path)!r} is empty (0 bytes); copy it again from its source")
+    except OSError as error:
+        raise UnreadableSlide(f"slide {str(path)!r} cannot be read: {error.strerror}; check its rights") from None
+    return path
+
+
+def slide_files(path: Path) -> tuple[Path, ...]:
+    """Return every file that holds part of the slide, sorted by name.
+
+    Parameters
+    ----------
+    path : Path
+        A file from `locate`.
+
+    Returns
+    -------
+    tuple of Path
+        The file itself; with it the instances of its DICOM series, or the data files of a MIRAX slide.
+
+    Raises
+    ------
+    UnreadableSlide
+        If the file or its folder cannot be read.
+    """
+    try:
+        data = path.with_suffix("")
+        if path.suffix.lower() == ".mrxs" and data.is_dir():
+            return (path, *sorted(other for other in data.iterdir() if other.is_file()))
+        return dicom.series_files(path)
+    except OSError as error:
+        raise UnreadableSlide(f"slide {str(path)!r} cannot be read: {error.strerror}; check its rights") from None
+
+
+def digest(files: Iterable[Path]) -> str:
+    """Return the SHA-256 of a slide's bytes.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        The files that make the slide.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits: the digest of one file's bytes, or of the sorted digests of several.
+
+    Raises
+    ------
+    UnreadableSlide
+        If a file cannot be read.
+    """
+    digests = sorted(_file_digest(path) for path in files)
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise UnreadableSlide(f"slide file {str(path)!r} cannot be read: {error.strerror}; check its rights") from None
+
+
+def _locate_series(folder: Path) -> Path:
+    series = dicom.folder_series(folder)
+    if not series:
+        raise UnreadableSlide(
+            f"{str(folder)!r} is a directory without DICOM instances (*.dcm); give a slide file or a DICOM directory"
+        )
+    if len(series) > 1:
+        raise UnreadableSlide(
+            f"directory {str(folder)!r} holds {len(series)} DICOM series, expected one; give one instance of the slide"
+        )
+    return next(iter(series.values()))

@@ -1,0 +1,161 @@
+"""Plain pictures: PNG, JPEG and TIFF in strips, decoded whole and held in memory.
+
+They know nothing of microscopy. A PNG or JPEG never states a pixel size that means anything here; a TIFF may, where
+its resolution has a unit. What is too large to be held is refused before it is decoded.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from wsigraph.errors import TruncatedSlide, UnreadableSlide
+from wsigraph.geometry import Box, Size
+from wsigraph.slide import mpp, tiff_index
+from wsigraph.slide.colour import WHITE, to_rgb
+from wsigraph.slide.description import FileDescription, make_levels
+from wsigraph.slide.mpp import StatedMpp
+
+MAX_IMAGE_PX = 2**27
+"""Most pixels of a picture: 11,585 x 11,585, 400 MB of RGB. Larger ones belong into a tiled TIFF."""
+
+_MAGIC = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+_TILE_PX = 512
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
+
+
+class ImageReader:
+    """A plain picture, decoded when it is opened.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Raises
+    ------
+    TruncatedSlide
+        If the file ends before its pixels do.
+    UnreadableSlide
+        If it is no picture that decodes to 8-bit grey or RGB, or has more than `MAX_IMAGE_PX` pixels.
+    """
+
+    def __init__(self, path: Path) -> None:
+        vendor, self._pixels, stated = _read_tiff(path) if tiff_index.is_tiff(path) else _read_picture(path)
+        size = Size(*self._pixels.shape[:2])
+        self.description = FileDescription(
+            vendor=vendor,
+            levels=make_levels([(size, Size(_TILE_PX, _TILE_PX))]),
+            scales=((1,),),
+            mpp=stated.x if stated else None,
+            mpp_source=stated.source if stated else None,
+            warnings=mpp.square_warnings(stated),
+        )
+
+    @classmethod
+    def matches(cls, path: Path) -> bool:
+        """Return whether a file begins like a PNG, JPEG or TIFF."""
+        return tiff_index.is_tiff(path) or _kind(path) is not None
+
+    def read_level(self, level: int, box: Box, scale: int = 1) -> NDArray[np.uint8]:
+        """Return pixels of the picture.
+
+        Parameters
+        ----------
+        level, scale : int
+            0 and 1.
+        box : Box
+            Pixels; white outside the picture.
+
+        Returns
+        -------
+        uint8 (h, w, 3)
+            RGB.
+        """
+        del level, scale
+        out = np.full((box.height, box.width, 3), WHITE, dtype=np.uint8)
+        inside = box.clip(Size(*self._pixels.shape[:2]))
+        if not inside.is_empty:
+            out[inside.relative_to(box).slices] = self._pixels[inside.slices]
+        return out
+
+    def close(self) -> None:
+        """Let the pixels go."""
+        self._pixels = np.empty((0, 0, 3), dtype=np.uint8)
+
+
+def _kind(path: Path) -> str | None:
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(8)
+    except OSError:
+        return None
+    return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def _read_picture(path: Path) -> tuple[str, NDArray[np.uint8], StatedMpp | None]:
+    kind = _kind(path)
+    if kind is None:
+        raise UnreadableSlide(f"slide {str(path)!r} is no PNG, JPEG or TIFF picture; check the file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower
+            image = Image.open(path, formats=(kind.upper(),))
+        with image:
+            _check_area(path, image.width, image.height)
+            if image.mode not in _MODES:
+                raise UnreadableSlide(
+                    f"slide {str(path)!r} holds pixels of mode {image.mode}, expected 8-bit grey or RGB; convert it"
+                )
+            has_alpha = "A" in image.mode or "transparency" in image.info
+            return kind, to_rgb(np.asarray(image.convert("RGBA" if has_alpha else "RGB"))), None
+    except UnidentifiedImageError:
+        raise UnreadableSlide(f"slide {str(path)!r} is a damaged {kind.upper()}; copy it again") from None
+    except Image.DecompressionBombError:
+        raise UnreadableSlide(_too_large(path, "far too many")) from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        reason = tiff_index.first_line(error)
+        kind_of_error = TruncatedSlide if "truncated" in reason else UnreadableSlide
+        raise kind_of_error(f"slide {str(path)!r} does not decode ({reason}); copy it again") from None
+
+
+def _read_tiff(path: Path) -> tuple[str, NDArray[np.uint8], StatedMpp | None]:
+    try:
+        with tiff_index.open_index(path) as tif:
+            tiff_index.check_extents(path, tif)
+            page = next(tiff_index.all_pages(tif))
+            _check_area(path, page.imagewidth, page.imagelength)
+            photometric = int(page.photometric)
+            if page.dtype != np.uint8 or photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR):
+                raise UnreadableSlide(
+                    f"slide {str(path)!r} is a TIFF of {page.dtype} with {tiff_index.colours_of(page)} colours, "
+                    "expected 8-bit grey or RGB; convert it"
+                )
+            samples = page.asarray(maxworkers=1)
+            if page.samplesperpixel > 1 and int(page.planarconfig) != 1:
+                samples = np.moveaxis(samples, 0, -1)
+            pixels = to_rgb(samples)
+            vendor = tiff_index.vendor_of(tif)
+            stated = tiff_index.stated_mpp(tif, vendor)
+    except tiff_index.MALFORMED as error:
+        raise UnreadableSlide(
+            f"slide {str(path)!r} does not decode ({tiff_index.first_line(error)}); copy it again"
+        ) from None
+    return vendor, WHITE - pixels if photometric == _WHITE_IS_ZERO else pixels, stated
+
+
+def _check_area(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_IMAGE_PX:
+        raise UnreadableSlide(_too_large(path, f"{width} x {height}"))
+
+
+def _too_large(path: Path, what: str) -> str:
+    return (
+        f"slide {str(path)!r} is a plain picture of {what} pixels, more than the {MAX_IMAGE_PX} that are held in "
+        "memory; convert it to a tiled TIFF"
+    )

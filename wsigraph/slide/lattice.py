@@ -1,0 +1,121 @@
+"""Any box of a level from its fixed native tiles.
+
+A box is put together from whole tiles of one fixed lattice, so that a pixel is decoded the same way whatever box it
+is asked for in. Tiles that a box cuts are kept a while, because the neighbouring box needs them too; tiles that lie
+whole in a box are not, so that the memory goes to the seams.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsigraph.geometry import Box, Size
+from wsigraph.slide.colour import WHITE
+
+CACHE_BYTES = 64 * 2**20
+"""Default bound on the decoded tiles that one open slide keeps."""
+
+Pixels = NDArray[np.uint8]
+
+
+class TileCache:
+    """Decoded tiles, the least recently used dropped first; safe to use from several threads.
+
+    Parameters
+    ----------
+    max_bytes : int
+        Bound on the pixels held.
+    """
+
+    def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._n_bytes = 0
+        self._tiles: OrderedDict[Hashable, Pixels] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of pixels held."""
+        return self._n_bytes
+
+    def find(self, key: Hashable) -> Pixels | None:
+        """Return the tile kept under `key`, or None."""
+        with self._lock:
+            if key in self._tiles:
+                self._tiles.move_to_end(key)
+            return self._tiles.get(key)
+
+    def keep(self, key: Hashable, tile: Pixels) -> None:
+        """Keep a tile, and drop others until the bound holds."""
+        with self._lock:
+            if key in self._tiles or tile.nbytes > self._max_bytes:
+                return
+            self._tiles[key] = tile
+            self._n_bytes += tile.nbytes
+            while self._n_bytes > self._max_bytes:
+                self._n_bytes -= self._tiles.popitem(last=False)[1].nbytes
+
+    def clear(self) -> None:
+        """Drop every tile."""
+        with self._lock:
+            self._tiles.clear()
+            self._n_bytes = 0
+
+
+def assemble(
+    box: Box,
+    size: Size,
+    tile: Size,
+    decode: Callable[[int, int], Pixels | None],
+    cache: TileCache,
+    key: Hashable,
+) -> Pixels:
+    """Return the pixels of a box.
+
+    Parameters
+    ----------
+    box : Box
+        What to return, in pixels of the lattice; parts outside the level are white.
+    size, tile : Size
+        Pixels of the level and of one tile.
+    decode : callable
+        Takes a tile's row and column on the lattice and returns its pixels, uint8 (h, w, 3), cut at the level's edge
+        or not; None where the file holds none, which is white.
+    cache : TileCache
+        Where tiles that the box cuts are looked up and kept.
+    key : hashable
+        Name of the lattice in the cache.
+
+    Returns
+    -------
+    uint8 (h, w, 3)
+        RGB.
+
+    Raises
+    ------
+    UnreadableSlide
+        Whatever `decode` raises.
+    """
+    out = np.full((box.height, box.width, 3), WHITE, dtype=np.uint8)
+    inside = box.clip(size)
+    if inside.is_empty:
+        return out
+    for row in range(inside.y0 // tile.height, -(-inside.y1 // tile.height)):
+        for column in range(inside.x0 // tile.width, -(-inside.x1 // tile.width)):
+            y0, x0 = row * tile.height, column * tile.width
+            whole = Box(y0=y0, x0=x0, y1=y0 + tile.height, x1=x0 + tile.width).clip(size)
+            part = inside.intersect(whole)
+            pixels = cache.find((key, row, column))
+            if pixels is None:
+                pixels = decode(row, column)
+                if pixels is None:
+                    continue
+                if part != whole:
+                    cache.keep((key, row, column), pixels)
+            out[part.relative_to(box).slices] = pixels[part.relative_to(whole).slices]
+    return out

@@ -1,0 +1,101 @@
+"""Which reader opens a file.
+
+Readers are plugins. The project's own come first, the exact and fast one ahead of the broad one; then whatever else
+is installed, by name; plain pictures last, because almost any file with a picture in it would match. The first that
+claims a file decides: where it finds a fault, a more lenient reader would only hide it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsigraph import registry
+from wsigraph.errors import PluginError, UnreadableSlide
+from wsigraph.geometry import Box
+from wsigraph.slide.description import FileDescription
+
+_FIRST, _LAST = ("tiled_tiff", "openslide"), ("image",)
+
+
+class SlideReader(Protocol):
+    """What a reader plugin must do. Its constructor takes a path, opens it, and raises `UnreadableSlide` if it cannot.
+
+    A reader is used from several threads at once. It need not pickle: a slide re-opens it by path.
+    """
+
+    description: FileDescription
+    """What the file says of itself."""
+
+    def __init__(self, path: Path) -> None: ...
+
+    @classmethod
+    def matches(cls, path: Path) -> bool:
+        """Return whether the file is this reader's to open, faults included; looks at no pixel."""
+        ...
+
+    def read_level(self, level: int, box: Box, scale: int) -> NDArray[np.uint8]:
+        """Return RGB pixels, uint8 (h, w, 3), of a box of a level shrunk by one of its `scales`; white outside.
+
+        A pixel must be the same whatever box it is asked for in.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
+
+
+def open_reader(path: Path, name: str | None = None) -> tuple[str, SlideReader]:
+    """Open a slide file.
+
+    Parameters
+    ----------
+    path : Path
+        File from ``files.locate``.
+    name : str, optional
+        Reader plugin to use; tried in the order of `reader_names` where left out.
+
+    Returns
+    -------
+    tuple of (str, SlideReader)
+        Name of the reader and the open reader.
+
+    Raises
+    ------
+    TruncatedSlide
+        If the file ends before the data that it indexes.
+    UnreadableSlide
+        If no reader claims it, or the one that does cannot open it.
+    PluginError
+        If `name` is unknown or does not load.
+    """
+    if name is not None:
+        return name, _load(name)(path)
+    broken: list[PluginError] = []
+    for candidate in reader_names():
+        try:
+            plugin = _load(candidate)
+        except PluginError as error:
+            broken.append(error)
+            continue
+        if plugin.matches(path):
+            return candidate, plugin(path)
+    raise UnreadableSlide(
+        f"slide {str(path)!r} is of no format that the readers know ({', '.join(reader_names())}); expected a slide "
+        "such as SVS, NDPI, MRXS, DICOM or TIFF, or a PNG or JPEG picture" + "".join(f"; {error}" for error in broken)
+    )
+
+
+def reader_names() -> tuple[str, ...]:
+    """Return the installed readers in the order in which they are tried."""
+    installed = registry.names(registry.READERS)
+    others = [name for name in installed if name not in _FIRST + _LAST]
+    return (*(name for name in _FIRST if name in installed), *others, *(name for name in _LAST if name in installed))
+
+
+def _load(name: str) -> Any:
+    return registry.load(registry.READERS, name)

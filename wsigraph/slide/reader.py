@@ -1,0 +1,370 @@
+"""A slide as pixels at any resolution.
+
+``read`` opens a file with whichever reader knows it and settles its pixel size; the `Slide` then yields any box at any
+um/px, eagerly or as a lazy array. A slide travels between processes as its description and is opened again where it
+is read. The same box gives the same bytes whatever else was read before, in whatever thread.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsigraph.errors import SlideError, UnreadableSlide
+from wsigraph.geometry import Box, Size, grid, ratio, resampled_size
+from wsigraph.records import SlideInfo
+from wsigraph.slide import files
+from wsigraph.slide import mpp as pixel_size
+from wsigraph.slide.colour import WHITE
+from wsigraph.slide.lazy import LazyPixels
+from wsigraph.slide.opening import SlideReader, open_reader
+from wsigraph.slide.resample import Source, area_average, choose_source
+
+__all__ = ["Slide", "SlideReader", "inspect", "read"]
+
+_SOURCE_PX_MAX = 4096**2
+_IDENTIFYING = ("label", "macro")
+_SLIDES_KEPT = 4
+
+
+class Slide:
+    """A slide, open for reading.
+
+    Parameters
+    ----------
+    info : SlideInfo
+        What is known of it.
+    reader : SlideReader, optional
+        The open file; opened at the first read where left out.
+    """
+
+    def __init__(self, info: SlideInfo, reader: SlideReader | None = None) -> None:
+        self._info = info
+        self._reader = reader
+        self._is_closed = False
+        self._opening = threading.Lock()
+
+    @property
+    def info(self) -> SlideInfo:
+        """What is known of the slide without reading its pixels."""
+        return self._info
+
+    def size(self, mpp: float | None = None) -> Size:
+        """Return how many pixels the slide has at a pixel size.
+
+        Parameters
+        ----------
+        mpp : float, optional
+            um/px; that of level 0 where left out.
+
+        Returns
+        -------
+        Size
+            Height and width; partial pixels at the far sides count.
+
+        Raises
+        ------
+        SlideError
+            If `mpp` is not a positive number.
+        """
+        return resampled_size(self._info.levels[0].size, ratio(self._asked(mpp), self._info.mpp))
+
+    def read(self, box: Box, mpp: float | None = None) -> NDArray[np.uint8]:
+        """Return the pixels of a box.
+
+        Parameters
+        ----------
+        box : Box
+            Pixels at `mpp`; pixel (0, 0) begins where level 0 begins. Parts outside the slide are white.
+        mpp : float, optional
+            um/px; that of level 0 where left out.
+
+        Returns
+        -------
+        uint8 (h, w, 3)
+            RGB, the caller's own.
+
+        Raises
+        ------
+        UnreadableSlide
+            If a part does not decode.
+        SlideError
+            If `mpp` is not a positive number or the slide is closed.
+
+        Notes
+        -----
+        The source is read in parts of at most 4096 x 4096 pixels, so memory follows the box, not the source.
+        """
+        target = self._asked(mpp)
+        reader = self._open()
+        inside = box.clip(self.size(target))
+        source = choose_source(self._info.levels, reader.description.scales, self._info.mpp, target)
+        parts = [] if inside.is_empty else list(_parts(inside, source))
+        if parts == [box]:
+            return _read_part(reader, source, box)
+        out = np.full((max(0, box.height), max(0, box.width), 3), WHITE, dtype=np.uint8)
+        for part in parts:
+            out[part.relative_to(box).slices] = _read_part(reader, source, part)
+        return out
+
+    def pixels(self, mpp: float | None = None, chunk_px: int | None = None) -> Any:
+        """Return the slide as a lazy array; nothing is read until it is computed.
+
+        Parameters
+        ----------
+        mpp : float, optional
+            um/px; that of level 0 where left out.
+        chunk_px : int, optional
+            Side of a chunk. Where left out it is near 2048, at level 0 a whole number of native tiles.
+
+        Returns
+        -------
+        dask.array.Array
+            uint8 (y, x, 3). The slide must stay open while threads compute it; processes open it for themselves.
+
+        Raises
+        ------
+        SlideError
+            If `mpp` is not a positive number or `chunk_px` is below 1.
+        """
+        if chunk_px is not None and chunk_px < 1:
+            raise SlideError(f"chunk_px is {chunk_px}, expected at least 1")
+        target = self._asked(mpp)
+        tile = self._info.levels[0].tile if ratio(target, self._info.mpp) == 1 else Size(1, 1)
+        return LazyPixels(self, target).to_dask(chunk_px, tile)
+
+    def close(self) -> None:
+        """Close the file. Reads that are under way in other threads must have ended."""
+        with self._opening:
+            if self._reader is not None:
+                self._reader.close()
+            self._reader = None
+            self._is_closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        size = self._info.levels[0].size
+        return (
+            f"Slide({self._info.slide_id!r}, {size.width} x {size.height} px, {self._info.mpp:g} um/px from "
+            f"{self._info.mpp_source}, reader {self._info.reader})"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _attach, (self._info,)
+
+    def _asked(self, mpp: float | None) -> float:
+        if mpp is None:
+            return self._info.mpp
+        if not (math.isfinite(mpp) and mpp > 0):
+            raise SlideError(f"pixels of {mpp} um were asked of slide {self._info.slide_id!r}, expected more than 0")
+        return float(mpp)
+
+    def _open(self) -> SlideReader:
+        with self._opening:
+            if self._is_closed:
+                raise SlideError(
+                    f"slide {self._info.slide_id!r} is closed; keep it open until what reads from it has ended"
+                )
+            if self._reader is None:
+                self._reader = self._reopen()
+            return self._reader
+
+    def _reopen(self) -> SlideReader:
+        reader = open_reader(Path(self._info.path), self._info.reader)[1]
+        if reader.description.levels != self._info.levels:
+            reader.close()
+            raise UnreadableSlide(f"slide {self._info.path!r} has changed since it was described; read it anew")
+        return reader
+
+
+def read(
+    path: str | Path, *, mpp: float | None = None, slide_id: str | None = None, reader: str | None = None
+) -> Slide:
+    """Open a slide.
+
+    Parameters
+    ----------
+    path : str or Path
+        Slide file, or a folder that holds one DICOM series.
+    mpp : float, optional
+        Level-0 pixel size in um/px; wins over what the file states, and a difference over 1 % becomes a warning.
+    slide_id : str, optional
+        Name of the slide in outputs; the file's name without suffix where left out.
+    reader : str, optional
+        Reader plugin to use; the first that knows the file where left out.
+
+    Returns
+    -------
+    Slide
+        Open; a context manager closes it.
+
+    Raises
+    ------
+    UnreadableSlide
+        If there is no such file or no reader opens it; a `TruncatedSlide` if it ends before the data that it indexes.
+    MissingMpp
+        If neither the file nor `mpp` gives a pixel size from 0.05 to 20 um.
+    SlideError
+        If `slide_id` cannot name a directory.
+    PluginError
+        If `reader` is unknown or does not load.
+
+    Notes
+    -----
+    The whole file is read once for its digest.
+    """
+    named = Path(path)
+    name = default_slide_id(named) if slide_id is None else slide_id
+    if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
+        raise SlideError(f"slide id {name!r} cannot name a directory; give letters, digits, '-', '_' and '.'")
+    path = files.locate(named)
+    reader_name, opened = open_reader(path, reader)
+    try:
+        description = opened.description
+        settled, source, warnings = pixel_size.settle_mpp(str(named), description, mpp)
+        info = SlideInfo(
+            slide_id=name,
+            path=os.path.abspath(path),  # noqa: PTH100 - a link keeps its own name, and with it its DICOM neighbours
+            sha256=files.digest(files.slide_files(path)),
+            vendor=description.vendor,
+            reader=reader_name,
+            mpp=settled,
+            mpp_source=source,
+            file_mpp=description.mpp,
+            levels=description.levels,
+            associated=description.associated,
+            warnings=description.warnings + warnings,
+        )
+    except SlideError:
+        opened.close()
+        raise
+    return Slide(info, opened)
+
+
+def inspect(path: str | Path, *, mpp: float | None = None, reader: str | None = None) -> dict[str, Any]:
+    """Return what a slide file says of itself, as plain values.
+
+    Parameters
+    ----------
+    path : str or Path
+        Slide file, or a folder that holds one DICOM series.
+    mpp : float, optional
+        Level-0 pixel size in um/px; wins over what the file states.
+    reader : str, optional
+        Reader plugin to use.
+
+    Returns
+    -------
+    dict
+        path, reader, vendor, size (width and height in px), levels (width, height, downsample, tile_width,
+        tile_height, mpp), mpp in um/px as given or as the file states it, mpp_source, file_mpp, mpp_problem (None, or
+        why the pixel size will be refused), associated, identifying_images (those that usually show the patient's
+        label), warnings, sha256, bytes.
+
+    Raises
+    ------
+    UnreadableSlide
+        If there is no such file or no reader opens it; a `TruncatedSlide` if it ends before the data that it indexes.
+    MissingMpp
+        If the given `mpp` is outside 0.05 to 20 um.
+    PluginError
+        If `reader` is unknown or does not load.
+    """
+    named = Path(path)
+    located = files.locate(named)
+    parts = files.slide_files(located)
+    reader_name, opened = open_reader(located, reader)
+    description = opened.description
+    opened.close()
+    stated, source, warnings = description.mpp, description.mpp_source, description.warnings
+    problem = pixel_size.find_problem(str(named), description)
+    if mpp is not None:
+        stated, source, overruled = pixel_size.settle_mpp(str(named), description, mpp)
+        problem, warnings = None, warnings + overruled
+    believed = None if problem else stated
+    finest = description.levels[0].size
+    return {
+        "path": str(named),
+        "reader": reader_name,
+        "vendor": description.vendor,
+        "size": {"width": finest.width, "height": finest.height},
+        "levels": [
+            {
+                "width": level.size.width,
+                "height": level.size.height,
+                "downsample": float(level.downsample),
+                "tile_width": level.tile.width,
+                "tile_height": level.tile.height,
+                "mpp": None if believed is None else believed * float(level.downsample),
+            }
+            for level in description.levels
+        ],
+        "mpp": stated,
+        "mpp_source": source,
+        "file_mpp": description.mpp,
+        "mpp_problem": problem,
+        "associated": list(description.associated),
+        "identifying_images": [name for name in description.associated if name.lower() in _IDENTIFYING],
+        "warnings": list(warnings),
+        "sha256": files.digest(parts),
+        "bytes": sum(part.stat().st_size for part in parts),
+    }
+
+
+def default_slide_id(path: Path) -> str:
+    """Return a file's name without its suffix (``.ome.tiff`` counts as one), or a folder's name."""
+    full = path.resolve() if path.name in ("", "..") else path
+    if full.is_dir():
+        return full.name
+    return full.with_suffix("").stem if full.stem.lower().endswith(".ome") else full.stem
+
+
+def _read_part(reader: SlideReader, source: Source, part: Box) -> NDArray[np.uint8]:
+    window = source.window(part)
+    return area_average(reader.read_level(source.level, window, source.scale), window, part, source)
+
+
+def _parts(box: Box, source: Source) -> Iterator[Box]:
+    """Yield the boxes into which a box is cut, so that each covers a bounded part of the source."""
+    side = max(1, math.isqrt(int(_SOURCE_PX_MAX / (source.step * source.step))))
+    if box.height * box.width <= side * side:
+        yield box
+        return
+    for part in grid(box.size, side):
+        yield Box(y0=part.y0 + box.y0, x0=part.x0 + box.x0, y1=part.y1 + box.y0, x1=part.x1 + box.x0)
+
+
+_attached: OrderedDict[tuple[Any, ...], Slide] = OrderedDict()
+_attaching = threading.Lock()
+
+
+def _attach(info: SlideInfo) -> Slide:
+    """Return the process's own slide for a description that arrived from elsewhere.
+
+    A worker gets the slide anew with every task; opening it each time would parse its index each time.
+    """
+    key = (info.path, info.sha256, info.reader, info.slide_id, info.mpp, info.mpp_source)
+    with _attaching:
+        slide = _attached.pop(key, None)
+        if slide is None or slide._is_closed:
+            slide = Slide(info)
+        _attached[key] = slide
+        if len(_attached) > _SLIDES_KEPT:
+            _attached.popitem(last=False)
+        return slide

@@ -1,0 +1,323 @@
+"""Tiled TIFF, Aperio SVS and OME-TIFF, tile by tile as the file holds them.
+
+The index is read once by tifffile; tiles are then fetched by position on an own descriptor and decoded outside any
+lock, several at a time. Files whose tiles overlap or whose levels need a vendor's metadata to be placed (Ventana,
+Leica, Philips, Hamamatsu) and codecs without a plain decoder are left to OpenSlide.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tifffile import TiffFile, TiffPage
+
+from wsigraph.errors import TruncatedSlide, UnreadableSlide
+from wsigraph.geometry import Box, Size
+from wsigraph.slide import jpeg, mpp, tiff_index
+from wsigraph.slide.colour import to_rgb
+from wsigraph.slide.description import FileDescription, make_levels
+from wsigraph.slide.lattice import TileCache, assemble
+from wsigraph.slide.resample import Source, area_average
+
+_JPEG = 7
+_CODECS = {1: "none", 5: "LZW", 7: "JPEG", 8: "deflate", 32946: "deflate", 33005: "JPEG 2000", 34712: "JPEG 2000"}
+_CODECS |= {50000: "Zstandard", 50001: "WebP"}
+_YCBCR, _RGB, _WHITE_IS_ZERO, _BLACK_IS_ZERO = 6, 2, 0, 1
+_UNSPECIFIED, _ASSOCIATED_ALPHA = 0, 1
+_TILE_PX_MAX = 2**26
+_MACRO_NAMES = ("label", "macro")
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """What is needed to decode one level; int64 (n,) offsets and byte counts."""
+
+    number: int
+    size: Size
+    tile: Size
+    offsets: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    tables: bytes | None
+    is_jpeg: bool
+    n_samples: int
+    photometric: int
+    decode: Any
+
+    @property
+    def n_columns(self) -> int:
+        """Tiles a row."""
+        return -(-self.size.width // self.tile.width)
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """Factors by which tiles shrink to whole pixels while they are decoded."""
+        if not self.is_jpeg:
+            return (1,)
+        return tuple(s for s in jpeg.SCALES if self.tile.height % s == 0 and self.tile.width % s == 0)
+
+
+class TiledTiffReader:
+    """A TIFF of tiles.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Raises
+    ------
+    TruncatedSlide
+        If the file ends before the data that it indexes.
+    UnreadableSlide
+        If the index is damaged, or the file is no pyramid of 8-bit grey or RGB tiles in a known codec.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        tif = tiff_index.open_index(path)
+        try:
+            with tif:
+                tiff_index.check_extents(path, tif)
+                _check(path, tif)
+                vendor = tiff_index.vendor_of(tif)
+                pages = tiff_index.pyramid_pages(tif)
+                self._pages = [_read_page(number, page) for number, page in enumerate(pages)]
+                stated = tiff_index.stated_mpp(tif, vendor)
+                associated = _associated_names(list(tiff_index.all_pages(tif))) if vendor == "aperio" else ()
+        except tiff_index.MALFORMED as error:
+            reason = tiff_index.first_line(error)
+            raise UnreadableSlide(f"slide {str(path)!r} has a damaged TIFF index ({reason})") from None
+        self.description = FileDescription(
+            vendor=vendor,
+            levels=make_levels((page.size, page.tile) for page in self._pages),
+            scales=tuple(page.scales for page in self._pages),
+            mpp=stated.x if stated else None,
+            mpp_source=stated.source if stated else None,
+            associated=associated,
+            warnings=mpp.square_warnings(stated),
+        )
+        self._file = _Descriptor(path)
+        self._cache = TileCache()
+
+    @classmethod
+    def matches(cls, path: Path) -> bool:
+        """Return whether a file is a tiled TIFF of a plain dialect and codec, or a TIFF too damaged to tell."""
+        if not tiff_index.is_tiff(path):
+            return False
+        try:
+            with tiff_index.open_index(path) as tif:
+                return bool(_content_faults(tif)) or not _foreign_traits(tif)
+        except (UnreadableSlide, *tiff_index.MALFORMED):
+            return True
+
+    def read_level(self, level: int, box: Box, scale: int = 1) -> NDArray[np.uint8]:
+        """Return pixels of a level, shrunk by `scale` while they are decoded.
+
+        Parameters
+        ----------
+        level : int
+            Index into ``description.levels``.
+        box : Box
+            Pixels of the shrunken level; white outside it and where the file holds no tile.
+        scale : int
+            One of ``description.scales[level]``. Tiles that cross the level's edge are decoded whole and averaged,
+            because their padding would otherwise bleed into the last pixels.
+
+        Returns
+        -------
+        uint8 (h, w, 3)
+            RGB.
+
+        Raises
+        ------
+        UnreadableSlide
+            If a tile does not decode; a `TruncatedSlide` if the file has since been cut.
+        """
+        page = self._pages[level]
+        size = Size(-(-page.size.height // scale), -(-page.size.width // scale))
+        tile = Size(page.tile.height // scale, page.tile.width // scale)
+        return assemble(
+            box, size, tile, lambda row, column: self._tile(page, row, column, scale), self._cache, (level, scale)
+        )
+
+    def close(self) -> None:
+        """Close the file; nothing may be reading from it."""
+        self._file.close()
+        self._cache.clear()
+
+    def _tile(self, page: _Page, row: int, column: int, scale: int) -> NDArray[np.uint8] | None:
+        index = row * page.n_columns + column
+        if index >= len(page.counts) or page.counts[index] == 0:
+            return None
+        stream = self._file.read(int(page.offsets[index]), int(page.counts[index]))
+        y0, x0 = row * page.tile.height, column * page.tile.width
+        whole = Box(y0=y0, x0=x0, y1=y0 + page.tile.height, x1=x0 + page.tile.width)
+        inside = whole.clip(page.size).size
+        try:
+            if inside == page.tile:
+                return _cut(_decode(page, index, stream, scale), inside.height // scale, inside.width // scale)
+            return _shrink(_cut(_decode(page, index, stream, 1), inside.height, inside.width), scale)
+        except tiff_index.MALFORMED as error:
+            raise UnreadableSlide(
+                f"slide {str(self._path)!r}: tile {index} of level {page.number} does not decode "
+                f"({tiff_index.first_line(error)}); copy the slide again from its source"
+            ) from None
+
+
+class _Descriptor:
+    """Reads at a position without a shared one, so that threads need not wait for each other."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        try:
+            self._handle = path.open("rb", buffering=0)
+        except OSError as error:
+            raise UnreadableSlide(f"slide {str(path)!r} cannot be read: {error.strerror}; check its rights") from None
+        self.close = weakref.finalize(self, self._handle.close)
+
+    def read(self, offset: int, n_bytes: int) -> bytes:
+        """Return `n_bytes` bytes from `offset`."""
+        try:
+            data = self._read(offset, n_bytes)
+        except OSError as error:
+            raise UnreadableSlide(f"slide {str(self._path)!r} cannot be read: {error.strerror}; try again") from None
+        if len(data) != n_bytes:
+            raise TruncatedSlide(
+                f"slide {str(self._path)!r} was cut while it was open: byte {offset + n_bytes} is missing; copy it "
+                "again from its source"
+            )
+        return data
+
+    def _read(self, offset: int, n_bytes: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._handle.fileno(), n_bytes, offset)
+        with self._lock:
+            self._handle.seek(offset)
+            return self._handle.read(n_bytes)
+
+
+def _check(path: Path, tif: TiffFile) -> None:
+    """Raise UnreadableSlide where the file is nothing that this reader decodes exactly."""
+    found = _content_faults(tif) or _foreign_traits(tif)
+    if found:
+        raise UnreadableSlide(
+            f"slide {str(path)!r} is no tiled TIFF that can be read: {'; '.join(found)}; expected 8-bit grey or RGB "
+            "tiles"
+        )
+
+
+def _foreign_traits(tif: TiffFile) -> list[str]:
+    """Return what makes a file a task for another reader."""
+    pages = tiff_index.pyramid_pages(tif)
+    first, vendor = pages[0], tiff_index.vendor_of(tif)
+    codecs = sorted({int(page.compression) for page in pages} - set(_CODECS))
+    is_jpeg = int(first.compression) == _JPEG
+    traits = {
+        f"it is of the dialect {vendor}": vendor not in tiff_index.TILED_VENDORS,
+        "its pixels lie in strips, not tiles": not first.is_tiled,
+        "its colour planes are stored apart": first.samplesperpixel > 1 and int(first.planarconfig) != 1,
+        f"its codec has number {codecs}": bool(codecs),
+        "it is YCbCr without being JPEG": int(first.photometric) == _YCBCR and not is_jpeg,
+        "its fourth sample is stored in JPEG": first.samplesperpixel == 4 and is_jpeg,
+        "its transparency is multiplied into the colours": tuple(first.extrasamples) == (_ASSOCIATED_ALPHA,),
+    }
+    return [text for text, is_true in traits.items() if is_true]
+
+
+def _content_faults(tif: TiffFile) -> list[str]:
+    """Return why a tiled file of a plain dialect holds no picture in RGB or grey, whoever reads it."""
+    pages = tiff_index.pyramid_pages(tif)
+    first = pages[0]
+    if not first.is_tiled or tiff_index.vendor_of(tif) not in tiff_index.TILED_VENDORS:
+        return []
+    n_channels = _n_channels(tif.ome_metadata)
+    photometrics = (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR)
+    tile_px = [_tile_size(page).area for page in pages]
+    faults = {
+        "it holds no pixel": min(*(page.imagewidth * page.imagelength for page in pages), *tile_px) < 1,
+        f"it holds samples of {first.dtype}": first.dtype != np.uint8 or first.bitspersample != 8,
+        f"it holds {first.samplesperpixel} samples a pixel": first.samplesperpixel not in (1, 3, 4),
+        f"it holds {n_channels} channels apart": first.samplesperpixel == 1 and n_channels > 1,
+        "it is a volume": first.imagedepth > 1,
+        f"its colours are {tiff_index.colours_of(first)}": int(first.photometric) not in photometrics,
+        "its tiles are too large": max(tile_px) > _TILE_PX_MAX,
+    }
+    return [text for text, is_fault in faults.items() if is_fault]
+
+
+def _read_page(number: int, page: TiffPage) -> _Page:
+    offsets, counts = tiff_index.extents(page)
+    page.init_decode()
+    return _Page(
+        number=number,
+        size=Size(page.imagelength, page.imagewidth),
+        tile=_tile_size(page),
+        offsets=offsets,
+        counts=counts,
+        tables=page.jpegtables,
+        is_jpeg=int(page.compression) == _JPEG,
+        n_samples=3 if tuple(page.extrasamples) == (_UNSPECIFIED,) else page.samplesperpixel,
+        photometric=int(page.photometric),
+        decode=page.decode,
+    )
+
+
+def _tile_size(page: TiffPage) -> Size:
+    return Size(page.tilelength, page.tilewidth)
+
+
+def _decode(page: _Page, index: int, stream: bytes, scale: int) -> NDArray[np.uint8]:
+    """Return a tile as RGB, shrunk if it is JPEG; tiles of other codecs come whole."""
+    if page.is_jpeg:
+        complete = jpeg.complete(stream, page.tables, page.photometric == _YCBCR)
+        pixels = jpeg.decode(complete, page.tile, scale)
+    else:
+        decoded = page.decode(stream, index)[0][0]  # without the axis of depth
+        if decoded.dtype != np.uint8:
+            raise ValueError(f"it holds {decoded.dtype}, expected uint8")
+        pixels = to_rgb(decoded[..., : page.n_samples])
+    return 255 - pixels if page.photometric == _WHITE_IS_ZERO else pixels
+
+
+def _cut(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Return a tile without its padding."""
+    if pixels.shape[0] < height or pixels.shape[1] < width:
+        raise ValueError(f"it holds {pixels.shape[1]} x {pixels.shape[0]} pixels, expected {width} x {height}")
+    return pixels[:height, :width]
+
+
+def _shrink(pixels: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    if scale == 1:
+        return pixels
+    size = Size(*pixels.shape[:2])
+    source = Source(level=0, scale=1, size=size, step=Fraction(scale))
+    small = Box.whole(Size(-(-size.height // scale), -(-size.width // scale)))
+    return area_average(np.ascontiguousarray(pixels), Box.whole(size), small, source)
+
+
+def _associated_names(pages: list[TiffPage]) -> tuple[str, ...]:
+    """Return the names of an Aperio file's pages in strips: the second is the thumbnail, others name themselves."""
+    names = set()
+    for number, page in enumerate(pages):
+        words = page.description.partition("\n")[2].split()
+        if page.is_tiled:
+            continue
+        if words and words[0] in _MACRO_NAMES:
+            names.add(words[0])
+        elif number == 1:
+            names.add("thumbnail")
+    return tuple(sorted(names))
+
+
+def _n_channels(ome_xml: str | None) -> int:
+    channels = mpp.ome_attribute(ome_xml or "", "SizeC")
+    return int(channels) if channels is not None and channels.isdigit() else 1
