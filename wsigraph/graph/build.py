@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from wsigraph.config import Config
 from wsigraph.feature.count import CountScales, count_moments
+from wsigraph.feature.encode import encode
 from wsigraph.feature.moments import MOMENT_NAMES
 from wsigraph.geometry import Box, grid
 from wsigraph.graph.adjacency import both_ways, count_boundaries, sum_boundaries
 from wsigraph.records import SuperpixelLabels, TissueGraph
+from wsigraph.registry import ENCODERS, load
 from wsigraph.slide.reader import Slide
 from wsigraph.slide.tiles import Progress, map_chunks
 from wsigraph.tissue.mask import tissue_window
@@ -72,9 +74,8 @@ def build_graph(
     edge_index, boundary = both_ways((key >> 32) - 1, (key & 0xFFFFFFFF) - 1, boundary)
     encoding_sum = None
     if settings.feature.encoder is not None:
-        from wsigraph.feature.encode import encode, load_encoder
-
-        encoding_sum = encode(slide, labels, load_encoder(settings.feature.encoder), progress=progress)
+        encoder = load(ENCODERS, settings.feature.encoder)()
+        encoding_sum = encode(slide, labels, encoder, progress=progress)
     return TissueGraph(
         slide_id=slide.info.slide_id,
         mpp=labels.mpp,

@@ -11,7 +11,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-import dask
+from dask.base import compute
+from dask.delayed import delayed
 
 from wsigraph.geometry import Box
 
@@ -50,14 +51,14 @@ def map_chunks(
         One result a box, in the order of the boxes.
     """
     ordered = list(boxes)
-    task = dask.delayed(function, pure=False, traverse=False)
+    task = delayed(function, pure=False, traverse=False)
     results: list[Result] = []
     if progress is not None:
         progress(stage, 0, len(ordered))
     step = _BATCH_PER_CORE * (os.cpu_count() or 1)
     for start in range(0, len(ordered), step):
-        common = [dask.delayed(item, traverse=False, pure=False) for item in shared]
-        results += dask.compute(*(task(box, *common) for box in ordered[start : start + step]))
+        common = [delayed(item, traverse=False, pure=False) for item in shared]
+        results += compute(*(task(box, *common) for box in ordered[start : start + step]))  # type: ignore[no-untyped-call]
         if progress is not None:
             progress(stage, len(results), len(ordered))
     return results

@@ -221,10 +221,7 @@ def resolve(chunks: list[ChunkComponents], min_area_px: int) -> tuple[list[NDArr
     region, dropped_px = _settle_islands(region, pair, area, min_area_px)
     final, n_superpixels = _number(region, first)
     merged = final[node]
-    tables = [
-        np.concatenate([[0], merged[start:stop]]).astype(np.int32)
-        for start, stop in pairwise(offset)
-    ]
+    tables = [np.concatenate([[0], merged[start:stop]]).astype(np.int32) for start, stop in pairwise(offset)]
     return tables, n_superpixels, dropped_px
 
 

@@ -40,7 +40,7 @@ def find_ink(density: NDArray[np.int32], *, min_area_px: int, margin_px: int) ->
     lowest = density.min(axis=-1)
     cold = (red > green + green // 8 + 60) & (red > 150)
     warm = (4 * blue > 3 * green) & (3 * red < green) & (green > 300)
-    black = (lowest > 700) & (4 * (highest - lowest) < highest)
+    black = (lowest > 560) & (4 * (highest - lowest) < highest)
     ink = ndimage.binary_opening(cold | warm | black, structure=np.ones((2, 2), bool))
     labels, n_spots = ndimage.label(ink, structure=_EIGHT)
     if n_spots == 0:
