@@ -28,7 +28,7 @@ STAGES_WITH_HASH = ("tissue", "superpixel", "feature", "coarsening", "model", "r
 class Section(BaseModel):
     """A frozen section that refuses unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class RuntimeConfig(Section):
@@ -64,8 +64,9 @@ class SuperpixelConfig(Section):
 
     mpp: float = Field(1.0, ge=MPP_MIN, le=MPP_MAX, description="working pixel size, um")
     spacing_um: float = Field(30.0, ge=4.0, le=2000.0, description="distance between superpixel seeds, um")
+    smoothing_um: float = Field(1.2, ge=0.0, le=8.0, description="spread of the smoothing before clustering, um")
     compactness: float = Field(
-        20.0, gt=0.0, le=200.0, description="weight of position against colour, in 8-bit Lab levels a spacing"
+        30.0, gt=0.0, le=200.0, description="weight of position against colour, in 8-bit Lab levels a spacing"
     )
     iterations: int = Field(5, ge=1, le=20, description="rounds of moving the centres")
     min_area_um2: float = Field(150.0, ge=0.0, description="smaller pieces join a neighbour, um2")
@@ -78,7 +79,9 @@ class FeatureConfig(Section):
     texture_offset_um: float = Field(2.0, gt=0.0, le=32.0, description="distance of co-occurring pixels, um")
     nucleus_min_area_um2: float = Field(12.0, ge=0.0, description="smaller dark spots are no nucleus, um2")
     nucleus_max_diameter_um: float = Field(24.0, gt=0.0, le=128.0, description="larger dark spots are no nucleus, um")
-    nucleus_scale_um: float = Field(5.0, gt=0.0, le=32.0, description="radius of the background a nucleus stands out from, um")
+    nucleus_scale_um: float = Field(
+        5.0, gt=0.0, le=32.0, description="radius of the background a nucleus stands out from, um"
+    )
 
 
 class CoarseningConfig(Section):
@@ -86,7 +89,10 @@ class CoarseningConfig(Section):
 
     weights: str | None = Field(None, description="embedding weights file, or null for the shipped ones")
     granularity: float = Field(
-        1.0, gt=0.0, le=100.0, description="merging scale k in quantiles of the slide's own edges; larger is coarser"
+        6.0,
+        gt=0.0,
+        le=100.0,
+        description="merging scale k, in medians of the embedding distance between the slide's own neighbours",
     )
     max_rounds: int = Field(24, ge=0, le=1000, description="most rounds of merging")
     max_area_um2: float = Field(4.0e6, gt=0.0, description="no region grows beyond this, um2")
@@ -96,6 +102,37 @@ class ModelConfig(Section):
     """Which model reads the graph."""
 
     path: str | None = Field(None, description="model bundle directory, or null for the shipped demonstration model")
+    stage_names: tuple[str, ...] = Field(("I", "II", "III", "IV"), min_length=2, description="stages from best to worst")
+    layers: int = Field(3, ge=0, le=16, description="attention layers between neighbouring regions")
+    heads: int = Field(4, ge=1, le=32, description="attention heads a layer")
+    channels: int = Field(16, ge=1, le=256, description="channels a head")
+    dropout: float = Field(0.1, ge=0.0, lt=1.0, description="share of activations dropped in training")
+    region_dropout: float = Field(
+        0.3, ge=0.0, lt=1.0, description="most regions left out of a graph in training; each graph draws its share"
+    )
+    time_intervals: int = Field(8, ge=1, le=100, description="intervals of the discrete-time hazard")
+    stage_weight: float = Field(0.5, ge=0.0, le=100.0, description="weight of the stage loss against the survival loss")
+    learning_rate: float = Field(3e-3, gt=0.0, le=1.0, description="peak step of AdamW")
+    weight_decay: float = Field(1e-2, ge=0.0, le=10.0, description="decoupled weight decay of AdamW")
+    epochs: int = Field(60, ge=1, le=10000, description="most passes over the training part")
+    warmup_epochs: int = Field(3, ge=0, le=1000, description="passes over which the step rises; it falls afterwards")
+    patience: int = Field(15, ge=1, le=10000, description="passes without a better validation loss before stopping")
+    batch_graphs: int = Field(16, ge=1, le=4096, description="graphs a step")
+    validation_fraction: float = Field(
+        0.2, gt=0.0, lt=1.0, description="share of the patients that decides when to stop; never trained on"
+    )
+
+
+class SynthesisConfig(Section):
+    """What simulated tissue looks like."""
+
+    law: Literal["composition"] = Field("composition", description="how simulated tissue decides stage and survival")
+    mpp: float = Field(1.0, ge=MPP_MIN, le=4.0, description="pixel size of painted tissue, um")
+    spacing_um: float = Field(30.0, ge=10.0, le=200.0, description="distance between neighbouring regions, um")
+    min_side: int = Field(14, ge=2, le=1000, description="fewest regions along a side of a layout")
+    max_side: int = Field(20, ge=2, le=1000, description="most regions along a side of a layout")
+    sites: int = Field(6, ge=1, le=1000, description="hospitals, each with its own stain and scanner")
+    library_side: int = Field(14, ge=2, le=200, description="regions along a side of a tile painted for the library")
 
 
 class ReportConfig(Section):
@@ -103,7 +140,33 @@ class ReportConfig(Section):
 
     thumbnail_px: int = Field(1600, ge=200, le=8000, description="longer side of the slide picture, px")
     outline_mpp: float = Field(2.0, ge=MPP_MIN, le=64.0, description="spacing at which outlines are traced, um")
-    outline_tolerance_um: float = Field(2.0, ge=0.0, le=100.0, description="outlines may move by this much, um")
+    outline_tolerance_um: float = Field(3.0, ge=0.0, le=100.0, description="outlines may move by this much, um")
+    outline_max_px: int = Field(
+        6000, ge=200, le=30000, description="most cells along a side of the outline lattice; its spacing grows beyond"
+    )
+    map_feature: str | None = Field(
+        "nuclear_density", description="feature that colours the regions in report.png, or null for their mean colour"
+    )
+    measurements: tuple[str, ...] = Field(
+        (
+            "nuclear_density",
+            "hematoxylin_mean",
+            "eosin_mean",
+            "nuclear_area_mean",
+            "texture_entropy",
+            "white_fraction",
+            "circularity",
+            "outside_fraction",
+            "nuclear_fraction",
+            "nuclear_eccentricity_mean",
+            "lightness_mean",
+            "perimeter_um",
+        ),
+        description="features given with each region in report.geojson, the most wanted first",
+    )
+    geojson_max_mb: float = Field(
+        20.0, gt=0.0, le=10000.0, description="report.geojson leaves out measurements, the last first, above this, MB"
+    )
 
 
 class Config(Section):
@@ -115,6 +178,7 @@ class Config(Section):
     feature: FeatureConfig = Field(default_factory=FeatureConfig)
     coarsening: CoarseningConfig = Field(default_factory=CoarseningConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
+    synthesis: SynthesisConfig = Field(default_factory=SynthesisConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
 
 
@@ -183,19 +247,28 @@ def render(section: str, values: Section | None = None) -> str:
 
 
 def write(directory: Path) -> list[Path]:
-    """Write every section's defaults as ``<section>.yaml`` below `directory` and return the paths."""
-    directory.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for section in Config.model_fields:
-        path = directory / f"{section}.yaml"
-        path.write_text(render(section), encoding="utf-8")
-        paths.append(path)
+    """Write every section's defaults as ``<section>.yaml`` below `directory` and return the paths.
+
+    Raises
+    ------
+    ConfigError
+        If the directory cannot be written.
+    """
+    paths = [directory / f"{section}.yaml" for section in Config.model_fields]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            path.write_text(render(path.stem), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write to {directory}: {error.strerror}; choose another directory") from None
     return paths
 
 
 def _bounds(metadata: Iterable[Any]) -> str:
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    found = [f"{sign} {getattr(bound, key):g}" for bound in metadata for key, sign in signs.items() if hasattr(bound, key)]
+    found = [
+        f"{sign} {getattr(bound, key):g}" for bound in metadata for key, sign in signs.items() if hasattr(bound, key)
+    ]
     return f" ({', '.join(found)})" if found else ""
 
 
@@ -234,7 +307,9 @@ def _parse_override(text: str) -> dict[str, Any]:
 def _merge(tree: dict[str, dict[str, Any]], values: Mapping[Any, Any], origin: str) -> None:
     for section, keys in values.items():
         if section not in Config.model_fields:
-            raise ConfigError(f"{origin}: unknown section {str(section)!r}{_nearest(str(section), Config.model_fields)}")
+            raise ConfigError(
+                f"{origin}: unknown section {str(section)!r}{_nearest(str(section), Config.model_fields)}"
+            )
         if not isinstance(keys, Mapping):
             raise ConfigError(f"{origin}: section {section!r} holds {keys!r}, expected keys and values")
         known = type(getattr(Config(), section)).model_fields

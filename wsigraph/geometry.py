@@ -144,6 +144,11 @@ def um_to_px(length_um: float, mpp: float) -> int:
     return max(1, round(length_um / mpp))
 
 
+def um_to_px_exact(length_um: float, mpp: float) -> float:
+    """Return a length in pixels, fractions included."""
+    return length_um / mpp
+
+
 def um2_to_px(area_um2: float, mpp: float) -> int:
     """Return an area as whole pixels, at least one."""
     return max(1, round(area_um2 / (mpp * mpp)))

@@ -67,10 +67,12 @@ class ImageReader:
 
         Parameters
         ----------
-        level, scale : int
-            0 and 1.
+        level : int
+            0.
         box : Box
             Pixels; white outside the picture.
+        scale : int
+            1.
 
         Returns
         -------

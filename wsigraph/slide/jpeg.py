@@ -2,8 +2,8 @@
 
 A TIFF keeps its tiles as abbreviated streams: the tables stand once in a tag, and what the components mean stands in
 the photometric tag, not in the stream. Both are put back here, so that a plain decoder sees a plain file. Shrinking by
-2, 4 or 8 is done on the cosine coefficients of each 8 x 8 block, which saves most of the work of decoding; it differs
-from the average of the full pixels by rounding only (a mean of 0.1 to 0.6 grey levels on stained tissue).
+2, 4 or 8 is done on the cosine coefficients of each 8 x 8 block, which saves most of the work of decoding. Dropping
+coefficients is not quite averaging pixels: on stained tissue the two differ by 0.1 to 0.6 grey levels in the mean.
 
 References
 ----------

@@ -53,7 +53,7 @@ class LazyPixels:
         """Return a dask array of chunks of `chunk_px`, or near 2048 px in whole multiples of `tile` where None."""
         chunk = (chunk_px, chunk_px) if chunk_px is not None else (_whole_tiles(tile.height), _whole_tiles(tile.width))
         info = self._slide.info
-        name = f"pixels-{info.sha256[:16]}-{info.mpp!r}-{self._mpp!r}-{chunk[0]}x{chunk[1]}"
+        name = f"pixels-{info.sha256[:16]}-{info.reader}-{info.mpp!r}-{self._mpp!r}-{chunk[0]}x{chunk[1]}"
         from_array: Any = da.from_array
         return cast(da.Array, from_array(self, chunks=(*chunk, 3), name=name, asarray=False, lock=False))
 

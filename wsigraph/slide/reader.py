@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from wsigraph.errors import SlideError, UnreadableSlide
 from wsigraph.geometry import Box, Size, grid, ratio, resampled_size
-from wsigraph.records import SlideInfo
+from wsigraph.records import Level, SlideInfo
 from wsigraph.slide import files
 from wsigraph.slide import mpp as pixel_size
 from wsigraph.slide.colour import WHITE
@@ -297,24 +297,13 @@ def inspect(path: str | Path, *, mpp: float | None = None, reader: str | None = 
     if mpp is not None:
         stated, source, overruled = pixel_size.settle_mpp(str(named), description, mpp)
         problem, warnings = None, warnings + overruled
-    believed = None if problem else stated
     finest = description.levels[0].size
     return {
         "path": str(named),
         "reader": reader_name,
         "vendor": description.vendor,
         "size": {"width": finest.width, "height": finest.height},
-        "levels": [
-            {
-                "width": level.size.width,
-                "height": level.size.height,
-                "downsample": float(level.downsample),
-                "tile_width": level.tile.width,
-                "tile_height": level.tile.height,
-                "mpp": None if believed is None else believed * float(level.downsample),
-            }
-            for level in description.levels
-        ],
+        "levels": [_level_values(level, None if problem else stated) for level in description.levels],
         "mpp": stated,
         "mpp_source": source,
         "file_mpp": description.mpp,
@@ -324,6 +313,17 @@ def inspect(path: str | Path, *, mpp: float | None = None, reader: str | None = 
         "warnings": list(warnings),
         "sha256": files.digest(parts),
         "bytes": sum(part.stat().st_size for part in parts),
+    }
+
+
+def _level_values(level: Level, mpp: float | None) -> dict[str, Any]:
+    return {
+        "width": level.size.width,
+        "height": level.size.height,
+        "downsample": float(level.downsample),
+        "tile_width": level.tile.width,
+        "tile_height": level.tile.height,
+        "mpp": None if mpp is None else mpp * float(level.downsample),
     }
 
 

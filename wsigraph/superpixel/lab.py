@@ -10,6 +10,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from wsigraph.geometry import um_to_px_exact
+
 _LINEAR_UNIT = 4095
 _MATRIX_SHIFT = 14
 _CURVE_UNIT = 1 << 14
@@ -77,6 +79,11 @@ def rgb_to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     lab = np.empty((3, rgb.shape[0], rgb.shape[1]), np.uint8)
     _convert(rgb, _LINEAR, _CURVE, _MATRIX, lab)
     return lab
+
+
+def smoothing_passes(spread_um: float, mpp: float) -> int:
+    """Return how many passes of `smooth` spread a point by `spread_um`: one pass has a variance of half a pixel."""
+    return round(2 * um_to_px_exact(spread_um, mpp) ** 2)
 
 
 @njit(nogil=True, cache=True)

@@ -23,7 +23,7 @@ from wsigraph.slide.reader import Slide
 from wsigraph.slide.tiles import Progress, map_chunks
 from wsigraph.store import SHARD_PX, Destination, create_labels
 from wsigraph.superpixel.connectivity import ChunkComponents, chunk_components, resolve
-from wsigraph.superpixel.lab import rgb_to_lab, smooth
+from wsigraph.superpixel.lab import rgb_to_lab, smooth, smoothing_passes
 from wsigraph.superpixel.slic import Lattice, slic, spatial_weight
 from wsigraph.tissue.mask import find_tissue, tissue_window
 
@@ -111,7 +111,7 @@ def _components(
     lattice = Lattice(size, um_to_px(options.spacing_um, options.mpp))
     window = lattice.window(core, options.iterations)
     labels = slic(
-        _smoothed_lab(slide, window, size, options.mpp),
+        _smoothed_lab(slide, window, size, options),
         tissue_window(tissue.tissue, tissue.mpp, window, options.mpp),
         window,
         core,
@@ -124,11 +124,14 @@ def _components(
     return table
 
 
-def _smoothed_lab(slide: Slide, window: Box, size: Size, mpp: float) -> NDArray[np.uint8]:
-    """Return smoothed 8-bit Lab of a window, uint8 (3, h, w), read one pixel wider except at the slide's border."""
-    wider = window.grow(1).clip(size)
-    inner = window.relative_to(wider)
-    return np.ascontiguousarray(smooth(rgb_to_lab(slide.read(wider, mpp)))[(slice(None), *inner.slices)])
+def _smoothed_lab(slide: Slide, window: Box, size: Size, options: SuperpixelConfig) -> NDArray[np.uint8]:
+    """Return smoothed Lab of a window, uint8 (3, h, w), read one pixel wider a pass except at the slide's border."""
+    passes = smoothing_passes(options.smoothing_um, options.mpp)
+    wider = window.grow(passes).clip(size)
+    lab = rgb_to_lab(slide.read(wider, options.mpp))
+    for _ in range(passes):
+        lab = smooth(lab)
+    return np.ascontiguousarray(lab[(slice(None), *window.relative_to(wider).slices)])
 
 
 def _paint(

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wsigraph.errors import PluginError, UnreadableSlide
+from wsigraph.geometry import Box
+from wsigraph.slide.opening import open_reader, reader_names
+from wsigraph.slide.reader import read
+
+PLUGIN = '''
+import numpy as np
+from wsigraph.geometry import Size
+from wsigraph.slide.description import FileDescription, make_levels
+
+
+class FlatReader:
+    """Reads files that begin with FLAT: an even field of the fifth byte's level."""
+
+    def __init__(self, path):
+        self.level = path.read_bytes()[4]
+        levels = make_levels([(Size(80, 100), Size(10, 10))])
+        self.description = FileDescription(
+            vendor="flat", levels=levels, scales=((1,),), mpp=0.5, mpp_source="flat.size"
+        )
+
+    @classmethod
+    def matches(cls, path):
+        return path.read_bytes()[:4] == b"FLAT"
+
+    def read_level(self, level, box, scale):
+        return np.full((box.height, box.width, 3), self.level, np.uint8)
+
+    def close(self):
+        pass
+'''
+
+
+def _install(folder: Path, target: str) -> None:
+    """Put a distribution with one reader plugin where Python finds it."""
+    (folder / "flat_plugin.py").write_text(PLUGIN)
+    info = folder / "flat_plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: flat-plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[wsigraph.readers]\nflat = {target}\n")
+
+
+def test_the_projects_own_readers_come_in_order() -> None:
+    assert reader_names()[:2] == ("tiled_tiff", "openslide")
+    assert reader_names()[-1] == "image"
+
+
+def test_a_third_party_reader_is_found_by_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _install(tmp_path, "flat_plugin:FlatReader")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert reader_names() == ("tiled_tiff", "openslide", "flat", "image")
+    path = tmp_path / "a.flat"
+    path.write_bytes(b"FLAT\x42")
+    with read(path) as slide:
+        assert (slide.info.reader, slide.info.vendor, slide.info.mpp_source) == ("flat", "flat", "flat.size")
+        assert (slide.read(Box.whole(slide.size(1.0)), 1.0) == np.uint8(0x42)).all()
+
+
+def test_a_broken_plugin_does_not_stop_the_others(
+    cmu: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texture
+) -> None:
+    from PIL import Image
+
+    _install(tmp_path, "no_such_module:FlatReader")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert open_reader(cmu)[0] == "tiled_tiff"
+    path = tmp_path / "a.png"
+    Image.fromarray(texture(20, 20)).save(path)
+    assert open_reader(path)[0] == "image"
+    unknown = tmp_path / "a.flat"
+    unknown.write_bytes(b"FLAT\x42")
+    with pytest.raises(UnreadableSlide, match=r"of no format .*no_such_module"):
+        open_reader(unknown)
+    with pytest.raises(PluginError, match="does not load"):
+        open_reader(cmu, "flat")

@@ -1,0 +1,186 @@
+"""The directory of one slide: which stages are done in it, and what has to go when one of them is not.
+
+A stage whose record is there, undamaged and made from what would be used now is loaded. The first that is not is
+carried out, after its record and all later ones are removed, so that the directory never shows a prediction beside a
+graph it was not made from. Timings go to ``run.json`` alone.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wsigraph.errors import StoreError
+from wsigraph.records import SlideInfo
+from wsigraph.store.atomic import discard, write_file, writing
+from wsigraph.store.documents import load_slide_info
+from wsigraph.store.header import Destination, canonical_document, digest
+from wsigraph.store.state import is_done
+
+SLIDE_FILE = "slide.json"
+"""What is known of the slide; tells whose directory it is."""
+RUN_FILE = "run.json"
+"""Timings and circumstances of the last run; the one file that differs between equal runs."""
+
+Record = TypeVar("Record")
+
+
+class SlideDirectory:
+    """Records of one slide, stage by stage.
+
+    Parameters
+    ----------
+    path : Path
+        ``OUT/<slide_id>``; made when the first record is written.
+    layout : mapping of str to tuple of str
+        Stages in their order, each with its files; the first file of a stage carries the header.
+    progress : callable, optional
+        Told (stage, done, total).
+
+    Attributes
+    ----------
+    seconds : dict of str to float
+        Wall time of the stages carried out so far.
+    resumed : list of str
+        Stages that were found done.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        layout: Mapping[str, tuple[str, ...]],
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> None:
+        self.path = path
+        self.seconds: dict[str, float] = {}
+        self.resumed: list[str] = []
+        self._layout = layout
+        self._progress = progress or (lambda *_: None)
+        self._is_redoing = False
+
+    def refuse_clash(self, info: SlideInfo) -> None:
+        """Check that the directory does not belong to a slide of other bytes.
+
+        Parameters
+        ----------
+        info : SlideInfo
+            The slide that is about to be written here.
+
+        Raises
+        ------
+        StoreError
+            If it does.
+        """
+        try:
+            known = load_slide_info(self.path / SLIDE_FILE)
+        except StoreError:
+            # absent, or too damaged to tell: then nothing here counts as done either
+            return
+        if known.sha256 != info.sha256:
+            raise StoreError(
+                f"{self.path} belongs to another slide named {known.slide_id!r} (sha256 {known.sha256[:12]}, "
+                f"met {info.sha256[:12]}); rename the file or give another --out"
+            )
+
+    def carry_out(
+        self,
+        stage: str,
+        inputs: Mapping[str, str],
+        config: Mapping[str, str],
+        make: Callable[[Destination], None],
+        load: Callable[[Path], Record],
+    ) -> Record:
+        """Find a stage done or carry it out, and return its record as stored.
+
+        Parameters
+        ----------
+        stage : str
+            Name in the layout.
+        inputs, config : mapping of str to str
+            Digests of what the record would be made from now.
+        make : callable
+            Writes the stage's files, the one with the header last.
+        load : callable
+            Reads the record.
+
+        Returns
+        -------
+        record
+            What `load` returns.
+
+        Raises
+        ------
+        StoreError
+            If the directory cannot be written.
+        """
+        names = self._layout[stage]
+        to = Destination(self.path / names[0], inputs, config)
+        is_whole = all((self.path / name).exists() for name in names)
+        if not self._is_redoing and is_whole and is_done(to.path, inputs, config):
+            self.resumed.append(stage)
+            return load(to.path)
+        if not self._is_redoing:
+            self._drop_from(stage)
+            self._is_redoing = True
+        self._progress(stage, 0, 1)
+        started = time.perf_counter()
+        make(to)
+        record = load(to.path)
+        self.seconds[stage] = time.perf_counter() - started
+        self._progress(stage, 1, 1)
+        return record
+
+    def digest(self, stage: str) -> dict[str, str]:
+        """Return the digest of a stage's record under its file's name.
+
+        Raises
+        ------
+        StoreError
+            If it is not there.
+        """
+        name = self._layout[stage][0]
+        return {name: digest(self.path / name)}
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the files that are there, in the order of the stages."""
+        names = [*(name for names in self._layout.values() for name in names), RUN_FILE]
+        return tuple(self.path / name for name in names if (self.path / name).exists())
+
+    def write_run(self, circumstances: Mapping[str, Any]) -> None:
+        """Write ``run.json``; stages found done keep the seconds they took when they were carried out.
+
+        Parameters
+        ----------
+        circumstances : mapping of str to JSON value
+            What else to note.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be written.
+        """
+        earlier = _noted_seconds(self.path / RUN_FILE)
+        self.seconds.update({stage: earlier[stage] for stage in self.resumed if stage in earlier})
+        seconds = {stage: round(value, 4) for stage, value in self.seconds.items()}
+        document = {**circumstances, "resumed": self.resumed, "seconds": seconds}
+        write_file(self.path / RUN_FILE, canonical_document(document))
+
+    def _drop_from(self, stage: str) -> None:
+        stages = list(self._layout)
+        stale = [name for later in stages[stages.index(stage) :] for name in self._layout[later]]
+        with writing(self.path):
+            # the last first, so that a kill in between never leaves a later record without an earlier one
+            for name in [RUN_FILE, *reversed(stale)]:
+                discard(self.path / name)
+
+
+def _noted_seconds(file: Path) -> dict[str, float]:
+    """Return the seconds an earlier run noted; none where its notes do not read, for they are for people alone."""
+    try:
+        seconds = json.loads(file.read_bytes())["seconds"]
+        return {str(stage): float(value) for stage, value in seconds.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
