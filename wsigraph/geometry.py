@@ -17,7 +17,7 @@ MPP_MIN = 0.05
 """Smallest credible pixel size, um/px: finer than any light microscope resolves."""
 MPP_MAX = 20.0
 """Largest credible pixel size, um/px: coarser than any scanner's base level."""
-RATIO_DENOMINATOR_MAX = 4096
+RATIO_DENOMINATOR_MAX = 65536
 """Bound on the denominator of a resampling ratio; keeps integer area weights within int64."""
 
 
@@ -127,7 +127,7 @@ def ratio(target_mpp: float, source_mpp: float, downsample: Fraction = Fraction(
     Returns
     -------
     Fraction
-        ``target / (source * downsample)`` with a denominator of at most 4096. The decimal text of both sizes is
+        ``target / (source * downsample)`` with a denominator of at most 65536. The decimal text of both sizes is
         what counts, so that 1.0 over 0.25 is 4 and not a neighbour of 4.
     """
     exact = Fraction(repr(float(target_mpp))) / (Fraction(repr(float(source_mpp))) * downsample)

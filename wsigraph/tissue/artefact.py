@@ -7,6 +7,8 @@ Rules work on integer optical density of the low-power lattice. Not optimal for 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -18,13 +20,22 @@ ARTEFACTS: dict[int, str] = {ARTEFACT_NONE: "none", ARTEFACT_INK: "pen ink"}
 _EIGHT = np.ones((3, 3), bool)
 
 
+def extremes(planes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the least and the greatest of three planes (3, h, w), each (h, w)."""
+    first, second, third = planes
+    return (
+        np.minimum(np.minimum(first, second), third),
+        np.maximum(np.maximum(first, second), third),
+    )
+
+
 def find_ink(density: NDArray[np.int32], *, min_area_px: int, margin_px: int) -> NDArray[np.bool_]:
     """Return where pen ink lies.
 
     Parameters
     ----------
-    density : int32 (h, w, 3)
-        Optical density in units of 1/1024, glass at zero.
+    density : int32 (3, h, w)
+        Optical density planes (R, G, B) in units of 1/1024, glass at zero.
     min_area_px : int
         Smaller spots are not ink, lattice pixels.
     margin_px : int
@@ -35,9 +46,8 @@ def find_ink(density: NDArray[np.int32], *, min_area_px: int, margin_px: int) ->
     bool (h, w)
         True on ink.
     """
-    red, green, blue = density[..., 0], density[..., 1], density[..., 2]
-    highest = density.max(axis=-1)
-    lowest = density.min(axis=-1)
+    red, green, blue = density
+    lowest, highest = extremes(density)
     cold = (red > green + green // 8 + 60) & (red > 150)
     warm = (4 * blue > 3 * green) & (3 * red < green) & (green > 300)
     black = (lowest > 560) & (4 * (highest - lowest) < highest)

@@ -20,7 +20,7 @@ from wsigraph.geometry import Box, grid, ratio, um2_to_px, um_to_px
 from wsigraph.records import TissueMap
 from wsigraph.slide.reader import Slide
 from wsigraph.slide.tiles import Progress, map_chunks
-from wsigraph.tissue.artefact import ARTEFACT_INK, find_ink
+from wsigraph.tissue.artefact import ARTEFACT_INK, extremes, find_ink
 from wsigraph.tissue.section import close_gaps, drop_debris, fill_holes, number_sections
 from wsigraph.tissue.stain import count_colours, empty_histogram, estimate_stain
 
@@ -72,7 +72,7 @@ def find_tissue(
     rgb = _read_lattice(slide, settings.mpp, progress)
     density = _density(rgb)
     density -= _glass(rgb)
-    ink = np.zeros(rgb.shape[:2], bool)
+    ink = np.zeros(density.shape[1:], bool)
     if settings.mask_ink:
         ink = find_ink(
             density,
@@ -150,34 +150,37 @@ def _read(box: Box, slide: Slide, mpp: float) -> NDArray[np.uint8]:
 
 
 def _density(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Return optical density in units of 1/1024, int32, smoothed by a 3 x 3 binomial kernel."""
+    """Return optical density planes in units of 1/1024, int32 (3, h, w), under a 3 x 3 binomial kernel."""
     table = np.round(-_OD_UNIT * np.log10((np.arange(256) + 1) / 256.0)).astype(np.int32)
-    density = table[rgb]
-    for axis in (0, 1):
-        density = ndimage.correlate1d(density, [1, 2, 1], axis=axis, mode="nearest")
-    return np.asarray((density + 8) >> 4)
+    planes = np.stack([table[rgb[..., channel]] for channel in range(3)])
+    for axis in (1, 2):
+        planes = ndimage.correlate1d(planes, [1, 2, 1], axis=axis, mode="nearest")
+    planes += 8
+    planes >>= 4
+    return np.asarray(planes)
 
 
 def _glass(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Return the optical density of the commonest bright neutral colour, int32 (3,); zero where there is none."""
-    bright = rgb.min(axis=-1) >= 176
-    neutral = rgb.max(axis=-1) - rgb.min(axis=-1) <= 16
-    pixels = rgb[bright & neutral]
-    if len(pixels) < _GLASS_MIN_SHARE * rgb.shape[0] * rgb.shape[1]:
-        return np.zeros(3, np.int32)
+    """Return the optical density of the commonest bright neutral colour, int32 (3, 1, 1); zero where there is none."""
+    lowest, highest = extremes(rgb.transpose(2, 0, 1))
+    pixels = rgb[(lowest >= 176) & (highest - lowest <= 16)]
+    if len(pixels) < _GLASS_MIN_SHARE * lowest.size:
+        return np.zeros((3, 1, 1), np.int32)
     colour = np.array([np.argmax(np.bincount(pixels[:, channel], minlength=256)) for channel in range(3)])
-    return np.round(-_OD_UNIT * np.log10((colour + 1) / 256.0)).astype(np.int32)
+    return np.round(-_OD_UNIT * np.log10((colour + 1) / 256.0)).astype(np.int32)[:, None, None]
 
 
 def _stained(density: NDArray[np.int32], ink: NDArray[np.bool_], settings: TissueConfig) -> NDArray[np.bool_]:
     """Return which lattice pixels hold stain."""
-    colour = np.clip(density.max(axis=-1) - density.min(axis=-1), 0, _OD_UNIT - 1)
-    mean = density.sum(axis=-1) // 3
+    lowest, highest = extremes(density)
+    colour = np.clip(highest - lowest, 0, _OD_UNIT - 1)
     counts = np.bincount(colour[~ink], minlength=_OD_UNIT).astype(np.float64)
     low, high = (bound * settings.min_saturation * _OD_UNIT for bound in _OTSU_BOUNDS)
     threshold = np.clip(_otsu(counts), low, high)
-    greenest = density[..., 1] >= np.minimum(density[..., 0], density[..., 2])
-    return np.asarray((colour >= threshold) & (mean >= settings.min_optical_density * _OD_UNIT) & greenest & ~ink)
+    red, green, blue = density
+    dense = red + green + blue >= 3 * settings.min_optical_density * _OD_UNIT
+    greenest = green >= np.minimum(red, blue)
+    return np.asarray((colour >= threshold) & dense & greenest & ~ink)
 
 
 def _otsu(counts: NDArray[np.float64]) -> float:
