@@ -99,7 +99,7 @@ class CoarseningConfig(Section):
 
 
 class ModelConfig(Section):
-    """Which model reads the graph."""
+    """Which model reads the graph, and how one is trained."""
 
     path: str | None = Field(None, description="model bundle directory, or null for the shipped demonstration model")
     stage_names: tuple[str, ...] = Field(("I", "II", "III", "IV"), min_length=2, description="stages from best to worst")

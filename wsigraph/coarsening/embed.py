@@ -120,10 +120,10 @@ def save_embedding(embedding: Embedding, path: Path | str) -> None:
     path : Path or str
         File to write; its folder must exist.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     tensors = {name: np.ascontiguousarray(getattr(embedding, name), np.float32) for name in _TENSORS}
-    save_file(tensors, path, metadata={"feature_schema": embedding.feature_schema})
+    Path(path).write_bytes(save(tensors, metadata={"feature_schema": embedding.feature_schema}))
 
 
 def embed(graph: TissueGraph, embedding: Embedding) -> NDArray[np.int64]:

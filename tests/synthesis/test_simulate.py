@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wsigraph.config import Config, SynthesisConfig
+from wsigraph.errors import SynthesisError
+from wsigraph.feature.count import CountScales, count_moments
+from wsigraph.feature.interpret import interpret
+from wsigraph.feature.moments import COLUMN, MOMENT_NAMES
+from wsigraph.geometry import Box, Size
+from wsigraph.synthesis.layout import NECROSIS, TUMOUR, sample_lattice
+from wsigraph.synthesis.procedural import SiteStain, paint
+from wsigraph.synthesis.simulate import Library, SimulatedPatient, build_library, sample_sites, shift_moments, simulate
+from wsigraph.tissue.stain import count_colours, empty_histogram, estimate_stain
+
+
+@pytest.fixture(scope="module")
+def patients(library: Library) -> list[SimulatedPatient]:
+    return list(simulate(8, library, rng=np.random.default_rng(2)))
+
+
+def test_shifting_equals_counting_elsewhere(site: SiteStain) -> None:
+    lattice = sample_lattice(Size(2, 2), 20, rng=np.random.default_rng(0))
+    image = paint(np.full(lattice.labels.shape, TUMOUR, np.uint8), mpp=1.0, site=site, rng=np.random.default_rng(0))
+    histogram = empty_histogram()
+    bins, pixels = count_colours(image, lattice.labels > 0)
+    histogram[bins] += pixels
+    stain, scales = estimate_stain(histogram), CountScales.of(Config().feature, 1.0)
+    here = Box.whole(lattice.size)
+    there = Box(y0=500, x0=300, y1=500 + here.y1, x1=300 + here.x1)
+    tables = [
+        count_moments(image, lattice.labels, window=box, core=box, size=Size(4000, 4000), stain=stain, scales=scales)[1]
+        for box in (here, there)
+    ]
+    inner = [column for column, name in enumerate(MOMENT_NAMES) if not name.startswith(("edge", "outside"))]
+    moved = shift_moments(tables[0], np.tile([300, 500], (4, 1)))
+    assert (moved[:, inner] == tables[1][:, inner]).all()
+    assert (shift_moments(moved, -np.tile([300, 500], (4, 1))) == tables[0]).all()
+
+
+def test_graphs_are_symmetric_and_marked_synthetic(patients: list[SimulatedPatient]) -> None:
+    for each in patients:
+        graph = each.graph
+        assert graph.slide_id.startswith("synthetic-composition-")
+        assert each.patient == graph.slide_id
+        source, target = graph.edge_index
+        mirrored = np.lexsort((source, target))
+        assert (graph.edge_index[::-1, mirrored] == graph.edge_index).all()
+        assert (graph.boundary[mirrored] == graph.boundary).all()
+        assert graph.n_nodes == each.layout.classes.size
+        assert np.isfinite(interpret(graph).values).all()
+
+
+def test_regions_lie_where_their_cells_are(patients: list[SimulatedPatient], library: Library) -> None:
+    for each in patients:
+        centres = each.graph.centroid_um / each.graph.mpp - 0.5
+        lattice = next(cell for cell in library.lattices if np.array_equal(cell.boundary, each.graph.boundary))
+        assert np.abs(centres - lattice.centre_px).max() < 0.51
+
+
+def test_moments_of_a_region_agree_with_one_another(patients: list[SimulatedPatient]) -> None:
+    moments = patients[0].graph.moments
+    n = moments[:, COLUMN["n"]]
+    for first in ("hematoxylin_bin_0", "eosin_bin_0", "lightness_bin_0"):
+        assert (moments[:, COLUMN[first] : COLUMN[first] + 16].sum(axis=1) == n).all()
+    assert (moments[:, COLUMN["cooccurrence_0_0"] : COLUMN["nuclei"]].sum(axis=1) == 2 * n).all()
+    for square, total in (("sum_xx", "sum_x"), ("sum_yy", "sum_y"), ("od_gg", "od_g")):
+        assert (moments[:, COLUMN[square]] * n >= moments[:, COLUMN[total]] ** 2).all()
+    assert (moments[:, COLUMN["edge_straight"]] == 0).all()
+    assert moments[:, COLUMN["outside_straight"]].sum() > 0
+
+
+def test_classes_are_recognisable_in_the_graph(library: Library) -> None:
+    found = list(simulate(20, library, rng=np.random.default_rng(4)))
+    column = interpret(found[0].graph).names.index("nuclear_fraction")
+    table = np.concatenate([interpret(each.graph).values[:, column] for each in found])
+    classes = np.concatenate([each.layout.classes.ravel() for each in found])
+    assert table[classes == TUMOUR].mean() > 5 * table[classes == NECROSIS].mean()
+
+
+def test_the_same_generator_gives_the_same_patients(library: Library, patients: list[SimulatedPatient]) -> None:
+    again = list(simulate(3, library, rng=np.random.default_rng(2)))
+    for one, other in zip(again, patients, strict=False):
+        assert (one.graph.moments == other.graph.moments).all()
+        assert one.outcome == other.outcome
+    fresh = next(iter(simulate(1, library, rng=np.random.default_rng(3))))
+    assert fresh.outcome != patients[0].outcome
+
+
+def test_the_same_generator_gives_the_same_library(small: SynthesisConfig) -> None:
+    tables = []
+    for seed in (1, 1, 2):
+        rng = np.random.default_rng(seed)
+        tables.append(build_library(sample_sites(1, rng=rng), small, rng=rng).moments)
+    assert (tables[0] == tables[1]).all()
+    assert (tables[0] != tables[2]).any()
+
+
+def test_library_has_its_shape(library: Library, small: SynthesisConfig) -> None:
+    assert library.moments.shape == (2, 7, small.library_side**2, len(MOMENT_NAMES))
+    assert library.n_sites == 2
+    sides = np.array([(cell.rows, cell.columns) for cell in library.lattices])
+    assert sides.min() >= small.min_side
+    assert sides.max() <= small.max_side
+    assert (library.moments[..., COLUMN["n"]] > 0.4 * 900).all()
+
+
+def test_cohorts_do_not_share_names(library: Library) -> None:
+    names = [
+        each.patient for cohort in "ab" for each in simulate(2, library, rng=np.random.default_rng(0), cohort=cohort)
+    ]
+    assert len(set(names)) == 4
+
+
+def test_a_spacing_below_the_finest_lattice_is_refused(small: SynthesisConfig) -> None:
+    rng = np.random.default_rng(0)
+    with pytest.raises(SynthesisError, match="raise the spacing"):
+        build_library(sample_sites(1, rng=rng), small.model_copy(update={"spacing_um": 10.0, "mpp": 4.0}), rng=rng)

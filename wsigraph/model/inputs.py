@@ -1,0 +1,268 @@
+"""What the network reads from a graph: node features, edge attributes, areas, and how they are scaled.
+
+Nodes carry the interpretable features; edges carry the length of the shared boundary, the distance of the centroids
+and the share of the source's perimeter that the boundary makes up. Lengths follow Crofton's estimate and are in um, so
+that two scans of one tissue give nearly the same input.
+The scaler is fitted on the training part alone and travels with the weights. Standardised features are clipped: one
+region of a kind never seen must not decide the whole slide, and the share of clipped values says that it tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsigraph.errors import ModelError
+from wsigraph.feature.interpret import interpret
+from wsigraph.geometry import crofton_um, px_to_um2
+from wsigraph.records import CoarseGraph, TissueGraph
+
+EDGE_ATTRIBUTES = ("log_boundary_um", "log_distance_um", "perimeter_fraction")
+"""Columns of the edge attributes; the first two are ``log(1 + um)``."""
+CLIP = 6.0
+"""Standardised values beyond this many training standard deviations are cut off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GraphInput:
+    """A graph as numbers, before scaling.
+
+    Attributes
+    ----------
+    features : float64 (N, F)
+        Interpretable features in their own units.
+    area_um2 : float64 (N,)
+        Area of every region, um2.
+    edge_index : int64 (2, E)
+        Neighbours, both directions.
+    edge_attribute : float64 (E, 3)
+        Columns named by `EDGE_ATTRIBUTES`.
+    """
+
+    features: NDArray[np.float64]
+    area_um2: NDArray[np.float64]
+    edge_index: NDArray[np.int64]
+    edge_attribute: NDArray[np.float64]
+
+
+def edge_attributes(graph: TissueGraph) -> NDArray[np.float64]:
+    """Return the attributes of every directed edge.
+
+    Parameters
+    ----------
+    graph : TissueGraph
+        E directed edges.
+
+    Returns
+    -------
+    float64 (E, 3)
+        Columns named by `EDGE_ATTRIBUTES`.
+
+    Raises
+    ------
+    RecordError
+        If the graph's moments lack the outer boundary.
+    """
+    source, target = graph.edge_index
+    length_um = crofton_um(graph.boundary[:, 0], graph.boundary[:, 1], graph.mpp)
+    straight, diagonal = (
+        graph.moment(f"outside_{way}") + graph.moment(f"edge_{way}") for way in ("straight", "diagonal")
+    )
+    incident_um = np.bincount(source, weights=length_um, minlength=graph.n_nodes)
+    perimeter_um = crofton_um(straight, diagonal, graph.mpp) + incident_um
+    centroid = graph.centroid_um
+    distance_um = np.hypot(*(centroid[source] - centroid[target]).T)
+    share = np.divide(length_um, perimeter_um[source], out=np.zeros(len(source)), where=perimeter_um[source] > 0)
+    return np.stack([np.log1p(length_um), np.log1p(distance_um), share], axis=1)
+
+
+def graph_input(graph: CoarseGraph | TissueGraph) -> GraphInput:
+    """Return what the network reads from a graph, before scaling.
+
+    Parameters
+    ----------
+    graph : CoarseGraph or TissueGraph
+        A coarse graph stands for its coarse nodes.
+
+    Returns
+    -------
+    GraphInput
+        Finite numbers.
+
+    Raises
+    ------
+    ModelError
+        If a feature of a region is not a finite number.
+    """
+    tissue = graph.graph if isinstance(graph, CoarseGraph) else graph
+    table = interpret(tissue)
+    finite = np.isfinite(table.values)
+    if not finite.all():
+        named = ", ".join(table.names[column] for column in np.flatnonzero(~finite.all(axis=0)))
+        raise ModelError(
+            f"slide {tissue.slide_id!r}: {int((~finite).sum())} feature values are not finite ({named}); "
+            "expected finite features; build the graph again"
+        )
+    return GraphInput(
+        features=table.values,
+        area_um2=px_to_um2(1.0, tissue.mpp) * tissue.moment("n").astype(np.float64),
+        edge_index=tissue.edge_index,
+        edge_attribute=edge_attributes(tissue),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Standardised:
+    """A graph as the network reads it.
+
+    Attributes
+    ----------
+    features : float32 (N, F)
+        Standardised and clipped to plus or minus `CLIP`.
+    area : float32 (N,)
+        Share of the slide's tissue area; sums to one.
+    edge_index : int64 (2, E)
+        Neighbours, both directions.
+    edge_attribute : float32 (E, 3)
+        Standardised and clipped.
+    clipped_fraction : float
+        Share of the feature values that were cut off.
+    outside : tuple of int
+        Features whose area-weighted mean lies outside the range of the training slides, widened by half of it.
+    """
+
+    features: NDArray[np.float32]
+    area: NDArray[np.float32]
+    edge_index: NDArray[np.int64]
+    edge_attribute: NDArray[np.float32]
+    clipped_fraction: float
+    outside: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scaler:
+    """Centre and spread of the training part.
+
+    Attributes
+    ----------
+    feature_mean, feature_scale : float64 (F,)
+        Mean and standard deviation over the training regions; a scale of 0 marks a feature that never varied, and
+        such a feature is read as 0 whatever its value.
+    edge_mean, edge_scale : float64 (3,)
+        The same for edge attributes.
+    pooled_low, pooled_high : float64 (F,)
+        Range over training slides of the area-weighted mean of standardised features.
+    """
+
+    feature_mean: NDArray[np.float64]
+    feature_scale: NDArray[np.float64]
+    edge_mean: NDArray[np.float64]
+    edge_scale: NDArray[np.float64]
+    pooled_low: NDArray[np.float64]
+    pooled_high: NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, inputs: Sequence[GraphInput]) -> Scaler:
+        """Return the scaler of the training part.
+
+        Parameters
+        ----------
+        inputs : sequence of GraphInput
+            Training graphs, at least one.
+
+        Returns
+        -------
+        Scaler
+            Every region weighs the same in mean and scale, every slide the same in the pooled range.
+
+        Raises
+        ------
+        ModelError
+            If there is no graph.
+        """
+        if not inputs:
+            raise ModelError("no graph to fit a scaler on, expected at least one training graph")
+        mean, scale = _moments(np.concatenate([each.features for each in inputs]))
+        edge_mean, edge_scale = _moments(np.concatenate([each.edge_attribute for each in inputs]))
+        pooled = np.stack(
+            [_pool(_standardise(each.features, mean, scale)[0], _share(each.area_um2)) for each in inputs]
+        )
+        return cls(
+            feature_mean=mean,
+            feature_scale=scale,
+            edge_mean=edge_mean,
+            edge_scale=edge_scale,
+            pooled_low=pooled.min(axis=0),
+            pooled_high=pooled.max(axis=0),
+        )
+
+    @property
+    def n_features(self) -> int:
+        """Number of features, F."""
+        return len(self.feature_mean)
+
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """Return the fields by name, as they are stored in a bundle."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    def standardise(self, raw: GraphInput) -> Standardised:
+        """Return a graph as the network reads it.
+
+        Parameters
+        ----------
+        raw : GraphInput
+            A graph with F features.
+
+        Returns
+        -------
+        Standardised
+            float32.
+
+        Raises
+        ------
+        ModelError
+            If the number of features differs from the scaler's.
+        """
+        if raw.features.shape[1] != self.n_features:
+            raise ModelError(f"a graph holds {raw.features.shape[1]} features, expected {self.n_features}")
+        features, clipped = _standardise(raw.features, self.feature_mean, self.feature_scale)
+        share = _share(raw.area_um2)
+        pooled = _pool(features, share)
+        slack = 0.5 * (self.pooled_high - self.pooled_low)
+        outside = np.flatnonzero((pooled < self.pooled_low - slack) | (pooled > self.pooled_high + slack))
+        return Standardised(
+            features=features.astype(np.float32),
+            area=share.astype(np.float32),
+            edge_index=raw.edge_index,
+            edge_attribute=_standardise(raw.edge_attribute, self.edge_mean, self.edge_scale)[0].astype(np.float32),
+            clipped_fraction=float(clipped.mean()),
+            outside=tuple(int(column) for column in outside),
+        )
+
+
+def _moments(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if not len(values):
+        return np.zeros(values.shape[1]), np.zeros(values.shape[1])
+    mean = values.mean(axis=0)
+    scale = values.std(axis=0)
+    # rounding leaves a spread of some 1e-16 of the mean in a column that is constant
+    return mean, np.where(scale > 1e-9 * np.maximum(np.abs(mean), 1e-3), scale, 0.0)
+
+
+def _standardise(
+    values: NDArray[np.float64], mean: NDArray[np.float64], scale: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    centred = values - mean
+    standard = np.divide(centred, scale, out=np.zeros_like(centred), where=scale > 0)
+    return np.clip(standard, -CLIP, CLIP), np.abs(standard) > CLIP
+
+
+def _share(area_um2: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(area_um2 / area_um2.sum())
+
+
+def _pool(features: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray((features * share[:, None]).sum(axis=0))

@@ -1,0 +1,273 @@
+"""How a model does on simulated patients, beside the oracle and simple rivals.
+
+Everything is scored on patients that nobody was fitted on, with one set of bootstrap draws over patients for all
+figures. Rivals are fitted on the same training patients: a ridge Cox regression and a ridge ordinal regression on the
+area-weighted mean features of a slide, which know nothing of neighbours, and a Cox regression on the amount of tissue
+alone, which knows nothing of its composition and should stay near 0.5. The oracle knows the true hazard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from lifelines import CoxPHFitter
+from numpy.typing import NDArray
+
+from wsigraph.errors import SynthesisError
+from wsigraph.model.examples import Example
+from wsigraph.model.heads import OrdinalHead, stage_probability
+from wsigraph.model.inputs import graph_input
+from wsigraph.model.losses import NO_STAGE, ordinal_loss
+from wsigraph.model.network import one_thread
+from wsigraph.model.predict import predict
+from wsigraph.model.weights import ModelBundle, Score
+from wsigraph.records import CoarseGraph, TissueGraph
+from wsigraph.synthesis.simulate import SimulatedPatient
+
+_RIDGE = 0.1
+"""Penalty of the rivals on standardised features; fixed, so that nothing is tuned on anybody."""
+_DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Case:
+    """A simulated patient as a model sees it.
+
+    Attributes
+    ----------
+    coarse : CoarseGraph
+        The tissue.
+    truth : SimulatedPatient
+        Where it came from.
+    """
+
+    coarse: CoarseGraph
+    truth: SimulatedPatient
+
+    @property
+    def example(self) -> Example:
+        """What training may know."""
+        outcome = self.truth.outcome
+        return Example(
+            graph=self.coarse,
+            patient=self.truth.patient,
+            stage=outcome.stage,
+            time_days=outcome.time_days,
+            event=outcome.event,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Truth:
+    time_days: NDArray[np.float64]
+    event: NDArray[np.bool_]
+    stage: NDArray[np.int64]
+    oracle_risk: NDArray[np.float64]
+    pooled: NDArray[np.float64]
+    amount: NDArray[np.float64]
+
+
+def cases(patients: Iterable[SimulatedPatient], coarsen: Callable[[TissueGraph], CoarseGraph]) -> list[Case]:
+    """Return simulated patients with their graphs coarsened.
+
+    Parameters
+    ----------
+    patients : iterable of SimulatedPatient
+        Read once.
+    coarsen : callable
+        From a tissue graph to a coarse graph.
+
+    Returns
+    -------
+    list of Case
+        In the order of the patients.
+    """
+    return [Case(coarse=coarsen(patient.graph), truth=patient) for patient in patients]
+
+
+def assess(
+    bundle: ModelBundle,
+    fitted_on: Sequence[Case],
+    fresh: Sequence[Case],
+    *,
+    rng: np.random.Generator,
+    n_draws: int = 1000,
+) -> dict[str, Score]:
+    """Return the figures of a model, the oracle and the rivals on fresh patients.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+        The model.
+    fitted_on : sequence of Case
+        Patients that the model was trained on; the rivals are fitted on all of them.
+    fresh : sequence of Case
+        Other patients.
+    rng : numpy.random.Generator
+        Source of the bootstrap draws.
+    n_draws : int
+        Bootstrap draws over the fresh patients.
+
+    Returns
+    -------
+    dict of str to Score
+        ``c_index`` and ``stage_balanced_accuracy`` of the model first, then of oracle and rivals, and how much the
+        model's C-index lies below the oracle's; all rounded to four digits.
+
+    Raises
+    ------
+    SynthesisError
+        If a patient is in both parts, or the fresh patients hold no comparable pair.
+    """
+    shared = {case.truth.patient for case in fitted_on} & {case.truth.patient for case in fresh}
+    if shared:
+        raise SynthesisError(f"{len(shared)} patients are in both parts, e.g. {min(shared)!r}; expected fresh ones")
+    before, after = _truth(fitted_on), _truth(fresh)
+    predictions = [predict(case.coarse, bundle) for case in fresh]
+    risks = {
+        "c_index": np.array([prediction.risk for prediction in predictions]),
+        "c_index_oracle": after.oracle_risk,
+        "c_index_ridge_cox": _cox_risk(before.pooled, before, after.pooled),
+        "c_index_amount_of_tissue": _cox_risk(before.amount, before, after.amount),
+    }
+    stages = {
+        "stage_balanced_accuracy": np.array([prediction.stage_probability.argmax() for prediction in predictions]),
+        "stage_balanced_accuracy_ridge": _ridge_stage(before.pooled, before.stage, after.pooled),
+    }
+    weights = rng.multinomial(len(fresh), np.full(len(fresh), 1 / len(fresh)), n_draws)
+    weights = np.concatenate([np.ones((1, len(fresh)), np.int64), weights])
+    draws = {name: c_index(risk, after.time_days, after.event, weights) for name, risk in risks.items()}
+    draws["c_index_below_oracle"] = draws["c_index_oracle"] - draws["c_index"]
+    draws |= {name: balanced_accuracy(found, after.stage, weights) for name, found in stages.items()}
+    return {name: _score(values) for name, values in draws.items()}
+
+
+def c_index(
+    risk: NDArray[np.float64], time_days: NDArray[np.float64], event: NDArray[np.bool_], weights: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return Harrell's C-index under several weightings of the patients.
+
+    Parameters
+    ----------
+    risk : float64 (n,)
+        Higher is worse.
+    time_days : float64 (n,)
+        Follow-up.
+    event : bool (n,)
+        Whether it ended with the event.
+    weights : int64 (draws, n)
+        How often each patient counts in each draw.
+
+    Returns
+    -------
+    float64 (draws,)
+        Share of comparable pairs in which the patient who died first had the higher risk; ties of risk count half.
+
+    Raises
+    ------
+    SynthesisError
+        If a draw has no comparable pair.
+
+    References
+    ----------
+    Harrell et al., "Evaluating the yield of medical tests", JAMA 1982.
+    """
+    later = (time_days[None, :] > time_days[:, None]) | ((time_days[None, :] == time_days[:, None]) & ~event[None, :])
+    comparable = (event[:, None] & later).astype(np.float64)
+    concordant = comparable * ((risk[:, None] > risk[None, :]) + 0.5 * (risk[:, None] == risk[None, :]))
+    weighted = weights.astype(np.float64)
+    pairs = ((weighted @ comparable) * weighted).sum(axis=1)
+    if not (pairs > 0).all():
+        raise SynthesisError("no two patients can be compared, expected events and later follow-up; add patients")
+    return np.asarray(((weighted @ concordant) * weighted).sum(axis=1) / pairs)
+
+
+def balanced_accuracy(
+    found: NDArray[np.int64], stage: NDArray[np.int64], weights: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the mean recall of the stages under several weightings of the patients.
+
+    Parameters
+    ----------
+    found, stage : int64 (n,)
+        Predicted and true stage; -1 where the truth is unknown.
+    weights : int64 (draws, n)
+        How often each patient counts in each draw.
+
+    Returns
+    -------
+    float64 (draws,)
+        Over the stages that a draw holds.
+    """
+    known = np.unique(stage[stage != NO_STAGE])
+    member = (stage[:, None] == known).astype(np.float64)  # (n, stages)
+    total = weights @ member
+    right = weights @ (member * (found == stage)[:, None])
+    recall = np.divide(right, total, out=np.zeros_like(right), where=total > 0)
+    return np.asarray(recall.sum(axis=1) / (total > 0).sum(axis=1))
+
+
+def _truth(part: Sequence[Case]) -> _Truth:
+    outcomes = [case.truth.outcome for case in part]
+    pooled, amount = [], []
+    for case in part:
+        raw = graph_input(case.coarse)
+        pooled.append(raw.area_um2 @ raw.features / raw.area_um2.sum())
+        amount.append([np.log(raw.area_um2.sum())])
+    return _Truth(
+        time_days=np.array([outcome.time_days for outcome in outcomes]),
+        event=np.array([outcome.event for outcome in outcomes]),
+        stage=np.array([NO_STAGE if outcome.stage is None else outcome.stage for outcome in outcomes]),
+        oracle_risk=np.array([outcome.oracle_risk for outcome in outcomes]),
+        pooled=np.array(pooled),
+        amount=np.array(amount),
+    )
+
+
+def _scaled(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return both tables in units of the first one's mean and spread, without columns that hardly vary in it."""
+    mean, spread = before.mean(axis=0), before.std(axis=0)
+    varies = spread > 1e-6 * np.maximum(np.abs(mean), 1e-3)
+    return (before - mean)[:, varies] / spread[varies], (after - mean)[:, varies] / spread[varies]
+
+
+def _cox_risk(before: NDArray[np.float64], truth: _Truth, after: NDArray[np.float64]) -> NDArray[np.float64]:
+    scaled, fresh = _scaled(before, after)
+    table = pd.DataFrame(scaled).rename(columns=str).assign(time=truth.time_days, event=truth.event)
+    fitter = CoxPHFitter(penalizer=_RIDGE).fit(table, "time", "event")
+    return np.asarray(fresh @ fitter.params_.to_numpy())
+
+
+def _ridge_stage(
+    before: NDArray[np.float64], stage: NDArray[np.int64], after: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    scaled, fresh = _scaled(before, after)
+    known = stage != NO_STAGE
+    x, target = torch.from_numpy(scaled[known].astype(np.float32)), torch.from_numpy(stage[known])
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        head = OrdinalHead(x.shape[1], int(stage.max()) + 1)
+        torch.nn.init.zeros_(head.score.weight)
+        optimiser = torch.optim.LBFGS(head.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+        def loss() -> torch.Tensor:
+            optimiser.zero_grad()
+            value = ordinal_loss(head(x), target) + 0.5 * _RIDGE * head.score.weight.square().sum() / x.shape[1]
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        optimiser.step(loss)  # type: ignore[no-untyped-call]
+        with torch.inference_mode():
+            probability = stage_probability(head(torch.from_numpy(fresh.astype(np.float32))))
+    return np.asarray(probability.argmax(dim=1).numpy())
+
+
+def _score(draws: NDArray[np.float64]) -> Score:
+    """Return the first draw, which is the estimate, with the 95 % interval of the others."""
+    low, high = np.quantile(draws[1:], [0.025, 0.975])
+    return Score(
+        value=round(float(draws[0]), _DIGITS), low=round(float(low), _DIGITS), high=round(float(high), _DIGITS)
+    )

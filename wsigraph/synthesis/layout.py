@@ -1,0 +1,207 @@
+"""Where which tissue lies: classes on a lattice of regions.
+
+A layout gives each cell of a lattice one tissue class. Classes follow smoothed random fields, ranked and cut so that
+every class takes exactly the number of cells asked for: tumour in nests, necrosis in their cores, lymphocytes mostly
+along their rim, fat away from them, glands in small groups, vessels scattered, stroma in between. A lattice gives the
+cells a shape: Voronoi cells of jittered grid points, about the size and form of superpixels, with boundaries counted
+in pixels as on a slide. Real tissue has classes that share a superpixel and structure beyond nearest neighbours;
+layouts have neither.
+
+References
+----------
+Thresholded Gaussian random fields as a model of two-phase media: Cahn, J. Chem. Phys. 42, 1965.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.spatial import cKDTree
+
+from wsigraph.errors import SynthesisError
+from wsigraph.geometry import Box, Size
+from wsigraph.graph.adjacency import both_ways, count_boundaries
+
+TISSUES = ("stroma", "tumour", "necrosis", "lymphocytes", "fat", "gland", "vessel")
+"""Tissue classes; a class map holds their indices."""
+STROMA, TUMOUR, NECROSIS, LYMPHOCYTES, FAT, GLAND, VESSEL = range(len(TISSUES))
+
+_JITTER = 0.3
+"""Most that a lattice point moves along an axis, in spacings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Layout:
+    """Tissue class of every cell of a lattice.
+
+    Attributes
+    ----------
+    classes : uint8 (rows, columns)
+        Index into `TISSUES`.
+    """
+
+    classes: NDArray[np.uint8]
+
+    def fraction(self, tissue: int) -> float:
+        """Return the share of the cells of a class."""
+        return float((self.classes == tissue).mean())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lattice:
+    """Shapes of the cells of a layout, and what lies between them.
+
+    Attributes
+    ----------
+    labels : int32 (h, w)
+        Cell of every pixel, 1..N in raster order of the lattice; 0 in a margin of one pixel that is no tissue.
+    rows, columns : int
+        Cells along each side; N is their product.
+    centre_px : int64 (N, 2)
+        Rounded centre of mass of every cell, as (x, y).
+    edge_index : int64 (2, E)
+        Neighbouring cells, both directions, sorted.
+    boundary : int64 (E, 2)
+        Straight and diagonal pixel pairs across each edge.
+    outside : int64 (N, 2)
+        Straight and diagonal pixel pairs with the margin.
+    """
+
+    labels: NDArray[np.int32]
+    rows: int
+    columns: int
+    centre_px: NDArray[np.int64]
+    edge_index: NDArray[np.int64]
+    boundary: NDArray[np.int64]
+    outside: NDArray[np.int64]
+
+    @property
+    def size(self) -> Size:
+        """Size of the label image in pixels."""
+        return Size(*self.labels.shape)
+
+
+def sample_layout(size: Size, *, tumour_fraction: float, necrosis_fraction: float, rng: np.random.Generator) -> Layout:
+    """Return a random layout with given shares of tumour and necrosis.
+
+    Parameters
+    ----------
+    size : Size
+        Rows and columns of cells.
+    tumour_fraction, necrosis_fraction : float
+        Shares of the cells, met to the nearest cell; together at most 1.
+    rng : numpy.random.Generator
+        Source of chance.
+
+    Returns
+    -------
+    Layout
+        The remaining cells are split at random, most of them stroma.
+
+    Raises
+    ------
+    SynthesisError
+        If a share is negative or both together exceed 1.
+    """
+    if min(tumour_fraction, necrosis_fraction) < 0 or tumour_fraction + necrosis_fraction > 1:
+        raise SynthesisError(
+            f"tumour {tumour_fraction:g} and necrosis {necrosis_fraction:g} of a layout, "
+            "expected shares of at least 0 that do not exceed 1 together"
+        )
+    shape = (size.height, size.width)
+    classes = np.full(shape, STROMA, np.uint8)
+    nests = _field(shape, 2.0, rng)
+    n_necrosis, n_tumour = round(necrosis_fraction * size.area), round(tumour_fraction * size.area)
+    _place(classes, NECROSIS, nests + 0.3 * _field(shape, 1.0, rng), n_necrosis)
+    _place(classes, TUMOUR, nests, min(n_tumour, size.area - n_necrosis))
+    near = gaussian_filter((classes != STROMA).astype(np.float64), 1.5, mode="nearest")
+    near = (near - near.mean()) / (near.std() + 1e-9)
+    n_rest = int((classes == STROMA).sum())
+    shares = rng.dirichlet([6.0, 1.5, 1.5, 1.0, 0.6])[1:]
+    scores = (
+        (LYMPHOCYTES, near + _field(shape, 0.7, rng)),
+        (FAT, _field(shape, 2.0, rng) - 0.7 * near),
+        (GLAND, _field(shape, 1.2, rng)),
+        (VESSEL, _field(shape, 0.4, rng)),
+    )
+    for (tissue, score), share in zip(scores, shares, strict=True):
+        _place(classes, tissue, score, round(share * n_rest))
+    return Layout(classes=classes)
+
+
+def sample_lattice(size: Size, spacing_px: int, *, rng: np.random.Generator) -> Lattice:
+    """Return a lattice of cells about as large and as round as superpixels.
+
+    Parameters
+    ----------
+    size : Size
+        Rows and columns of cells.
+    spacing_px : int
+        Distance of neighbouring lattice points, px; at least 4.
+    rng : numpy.random.Generator
+        Source of chance.
+
+    Returns
+    -------
+    Lattice
+        Cells that partition the image but for its margin.
+
+    Raises
+    ------
+    SynthesisError
+        If the spacing is below 4 px, where cells could vanish.
+    """
+    if spacing_px < 4:
+        raise SynthesisError(f"a lattice of {spacing_px} px between regions, expected at least 4; raise the spacing")
+    labels = _voronoi(size, spacing_px, rng)
+    whole = Box.whole(Size(*labels.shape))
+    key, crossings = count_boundaries(labels, whole, whole)
+    edge_index, boundary = both_ways((key >> 32) - 1, (key & 0xFFFFFFFF) - 1, crossings)
+    y, x = np.indices(labels.shape)
+    count = np.bincount(labels.ravel(), minlength=size.area + 1)[1:]
+    sums = [np.bincount(labels.ravel(), axis.ravel(), minlength=size.area + 1)[1:] for axis in (x, y)]
+    return Lattice(
+        labels=labels,
+        rows=size.height,
+        columns=size.width,
+        centre_px=np.round(np.stack(sums, axis=1) / count[:, None]).astype(np.int64),
+        edge_index=edge_index,
+        boundary=boundary,
+        outside=_outside(labels, size.area),
+    )
+
+
+def _field(shape: tuple[int, int], sigma: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return a smoothed random field of mean 0 and standard deviation 1."""
+    field = gaussian_filter(rng.standard_normal(shape), sigma, mode="nearest")
+    return np.asarray((field - field.mean()) / (field.std() + 1e-9))
+
+
+def _place(classes: NDArray[np.uint8], tissue: int, score: NDArray[np.float64], n_cells: int) -> None:
+    """Turn the `n_cells` stroma cells of highest score into a class, in place."""
+    free = np.flatnonzero(classes == STROMA)
+    order = np.argsort(-score.ravel()[free], kind="stable")
+    classes.ravel()[free[order[:n_cells]]] = tissue
+
+
+def _voronoi(size: Size, spacing_px: int, rng: np.random.Generator) -> NDArray[np.int32]:
+    """Return the nearest jittered lattice point of every pixel, numbered from 1, inside a margin of zeros."""
+    cell = np.moveaxis(np.indices((size.height, size.width)), 0, -1).reshape(-1, 2)
+    point = (cell + 0.5 + rng.uniform(-_JITTER, _JITTER, cell.shape)) * spacing_px
+    pixel = np.moveaxis(np.indices((size.height * spacing_px, size.width * spacing_px)), 0, -1) + 0.5
+    return np.pad(cKDTree(point).query(pixel)[1].astype(np.int32) + 1, 1)
+
+
+def _outside(labels: NDArray[np.int32], n_cells: int) -> NDArray[np.int64]:
+    """Return every cell's straight and diagonal pixel pairs with the margin, int64 (N, 2)."""
+    pairs = np.zeros((n_cells, 2), np.int64)
+    inner = labels[1:-1, 1:-1]
+    height, width = labels.shape
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            beside = labels[1 + dy : height - 1 + dy, 1 + dx : width - 1 + dx]
+            pairs[:, abs(dy * dx)] += np.bincount(inner[beside == 0], minlength=n_cells + 1)[1:]
+    return pairs
