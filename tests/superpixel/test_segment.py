@@ -11,7 +11,8 @@ import wsigraph
 from wsigraph.config import load
 from wsigraph.errors import NoTissue
 from wsigraph.geometry import Box
-from wsigraph.tissue.mask import find_tissue, tissue_window
+from wsigraph.tissue.mask import find_tissue
+from wsigraph.tissue.window import tissue_window
 
 
 @pytest.fixture(scope="module")

@@ -147,13 +147,12 @@ def count_moments(
 
 def _local_labels(labels: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Return the labels of a window, ascending, and the window renumbered 1..k."""
-    top = int(labels.max(initial=0))
-    number = np.zeros(top + 1, np.int32)
+    number = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
     _mark(labels, number)
     number[0] = 0
     ids = np.flatnonzero(number)
     number[ids] = np.arange(1, len(ids) + 1, dtype=np.int32)
-    return ids.astype(np.int64), number[labels]
+    return ids.astype(np.int64), _renumber(labels, number)
 
 
 @njit(nogil=True, cache=True)
@@ -161,6 +160,15 @@ def _mark(labels: NDArray[np.int32], seen: NDArray[np.int32]) -> None:
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
             seen[labels[y, x]] = 1
+
+
+@njit(nogil=True, cache=True)
+def _renumber(labels: NDArray[np.int32], number: NDArray[np.int32]) -> NDArray[np.int32]:
+    result = np.empty_like(labels)
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            result[y, x] = number[labels[y, x]]
+    return result
 
 
 @njit(nogil=True, cache=True)

@@ -85,7 +85,7 @@ def count_nuclei(
         Table to add to.
     """
     reach = core.grow(scales.max_diameter_px + 1).intersect(window).relative_to(window)
-    mask = _spots(hematoxylin, reach.y0, reach.x0, reach.y1, reach.x1, threshold, scales.radius_px)
+    mask = _spots(hematoxylin, local, reach.y0, reach.x0, reach.y1, reach.x1, threshold, scales.radius_px)
     components, n = label_components(mask)
     if n == 0:
         return
@@ -98,22 +98,33 @@ def count_nuclei(
 
 @njit(nogil=True, cache=True)
 def _spots(
-    hematoxylin: NDArray[np.int16], y0: int, x0: int, y1: int, x1: int, threshold: int, radius: int
+    hematoxylin: NDArray[np.int16],
+    local: NDArray[np.int32],
+    y0: int,
+    x0: int,
+    y1: int,
+    x1: int,
+    threshold: int,
+    radius: int,
 ) -> NDArray[np.int32]:
-    """Return 1 where smoothed hematoxylin passes the threshold and the mean of the square around it, int32."""
+    """Return 1, int32, on tissue whose smoothed hematoxylin exceeds the threshold and the mean of the square around."""
     height, width = hematoxylin.shape
-    table = np.zeros((height + 1, width + 1), np.int64)
-    for y in range(height):
-        running = np.int64(0)
-        for x in range(width):
-            running += hematoxylin[y, x]
-            table[y + 1, x + 1] = table[y, x + 1] + running
     mask = np.zeros((y1 - y0, x1 - x0), np.int32)
+    # sums down the square's columns, moved on by one row at a time; their prefix sums give any square of the row
+    columns, prefix = np.zeros(width, np.int64), np.zeros(width + 1, np.int64)
+    for y in range(max(y0 - radius, 0), min(y0 + radius, height)):
+        columns += hematoxylin[y]
     for y in range(y0, y1):
+        if y + radius < height:
+            columns += hematoxylin[y + radius]
+        if y - radius - 1 >= 0 and y > y0:
+            columns -= hematoxylin[y - radius - 1]
+        for x in range(width):
+            prefix[x + 1] = prefix[x] + columns[x]
         above, below = max(y - 1, 0), min(y + 1, height - 1)
-        top, bottom = max(y - radius, 0), min(y + radius + 1, height)
+        n_rows = min(y + radius + 1, height) - max(y - radius, 0)
         for x in range(x0, x1):
-            if hematoxylin[y, x] * 2 < threshold:
+            if local[y, x] == 0 or hematoxylin[y, x] * 2 < threshold:
                 continue
             back, ahead = max(x - 1, 0), min(x + 1, width - 1)
             smooth = (
@@ -124,8 +135,8 @@ def _spots(
                 + 4 * np.int64(hematoxylin[y, x])
             )  # fmt: skip
             left, right = max(x - radius, 0), min(x + radius + 1, width)
-            area = (bottom - top) * (right - left)
-            total = table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
+            area = n_rows * (right - left)
+            total = prefix[right] - prefix[left]
             if smooth >= 16 * threshold and smooth * area > 16 * (total + _CONTRAST * area):
                 mask[y - y0, x - x0] = 1
     return mask

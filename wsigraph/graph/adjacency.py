@@ -14,13 +14,16 @@ from wsigraph.geometry import Box
 
 
 @njit(nogil=True, cache=True)
-def _crossings(
-    labels: NDArray[np.int32], y0: int, x0: int, y1: int, x1: int, diagonal: int, keys: NDArray[np.int64]
-) -> int:
-    """Write one key a crossing owned by a core pixel and return how many there are; keys may be empty to count."""
+def _crossings(labels: NDArray[np.int32], y0: int, x0: int, y1: int, x1: int, diagonal: int) -> NDArray[np.int64]:
+    """Return one key a crossing owned by a core pixel: lower label << 32 | higher label."""
     height, width = labels.shape
+    keys = np.empty(1024, np.int64)
     found = 0
     for y in range(y0, y1):
+        if found + 2 * width > len(keys):
+            grown = np.empty(2 * len(keys) + 2 * width, np.int64)
+            grown[:found] = keys[:found]
+            keys = grown
         for x in range(x0, x1):
             own = np.int64(labels[y, x])
             if own == 0:
@@ -33,10 +36,9 @@ def _crossings(
                     continue
                 other = np.int64(labels[yy, xx])
                 if other != own and other != 0:
-                    if found < len(keys):
-                        keys[found] = (min(own, other) << 32) | max(own, other)
+                    keys[found] = (min(own, other) << 32) | max(own, other)
                     found += 1
-    return found
+    return keys[:found]
 
 
 def count_boundaries(labels: NDArray[np.int32], window: Box, core: Box) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -60,11 +62,7 @@ def count_boundaries(labels: NDArray[np.int32], window: Box, core: Box) -> tuple
     """
     inner = core.relative_to(window)
     corners = (inner.y0, inner.x0, inner.y1, inner.x1)
-    tables = []
-    for diagonal in (0, 1):
-        keys = np.empty(_crossings(labels, *corners, diagonal, np.empty(0, np.int64)), np.int64)
-        _crossings(labels, *corners, diagonal, keys)
-        tables.append(np.unique(keys, return_counts=True))
+    tables = [np.unique(_crossings(labels, *corners, diagonal), return_counts=True) for diagonal in (0, 1)]
     key = np.union1d(tables[0][0], tables[1][0])
     boundary = np.zeros((len(key), 2), np.int64)
     for column, (found, counts) in enumerate(tables):

@@ -19,7 +19,7 @@ from wsigraph.records import SuperpixelLabels, TissueGraph
 from wsigraph.registry import ENCODERS, load
 from wsigraph.slide.reader import Slide
 from wsigraph.slide.tiles import Progress, map_chunks
-from wsigraph.tissue.mask import tissue_window
+from wsigraph.tissue.window import tissue_box
 
 ChunkTable = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
@@ -90,11 +90,12 @@ def build_graph(
     )
 
 
-def _count_chunk(core: Box, slide: Slide, labels: SuperpixelLabels, scales: CountScales) -> ChunkTable:
+def _count_chunk(chunk: Box, slide: Slide, labels: SuperpixelLabels, scales: CountScales) -> ChunkTable:
     """Return label ids, their moments, boundary keys and crossings owned by one chunk."""
-    window = core.grow(scales.halo_px).clip(labels.size)
-    if not tissue_window(labels.tissue.tissue, labels.tissue.mpp, core, labels.mpp).any():
+    core = tissue_box(labels.tissue.tissue, labels.tissue.mpp, chunk, labels.mpp)
+    if core.is_empty:
         return _EMPTY
+    window = core.grow(scales.halo_px).clip(labels.size)
     painted = np.asarray(labels.labels[window.slices])
     ids, moments = count_moments(
         slide.read(window, labels.mpp),

@@ -117,23 +117,29 @@ def label_components(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]
 
 
 @njit(nogil=True, cache=True)
-def _touching(components: NDArray[np.int32], keys: NDArray[np.int64]) -> int:
-    """Write one key a pixel pair of two components and return how many there are; keys may be empty to count."""
+def _touching(components: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return one key a pixel pair of two components: lower number << 32 | higher number."""
     height, width = components.shape
+    keys = np.empty(1024, np.int64)
     found = 0
     for y in range(height):
+        if found + 2 * width > len(keys):
+            grown = np.empty(2 * len(keys) + 2 * width, np.int64)
+            grown[:found] = keys[:found]
+            keys = grown
         for x in range(width):
             own = np.int64(components[y, x])
             if own == 0:
                 continue
-            for step in range(2):
-                if y + step < height and x + 1 - step < width:
-                    other = np.int64(components[y + step, x + 1 - step])
-                    if other != own and other != 0:
-                        if found < len(keys):
-                            keys[found] = (min(own, other) << 32) | max(own, other)
-                        found += 1
-    return found
+            right = np.int64(components[y, x + 1]) if x + 1 < width else own
+            if right != own and right != 0:
+                keys[found] = (min(own, right) << 32) | max(own, right)
+                found += 1
+            below = np.int64(components[y + 1, x]) if y + 1 < height else own
+            if below != own and below != 0:
+                keys[found] = (min(own, below) << 32) | max(own, below)
+                found += 1
+    return keys[:found]
 
 
 @njit(nogil=True, cache=True)
@@ -177,9 +183,7 @@ def chunk_components(
     """
     components, n = label_components(labels)
     label, area, first = _tabulate(components, labels, n, box.y0, box.x0, slide_width)
-    keys = np.empty(_touching(components, np.empty(0, np.int64)), np.int64)
-    _touching(components, keys)
-    unique, length = np.unique(keys, return_counts=True)
+    unique, length = np.unique(_touching(components), return_counts=True)
     return components, ChunkComponents(
         box=box,
         label=label,

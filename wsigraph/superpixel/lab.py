@@ -44,6 +44,7 @@ def _byte(value: int) -> int:
 @njit(nogil=True, cache=True)
 def _convert(
     rgb: NDArray[np.uint8],
+    wanted: NDArray[np.bool_],
     linear: NDArray[np.int64],
     curve: NDArray[np.int64],
     matrix: NDArray[np.int64],
@@ -52,6 +53,8 @@ def _convert(
     half = 1 << (_MATRIX_SHIFT - 1)
     for y in range(rgb.shape[0]):
         for x in range(rgb.shape[1]):
+            if not wanted[y, x]:
+                continue
             r, g, b = linear[rgb[y, x, 0]], linear[rgb[y, x, 1]], linear[rgb[y, x, 2]]
             fx = curve[(matrix[0, 0] * r + matrix[0, 1] * g + matrix[0, 2] * b + half) >> _MATRIX_SHIFT]
             fy = curve[(matrix[1, 0] * r + matrix[1, 1] * g + matrix[1, 2] * b + half) >> _MATRIX_SHIFT]
@@ -63,21 +66,24 @@ def _convert(
             lab[2, y, x] = _byte((200 * (fy - fz) + 128 * unit + unit // 2) // unit)
 
 
-def rgb_to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def rgb_to_lab(rgb: NDArray[np.uint8], wanted: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
     """Return 8-bit CIELAB planes.
 
     Parameters
     ----------
     rgb : uint8 (h, w, 3)
         sRGB pixels.
+    wanted : bool (h, w), optional
+        Pixels to convert; the others are 0. All where left out.
 
     Returns
     -------
     uint8 (3, h, w)
         L x 255 / 100, a + 128, b + 128.
     """
-    lab = np.empty((3, rgb.shape[0], rgb.shape[1]), np.uint8)
-    _convert(rgb, _LINEAR, _CURVE, _MATRIX, lab)
+    shape = rgb.shape[0], rgb.shape[1]
+    lab = np.zeros((3, *shape), np.uint8)
+    _convert(rgb, np.ones(shape, np.bool_) if wanted is None else wanted, _LINEAR, _CURVE, _MATRIX, lab)
     return lab
 
 

@@ -25,7 +25,8 @@ from wsigraph.store import SHARD_PX, Destination, create_labels
 from wsigraph.superpixel.connectivity import ChunkComponents, chunk_components, resolve
 from wsigraph.superpixel.lab import rgb_to_lab, smooth, smoothing_passes
 from wsigraph.superpixel.slic import Lattice, slic, spatial_weight
-from wsigraph.tissue.mask import find_tissue, tissue_window
+from wsigraph.tissue.mask import find_tissue
+from wsigraph.tissue.window import near_tissue, tissue_box, tissue_window
 
 
 def segment(
@@ -77,10 +78,11 @@ def segment(
     size = slide.size(options.mpp)
     chunk_px = settings.runtime.chunk_px
     boxes = list(grid(size, chunk_px))
+    near = near_tissue(tissue.tissue, tissue.mpp, smoothing_passes(options.smoothing_um, options.mpp), options.mpp)
     with tempfile.TemporaryDirectory(prefix="wsigraph-") as scratch, create_labels(path, size) as writer:
         raw = _scratch_array(scratch, size, chunk_px)
         found = map_chunks(
-            _components, boxes, slide, tissue, options, raw, size, stage="superpixels", progress=progress
+            _components, boxes, slide, tissue, near, options, raw, size, stage="superpixels", progress=progress
         )
         chunks = [chunk for chunk in found if chunk is not None]
         tables, n_superpixels, _ = resolve(chunks, um2_to_px(options.min_area_um2, options.mpp))
@@ -103,15 +105,23 @@ def _scratch_array(scratch: str, size: Size, chunk_px: int) -> zarr.Array[Any]:
 
 
 def _components(
-    core: Box, slide: Slide, tissue: TissueMap, options: SuperpixelConfig, raw: zarr.Array[Any], size: Size
+    chunk: Box,
+    slide: Slide,
+    tissue: TissueMap,
+    near: NDArray[np.bool_],
+    options: SuperpixelConfig,
+    raw: zarr.Array[Any],
+    size: Size,
 ) -> ChunkComponents | None:
     """Cluster one chunk, store its components and return their table; None where it holds no tissue."""
-    if not tissue_window(tissue.tissue, tissue.mpp, core, options.mpp).any():
+    core = tissue_box(tissue.tissue, tissue.mpp, chunk, options.mpp)
+    if core.is_empty:
         return None
     lattice = Lattice(size, um_to_px(options.spacing_um, options.mpp))
     window = lattice.window(core, options.iterations)
-    labels = slic(
-        _smoothed_lab(slide, window, size, options),
+    labels = np.zeros((chunk.height, chunk.width), np.int32)
+    labels[core.relative_to(chunk).slices] = slic(
+        _smoothed_lab(slide, window, size, near, tissue.mpp, options),
         tissue_window(tissue.tissue, tissue.mpp, window, options.mpp),
         window,
         core,
@@ -119,16 +129,22 @@ def _components(
         weight=spatial_weight(options.compactness, lattice.spacing_px),
         iterations=options.iterations,
     )
-    components, table = chunk_components(labels, core, size.width)
-    raw[core.slices] = components
+    components, table = chunk_components(labels, chunk, size.width)
+    raw[chunk.slices] = components
     return table
 
 
-def _smoothed_lab(slide: Slide, window: Box, size: Size, options: SuperpixelConfig) -> NDArray[np.uint8]:
-    """Return smoothed Lab of a window, uint8 (3, h, w), read one pixel wider a pass except at the slide's border."""
+def _smoothed_lab(
+    slide: Slide, window: Box, size: Size, near: NDArray[np.bool_], lattice_mpp: float, options: SuperpixelConfig
+) -> NDArray[np.uint8]:
+    """Return Lab of a window, uint8 (3, h, w), smoothed as on the whole slide at its tissue.
+
+    Each pass of the kernel needs one pixel more around; `near` holds all that tissue pixels need, and nothing else is
+    converted.
+    """
     passes = smoothing_passes(options.smoothing_um, options.mpp)
     wider = window.grow(passes).clip(size)
-    lab = rgb_to_lab(slide.read(wider, options.mpp))
+    lab = rgb_to_lab(slide.read(wider, options.mpp), tissue_window(near, lattice_mpp, wider, options.mpp))
     for _ in range(passes):
         lab = smooth(lab)
     return np.ascontiguousarray(lab[(slice(None), *window.relative_to(wider).slices)])
