@@ -76,6 +76,7 @@ class FeatureConfig(Section):
     """What is measured in each superpixel."""
 
     encoder: str | None = Field(None, description="encoder plugin, or null for interpretable features alone")
+    nuclei: str | None = Field(None, description="nucleus detector plugin, or null for the built-in spot count")
     texture_offset_um: float = Field(2.0, gt=0.0, le=32.0, description="distance of co-occurring pixels, um")
     nucleus_min_area_um2: float = Field(12.0, ge=0.0, description="smaller dark spots are no nucleus, um2")
     nucleus_max_diameter_um: float = Field(24.0, gt=0.0, le=128.0, description="larger dark spots are no nucleus, um")
@@ -102,7 +103,9 @@ class ModelConfig(Section):
     """Which model reads the graph, and how one is trained."""
 
     path: str | None = Field(None, description="model bundle directory, or null for the shipped demonstration model")
-    stage_names: tuple[str, ...] = Field(("I", "II", "III", "IV"), min_length=2, description="stages from best to worst")
+    stage_names: tuple[str, ...] = Field(
+        ("I", "II", "III", "IV"), min_length=2, description="stages from best to worst"
+    )
     layers: int = Field(3, ge=0, le=16, description="attention layers between neighbouring regions")
     heads: int = Field(4, ge=1, le=32, description="attention heads a layer")
     channels: int = Field(16, ge=1, le=256, description="channels a head")

@@ -16,6 +16,8 @@ READERS = "wsigraph.readers"
 """Classes that meet ``wsigraph.slide.reader.SlideReader``."""
 ENCODERS = "wsigraph.encoders"
 """Callables that return a ``wsigraph.feature.encode.Encoder``."""
+NUCLEI = "wsigraph.nuclei"
+"""Callables that return a ``wsigraph.feature.detect.NucleusDetector``."""
 
 
 def names(group: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from skimage.feature import graycomatrix
 from skimage.measure import regionprops
 
 from wsigraph.config import FeatureConfig
+from wsigraph.feature.concentration import concentrations
 from wsigraph.feature.count import CountScales, count_moments
 from wsigraph.feature.moments import COLUMN, MOMENT_NAMES, N_GREY
 from wsigraph.geometry import Box, Size, grid
@@ -99,8 +100,7 @@ def test_cooccurrence_is_graycomatrix_on_one_region():
 
     rgb, _ = stained(4)
     labels = np.ones(rgb.shape[:2], np.int32)
-    matrix = np.round(np.linalg.pinv(STAIN.vectors) * 4096).astype(np.int64)
-    hematoxylin, _ = count._concentrations(rgb, count.DENSITY, matrix)
+    hematoxylin, _ = concentrations(rgb, STAIN)
     level = count._bin_table(STAIN.max_concentration[0], N_GREY, N_GREY)[hematoxylin]
     expected = graycomatrix(level, [2], [0, np.pi / 2], levels=N_GREY).sum(axis=(2, 3))
     row = total(rgb, labels)[0]

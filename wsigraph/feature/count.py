@@ -14,14 +14,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.config import FeatureConfig
+from wsigraph.feature.concentration import DENSITY, MAX_CONCENTRATION, concentrations
 from wsigraph.feature.moments import COLUMN, MOMENT_NAMES, N_BINS, N_GREY, OD_UNIT
 from wsigraph.feature.nuclei import NucleusScales, count_nuclei
 from wsigraph.geometry import Box, Size, um_to_px
 from wsigraph.records import StainBasis
-from wsigraph.tissue.stain import unmixing
 
-_UNMIX_SHIFT = 12
-_MAX_CONCENTRATION = 8 * OD_UNIT
 _BINS_TO_MAXIMUM = 12
 """Bins from zero to the maximum concentration; the others hold what exceeds it."""
 
@@ -57,10 +55,6 @@ class CountScales:
         return max(self.texture_offset_px, self.nucleus.halo_px, 1)
 
 
-def _density_table() -> NDArray[np.int32]:
-    return np.round(-OD_UNIT * np.log10((np.arange(256) + 1) / 256.0)).astype(np.int32)
-
-
 def _pair_columns() -> NDArray[np.int32]:
     column = np.zeros((N_GREY, N_GREY), np.int32)
     for low in range(N_GREY):
@@ -69,15 +63,13 @@ def _pair_columns() -> NDArray[np.int32]:
     return column
 
 
-DENSITY = _density_table()
-"""Optical density of each 8-bit value in units of 1/1024, int32 (256,)."""
 _PAIR_COLUMN = _pair_columns()
 
 
 def _bin_table(maximum: float, n_levels: int, n_to_maximum: int) -> NDArray[np.uint8]:
-    """Return the level of each integer concentration 0.._MAX_CONCENTRATION."""
+    """Return the level of each integer concentration 0..MAX_CONCENTRATION."""
     top = max(1, round(maximum * OD_UNIT))
-    return np.minimum(np.arange(_MAX_CONCENTRATION + 1) * n_to_maximum // top, n_levels - 1).astype(np.uint8)
+    return np.minimum(np.arange(MAX_CONCENTRATION + 1) * n_to_maximum // top, n_levels - 1).astype(np.uint8)
 
 
 def count_moments(
@@ -121,8 +113,7 @@ def count_moments(
     Linear in the window's pixels: about 25 ns a pixel on one thread.
     """
     inner = core.relative_to(window)
-    matrix = np.round(unmixing(stain.vectors) * (1 << _UNMIX_SHIFT)).astype(np.int64)
-    hematoxylin, eosin = _concentrations(rgb, DENSITY, matrix)
+    hematoxylin, eosin = concentrations(rgb, stain)
     ids, local = _local_labels(labels)
     moments = np.zeros((len(ids) + 1, _N_MOMENTS), np.int64)
     _count_pixels(
@@ -169,24 +160,6 @@ def _renumber(labels: NDArray[np.int32], number: NDArray[np.int32]) -> NDArray[n
         for x in range(labels.shape[1]):
             result[y, x] = number[labels[y, x]]
     return result
-
-
-@njit(nogil=True, cache=True)
-def _concentrations(
-    rgb: NDArray[np.uint8], density: NDArray[np.int32], matrix: NDArray[np.int64]
-) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    """Return hematoxylin and eosin of a window in units of 1/1024 optical density, int16, negative set to zero."""
-    height, width = rgb.shape[0], rgb.shape[1]
-    hematoxylin, eosin = np.empty((height, width), np.int16), np.empty((height, width), np.int16)
-    half = 1 << (_UNMIX_SHIFT - 1)
-    for y in range(height):
-        for x in range(width):
-            r, g, b = density[rgb[y, x, 0]], density[rgb[y, x, 1]], density[rgb[y, x, 2]]
-            h = (r * matrix[0, 0] + g * matrix[1, 0] + b * matrix[2, 0] + half) >> _UNMIX_SHIFT
-            e = (r * matrix[0, 1] + g * matrix[1, 1] + b * matrix[2, 1] + half) >> _UNMIX_SHIFT
-            hematoxylin[y, x] = min(max(h, 0), _MAX_CONCENTRATION)
-            eosin[y, x] = min(max(e, 0), _MAX_CONCENTRATION)
-    return hematoxylin, eosin
 
 
 @njit(nogil=True, cache=True)

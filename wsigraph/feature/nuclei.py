@@ -23,6 +23,8 @@ from wsigraph.superpixel.connectivity import label_components
 _CONTRAST = 40
 """Hematoxylin by which a nucleus exceeds the mean of its surroundings, 1/1024 optical density."""
 _NUCLEI = COLUMN["nuclei"]
+Y, X, AREA, DIAMETER, ECCENTRICITY, STAIN = range(6)
+"""Columns of a table of measured spots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +89,31 @@ def count_nuclei(
     reach = core.grow(scales.max_diameter_px + 1).intersect(window).relative_to(window)
     mask = _spots(hematoxylin, local, reach.y0, reach.x0, reach.y1, reach.x1, threshold, scales.radius_px)
     components, n = label_components(mask)
-    if n == 0:
-        return
+    spots = measure_spots(components, n, hematoxylin[reach.slices])
+    plausible = (spots[:, AREA] >= scales.min_area_px) & (spots[:, DIAMETER] <= scales.max_diameter_px)
     inner = core.relative_to(window)
-    _add_spots(
-        components, n, hematoxylin, local, reach.y0, reach.x0, inner.y0, inner.x0, inner.y1, inner.x1,
-        scales.min_area_px, scales.max_diameter_px, moments,
-    )  # fmt: skip
+    y, x = spots[:, Y] + reach.y0, spots[:, X] + reach.x0
+    inside = plausible & (y >= inner.y0) & (y < inner.y1) & (x >= inner.x0) & (x < inner.x1)
+    add_nuclei(spots[inside], local[y[inside], x[inside]], moments)
+
+
+def add_nuclei(spots: NDArray[np.int64], row: NDArray[np.int32], moments: NDArray[np.int64]) -> None:
+    """Add measured nuclei to the rows of a moment table, in place; row 0 stands for no tissue and is left alone.
+
+    Parameters
+    ----------
+    spots : int64 (n, 6)
+        From `measure_spots`.
+    row : int32 (n,)
+        Row of each nucleus.
+    moments : int64 (k, M)
+        Table to add to.
+    """
+    area, eccentricity, stain = spots[:, AREA], spots[:, ECCENTRICITY], spots[:, STAIN]
+    one = np.ones(len(spots), np.int64)
+    values = np.stack([one, area, area**2, eccentricity, eccentricity**2, stain, stain**2], axis=1)
+    owned = row > 0
+    np.add.at(moments[:, _NUCLEI : _NUCLEI + 7], row[owned], values[owned])
 
 
 @njit(nogil=True, cache=True)
@@ -143,32 +163,31 @@ def _spots(
 
 
 @njit(nogil=True, cache=True)
-def _add_spots(
-    components: NDArray[np.int32],
-    n: int,
-    hematoxylin: NDArray[np.int16],
-    local: NDArray[np.int32],
-    top: int,
-    left: int,
-    y0: int,
-    x0: int,
-    y1: int,
-    x1: int,
-    min_area: int,
-    max_diameter: int,
-    moments: NDArray[np.int64],
-) -> None:
-    """Measure each component and add those that are nuclei with a centroid in the core."""
-    sums = np.zeros((n + 1, 7), np.int64)
-    extent = np.empty((n + 1, 4), np.int32)
+def measure_spots(components: NDArray[np.int32], n: int, hematoxylin: NDArray[np.int16]) -> NDArray[np.int64]:
+    """Measure each component of an image.
+
+    Parameters
+    ----------
+    components : int32 (h, w)
+        1..n, each occurring; 0 is background.
+    n : int
+        Number of components.
+    hematoxylin : int16 (h, w)
+        Concentration, 1/1024 optical density.
+
+    Returns
+    -------
+    int64 (n, 6)
+        Rounded centroid y and x, area, greater side of the bounding box, eccentricity in 1/1024, mean hematoxylin.
+    """
+    sums = np.zeros((n, 7), np.int64)
+    extent = np.empty((n, 4), np.int64)
     extent[:, 0], extent[:, 1], extent[:, 2], extent[:, 3] = 2**30, 2**30, -1, -1
-    for i in range(components.shape[0]):
-        y = i + top
-        for j in range(components.shape[1]):
-            spot = components[i, j]
-            if spot == 0:
+    for y in range(components.shape[0]):
+        for x in range(components.shape[1]):
+            spot = components[y, x] - 1
+            if spot < 0:
                 continue
-            x = j + left
             s = sums[spot]
             s[0] += 1
             s[1] += y
@@ -179,25 +198,18 @@ def _add_spots(
             s[6] += hematoxylin[y, x]
             e = extent[spot]
             e[0], e[1], e[2], e[3] = min(e[0], y), min(e[1], x), max(e[2], y), max(e[3], x)
-    for spot in range(1, n + 1):
+    spots = np.zeros((n, 6), np.int64)
+    for spot in range(n):
         area = sums[spot, 0]
-        tall, wide = extent[spot, 2] - extent[spot, 0] + 1, extent[spot, 3] - extent[spot, 1] + 1
-        if area < min_area or tall > max_diameter or wide > max_diameter:
+        if area == 0:
             continue
-        y = (2 * sums[spot, 1] + area) // (2 * area)
-        x = (2 * sums[spot, 2] + area) // (2 * area)
-        if y < y0 or y >= y1 or x < x0 or x >= x1 or local[y, x] == 0:
-            continue
-        eccentricity = _eccentricity(sums[spot])
-        stain = sums[spot, 6] // area
-        m = moments[local[y, x]]
-        m[_NUCLEI] += 1
-        m[_NUCLEI + 1] += area
-        m[_NUCLEI + 2] += area * area
-        m[_NUCLEI + 3] += eccentricity
-        m[_NUCLEI + 4] += eccentricity * eccentricity
-        m[_NUCLEI + 5] += stain
-        m[_NUCLEI + 6] += stain * stain
+        spots[spot, Y] = (2 * sums[spot, 1] + area) // (2 * area)
+        spots[spot, X] = (2 * sums[spot, 2] + area) // (2 * area)
+        spots[spot, AREA] = area
+        spots[spot, DIAMETER] = max(extent[spot, 2] - extent[spot, 0], extent[spot, 3] - extent[spot, 1]) + 1
+        spots[spot, ECCENTRICITY] = _eccentricity(sums[spot])
+        spots[spot, STAIN] = sums[spot, 6] // area
+    return spots
 
 
 @njit(nogil=True, cache=True)

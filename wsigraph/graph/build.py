@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from wsigraph.config import Config
 from wsigraph.feature.count import CountScales, count_moments
+from wsigraph.feature.detect import NUCLEUS_COLUMNS, detect_nuclei
 from wsigraph.feature.encode import encode
 from wsigraph.feature.moments import MOMENT_NAMES
 from wsigraph.geometry import Box, grid
 from wsigraph.graph.adjacency import both_ways, count_boundaries, sum_boundaries
 from wsigraph.records import SuperpixelLabels, TissueGraph
-from wsigraph.registry import ENCODERS, load
+from wsigraph.registry import ENCODERS, NUCLEI, load
 from wsigraph.slide.reader import Slide
 from wsigraph.slide.tiles import Progress, map_chunks
 from wsigraph.tissue.window import tissue_box
@@ -54,7 +55,7 @@ def build_graph(
     SlideError
         If the slide cannot be read.
     PluginError
-        If ``feature.encoder`` names an encoder that does not load.
+        If ``feature.encoder`` or ``feature.nuclei`` names a plugin that does not load.
 
     Notes
     -----
@@ -67,6 +68,9 @@ def build_graph(
     moments = np.zeros((labels.n_superpixels, len(MOMENT_NAMES)), np.int64)
     for ids, rows, _, _ in tables:
         moments[ids - 1] += rows
+    if settings.feature.nuclei is not None:
+        detector = load(NUCLEI, settings.feature.nuclei)()
+        moments[:, NUCLEUS_COLUMNS] = detect_nuclei(slide, labels, detector, progress=progress)
     key, boundary = sum_boundaries(
         np.concatenate([np.zeros(0, np.int64), *(table[2] for table in tables)]),
         np.concatenate([np.zeros((0, 2), np.int64), *(table[3] for table in tables)]),
