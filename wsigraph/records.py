@@ -31,16 +31,13 @@ class LazyArray(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """Length of each axis."""
-        ...
 
     @property
     def dtype(self) -> Any:
         """Element type."""
-        ...
 
     def __getitem__(self, index: Any, /) -> Any:
         """Return the indexed part as a numpy array."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +100,6 @@ class SlideInfo:
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check the fields against one another."""
         _refuse(
             "SlideInfo",
             {
@@ -137,7 +133,6 @@ class StainBasis:
     source: str
 
     def __post_init__(self) -> None:
-        """Check the fields against one another."""
         _refuse(
             "StainBasis",
             {
@@ -173,7 +168,6 @@ class TissueMap:
     stain: StainBasis
 
     def __post_init__(self) -> None:
-        """Check the fields against one another."""
         shapes = {self.tissue.shape, self.artefact.shape, self.section.shape}
         _refuse(
             "TissueMap",
@@ -207,7 +201,6 @@ class SuperpixelLabels:
     tissue: TissueMap
 
     def __post_init__(self) -> None:
-        """Check the fields against one another."""
         _refuse(
             "SuperpixelLabels",
             {
@@ -264,7 +257,6 @@ class TissueGraph:
     encoder: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the fields against one another."""
         n_nodes, n_edges = self.moments.shape[0], self.edge_index.shape[-1]
         key = self.edge_index[0] * max(n_nodes, 1) + self.edge_index[1] if n_edges else np.zeros(0, np.int64)
         _refuse(
@@ -336,7 +328,6 @@ class CoarseGraph:
     embedding_id: str
 
     def __post_init__(self) -> None:
-        """Check the fields against one another."""
         n_coarse = self.graph.n_nodes
         _refuse(
             "CoarseGraph",
@@ -344,8 +335,7 @@ class CoarseGraph:
                 "assignment is not int64 (N,)": self.assignment.ndim != 1 or self.assignment.dtype != np.int64,
                 "assignment does not use every coarse node": len(np.unique(self.assignment)) != n_coarse,
                 "assignment names a node that does not exist": self.assignment.size == 0
-                or int(self.assignment.min()) < 0
-                or int(self.assignment.max()) >= n_coarse,
+                or not 0 <= int(self.assignment.min()) <= int(self.assignment.max()) < n_coarse,
             },
         )
 
@@ -392,8 +382,8 @@ class Prediction:
     warnings: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        """Check the fields against one another."""
         n_times = len(self.time_days)
+        shares = np.concatenate([self.hazard, self.survival, self.stage_probability])
         _refuse(
             "Prediction",
             {
@@ -404,10 +394,7 @@ class Prediction:
                     len(self.hazard) == len(self.survival) == n_times
                 ),
                 "survival rises with time": bool((np.diff(self.survival) > 1e-12).any()),
-                "a probability is outside [0, 1]": bool(
-                    (np.concatenate([self.hazard, self.survival, self.stage_probability]) < 0).any()
-                    or (np.concatenate([self.hazard, self.survival, self.stage_probability]) > 1 + 1e-9).any()
-                ),
+                "a probability is outside [0, 1]": not bool(((shares >= 0) & (shares <= 1 + 1e-9)).all()),
                 "risk is not a finite number": not np.isfinite(self.risk),
             },
         )

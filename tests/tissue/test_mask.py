@@ -12,7 +12,8 @@ from wsigraph.errors import NoTissue
 from wsigraph.geometry import Box, Size
 from wsigraph.tissue import mask as mask_module
 from wsigraph.tissue.artefact import ARTEFACT_INK
-from wsigraph.tissue.mask import find_tissue, tissue_window
+from wsigraph.tissue.mask import find_tissue
+from wsigraph.tissue.window import tissue_window
 from wsigraph.tissue.section import close_gaps, drop_debris, fill_holes, number_sections
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from wsigraph.errors import StoreError
 from wsigraph.records import SlideInfo
 from wsigraph.store.atomic import discard, write_file, writing
-from wsigraph.store.documents import load_slide_info
+from wsigraph.store.documents import load_slide_info, read_document
 from wsigraph.store.header import Destination, canonical_document, digest
 from wsigraph.store.state import is_done
 
@@ -36,7 +36,8 @@ class SlideDirectory:
     path : Path
         ``OUT/<slide_id>``; made when the first record is written.
     layout : mapping of str to tuple of str
-        Stages in their order, each with its files; the first file of a stage carries the header.
+        Stages in their order, each with its files. The first file of a stage carries the header; where there are
+        others, it is a JSON document that names their digests under ``"sha256"``.
     progress : callable, optional
         Told (stage, done, total).
 
@@ -118,8 +119,7 @@ class SlideDirectory:
         """
         names = self._layout[stage]
         to = Destination(self.path / names[0], inputs, config)
-        is_whole = all((self.path / name).exists() for name in names)
-        if not self._is_redoing and is_whole and is_done(to.path, inputs, config):
+        if not self._is_redoing and is_done(to.path, inputs, config) and self._are_whole(to.path, names[1:]):
             self.resumed.append(stage)
             return load(to.path)
         if not self._is_redoing:
@@ -167,6 +167,13 @@ class SlideDirectory:
         seconds = {stage: round(value, 4) for stage, value in self.seconds.items()}
         document = {**circumstances, "resumed": self.resumed, "seconds": seconds}
         write_file(self.path / RUN_FILE, canonical_document(document))
+
+    def _are_whole(self, record: Path, companions: tuple[str, ...]) -> bool:
+        """Return whether the files beside a JSON record are those whose digests it names."""
+        if not companions:
+            return True
+        named = read_document(record)[1].get("sha256", {})
+        return all((self.path / name).is_file() and named.get(name) == digest(self.path / name) for name in companions)
 
     def _drop_from(self, stage: str) -> None:
         stages = list(self._layout)

@@ -1,0 +1,220 @@
+"""Coarse regions as GeoJSON that QuPath opens.
+
+One feature a region, as a QuPath detection: thousands of detections stay fluid where annotations do not, and QuPath
+can map their measurements in colour. Coordinates are level-0 pixels. All regions share one class, so that a class
+list stays a list of findings; what tells neighbours apart is each object's own colour, which QuPath shows before the
+class's. Provenance is a foreign member of the collection, which QuPath skips.
+
+References: RFC 7946 (sections 3 and 6.1 on foreign members; 7.1 forbids ``properties`` on a collection); QuPath 0.4
+and later for ``id``, ``objectType``, ``color``, ``classification`` and ``measurements``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsigraph.errors import ConfigError, RecordError
+from wsigraph.feature.interpret import FeatureTable
+from wsigraph.geometry import px_to_um2
+from wsigraph.records import CoarseGraph
+from wsigraph.report.outline import Outlines
+from wsigraph.report.palette import PALETTE, colour_regions
+from wsigraph.store import canonical_json
+
+NAMESPACE = uuid.UUID("6f0e5a8e-8d5c-5b0f-9d0a-2f9c1f7b3a51")
+"""Namespace of region identifiers (UUID version 5)."""
+CLASS_NAME = "Tissue region"
+"""QuPath class of every region."""
+CLASS_COLOUR = (70, 70, 70)
+"""8-bit (R, G, B) of that class."""
+SIGNIFICANT_DIGITS = 5
+"""Digits of a measurement: more than any of them deserves, and half the bytes of all."""
+
+_UNIT_WORDS = {
+    "1": "",
+    "um": " µm",
+    "um2": " µm^2",
+    "1/1000um2": " per 1000 µm^2",
+    "max": " (share of slide maximum)",
+    "OD": " (optical density)",
+    "bit": " (bits)",
+}
+
+
+def region_ids(coarse: CoarseGraph, slide_sha256: str) -> list[str]:
+    """Return an identifier for every region that is the same wherever and whenever it is made.
+
+    Parameters
+    ----------
+    coarse : CoarseGraph
+        The regions.
+    slide_sha256 : str
+        Digest of the slide.
+
+    Returns
+    -------
+    list of str
+        One UUID (version 5) a coarse node, of the slide, the graph's moments and assignment, and the node.
+    """
+    total = hashlib.sha256()
+    for array in (coarse.assignment, coarse.graph.moments):
+        total.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
+    graph_digest = total.hexdigest()
+    return [str(uuid.uuid5(NAMESPACE, f"{slide_sha256}/{graph_digest}/{node}")) for node in range(coarse.graph.n_nodes)]
+
+
+def encode_geojson(
+    outlines: Outlines,
+    coarse: CoarseGraph,
+    features: FeatureTable,
+    *,
+    slide_sha256: str,
+    measurements: Sequence[str],
+    provenance: Mapping[str, Any],
+    max_bytes: int,
+) -> tuple[bytes, tuple[str, ...]]:
+    """Return the regions of a slide as a GeoJSON feature collection.
+
+    Parameters
+    ----------
+    outlines : Outlines
+        Polygons of the regions, level-0 pixels.
+    coarse : CoarseGraph
+        The regions.
+    features : FeatureTable
+        Their interpretable features.
+    slide_sha256 : str
+        Digest of the slide, part of every identifier.
+    measurements : sequence of str
+        Features to give with each region, beside its area, its superpixels and its nuclei; the most wanted first.
+    provenance : mapping of str to JSON value
+        Written as the member ``wsigraph`` of the collection.
+    max_bytes : int
+        Size above which measurements are left out, the last first.
+
+    Returns
+    -------
+    content : bytes
+        Canonical JSON with a final newline: equal input gives equal bytes. Outlines are never left out, so it may
+        still be larger than `max_bytes`.
+    left_out : tuple of str
+        Measurements that were left out; said under ``wsigraph`` too.
+
+    Raises
+    ------
+    ConfigError
+        If a measurement is no feature.
+    RecordError
+        If outlines, graph and features differ in their number of regions.
+    StoreError
+        If `provenance` holds what JSON cannot.
+
+    Notes
+    -----
+    Linear in points and regions: 10,000 regions of 30 points with 12 measurements take about a second and 12 MB.
+    """
+    n_regions = coarse.graph.n_nodes
+    if not n_regions == outlines.n_regions == len(features.values):
+        raise RecordError(
+            f"{n_regions} nodes, {outlines.n_regions} outlines and {len(features.values)} rows of features, "
+            "expected the same number of each"
+        )
+    wanted = _wanted(features, measurements)
+    collection = _collection(outlines, coarse, slide_sha256)
+    rows = _rows(_fixed(coarse) | wanted, n_regions)
+    n_given, content = len(wanted), b""
+    while True:
+        for feature, row in zip(collection["features"], rows, strict=True):
+            feature["properties"]["measurements"] = row
+        left_out = tuple(measurements[n_given:])
+        collection["wsigraph"] = {**provenance, "measurements_left_out": list(left_out)}
+        content = (canonical_json(collection) + "\n").encode()
+        if len(content) <= max_bytes or n_given == 0:
+            return content, left_out
+        size = len(content)
+        while n_given > 0 and size > max_bytes:
+            n_given -= 1
+            title, column = list(wanted.items())[n_given]
+            size -= n_regions * (len(canonical_json(title)) + 2) + len(canonical_json(column)) - n_regions - 1
+        rows = _rows(_fixed(coarse) | dict(list(wanted.items())[:n_given]), n_regions)
+
+
+def measurement_name(name: str, unit: str, group: str) -> str:
+    """Return how a feature is called in QuPath, e.g. ``"Nuclei: nuclear density per 1000 µm^2"``."""
+    words = name.removesuffix(f"_{unit}").replace("_", " ")
+    return f"{group.capitalize()}: {words}{_UNIT_WORDS.get(unit, f' ({unit})')}"
+
+
+def _collection(outlines: Outlines, coarse: CoarseGraph, slide_sha256: str) -> dict[str, Any]:
+    """Return the collection without measurements and provenance."""
+    colours = colour_regions(coarse.graph).tolist()
+    return {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "id": identifier,
+                "geometry": _geometry(outlines, node),
+                "properties": {
+                    "objectType": "detection",
+                    "name": f"Region {node}",
+                    "color": list(PALETTE[colours[node]]),
+                    "classification": {"name": CLASS_NAME, "color": list(CLASS_COLOUR)},
+                },
+            }
+            for node, identifier in enumerate(region_ids(coarse, slide_sha256))
+        ],
+    }
+
+
+def _rows(columns: Mapping[str, list[float | int]], n_regions: int) -> list[dict[str, float | int]]:
+    return [{name: column[node] for name, column in columns.items()} for node in range(n_regions)]
+
+
+def _fixed(coarse: CoarseGraph) -> dict[str, list[float | int]]:
+    """Return the measurements that every region has."""
+    graph = coarse.graph
+    return {
+        "Area µm^2": _rounded(px_to_um2(1.0, graph.mpp) * graph.moment("n").astype(np.float64)),
+        "Number of superpixels": np.bincount(coarse.assignment, minlength=graph.n_nodes).tolist(),
+        "Number of nuclei": graph.moment("nuclei").tolist(),
+    }
+
+
+def _wanted(features: FeatureTable, chosen: Sequence[str]) -> dict[str, list[float | int]]:
+    """Return the chosen features by their names in QuPath."""
+    columns: dict[str, list[float | int]] = {}
+    for name in chosen:
+        if name not in features.names:
+            nearest = difflib.get_close_matches(name, features.names, n=1, cutoff=0.5)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"expected one of {', '.join(features.names)}"
+            raise ConfigError(f"report.measurements names {name!r}, which is no feature; {hint}")
+        column = features.names.index(name)
+        title = measurement_name(name, features.units[column], features.groups[column])
+        columns[title] = _rounded(features.values[:, column])
+    return columns
+
+
+def _rounded(values: NDArray[np.float64]) -> list[float | int]:
+    return [float(f"{value:.{SIGNIFICANT_DIGITS}g}") for value in values.tolist()]
+
+
+def _geometry(outlines: Outlines, node: int) -> dict[str, Any]:
+    polygons = [[_closed(ring) for ring in polygon] for polygon in outlines.polygons(node)]
+    if len(polygons) == 1:
+        return {"type": "Polygon", "coordinates": polygons[0]}
+    return {"type": "MultiPolygon", "coordinates": polygons}
+
+
+def _closed(ring: NDArray[np.float64]) -> list[list[float | int]]:
+    # Whole numbers are written as such: half the text of a large file is coordinates.
+    whole = ring.astype(np.int64)
+    points: list[list[float | int]] = (whole if (whole == ring).all() else ring).tolist()
+    return [*points, points[0]]

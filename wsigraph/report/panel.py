@@ -1,0 +1,151 @@
+"""The lower panels of report.png: what was measured, the stages and the survival curve.
+
+Each function draws on the axes it is given and on nothing else.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from wsigraph.records import Prediction
+
+INK = "#1f2933"
+"""Colour of text."""
+MUTED = "#55606b"
+"""Colour of lesser text; 6.4 to 1 against white."""
+FONT = "DejaVu Sans"
+"""Comes with matplotlib, so that every machine draws the same letters."""
+
+_BAR, _BAR_OTHER = "#0072b2", "#9cc3de"
+_WARNING = "#a33b00"
+_DAYS_A_YEAR = 365.25
+_DAYS_A_MONTH = _DAYS_A_YEAR / 12
+_MOST_WARNING_LINES = 4
+
+
+def draw_facts(axes: Axes, facts: Mapping[str, Any]) -> None:
+    """Write what was measured and what to beware of.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to write.
+    facts : mapping of str to value
+        The slide's `wsigraph.report.facts.summary`.
+    """
+    axes.axis("off")
+    axes.set_title("Measured", fontsize=12, loc="left", color=INK, fontfamily=FONT)
+    days = facts["median_survival_days"]
+    rows = [
+        ("Pixel size", f"{facts['mpp']:.4g} µm ({facts['mpp_source']})"),
+        ("Tissue", f"{facts['tissue_mm2']:.3g} mm²"),
+        ("Superpixels", f"{facts['superpixels']:,}"),
+        ("Regions", f"{facts['nodes']:,}"),
+        ("Risk", f"{facts['risk']:+.2f} (log cumulative hazard)"),
+        ("Median survival", "beyond the curve" if days is None else duration(days)),
+        ("Model", textwrap.shorten(str(facts["model"]), 38, placeholder="...")),
+    ]
+    for row, (name, value) in enumerate(rows):
+        height = 0.93 - 0.105 * row
+        style: dict[str, Any] = {"fontsize": 10.5, "va": "center", "fontfamily": FONT, "transform": axes.transAxes}
+        axes.text(0.0, height, name, color=MUTED, **style)
+        axes.text(0.34, height, value, color=INK, parse_math=False, **style)
+    lines = [line for text in facts["warnings"] for line in textwrap.wrap(f"! {text}", 66, subsequent_indent="   ")]
+    if len(lines) > _MOST_WARNING_LINES:
+        lines = [*lines[: _MOST_WARNING_LINES - 1], "   ... all warnings are in report.json"]
+    axes.text(
+        0.0,
+        0.93 - 0.105 * len(rows) + 0.03,
+        "\n".join(lines),
+        color=_WARNING,
+        fontsize=8.8,
+        va="top",
+        fontfamily=FONT,
+        transform=axes.transAxes,
+        parse_math=False,
+    )
+
+
+def draw_stage(axes: Axes, prediction: Prediction) -> None:
+    """Draw one bar a stage.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    prediction : Prediction
+        Stage names and probabilities.
+    """
+    probability = prediction.stage_probability
+    rows = np.arange(len(probability))
+    colours = [_BAR if row == int(np.argmax(probability)) else _BAR_OTHER for row in rows]
+    axes.barh(rows, probability, color=colours, height=0.62)
+    for row, share in zip(rows, probability, strict=True):
+        axes.text(float(share) + 0.02, float(row), f"{share:.0%}", va="center", fontsize=11, color=INK, fontfamily=FONT)
+    axes.set_yticks(rows, list(prediction.stage_names), fontsize=11, color=INK, fontfamily=FONT)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(0, 1.12)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25 %", "50 %", "75 %", "100 %"], fontsize=9.5, color=MUTED)
+    axes.set_title("Stage probability", fontsize=12, loc="left", color=INK, fontfamily=FONT)
+    _tidy(axes)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+
+
+def draw_survival(axes: Axes, prediction: Prediction) -> None:
+    """Draw the survival curve and, where it reaches one half, its median.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where to draw.
+    prediction : Prediction
+        Times, survival and median.
+    """
+    unit, unit_days = _time_unit(float(prediction.time_days[-1]))
+    time = np.concatenate([[0.0], prediction.time_days]) / unit_days
+    survival = np.concatenate([[1.0], prediction.survival])
+    axes.fill_between(time, survival, color=_BAR_OTHER, alpha=0.35, linewidth=0)
+    axes.plot(time, survival, color=_BAR, linewidth=2.0, marker="o", markersize=4)
+    if prediction.median_survival_days is not None:
+        median = prediction.median_survival_days / unit_days
+        axes.plot([0, median, median], [0.5, 0.5, 0], color=MUTED, linewidth=1.1, linestyle=(0, (4, 3)))
+        is_early = median < 0.6 * time[-1]
+        axes.text(
+            median + (0.015 if is_early else -0.015) * time[-1],
+            0.05,
+            f"median {median:.1f} {unit}",
+            ha="left" if is_early else "right",
+            fontsize=10.5,
+            color=INK,
+            fontfamily=FONT,
+        )
+    axes.set_xlim(0, 1.02 * time[-1])
+    axes.set_ylim(0, 1.03)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25 %", "50 %", "75 %", "100 %"], fontsize=9.5, color=MUTED)
+    axes.tick_params(axis="x", labelsize=9.5, colors=MUTED)
+    axes.set_xlabel(unit, fontsize=10, color=MUTED, fontfamily=FONT)
+    axes.set_title("Predicted survival", fontsize=12, loc="left", color=INK, fontfamily=FONT)
+    _tidy(axes)
+
+
+def duration(days: float) -> str:
+    """Return a time as people say it, in years from two years on, in months below."""
+    unit, unit_days = _time_unit(days)
+    return f"{days / unit_days:.1f} {unit}"
+
+
+def _time_unit(days: float) -> tuple[str, float]:
+    return ("years", _DAYS_A_YEAR) if days >= 2 * _DAYS_A_YEAR else ("months", _DAYS_A_MONTH)
+
+
+def _tidy(axes: Axes) -> None:
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color("#9aa5b1")
