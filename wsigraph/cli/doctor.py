@@ -1,0 +1,131 @@
+"""``wsigraph doctor``: what is installed, what works, and what to do about the rest."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import typer
+
+from wsigraph.cli.failure import EXIT_ERROR, Debug, ends_plainly
+
+_LIBRARIES = (
+    "numpy",
+    "scipy",
+    "numba",
+    "scikit-image",
+    "zarr",
+    "dask",
+    "distributed",
+    "tifffile",
+    "imagecodecs",
+    "openslide-python",
+    "openslide-bin",
+    "torch",
+    "torch-geometric",
+    "captum",
+    "lifelines",
+    "safetensors",
+    "pydantic",
+    "typer",
+    "rich",
+)
+_REINSTALL = "install again: pip install -c constraints.txt ."
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report: what was looked at, how it stands, and the fix where it does not."""
+
+    subject: str
+    state: str
+    fix: str = ""
+    is_fault: bool = False
+
+
+@ends_plainly
+def doctor(debug: Debug = False) -> None:
+    """Check versions, readers, encoders, model and GPU, and say how to fix what is missing.
+
+    Exit code 1 where something that every prediction needs does not work.
+    """
+    findings = [finding for check in _CHECKS for finding in check()]
+    width = max(len(finding.subject) for finding in findings)
+    for finding in findings:
+        mark = "FAULT" if finding.is_fault else "note " if finding.fix else "ok   "
+        print(f"{mark} {finding.subject:<{width}}  {finding.state}" + (f"; {finding.fix}" if finding.fix else ""))
+    n_faults = sum(finding.is_fault for finding in findings)
+    print(f"{n_faults} faults" if n_faults else "no fault: wsigraph predict will work")
+    if n_faults:
+        raise typer.Exit(EXIT_ERROR)
+
+
+def _versions() -> Iterator[Finding]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    from wsigraph import __version__
+
+    yield Finding("wsigraph", __version__)
+    python = platform.python_version()
+    is_known = platform.python_version_tuple()[:2] in (("3", "11"), ("3", "12"))
+    yield Finding("python", python, "" if is_known else "tested on 3.11 and 3.12", is_fault=not is_known)
+    for name in _LIBRARIES:
+        try:
+            yield Finding(name, version(name))
+        except PackageNotFoundError:
+            yield Finding(name, "absent", _REINSTALL, is_fault=True)
+
+
+def _plugins() -> Iterator[Finding]:
+    from wsigraph import registry
+    from wsigraph.errors import PluginError
+
+    for name in registry.names(registry.READERS):
+        try:
+            registry.load(registry.READERS, name)
+            yield Finding(f"reader {name}", "loads")
+        except PluginError as error:
+            is_own = name in ("tiled_tiff", "openslide", "image")
+            yield Finding(f"reader {name}", str(error), _REINSTALL if is_own else "uninstall or repair it", is_own)
+    for name in registry.names(registry.ENCODERS):
+        try:
+            encoder = registry.load(registry.ENCODERS, name)()
+            yield Finding(f"encoder {name}", f"loads, {encoder.dimension} features at {encoder.mpp:g} um/px")
+        except PluginError as error:
+            # an encoder is optional: its message says what to install
+            yield Finding(f"encoder {name}", str(error), "needed for --encoder alone")
+
+
+def _model() -> Iterator[Finding]:
+    from wsigraph.coarsening.embed import load_embedding
+    from wsigraph.errors import ModelError
+    from wsigraph.model.weights import SHIPPED, load_bundle
+
+    try:
+        bundle = load_bundle(SHIPPED)
+        yield Finding("model", f"{bundle.card.name} ({bundle.model_id}): {bundle.card.notice}")
+    except ModelError as error:
+        yield Finding("model", str(error), _REINSTALL, is_fault=True)
+    try:
+        yield Finding("coarsening", f"embedding {load_embedding().embedding_id}")
+    except ModelError as error:
+        yield Finding("coarsening", str(error), _REINSTALL, is_fault=True)
+
+
+def _machine() -> Iterator[Finding]:
+    import torch
+
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding("cores", f"{n_cores} allowed to this process")
+    if torch.cuda.is_available():
+        yield Finding("gpu", torch.cuda.get_device_name())
+        return
+    is_cpu_build = torch.version.cuda is None
+    state = "none: this torch is a CPU build" if is_cpu_build else "none found"
+    fix = "install a CUDA build of torch" if is_cpu_build else "check the driver with nvidia-smi"
+    yield Finding("gpu", f"{state}; nothing in wsigraph predict needs one", f"if there is one, {fix}")
+
+
+_CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (_versions, _plugins, _model, _machine)

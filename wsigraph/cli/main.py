@@ -1,0 +1,29 @@
+"""The command ``wsigraph``: one file per verb, each of which parses, calls the library and prints.
+
+Only typer is imported here. Settings, records and stages are imported inside the verbs, so that ``--help`` answers
+at once.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from wsigraph.cli import configuration, doctor, inspect, predict, version
+
+app = typer.Typer(
+    name="wsigraph",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Whole-slide images as graphs of tissue regions: stage, survival and the reasons for both. Research use only.",
+)
+app.command("predict", short_help="Slides in; graph, stage, survival and report out.")(predict.predict)
+app.command("inspect", short_help="What a slide file says of itself.")(inspect.inspect)
+app.command("doctor", short_help="What is installed, what works, and the fixes.")(doctor.doctor)
+app.add_typer(configuration.app, name="config")
+app.command("version", short_help="Print the version.")(version.version)
+
+
+def main() -> None:
+    """Run the command with the arguments of the process."""
+    app()
