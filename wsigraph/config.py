@@ -36,6 +36,20 @@ class RuntimeConfig(Section):
 
     chunk_px: int = Field(2048, ge=64, le=65536, description="side of one task's pixels at working mpp")
     threads: int = Field(0, ge=0, le=1024, description="threads for the pixel stages; 0 takes every core allowed")
+    memory_gb: float = Field(
+        0.0,
+        ge=0.0,
+        le=65536.0,
+        description="memory for pixels in flight, GB; smaller chunks where needed; 0 is no limit",
+    )
+
+
+class SlideConfig(Section):
+    """What is put up with in a slide file."""
+
+    max_bad_tile_fraction: float = Field(
+        0.01, ge=0.0, le=1.0, description="share of a level's tiles that may fail to decode; those are left white"
+    )
 
 
 class TissueConfig(Section):
@@ -52,6 +66,35 @@ class TissueConfig(Section):
     min_area_um2: float = Field(40000.0, ge=0.0, description="smaller pieces are debris, um2")
     max_hole_um2: float = Field(250000.0, ge=0.0, description="smaller holes (lumina, fat) count as tissue, um2")
     mask_ink: bool = Field(True, description="leave pen ink out of the tissue")
+    mask_edge: bool = Field(True, description="leave coverslip edges and bubble rims out of the tissue")
+    mask_blur: bool = Field(True, description="leave out-of-focus areas out of the tissue")
+    mask_fold: bool = Field(False, description="leave folds out of the tissue; they are written down either way")
+    ink_min_area_um2: float = Field(40000.0, ge=0.0, description="smaller spots of strange colour are not ink, um2")
+    ink_margin_um: float = Field(16.0, ge=0.0, le=1000.0, description="ink is widened by this much, um")
+    edge_min_length_um: float = Field(800.0, ge=50.0, le=1e5, description="shorter grey lines are no edge, um")
+    edge_max_width_um: float = Field(40.0, ge=4.0, le=500.0, description="wider grey strips are no edge, um")
+    edge_min_optical_density: float = Field(
+        0.08, ge=0.01, le=2.0, description="least optical density by which an edge is darker than both its sides"
+    )
+    blur_max_ratio: float = Field(
+        0.25, ge=0.0, le=4.0, description="out of focus has less detail at 2 um than this share of that at 4 um"
+    )
+    blur_max_share: float = Field(
+        0.6, ge=0.0, le=1.0, description="and less than this share of what the slide's own tissue typically has"
+    )
+    blur_cell_um: float = Field(64.0, ge=16.0, le=1024.0, description="side of the cells in which focus is judged, um")
+    blur_min_area_um2: float = Field(40000.0, ge=0.0, description="smaller blurred areas are taken as tissue, um2")
+    fold_min_ratio: float = Field(
+        1.5, ge=1.0, le=10.0, description="least density of a fold against the tissue on both its sides"
+    )
+    fold_min_length_um: float = Field(300.0, ge=20.0, le=1e5, description="shorter dark strips are no fold, um")
+    fold_max_width_um: float = Field(120.0, ge=8.0, le=2000.0, description="wider dark strips are no fold, um")
+    section_gap_um: float = Field(
+        500.0, ge=0.0, le=1e5, description="pieces of tissue nearer than this are one cross-section, um"
+    )
+    section_min_fraction: float = Field(
+        0.05, ge=0.0, le=1.0, description="smaller groups, as a share of the largest, join the nearest cross-section"
+    )
     stain: Literal["macenko", "reference"] = Field(
         "macenko", description="estimate the stains from the slide, or take the reference vectors"
     )
@@ -176,6 +219,7 @@ class Config(Section):
     """All settings; each field is one file in ``configs/``."""
 
     runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)
+    slide: SlideConfig = Field(default_factory=SlideConfig)
     tissue: TissueConfig = Field(default_factory=TissueConfig)
     superpixel: SuperpixelConfig = Field(default_factory=SuperpixelConfig)
     feature: FeatureConfig = Field(default_factory=FeatureConfig)

@@ -140,7 +140,7 @@ def run_slide(
 
     if until not in STAGES:
         raise ConfigError(f"stage {until!r} is unknown; expected one of {', '.join(STAGES)}")
-    settings = config or Config()
+    settings = _within_memory(config or Config())
     bundle = _bundle(model, settings) if until in ("predict", "report") else None
     _check_encoder(settings)
     _check_writable(Path(out))
@@ -341,6 +341,23 @@ def _check_writable(out: Path) -> None:
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         what = "cannot be written to" if existing.is_dir() else "is a file"
         raise StoreError(f"output directory {out}: {existing} {what}; choose another with --out")
+
+
+def _within_memory(settings: Config) -> Config:
+    """Return the settings with chunks and threads that fit into ``runtime.memory_gb``, where that is given."""
+    runtime = settings.runtime
+    if runtime.memory_gb == 0:
+        return settings
+    from dask.system import CPU_COUNT
+
+    from wsigraph.slide.tiles import plan_chunks
+    from wsigraph.superpixel.segment import halo_px
+
+    chunk_px, threads = plan_chunks(
+        runtime.chunk_px, runtime.threads or CPU_COUNT, halo_px(settings.superpixel), runtime.memory_gb * 1e9
+    )
+    fitted = runtime.model_copy(update={"chunk_px": chunk_px, "threads": threads})
+    return settings.model_copy(update={"runtime": fitted})
 
 
 @contextmanager

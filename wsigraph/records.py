@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.errors import RecordError
-from wsigraph.geometry import Size
+from wsigraph.geometry import Size, px_to_mm2, px_to_um
 
 
 def _refuse(record: str, faults: Mapping[str, bool]) -> None:
@@ -302,11 +302,16 @@ class TissueGraph:
         return self.moments[:, self.moment_names.index(name)]
 
     @property
+    def tissue_mm2(self) -> float:
+        """Area of all regions."""
+        return px_to_mm2(float(self.moment("n").sum()), self.mpp)
+
+    @property
     def centroid_um(self) -> NDArray[np.float64]:
         """Centre of mass of every region, float64 (N, 2) as (x, y) in um from the slide's corner."""
         n = self.moment("n").astype(np.float64)
         sums = np.stack([self.moment("sum_x"), self.moment("sum_y")], axis=1).astype(np.float64)
-        return np.asarray((sums / n[:, None] + 0.5) * self.mpp)
+        return np.asarray(px_to_um(1.0, self.mpp) * (sums / n[:, None] + 0.5))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

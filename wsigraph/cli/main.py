@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from wsigraph.cli import configuration, doctor, inspect, predict, version
+from wsigraph.cli import configuration, doctor, graph, inspect, predict, version
 
 app = typer.Typer(
     name="wsigraph",
@@ -18,6 +18,7 @@ app = typer.Typer(
     help="Whole-slide images as graphs of tissue regions: stage, survival and the reasons for both. Research use only.",
 )
 app.command("predict", short_help="Slides in; graph, stage, survival and report out.")(predict.predict)
+app.command("graph", short_help="A slide in; its superpixel graph and a picture out.")(graph.graph)
 app.command("inspect", short_help="What a slide file says of itself.")(inspect.inspect)
 app.command("doctor", short_help="What is installed, what works, and the fixes.")(doctor.doctor)
 app.add_typer(configuration.app, name="config")

@@ -22,14 +22,29 @@ def progress_line(slide: str) -> Iterator[Callable[[str, int, int], None] | None
         return
     from rich.console import Console
     from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %  {task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         name = escape(Path(slide).name)
-        task = bar.add_task(f"{name}: read", total=None)
+        task = bar.add_task(f"{name}: read", total=None, rate="")
+        current = ""
 
         def show(stage: str, done: int, total: int) -> None:
-            bar.update(task, description=f"{name}: {stage}", completed=done, total=total)
+            nonlocal current
+            if stage != current:
+                bar.reset(task, total=total, description=f"{name}: {stage}", rate="")
+                current = stage
+            elapsed = bar.tasks[0].elapsed or 0.0
+            # stages that are not counted in pixels say 0 or 1
+            rate = f"{done / elapsed / 1e6:.1f} Mpx/s" if elapsed > 0 and done > 1 else ""
+            bar.update(task, completed=done, total=total, rate=rate)
 
         yield show

@@ -12,7 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from wsigraph import __version__
-from wsigraph.geometry import px_to_mm2
 from wsigraph.records import CoarseGraph, Prediction, SlideInfo, SuperpixelLabels
 
 _LIBRARIES = ("numpy", "numba", "scipy", "torch", "torch-geometric", "matplotlib")
@@ -62,7 +61,7 @@ def summary(
         "is_synthetic": is_synthetic,
         "mpp": float(slide.mpp),
         "mpp_source": slide.mpp_source,
-        "tissue_mm2": px_to_mm2(float(graph.moment("n").sum()), graph.mpp),
+        "tissue_mm2": graph.tissue_mm2,
         "superpixels": int(labels.n_superpixels),
         "nodes": graph.n_nodes,
         "stage": {

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.geometry import Box
+from wsigraph.geometry import Box, px_to_um, ratio
+from wsigraph.report.lattice import RegionLattice, resample
 from wsigraph.report.outline import Outlines
+from wsigraph.slide.reader import Slide
 
 MAX_DETAIL_FRACTION = 0.4
 """Widest a detail may be, as a share of the slide's width."""
@@ -135,6 +137,29 @@ def find_detail(whole: View, *, n_across: int, aspect: float) -> Box:
         x0=round(x0 * scale_x),
         y1=round((y0 + height) * scale_y),
         x1=round((x0 + width) * scale_x),
+    )
+
+
+def cut_view(slide: Slide, lattice: RegionLattice, outlines: Outlines, box: Box, longest_px: int) -> View:
+    """Return a part of the slide, given in level-0 pixels, with at most `longest_px` pixels along a side."""
+    level0 = slide.info.levels[0].size
+    mpp = px_to_um(max(1.0, max(box.height, box.width) / longest_px), slide.info.mpp)
+    step = ratio(mpp, slide.info.mpp)
+    scaled = Box(
+        y0=math.floor(box.y0 / step),
+        x0=math.floor(box.x0 / step),
+        y1=math.ceil(box.y1 / step),
+        x1=math.ceil(box.x1 / step),
+    ).clip(slide.size(mpp))
+    shown = Box(
+        y0=round(scaled.y0 * step), x0=round(scaled.x0 * step), y1=round(scaled.y1 * step), x1=round(scaled.x1 * step)
+    ).clip(level0)
+    return View(
+        pixels=slide.read(scaled, mpp),
+        regions=resample(lattice, shown, scaled.size),
+        box=shown,
+        outlines=outlines,
+        level0_mpp=slide.info.mpp,
     )
 
 

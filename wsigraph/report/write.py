@@ -8,7 +8,6 @@ was cut short is never taken for a whole one.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +16,14 @@ from typing import Any
 from wsigraph.config import ReportConfig, section_hash
 from wsigraph.errors import ConfigError
 from wsigraph.feature.interpret import FeatureTable, interpret
-from wsigraph.geometry import Box, px_to_um, ratio
+from wsigraph.geometry import Box
 from wsigraph.records import CoarseGraph, Prediction, SuperpixelLabels
 from wsigraph.report.facts import provenance, summary
 from wsigraph.report.figure import DETAIL_ASPECT, DETAIL_BELOW_FRACTION, DETAIL_REGIONS, draw_report
 from wsigraph.report.geojson import encode_geojson, measurement_name
-from wsigraph.report.lattice import RegionLattice, resample, sample_regions
+from wsigraph.report.lattice import RegionLattice, sample_regions
 from wsigraph.report.outline import Outlines, trace_outlines
-from wsigraph.report.view import RegionMap, View, find_detail
+from wsigraph.report.view import RegionMap, cut_view, find_detail
 from wsigraph.slide.reader import Slide
 from wsigraph.store import Destination, save_document, write_file
 
@@ -155,11 +154,11 @@ def _draw(
     facts: Mapping[str, Any],
 ) -> bytes:
     """Return report.png."""
-    whole = _view(slide, lattice, outlines, Box.whole(slide.info.levels[0].size), options.thumbnail_px)
+    whole = cut_view(slide, lattice, outlines, Box.whole(slide.info.levels[0].size), options.thumbnail_px)
     detail = None
     if whole.region_side_fraction() < DETAIL_BELOW_FRACTION:
         box = find_detail(whole, n_across=DETAIL_REGIONS, aspect=DETAIL_ASPECT)
-        detail = _view(slide, lattice, outlines, box, options.thumbnail_px)
+        detail = cut_view(slide, lattice, outlines, box, options.thumbnail_px)
     region_map = None
     if options.map_feature is not None:
         column = features.names.index(options.map_feature)
@@ -167,29 +166,6 @@ def _draw(
         label = name.partition(": ")[2].replace("^2", "²")
         region_map = RegionMap.over(whole.regions, features.values[:, column], label)
     return draw_report(whole, detail, region_map, prediction, facts)
-
-
-def _view(slide: Slide, lattice: RegionLattice, outlines: Outlines, box: Box, longest_px: int) -> View:
-    """Return a part of the slide, given in level-0 pixels, with at most `longest_px` pixels along a side."""
-    level0 = slide.info.levels[0].size
-    mpp = px_to_um(max(1.0, max(box.height, box.width) / longest_px), slide.info.mpp)
-    step = ratio(mpp, slide.info.mpp)
-    scaled = Box(
-        y0=math.floor(box.y0 / step),
-        x0=math.floor(box.x0 / step),
-        y1=math.ceil(box.y1 / step),
-        x1=math.ceil(box.x1 / step),
-    ).clip(slide.size(mpp))
-    shown = Box(
-        y0=round(scaled.y0 * step), x0=round(scaled.x0 * step), y1=round(scaled.y1 * step), x1=round(scaled.x1 * step)
-    ).clip(level0)
-    return View(
-        pixels=slide.read(scaled, mpp),
-        regions=resample(lattice, shown, scaled.size),
-        box=shown,
-        outlines=outlines,
-        level0_mpp=slide.info.mpp,
-    )
 
 
 def _warnings(outlines: Outlines, left_out: Sequence[str], n_bytes: int, options: ReportConfig) -> list[str]:

@@ -17,10 +17,44 @@ from dask.delayed import delayed
 from wsigraph.geometry import Box
 
 Progress = Callable[[str, int, int], None]
-"""Called with (stage, boxes done, boxes in all) from the calling thread."""
+"""Called with (stage, pixels done, pixels in all) from the calling thread; pixels of the grid the boxes lie on."""
 
 Result = TypeVar("Result")
 _BATCH_PER_CORE = 8
+BYTES_PER_PX = 30
+"""Memory that the hungriest pixel stage holds for each pixel of a task's window."""
+_CHUNK_PX_MIN = 256
+
+
+def plan_chunks(chunk_px: int, n_threads: int, halo_px: int, memory_bytes: float) -> tuple[int, int]:
+    """Return a chunk side and a number of threads whose pixels in flight fit into a budget.
+
+    Parameters
+    ----------
+    chunk_px : int
+        Side asked for.
+    n_threads : int
+        Threads asked for.
+    halo_px : int
+        Pixels that a task reads around its chunk.
+    memory_bytes : float
+        Budget for all threads together, without the interpreter and its libraries.
+
+    Returns
+    -------
+    tuple of (int, int)
+        Chunk side, halved down to 256 at the least, then threads, reduced down to one at the least.
+    """
+
+    def needed(side: int, threads: int) -> float:
+        return threads * BYTES_PER_PX * float(side + 2 * halo_px) ** 2
+
+    side, threads = chunk_px, n_threads
+    while side > _CHUNK_PX_MIN and needed(side, threads) > memory_bytes:
+        side = max(side // 2, _CHUNK_PX_MIN)
+    while threads > 1 and needed(side, threads) > memory_bytes:
+        threads -= 1
+    return side, threads
 
 
 def map_chunks(
@@ -43,7 +77,7 @@ def map_chunks(
     stage : str
         Name of the work, for `progress`.
     progress : callable, optional
-        Told after every batch how many boxes are done.
+        Told after every batch how many pixels are done.
 
     Returns
     -------
@@ -53,12 +87,14 @@ def map_chunks(
     ordered = list(boxes)
     task = delayed(function, pure=False, traverse=False)
     results: list[Result] = []
+    n_px, n_px_done = sum(box.size.area for box in ordered), 0
     if progress is not None:
-        progress(stage, 0, len(ordered))
+        progress(stage, 0, n_px)
     step = _BATCH_PER_CORE * (os.cpu_count() or 1)
     for start in range(0, len(ordered), step):
         common = [delayed(item, traverse=False, pure=False) for item in shared]
         results += compute(*(task(box, *common) for box in ordered[start : start + step]))  # type: ignore[no-untyped-call]
         if progress is not None:
-            progress(stage, len(results), len(ordered))
+            n_px_done += sum(box.size.area for box in ordered[start : start + step])
+            progress(stage, n_px_done, n_px)
     return results

@@ -95,6 +95,12 @@ def segment(
         return writer.finish(n_superpixels=n_superpixels, mpp=options.mpp, tissue=tissue)
 
 
+def halo_px(options: SuperpixelConfig) -> int:
+    """Return how many working pixels around a chunk decide its labels."""
+    side = um_to_px(options.spacing_um, options.mpp)
+    return (2 * options.iterations + 2) * side + smoothing_passes(options.smoothing_um, options.mpp)
+
+
 def _scratch_array(scratch: str, size: Size, chunk_px: int) -> zarr.Array[Any]:
     """Return a temporary int32 array of the slide's size with one stored chunk a working chunk."""
     shape = (size.height, size.width)

@@ -1,0 +1,133 @@
+"""``wsigraph graph``: slides in, their superpixel graphs and a picture of each out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wsigraph.cli.failure import Debug, ends_plainly
+from wsigraph.cli.options import AsJson, ConfigFiles, Mpp, Overrides
+
+if TYPE_CHECKING:
+    from wsigraph.config import Config
+
+_Slide = Annotated[str, typer.Argument(metavar="SLIDE", help="Slide file.", show_default=False)]
+_Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Where <slide>/ is written.")]
+_Chunk = Annotated[
+    int | None, typer.Option("--chunk-px", metavar="N", help="Side of one task, pixels at working pixel size.")
+]
+_Threads = Annotated[
+    int | None, typer.Option("--threads", min=0, metavar="N", help="Threads; 0 takes every core allowed.")
+]
+_Memory = Annotated[
+    str | None,
+    typer.Option("--memory", metavar="SIZE", help="Keep the pixel stages within about this much, e.g. 1GB."),
+]
+_Encoder = Annotated[
+    str | None, typer.Option("--encoder", metavar="NAME", help="Add a network's features: efficientnet_lite0.")
+]
+
+
+@ends_plainly
+def graph(
+    slide: _Slide,
+    out: _Out = "wsigraph-out",
+    mpp: Mpp = None,
+    encoder: _Encoder = None,
+    chunk_px: _Chunk = None,
+    threads: _Threads = None,
+    memory: _Memory = None,
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Build the superpixel graph of a slide.
+
+    Writes DIR/<slide>/graph.safetensors, the records it is made from, and graph.png. Chunk size, threads and memory
+    change how fast the answer comes, never the answer.
+
+    Example: wsigraph graph slide.svs --out graphs --threads 8 --memory 2GB
+    """
+    from wsigraph import store
+    from wsigraph.cli.progress import progress_line
+    from wsigraph.flow import run_slide
+    from wsigraph.slide.reader import read
+
+    settings = _settings(config, overrides, encoder, chunk_px, threads, memory)
+    with progress_line(slide) as progress:
+        result = run_slide(slide, out, settings, mpp=mpp, progress=progress, until="graph")
+        labels = store.load_labels(result.directory / "superpixels.zarr")
+        built = store.load_graph(result.directory / "graph.safetensors")
+        from wsigraph.report.graph import write_graph_picture
+
+        with read(slide, mpp=mpp) as opened:
+            write_graph_picture(
+                result.directory / "graph.png", slide=opened, labels=labels, graph=built, config=settings.report
+            )
+    facts = {
+        "slide_id": result.slide_id,
+        "mpp": result.info.mpp,
+        "mpp_source": result.info.mpp_source,
+        "superpixels": built.n_nodes,
+        "edges": built.n_edges,
+        "tissue_mm2": built.tissue_mm2,
+        "warnings": list(result.info.warnings),
+        "directory": str(result.directory),
+        "files": [*(path.name for path in result.files), "graph.png"],
+        "seconds": {stage: round(value, 3) for stage, value in result.seconds.items()},
+        "resumed": list(result.resumed),
+    }
+    print(json.dumps(facts, allow_nan=False) if as_json else _table(facts), flush=True)
+
+
+def _settings(
+    files: list[str] | None,
+    overrides: list[str] | None,
+    encoder: str | None,
+    chunk_px: int | None,
+    threads: int | None,
+    memory: str | None,
+) -> Config:
+    """Return the settings; the options that spell a setting come after --set."""
+    from wsigraph.config import load
+
+    spelled = [*(overrides or ())]
+    if encoder is not None:
+        spelled.append(f"feature.encoder={json.dumps(encoder)}")
+    for key, value in (("chunk_px", chunk_px), ("threads", threads), ("memory_gb", memory and _gigabytes(memory))):
+        if value is not None:
+            spelled.append(f"runtime.{key}={value}")
+    return load([Path(file) for file in files or ()], spelled)
+
+
+def _gigabytes(text: str) -> float:
+    """Return a size such as 1GB, 1.5GiB or 800MB in gigabytes."""
+    from dask.utils import parse_bytes
+
+    from wsigraph.errors import ConfigError
+
+    try:
+        return float(parse_bytes(text)) / 1e9
+    except ValueError:
+        raise ConfigError(f"--memory {text}: expected a size such as 1GB or 800MB") from None
+
+
+def _table(facts: dict[str, Any]) -> str:
+    seconds = "  ".join(f"{stage} {value:.1f}" for stage, value in facts["seconds"].items())
+    rows = [
+        ("slide", facts["slide_id"]),
+        ("pixel size", f"{facts['mpp']:g} um/px ({facts['mpp_source']})"),
+        ("tissue", f"{facts['tissue_mm2']:.3f} mm2"),
+        ("superpixels", f"{facts['superpixels']:,}"),
+        ("boundaries", f"{facts['edges']:,}"),
+        ("seconds", seconds),
+        *(("warning", text) for text in facts["warnings"]),
+        ("files", f"{facts['directory']}/: {', '.join(facts['files'])}"),
+    ]
+    if facts["resumed"]:
+        rows.insert(-1, ("found done", ", ".join(facts["resumed"])))
+    return "\n".join(f"{name:<16} {value}" for name, value in rows)
