@@ -41,6 +41,29 @@ def test_labels_do_not_depend_on_chunks_or_threads(slide, tissue, labels, chunk_
     assert again.n_superpixels == labels.max()
 
 
+@pytest.mark.parametrize("stored", [True, False])
+def test_processes_give_the_same_labels(slide, tissue, labels, tmp_path, stored):
+    path = tmp_path / "superpixels.zarr" if stored else None
+    with dask.config.set(scheduler="processes", num_workers=2):
+        again = wsigraph.segment(slide, load(overrides=["runtime.chunk_px=700"]), tissue=tissue, path=path)
+    np.testing.assert_array_equal(np.asarray(again.labels[:]), labels)
+    assert [each.name for each in tmp_path.iterdir()] == (["superpixels.zarr"] if stored else [])
+
+
+def test_a_cluster_gives_the_same_labels_and_graph(slide, tissue, labels, tmp_path):
+    from distributed import Client, LocalCluster
+
+    graph = wsigraph.build_graph(slide, wsigraph.segment(slide, tissue=tissue))
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with LocalCluster(processes=True, **options) as cluster, Client(cluster):
+        config = load(overrides=["runtime.chunk_px=700"])
+        again = wsigraph.segment(slide, config, tissue=tissue, path=tmp_path / "superpixels.zarr")
+        np.testing.assert_array_equal(np.asarray(again.labels[:]), labels)
+        rebuilt = wsigraph.build_graph(slide, again, config)
+    np.testing.assert_array_equal(rebuilt.moments, graph.moments)
+    np.testing.assert_array_equal(rebuilt.boundary, graph.boundary)
+
+
 def test_superpixels_are_connected_and_partition_the_tissue(slide, tissue, labels):
     assert skimage_label(labels, connectivity=1, background=0).max() == labels.max()
     mask = tissue_window(tissue.tissue, tissue.mpp, Box.whole(slide.size(1.0)), 1.0)

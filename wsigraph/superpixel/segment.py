@@ -8,9 +8,11 @@ temporary store between the first and the last step, so memory holds tables, not
 from __future__ import annotations
 
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import zarr
 from numpy.typing import NDArray
@@ -79,7 +81,14 @@ def segment(
     chunk_px = settings.runtime.chunk_px
     boxes = list(grid(size, chunk_px))
     near = near_tissue(tissue.tissue, tissue.mpp, smoothing_passes(options.smoothing_um, options.mpp), options.mpp)
-    with tempfile.TemporaryDirectory(prefix="wsigraph-") as scratch, create_labels(path, size) as writer:
+    # beside the result, where every worker that can write the one can write the other
+    beside = None if path is None else Destination.of(path).path.parent
+    if beside is not None:
+        beside.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=".wsigraph-", dir=beside) as scratch,
+        create_labels(path, size) as writer,
+    ):
         raw = _scratch_array(scratch, size, chunk_px)
         found = map_chunks(
             _components, boxes, slide, tissue, near, options, raw, size, stage="superpixels", progress=progress
@@ -89,9 +98,11 @@ def segment(
         if n_superpixels == 0:
             raise NoTissue(f"slide {slide.info.slide_id!r} shows no tissue large enough for one superpixel")
         by_corner = {(c.box.y0, c.box.x0): table for c, table in zip(chunks, tables, strict=True)}
-        map_chunks(
-            _paint, grid(size, SHARD_PX), raw, by_corner, chunk_px, writer.array, stage="labels", progress=progress
-        )
+        # an image in memory can be painted by this process only
+        with dask.config.set(scheduler="threads") if path is None else nullcontext():
+            map_chunks(
+                _paint, grid(size, SHARD_PX), raw, by_corner, chunk_px, writer.array, stage="labels", progress=progress
+            )
         return writer.finish(n_superpixels=n_superpixels, mpp=options.mpp, tissue=tissue)
 
 
