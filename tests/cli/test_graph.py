@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from tests.cli.command import SLIDE, Run
@@ -17,7 +18,7 @@ def test_graph_and_picture_are_written(run: Run, tmp_path) -> None:
     facts = json.loads(process.stdout)
     folder = tmp_path / SLIDE.stem
     built = store.load_graph(folder / "graph.safetensors")
-    assert facts["superpixels"] == built.n_nodes > 500
+    assert facts["nodes"] == built.n_nodes > 500
     assert facts["edges"] == built.n_edges
     assert facts["tissue_mm2"] == pytest.approx(built.moment("n").sum() / 1e6)
     assert {"read", "tissue", "segment", "graph"} == set(facts["seconds"])
@@ -53,3 +54,28 @@ def test_chunks_shrink_before_threads_do() -> None:
     assert side < 2048
     assert threads * BYTES_PER_PX * (side + 600) ** 2 <= 3e8
     assert plan_chunks(2048, 8, 300, 1.0) == (256, 1)
+
+
+@pytest.mark.parametrize("with_slide", [True, False])
+def test_features_of_another_tool_become_a_graph(run: Run, tmp_path, with_slide: bool) -> None:
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    side = 256
+    y, x = np.mgrid[1024:2560:side, 768:1792:side]
+    with h5py.File(tmp_path / "tiles.h5", "w") as file:
+        coords = file.create_dataset("coords", data=np.stack([x.ravel(), y.ravel()], axis=1))
+        coords.attrs["patch_size_level0"] = side
+        file["features"] = np.random.default_rng(0).normal(size=(x.size, 8)).astype(np.float32)
+    slide = [SLIDE] if with_slide else ["--mpp", "0.499"]
+    process = run("graph", *slide, "--features", tmp_path / "tiles.h5", "--out", tmp_path / "out", "--json")
+    assert process.returncode == 0, process.stderr
+    facts = json.loads(process.stdout)
+    built = store.load_graph(tmp_path / "out" / facts["slide_id"] / "graph.safetensors")
+    assert facts["nodes"] == built.n_nodes == x.size
+    assert built.encoding_sum is not None
+    assert built.encoding_sum.shape == (x.size, 8)
+
+
+def test_neither_slide_nor_features_is_wrong_usage(run: Run) -> None:
+    process = run("graph")
+    assert process.returncode == 2
+    assert "--features" in process.stderr

@@ -50,7 +50,7 @@ def ends_plainly(verb: Verb) -> Verb:
         except KeyboardInterrupt:
             say("interrupted; run the same command again to go on after the last finished stage")
             raise typer.Exit(EXIT_INTERRUPTED) from None
-        except (typer.Exit, BrokenPipeError):
+        except (typer.Exit, typer.BadParameter, BrokenPipeError):
             raise
         except Exception as error:
             if options["debug"]:

@@ -13,8 +13,21 @@ from wsigraph.cli.options import AsJson, ConfigFiles, Mpp, Overrides
 
 if TYPE_CHECKING:
     from wsigraph.config import Config
+    from wsigraph.records import TissueGraph
 
-_Slide = Annotated[str, typer.Argument(metavar="SLIDE", help="Slide file.", show_default=False)]
+_Slide = Annotated[
+    str | None, typer.Argument(metavar="SLIDE", help="Slide file; may be left out with --features.", show_default=False)
+]
+_Features = Annotated[
+    str | None,
+    typer.Option(
+        "--features", metavar="FILE", help="Tiles and features of TRIDENT or CLAM (.h5) in place of superpixels."
+    ),
+]
+_TilePx = Annotated[
+    int | None,
+    typer.Option("--tile-px", min=1, metavar="N", help="Side of those tiles in level-0 pixels, if the file says none."),
+]
 _Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Where <slide>/ is written.")]
 _Chunk = Annotated[
     int | None, typer.Option("--chunk-px", metavar="N", help="Side of one task, pixels at working pixel size.")
@@ -33,9 +46,11 @@ _Encoder = Annotated[
 
 @ends_plainly
 def graph(
-    slide: _Slide,
+    slide: _Slide = None,
     out: _Out = "wsigraph-out",
     mpp: Mpp = None,
+    features: _Features = None,
+    tile_px: _TilePx = None,
     encoder: _Encoder = None,
     chunk_px: _Chunk = None,
     threads: _Threads = None,
@@ -45,19 +60,31 @@ def graph(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Build the superpixel graph of a slide.
+    """Build the superpixel graph of a slide, or a graph of tiles from another tool's features.
 
     Writes DIR/<slide>/graph.safetensors, the records it is made from, and graph.png. Chunk size, threads and memory
-    change how fast the answer comes, never the answer.
+    change how fast the answer comes, never the answer. With --features the tiles of that file are the nodes; give the
+    slide too, so that their stain, texture and nuclei are measured.
 
     Example: wsigraph graph slide.svs --out graphs --threads 8 --memory 2GB
     """
+    settings = _settings(config, overrides, encoder, chunk_px, threads, memory)
+    if features is not None:
+        facts = _from_features(features, slide, out, settings, mpp, tile_px)
+    elif slide is not None:
+        facts = _from_slide(slide, out, settings, mpp)
+    else:
+        raise typer.BadParameter("give a slide, or a file of features with --features")
+    print(json.dumps(facts, allow_nan=False) if as_json else _table(facts), flush=True)
+
+
+def _from_slide(slide: str, out: str, settings: Config, mpp: float | None) -> dict[str, Any]:
+    """Build the graph of superpixels and its picture and return what is worth knowing."""
     from wsigraph import store
     from wsigraph.cli.progress import progress_line
     from wsigraph.flow import run_slide
     from wsigraph.slide.reader import read
 
-    settings = _settings(config, overrides, encoder, chunk_px, threads, memory)
     with progress_line(slide) as progress:
         result = run_slide(slide, out, settings, mpp=mpp, progress=progress, until="graph")
         labels = store.load_labels(result.directory / "superpixels.zarr")
@@ -68,20 +95,62 @@ def graph(
             write_graph_picture(
                 result.directory / "graph.png", slide=opened, labels=labels, graph=built, config=settings.report
             )
-    facts = {
-        "slide_id": result.slide_id,
+    return {
+        **_facts(built),
         "mpp": result.info.mpp,
         "mpp_source": result.info.mpp_source,
-        "superpixels": built.n_nodes,
-        "edges": built.n_edges,
-        "tissue_mm2": built.tissue_mm2,
         "warnings": list(result.info.warnings),
         "directory": str(result.directory),
         "files": [*(path.name for path in result.files), "graph.png"],
         "seconds": {stage: round(value, 3) for stage, value in result.seconds.items()},
         "resumed": list(result.resumed),
     }
-    print(json.dumps(facts, allow_nan=False) if as_json else _table(facts), flush=True)
+
+
+def _from_features(
+    features: str, slide: str | None, out: str, settings: Config, mpp: float | None, tile_px: int | None
+) -> dict[str, Any]:
+    """Build the graph of a file's tiles and return what is worth knowing."""
+    import time
+    from contextlib import nullcontext
+
+    from wsigraph import store
+    from wsigraph.cli.progress import progress_line
+    from wsigraph.errors import StoreError
+    from wsigraph.exchange.trident import graph_from_features
+    from wsigraph.slide.reader import read
+
+    started = time.perf_counter()
+    with read(slide, mpp=mpp) if slide is not None else nullcontext() as opened, progress_line(features) as progress:
+        built = graph_from_features(features, opened, settings, mpp=mpp, tile_px=tile_px, progress=progress)
+        info = None if opened is None else opened.info
+    directory = Path(out) / built.slide_id
+    if (directory / "superpixels.zarr").exists():
+        raise StoreError(
+            f"{directory} holds a graph of superpixels, expected none; choose another directory with --out"
+        )
+    inputs = {"features": store.digest(Path(features))} | ({} if info is None else {"slide": info.sha256})
+    store.save_graph(built, store.Destination(directory / "graph.safetensors", inputs))
+    return {
+        **_facts(built),
+        "mpp": built.mpp if info is None else info.mpp,
+        "mpp_source": "working pixel size" if info is None else info.mpp_source,
+        "warnings": [] if info is None else list(info.warnings),
+        "directory": str(directory),
+        "files": ["graph.safetensors"],
+        "seconds": {"graph": round(time.perf_counter() - started, 3)},
+        "resumed": [],
+    }
+
+
+def _facts(built: TissueGraph) -> dict[str, Any]:
+    return {
+        "slide_id": built.slide_id,
+        "nodes": built.n_nodes,
+        "edges": built.n_edges,
+        "tissue_mm2": built.tissue_mm2,
+        "encoder": built.encoder,
+    }
 
 
 def _settings(
@@ -122,7 +191,7 @@ def _table(facts: dict[str, Any]) -> str:
         ("slide", facts["slide_id"]),
         ("pixel size", f"{facts['mpp']:g} um/px ({facts['mpp_source']})"),
         ("tissue", f"{facts['tissue_mm2']:.3f} mm2"),
-        ("superpixels", f"{facts['superpixels']:,}"),
+        ("nodes", f"{facts['nodes']:,}"),
         ("boundaries", f"{facts['edges']:,}"),
         ("seconds", seconds),
         *(("warning", text) for text in facts["warnings"]),
