@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from dask.base import compute
 from dask.delayed import delayed
@@ -85,6 +86,8 @@ def map_chunks(
         One result a box, in the order of the boxes.
     """
     ordered = list(boxes)
+    # one name a call of this function; dask would draw a random one for every task
+    name = f"{stage or 'chunks'}-{uuid4().hex}"
     task = delayed(function, pure=False, traverse=False)
     results: list[Result] = []
     n_px, n_px_done = sum(box.size.area for box in ordered), 0
@@ -92,8 +95,15 @@ def map_chunks(
         progress(stage, 0, n_px)
     step = _BATCH_PER_CORE * (os.cpu_count() or 1)
     for start in range(0, len(ordered), step):
-        common = [delayed(item, traverse=False, pure=False) for item in shared]
-        results += compute(*(task(box, *common) for box in ordered[start : start + step]))  # type: ignore[no-untyped-call]
+        common = [
+            delayed(item, traverse=False, pure=False, name=f"{name}-shared-{start}-{index}")
+            for index, item in enumerate(shared)
+        ]
+        batch = [
+            task(box, *common, dask_key_name=f"{name}-{start}-{index}")
+            for index, box in enumerate(ordered[start : start + step])
+        ]
+        results += compute(*batch)  # type: ignore[no-untyped-call]
         if progress is not None:
             n_px_done += sum(box.size.area for box in ordered[start : start + step])
             progress(stage, n_px_done, n_px)
