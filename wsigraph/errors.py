@@ -7,6 +7,7 @@
     +-- SlideError             a slide that cannot serve
     |   +-- UnreadableSlide    no reader opens the file, or its pixels do not decode
     |   |   +-- TruncatedSlide the file ends before the data it indexes
+    |   |   +-- CorruptTile    the bytes of a tile are there but do not decode
     |   +-- MissingMpp         no pixel size, or an absurd one
     +-- TissueError
     |   +-- NoTissue           a slide without tissue to work on
@@ -41,6 +42,10 @@ class UnreadableSlide(SlideError):
 
 class TruncatedSlide(UnreadableSlide):
     """The file ends before the data that its own index names."""
+
+
+class CorruptTile(UnreadableSlide):
+    """The bytes of a tile are there but do not decode; a slide leaves such a tile white and goes on."""
 
 
 class MissingMpp(SlideError):

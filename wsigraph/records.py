@@ -257,25 +257,23 @@ class TissueGraph:
     encoder: str | None = None
 
     def __post_init__(self) -> None:
-        n_nodes, n_edges = self.moments.shape[0], self.edge_index.shape[-1]
+        (n_nodes, n_columns), n_edges = self.moments.shape, self.edge_index.shape[-1]
+        boundary, sums = self.boundary.shape, self.encoding_sum
         key = self.edge_index[0] * max(n_nodes, 1) + self.edge_index[1] if n_edges else np.zeros(0, np.int64)
         _refuse(
             "TissueGraph",
             {
                 "a graph needs at least one node": n_nodes == 0,
                 f"moments holds {self.moments.dtype}, expected int64": self.moments.dtype != np.int64,
-                f"moments has {self.moments.shape[1]} columns for {len(self.moment_names)} names": self.moments.shape[1]
+                f"moments has {n_columns} columns for {len(self.moment_names)} names": n_columns
                 != len(self.moment_names),
                 f"edge_index has shape {self.edge_index.shape}, expected (2, E)": self.edge_index.shape[0] != 2,
-                f"boundary has shape {self.boundary.shape}, expected ({n_edges}, 2)": self.boundary.shape
-                != (n_edges, 2),
+                f"boundary has shape {boundary}, expected ({n_edges}, 2)": boundary != (n_edges, 2),
                 "edge_index names a node that does not exist": n_edges > 0
                 and (int(self.edge_index.min()) < 0 or int(self.edge_index.max()) >= n_nodes),
                 "edges are not sorted and unique": n_edges > 1 and not bool((np.diff(key) > 0).all()),
-                "encoding_sum and moments differ in length": self.encoding_sum is not None
-                and len(self.encoding_sum) != n_nodes,
-                "encoding_sum and encoder must be given together": (self.encoding_sum is None)
-                != (self.encoder is None),
+                "encoding_sum and moments differ in length": sums is not None and len(sums) != n_nodes,
+                "encoding_sum and encoder must be given together": (sums is None) != (self.encoder is None),
             },
         )
 
@@ -387,17 +385,14 @@ class Prediction:
     warnings: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        n_times = len(self.time_days)
+        n_stages, n_times = len(self.stage_names), len(self.time_days)
         shares = np.concatenate([self.hazard, self.survival, self.stage_probability])
         _refuse(
             "Prediction",
             {
-                "stage_probability and stage_names differ in length": len(self.stage_probability)
-                != len(self.stage_names),
+                "stage_probability and stage_names differ in length": len(self.stage_probability) != n_stages,
                 "stage probabilities do not sum to 1": abs(float(self.stage_probability.sum()) - 1) > 1e-6,
-                "hazard, survival and time_days differ in length": not (
-                    len(self.hazard) == len(self.survival) == n_times
-                ),
+                "hazard, survival and time_days differ in length": {len(self.hazard), len(self.survival)} != {n_times},
                 "survival rises with time": bool((np.diff(self.survival) > 1e-12).any()),
                 "a probability is outside [0, 1]": not bool(((shares >= 0) & (shares <= 1 + 1e-9)).all()),
                 "risk is not a finite number": not np.isfinite(self.risk),

@@ -72,7 +72,8 @@ def test_the_printed_example_is_what_is_printed(finished: Finished) -> None:
         met = shown[line[:17]][: len(expected)]
         for one, other in zip(expected, met, strict=True):
             # another type of processor may move the last digit shown
-            assert one == (pytest.approx(other, rel=0.01, abs=0.002) if isinstance(other, float) else other), line
+            same = pytest.approx(other, rel=0.01, abs=0.002) if isinstance(other, float) else other
+            assert one == same, f"paste what the command prints now: {line}"
 
 
 def test_it_is_short() -> None:

@@ -48,14 +48,14 @@ def _install(folder: Path, target: str) -> None:
 
 
 def test_the_projects_own_readers_come_in_order() -> None:
-    assert reader_names()[:2] == ("tiled_tiff", "openslide")
+    assert reader_names()[:3] == ("tiled_tiff", "openslide", "ome_zarr")
     assert reader_names()[-1] == "image"
 
 
 def test_a_third_party_reader_is_found_by_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _install(tmp_path, "flat_plugin:FlatReader")
     monkeypatch.syspath_prepend(tmp_path)
-    assert reader_names() == ("tiled_tiff", "openslide", "flat", "image")
+    assert reader_names() == ("tiled_tiff", "openslide", "ome_zarr", "flat", "tiatoolbox", "image")
     path = tmp_path / "a.flat"
     path.write_bytes(b"FLAT\x42")
     with read(path) as slide:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from wsigraph.cli import configuration, doctor, graph, inspect, predict, version
+from wsigraph.cli import configuration, doctor, export, graph, inspect, predict, version
 
 app = typer.Typer(
     name="wsigraph",
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command("predict", short_help="Slides in; graph, stage, survival and report out.")(predict.predict)
 app.command("graph", short_help="A slide in; its superpixel graph and a picture out.")(graph.graph)
+app.command("export", short_help="A graph in; AnnData, GeoJSON, parquet or networkx out.")(export.export)
 app.command("inspect", short_help="What a slide file says of itself.")(inspect.inspect)
 app.command("doctor", short_help="What is installed, what works, and the fixes.")(doctor.doctor)
 app.add_typer(configuration.app, name="config")

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from wsigraph.errors import UnreadableSlide
+from wsigraph.errors import StoreError, UnreadableSlide
 from wsigraph.slide import dicom
 
 
@@ -20,12 +20,12 @@ def locate(path: Path) -> Path:
     Parameters
     ----------
     path : Path
-        A slide file, or a folder that holds one DICOM series.
+        A slide file, an OME-Zarr folder, or a folder that holds one DICOM series.
 
     Returns
     -------
     Path
-        The file; for a folder its first instance.
+        The file or OME-Zarr folder; for a folder of DICOM its first instance.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def locate(path: Path) -> Path:
     """
     try:
         if path.is_dir():
-            return _locate_series(path)
+            return path if is_zarr(path) else _locate_series(path)
         if not path.exists():
             raise UnreadableSlide(f"slide {str(path)!r} does not exist; check the path")
         if not path.is_file():
@@ -58,7 +58,8 @@ def slide_files(path: Path) -> tuple[Path, ...]:
     Returns
     -------
     tuple of Path
-        The file itself; with it the instances of its DICOM series, or the data files of a MIRAX slide.
+        The file itself; with it the instances of its DICOM series, or the data files of a MIRAX slide; every file
+        of a zarr folder.
 
     Raises
     ------
@@ -66,12 +67,47 @@ def slide_files(path: Path) -> tuple[Path, ...]:
         If the file or its folder cannot be read.
     """
     try:
+        if path.is_dir():
+            return tuple(sorted(other for other in path.rglob("*") if other.is_file()))
         data = path.with_suffix("")
         if path.suffix.lower() == ".mrxs" and data.is_dir():
             return (path, *sorted(other for other in data.iterdir() if other.is_file()))
         return dicom.series_files(path)
     except OSError as error:
         raise UnreadableSlide(f"slide {str(path)!r} cannot be read: {error.strerror}; check its rights") from None
+
+
+def is_zarr(path: Path) -> bool:
+    """Return whether a folder is the root of a zarr group."""
+    return any((path / name).is_file() for name in (".zgroup", ".zattrs", "zarr.json"))
+
+
+def slide_digest(path: Path) -> str:
+    """Return the SHA-256 of a slide's bytes.
+
+    Parameters
+    ----------
+    path : Path
+        A file from `locate`.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits; see `digest`. In a zarr folder the names count too, because they place the pixels.
+
+    Raises
+    ------
+    UnreadableSlide
+        If a file cannot be read.
+    """
+    if not path.is_dir():
+        return digest(slide_files(path))
+    from wsigraph import store  # brings zarr, which other slides can do without
+
+    try:
+        return store.digest(path)
+    except StoreError as error:
+        raise UnreadableSlide(f"slide {str(path)!r} cannot be read ({error}); check its rights") from None
 
 
 def digest(files: Iterable[Path]) -> str:
@@ -108,7 +144,8 @@ def _locate_series(folder: Path) -> Path:
     series = dicom.folder_series(folder)
     if not series:
         raise UnreadableSlide(
-            f"{str(folder)!r} is a directory without DICOM instances (*.dcm); give a slide file or a DICOM directory"
+            f"{str(folder)!r} is a directory without DICOM instances (*.dcm) and no OME-Zarr; give a slide file or "
+            "such a directory"
         )
     if len(series) > 1:
         raise UnreadableSlide(

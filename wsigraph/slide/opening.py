@@ -18,7 +18,7 @@ from wsigraph.errors import PluginError, UnreadableSlide
 from wsigraph.geometry import Box
 from wsigraph.slide.description import FileDescription
 
-_FIRST, _LAST = ("tiled_tiff", "openslide"), ("image",)
+_FIRST, _LAST = ("tiled_tiff", "openslide", "ome_zarr"), ("image",)
 
 
 class SlideReader(Protocol):
@@ -40,7 +40,10 @@ class SlideReader(Protocol):
     def read_level(self, level: int, box: Box, scale: int) -> NDArray[np.uint8]:
         """Return RGB pixels, uint8 (h, w, 3), of a box of a level shrunk by one of its `scales`; white outside.
 
-        A pixel must be the same whatever box it is asked for in.
+        A pixel must be the same whatever box it is asked for in. Where the box holds part of a tile whose bytes are
+        there but do not decode, it raises `CorruptTile`, and stays usable for other boxes: the slide then asks tile
+        by tile (``description.levels[level].tile``) and leaves white what fails again through a fresh handle. Any
+        other error ends the work on the slide.
         """
         ...
 

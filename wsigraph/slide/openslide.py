@@ -1,24 +1,25 @@
 """Every format that OpenSlide knows: NDPI, MRXS, SCN, BIF, DICOM and more.
 
 Two habits of OpenSlide are dealt with here. A handle is dead after its first error, so a fresh one is opened then and
-the next tile has its chance. And a box that begins between two pixels of a level is interpolated, so boxes are put
+the next tile has its chance; a block that fails is put together from its native tiles, so that only the damaged ones
+are missing. And a box that begins between two pixels of a level is interpolated, so boxes are put
 together from blocks of one fixed lattice and a pixel never depends on the box it was asked for in.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import openslide
 from numpy.typing import NDArray
 
-from wsigraph.errors import UnreadableSlide
-from wsigraph.geometry import Box, Size
+from wsigraph.errors import CorruptTile, UnreadableSlide
+from wsigraph.geometry import Box, Size, grid
 from wsigraph.slide import mpp, tiff_index
-from wsigraph.slide.colour import to_rgb
+from wsigraph.slide.colour import WHITE, to_rgb
 from wsigraph.slide.description import FileDescription, make_levels
 from wsigraph.slide.lattice import TileCache, assemble
 from wsigraph.slide.mpp import StatedMpp
@@ -59,6 +60,7 @@ class OpenSlideReader:
         self._blocks = [Size(_block_side(level.tile.height), _block_side(level.tile.width)) for level in levels]
         self._downsamples = self._handle.level_downsamples
         self._cache = TileCache()
+        self._corrupt: dict[tuple[int, int, int], openslide.OpenSlideError] = {}  # by level and corner
         self.description = FileDescription(
             vendor=properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown"),
             levels=levels,
@@ -93,13 +95,18 @@ class OpenSlideReader:
 
         Raises
         ------
+        CorruptTile
+            If OpenSlide does not decode a native tile that the box holds part of.
         UnreadableSlide
-            If OpenSlide does not decode a part; the reader stays usable for others.
+            If the file does not open again after that.
         """
         size, block = self.description.levels[level].size, self._blocks[level]
-        return assemble(
+        pixels = assemble(
             box, size, block, lambda row, column: self._block(level, row, column), self._cache, (level, scale)
         )
+        if self._corrupt:
+            self._refuse_corrupt(level, box)
+        return pixels
 
     def close(self) -> None:
         """Close the file; nothing may be reading from it."""
@@ -110,23 +117,50 @@ class OpenSlideReader:
     def _block(self, level: int, row: int, column: int) -> NDArray[np.uint8]:
         block, size = self._blocks[level], self.description.levels[level].size
         y0, x0 = row * block.height, column * block.width
-        height, width = min(block.height, size.height - y0), min(block.width, size.width - x0)
-        downsample = self._downsamples[level]
-        handle = self._handle
+        whole = Box(y0=y0, x0=x0, y1=y0 + block.height, x1=x0 + block.width).clip(size)
         try:
-            image = handle.read_region((round(x0 * downsample), round(y0 * downsample)), level, (width, height))
-        except openslide.OpenSlideError as error:
+            return self._region(level, whole)
+        except openslide.OpenSlideError:
+            pass  # one of its tiles, found below
+        pixels = np.full((whole.height, whole.width, 3), WHITE, dtype=np.uint8)
+        for tile in _tiles(whole, self.description.levels[level].tile):
+            try:
+                pixels[tile.relative_to(whole).slices] = self._region(level, tile)
+            except openslide.OpenSlideError as error:
+                self._corrupt[level, tile.y0, tile.x0] = error
+        return pixels
+
+    def _region(self, level: int, box: Box) -> NDArray[np.uint8]:
+        """Return a box inside a level; after an error the handle is a fresh one."""
+        downsample, handle = self._downsamples[level], self._handle
+        corner = (round(box.x0 * downsample), round(box.y0 * downsample))
+        try:
+            return to_rgb(np.asarray(handle.read_region(corner, level, (box.width, box.height))))
+        except openslide.OpenSlideError:
             self._reopen(handle)
-            raise UnreadableSlide(
-                f"slide {str(self._path)!r}: level {level} does not decode at x {x0}, y {y0} "
-                f"({tiff_index.first_line(error)}); copy the slide again from its source"
-            ) from None
-        return to_rgb(np.asarray(image))
+            raise
+
+    def _refuse_corrupt(self, level: int, box: Box) -> None:
+        tile = self.description.levels[level].tile
+        for (of, y0, x0), error in sorted(self._corrupt.copy().items(), key=lambda item: item[0]):
+            touched = box.intersect(Box(y0=y0, x0=x0, y1=y0 + tile.height, x1=x0 + tile.width))
+            if of == level and not touched.is_empty:
+                raise CorruptTile(
+                    f"slide {str(self._path)!r}: level {level} does not decode at x {x0}, y {y0} "
+                    f"({tiff_index.first_line(error)}); copy the slide again from its source"
+                ) from error
 
     def _reopen(self, dead: openslide.OpenSlide) -> None:
         with self._reopening:
             if self._handle is dead and not self._is_closed:
                 self._handle = _open(self._path)
+
+
+def _tiles(block: Box, tile: Size) -> Iterator[Box]:
+    """Yield the native tiles of a block, which begins with one."""
+    for part in grid(Size(-(-block.height // tile.height), -(-block.width // tile.width)), 1):
+        y0, x0 = block.y0 + part.y0 * tile.height, block.x0 + part.x0 * tile.width
+        yield Box(y0=y0, x0=x0, y1=y0 + tile.height, x1=x0 + tile.width).intersect(block)
 
 
 def _open(path: Path) -> openslide.OpenSlide:

@@ -25,6 +25,7 @@ from wsigraph.records import Level, SlideInfo
 from wsigraph.slide import files
 from wsigraph.slide import mpp as pixel_size
 from wsigraph.slide.colour import WHITE
+from wsigraph.slide.damage import MAX_BAD_TILE_FRACTION, BadTile, BadTiles, SoundReader
 from wsigraph.slide.lazy import LazyPixels
 from wsigraph.slide.opening import SlideReader, open_reader
 from wsigraph.slide.resample import Source, area_average, choose_source
@@ -45,11 +46,20 @@ class Slide:
         What is known of it.
     reader : SlideReader, optional
         The open file; opened at the first read where left out.
+    max_bad_tile_fraction : float
+        Share of a level's tiles that may fail to decode; above it a read raises.
     """
 
-    def __init__(self, info: SlideInfo, reader: SlideReader | None = None) -> None:
+    def __init__(
+        self,
+        info: SlideInfo,
+        reader: SlideReader | None = None,
+        *,
+        max_bad_tile_fraction: float = MAX_BAD_TILE_FRACTION,
+    ) -> None:
         self._info = info
-        self._reader = reader
+        self._bad = BadTiles(info.slide_id, info.levels, max_bad_tile_fraction)
+        self._reader = None if reader is None else SoundReader(reader, self._reopen, self._bad)
         self._is_closed = False
         self._opening = threading.Lock()
 
@@ -57,6 +67,14 @@ class Slide:
     def info(self) -> SlideInfo:
         """What is known of the slide without reading its pixels."""
         return self._info
+
+    @property
+    def bad_tiles(self) -> tuple[BadTile, ...]:
+        """Tiles met so far that do not decode and were left white, sorted by level, row and column.
+
+        Reads in other processes are not counted here; `scan_tiles` finds the tiles of a level wherever it runs.
+        """
+        return self._bad.seen()
 
     def size(self, mpp: float | None = None) -> Size:
         """Return how many pixels the slide has at a pixel size.
@@ -91,12 +109,12 @@ class Slide:
         Returns
         -------
         uint8 (h, w, 3)
-            RGB, the caller's own.
+            RGB, the caller's own. Tiles that do not decode are white and listed in `bad_tiles`.
 
         Raises
         ------
         UnreadableSlide
-            If a part does not decode.
+            If the file cannot be read, or more of its tiles fail to decode than is put up with.
         SlideError
             If `mpp` is not a positive number or the slide is closed.
 
@@ -166,7 +184,7 @@ class Slide:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _attach, (self._info,)
+        return _attach, (self._info, self._bad.max_fraction)
 
     def _asked(self, mpp: float | None) -> float:
         if mpp is None:
@@ -175,14 +193,14 @@ class Slide:
             raise SlideError(f"pixels of {mpp} um were asked of slide {self._info.slide_id!r}, expected more than 0")
         return float(mpp)
 
-    def _open(self) -> SlideReader:
+    def _open(self) -> SoundReader:
         with self._opening:
             if self._is_closed:
                 raise SlideError(
                     f"slide {self._info.slide_id!r} is closed; keep it open until what reads from it has ended"
                 )
             if self._reader is None:
-                self._reader = self._reopen()
+                self._reader = SoundReader(self._reopen(), self._reopen, self._bad)
             return self._reader
 
     def _reopen(self) -> SlideReader:
@@ -194,20 +212,27 @@ class Slide:
 
 
 def read(
-    path: str | Path, *, mpp: float | None = None, slide_id: str | None = None, reader: str | None = None
+    path: str | Path,
+    *,
+    mpp: float | None = None,
+    slide_id: str | None = None,
+    reader: str | None = None,
+    max_bad_tile_fraction: float = MAX_BAD_TILE_FRACTION,
 ) -> Slide:
     """Open a slide.
 
     Parameters
     ----------
     path : str or Path
-        Slide file, or a folder that holds one DICOM series.
+        Slide file, an OME-Zarr folder, or a folder that holds one DICOM series.
     mpp : float, optional
         Level-0 pixel size in um/px; wins over what the file states, and a difference over 1 % becomes a warning.
     slide_id : str, optional
         Name of the slide in outputs; the file's name without suffix where left out.
     reader : str, optional
         Reader plugin to use; the first that knows the file where left out.
+    max_bad_tile_fraction : float, optional
+        Share of a level's tiles that may fail to decode, 0 to 1: those are white and reported, more is an error.
 
     Returns
     -------
@@ -241,7 +266,7 @@ def read(
         info = SlideInfo(
             slide_id=name,
             path=os.path.abspath(path),  # noqa: PTH100 - a link keeps its own name, and with it its DICOM neighbours
-            sha256=files.digest(files.slide_files(path)),
+            sha256=files.slide_digest(path),
             vendor=description.vendor,
             reader=reader_name,
             mpp=settled,
@@ -254,7 +279,7 @@ def read(
     except SlideError:
         opened.close()
         raise
-    return Slide(info, opened)
+    return Slide(info, opened, max_bad_tile_fraction=max_bad_tile_fraction)
 
 
 def inspect(path: str | Path, *, mpp: float | None = None, reader: str | None = None) -> dict[str, Any]:
@@ -263,7 +288,7 @@ def inspect(path: str | Path, *, mpp: float | None = None, reader: str | None = 
     Parameters
     ----------
     path : str or Path
-        Slide file, or a folder that holds one DICOM series.
+        Slide file, an OME-Zarr folder, or a folder that holds one DICOM series.
     mpp : float, optional
         Level-0 pixel size in um/px; wins over what the file states.
     reader : str, optional
@@ -311,7 +336,7 @@ def inspect(path: str | Path, *, mpp: float | None = None, reader: str | None = 
         "associated": list(description.associated),
         "identifying_images": [name for name in description.associated if name.lower() in _IDENTIFYING],
         "warnings": list(warnings),
-        "sha256": files.digest(parts),
+        "sha256": files.slide_digest(located),
         "bytes": sum(part.stat().st_size for part in parts),
     }
 
@@ -328,14 +353,14 @@ def _level_values(level: Level, mpp: float | None) -> dict[str, Any]:
 
 
 def default_slide_id(path: Path) -> str:
-    """Return a file's name without its suffix (``.ome.tiff`` counts as one), or a folder's name."""
+    """Return a name without its suffix (``.ome.tiff`` counts as one); of a folder, only ``.zarr`` is one."""
     full = path.resolve() if path.name in ("", "..") else path
-    if full.is_dir():
+    if full.is_dir() and full.suffix.lower() != ".zarr":
         return full.name
     return full.with_suffix("").stem if full.stem.lower().endswith(".ome") else full.stem
 
 
-def _read_part(reader: SlideReader, source: Source, part: Box) -> NDArray[np.uint8]:
+def _read_part(reader: SoundReader, source: Source, part: Box) -> NDArray[np.uint8]:
     window = source.window(part)
     return area_average(reader.read_level(source.level, window, source.scale), window, part, source)
 
@@ -354,16 +379,16 @@ _attached: OrderedDict[tuple[Any, ...], Slide] = OrderedDict()
 _attaching = threading.Lock()
 
 
-def _attach(info: SlideInfo) -> Slide:
+def _attach(info: SlideInfo, max_bad_tile_fraction: float) -> Slide:
     """Return the process's own slide for a description that arrived from elsewhere.
 
     A worker gets the slide anew with every task; opening it each time would parse its index each time.
     """
-    key = (info.path, info.sha256, info.reader, info.slide_id, info.mpp, info.mpp_source)
+    key = (info.path, info.sha256, info.reader, info.slide_id, info.mpp, info.mpp_source, max_bad_tile_fraction)
     with _attaching:
         slide = _attached.pop(key, None)
         if slide is None or slide._is_closed:
-            slide = Slide(info)
+            slide = Slide(info, max_bad_tile_fraction=max_bad_tile_fraction)
         _attached[key] = slide
         if len(_attached) > _SLIDES_KEPT:
             _attached.popitem(last=False)

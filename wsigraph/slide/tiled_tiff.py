@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tifffile import TiffFile, TiffPage
 
-from wsigraph.errors import TruncatedSlide, UnreadableSlide
+from wsigraph.errors import CorruptTile, TruncatedSlide, UnreadableSlide
 from wsigraph.geometry import Box, Size
 from wsigraph.slide import jpeg, mpp, tiff_index
 from wsigraph.slide.colour import to_rgb
@@ -138,8 +138,10 @@ class TiledTiffReader:
 
         Raises
         ------
+        CorruptTile
+            If a tile does not decode.
         UnreadableSlide
-            If a tile does not decode; a `TruncatedSlide` if the file has since been cut.
+            If the file cannot be read; a `TruncatedSlide` if it has since been cut.
         """
         page = self._pages[level]
         size = Size(-(-page.size.height // scale), -(-page.size.width // scale))
@@ -166,10 +168,10 @@ class TiledTiffReader:
                 return _cut(_decode(page, index, stream, scale), inside.height // scale, inside.width // scale)
             return _shrink(_cut(_decode(page, index, stream, 1), inside.height, inside.width), scale)
         except tiff_index.MALFORMED as error:
-            raise UnreadableSlide(
+            raise CorruptTile(
                 f"slide {str(self._path)!r}: tile {index} of level {page.number} does not decode "
                 f"({tiff_index.first_line(error)}); copy the slide again from its source"
-            ) from None
+            ) from error
 
 
 class _Descriptor:

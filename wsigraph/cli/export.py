@@ -1,0 +1,173 @@
+"""``wsigraph export``: a stored graph in, a file of another tool's format out."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wsigraph.cli.failure import Debug, ends_plainly
+from wsigraph.cli.options import AsJson, Mpp
+
+if TYPE_CHECKING:
+    from wsigraph.records import CoarseGraph, SlideInfo, TissueGraph
+
+_GRAPH, _COARSE, _SLIDE = "graph.safetensors", "coarse.safetensors", "slide.json"
+
+
+class Format(StrEnum):
+    """What a graph can be written as."""
+
+    ANNDATA = "anndata"
+    GEOJSON = "geojson"
+    PARQUET = "parquet"
+    NETWORKX = "networkx"
+    TIATOOLBOX = "tiatoolbox"
+
+
+_Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="GRAPH", help="A slide's directory, or its graph.safetensors or coarse.safetensors.", show_default=False
+    ),
+]
+_To = Annotated[Format, typer.Option("--to", help="Format.", show_default=False)]
+_Out = Annotated[
+    str,
+    typer.Option(
+        "--out",
+        metavar="PATH",
+        help="File to write (.h5ad, .geojson, .graphml, .json, .db), for parquet a directory.",
+        show_default=False,
+    ),
+]
+_Coarse = Annotated[
+    bool, typer.Option("--coarse", help="Of a directory, the coarse regions instead of the superpixels.")
+]
+_Points = Annotated[bool, typer.Option("--points", help="Centroids instead of outlines.")]
+
+
+@ends_plainly
+def export(
+    source: _Source,
+    to: _To,
+    out: _Out,
+    coarse: _Coarse = False,
+    points: _Points = False,
+    mpp: Mpp = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Write a graph for other tools: AnnData, GeoJSON, parquet tables, networkx or a tiatoolbox annotation store.
+
+    networkx is GraphML or node-link JSON, by the file's name. GeoJSON and tiatoolbox get outlines where a slide's
+    directory is given, else centroids, in level-0 pixels. AnnData, parquet and networkx need an extra, pip install
+    'wsigraph[exchange]'; tiatoolbox is one of its own.
+
+    Example: wsigraph export wsigraph-out/slide --to anndata --out slide.h5ad
+    """
+    graph = _load(Path(source), coarse)
+    files = _write(graph, Path(source), to, Path(out), points=points, mpp=mpp)
+    if as_json:
+        from wsigraph.exchange.tables import tissue_graph
+
+        tissue = tissue_graph(graph)
+        shown = {"format": to.value, "files": [str(file) for file in files], "nodes": tissue.n_nodes}
+        print(json.dumps({**shown, "edges": tissue.n_edges, "slide_id": tissue.slide_id}))
+    else:
+        print("\n".join(str(file) for file in files))
+
+
+def _load(source: Path, coarse: bool) -> TissueGraph | CoarseGraph:
+    """Return the graph of a slide's directory, or of a file by what it says it holds."""
+    from wsigraph.store import load_coarse_graph, load_graph
+    from wsigraph.store.tensors import read_tensors
+
+    if source.is_dir():
+        return load_coarse_graph(source / _COARSE) if coarse else load_graph(source / _GRAPH)
+    record = read_tensors(source)[0]["record"]
+    return load_coarse_graph(source) if record == "CoarseGraph" else load_graph(source)
+
+
+def _write(
+    graph: TissueGraph | CoarseGraph, source: Path, to: Format, out: Path, *, points: bool, mpp: float | None
+) -> list[Path]:
+    """Write the graph and return the files."""
+    if to is Format.ANNDATA:
+        from wsigraph.exchange.anndata import write_anndata
+
+        return [write_anndata(graph, out)]
+    if to is Format.PARQUET:
+        from wsigraph.exchange.parquet import write_parquet
+
+        return list(write_parquet(graph, out))
+    if to is Format.NETWORKX:
+        from wsigraph.exchange.networkx import write_networkx
+
+        return [write_networkx(graph, out)]
+    content = _geojson(graph, source, points, mpp)
+    if to is Format.TIATOOLBOX:
+        from wsigraph.exchange.annotation_store import write_annotation_store
+
+        return [write_annotation_store(content, out)]
+    from wsigraph.store import write_file
+
+    write_file(out, content)
+    return [out]
+
+
+def _geojson(graph: TissueGraph | CoarseGraph, source: Path, points: bool, mpp: float | None) -> bytes:
+    """Return outlines of a directory's graph, else centroids."""
+    info = _slide_info(source)
+    if info is not None and source.is_dir() and not points:
+        return _outlines(graph, source, info)
+    from wsigraph.errors import MissingMpp
+    from wsigraph.exchange.geojson import encode_points
+
+    level0_mpp = mpp if mpp is not None or info is None else info.mpp
+    if level0_mpp is None:
+        raise MissingMpp(f"{source} tells no pixel size of the slide's level 0; give it with --mpp 0.25")
+    return encode_points(graph, level0_mpp)
+
+
+def _slide_info(source: Path) -> SlideInfo | None:
+    """Return what is known of the slide where its record lies in or beside `source`."""
+    from wsigraph.store import load_slide_info
+
+    path = (source if source.is_dir() else source.parent) / _SLIDE
+    return load_slide_info(path) if path.is_file() else None
+
+
+def _outlines(graph: TissueGraph | CoarseGraph, directory: Path, info: SlideInfo) -> bytes:
+    """Return outlines as the report draws them, of superpixels too."""
+    import numpy as np
+
+    from wsigraph import store
+    from wsigraph.config import ReportConfig
+    from wsigraph.exchange.tables import provenance
+    from wsigraph.feature.interpret import interpret
+    from wsigraph.records import CoarseGraph
+    from wsigraph.report.geojson import encode_geojson
+    from wsigraph.report.lattice import sample_regions
+    from wsigraph.report.outline import trace_outlines
+
+    options = ReportConfig()
+    regions = graph
+    if not isinstance(regions, CoarseGraph):
+        regions = CoarseGraph(graph=regions, assignment=np.arange(regions.n_nodes), embedding_id="none")
+    labels = store.load_labels(directory / "superpixels.zarr", store.load_tissue_map(directory / "tissue.zarr"))
+    lattice = sample_regions(labels, regions, info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px)
+    coarser = max(1.0, lattice.mpp / max(options.outline_mpp, labels.mpp))
+    content, _ = encode_geojson(
+        trace_outlines(lattice, regions.graph, tolerance_um=options.outline_tolerance_um * coarser),
+        regions,
+        interpret(regions.graph),
+        slide_sha256=info.sha256,
+        measurements=options.measurements,
+        provenance={**provenance(graph), "outline_mpp": lattice.mpp, "level0_mpp": info.mpp},
+        max_bytes=round(options.geojson_max_mb * 1e6),
+    )
+    return content

@@ -1,0 +1,124 @@
+"""A graph as two plain tables, one row a region and one row a boundary, and where it came from.
+
+Every format that a graph is written to takes its columns from here, so that a figure has one name and one unit
+wherever it is met. A graph built without pixels yields only what its moments hold: position, area and shape.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsigraph import __version__
+from wsigraph.feature.interpret import FeatureTable, feature_schema_id, interpret
+from wsigraph.feature.moments import MOMENT_NAMES, schema_id
+from wsigraph.geometry import crofton_um, px_to_um2
+from wsigraph.records import CoarseGraph, TissueGraph
+
+Columns = dict[str, NDArray[Any]]
+"""Columns of one table, all of one length, in their order."""
+
+
+def tissue_graph(graph: TissueGraph | CoarseGraph) -> TissueGraph:
+    """Return the graph of regions of either record."""
+    return graph.graph if isinstance(graph, CoarseGraph) else graph
+
+
+def features_of(graph: TissueGraph) -> FeatureTable | None:
+    """Return the interpretable features, or None where the graph was built without pixels."""
+    return interpret(graph) if graph.moment_names == MOMENT_NAMES else None
+
+
+def node_columns(graph: TissueGraph | CoarseGraph) -> Columns:
+    """Return one row a region.
+
+    Parameters
+    ----------
+    graph : TissueGraph or CoarseGraph
+        The regions.
+
+    Returns
+    -------
+    dict of str to array (N,)
+        node (int64), x_um and y_um (centroid from the slide's corner), area_um2, n_superpixels (of a coarse graph),
+        then every interpretable feature by its name; float64 where not said otherwise.
+    """
+    tissue = tissue_graph(graph)
+    centroid = tissue.centroid_um
+    columns: Columns = {
+        "node": np.arange(tissue.n_nodes, dtype=np.int64),
+        "x_um": centroid[:, 0],
+        "y_um": centroid[:, 1],
+        "area_um2": px_to_um2(1.0, tissue.mpp) * tissue.moment("n").astype(np.float64),
+    }
+    if isinstance(graph, CoarseGraph):
+        columns["n_superpixels"] = np.bincount(graph.assignment, minlength=tissue.n_nodes).astype(np.int64)
+    features = features_of(tissue)
+    if features is not None:
+        columns |= dict(zip(features.names, np.ascontiguousarray(features.values.T), strict=True))
+    return columns
+
+
+def edge_columns(graph: TissueGraph | CoarseGraph) -> Columns:
+    """Return one row a pair of neighbours, the lower node first.
+
+    Parameters
+    ----------
+    graph : TissueGraph or CoarseGraph
+        The regions.
+
+    Returns
+    -------
+    dict of str to array (E,)
+        source, target, straight and diagonal crossings (int64); boundary_um, its Crofton length, and distance_um
+        between the centroids (float64).
+    """
+    tissue = tissue_graph(graph)
+    once = tissue.edge_index[0] < tissue.edge_index[1]
+    source, target = tissue.edge_index[:, once]
+    boundary = tissue.boundary[once]
+    centroid = tissue.centroid_um
+    return {
+        "source": source,
+        "target": target,
+        "boundary_um": np.asarray(crofton_um(boundary[:, 0], boundary[:, 1], tissue.mpp), np.float64),
+        "distance_um": np.linalg.norm(centroid[source] - centroid[target], axis=1),
+        "straight": boundary[:, 0],
+        "diagonal": boundary[:, 1],
+    }
+
+
+def provenance(graph: TissueGraph | CoarseGraph) -> dict[str, Any]:
+    """Return what a reader of an exported file must know, as JSON values.
+
+    Parameters
+    ----------
+    graph : TissueGraph or CoarseGraph
+        The regions.
+
+    Returns
+    -------
+    dict
+        version, record, slide_id, mpp (um/px of the moments), size (height and width in working px), moment_schema,
+        feature_schema (None where the graph was built without pixels), stain, encoder, embedding_id (of a coarse
+        graph).
+    """
+    tissue = tissue_graph(graph)
+    return {
+        "wsigraph": __version__,
+        "record": type(graph).__name__,
+        "slide_id": tissue.slide_id,
+        "mpp": float(tissue.mpp),
+        "size": [tissue.size.height, tissue.size.width],
+        "moment_schema": schema_id(tissue.moment_names),
+        "feature_schema": feature_schema_id() if tissue.moment_names == MOMENT_NAMES else None,
+        "stain": {
+            "vectors": tissue.stain.vectors.tolist(),
+            "max_concentration": tissue.stain.max_concentration.tolist(),
+            "source": tissue.stain.source,
+        },
+        "encoder": tissue.encoder,
+        "embedding_id": graph.embedding_id if isinstance(graph, CoarseGraph) else None,
+    }

@@ -1,0 +1,49 @@
+"""Every tile of a level decoded once, to find those that do not.
+
+Stages that run in this process leave the bad tiles they met in ``Slide.bad_tiles``. Where other processes read, or
+before a long run, a scan finds them all for the cost of decoding the level once.
+"""
+
+from __future__ import annotations
+
+from wsigraph.geometry import Box, grid
+from wsigraph.slide.damage import BadTile
+from wsigraph.slide.reader import Slide
+from wsigraph.slide.tiles import Progress, map_chunks
+
+_CHUNK_PX = 2048
+
+
+def scan_tiles(slide: Slide, mpp: float | None = None, *, progress: Progress | None = None) -> tuple[BadTile, ...]:
+    """Return the tiles that do not decode when a slide is read at a pixel size.
+
+    Parameters
+    ----------
+    slide : Slide
+        The slide.
+    mpp : float, optional
+        um/px; that of level 0 where left out. It decides which level is read.
+    progress : callable, optional
+        Told (stage, done, total).
+
+    Returns
+    -------
+    tuple of BadTile
+        Sorted by level, row and column; the same for every scheduler.
+
+    Raises
+    ------
+    UnreadableSlide
+        If the file cannot be read, or more of its tiles fail to decode than is put up with.
+    SlideError
+        If `mpp` is not a positive number.
+    """
+    target = slide.info.mpp if mpp is None else mpp
+    boxes = grid(slide.size(target), _CHUNK_PX)
+    found = map_chunks(_scan, boxes, slide, target, stage="scan", progress=progress)
+    return tuple(sorted({tile for tiles in found for tile in tiles}))
+
+
+def _scan(box: Box, slide: Slide, mpp: float) -> tuple[BadTile, ...]:
+    slide.read(box, mpp)
+    return slide.bad_tiles
