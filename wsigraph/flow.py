@@ -26,6 +26,7 @@ from wsigraph.errors import ConfigError, StoreError
 if TYPE_CHECKING:
     from wsigraph.model.weights import ModelBundle
     from wsigraph.records import CoarseGraph, Prediction, SlideInfo, SuperpixelLabels, TissueGraph, TissueMap
+    from wsigraph.slide.damage import BadTile
     from wsigraph.slide.reader import Slide
     from wsigraph.store import Destination
     from wsigraph.store.directory import SlideDirectory
@@ -43,6 +44,9 @@ LAYOUT: Mapping[str, tuple[str, ...]] = {
     "report": ("report.json", "report.geojson", "report.png"),
 }
 """The stages in their order, as `until` and ``run.json`` spell them, and what each leaves in the slide's directory."""
+
+BAD_TILES = "bad_tiles.json"
+"""Tiles that did not decode and were read as white; there only where there are any."""
 
 STAGES = tuple(LAYOUT)
 """Names of the stages."""
@@ -160,7 +164,7 @@ def run_slide(
             facts=facts,
             seconds={stage: directory.seconds[stage] for stage in STAGES if stage in directory.seconds},
             resumed=tuple(directory.resumed),
-            files=directory.files(),
+            files=(*directory.files(), *(each for each in [directory.path / BAD_TILES] if each.exists())),
         )
 
 
@@ -186,6 +190,7 @@ class _Walk:
         if until == "segment":
             return None
         graph = self._graph(labels)
+        bad_tiles = self._bad_tiles()
         if until == "graph":
             return None
         coarse = self._coarsen(graph)
@@ -194,7 +199,7 @@ class _Walk:
         prediction = self._predict(coarse, self.bundle)
         if until == "predict":
             return None
-        return self._report(labels, coarse, prediction)
+        return self._report(labels, coarse, prediction, bad_tiles)
 
     @property
     def _identity(self) -> dict[str, str]:
@@ -280,7 +285,19 @@ class _Walk:
         inputs = self.directory.digest("coarsen") | {"model": bundle.model_id}
         return self.directory.carry_out("predict", inputs, {}, make, store.load_prediction)
 
-    def _report(self, labels: SuperpixelLabels, coarse: CoarseGraph, prediction: Prediction) -> dict[str, Any]:
+    def _bad_tiles(self) -> tuple[BadTile, ...]:
+        """Return the tiles left white, and remember them for a run that finds its stages done and reads no pixel."""
+        from wsigraph.slide.scan import load_bad_tiles, save_bad_tiles
+
+        path = self.directory.path / BAD_TILES
+        known = load_bad_tiles(path) if {"tissue", "segment", "graph"} & set(self.directory.resumed) else ()
+        tiles = tuple(sorted({*known, *self.slide.bad_tiles}))
+        save_bad_tiles(path, tiles)
+        return tiles
+
+    def _report(
+        self, labels: SuperpixelLabels, coarse: CoarseGraph, prediction: Prediction, bad_tiles: tuple[BadTile, ...]
+    ) -> dict[str, Any]:
         from wsigraph import store
 
         options = self.settings.report
@@ -290,6 +307,7 @@ class _Walk:
 
         def make(to: Destination) -> None:
             from wsigraph.report.write import write
+            from wsigraph.slide.scan import describe_bad_tiles
 
             write(
                 self.directory.path,
@@ -299,6 +317,7 @@ class _Walk:
                 prediction=prediction,
                 config=options,
                 inputs=to.inputs,
+                warnings=describe_bad_tiles(bad_tiles),
             )
 
         config = {"report": section_hash(options)}

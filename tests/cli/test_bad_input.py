@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from tests.cli.command import SLIDE, Finished, Run, write_tiff
 from wsigraph.model.weights import SHIPPED
@@ -191,3 +192,25 @@ def test_wrong_usage_is_code_2(run: Run, arguments: list[str]) -> None:
     process = run(*arguments)
     assert process.returncode == 2
     assert "Traceback" not in process.stderr
+
+
+def test_a_tile_that_does_not_decode_is_left_white_and_told(run: Run, tmp_path: Path) -> None:
+    with tifffile.TiffFile(SLIDE) as tif:
+        page = tif.pages.first
+        offset, count = page.dataoffsets[44], page.databytecounts[44]
+    data = bytearray(SLIDE.read_bytes())
+    data[offset + 2 : offset + count] = bytes(count - 2)
+    damaged = tmp_path / "damaged.svs"
+    damaged.write_bytes(data)
+    first = run("predict", damaged, "--out", tmp_path / "out", "--json")
+    assert first.returncode == 0, first.stderr
+    (warning,) = [text for text in json.loads(first.stdout)["warnings"] if "not decode" in text]
+    assert warning.startswith("1 tile does not decode and was read as white: tile 4, 4 of level 0 (x 960, y 960)")
+    listed = json.loads((tmp_path / "out" / "damaged" / "bad_tiles.json").read_text())["tiles"]
+    assert [(tile["row"], tile["column"]) for tile in listed] == [(4, 4)]
+    # a run that finds everything done reads no pixel, and still says so
+    again = run("predict", damaged, "--out", tmp_path / "out", "--json")
+    assert warning in json.loads(again.stdout)["warnings"]
+    strict = run("predict", damaged, "--out", tmp_path / "strict", "--set", "slide.max_bad_tile_fraction=0")
+    assert strict.returncode == 1
+    assert "tile" in strict.stderr

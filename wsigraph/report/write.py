@@ -59,6 +59,7 @@ def write(
     prediction: Prediction,
     config: ReportConfig | None = None,
     inputs: Mapping[str, str] | None = None,
+    warnings: Sequence[str] = (),
     is_synthetic: bool = False,
 ) -> Report:
     """Write the report of one slide.
@@ -79,6 +80,8 @@ def write(
         Settings.
     inputs : mapping of str to str, optional
         Digests of what the report is made from, for the header of report.json.
+    warnings : sequence of str, optional
+        What else a reader should know of this slide.
     is_synthetic : bool, optional
         Whether the slide is synthetic; said in every file.
 
@@ -126,7 +129,7 @@ def write(
         coarse=coarse,
         prediction=prediction,
         files=(PICTURE, POLYGONS, FACTS),
-        warnings=_warnings(outlines, left_out, len(polygons), options),
+        warnings=[*warnings, *_warnings(outlines, left_out, len(polygons), options)],
         is_synthetic=is_synthetic,
     )
     written = {PICTURE: _draw(slide, lattice, outlines, features, options, prediction, facts), POLYGONS: polygons}

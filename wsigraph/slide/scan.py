@@ -6,12 +6,17 @@ before a long run, a scan finds them all for the cost of decoding the level once
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
+
 from wsigraph.geometry import Box, grid
 from wsigraph.slide.damage import BadTile
 from wsigraph.slide.reader import Slide
 from wsigraph.slide.tiles import Progress, map_chunks
+from wsigraph.store import Destination, read_document, save_document
 
 _CHUNK_PX = 2048
+_NAMED = 3
 
 
 def scan_tiles(slide: Slide, mpp: float | None = None, *, progress: Progress | None = None) -> tuple[BadTile, ...]:
@@ -47,3 +52,58 @@ def scan_tiles(slide: Slide, mpp: float | None = None, *, progress: Progress | N
 def _scan(box: Box, slide: Slide, mpp: float) -> tuple[BadTile, ...]:
     slide.read(box, mpp)
     return slide.bad_tiles
+
+
+def save_bad_tiles(path: Path, tiles: tuple[BadTile, ...]) -> None:
+    """Write the tiles that were left white; no tile, no file.
+
+    Parameters
+    ----------
+    path : Path
+        JSON file.
+    tiles : tuple of BadTile
+        Sorted.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be written.
+    """
+    if tiles:
+        save_document(Destination(path), "BadTiles", {"tiles": [asdict(tile) for tile in tiles]})
+    else:
+        path.unlink(missing_ok=True)
+
+
+def load_bad_tiles(path: Path) -> tuple[BadTile, ...]:
+    """Return the tiles that `save_bad_tiles` wrote; none where there is no file.
+
+    Parameters
+    ----------
+    path : Path
+        JSON file.
+
+    Returns
+    -------
+    tuple of BadTile
+        Sorted.
+
+    Raises
+    ------
+    StoreError
+        If the file is damaged or holds another record.
+    """
+    if not path.exists():
+        return ()
+    _, fields = read_document(path, "BadTiles")
+    return tuple(BadTile(**tile) for tile in fields["tiles"])
+
+
+def describe_bad_tiles(tiles: tuple[BadTile, ...]) -> tuple[str, ...]:
+    """Return one warning about tiles that were left white, or none."""
+    if not tiles:
+        return ()
+    named = "; ".join(str(tile) for tile in tiles[:_NAMED])
+    more = f"; and {len(tiles) - _NAMED} more, listed in bad_tiles.json" if len(tiles) > _NAMED else ""
+    what = "1 tile does not decode and was" if len(tiles) == 1 else f"{len(tiles)} tiles do not decode and were"
+    return (f"{what} read as white: {named}{more}",)
