@@ -1,0 +1,91 @@
+"""``python -m tests.benchmarks [NAME ...] [--slide PATH] [--repeats 5] [--large] [--out PAGE.md]``.
+
+Prints each benchmark's tables as Markdown. ``--out`` puts them into a page as well, each in its own place, so that the
+page's prose stays: ``python -m tests.benchmarks all --large --out docs/benchmarks.md`` measures the project's page
+anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.benchmarks import hotspots, memory, nuclei, reading, scaling, slide_maker, superpixels, whole
+from tests.benchmarks.table import Table, circumstances, load_average, place
+
+NAMES = ("reading", "superpixels", "whole", "hotspots", "scaling", "memory", "nuclei")
+
+
+def arguments(words: list[str] | None) -> argparse.Namespace:
+    """Return the parsed command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure the product.")
+    parser.add_argument("names", nargs="*", choices=[*NAMES, "all"], default=["all"], metavar="|".join((*NAMES, "all")))
+    parser.add_argument("--slide", type=Path, help="a slide to measure in place of the made one")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds; medians are shown")
+    parser.add_argument("--threads", type=int, default=2, help="threads of whatever takes a number of them")
+    parser.add_argument("--large", action="store_true", help="sizes up to 80,000 x 60,000 px")
+    parser.add_argument("--folder", type=Path, help="where made slides are kept; a temporary folder where left out")
+    parser.add_argument("--out", type=Path, help="page to put the tables into")
+    return parser.parse_args(words)
+
+
+def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[[], list[Table]]]:
+    """Return what each name runs."""
+
+    def big() -> Path:
+        return options.slide or slide_maker.made(folder, 40_000, 30_000)
+
+    def for_memory() -> list[Path]:
+        if options.slide:
+            return [options.slide]
+        return [big(), *([slide_maker.made(folder, 80_000, 60_000)] if options.large else [])]
+
+    return {
+        "reading": lambda: reading.benchmark([slide_maker.SOURCE, big()], options.repeats, options.threads),
+        "superpixels": lambda: superpixels.benchmark(options.repeats),
+        "whole": lambda: whole.benchmark(big(), options.repeats, options.threads),
+        "hotspots": lambda: hotspots.benchmark(big()),
+        "scaling": lambda: scaling.benchmark(folder, options.repeats, options.threads, large=options.large),
+        "memory": lambda: memory.benchmark(for_memory(), options.threads),
+        "nuclei": lambda: nuclei.benchmark(),
+    }
+
+
+def command(name: str, options: argparse.Namespace) -> str:
+    """Return the command that repeats one benchmark, without the folders of this machine."""
+    words = ["python -m tests.benchmarks", name, f"--repeats {options.repeats}"]
+    words += [f"--threads {options.threads}"] if options.threads != 2 else []
+    words += ["--large"] if options.large else []
+    words += [f"--slide {options.slide.name}"] if options.slide else []
+    return " ".join(words)
+
+
+def run(options: argparse.Namespace, folder: Path) -> None:
+    """Run what was asked for, printing and placing each part as soon as it is measured."""
+    chosen = NAMES if "all" in options.names else options.names
+    for name in chosen:
+        before = load_average()
+        tables = benchmarks(options, folder)[name]()
+        text = "\n".join([*(table.markdown() for table in tables), circumstances(command(name, options), before)])
+        print(f"## {name}\n\n{text}\n", flush=True)
+        if options.out:
+            page = options.out.read_text(encoding="utf-8") if options.out.is_file() else ""
+            options.out.write_text(place(page, name, text), encoding="utf-8")
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the benchmarks named on the command line."""
+    options = arguments(words)
+    if options.folder is not None:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        run(options, options.folder)
+        return 0
+    with tempfile.TemporaryDirectory(prefix="wsigraph-benchmarks-") as folder:
+        run(options, Path(folder))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

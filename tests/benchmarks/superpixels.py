@@ -1,0 +1,158 @@
+"""Superpixels: quality at equal region count first, then speed of those that hold up.
+
+Every way cuts the same images into the same number of regions in all: what this product yields at the spacings of
+interest, within 2 % where the way's own grid of seeds allows it (the counts stand in the table). scikit-image and
+OpenCV are given their best settings out of a grid: best is the lowest mean rank over boundary recall,
+undersegmentation error and achievable accuracy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from tests.benchmarks import truth
+from tests.benchmarks.measure import Times, Way, compare
+from tests.benchmarks.segmenters import Labels, Named, count, matched, opencv_ways, our_way, skimage_ways
+from tests.benchmarks.table import Table
+from tests.benchmarks.truth import Quality, Scene, follow, mean_quality
+
+SPACINGS = {"glands": (33, 15), "nuclei": (30, 12), "made": (30, 15)}
+"""Mean distance between regions in pixels of each set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one way reached on one set at one number of regions."""
+
+    way: Named
+    factor: float
+    n_regions: int
+    quality: Quality
+
+
+def scenes(small: bool = False) -> dict[str, list[Scene]]:
+    """Return the sets at hand by name; the made one where the real ones are absent."""
+    found = {} if small else {"glands": truth.glands(), "nuclei": truth.nuclei()}
+    found = {name: each for name, each in found.items() if each}
+    return found or {"made": truth.made(2 if small else 6)}
+
+
+def quality_of(ways: list[Named], images: list[Scene], spacing: int) -> list[Result]:
+    """Return what every way reaches at the region count of the first one."""
+    areas = [scene.truth.size / spacing**2 for scene in images]
+    pictures = [scene.rgb for scene in images]
+    first = [ways[0].run(rgb, area) for rgb, area in zip(pictures, areas, strict=True)]
+    wanted = [count(labels) for labels in first]
+    results = [_result(ways[0], 1.0, first, images)]
+    for way in ways[1:]:
+        factor, labels = matched(way, pictures, wanted)
+        results.append(_result(way, factor, labels, images))
+    return results
+
+
+def _result(way: Named, factor: float, labels: list[Labels], images: list[Scene]) -> Result:
+    quality = mean_quality([follow(each, scene.truth) for each, scene in zip(labels, images, strict=True)])
+    return Result(way, factor, sum(count(each) for each in labels), quality)
+
+
+def best(results: list[Result]) -> Result:
+    """Return the result of the lowest mean rank over the three figures of merit."""
+    merit = np.array([(-r.quality.boundary_recall, r.quality.undersegmentation, -r.quality.accuracy) for r in results])
+    ranks = merit.argsort(axis=0).argsort(axis=0)
+    return results[int(ranks.mean(axis=1).argmin())]
+
+
+def quality_table(name: str, images: list[Scene], spacing: int) -> tuple[Table, dict[str, Result]]:
+    """Return the table of quality of one set at one spacing and the best result of each family."""
+    results = quality_of([our_way(), *skimage_ways(), *opencv_ways()], images, spacing)
+    own = results[0]
+    table = Table(
+        f"Superpixels on {len(images)} images with {name} outlined, {own.n_regions} regions",
+        ("way", "recall over ours", "error over ours", "boundary recall", "undersegmentation error",
+         "achievable accuracy", "regions"),
+    )  # fmt: skip
+    families: dict[str, list[Result]] = {}
+    for result in results:
+        families.setdefault(result.way.family, []).append(result)
+        quality = result.quality
+        table.rows.append(
+            (
+                f"{result.way.family}, {result.way.settings}",
+                quality.boundary_recall / own.quality.boundary_recall,
+                quality.undersegmentation / own.quality.undersegmentation,
+                f"{quality.boundary_recall:.4f}",
+                f"{quality.undersegmentation:.4f}",
+                f"{quality.accuracy:.4f}",
+                result.n_regions,
+            )
+        )
+    chosen = {family: best(each) for family, each in families.items()}
+    table.notes.append(
+        "best settings by mean rank: " + "; ".join(f"{family}: {r.way.settings}" for family, r in chosen.items())
+    )
+    table.notes.extend(_verdicts(own, families))
+    if "OpenCV SLIC" not in families:
+        table.notes.append("OpenCV's extra modules are not installed here; its SLIC was left out")
+    return table, chosen
+
+
+def _verdicts(own: Result, families: dict[str, list[Result]]) -> list[str]:
+    """Return, in words, which ways are better than this product at what."""
+    found = []
+    for family, results in families.items():
+        if results[0] is own:
+            continue
+        recall = [r.way.settings for r in results if r.quality.boundary_recall > own.quality.boundary_recall]
+        error = [r.way.settings for r in results if r.quality.undersegmentation < own.quality.undersegmentation]
+        both = [settings for settings in recall if settings in error]
+        found.append(
+            f"{family}: better recall than ours at {_listed(recall)}; lower error at {_listed(error)}; both at "
+            f"{_listed(both)}"
+        )
+    return found
+
+
+def _listed(settings: list[str]) -> str:
+    return f"{len(settings)} settings ({'; '.join(settings)})" if settings else "none"
+
+
+def speed_table(name: str, images: list[Scene], chosen: dict[str, Result], repeats: int) -> Table:
+    """Return the speed of the best way of each family on part of a set, at equal region count."""
+    part = images[:: max(1, len(images) // 4)]
+    area = sum(scene.truth.size for scene in part) / 1e6
+    n_each = chosen["wsigraph"].n_regions / len(images)
+
+    def run(result: Result, _: object) -> None:
+        for scene in part:
+            result.way.run(scene.rgb, result.factor * n_each)
+
+    times: dict[str, Times] = compare({family: Way(partial(run, result)) for family, result in chosen.items()}, repeats)
+    own = times["wsigraph"]
+    table = Table(
+        f"Superpixels, speed on {area:.1f} Mpx of the {name} set, about {n_each:.0f} regions an image",
+        ("way", "CPU over ours", "wall over ours", "Mpx per CPU-second", "Mpx per second"),
+    )
+    for family, time in times.items():
+        label = f"{family}, {chosen[family].way.settings}"
+        table.rows.append((label, time.cpu_over(own), time.over(own), area / time.cpu, area / time.wall))
+    table.notes.append(
+        f"medians of {repeats} rounds; ours on one thread from RGB to final labels: Lab, smoothing, clustering, "
+        "connectivity"
+    )
+    return table
+
+
+def benchmark(repeats: int) -> list[Table]:
+    """Return the tables of quality and speed for every set at hand."""
+    tables = []
+    for name, images in scenes().items():
+        for spacing in SPACINGS[name]:
+            table, chosen = quality_table(name, images, spacing)
+            tables += [table, speed_table(name, images, chosen, repeats)]
+    missing = [name for name in ("glands", "nuclei") if name not in scenes()]
+    if missing and tables:
+        tables[0].notes.append(f"images with {' and '.join(missing)} outlined are not at hand and were left out")
+    return tables

@@ -1,0 +1,95 @@
+"""Artefacts painted on real slides, and how much of the painted truth is found.
+
+Run as ``python -m tests.benchmarks.tissue_quality``.
+Dice compares the lattice pixels of the painted reason with the painted truth: ink everywhere, all else within the
+tissue that the clean slide shows, where alone it is looked for. "Elsewhere" is what the reason takes of tissue beside
+the painted truth, the margin of ink and the cells at the border of blur among it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import wsigraph
+from tests.benchmarks.table import Table, circumstances, load_average
+from tests.benchmarks.truth import SHARED
+from tests.tissue.painting import dice, on_lattice, paintings
+from wsigraph.geometry import Box
+from wsigraph.records import TissueMap
+from wsigraph.tissue.artefact import ARTEFACT_BLUR, ARTEFACT_EDGE, ARTEFACT_FOLD, ARTEFACT_INK, artefact_areas
+from wsigraph.tissue.mask import find_tissue
+
+ROOT = Path(__file__).parent.parent.parent
+CODES = {
+    "ink": ARTEFACT_INK,
+    "blur": ARTEFACT_BLUR,
+    "bubble": ARTEFACT_EDGE,
+    "edge": ARTEFACT_EDGE,
+    "fold": ARTEFACT_FOLD,
+}
+
+
+def slides() -> dict[str, tuple[Path, float | None, tuple[float, float]]]:
+    """Return the slides at hand: path, pixel size where the file has none, and where discs are painted (y, x), um."""
+    at_hand: dict[str, tuple[Path, float | None, tuple[float, float]]] = {
+        "CMU-1-Small-Region.svs": (ROOT / "tests" / "data" / "CMU-1-Small-Region.svs", None, (900.0, 450.0)),
+        "kidney_glomeruli.svs": (SHARED / "slides" / "kidney_glomeruli.svs", 0.5, (900.0, 700.0)),
+        "pyramid_wrong_mpp.tiff": (SHARED / "slides" / "pyramid_wrong_mpp.tiff", 0.5, (500.0, 700.0)),
+    }
+    return {name: row for name, row in at_hand.items() if row[0].is_file()}
+
+
+def mapped(rgb: np.ndarray, folder: Path) -> TissueMap:
+    """Return the tissue map of pixels of 1 um, by the way every slide goes."""
+    path = folder / "painted.png"
+    Image.fromarray(rgb).save(path, compress_level=1)
+    with wsigraph.read(path, mpp=1.0) as slide:
+        return find_tissue(slide)
+
+
+def quality(name: str, folder: Path) -> Table:
+    """Return how well each painted artefact is found on one slide."""
+    path, mpp, centre = slides()[name]
+    with wsigraph.read(path, mpp=mpp) as slide:
+        rgb = slide.read(Box.whole(slide.size(1.0)), 1.0)
+    clean = mapped(rgb, folder)
+    areas = ", ".join(f"{reason} {area:.3f}" for reason, area in artefact_areas(clean).items())
+    table = Table(
+        f"Painted artefacts on {name}",
+        ("painted", "Dice", "found of the truth", "painted mm2", "elsewhere, of the tissue"),
+        notes=[f"clean slide, mm2 by reason: {areas}"],
+    )
+    tissue = clean.tissue > 0
+    for what, paint in paintings(rgb, centre).items():
+        picture, mask = paint()
+        code = CODES[what.split(",")[0]]
+        found = mapped(picture, folder).artefact == code
+        truth = on_lattice(mask, tissue.shape)
+        if code != ARTEFACT_INK:
+            truth, found = truth & tissue, found & tissue
+        away = float((found & ~on_lattice(mask, tissue.shape) & tissue).sum() / tissue.sum())
+        recall = float((found & truth).sum() / truth.sum())
+        table.rows.append((what, dice(found, truth), recall, float(truth.sum() * clean.mpp**2 / 1e6), away))
+    return table
+
+
+def benchmark() -> list[Table]:
+    """Return one table a slide."""
+    with tempfile.TemporaryDirectory(prefix="wsigraph-painted-") as folder:
+        return [quality(name, Path(folder)) for name in slides()]
+
+
+def main() -> int:
+    """Print the tables."""
+    before = load_average()
+    text = "\n".join(table.markdown() for table in benchmark())
+    print(f"{text}\n{circumstances('python -m tests.benchmarks.tissue_quality', before)}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,215 @@
+"""A short form of every benchmark on the slide in the repository: the tables come out, and what they claim holds.
+
+Quality claims are absolute. Speed claims are loose ratios between ways that run in turns in this process; the machine
+that runs the tests may be busy.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import openslide
+import pytest
+
+import wsigraph
+from tests.benchmarks import (
+    __main__ as command,
+)
+from tests.benchmarks import (
+    hotspots,
+    measure,
+    memory,
+    nuclei,
+    reading,
+    scaling,
+    segmenters,
+    slide_maker,
+    superpixels,
+    table,
+    truth,
+    whole,
+)
+from wsigraph.config import Config, TissueConfig
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small made slide whose sides are no whole number of blocks."""
+    return slide_maker.make_slide(tmp_path_factory.mktemp("made") / "small.svs", 2500, 2010)
+
+
+def test_a_made_slide_is_an_aperio_pyramid_of_tissue(made: Path) -> None:
+    with openslide.OpenSlide(made) as handle:
+        assert handle.properties["openslide.vendor"] == "aperio"
+        assert handle.level_dimensions == ((2496, 2000), (624, 500), (156, 125))
+        assert float(handle.properties["openslide.mpp-x"]) == 0.25
+        shown = np.asarray(handle.read_region((0, 0), 2, (156, 125)).convert("RGB")).astype(int)
+        fine = np.asarray(handle.read_region((0, 0), 1, (624, 496)).convert("RGB")).astype(int)
+    with wsigraph.read(made) as slide:
+        tissue = wsigraph.find_tissue(slide, TissueConfig(min_area_um2=1000.0))  # its smallest section is tiny
+    assert tissue.tissue.mean() == pytest.approx(slide_maker.TISSUE_FRACTION, abs=0.02)
+    # levels show the same picture in the same place
+    averaged = fine.reshape(124, 4, 156, 4, 3).mean((1, 3))
+    moved = np.abs(averaged[:, 1:] - shown[:124, :-1]).mean()
+    assert np.abs(averaged - shown[:124]).mean() < 0.6 * moved
+
+
+def test_a_made_slide_is_the_same_every_time(made: Path, tmp_path: Path) -> None:
+    again = slide_maker.make_slide(tmp_path / "again.svs", 2500, 2010)
+    with openslide.OpenSlide(made) as first, openslide.OpenSlide(again) as second:
+        regions = [np.asarray(handle.read_region((700, 300), 0, (600, 600))) for handle in (first, second)]
+    np.testing.assert_array_equal(regions[0], regions[1])
+
+
+def test_reading_is_near_the_decoder_and_faster_than_openslide(small_slide: Path) -> None:
+    found = reading.one_table(small_slide, None, 3)
+    over_floor, over_us = found.column("CPU over floor"), found.column("in CPU")
+    assert over_floor["raw decode"] == 1.0
+    assert 0.9 < float(str(over_floor["Slide.read"])) < 2.5
+    assert float(str(over_us["Slide.read"])) > 1.5
+
+
+def test_half_scale_decoding_serves_a_coarse_request(small_slide: Path) -> None:
+    request = reading._Request.of(small_slide, 1.0)
+    assert (request.level, request.scale) == (0, 2)
+    streams, tile = reading.streams(request)
+    assert len(streams) == 130
+    assert (tile.height, tile.width) == (240, 240)
+
+
+def test_no_setting_of_scikit_image_is_better_and_ours_is_faster() -> None:
+    """Recall and error trade against each other; on two small scenes the error of equal methods differs by a tenth."""
+    images = superpixels.scenes(small=True)["made"]
+    ways = [segmenters.our_way(), *segmenters.skimage_ways()[4:6]]
+    own, *others = superpixels.quality_of(ways, images, 30)
+    for other in others:
+        assert abs(other.n_regions / own.n_regions - 1) < 0.06
+        assert own.quality.boundary_recall > other.quality.boundary_recall
+        assert own.quality.undersegmentation < 1.15 * other.quality.undersegmentation
+    chosen = {result.way.family: result for result in (own, superpixels.best(others))}
+    speed = superpixels.speed_table("made", images[:1], chosen, 1)
+    assert float(str(speed.rows[1][1])) > 3, speed.markdown()
+
+
+def test_metrics_of_a_known_cut() -> None:
+    outline = np.zeros((40, 40), np.int64)
+    outline[:, 20:] = 1
+    exact = (outline + 1).astype(np.int32)
+    assert truth.follow(exact, outline) == truth.Quality(1.0, 0.0, 1.0)
+    crossing = np.ones((40, 40), np.int32)
+    crossing[20:] = 2
+    # the cut crosses the outline at right angles: five of its forty rows lie within two pixels; half spills over
+    wrong = truth.follow(crossing, outline)
+    assert wrong.undersegmentation == pytest.approx(1.0)
+    assert wrong.accuracy == pytest.approx(0.5)
+    assert wrong.boundary_recall == pytest.approx(6 / 40)
+
+
+def test_the_whole_way_costs_less_than_its_rivals(made: Path) -> None:
+    tables = whole.benchmark(made, 1)
+    ratios = tables[0].column("CPU over ours")
+    assert ratios["read to graph"] == 1.0
+    assert float(str(ratios["scikit-image and networkx"])) > 1.5
+    assert [row[0] for row in tables[1].rows] == list(whole.STAGES)
+
+
+def test_hotspots_name_our_functions(made: Path) -> None:
+    names = [str(row[0]) for row in hotspots.benchmark(made)[0].rows]
+    assert {"**find_tissue**", "**segment**", "**build_graph**"} <= set(names)
+    assert any(name.startswith("`superpixel.") for name in names)
+
+
+def test_a_line_is_found_and_its_deviations() -> None:
+    area = np.array([1.0, 2.0, 4.0, 8.0])
+    a, b, off = scaling.line(area, 0.5 + 2 * area)
+    assert a == pytest.approx(0.5)
+    assert b == pytest.approx(2.0)
+    assert np.abs(off).max() < 1e-9
+    assert scaling.line(area, np.array([2.5, 4.5, 8.5, 20.0]))[2][3] > 0.05
+
+
+def test_scaling_covers_slides_and_nodes(made: Path, small_slide: Path) -> None:
+    found = scaling.by_area([made, small_slide], 1)
+    assert [row[0] for row in found.rows] == ["2496 x 2000", "2220 x 2967"]
+    growth = scaling.by_nodes((2_000, 20_000), 3)
+    assert {row[0] for row in growth.rows} == {"adjacency", "interpret", "coarsen"}
+    assert all(5 < row[1] < 30 for row in growth.rows if row[1] is not None)  # type: ignore[operator]
+
+
+def test_copies_of_a_graph_share_no_edge() -> None:
+    with wsigraph.read(slide_maker.SOURCE) as slide:
+        graph = wsigraph.build_graph(slide, wsigraph.segment(slide))
+    twice = scaling.copies(graph, graph.n_nodes + 1)
+    assert (twice.n_nodes, twice.n_edges) == (2 * graph.n_nodes, 2 * graph.n_edges)
+    assert ((twice.edge_index[0] < graph.n_nodes) == (twice.edge_index[1] < graph.n_nodes)).all()
+
+
+def test_memory_is_measured_in_a_process_of_its_own(made: Path) -> None:
+    found = memory.benchmark([made])[0]
+    share, peak, imported = found.rows[0][1:4]
+    assert 0 < float(str(imported)) <= float(str(peak)) < 1.5
+    assert float(str(share)) < 1
+
+
+def test_nuclei_counts_follow_the_outlines() -> None:
+    found = nuclei.benchmark()[0]
+    if not found.rows:
+        pytest.skip("the outlined tiles are not at hand (../shared/data/monuseg_train)")
+    _, ratio, dice, *_ = found.rows[-1]
+    assert float(str(dice)) > 0.7
+    assert 0.5 < float(str(ratio)) < 1.5
+
+
+def test_times_are_taken_in_turns() -> None:
+    order: list[str] = []
+    ways = {name: measure.Way(partial(lambda name, _: order.append(name), name)) for name in "ab"}
+    times = measure.compare(ways, 3)
+    assert order == list("abababab")
+    assert len(times["a"].wall_s) == 3
+    assert times["a"].over(times["a"]) == 1.0
+
+
+def test_a_page_keeps_its_prose() -> None:
+    page = table.place("# Page\n\nprose\n", "reading", "old \\1")
+    page = table.place(page, "whole", "other")
+    page = table.place(page, "reading", "new \\2 figure")
+    assert page.startswith("# Page\n\nprose\n")
+    assert "old" not in page
+    assert page.index("new \\2 figure") < page.index("other")
+
+
+def test_the_command_prints_and_places_its_tables(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "page.md"
+    assert command.main(["memory", "--slide", str(made), "--repeats", "1", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^\| 2496 x 2000 \| 0\.\d+ \|", printed, re.MULTILINE)
+    assert "load average" in printed
+    assert str(made.parent) not in printed
+    assert "<!-- memory: measured -->" in out.read_text(encoding="utf-8")
+
+
+def test_superpixels_here_are_those_of_the_whole_way(tmp_path: Path) -> None:
+    """The benchmark calls the kernels on one array; the product must give the same labels by its own way."""
+    from PIL import Image
+
+    rgb = truth.made(1, 300)[0].rgb
+    path = tmp_path / "scene.png"
+    Image.fromarray(rgb).save(path)
+    config = Config()
+    with wsigraph.read(path, mpp=config.superpixel.mpp) as slide:
+        tissue = wsigraph.find_tissue(slide)
+        if not tissue.tissue.all():
+            tissue = type(tissue)(
+                tissue=np.ones_like(tissue.tissue),
+                artefact=np.zeros_like(tissue.artefact),
+                section=np.ones_like(tissue.section),
+                mpp=tissue.mpp,
+                stain=tissue.stain,
+            )
+        labels = np.asarray(wsigraph.segment(slide, config, tissue=tissue).labels[:])
+    np.testing.assert_array_equal(segmenters.ours(rgb, rgb.shape[0] * rgb.shape[1] / 30**2), labels)
