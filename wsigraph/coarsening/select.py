@@ -11,9 +11,10 @@ gradual change crosses the tissue: chains of small steps merge.
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from wsigraph.coarsening.contract import contract_edges, sum_by
+from wsigraph.coarsening.contract import sum_by
 
 _SQUARE_BITS = 4
 
@@ -67,18 +68,32 @@ def select(
             break
         n_groups = int(merged.max()) + 1
         state = sum_by(state, merged, n_groups)
-        edges, _ = contract_edges(edges, np.zeros((edges.shape[1], 2), np.int64), merged, n_groups)
+        edges = _join(edges, merged, n_groups)
         assignment = merged[assignment]
         if edges.shape[1] == 0:
             break
     return assignment
 
 
+def _join(edges: NDArray[np.int64], merged: NDArray[np.int64], n_groups: int) -> NDArray[np.int64]:
+    """Return the edges between groups, sorted, each once."""
+    source, target = merged[edges[0]], merged[edges[1]]
+    key = np.unique((source * n_groups + target)[source != target])
+    return np.stack([key // n_groups, key % n_groups])
+
+
+@njit(nogil=True, cache=True)
 def _distance(state: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the distance of the mean embeddings across each edge, on a fixed grid of squared distance."""
-    mean = state[:, 3:] / state[:, :1]
-    square = ((mean[edges[0]] - mean[edges[1]]) ** 2).sum(axis=1)
-    return np.asarray(np.sqrt(np.floor(square * (1 << _SQUARE_BITS)) / (1 << _SQUARE_BITS)))
+    result = np.empty(edges.shape[1])
+    for edge in range(edges.shape[1]):
+        first, second = state[edges[0, edge]], state[edges[1, edge]]
+        square = 0.0
+        for k in range(3, state.shape[1]):
+            gap = first[k] / first[0] - second[k] / second[0]
+            square += gap * gap
+        result[edge] = np.sqrt(np.floor(square * (1 << _SQUARE_BITS)) / (1 << _SQUARE_BITS))
+    return result
 
 
 def _mutually_best(

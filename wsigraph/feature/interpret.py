@@ -45,13 +45,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.errors import RecordError
-from wsigraph.feature.moments import ECCENTRICITY_UNIT, MOMENT_NAMES, N_BINS, N_GREY, OD_UNIT, schema_id
+from wsigraph.feature.moments import COLUMN, ECCENTRICITY_UNIT, MOMENT_NAMES, N_BINS, N_GREY, OD_UNIT, schema_id
 from wsigraph.geometry import crofton_um, px_to_um, px_to_um2
-from wsigraph.records import TissueGraph
+from wsigraph.records import StainBasis, TissueGraph
 from wsigraph.tissue.stain import unmixing
 
 _BINS_TO_MAXIMUM = 12
 _WHITE_BIN = 14
+_OUTSIDE, _EDGE = COLUMN["outside_straight"], COLUMN["edge_straight"]
+_ROWS = 4096
 
 _SPECIFICATION: tuple[tuple[str, str, str], ...] = (
     ("hematoxylin_mean", "max", "stain"),
@@ -147,8 +149,28 @@ def interpret(graph: TissueGraph) -> FeatureTable:
             f"graph {graph.slide_id!r} has moment schema {schema_id(graph.moment_names)}, expected {schema_id()}; "
             "build the graph again with this version"
         )
-    columns = [*_stain(graph), *_texture(graph), *_shape(graph), *_nuclei(graph)]
-    return FeatureTable(np.stack(columns, axis=1))
+    crossings = graph.moments[:, _EDGE : _EDGE + 2] + graph.moments[:, _OUTSIDE : _OUTSIDE + 2]
+    np.add.at(crossings, graph.edge_index[0], graph.boundary)
+    values = np.empty((graph.n_nodes, len(FEATURE_NAMES)))
+    for start in range(0, graph.n_nodes, _ROWS):
+        rows = slice(start, start + _ROWS)
+        part = _Part(graph.moments[rows], crossings[rows], graph.stain, graph.mpp)
+        columns = [*_stain(part), *_texture(part), *_shape(part), *_nuclei(part)]
+        values[rows] = np.stack(columns, axis=1)
+    return FeatureTable(values)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """Some rows of a graph: few enough for their temporaries to stay in the processor's cache."""
+
+    moments: NDArray[np.int64]
+    crossings: NDArray[np.int64]
+    stain: StainBasis
+    mpp: float
+
+    def moment(self, name: str) -> NDArray[np.int64]:
+        return self.moments[:, COLUMN[name]]
 
 
 def _divide(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -156,8 +178,8 @@ def _divide(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> NDArray[np
     return np.divide(top, bottom, out=np.zeros(np.broadcast(top, bottom).shape), where=bottom > 0)
 
 
-def _block(graph: TissueGraph, first: str, n: int) -> NDArray[np.float64]:
-    start = graph.moment_names.index(first)
+def _block(graph: _Part, first: str, n: int) -> NDArray[np.float64]:
+    start = COLUMN[first]
     return graph.moments[:, start : start + n].astype(np.float64)
 
 
@@ -167,7 +189,7 @@ def _spread(n: NDArray[np.float64], total: NDArray[np.float64], squares: NDArray
     return np.sqrt(np.maximum(_divide(squares, n) - mean * mean, 0.0))
 
 
-def _stain(graph: TissueGraph) -> list[NDArray[np.float64]]:
+def _stain(graph: _Part) -> list[NDArray[np.float64]]:
     n = graph.moment("n").astype(np.float64)
     mean = _block(graph, "od_r", 3) / n[:, None] / OD_UNIT
     upper = _block(graph, "od_rr", 6) / n[:, None] / OD_UNIT**2
@@ -211,7 +233,7 @@ def _percentiles(histogram: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     return found
 
 
-def _texture(graph: TissueGraph) -> list[NDArray[np.float64]]:
+def _texture(graph: _Part) -> list[NDArray[np.float64]]:
     low, high = np.triu_indices(N_GREY)
     counts = _block(graph, "cooccurrence_0_0", len(low))
     share = _divide(counts, counts.sum(axis=1, keepdims=True))
@@ -231,14 +253,10 @@ def _texture(graph: TissueGraph) -> list[NDArray[np.float64]]:
     ]
 
 
-def _shape(graph: TissueGraph) -> list[NDArray[np.float64]]:
+def _shape(graph: _Part) -> list[NDArray[np.float64]]:
     n = graph.moment("n").astype(np.float64)
-    own = graph.moments[:, [graph.moment_names.index(f"outside_{kind}") for kind in ("straight", "diagonal")]]
-    rim = graph.moments[:, [graph.moment_names.index(f"edge_{kind}") for kind in ("straight", "diagonal")]]
-    crossings = own + rim
-    np.add.at(crossings, graph.edge_index[0], graph.boundary)
-    perimeter = crofton_um(crossings[:, 0], crossings[:, 1], graph.mpp)
-    outside = crofton_um(own[:, 0], own[:, 1], graph.mpp)
+    perimeter = crofton_um(graph.crossings[:, 0], graph.crossings[:, 1], graph.mpp)
+    outside = crofton_um(graph.moments[:, _OUTSIDE], graph.moments[:, _OUTSIDE + 1], graph.mpp)
     area = px_to_um2(1.0, graph.mpp) * n
     sums = _block(graph, "sum_x", 5)
     mean_x, mean_y = sums[:, 0] / n, sums[:, 1] / n
@@ -260,7 +278,7 @@ def _shape(graph: TissueGraph) -> list[NDArray[np.float64]]:
     ]
 
 
-def _nuclei(graph: TissueGraph) -> list[NDArray[np.float64]]:
+def _nuclei(graph: _Part) -> list[NDArray[np.float64]]:
     area = px_to_um2(1.0, graph.mpp) * graph.moment("n").astype(np.float64)
     sums = _block(graph, "nuclei", 7)
     n = sums[:, 0]
