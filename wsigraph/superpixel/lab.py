@@ -19,16 +19,16 @@ _WHITE = np.array([0.95047, 1.0, 1.08883])
 _RGB_TO_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
 
 
-def _linear_table() -> NDArray[np.int64]:
+def _linear_table() -> NDArray[np.int32]:
     value = np.arange(256) / 255.0
     linear = np.where(value > 0.04045, ((value + 0.055) / 1.055) ** 2.4, value / 12.92)
-    return np.round(linear * _LINEAR_UNIT).astype(np.int64)
+    return np.round(linear * _LINEAR_UNIT).astype(np.int32)
 
 
-def _curve_table() -> NDArray[np.int64]:
+def _curve_table() -> NDArray[np.int32]:
     ratio = np.arange(_LINEAR_UNIT + 2) / _LINEAR_UNIT
     curve = np.where(ratio > 0.008856, np.cbrt(ratio), 7.787 * ratio + 16.0 / 116.0)
-    return np.round(curve * _CURVE_UNIT).astype(np.int64)
+    return np.round(curve * _CURVE_UNIT).astype(np.int32)
 
 
 _LINEAR = _linear_table()
@@ -45,8 +45,8 @@ def _byte(value: int) -> int:
 def _convert(
     rgb: NDArray[np.uint8],
     wanted: NDArray[np.bool_],
-    linear: NDArray[np.int64],
-    curve: NDArray[np.int64],
+    linear: NDArray[np.int32],
+    curve: NDArray[np.int32],
     matrix: NDArray[np.int64],
     lab: NDArray[np.uint8],
 ) -> None:

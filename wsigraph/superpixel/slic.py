@@ -116,6 +116,12 @@ def slic(
 
 
 @njit(nogil=True, cache=True)
+def _padded(n: int) -> int:
+    """Return the next whole number of vectors of 8 that holds n."""
+    return (n + 7) // 8 * 8
+
+
+@njit(nogil=True, cache=True)
 def _home_centres(
     lab: NDArray[np.uint8],
     tissue: NDArray[np.bool_],
@@ -191,12 +197,17 @@ def _candidates(
 
 
 @njit(nogil=True, cache=True)
+def _load(lab: NDArray[np.uint8], y: int, x0: int, n: int, pixels: NDArray[np.int32]) -> None:
+    """Copy n pixels of a row in 1/16 levels; what follows them in `pixels` is computed and never used."""
+    for plane in range(3):
+        for i in range(n):
+            pixels[plane, i] = UNIT * np.int32(lab[plane, y, x0 + i])
+
+
+@njit(nogil=True, cache=True)
 def _nearest(
-    lightness: NDArray[np.uint8],
-    green_red: NDArray[np.uint8],
-    blue_yellow: NDArray[np.uint8],
+    pixels: NDArray[np.int32],
     y: int,
-    n: int,
     n_candidates: int,
     candidates: NDArray[np.int32],
     across: NDArray[np.int32],
@@ -204,24 +215,26 @@ def _nearest(
     best: NDArray[np.int32],
     choice: NDArray[np.int32],
 ) -> None:
-    """Write to `choice` the nearest candidate of each of n pixels in a row; the first of equals."""
-    for i in range(n):
-        best[i] = _FAR
-        choice[i] = -1
+    """Write to `choice` the row of the nearest candidate of each pixel; the first of equals, -1 where there is none.
+
+    All arrays are a whole number of vectors long, so that no pixel is left to a scalar remainder.
+    """
+    lightness, green_red, blue_yellow = pixels[0], pixels[1], pixels[2]
+    best[:] = _FAR
+    choice[:] = -1
     for k in range(n_candidates):
         centre_l, centre_a, centre_b = candidates[k, 0], candidates[k, 1], candidates[k, 2]
         dy = np.int64(UNIT * y - candidates[k, 3])
         down = np.int32((weight * dy * dy) >> _WEIGHT_SHIFT)
-        number = candidates[k, 4]
         horizontal = across[k]
-        for i in range(n):
-            dl = np.int32(np.int32(UNIT) * np.int32(lightness[i]) - centre_l)
-            da = np.int32(np.int32(UNIT) * np.int32(green_red[i]) - centre_a)
-            db = np.int32(np.int32(UNIT) * np.int32(blue_yellow[i]) - centre_b)
+        for i in range(len(best)):
+            dl = np.int32(lightness[i] - centre_l)
+            da = np.int32(green_red[i] - centre_a)
+            db = np.int32(blue_yellow[i] - centre_b)
             distance = np.int32(dl * dl + da * da + db * db + horizontal[i] + down)
             nearer = distance < best[i]
             best[i] = distance if nearer else best[i]
-            choice[i] = number if nearer else choice[i]
+            choice[i] = np.int32(k) if nearer else choice[i]
 
 
 @njit(nogil=True, cache=True)
@@ -241,8 +254,11 @@ def _move(
     """Assign the subsampled pixels of a range of cells and move the centres one cell inside it."""
     n_rows, n_columns = centres.shape[0], centres.shape[1]
     sums = np.zeros((n_rows * n_columns, 6), np.int64)
-    best, choice = np.empty(side, np.int32), np.empty(side, np.int32)
-    candidates, across = np.empty((9, 5), np.int32), np.empty((9, side), np.int32)
+    # every second pixel of a row of the cell
+    length = _padded((side + 1) // 2)
+    best, choice = np.empty(length, np.int32), np.empty(length, np.int32)
+    candidates, across = np.zeros((9, 5), np.int32), np.zeros((9, length), np.int32)
+    pixels = np.zeros((3, length), np.int32)
     height, width = tissue.shape
     for row in range(row0, row1):
         i0 = max((row * side - parity_y + 1) >> 1, 0)
@@ -255,15 +271,15 @@ def _move(
             n = min(((column + 1) * side - parity_x + 1) >> 1, width) - j0
             found = _candidates(centres, row, column, 2 * j0 + parity_x, 2, n, weight, candidates, across)
             for i in range(i0, i1):
-                l, a, b = lab[0, i, j0 : j0 + n], lab[1, i, j0 : j0 + n], lab[2, i, j0 : j0 + n]  # noqa: E741
                 y = 2 * i + parity_y
-                _nearest(l, a, b, y, n, found, candidates, across, weight, best, choice)
+                _load(lab, i, j0, n, pixels)
+                _nearest(pixels, y, found, candidates, across, weight, best, choice)
                 for j in range(n):
                     if tissue[i, j0 + j]:
-                        cell = sums[choice[j]]
-                        cell[0] += l[j]
-                        cell[1] += a[j]
-                        cell[2] += b[j]
+                        cell = sums[candidates[choice[j], 4]]
+                        cell[0] += lab[0, i, j0 + j]
+                        cell[1] += lab[1, i, j0 + j]
+                        cell[2] += lab[2, i, j0 + j]
                         cell[3] += y
                         cell[4] += 2 * (j0 + j) + parity_x
                         cell[5] += 1
@@ -298,8 +314,10 @@ def _assign(
 ) -> None:
     """Write the label of every core pixel, whose corner lies at (y0, x0) of the window."""
     n_columns = centres.shape[1]
-    best, choice = np.empty(side, np.int32), np.empty(side, np.int32)
-    candidates, across = np.empty((9, 5), np.int32), np.empty((9, side), np.int32)
+    length = _padded(side)
+    best, choice = np.empty(length, np.int32), np.empty(length, np.int32)
+    candidates, across = np.zeros((9, 5), np.int32), np.zeros((9, length), np.int32)
+    pixels, names = np.zeros((3, length), np.int32), np.empty(9, np.int32)
     height, width = labels.shape
     for row in range(row0, row1):
         for column in range(column0, column1):
@@ -307,15 +325,16 @@ def _assign(
             n = min((column + 1) * side, x0 + width) - left
             home = (row + first_row) * lattice_columns + column + first_column + 1
             found = _candidates(centres, row, column, left, 1, n, weight, candidates, across)
+            for k in range(found):
+                r, c = candidates[k, 4] // n_columns + first_row, candidates[k, 4] % n_columns + first_column
+                names[k] = r * lattice_columns + c + 1
             for y in range(max(row * side, y0), min((row + 1) * side, y0 + height)):
                 here = tissue[y, left : left + n]
                 if not here.any():
                     continue
-                l, a, b = lab[0, y, left : left + n], lab[1, y, left : left + n], lab[2, y, left : left + n]  # noqa: E741
-                _nearest(l, a, b, y, n, found, candidates, across, weight, best, choice)
+                _load(lab, y, left, n, pixels)
+                _nearest(pixels, y, found, candidates, across, weight, best, choice)
                 for i in range(n):
                     if here[i]:
                         # tissue that misses every even pixel, alone among its cells, keeps its cell's own number
-                        chosen = choice[i]
-                        r, c = chosen // n_columns + first_row, chosen % n_columns + first_column
-                        labels[y - y0, left - x0 + i] = r * lattice_columns + c + 1 if chosen >= 0 else home
+                        labels[y - y0, left - x0 + i] = names[choice[i]] if choice[i] >= 0 else home
