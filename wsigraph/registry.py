@@ -18,6 +18,8 @@ ENCODERS = "wsigraph.encoders"
 """Callables that return a ``wsigraph.feature.encode.Encoder``."""
 NUCLEI = "wsigraph.nuclei"
 """Callables that return a ``wsigraph.feature.detect.NucleusDetector``."""
+STAIN_NORMALISERS = "wsigraph.stain_normalisers"
+"""Callables that return a ``wsigraph.tissue.normalise.StainNormaliser``."""
 
 
 def names(group: str) -> tuple[str, ...]:

@@ -4,17 +4,15 @@ import dask
 import numpy as np
 import pytest
 from PIL import Image
-from scipy import ndimage
 
 import wsigraph
 from wsigraph.config import TissueConfig
 from wsigraph.errors import NoTissue
-from wsigraph.geometry import Box, Size
+from wsigraph.geometry import Box
 from wsigraph.tissue import mask as mask_module
 from wsigraph.tissue.artefact import ARTEFACT_INK
 from wsigraph.tissue.mask import find_tissue
 from wsigraph.tissue.window import tissue_window
-from wsigraph.tissue.section import close_gaps, drop_debris, fill_holes, number_sections
 
 
 def dice(found, truth):
@@ -39,7 +37,6 @@ def test_the_real_slide_is_two_fifths_tissue_in_one_piece(small_slide):
     assert 0.35 < found.tissue.mean() < 0.45
     assert found.section.max() == 1
     assert found.stain.source == "macenko"
-    assert not found.artefact.any()
 
 
 def test_the_map_does_not_depend_on_chunks_or_threads(small_slide, monkeypatch):
@@ -49,6 +46,7 @@ def test_the_map_does_not_depend_on_chunks_or_threads(small_slide, monkeypatch):
         with dask.config.set(num_workers=1):
             again = find_tissue(slide)
     np.testing.assert_array_equal(whole.tissue, again.tissue)
+    np.testing.assert_array_equal(whole.artefact, again.artefact)
     np.testing.assert_array_equal(whole.section, again.section)
     np.testing.assert_array_equal(whole.stain.vectors, again.stain.vectors)
     assert whole.stain.nucleus_threshold == again.stain.nucleus_threshold
@@ -69,42 +67,42 @@ def test_grey_glass_is_still_glass(cmu_pixels, tmp_path):
     assert dice(grey > 0, white > 0) > 0.97
 
 
-@pytest.mark.parametrize("ink", [(20, 50, 160), (20, 130, 60), (25, 25, 28)], ids=["blue", "green", "black"])
-def test_ink_is_not_tissue(cmu_pixels, tmp_path, ink):
-    rgb = cmu_pixels.copy()
-    y, x = np.mgrid[: rgb.shape[0], : rgb.shape[1]]
-    stroke = np.abs((y - 700) - 0.4 * (x - 500)) < 70
-    rgb[stroke] = (0.15 * rgb[stroke] + 0.85 * np.array(ink)).astype(np.uint8)
-    with opened(tmp_path / "ink.png", rgb) as slide:
-        found = find_tissue(slide)
-    truth = stroke[2::4, 2::4][: found.tissue.shape[0], : found.tissue.shape[1]]
-    core = ndimage.binary_erosion(truth, iterations=4)
-    assert (found.artefact == ARTEFACT_INK)[: core.shape[0], : core.shape[1]][core].mean() > 0.95
-    assert found.tissue[: core.shape[0], : core.shape[1]][core].mean() < 0.02
-    away = ~ndimage.binary_dilation(truth, iterations=12)
-    assert (found.artefact[: away.shape[0], : away.shape[1]][away] > 0).mean() < 0.01
-
-
 def test_real_ink_on_a_real_slide(shared_slides):
     with wsigraph.read(shared_slides / "ink.jpeg", mpp=4.0) as slide:
         found = find_tissue(slide)
         rgb = slide.read(Box.whole(slide.size(4.0)), 4.0).astype(int)
     saturated_blue = (rgb[..., 2] > rgb[..., 0] + 60) & (rgb[..., 0] < 90)
     assert (found.artefact[saturated_blue] == ARTEFACT_INK).mean() > 0.9
-    assert found.tissue.mean() == pytest.approx(0.28, abs=0.04)
+    assert found.tissue.mean() == pytest.approx(0.29, abs=0.02)
+    # paint washed over tissue, where nuclei and stroma still show: a bluish grey no stroma has
+    washed = np.zeros(rgb.shape[:2], bool)
+    washed[830:860, 3780:3810] = True
+    assert (found.artefact[washed] == ARTEFACT_INK).mean() > 0.9
+    assert found.section.max() == 1
 
 
 def test_white_is_refused_with_what_to_do(tmp_path):
-    with opened(tmp_path / "white.png", np.full((400, 400, 3), 244, np.uint8)) as slide:
-        with pytest.raises(NoTissue, match=r"tissue\.min_area_um2"):
-            find_tissue(slide)
+    with (
+        opened(tmp_path / "white.png", np.full((400, 400, 3), 244, np.uint8)) as slide,
+        pytest.raises(NoTissue, match=r"tissue\.min_area_um2"),
+    ):
+        find_tissue(slide)
 
 
-def test_a_configuration_can_switch_ink_and_stain(cmu_pixels, tmp_path):
+def test_tissue_lost_to_artefacts_is_refused_with_their_names(tmp_path):
+    blue = np.full((400, 400, 3), 250, np.uint8)
+    blue[100:300, 100:300] = (20, 50, 160)
+    with (
+        opened(tmp_path / "ink.png", blue) as slide,
+        pytest.raises(NoTissue, match=r"left out: pen ink 0\.0\d+ mm2"),
+    ):
+        find_tissue(slide)
+
+
+def test_a_configuration_can_take_the_reference_stain(cmu_pixels, tmp_path):
     with opened(tmp_path / "plain.png", cmu_pixels) as slide:
-        found = find_tissue(slide, TissueConfig(stain="reference", mask_ink=False))
+        found = find_tissue(slide, TissueConfig(stain="reference"))
     assert found.stain.source == "reference"
-    assert not found.artefact.any()
 
 
 def test_lattice_cells_cover_working_pixels_by_their_centres():
@@ -114,25 +112,3 @@ def test_lattice_cells_cover_working_pixels_by_their_centres():
     # a working pixel of 1.5 um belongs to the cell under its centre
     row = tissue_window(np.array([[1, 0, 1]], np.uint8), 4.0, Box(y0=0, x0=0, y1=1, x1=8), 1.5)[0]
     np.testing.assert_array_equal(row, [1, 1, 1, 0, 0, 1, 1, 1])
-
-
-def test_gaps_close_holes_fill_and_debris_goes():
-    mask = np.zeros((40, 60), bool)
-    mask[5:25, 5:20] = mask[5:25, 23:50] = True
-    mask[10:14, 30:34] = False
-    mask[35, 55] = True
-    assert number_sections(mask).max() == 3
-    closed = close_gaps(mask, 2)
-    assert closed[15, 21]
-    assert (closed | ~mask).all()
-    assert drop_debris(mask, 2).sum() == mask.sum() - 1
-    assert fill_holes(mask, 16)[12, 32]
-    assert not fill_holes(mask, 15)[12, 32]
-    assert fill_holes(~mask, 10_000).sum() == (~mask).sum() + mask.sum()
-
-
-def test_sections_are_numbered_in_raster_order():
-    mask = np.zeros((9, 9), bool)
-    mask[0, 6:], mask[2:4, :3], mask[7, 4] = True, True, True
-    np.testing.assert_array_equal([number_sections(mask)[p] for p in ((0, 8), (2, 0), (7, 4))], [1, 2, 3])
-    assert Size(*mask.shape).area == 81

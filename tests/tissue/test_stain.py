@@ -1,9 +1,20 @@
 """Stain estimation: recovers known vectors, counts are additive, falls back when it must."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from PIL import Image
 
+import wsigraph
+from wsigraph.config import TissueConfig
+from wsigraph.feature.interpret import interpret
+from wsigraph.geometry import Box, grid
+from wsigraph.tissue.mask import find_tissue
 from wsigraph.tissue.stain import REFERENCE_VECTORS, count_colours, empty_histogram, estimate_stain
+from wsigraph.tissue.window import tissue_window
+
+from .staining import OTHER_VECTORS, restained
 
 
 def painted(vectors, seed=0, shape=(300, 300)):
@@ -68,3 +79,88 @@ def test_no_pixels_give_the_reference():
     stain = estimate_stain(empty_histogram())
     assert stain.source == "reference"
     assert (stain.max_concentration > 0).all()
+
+
+def of_all_tissue(slide, tissue):
+    """Return the estimate from every tissue pixel at 1 um."""
+    histogram = empty_histogram()
+    for box in grid(slide.size(1.0), 1024):
+        inside = tissue_window(tissue.tissue, tissue.mpp, box, 1.0)
+        if inside.any():
+            bins, pixels = count_colours(slide.read(box, 1.0), inside)
+            histogram[bins] += pixels
+    return estimate_stain(histogram)
+
+
+def test_a_sample_gives_what_all_tissue_gives(small_slide):
+    # 208 windows hold all of this slide; 120 of them are a sample
+    with wsigraph.read(small_slide) as slide:
+        found = find_tissue(slide, TissueConfig(stain_windows=120))
+        whole = of_all_tissue(slide, found)
+    assert degrees(found.stain.vectors, whole.vectors).max() < 0.8
+    np.testing.assert_allclose(found.stain.max_concentration, whole.max_concentration, rtol=0.06)
+
+
+@pytest.mark.parametrize("name", ["kidney_glomeruli.svs", "pyramid_wrong_mpp.tiff"])
+def test_a_sample_gives_what_all_tissue_gives_on_other_slides(shared_slides, name):
+    with wsigraph.read(shared_slides / name, mpp=0.5) as slide:
+        found = find_tissue(slide, TissueConfig(stain_windows=200))
+        whole = of_all_tissue(slide, found)
+    assert degrees(found.stain.vectors, whole.vectors).max() < 0.8
+
+
+def test_debris_that_no_stain_explains_does_not_turn_the_estimate():
+    rgb = painted(REFERENCE_VECTORS)
+    clean = estimate_stain(histogram_of(rgb))
+    rgb[:30, :200] = (40, 130, 140)
+    assert degrees(estimate_stain(histogram_of(rgb)).vectors, clean.vectors).max() < 0.3
+
+
+@pytest.fixture(scope="module")
+def two_stainings(small_slide, tmp_path_factory):
+    """Return a function: features of the same regions of the same tissue, in its own stains and in others."""
+    folder = tmp_path_factory.mktemp("stained")
+    with wsigraph.read(small_slide) as slide:
+        box = Box.whole(slide.size(1.0))
+        rgb, stain = slide.read(box, 1.0), find_tissue(slide).stain
+
+    def graph(name, pixels, labels=None):
+        Image.fromarray(pixels).save(folder / name, compress_level=1)
+        with wsigraph.read(folder / name, mpp=1.0) as slide:
+            tissue = find_tissue(slide)
+            if labels is None:
+                labels = wsigraph.segment(slide, tissue=tissue)
+            else:
+                tissue = dataclasses.replace(labels.tissue, stain=tissue.stain)
+                labels = dataclasses.replace(labels, tissue=tissue)
+            return wsigraph.build_graph(slide, labels), labels
+
+    first, labels = graph("own.png", restained(rgb, stain, stain.vectors))
+
+    def compared(vectors, strength):
+        second, _ = graph("other.png", restained(rgb, stain, vectors, strength), labels)
+        return interpret(first), interpret(second)
+
+    return compared
+
+
+NOT_NORMALISED = ("residual_mean", "residual_sd", "lightness_mean", "lightness_sd", "white_fraction")
+"""Raw colour by definition: what lies off the stains, and how bright the region is."""
+
+
+@pytest.mark.parametrize("strength", [(1.0, 1.0), (0.85, 1.2)])
+def test_features_are_nearly_those_of_the_same_tissue_in_other_stains(two_stainings, strength):
+    first, second = two_stainings(OTHER_VECTORS, strength)
+    size = np.maximum((np.abs(first.values) + np.abs(second.values)) / 2, 1e-12)
+    difference = np.median(np.abs(first.values - second.values) / size, axis=0)
+    for group in ("stain", "texture", "shape", "nuclei"):
+        columns = [
+            index
+            for index, name in enumerate(first.names)
+            if first.groups[index] == group and name not in NOT_NORMALISED
+        ]
+        # measured 0.003, 0.005, 0, 0; the goal is 0.05
+        assert np.median(difference[columns]) < 0.02, group
+        assert difference[columns].max() < 0.05, group
+    # the pictures do differ: what is not normalised shows it
+    assert difference[list(first.names).index("lightness_mean")] > 0.03

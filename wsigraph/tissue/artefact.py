@@ -1,66 +1,99 @@
-"""What is on a slide and is not tissue to analyse: reason codes and the rules that find them.
+"""What is on a slide and is not tissue to analyse: the reason codes, and how much area each takes.
 
-Pen ink is told by colour: hematoxylin and eosin both absorb green most, so paint that absorbs red more than green
-(blue, green), blue almost as much as green while red passes (red), or all three alike and much (black) is no stain.
-Rules work on integer optical density of the low-power lattice. Not optimal for brown or purple markers.
+Where several reasons hold, the lowest code is written. Ink, edges and blur are left out of the tissue by default: none
+of them shows tissue as it is. Folds are written down but stay in the tissue: they are tissue, dark nests of epithelium
+look much like them, and leaving out a nest costs more than measuring a fold. Each choice is one switch in
+`TissueConfig`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+
+from wsigraph.config import TissueConfig
+from wsigraph.geometry import px_to_mm2
+from wsigraph.records import TissueMap
 
 ARTEFACT_NONE = 0
 ARTEFACT_INK = 1
-ARTEFACTS: dict[int, str] = {ARTEFACT_NONE: "none", ARTEFACT_INK: "pen ink"}
+ARTEFACT_EDGE = 2
+ARTEFACT_BLUR = 3
+ARTEFACT_FOLD = 4
+ARTEFACTS: dict[int, str] = {
+    ARTEFACT_NONE: "none",
+    ARTEFACT_INK: "pen ink",
+    ARTEFACT_EDGE: "coverslip edge or bubble rim",
+    ARTEFACT_BLUR: "out of focus",
+    ARTEFACT_FOLD: "fold",
+}
 """Reason of each artefact code."""
-_EIGHT = np.ones((3, 3), bool)
 
 
-def extremes(planes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the least and the greatest of three planes (3, h, w), each (h, w)."""
-    first, second, third = planes
-    return (
-        np.minimum(np.minimum(first, second), third),
-        np.maximum(np.maximum(first, second), third),
-    )
-
-
-def find_ink(density: NDArray[np.int32], *, min_area_px: int, margin_px: int) -> NDArray[np.bool_]:
-    """Return where pen ink lies.
+def artefact_areas(tissue: TissueMap) -> dict[str, float]:
+    """Return the area of each artefact.
 
     Parameters
     ----------
-    density : int32 (3, h, w)
-        Optical density planes (R, G, B) in units of 1/1024, glass at zero.
-    min_area_px : int
-        Smaller spots are not ink, lattice pixels.
-    margin_px : int
-        Ink is widened by this much, lattice pixels.
+    tissue : TissueMap
+        The map.
 
     Returns
     -------
-    bool (h, w)
-        True on ink.
+    dict of str to float
+        mm2 by reason, in the order of the codes; a reason that is nowhere has 0. Ink and edges count on glass too.
     """
-    red, green, blue = density
-    lowest, highest = extremes(density)
-    cold = (red > green + green // 8 + 60) & (red > 150)
-    warm = (4 * blue > 3 * green) & (3 * red < green) & (green > 300)
-    black = (lowest > 560) & (4 * (highest - lowest) < highest)
-    ink = ndimage.binary_opening(cold | warm | black, structure=np.ones((2, 2), bool))
-    labels, n_spots = ndimage.label(ink, structure=_EIGHT)
-    if n_spots == 0:
-        return np.zeros(ink.shape, bool)
-    large = np.bincount(labels.ravel()) >= min_area_px
-    large[0] = False
-    ink = large[labels]
-    if margin_px > 0 and ink.any():
-        # the faint rim of a stroke still absorbs more red than green; tissue away from strokes is never asked
-        rim = ndimage.binary_dilation(ink, structure=_EIGHT, iterations=4 * margin_px)
-        ink |= rim & (red > green + green // 16 + 20)
-        ink = ndimage.binary_dilation(ink, structure=_EIGHT, iterations=margin_px)
-    return np.asarray(ink)
+    return code_areas(tissue.artefact, tissue.mpp)
+
+
+def code_areas(artefact: NDArray[np.uint8], mpp: float) -> dict[str, float]:
+    """Return the area of each artefact on a lattice of codes.
+
+    Parameters
+    ----------
+    artefact : uint8 (h, w)
+        Codes.
+    mpp : float
+        Spacing of the lattice, um.
+
+    Returns
+    -------
+    dict of str to float
+        mm2 by reason, in the order of the codes.
+    """
+    counts = np.bincount(artefact.ravel(), minlength=max(ARTEFACTS) + 1)
+    return {reason: px_to_mm2(int(counts[code]), mpp) for code, reason in ARTEFACTS.items() if code}
+
+
+def masked_codes(config: TissueConfig) -> tuple[int, ...]:
+    """Return the codes of the artefacts that a configuration leaves out of the tissue."""
+    switches = {
+        ARTEFACT_INK: config.mask_ink,
+        ARTEFACT_EDGE: config.mask_edge,
+        ARTEFACT_BLUR: config.mask_blur,
+        ARTEFACT_FOLD: config.mask_fold,
+    }
+    return tuple(code for code, is_masked in switches.items() if is_masked)
+
+
+def write_codes(shape: tuple[int, int], found: Mapping[int, NDArray[np.bool_]]) -> NDArray[np.uint8]:
+    """Return the artefact codes of a lattice.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width of the lattice.
+    found : mapping of int to bool (h, w)
+        Where each code holds.
+
+    Returns
+    -------
+    uint8 (h, w)
+        The lowest code that holds, 0 where none does.
+    """
+    codes = np.zeros(shape, np.uint8)
+    for code in sorted(found, reverse=True):
+        codes[found[code]] = code
+    return codes

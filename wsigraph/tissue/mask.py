@@ -8,27 +8,37 @@ the commonest bright, neutral colour, so a grey ground is no tissue. Not optimal
 
 from __future__ import annotations
 
-from fractions import Fraction
+import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from wsigraph.config import TissueConfig
 from wsigraph.errors import NoTissue
-from wsigraph.geometry import Box, grid, ratio, um2_to_px, um_to_px
+from wsigraph.geometry import Box, grid, um2_to_px, um_to_px, um_to_px_exact
 from wsigraph.records import TissueMap
 from wsigraph.slide.reader import Slide
 from wsigraph.slide.tiles import Progress, map_chunks
-from wsigraph.tissue.artefact import ARTEFACT_INK, extremes, find_ink
+from wsigraph.tissue.artefact import (
+    ARTEFACT_BLUR,
+    ARTEFACT_EDGE,
+    ARTEFACT_FOLD,
+    ARTEFACT_INK,
+    ARTEFACTS,
+    code_areas,
+    masked_codes,
+    write_codes,
+)
+from wsigraph.tissue.density import OD_UNIT, density_above_glass, extremes
+from wsigraph.tissue.focus import find_blur
+from wsigraph.tissue.ink import find_ink
+from wsigraph.tissue.line import find_lines
+from wsigraph.tissue.sample import sample_colours
 from wsigraph.tissue.section import close_gaps, drop_debris, fill_holes, number_sections
-from wsigraph.tissue.stain import count_colours, empty_histogram, estimate_stain
+from wsigraph.tissue.stain import estimate_stain
 
-_OD_UNIT = 1024
 _LATTICE_CHUNK_PX = 1024
-_INK_MIN_AREA_UM2 = 40000.0
-_INK_MARGIN_UM = 16.0
-_GLASS_MIN_SHARE = 0.002
 _OTSU_BOUNDS = (1.0, 2.5)
 
 
@@ -66,74 +76,32 @@ def find_tissue(
 
     Notes
     -----
-    Time is linear in the slide's area on the lattice, which is held whole: 16 bytes a lattice pixel at the peak.
+    Time is linear in the slide's area on the lattice, which is held whole: about 32 bytes a lattice pixel at the peak.
     """
     settings = config or TissueConfig()
-    rgb = _read_lattice(slide, settings.mpp, progress)
-    density = _density(rgb)
-    density -= _glass(rgb)
-    ink = np.zeros(density.shape[1:], bool)
-    if settings.mask_ink:
-        ink = find_ink(
-            density,
-            min_area_px=um2_to_px(_INK_MIN_AREA_UM2, settings.mpp),
-            margin_px=um_to_px(_INK_MARGIN_UM, settings.mpp),
-        )
-    mask = _stained(density, ink, settings)
-    if settings.close_um > 0:
-        mask = close_gaps(mask, um_to_px(settings.close_um / 2, settings.mpp))
-    mask = drop_debris(mask, um2_to_px(settings.min_area_um2, settings.mpp))
-    mask = fill_holes(mask, um2_to_px(settings.max_hole_um2, settings.mpp)) & ~ink
-    mask = drop_debris(mask, um2_to_px(settings.min_area_um2, settings.mpp))
+    density = density_above_glass(_read_lattice(slide, settings.mpp, progress))
+    masked = masked_codes(settings)
+    found = {ARTEFACT_INK: find_ink(density, settings)}
+    spoilt = _union(found, masked, density.shape[1:])
+    mask = _whole_pieces(_stained(density, spoilt, settings), spoilt, settings)
+    found[ARTEFACT_BLUR] = find_blur(slide, mask, settings, progress)
+    found[ARTEFACT_EDGE], found[ARTEFACT_FOLD] = find_lines(density, mask, settings)
+    artefact = write_codes(mask.shape, found)
+    spoilt = _union(found, masked, mask.shape)
+    if (mask & spoilt).any():
+        mask = drop_debris(mask & ~spoilt, um2_to_px(settings.min_area_um2, settings.mpp))
     if not mask.any():
-        raise NoTissue(
-            f"slide {slide.info.slide_id!r} shows no tissue of at least {settings.min_area_um2:g} um2 "
-            f"with a stain above the glass; lower tissue.min_saturation or tissue.min_area_um2 if there is some"
-        )
-    windows = _stain_windows(mask, slide, settings, working_mpp)
-    counts = map_chunks(
-        _count_colours, windows, slide, mask, settings.mpp, working_mpp, stage="stain", progress=progress
-    )
-    histogram = empty_histogram()
-    for bins, pixels in counts:
-        histogram[bins] += pixels
+        raise NoTissue(_no_tissue(slide, artefact, settings))
+    histogram = sample_colours(slide, density, mask, settings, working_mpp, progress)
     return TissueMap(
         tissue=mask.astype(np.uint8),
-        artefact=np.where(ink, ARTEFACT_INK, 0).astype(np.uint8),
-        section=number_sections(mask),
+        artefact=artefact,
+        section=number_sections(
+            mask, round(um_to_px_exact(settings.section_gap_um, settings.mpp)), settings.section_min_fraction
+        ),
         mpp=settings.mpp,
         stain=estimate_stain(histogram, method=settings.stain),
     )
-
-
-def tissue_window(
-    tissue: NDArray[np.uint8] | NDArray[np.bool_], lattice_mpp: float, box: Box, mpp: float
-) -> NDArray[np.bool_]:
-    """Return which working pixels of a box are tissue, by the lattice cell that holds each pixel's centre.
-
-    Parameters
-    ----------
-    tissue : uint8 or bool (h, w)
-        Tissue on the lattice.
-    lattice_mpp, mpp : float
-        Spacing of the lattice and of the working grid, um.
-    box : Box
-        Working pixels; must lie inside the slide.
-
-    Returns
-    -------
-    bool (box.height, box.width)
-        True on tissue.
-    """
-    step = ratio(lattice_mpp, mpp)
-    rows = _cells(box.y0, box.y1, step, tissue.shape[0])
-    columns = _cells(box.x0, box.x1, step, tissue.shape[1])
-    return np.asarray(tissue[np.ix_(rows, columns)] != 0)
-
-
-def _cells(start: int, stop: int, step: Fraction, n_cells: int) -> NDArray[np.int64]:
-    pixel = np.arange(start, stop, dtype=np.int64)
-    return np.minimum((2 * pixel + 1) * step.denominator // (2 * step.numerator), n_cells - 1)
 
 
 def _read_lattice(slide: Slide, mpp: float, progress: Progress | None) -> NDArray[np.uint8]:
@@ -149,38 +117,47 @@ def _read(box: Box, slide: Slide, mpp: float) -> NDArray[np.uint8]:
     return slide.read(box, mpp)
 
 
-def _density(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Return optical density planes in units of 1/1024, int32 (3, h, w), under a 3 x 3 binomial kernel."""
-    table = np.round(-_OD_UNIT * np.log10((np.arange(256) + 1) / 256.0)).astype(np.int32)
-    planes = np.stack([table[rgb[..., channel]] for channel in range(3)])
-    for axis in (1, 2):
-        planes = ndimage.correlate1d(planes, [1, 2, 1], axis=axis, mode="nearest")
-    planes += 8
-    planes >>= 4
-    return np.asarray(planes)
+def _union(found: Mapping[int, NDArray[np.bool_]], codes: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return where any of the artefacts of given codes was found."""
+    union = np.zeros(shape, bool)
+    for code in codes:
+        if code in found:
+            union |= found[code]
+    return union
 
 
-def _glass(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Return the optical density of the commonest bright neutral colour, int32 (3, 1, 1); zero where there is none."""
-    lowest, highest = extremes(rgb.transpose(2, 0, 1))
-    pixels = rgb[(lowest >= 176) & (highest - lowest <= 16)]
-    if len(pixels) < _GLASS_MIN_SHARE * lowest.size:
-        return np.zeros((3, 1, 1), np.int32)
-    colour = np.array([np.argmax(np.bincount(pixels[:, channel], minlength=256)) for channel in range(3)])
-    return np.round(-_OD_UNIT * np.log10((colour + 1) / 256.0)).astype(np.int32)[:, None, None]
+def _no_tissue(slide: Slide, artefact: NDArray[np.uint8], settings: TissueConfig) -> str:
+    areas = code_areas(artefact, settings.mpp)
+    spoilt = ", ".join(f"{ARTEFACTS[code]} {areas[ARTEFACTS[code]]:.3g} mm2" for code in np.unique(artefact) if code)
+    return (
+        f"slide {slide.info.slide_id!r} shows no tissue of at least {settings.min_area_um2:g} um2 with a stain above "
+        "the glass; lower tissue.min_saturation or tissue.min_area_um2 if there is some"
+        + (f" (left out: {spoilt}; the switches tissue.mask_... keep them)" if spoilt else "")
+    )
 
 
-def _stained(density: NDArray[np.int32], ink: NDArray[np.bool_], settings: TissueConfig) -> NDArray[np.bool_]:
+def _whole_pieces(stained: NDArray[np.bool_], spoilt: NDArray[np.bool_], settings: TissueConfig) -> NDArray[np.bool_]:
+    """Return the stained pixels with gaps bridged, debris dropped and holes filled, without what is spoilt."""
+    min_area_px = um2_to_px(settings.min_area_um2, settings.mpp)
+    mask = stained
+    if settings.close_um > 0:
+        mask = close_gaps(mask, um_to_px(settings.close_um / 2, settings.mpp))
+    mask = drop_debris(mask, min_area_px)
+    mask = fill_holes(mask, um2_to_px(settings.max_hole_um2, settings.mpp))
+    return drop_debris(mask & ~spoilt, min_area_px) if spoilt.any() else mask
+
+
+def _stained(density: NDArray[np.int16], spoilt: NDArray[np.bool_], settings: TissueConfig) -> NDArray[np.bool_]:
     """Return which lattice pixels hold stain."""
     lowest, highest = extremes(density)
-    colour = np.clip(highest - lowest, 0, _OD_UNIT - 1)
-    counts = np.bincount(colour[~ink], minlength=_OD_UNIT).astype(np.float64)
-    low, high = (bound * settings.min_saturation * _OD_UNIT for bound in _OTSU_BOUNDS)
+    colour = np.minimum(highest - lowest, OD_UNIT - 1)
+    counts = np.bincount((colour[~spoilt] if spoilt.any() else colour).ravel(), minlength=OD_UNIT).astype(np.float64)
+    low, high = (bound * settings.min_saturation * OD_UNIT for bound in _OTSU_BOUNDS)
     threshold = np.clip(_otsu(counts), low, high)
     red, green, blue = density
-    dense = red + green + blue >= 3 * settings.min_optical_density * _OD_UNIT
+    dense = red + green + blue >= math.ceil(3 * settings.min_optical_density * OD_UNIT)
     greenest = green >= np.minimum(red, blue)
-    return np.asarray((colour >= threshold) & dense & greenest & ~ink)
+    return np.asarray((colour >= math.ceil(threshold)) & dense & greenest & ~spoilt)
 
 
 def _otsu(counts: NDArray[np.float64]) -> float:
@@ -190,34 +167,3 @@ def _otsu(counts: NDArray[np.float64]) -> float:
     with np.errstate(invalid="ignore", divide="ignore"):
         between = (mass * below / total - mass_below) ** 2 / (below * (total - below))
     return float(np.argmax(np.where(np.isfinite(between), between, -1.0)))
-
-
-def _stain_windows(mask: NDArray[np.bool_], slide: Slide, settings: TissueConfig, mpp: float) -> list[Box]:
-    """Return the sampled windows: at most ``stain_windows`` of those at least half tissue, evenly in raster order."""
-    side = um_to_px(settings.stain_window_um, mpp)
-    size = slide.size(mpp)
-    step = ratio(settings.mpp, mpp)
-    boxes = list(grid(size, side))
-    # share of tissue by the lattice points inside each window, from one cumulative table
-    table = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int64)
-    table[1:, 1:] = mask.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
-    corners = np.array([[box.y0, box.x0, box.y1, box.x1] for box in boxes]) * step.denominator // step.numerator
-    limit = np.array([mask.shape[0], mask.shape[1]] * 2)
-    y0, x0, y1, x1 = np.minimum(corners, limit).T
-    y1, x1 = np.minimum(np.maximum(y1, y0 + 1), limit[0]), np.minimum(np.maximum(x1, x0 + 1), limit[1])
-    filled = table[y1, x1] - table[y0, x1] - table[y1, x0] + table[y0, x0]
-    share = filled / np.maximum((y1 - y0) * (x1 - x0), 1)
-    for least in (0.5, 0.0):
-        chosen = np.flatnonzero(share > least)
-        if len(chosen):
-            break
-    n_windows = min(len(chosen), settings.stain_windows)
-    picked = chosen[np.arange(n_windows) * len(chosen) // max(n_windows, 1)]
-    return [boxes[index] for index in picked]
-
-
-def _count_colours(
-    box: Box, slide: Slide, mask: NDArray[np.bool_], lattice_mpp: float, mpp: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the colour bins of a window's tissue and their counts."""
-    return count_colours(slide.read(box, mpp), tissue_window(mask, lattice_mpp, box, mpp))

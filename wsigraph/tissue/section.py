@@ -6,11 +6,13 @@ All operations run on the whole lattice at once, so nothing depends on tiling.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from wsigraph.tissue.distance import within
+
 _EIGHT = np.ones((3, 3), bool)
+_POOL = 8
 
 
 def close_gaps(mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
@@ -18,32 +20,9 @@ def close_gaps(mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
     if radius_px < 1:
         return mask
     padded = np.pad(mask, 2 * radius_px, mode="edge")
-    closed = ~_dilate(~_dilate(padded, radius_px), radius_px)
+    closed = ~within(~within(padded, radius_px), radius_px)
     inner = slice(2 * radius_px, -2 * radius_px)
     return np.asarray(closed[inner, inner] | mask)
-
-
-@njit(nogil=True, cache=True)
-def _dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """Return the pixels within `radius` of a masked pixel, by column distances and a look along each row."""
-    height, width = mask.shape
-    far = radius + 1
-    down = np.full((height, width), far, np.int32)
-    for y in range(height):
-        for x in range(width):
-            above = down[y - 1, x] if y > 0 else far
-            down[y, x] = 0 if mask[y, x] else min(above + 1, far)
-    for y in range(height - 2, -1, -1):
-        for x in range(width):
-            down[y, x] = min(down[y, x], down[y + 1, x] + 1)
-    near = np.zeros((height, width), np.bool_)
-    for y in range(height):
-        for x in range(width):
-            for other in range(max(x - radius, 0), min(x + radius + 1, width)):
-                if down[y, other] ** 2 + (other - x) ** 2 <= radius * radius:
-                    near[y, x] = True
-                    break
-    return near
 
 
 def drop_debris(mask: NDArray[np.bool_], min_area_px: int) -> NDArray[np.bool_]:
@@ -64,7 +43,48 @@ def fill_holes(mask: NDArray[np.bool_], max_area_px: int) -> NDArray[np.bool_]:
     return np.asarray(mask | fill[labels])
 
 
-def number_sections(mask: NDArray[np.bool_]) -> NDArray[np.uint16]:
-    """Return the number of each 8-connected piece, 1 upwards in raster order of first pixel; 0 elsewhere."""
-    labels, _ = ndimage.label(mask, structure=_EIGHT)
-    return np.asarray(np.minimum(labels, np.iinfo(np.uint16).max), dtype=np.uint16)
+def number_sections(mask: NDArray[np.bool_], gap_px: int = 0, min_fraction: float = 0.0) -> NDArray[np.uint16]:
+    """Return the number of the cross-section that each tissue pixel belongs to.
+
+    Parameters
+    ----------
+    mask : bool (h, w)
+        Tissue.
+    gap_px : int
+        Pieces of tissue no farther apart than this are one cross-section, pixels.
+    min_fraction : float
+        A group smaller than this share of the largest is a loose fragment and joins the nearest cross-section.
+
+    Returns
+    -------
+    uint16 (h, w)
+        1 upwards in raster order of first pixel; 0 outside tissue.
+    """
+    labels, _ = ndimage.label(mask if gap_px < 2 else within(mask, gap_px // 2), structure=_EIGHT)
+    labels = np.where(mask, labels, 0)
+    area = np.bincount(labels.ravel())
+    area[0] = 0
+    loose = (area > 0) & (area < min_fraction * area.max(initial=0))
+    if loose.any():
+        labels = _join_nearest(labels, loose)
+    numbers = np.zeros(len(area), np.int64)
+    present, first = np.unique(labels[mask], return_index=True)
+    numbers[present[np.argsort(first, kind="stable")]] = np.arange(1, len(present) + 1)
+    return np.asarray(np.minimum(numbers, np.iinfo(np.uint16).max)[labels], dtype=np.uint16)
+
+
+def _join_nearest(labels: NDArray[np.int32], loose: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the labels with each loose group given that of the nearest other group, on a lattice pooled eightfold."""
+    height, width = (-(-length // _POOL) * _POOL for length in labels.shape)
+    padded = np.zeros((height, width), labels.dtype)
+    padded[: labels.shape[0], : labels.shape[1]] = labels
+    blocks = padded.reshape(height // _POOL, _POOL, width // _POOL, _POOL)
+    firm = np.where(loose[blocks], 0, blocks).max(axis=(1, 3))
+    distance, nearest = ndimage.distance_transform_edt(firm == 0, return_indices=True)
+    target = np.arange(len(loose), dtype=labels.dtype)
+    for group in np.flatnonzero(loose):
+        rows, columns = np.nonzero((blocks == group).any(axis=(1, 3)))
+        closest = int(np.argmin(distance[rows, columns]))
+        row, column = nearest[:, rows[closest], columns[closest]]
+        target[group] = firm[row, column]
+    return np.asarray(target[labels])

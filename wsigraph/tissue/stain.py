@@ -10,6 +10,7 @@ stain or much pigment; an estimate too far from the reference vectors gives way 
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.records import StainBasis
@@ -23,6 +24,7 @@ _ANGLE_PERCENTILES = (1.0, 99.0)
 _MAX_DEVIATION_DEGREES = 45.0
 _MIN_SEPARATION_DEGREES = 8.0
 _MIN_PIXELS = 2000
+_COLOUR_SLACK = 0.05
 _NUCLEUS_SHARE = 0.8
 """Of Otsu's hematoxylin threshold: pale nuclei are lost above it (checked on nucleus outlines at 1 um/px)."""
 _REFERENCE_MAX_CONCENTRATION = np.array([1.3, 0.7])
@@ -48,9 +50,34 @@ def count_colours(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> tuple[NDAr
     bins, pixels : int64 (k,)
         Indices into a histogram of `empty_histogram`, and counts to add there.
     """
-    red, green, blue = (rgb[mask].astype(np.int64) >> 1).T
-    bins, pixels = np.unique(red << 14 | green << 7 | blue, return_counts=True)
-    return bins, pixels.astype(np.int64)
+    return _runs(np.sort(_colour_bins(rgb, mask)))
+
+
+@njit(nogil=True, cache=True)
+def _colour_bins(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the colour bin of each masked pixel, in raster order."""
+    bins = np.empty(mask.size, np.int32)
+    n = 0
+    for y in range(mask.shape[0]):
+        for x in range(mask.shape[1]):
+            if mask[y, x]:
+                red, green, blue = np.int32(rgb[y, x, 0]), np.int32(rgb[y, x, 1]), np.int32(rgb[y, x, 2])
+                bins[n] = (red >> 1) << 14 | (green >> 1) << 7 | (blue >> 1)
+                n += 1
+    return bins[:n]
+
+
+@njit(nogil=True, cache=True)
+def _runs(values: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the distinct values of a sorted array and how often each occurs."""
+    distinct, counts = np.empty(len(values), np.int64), np.empty(len(values), np.int64)
+    n = 0
+    for index in range(len(values)):
+        if index == 0 or values[index] != values[index - 1]:
+            distinct[n], counts[n] = values[index], 0
+            n += 1
+        counts[n - 1] += 1
+    return distinct[:n], counts[:n]
 
 
 def estimate_stain(histogram: NDArray[np.int64], *, method: str = "macenko") -> StainBasis:
@@ -105,7 +132,9 @@ def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _macenko(density: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """Return unit vectors (2, 3), hematoxylin first, or None where the tissue gives no usable estimate."""
-    stained = density.mean(axis=1) >= _MIN_OD
+    # both stains absorb green most: what does not is debris or the rest of ink, and would draw an extreme angle to it
+    red, green, blue = density.T
+    stained = (density.mean(axis=1) >= _MIN_OD) & (green + _COLOUR_SLACK >= np.maximum(red, blue))
     density, weight = density[stained], weight[stained]
     if weight.sum() < _MIN_PIXELS:
         return None

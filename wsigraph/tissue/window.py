@@ -21,10 +21,12 @@ def tissue_window(tissue: Lattice, lattice_mpp: float, box: Box, mpp: float) -> 
     ----------
     tissue : uint8 or bool (h, w)
         Tissue on the lattice.
-    lattice_mpp, mpp : float
-        Spacing of the lattice and of the working grid, um.
+    lattice_mpp : float
+        Spacing of the lattice, um.
     box : Box
         Working pixels; must lie inside the slide.
+    mpp : float
+        Spacing of the working grid, um.
 
     Returns
     -------
