@@ -6,6 +6,7 @@ failed; 130 interrupted. A traceback is shown only with ``--debug``.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -48,7 +49,7 @@ def ends_plainly(verb: Verb) -> Verb:
         try:
             verb(*arguments, **options)
         except KeyboardInterrupt:
-            say("interrupted; run the same command again to go on after the last finished stage")
+            tell_interrupted()
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except (typer.Exit, typer.BadParameter, BrokenPipeError):
             raise
@@ -59,6 +60,13 @@ def ends_plainly(verb: Verb) -> Verb:
             raise typer.Exit(EXIT_ERROR) from None
 
     return ending  # type: ignore[return-value]  # wraps() keeps the signature that typer reads
+
+
+def tell_interrupted() -> None:
+    """Tell the user of an interruption, and that nothing finished is lost."""
+    # zarr's event loop dies with work in flight, and asyncio would tell of every piece
+    logging.getLogger("asyncio").disabled = True
+    say("interrupted; run the same command again to go on after the last finished stage")
 
 
 def describe(error: BaseException) -> str:

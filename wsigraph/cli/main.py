@@ -6,9 +6,12 @@ at once.
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 from wsigraph.cli import configuration, doctor, export, graph, inspect, predict, version
+from wsigraph.cli.failure import EXIT_INTERRUPTED, tell_interrupted
 
 app = typer.Typer(
     name="wsigraph",
@@ -28,4 +31,9 @@ app.command("version", short_help="Print the version.")(version.version)
 
 def main() -> None:
     """Run the command with the arguments of the process."""
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:
+        # outside every verb: while arguments are read, or on the way out
+        tell_interrupted()
+        sys.exit(EXIT_INTERRUPTED)
