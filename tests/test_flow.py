@@ -187,3 +187,12 @@ def test_a_scheduler_in_force_is_respected(slide: Path, pristine: Path, tmp_path
     with dask.config.set(scheduler="synchronous"):
         result = run_slide(slide, tmp_path, until="coarsen")
     assert content(result.directory) == content(pristine)
+
+
+def test_a_slide_coarser_than_the_working_grid_is_told(slide: Path, tmp_path: Path) -> None:
+    result = run_slide(slide, tmp_path, load(overrides=["superpixel.mpp=1.0"]), mpp=2.0)
+    assert result.facts is not None
+    assert any("2 um/px were enlarged to the working 1" in text for text in result.facts["warnings"])
+    fine = run_slide(slide, tmp_path / "fine")
+    assert fine.facts is not None
+    assert not any("enlarged" in text for text in fine.facts["warnings"])

@@ -317,13 +317,19 @@ class _Walk:
                 prediction=prediction,
                 config=options,
                 inputs=to.inputs,
-                warnings=describe_bad_tiles(bad_tiles),
+                warnings=(*describe_bad_tiles(bad_tiles), *_enlarged(self.slide.info, self.settings)),
             )
 
         config = {"report": section_hash(options)}
         return self.directory.carry_out(
             "report", inputs, config, make, lambda path: store.read_document(path, "Report")[1]
         )
+
+
+def _enlarged(info: SlideInfo, settings: Config) -> tuple[str, ...]:
+    working = settings.superpixel.mpp
+    told = f"the slide's {info.mpp:g} um/px were enlarged to the working {working:g}, so fine detail is missing"
+    return (told,) if info.mpp > 1.05 * working else ()
 
 
 def _circumstances(path: Path | str, settings: Config) -> dict[str, Any]:

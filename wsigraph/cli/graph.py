@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
-from wsigraph.cli.options import AsJson, ConfigFiles, Mpp, Overrides
+from wsigraph.cli.options import AsJson, ConfigFiles, Encoder, Mpp, Out, Overrides, Threads, read_settings
 
 if TYPE_CHECKING:
     from wsigraph.config import Config
@@ -28,32 +28,25 @@ _TilePx = Annotated[
     int | None,
     typer.Option("--tile-px", min=1, metavar="N", help="Side of those tiles in level-0 pixels, if the file says none."),
 ]
-_Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Where <slide>/ is written.")]
 _Chunk = Annotated[
     int | None, typer.Option("--chunk-px", metavar="N", help="Side of one task, pixels at working pixel size.")
-]
-_Threads = Annotated[
-    int | None, typer.Option("--threads", min=0, metavar="N", help="Threads; 0 takes every core allowed.")
 ]
 _Memory = Annotated[
     str | None,
     typer.Option("--memory", metavar="SIZE", help="Keep the pixel stages within about this much, e.g. 1GB."),
-]
-_Encoder = Annotated[
-    str | None, typer.Option("--encoder", metavar="NAME", help="Add a network's features: efficientnet_lite0.")
 ]
 
 
 @ends_plainly
 def graph(
     slide: _Slide = None,
-    out: _Out = "wsigraph-out",
+    out: Out = "wsigraph-out",
     mpp: Mpp = None,
     features: _Features = None,
     tile_px: _TilePx = None,
-    encoder: _Encoder = None,
+    encoder: Encoder = None,
     chunk_px: _Chunk = None,
-    threads: _Threads = None,
+    threads: Threads = None,
     memory: _Memory = None,
     config: ConfigFiles = None,
     overrides: Overrides = None,
@@ -68,7 +61,13 @@ def graph(
 
     Example: wsigraph graph slide.svs --out graphs --threads 8 --memory 2GB
     """
-    settings = _settings(config, overrides, encoder, chunk_px, threads, memory)
+    spelled = {
+        "feature.encoder": encoder,
+        "runtime.chunk_px": chunk_px,
+        "runtime.threads": threads,
+        "runtime.memory_gb": None if memory is None else _gigabytes(memory),
+    }
+    settings = read_settings(config, overrides, spelled)
     if features is not None:
         facts = _from_features(features, slide, out, settings, mpp, tile_px)
     elif slide is not None:
@@ -151,26 +150,6 @@ def _facts(built: TissueGraph) -> dict[str, Any]:
         "tissue_mm2": built.tissue_mm2,
         "encoder": built.encoder,
     }
-
-
-def _settings(
-    files: list[str] | None,
-    overrides: list[str] | None,
-    encoder: str | None,
-    chunk_px: int | None,
-    threads: int | None,
-    memory: str | None,
-) -> Config:
-    """Return the settings; the options that spell a setting come after --set."""
-    from wsigraph.config import load
-
-    spelled = [*(overrides or ())]
-    if encoder is not None:
-        spelled.append(f"feature.encoder={json.dumps(encoder)}")
-    for key, value in (("chunk_px", chunk_px), ("threads", threads), ("memory_gb", memory and _gigabytes(memory))):
-        if value is not None:
-            spelled.append(f"runtime.{key}={value}")
-    return load([Path(file) for file in files or ()], spelled)
 
 
 def _gigabytes(text: str) -> float:

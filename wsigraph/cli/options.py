@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from wsigraph.config import Config
 
 ConfigFiles = Annotated[
     list[str] | None,
@@ -23,3 +29,37 @@ Mpp = Annotated[
     typer.Option("--mpp", metavar="UM", help="Pixel size at full resolution, um/px; wins over what the file says."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Where <slide>/ is written.")]
+Encoder = Annotated[
+    str | None, typer.Option("--encoder", metavar="NAME", help="Add a network's features: efficientnet_lite0.")
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=0, metavar="N", help="Threads; 0 takes every core allowed.")
+]
+
+
+def read_settings(files: list[str] | None, overrides: list[str] | None, spelled: Mapping[str, Any]) -> Config:
+    """Return the settings of a command.
+
+    Parameters
+    ----------
+    files, overrides : list of str or None
+        Values of ``--config`` and ``--set``.
+    spelled : mapping of str to value
+        Settings that have an option of their own, e.g. ``{"runtime.threads": 2}``; None is left out. They come after
+        ``--set``.
+
+    Returns
+    -------
+    Config
+        Checked settings.
+
+    Raises
+    ------
+    ConfigError
+        If a file does not read, a key is unknown or a value is out of range.
+    """
+    from wsigraph.config import load
+
+    given = [f"{key}={json.dumps(value)}" for key, value in spelled.items() if value is not None]
+    return load([Path(file) for file in files or ()], [*(overrides or ()), *given])

@@ -9,35 +9,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsigraph.cli.failure import EXIT_SOME_FAILED, Debug, describe, ends_plainly, say
-from wsigraph.cli.options import AsJson, ConfigFiles, Mpp, Overrides
+from wsigraph.cli.options import AsJson, ConfigFiles, Encoder, Mpp, Out, Overrides, Threads, read_settings
 
 if TYPE_CHECKING:
-    from wsigraph.config import Config
     from wsigraph.flow import FlowResult
 
 _Slides = Annotated[list[str], typer.Argument(metavar="SLIDE", help="Slide files.", show_default=False)]
-_Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Where <slide>/ is written.")]
 _Model = Annotated[
     str | None, typer.Option("--model", metavar="DIR", help="Model bundle; else the demonstration model.")
-]
-_Encoder = Annotated[
-    str | None, typer.Option("--encoder", metavar="NAME", help="Add a network's features: efficientnet_lite0.")
-]
-_Threads = Annotated[
-    int | None, typer.Option("--threads", min=0, metavar="N", help="Threads; 0 takes every core allowed.")
 ]
 
 
 @ends_plainly
 def predict(
     slides: _Slides,
-    out: _Out = "wsigraph-out",
+    out: Out = "wsigraph-out",
     mpp: Mpp = None,
     model: _Model = None,
-    encoder: _Encoder = None,
+    encoder: Encoder = None,
     config: ConfigFiles = None,
     overrides: Overrides = None,
-    threads: _Threads = None,
+    threads: Threads = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -49,7 +41,7 @@ def predict(
     from wsigraph.cli.progress import progress_line
     from wsigraph.flow import run_slide
 
-    settings = _settings(config, overrides, encoder, threads)
+    settings = read_settings(config, overrides, {"feature.encoder": encoder, "runtime.threads": threads})
     _refuse_equal_names(slides)
     results: list[FlowResult] = []
     failed: list[dict[str, str]] = []
@@ -77,18 +69,6 @@ def predict(
         names = ", ".join(row["slide"] for row in failed)
         say(f"{len(failed)} of {len(slides)} slides failed: {names}")
         raise typer.Exit(EXIT_SOME_FAILED)
-
-
-def _settings(files: list[str] | None, overrides: list[str] | None, encoder: str | None, threads: int | None) -> Config:
-    """Return the settings; the two options that spell a setting come after --set."""
-    from wsigraph.config import load
-
-    spelled = [*(overrides or ())]
-    if encoder is not None:
-        spelled.append(f"feature.encoder={json.dumps(encoder)}")
-    if threads is not None:
-        spelled.append(f"runtime.threads={threads}")
-    return load([Path(file) for file in files or ()], spelled)
 
 
 def _refuse_equal_names(slides: list[str]) -> None:
