@@ -8,13 +8,12 @@ from numpy.typing import NDArray
 
 from wsigraph.feature.moments import OD_UNIT
 from wsigraph.records import StainBasis
+from wsigraph.tissue.density import DENSITY
 from wsigraph.tissue.stain import unmixing
 
 _UNMIX_SHIFT = 12
 MAX_CONCENTRATION = 8 * OD_UNIT
 """Concentrations are cut off here, 1/1024 optical density."""
-DENSITY = np.round(-OD_UNIT * np.log10((np.arange(256) + 1) / 256.0)).astype(np.int32)
-"""Optical density of each 8-bit value in units of 1/1024, int32 (256,)."""
 
 
 def concentrations(rgb: NDArray[np.uint8], stain: StainBasis) -> tuple[NDArray[np.int16], NDArray[np.int16]]:

@@ -14,11 +14,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.config import FeatureConfig
-from wsigraph.feature.concentration import DENSITY, MAX_CONCENTRATION, concentrations
+from wsigraph.feature.concentration import MAX_CONCENTRATION, concentrations
 from wsigraph.feature.moments import COLUMN, MOMENT_NAMES, N_BINS, N_GREY, OD_UNIT
 from wsigraph.feature.nuclei import NucleusScales, count_nuclei
 from wsigraph.geometry import Box, Size, um_to_px
 from wsigraph.records import StainBasis
+from wsigraph.tissue.density import DENSITY
 
 _BINS_TO_MAXIMUM = 12
 """Bins from zero to the maximum concentration; the others hold what exceeds it."""

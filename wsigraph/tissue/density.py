@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 OD_UNIT = 1024
 """Integer units of one optical density."""
-_TABLE = np.round(-OD_UNIT * np.log10((np.arange(256) + 1) / 256.0)).astype(np.int32)
+DENSITY = np.round(-OD_UNIT * np.log10((np.arange(256) + 1) / 256.0)).astype(np.int32)
+"""Optical density of each 8-bit value in units of 1/1024, int32 (256,)."""
 _GLASS_MIN_SHARE = 0.002
 _GLASS_MIN_LEVEL = 176
 _GLASS_MAX_SPREAD = 16
@@ -34,7 +35,7 @@ def density_above_glass(rgb: NDArray[np.uint8]) -> NDArray[np.int16]:
     int16 (3, h, w)
         Planes of R, G and B in units of 1/1024; glass is at zero.
     """
-    return np.asarray(_smooth_density(rgb, _TABLE, _TABLE[glass_colour(rgb)]))
+    return np.asarray(_smooth_density(rgb, DENSITY, DENSITY[glass_colour(rgb)]))
 
 
 def glass_colour(rgb: NDArray[np.uint8]) -> NDArray[np.int64]:
