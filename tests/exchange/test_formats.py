@@ -134,8 +134,10 @@ def test_a_directory_that_cannot_be_written_is_named(graph: TissueGraph, tmp_pat
         write_parquet(graph, blocked)
 
 
+@pytest.mark.usefixtures("tiatoolbox")
 def test_an_annotation_store_holds_every_region(coarse: CoarseGraph, tmp_path: Path) -> None:
-    storage = pytest.importorskip("tiatoolbox.annotation.storage", reason="tiatoolbox is not installed")
+    from tiatoolbox.annotation import storage
+
     if not hasattr(sqlite3.Connection, "enable_load_extension"):
         pytest.skip("this Python's sqlite3 loads no extensions")
     path = write_annotation_store(encode_points(coarse, 0.25), tmp_path / "regions.db")

@@ -31,7 +31,7 @@ def test_without_its_package_it_says_what_to_install(cmu: Path) -> None:
         read(cmu, reader="tiatoolbox")
 
 
-@pytest.mark.skipif(not IS_INSTALLED, reason="tiatoolbox is not installed")
+@pytest.mark.usefixtures("tiatoolbox")
 def test_its_pixels_are_those_of_the_own_reader(cmu: Path) -> None:
     box = Box(y0=700, x0=400, y1=1500, x1=1300)
     with read(cmu) as own, read(cmu, reader="tiatoolbox") as other:
@@ -40,7 +40,7 @@ def test_its_pixels_are_those_of_the_own_reader(cmu: Path) -> None:
         np.testing.assert_array_equal(other.read(box), own.read(box))
 
 
-@pytest.mark.skipif(not IS_INSTALLED, reason="tiatoolbox is not installed")
+@pytest.mark.usefixtures("tiatoolbox")
 def test_a_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "note.svs"
     path.write_text("not a slide")

@@ -56,7 +56,7 @@ def test_without_its_package_it_says_what_to_install(method):
         normaliser(f"tiatoolbox_{method}")
 
 
-@pytest.mark.skipif(not IS_INSTALLED, reason="tiatoolbox is not installed")
+@pytest.mark.usefixtures("tiatoolbox")
 @pytest.mark.parametrize("method", ["macenko", "reinhard", "ruifrok"])
 def test_the_plugin_gives_what_tiatoolbox_gives(tile, method):
     from tiatoolbox.tools.stainnorm import get_normalizer
@@ -70,7 +70,7 @@ def test_the_plugin_gives_what_tiatoolbox_gives(tile, method):
     np.testing.assert_array_equal(tile, before)
 
 
-@pytest.mark.skipif(not IS_INSTALLED, reason="tiatoolbox is not installed")
+@pytest.mark.usefixtures("tiatoolbox")
 def test_the_stains_are_near_tiatoolboxs(tile):
     from tiatoolbox.tools.stainextract import MacenkoExtractor
 
