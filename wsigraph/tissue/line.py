@@ -4,8 +4,9 @@ An edge or rim darkens all three channels alike, on glass and on tissue, over a 
 lying double, so both stains are about twice as strong as beside it, over a narrow course again. Nuclei would hide both
 in single pixels; so density is averaged along short lines in eight directions on the lattice reduced twofold, and each
 line is compared with the two lines beside it. What stands out is judged as whole pieces, by length and by mean width;
-curved and straight courses are alike. Only tissue and what is near it is looked at. Not optimal for bubbles under a
-third of a millimetre and for edges fainter than the tissue's own texture; dense bands of epithelium pass for folds.
+curved and straight courses are alike, and pieces of one straight course are joined (``straight``). Only tissue and what
+is near it is looked at. Not optimal for bubbles under a third of a millimetre and for edges fainter than the tissue's
+own texture; dense bands of epithelium pass for folds.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from wsigraph.config import TissueConfig
 from wsigraph.geometry import um_to_px, um_to_px_exact
 from wsigraph.tissue.density import OD_UNIT
 from wsigraph.tissue.distance import within
+from wsigraph.tissue.straight import straight_courses
 
 _REDUCTION = 2
 _NEAR = 4
@@ -27,6 +29,8 @@ _LINE_UM = 120.0
 """Length of the averaged lines."""
 _FOLD_LEAST_DENSITY = 0.35
 """No tissue paler than this in green optical density is called a fold."""
+_STRAIGHT = 2
+"""Edges in pieces must be straight over this many least lengths."""
 _RATIO_UNIT = 256
 _EIGHT = np.ones((3, 3), bool)
 _DIRECTIONS = np.array([(0, 1), (1, 2), (1, 1), (2, 1), (1, 0), (2, -1), (1, -1), (1, -2)])
@@ -65,7 +69,8 @@ def find_lines(
         ]
     )
     edge, fold = _stand_out(planes, inside, um_to_px(_LINE_UM, mpp), edge_px, fold_px, limits)
-    edge = long_narrow_pieces(edge, um_to_px_exact(config.edge_min_length_um, mpp), edge_px)
+    min_length = um_to_px_exact(config.edge_min_length_um, mpp)
+    edge = long_narrow_pieces(edge, min_length, edge_px) | straight_courses(edge, _STRAIGHT * min_length)
     fold = long_narrow_pieces(fold, um_to_px_exact(config.fold_min_length_um, mpp), fold_px)
     return _enlarged(edge, tissue.shape), _enlarged(fold, tissue.shape) & tissue
 
