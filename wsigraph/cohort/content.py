@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections import defaultdict
@@ -77,7 +76,7 @@ def compare_digests(
         Digests, a fault for each row whose slide has another digest than stated, and warnings.
     """
     stated = [row for row in rows if row.sha256 is not None and row.path in there]
-    wanted = [row.path for row in stated if row.path is not None] + _twins(there)
+    wanted = [row.path for row in stated if row.path is not None] + _twins(there, threads)
     digests, unreadable = digest_slides(wanted, cache, threads=threads, progress=progress)
     faults = [
         Fault(
@@ -149,28 +148,43 @@ def _refusal(path: Path | None, error: OSError) -> str:
     return f"{path} cannot be looked at: {error.strerror}; check its rights"
 
 
-def _twins(there: Mapping[Path, os.stat_result]) -> list[Path]:
+def _twins(there: Mapping[Path, os.stat_result], threads: int) -> list[Path]:
     """Return the slides of which another may hold the same bytes: as large, and alike where sampled."""
-    by_size: dict[int, dict[tuple[int, int], Path]] = defaultdict(dict)
-    for path, found in there.items():
-        try:
-            size = sum(_sizes(path)) if stat.S_ISDIR(found.st_mode) else found.st_size
-        except (OSError, UnreadableSlide):
-            continue  # what cannot be read fails in the run, with its reason
-        by_size[size].setdefault((found.st_dev, found.st_ino), path)
-    alike: dict[bytes, list[Path]] = defaultdict(list)
-    for same in by_size.values():
-        for path in same.values() if len(same) > 1 else ():
-            try:
-                alike[_likeness(path)].append(path)
-            except (OSError, UnreadableSlide):
-                continue  # likewise
-    return [path for paths in alike.values() if len(paths) > 1 for path in paths]
+    files_once = {(found.st_dev, found.st_ino): path for path, found in there.items()}
+    with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="sample") as pool:
+        folders = [path for path in files_once.values() if stat.S_ISDIR(there[path].st_mode)]
+        size_of = {path: found.st_size for path, found in there.items()} | dict(
+            zip(folders, pool.map(_folder_bytes, folders), strict=True)
+        )
+        as_large = _shared((size_of[path], path) for path in files_once.values())
+        return _shared(zip(pool.map(_likeness, as_large), as_large, strict=True))
 
 
-def _likeness(path: Path) -> bytes:
-    return hashlib.sha256(repr(_sizes(path)).encode()).digest() if path.is_dir() else sample(path)
+def _shared(keyed: Iterable[tuple[Hashable, Path]]) -> list[Path]:
+    """Return the paths whose key another has too; None is no key."""
+    groups: dict[Hashable, list[Path]] = defaultdict(list)
+    for key, path in keyed:
+        groups[key].append(path)
+    return [path for key, group in groups.items() if key is not None and len(group) > 1 for path in group]
 
 
-def _sizes(folder: Path) -> list[int]:
-    return sorted(part.stat().st_size for part in files.slide_files(files.locate(folder)))
+def _folder_bytes(folder: Path) -> int | None:
+    sizes = _sizes(folder)
+    return None if sizes is None else sum(sizes)
+
+
+def _likeness(path: Path) -> Hashable:
+    if path.is_dir():
+        return _sizes(path)
+    try:
+        return sample(path)
+    except OSError:
+        return None
+
+
+def _sizes(folder: Path) -> tuple[int, ...] | None:
+    """Return the sizes of a folder's files; None of one that cannot be read, which fails in the run with its reason."""
+    try:
+        return tuple(sorted(part.stat().st_size for part in files.slide_files(files.locate(folder))))
+    except (OSError, UnreadableSlide):
+        return None
