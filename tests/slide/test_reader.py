@@ -14,7 +14,8 @@ import wsigraph
 from wsigraph.errors import MissingMpp, PluginError, SlideError, UnreadableSlide
 from wsigraph.geometry import Box, Size, grid, resampled_size
 from wsigraph.slide import reader as reader_module
-from wsigraph.slide.reader import Slide, default_slide_id, inspect, read
+from wsigraph.slide.inspection import inspect
+from wsigraph.slide.reader import Slide, default_slide_id, read
 
 CMU_SHA256 = "ed92d5a9f2e86df67640d6f92ce3e231419ce127131697fbbce42ad5e002c8a7"
 # Level 0 itself, an integer step, 2.5, 1000/499 and an enlargement, with the grids they are read from.
