@@ -141,13 +141,14 @@ def embed(graph: TissueGraph, embedding: Embedding) -> NDArray[np.int64]:
     int64 (N, D)
         In units of 1/256.
     """
-    features = standardise(interpret(graph).values, embedding.mean, embedding.scale)
     weight = 2 * graph.boundary[:, 0] + graph.boundary[:, 1]
     start = np.searchsorted(graph.edge_index[0], np.arange(graph.n_nodes + 1))
-    return _forward(
-        features, start, graph.edge_index[1], weight.astype(np.float64), embedding.hidden_weight,
-        embedding.hidden_bias, embedding.own_weight, embedding.message_weight, embedding.bias,
+    hidden = _hidden(
+        interpret(graph).values, embedding.mean, embedding.scale,
+        np.ascontiguousarray(embedding.hidden_weight.T), embedding.hidden_bias,
     )  # fmt: skip
+    second = np.ascontiguousarray(np.concatenate([embedding.own_weight.T, embedding.message_weight.T]))
+    return _mixed(hidden, start, graph.edge_index[1], weight, second, embedding.bias)
 
 
 def standardise(
@@ -157,41 +158,61 @@ def standardise(
     return np.clip((values - mean) / scale, -_CLIP, _CLIP)
 
 
+# In both layers the inner loop runs over outputs, whose sums do not wait for each other.
+
+
 @njit(nogil=True, cache=True)
-def _forward(
-    features: NDArray[np.float64],
+def _hidden(
+    values: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    bias: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the first layer of every region, its weights given as (F, H)."""
+    n_features, n_hidden = weight.shape
+    hidden = np.empty((len(values), n_hidden))
+    total = np.empty(n_hidden)
+    for node in range(len(values)):
+        total[:] = bias
+        for feature in range(n_features):
+            value = min(max((values[node, feature] - mean[feature]) / scale[feature], -_CLIP), _CLIP)
+            for unit in range(n_hidden):
+                total[unit] += weight[feature, unit] * value
+        for unit in range(n_hidden):
+            hidden[node, unit] = max(total[unit], 0.0)
+    return hidden
+
+
+@njit(nogil=True, cache=True)
+def _mixed(
+    hidden: NDArray[np.float64],
     start: NDArray[np.int64],
     neighbour: NDArray[np.int64],
+    boundary: NDArray[np.int64],
     weight: NDArray[np.float64],
-    hidden_weight: NDArray[np.float64],
-    hidden_bias: NDArray[np.float64],
-    own_weight: NDArray[np.float64],
-    message_weight: NDArray[np.float64],
     bias: NDArray[np.float64],
 ) -> NDArray[np.int64]:
-    n_nodes, n_features = features.shape
-    n_hidden, n_out = hidden_weight.shape[0], own_weight.shape[0]
-    hidden = np.empty((n_nodes, n_hidden))
-    for node in range(n_nodes):
-        for unit in range(n_hidden):
-            total = hidden_bias[unit]
-            for feature in range(n_features):
-                total += hidden_weight[unit, feature] * features[node, feature]
-            hidden[node, unit] = max(total, 0.0)
+    """Return the second layer, quantised; its weights given as (2 H, D), own before message."""
+    n_nodes, n_hidden = hidden.shape
+    n_out = len(bias)
     result = np.empty((n_nodes, n_out), np.int64)
-    message = np.empty(n_hidden)
+    message, total = np.empty(n_hidden), np.empty(n_out)
     for node in range(n_nodes):
         message[:] = 0.0
         mass = 0.0
         for edge in range(start[node], start[node + 1]):
-            mass += weight[edge]
+            mass += boundary[edge]
             for unit in range(n_hidden):
-                message[unit] += weight[edge] * hidden[neighbour[edge], unit]
+                message[unit] += boundary[edge] * hidden[neighbour[edge], unit]
+        total[:] = bias
+        for unit in range(n_hidden):
+            for out in range(n_out):
+                total[out] += weight[unit, out] * hidden[node, unit]
+        if mass > 0.0:
+            for unit in range(n_hidden):
+                for out in range(n_out):
+                    total[out] += weight[n_hidden + unit, out] * (message[unit] / mass)
         for out in range(n_out):
-            total = bias[out]
-            for unit in range(n_hidden):
-                total += own_weight[out, unit] * hidden[node, unit]
-                if mass > 0.0:
-                    total += message_weight[out, unit] * (message[unit] / mass)
-            result[node, out] = np.int64(np.floor(total * QUANTUM + 0.5))
+            result[node, out] = np.int64(np.floor(total[out] * QUANTUM + 0.5))
     return result
