@@ -26,16 +26,16 @@ def sum_by(values: NDArray[np.int64], group: NDArray[np.int64], n_groups: int) -
     int64 (C, M)
         Sums.
     """
-    return _summed(values, group, n_groups)
+    sums = np.zeros((n_groups, values.shape[1]), np.int64)
+    _add_up(sums, values, group)
+    return sums
 
 
 @njit(nogil=True, cache=True)
-def _summed(values: NDArray[np.int64], group: NDArray[np.int64], n_groups: int) -> NDArray[np.int64]:
-    sums = np.zeros((n_groups, values.shape[1]), np.int64)
+def _add_up(sums: NDArray[np.int64], values: NDArray[np.int64], group: NDArray[np.int64]) -> None:
     for row in range(len(values)):
         for column in range(values.shape[1]):
             sums[group[row], column] += values[row, column]
-    return sums
 
 
 def contract_edges(

@@ -143,12 +143,13 @@ def embed(graph: TissueGraph, embedding: Embedding) -> NDArray[np.int64]:
     """
     weight = 2 * graph.boundary[:, 0] + graph.boundary[:, 1]
     start = np.searchsorted(graph.edge_index[0], np.arange(graph.n_nodes + 1))
-    hidden = _hidden(
-        interpret(graph).values, embedding.mean, embedding.scale,
-        np.ascontiguousarray(embedding.hidden_weight.T), embedding.hidden_bias,
-    )  # fmt: skip
+    hidden = np.empty((graph.n_nodes, len(embedding.hidden_bias)))
+    first = np.ascontiguousarray(embedding.hidden_weight.T)
+    _fill_hidden(hidden, interpret(graph).values, embedding.mean, embedding.scale, first, embedding.hidden_bias)
+    result = np.empty((graph.n_nodes, len(embedding.bias)), np.int64)
     second = np.ascontiguousarray(np.concatenate([embedding.own_weight.T, embedding.message_weight.T]))
-    return _mixed(hidden, start, graph.edge_index[1], weight, second, embedding.bias)
+    _fill_mixed(result, hidden, start, graph.edge_index[1], weight, second, embedding.bias)
+    return result
 
 
 def standardise(
@@ -158,20 +159,21 @@ def standardise(
     return np.clip((values - mean) / scale, -_CLIP, _CLIP)
 
 
-# In both layers the inner loop runs over outputs, whose sums do not wait for each other.
+# In both layers the inner loop runs over outputs, whose sums do not wait for each other. Arrays are
+# allocated outside, because numpy asks for large pages and numba does not.
 
 
 @njit(nogil=True, cache=True)
-def _hidden(
+def _fill_hidden(
+    hidden: NDArray[np.float64],
     values: NDArray[np.float64],
     mean: NDArray[np.float64],
     scale: NDArray[np.float64],
     weight: NDArray[np.float64],
     bias: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return the first layer of every region, its weights given as (F, H)."""
+) -> None:
+    """Fill in the first layer of every region, its weights given as (F, H)."""
     n_features, n_hidden = weight.shape
-    hidden = np.empty((len(values), n_hidden))
     total = np.empty(n_hidden)
     for node in range(len(values)):
         total[:] = bias
@@ -181,22 +183,21 @@ def _hidden(
                 total[unit] += weight[feature, unit] * value
         for unit in range(n_hidden):
             hidden[node, unit] = max(total[unit], 0.0)
-    return hidden
 
 
 @njit(nogil=True, cache=True)
-def _mixed(
+def _fill_mixed(
+    result: NDArray[np.int64],
     hidden: NDArray[np.float64],
     start: NDArray[np.int64],
     neighbour: NDArray[np.int64],
     boundary: NDArray[np.int64],
     weight: NDArray[np.float64],
     bias: NDArray[np.float64],
-) -> NDArray[np.int64]:
-    """Return the second layer, quantised; its weights given as (2 H, D), own before message."""
+) -> None:
+    """Fill in the second layer, quantised; its weights given as (2 H, D), own before message."""
     n_nodes, n_hidden = hidden.shape
     n_out = len(bias)
-    result = np.empty((n_nodes, n_out), np.int64)
     message, total = np.empty(n_hidden), np.empty(n_out)
     for node in range(n_nodes):
         message[:] = 0.0
@@ -215,4 +216,3 @@ def _mixed(
                     total[out] += weight[n_hidden + unit, out] * (message[unit] / mass)
         for out in range(n_out):
             result[node, out] = np.int64(np.floor(total[out] * QUANTUM + 0.5))
-    return result

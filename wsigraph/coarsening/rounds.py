@@ -41,7 +41,7 @@ Rows = NDArray[np.void]
 
 
 @njit(nogil=True, cache=True)
-def distance(mean: NDArray[np.float64], first: int, second: int) -> float:
+def distance(mean: NDArray[np.float64] | NDArray[np.int64], first: int, second: int) -> float:
     """Return the distance of two rows, its square rounded down to 1/16."""
     square = 0.0
     for column in range(mean.shape[1]):
@@ -69,14 +69,12 @@ def _allowed(rows: Rows, first: int, second: int, gap: float, max_area: int) -> 
 
 
 @njit(nogil=True, cache=True)
-def _describe(rows: Rows, total: NDArray[np.int64], mean: NDArray[np.float64], region: int, k: float) -> None:
-    """Set mean and tolerance from the sums."""
+def _tolerate(rows: Rows, mean: NDArray[np.float64], region: int, k: float) -> None:
+    """Set a region's tolerance: the spread of its superpixels about their mean, and k over their number."""
     n = rows[region]["n"]
     square = 0.0
-    for column in range(total.shape[1]):
-        value = total[region, column] / n
-        mean[region, column] = value
-        square += value * value
+    for column in range(mean.shape[1]):
+        square += mean[region, column] * mean[region, column]
     rows[region]["tolerance"] = np.sqrt(max(rows[region]["square"] / n - square, 0.0)) + k / n
 
 
@@ -133,16 +131,20 @@ def _choose(
 
 
 @njit(nogil=True, cache=True)
-def _join(rows: Rows, total: NDArray[np.int64], low: int, high: int) -> None:
+def _join(rows: Rows, mean: NDArray[np.float64], low: int, high: int, k: float) -> None:
     """Merge one region into another of lower number."""
+    n_low, n_high = rows[low]["n"], rows[high]["n"]
+    for column in range(mean.shape[1]):
+        # mean times count is the integer sum again, exactly, while that is below 2**52
+        total = np.rint(mean[low, column] * n_low) + np.rint(mean[high, column] * n_high)
+        mean[low, column] = total / (n_low + n_high)
     rows[high]["leader"] = low
-    rows[low]["n"] += rows[high]["n"]
+    rows[low]["n"] += n_high
     rows[low]["area"] += rows[high]["area"]
     rows[low]["square"] += rows[high]["square"]
-    for column in range(total.shape[1]):
-        total[low, column] += total[high, column]
     rows[rows[low]["last"]]["next"] = high
     rows[low]["last"] = rows[high]["last"]
+    _tolerate(rows, mean, low, k)
 
 
 @njit(nogil=True, cache=True)
@@ -159,11 +161,119 @@ def _tell(rows: Rows, mean: NDArray[np.float64], merged: int, other: int, max_ar
 
 
 @njit(nogil=True, cache=True)
+def _prepare(
+    rows: Rows, mean: NDArray[np.float64], area: NDArray[np.int64], start: NDArray[np.int64], k: float
+) -> None:
+    """Make every superpixel a region."""
+    for node in range(len(rows)):
+        square = 0.0
+        for column in range(mean.shape[1]):
+            square += mean[node, column] * mean[node, column]
+        rows[node]["area"], rows[node]["square"], rows[node]["n"] = area[node], np.int64(square), 1
+        rows[node]["leader"] = rows[node]["last"] = node
+        rows[node]["next"] = -1
+        rows[node]["used"] = start[node + 1] - start[node]
+        _tolerate(rows, mean, node, k)
+
+
+@njit(nogil=True, cache=True)
+def _merge_pairs(
+    rows: Rows,
+    mean: NDArray[np.float64],
+    active: NDArray[np.int32],
+    n_active: int,
+    merged: NDArray[np.int32],
+    round_: int,
+    k: float,
+) -> int:
+    """Merge who name each other, list them; return how many. Pairs of unchanged choices merged in an earlier round."""
+    n_merged = 0
+    for region in active[:n_active]:
+        other = rows[region]["best"]
+        if other >= 0 and rows[other]["best"] == region and rows[min(region, other)]["merged"] != round_:
+            merged[n_merged] = min(region, other)
+            rows[min(region, other)]["merged"] = round_
+            n_merged += 1
+    for low in merged[:n_merged]:
+        _join(rows, mean, low, rows[low]["best"], k)
+    return n_merged
+
+
+@njit(nogil=True, cache=True)
+def _look_again(
+    rows: Rows,
+    mean: NDArray[np.float64],
+    start: NDArray[np.int64],
+    neighbour: NDArray[np.int32],
+    seen: NDArray[np.int64],
+    lists: NDArray[np.int32],
+    n_merged: int,
+    round_: int,
+    stamp: int,
+    max_area: int,
+) -> tuple[int, int]:
+    """Bring all choices up to date after a round; return how many changed theirs, and the last stamp used."""
+    active, merged, waiting, found = lists
+    n_active, n_waiting = 0, 0
+    for region in merged[:n_merged]:
+        stamp += 1
+        n_found = _neighbours(rows, start, neighbour, seen, found, region, stamp)
+        _choose(rows, mean, found, n_found, region, max_area)
+        active[n_active] = region
+        n_active += 1
+        for other in found[:n_found]:
+            if rows[other]["merged"] == round_:
+                continue
+            told = _tell(rows, mean, region, other, max_area)
+            if told == _LOOK_AGAIN:
+                waiting[n_waiting] = other
+                n_waiting += 1
+            if told != _STANDS and rows[other]["changed"] != round_:
+                rows[other]["changed"] = round_
+                active[n_active] = other
+                n_active += 1
+    for region in waiting[:n_waiting]:
+        stamp += 1
+        n_found = _neighbours(rows, start, neighbour, seen, found, region, stamp)
+        _choose(rows, mean, found, n_found, region, max_area)
+    return n_active, stamp
+
+
+@njit(nogil=True, cache=True)
+def _run(
+    rows: Rows,
+    mean: NDArray[np.float64],
+    start: NDArray[np.int64],
+    neighbour: NDArray[np.int32],
+    seen: NDArray[np.int64],
+    lists: NDArray[np.int32],
+    k: float,
+    max_area: int,
+    max_rounds: int,
+) -> None:
+    n_nodes = len(rows)
+    for region in range(n_nodes):
+        n_found = _neighbours(rows, start, neighbour, seen, lists[3], region, region)
+        _choose(rows, mean, lists[3], n_found, region, max_area)
+        lists[0, region] = region
+    n_active, stamp = n_nodes, n_nodes
+    for round_ in range(1, max_rounds + 1):
+        n_merged = _merge_pairs(rows, mean, lists[0], n_active, lists[1], round_, k)
+        if n_merged == 0:
+            break
+        n_active, stamp = _look_again(
+            rows, mean, start, neighbour, seen, lists, n_merged, round_, stamp, max_area
+        )  # fmt: skip
+    for node in range(n_nodes):
+        lists[0, node] = _found(rows, node)
+
+
 def merge_in_rounds(
     embedding: NDArray[np.int64],
     area: NDArray[np.int64],
     start: NDArray[np.int64],
     neighbour: NDArray[np.int32],
+    *,
     k: float,
     max_area: int,
     max_rounds: int,
@@ -193,99 +303,9 @@ def merge_in_rounds(
         The lowest superpixel of each region, at every superpixel of it.
     """
     n_nodes = len(embedding)
-    rows, total, mean = np.zeros(n_nodes, _REGION), embedding.copy(), np.empty(embedding.shape)
-    _prepare(rows, total, mean, area, start, k)
-    seen, found = np.full(n_nodes, -1, np.int64), np.empty(n_nodes, np.int32)
-    active = np.arange(n_nodes).astype(np.int32)
-    for region in range(n_nodes):
-        n_found = _neighbours(rows, start, neighbour, seen, found, region, region)
-        _choose(rows, mean, found, n_found, region, max_area)
-    stamp = n_nodes
-    for round_ in range(1, max_rounds + 1):
-        merged = _merge_pairs(rows, total, mean, active, round_, k)
-        if len(merged) == 0:
-            break
-        active, stamp = _look_again(rows, mean, start, neighbour, seen, found, merged, round_, stamp, max_area)
-    leader = np.empty(n_nodes, np.int32)
-    for node in range(n_nodes):
-        leader[node] = _found(rows, node)
-    return leader
-
-
-@njit(nogil=True, cache=True)
-def _prepare(
-    rows: Rows,
-    total: NDArray[np.int64],
-    mean: NDArray[np.float64],
-    area: NDArray[np.int64],
-    start: NDArray[np.int64],
-    k: float,
-) -> None:
-    """Make every superpixel a region."""
-    for node in range(len(rows)):
-        square = 0
-        for column in range(total.shape[1]):
-            square += total[node, column] * total[node, column]
-        rows[node]["area"], rows[node]["square"], rows[node]["n"] = area[node], square, 1
-        rows[node]["leader"] = rows[node]["last"] = node
-        rows[node]["next"] = -1
-        rows[node]["used"] = start[node + 1] - start[node]
-        _describe(rows, total, mean, node, k)
-
-
-@njit(nogil=True, cache=True)
-def _merge_pairs(
-    rows: Rows, total: NDArray[np.int64], mean: NDArray[np.float64], active: NDArray[np.int32], round_: int, k: float
-) -> NDArray[np.int32]:
-    """Merge who name each other; return the merged regions. Pairs of unchanged choices merged in an earlier round."""
-    merged = np.empty(len(active), np.int32)
-    n_merged = 0
-    for region in active:
-        other = rows[region]["best"]
-        if other >= 0 and rows[other]["best"] == region and rows[min(region, other)]["merged"] != round_:
-            merged[n_merged] = min(region, other)
-            rows[min(region, other)]["merged"] = round_
-            n_merged += 1
-    for low in merged[:n_merged]:
-        _join(rows, total, low, rows[low]["best"])
-        _describe(rows, total, mean, low, k)
-    return merged[:n_merged]
-
-
-@njit(nogil=True, cache=True)
-def _look_again(
-    rows: Rows,
-    mean: NDArray[np.float64],
-    start: NDArray[np.int64],
-    neighbour: NDArray[np.int32],
-    seen: NDArray[np.int64],
-    found: NDArray[np.int32],
-    merged: NDArray[np.int32],
-    round_: int,
-    stamp: int,
-    max_area: int,
-) -> tuple[NDArray[np.int32], int]:
-    """Bring all choices up to date after a round; return who changed theirs, and the last stamp used."""
-    active, waiting = np.empty(len(rows), np.int32), np.empty(len(rows), np.int32)
-    n_active, n_waiting = len(merged), 0
-    active[:n_active] = merged
-    for region in merged:
-        stamp += 1
-        n_found = _neighbours(rows, start, neighbour, seen, found, region, stamp)
-        _choose(rows, mean, found, n_found, region, max_area)
-        for other in found[:n_found]:
-            if rows[other]["merged"] == round_:
-                continue
-            told = _tell(rows, mean, region, other, max_area)
-            if told == _LOOK_AGAIN:
-                waiting[n_waiting] = other
-                n_waiting += 1
-            if told != _STANDS and rows[other]["changed"] != round_:
-                rows[other]["changed"] = round_
-                active[n_active] = other
-                n_active += 1
-    for region in waiting[:n_waiting]:
-        stamp += 1
-        n_found = _neighbours(rows, start, neighbour, seen, found, region, stamp)
-        _choose(rows, mean, found, n_found, region, max_area)
-    return active[:n_active], stamp
+    # allocated here, because numpy asks for large pages and numba does not
+    rows, mean = np.zeros(n_nodes, _REGION), embedding.astype(np.float64)
+    seen, lists = np.full(n_nodes, -1, np.int64), np.empty((4, n_nodes), np.int32)
+    _prepare(rows, mean, area, start, k)
+    _run(rows, mean, start, neighbour, seen, lists, k, max_area, max_rounds)
+    return lists[0]

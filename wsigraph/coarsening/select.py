@@ -59,14 +59,16 @@ def select(
     n_nodes = len(embedding)
     if edge_index.shape[1] == 0:
         return np.arange(n_nodes, dtype=np.int64)
-    k = granularity * float(np.median(_neighbour_distances(embedding.astype(np.float64), edge_index)))
+    k = granularity * float(np.median(_neighbour_distances(embedding, edge_index)))
     start = np.searchsorted(edge_index[0], np.arange(n_nodes + 1))
-    leader = merge_in_rounds(embedding, area, start, edge_index[1].astype(np.int32), k, max_area, max_rounds)
+    leader = merge_in_rounds(
+        embedding, area, start, edge_index[1].astype(np.int32), k=k, max_area=max_area, max_rounds=max_rounds
+    )
     return _numbered(leader)
 
 
 @njit(nogil=True, cache=True)
-def _neighbour_distances(embedding: NDArray[np.float64], edges: NDArray[np.int64]) -> NDArray[np.float64]:
+def _neighbour_distances(embedding: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the distance across each edge, once a pair."""
     found = np.empty(edges.shape[1] // 2)
     n_found = 0
