@@ -143,12 +143,16 @@ def embed(graph: TissueGraph, embedding: Embedding) -> NDArray[np.int64]:
     """
     weight = 2 * graph.boundary[:, 0] + graph.boundary[:, 1]
     start = np.searchsorted(graph.edge_index[0], np.arange(graph.n_nodes + 1))
-    hidden = np.empty((graph.n_nodes, len(embedding.hidden_bias)))
-    first = np.ascontiguousarray(embedding.hidden_weight.T)
-    _fill_hidden(hidden, interpret(graph).values, embedding.mean, embedding.scale, first, embedding.hidden_bias)
-    result = np.empty((graph.n_nodes, len(embedding.bias)), np.int64)
-    second = np.ascontiguousarray(np.concatenate([embedding.own_weight.T, embedding.message_weight.T]))
-    _fill_mixed(result, hidden, start, graph.edge_index[1], weight, second, embedding.bias)
+    # allocated here, because numpy asks for large pages and numba does not
+    own, sent = np.empty((2, graph.n_nodes, len(embedding.bias)))
+    weights = [
+        np.ascontiguousarray(matrix.T)
+        for matrix in (embedding.hidden_weight, embedding.own_weight, embedding.message_weight)
+    ]
+    values = interpret(graph).values
+    _fill_layers(own, sent, values, embedding.mean, embedding.scale, *weights, embedding.hidden_bias, embedding.bias)
+    result = np.empty(own.shape, np.int64)
+    _fill_mixed(result, own, sent, start, graph.edge_index[1], weight)
     return result
 
 
@@ -159,60 +163,58 @@ def standardise(
     return np.clip((values - mean) / scale, -_CLIP, _CLIP)
 
 
-# In both layers the inner loop runs over outputs, whose sums do not wait for each other. Arrays are
-# allocated outside, because numpy asks for large pages and numba does not.
-
-
 @njit(nogil=True, cache=True)
-def _fill_hidden(
-    hidden: NDArray[np.float64],
+def _fill_layers(
+    own: NDArray[np.float64],
+    sent: NDArray[np.float64],
     values: NDArray[np.float64],
     mean: NDArray[np.float64],
     scale: NDArray[np.float64],
-    weight: NDArray[np.float64],
+    hidden_weight: NDArray[np.float64],
+    own_weight: NDArray[np.float64],
+    message_weight: NDArray[np.float64],
+    hidden_bias: NDArray[np.float64],
     bias: NDArray[np.float64],
 ) -> None:
-    """Fill in the first layer of every region, its weights given as (F, H)."""
-    n_features, n_hidden = weight.shape
-    total = np.empty(n_hidden)
+    """Fill in what each region keeps and what it sends its neighbours; weights are given transposed."""
+    n_features, n_hidden = hidden_weight.shape
+    n_out = len(bias)
+    hidden = np.empty(n_hidden)
     for node in range(len(values)):
-        total[:] = bias
+        hidden[:] = hidden_bias
         for feature in range(n_features):
             value = min(max((values[node, feature] - mean[feature]) / scale[feature], -_CLIP), _CLIP)
+            # over outputs, whose sums do not wait for each other
             for unit in range(n_hidden):
-                total[unit] += weight[feature, unit] * value
+                hidden[unit] += hidden_weight[feature, unit] * value
+        own[node] = bias
+        sent[node] = 0.0
         for unit in range(n_hidden):
-            hidden[node, unit] = max(total[unit], 0.0)
+            value = max(hidden[unit], 0.0)
+            for out in range(n_out):
+                own[node, out] += own_weight[unit, out] * value
+                sent[node, out] += message_weight[unit, out] * value
 
 
 @njit(nogil=True, cache=True)
 def _fill_mixed(
     result: NDArray[np.int64],
-    hidden: NDArray[np.float64],
+    own: NDArray[np.float64],
+    sent: NDArray[np.float64],
     start: NDArray[np.int64],
     neighbour: NDArray[np.int64],
     boundary: NDArray[np.int64],
-    weight: NDArray[np.float64],
-    bias: NDArray[np.float64],
 ) -> None:
-    """Fill in the second layer, quantised; its weights given as (2 H, D), own before message."""
-    n_nodes, n_hidden = hidden.shape
-    n_out = len(bias)
-    message, total = np.empty(n_hidden), np.empty(n_out)
+    """Fill in the quantised sum of a region's own part and its neighbours' mean, weighted by shared boundary."""
+    n_nodes, n_out = own.shape
+    message = np.empty(n_out)
     for node in range(n_nodes):
         message[:] = 0.0
         mass = 0.0
         for edge in range(start[node], start[node + 1]):
             mass += boundary[edge]
-            for unit in range(n_hidden):
-                message[unit] += boundary[edge] * hidden[neighbour[edge], unit]
-        total[:] = bias
-        for unit in range(n_hidden):
             for out in range(n_out):
-                total[out] += weight[unit, out] * hidden[node, unit]
-        if mass > 0.0:
-            for unit in range(n_hidden):
-                for out in range(n_out):
-                    total[out] += weight[n_hidden + unit, out] * (message[unit] / mass)
+                message[out] += boundary[edge] * sent[neighbour[edge], out]
         for out in range(n_out):
-            result[node, out] = np.int64(np.floor(total[out] * QUANTUM + 0.5))
+            mixed = own[node, out] + (message[out] / mass if mass > 0.0 else 0.0)
+            result[node, out] = np.int64(np.floor(mixed * QUANTUM + 0.5))
