@@ -131,6 +131,11 @@ class FeatureConfig(Section):
 class CoarseningConfig(Section):
     """How neighbouring superpixels become one region."""
 
+    space: Literal["features", "encoding"] | None = Field(
+        None,
+        description="what neighbours are compared by: the learned embedding of the interpretable features, or the "
+        "encoder's own; null takes the first where pixels were counted",
+    )
     weights: str | None = Field(None, description="embedding weights file, or null for the shipped ones")
     granularity: float = Field(
         6.0,

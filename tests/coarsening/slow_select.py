@@ -1,4 +1,5 @@
 """The selection spelled slowly, every round over every region: what the compiled one has to equal."""
+
 from __future__ import annotations
 
 import numpy as np
