@@ -45,7 +45,7 @@ def embed_encoding(graph: TissueGraph) -> NDArray[np.int64]:
     # the mean differs from the sum by a factor that the length takes out
     total = graph.encoding_sum.astype(np.float64)
     length = np.sqrt(np.einsum("nd,nd->n", total, total))
-    return np.rint(total * (_UNIT / np.maximum(length, 1.0))[:, None]).astype(np.int64)
+    return np.asarray(np.rint(total * (_UNIT / np.maximum(length, 1.0))[:, None]), dtype=np.int64)
 
 
 def encoding_id(graph: TissueGraph) -> str:
