@@ -145,10 +145,12 @@ def repeated(
 
     Parameters
     ----------
-    patients, n_folds, stage, event, site, group
-        As for `folds`.
+    patients : sequence of str (n,)
+        Patient of each row.
     n_repeats : int
         Divisions.
+    n_folds, stage, event, site, group
+        As for `folds`.
     seed : int
         Division r has the seed ``[seed, r]``; more repeats leave the first as they are.
 
@@ -185,10 +187,12 @@ def nested(
 
     Parameters
     ----------
-    patients, stage, event, site, group
-        As for `folds`.
+    patients : sequence of str (n,)
+        Patient of each row.
     n_folds, n_inner : int
         Outer folds, and inner folds of each.
+    stage, event, site, group
+        As for `folds`.
     inner_group : "patient" or "site", optional
         What stays whole in inner folds; `group` where left out.
     outer : int64 (n,), optional
