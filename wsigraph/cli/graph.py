@@ -10,6 +10,7 @@ import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import AsJson, ConfigFiles, Encoder, Mpp, Out, Overrides, Threads, read_settings
+from wsigraph.cli.slides import FromManifest, NamedSlide, select_slides, work_through
 
 if TYPE_CHECKING:
     from wsigraph.config import Config
@@ -43,6 +44,7 @@ _Memory = Annotated[
 @ends_plainly
 def graph(
     slide: _Slide = None,
+    manifest: FromManifest = None,
     out: Out = "wsigraph-out",
     mpp: Mpp = None,
     features: _Features = None,
@@ -73,28 +75,41 @@ def graph(
     }
     settings = read_settings(config, overrides, spelled)
     if features is not None:
+        if manifest is not None:
+            raise typer.BadParameter("give --features or --manifest, not both")
         facts = _from_features(features, slide, out, settings, mpp, tile_px, coarsen=coarsen)
-    elif slide is not None:
-        facts = _from_slide(slide, out, settings, mpp, coarsen=coarsen)
-    else:
-        raise typer.BadParameter("give a slide, or a file of features with --features")
-    print(json.dumps(facts, allow_nan=False) if as_json else _table(facts), flush=True)
+        print(json.dumps(facts, allow_nan=False) if as_json else _table(facts), flush=True)
+        return
+    if slide is None and manifest is None:
+        raise typer.BadParameter("give a slide, a manifest with --manifest, or a file of features with --features")
+    selection = select_slides(None if slide is None else [slide], manifest, mpp, settings)
+
+    def work(one: NamedSlide) -> dict[str, Any]:
+        return _from_slide(one, out, settings, coarsen=coarsen)
+
+    def show(facts: dict[str, Any]) -> None:
+        print(_table(facts), end="\n" if selection.is_single else "\n\n", flush=True)
+
+    work_through(selection, work, show=show, plain=dict, as_json=as_json, debug=debug)
 
 
-def _from_slide(slide: str, out: str, settings: Config, mpp: float | None, *, coarsen: bool) -> dict[str, Any]:
+def _from_slide(slide: NamedSlide, out: str, settings: Config, *, coarsen: bool) -> dict[str, Any]:
     """Build the graph of superpixels and its picture and return what is worth knowing."""
     from wsigraph import store
     from wsigraph.cli.progress import progress_line
     from wsigraph.flow import run_slide
     from wsigraph.slide.reader import read
 
-    with progress_line(slide) as progress:
-        result = run_slide(slide, out, settings, mpp=mpp, progress=progress, until="coarsen" if coarsen else "graph")
+    until = "coarsen" if coarsen else "graph"
+    with progress_line(slide.label) as progress:
+        result = run_slide(
+            slide.path, out, settings, mpp=slide.mpp, slide_id=slide.slide_id, progress=progress, until=until
+        )
         labels = store.load_labels(result.directory / "superpixels.zarr")
         built = store.load_graph(result.directory / "graph.safetensors")
         from wsigraph.report.graph import write_graph_picture
 
-        with read(slide, mpp=mpp) as opened:
+        with read(slide.path, mpp=slide.mpp, slide_id=slide.slide_id) as opened:
             write_graph_picture(
                 result.directory / "graph.png", slide=opened, labels=labels, graph=built, config=settings.report
             )
