@@ -143,6 +143,14 @@ def test_a_message_is_bounded_and_the_error_travels(tmp_path: Path) -> None:
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
+def test_cells_cannot_flood_or_steer_a_terminal(tmp_path: Path) -> None:
+    long, steering = "x" * 50_000, "\x1b[2Jline\nend"
+    found = check(tmp_path, f'slide_id,stage,path\n"{steering}",I,\na,{long},{long}\n')
+    assert len(found.faults) == 3
+    assert all(len(str(fault)) < 400 and str(fault).isprintable() for fault in found.faults)
+    assert r"(\x1b[2Jline\nend)" in str(found.faults[0])
+
+
 def test_a_patient_without_a_name_is_the_slide(tmp_path: Path) -> None:
     found = check(tmp_path, "slide_id,patient_id,split\na,,train\nb,a,test\n")
     assert told(found.faults) == [(3, "b", "split")]

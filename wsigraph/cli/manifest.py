@@ -136,15 +136,19 @@ def _count(values: Any) -> dict[str, int]:
 
 def _lines(found: Findings) -> list[str]:
     values = _values(found)
-    rows = [("manifest", values["path"]), ("slides", f"{values['slides']:,} of {values['patients']:,} patients")]
+    rows = [
+        ("manifest", values["path"]),
+        ("slides", f"{values['slides']:,}"),
+        ("patients", f"{values['patients']:,}"),
+    ]
     rows += [
         (name, "  ".join(f"{key} {count:,}" for key, count in values[name].items()))
         for name in ("sites", "splits", "stages")
         if values[name]
     ]
     if values["with_follow_up"]:
-        rows.append(("follow-up", f"{values['with_follow_up']:,} slides, {values['events']:,} with an event"))
+        rows.append(("follow-up", f"{values['with_follow_up']:,}, of them {values['events']:,} with an event"))
     rows += [("warning", text) for text in found.warnings]
     rows += [("fault", str(fault)) for fault in found.faults]
-    rows.append(("verdict", f"{len(found.faults)} faults" if found.faults else "no fault"))
+    rows.append(("faults", f"{len(found.faults):,}"))
     return [f"{name:<10} {text}" for name, text in rows]

@@ -126,7 +126,8 @@ def draft_manifest(
     names, notes = _name_slides(slides, folder)
     rows: list[ManifestRow] = []
     unreadable: list[tuple[Path, str]] = []
-    with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="draft") as pool:
+    pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="draft")
+    try:
         answers = pool.map(lambda path: _describe(path, digests), slides)
         for done, (path, slide_id, answer) in enumerate(zip(slides, names, answers, strict=True), start=1):
             if isinstance(answer, SlideError):
@@ -137,6 +138,8 @@ def draft_manifest(
                     notes.append(f"{answer.problem.partition(';')[0]}; its mpp is left empty, fill it in")
             if progress is not None:
                 progress("slides", done, len(slides))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     return Draft(rows=tuple(rows), unreadable=tuple(unreadable), notes=tuple(notes))
 
 

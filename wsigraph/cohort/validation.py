@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from wsigraph.cohort.row import COLUMNS, Fault, ManifestRow
+from wsigraph.cohort.row import COLUMNS, Fault, ManifestRow, quote
 from wsigraph.cohort.table import Table
 from wsigraph.geometry import MPP_MAX, MPP_MIN
 
@@ -54,7 +54,9 @@ def parse_rows(table: Table, folder: str, stage_names: Sequence[str], requires: 
 
     def parse_stage(text: str) -> str:
         if text not in stages:
-            raise _Refused(f"{text!r} is no stage of the settings, expected one of {', '.join(stage_names)} or nothing")
+            raise _Refused(
+                f"{quote(text)} is no stage of the settings, expected one of {', '.join(stage_names)} or nothing"
+            )
         return text
 
     rows = []
@@ -142,8 +144,8 @@ def find_contradictions(rows: Sequence[ManifestRow]) -> tuple[list[Fault], list[
             if seen:
                 split, line = next(iter(seen.items()))
                 message = (
-                    f"patient {row.patient_id!r} is in {row.split!r} here and in {split!r} on line {line}, "
-                    "expected one split a patient"
+                    f"patient {quote(row.patient_id)} is in {quote(row.split)} here and in {quote(split)} on line "
+                    f"{line}, expected one split a patient"
                 )
                 faults.append(Fault(row.line, "split", row.slide_id, message))
             seen[row.split] = row.line
@@ -213,7 +215,7 @@ def _refuse_unsafe(name: str) -> None:
         raise _Refused("the cell is empty, expected the slide's name in outputs")
     if not is_folder_name(name):
         raise _Refused(
-            f"{name[:80]!r} cannot name a folder; give letters, digits, '-', '_' and '.', no '.' at either end, "
+            f"{quote(name)} cannot name a folder; give letters, digits, '-', '_' and '.', no '.' at either end, "
             f"at most {_NAME_BYTES_MAX} bytes"
         )
 
@@ -228,7 +230,7 @@ def _parse_path(cell: str, folder: str) -> Path:
 def _parse_number(cell: str, expected: str) -> float:
     if not _NUMBER.fullmatch(cell):
         hint = "write a point for the decimal comma" if "," in cell else "leave the cell empty where it is not known"
-        raise _Refused(f"{cell!r} is not a number, expected {expected}; {hint}")
+        raise _Refused(f"{quote(cell)} is not a number, expected {expected}; {hint}")
     return float(cell)
 
 
@@ -236,28 +238,28 @@ def _parse_mpp(cell: str) -> float:
     expected = f"um/px at full resolution from {MPP_MIN:g} to {MPP_MAX:g}"
     value = _parse_number(cell, expected)
     if not MPP_MIN <= value <= MPP_MAX:
-        raise _Refused(f"{cell} is out of range, expected {expected}, e.g. 0.25")
+        raise _Refused(f"{quote(cell)} is out of range, expected {expected}, e.g. 0.25")
     return value
 
 
 def _parse_days(cell: str) -> float:
     value = _parse_number(cell, "days of follow-up, 0 or more")
     if value < 0:
-        raise _Refused(f"{cell} is negative, expected days of follow-up, 0 or more")
+        raise _Refused(f"{quote(cell)} is negative, expected days of follow-up, 0 or more")
     if value == float("inf"):
-        raise _Refused(f"{cell} is too large, expected days of follow-up")
+        raise _Refused(f"{quote(cell)} is too large, expected days of follow-up")
     return value
 
 
 def _parse_event(cell: str) -> bool:
     event = _EVENTS.get(cell.lower())
     if event is None:
-        raise _Refused(f"{cell!r} is no event, expected 1 or true (observed), 0 or false (censored), or nothing")
+        raise _Refused(f"{quote(cell)} is no event, expected 1 or true (observed), 0 or false (censored), or nothing")
     return event
 
 
 def _parse_digest(cell: str) -> str:
     digest = cell.lower()
     if not _DIGEST.fullmatch(digest):
-        raise _Refused(f"{cell[:80]!r} is no digest, expected 64 hexadecimal digits or nothing")
+        raise _Refused(f"{quote(cell)} is no digest, expected 64 hexadecimal digits or nothing")
     return digest
