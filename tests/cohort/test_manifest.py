@@ -164,14 +164,15 @@ def test_a_command_may_need_a_column(tmp_path: Path) -> None:
 
 
 def test_what_is_doubtful_is_a_warning(tmp_path: Path) -> None:
-    text = "slide_id,patient_id,time_days,event,Split\na,P,5,1,x\nA,P,6,0,y\nb,,7,,\n"
+    text = "slide_id,patient_id,site,time_days,event,Split\na,P,X,5,1,x\nA,P,X,6,0,y\nb,,,7,,\nc,P,Y,5,1,\nd,P,Z,,,\n"
     found = check(tmp_path, text)
     assert not found.faults
     assert found.warnings == (
         "column 'Split' is kept as a free column and not read as 'split'",
-        "slide_id differs from another in case alone; some file systems take them for one (lines 3)",
-        "time_days without event: no survival can be learned from the row (lines 4)",
-        "slides of one patient differ in time_days or event: P",
+        "slide_id differs from another in case alone; some file systems take them for one (line 3)",
+        "time_days without event: no survival can be learned from the row (line 4)",
+        "another time_days or event than an earlier slide of the patient (line 3)",
+        "another site than an earlier slide of the patient; a split by site joins the two (lines 5, 6)",
     )
 
 

@@ -125,14 +125,15 @@ def find_contradictions(rows: Sequence[ManifestRow]) -> tuple[list[Fault], list[
     -------
     tuple of (list of Fault, list of str)
         Faults (a slide_id twice, a patient in two splits) and warnings (slide_ids that differ in case alone,
-        follow-up without event, patients with two follow-ups).
+        follow-up without event, patients with two follow-ups or sites).
     """
     faults: list[Fault] = []
     first: dict[str, ManifestRow] = {}
     folded: dict[str, str] = {}
     splits: dict[str, dict[str, int]] = defaultdict(dict)
-    outcomes: dict[str, set[tuple[float, bool]]] = defaultdict(set)
-    alike, undecided = [], []
+    outcomes: dict[str, tuple[float, bool]] = {}
+    sites: dict[str, str] = {}
+    alike, undecided, torn, moved = [], [], [], []
     for row in rows:
         if row.slide_id and (earlier := first.setdefault(row.slide_id, row)) is not row:
             message = f"line {earlier.line} names this slide too, expected each once; rename or delete one"
@@ -152,12 +153,15 @@ def find_contradictions(rows: Sequence[ManifestRow]) -> tuple[list[Fault], list[
         if row.time_days is not None and row.event is None:
             undecided.append(row.line)
         if row.time_days is not None and row.event is not None:
-            outcomes[row.patient_id].add((row.time_days, row.event))
+            outcome = (row.time_days, row.event)
+            if outcomes.setdefault(row.patient_id, outcome) != outcome:
+                torn.append(row.line)
+        if row.site and sites.setdefault(row.patient_id, row.site) != row.site:
+            moved.append(row.line)
     warnings = _told("slide_id differs from another in case alone; some file systems take them for one", alike)
     warnings += _told("time_days without event: no survival can be learned from the row", undecided)
-    doubtful = [patient for patient, found in outcomes.items() if len(found) > 1]
-    if doubtful:
-        warnings.append(f"slides of one patient differ in time_days or event: {_first(doubtful)}")
+    warnings += _told("another time_days or event than an earlier slide of the patient", torn)
+    warnings += _told("another site than an earlier slide of the patient; a split by site joins the two", moved)
     return faults, warnings
 
 
@@ -202,7 +206,7 @@ def is_folder_name(name: str) -> bool:
 
 
 def _told(message: str, lines: Sequence[int]) -> list[str]:
-    return [f"{message} (lines {_first(lines)})"] if lines else []
+    return [f"{message} (line{'s' * (len(lines) > 1)} {_first(lines)})"] if lines else []
 
 
 def _first(found: Sequence[object]) -> str:
