@@ -263,7 +263,7 @@ def test_a_manifest_of_a_hundred_thousand_rows_is_read_in_seconds(tmp_path: Path
     found = check(tmp_path, f"{header}\n{''.join(rows)}")
     assert not found.faults
     assert len(found.rows) == 100_000
-    assert time.perf_counter() - started < 20  # 2 s on a quiet machine; the bound is for a busy one
+    assert time.perf_counter() - started < 20  # a few on a quiet machine; the bound is for a busy one
 
 
 names = st.text(
