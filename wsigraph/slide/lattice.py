@@ -101,10 +101,12 @@ def assemble(
     UnreadableSlide
         Whatever `decode` raises.
     """
-    out = np.full((box.height, box.width, 3), WHITE, dtype=np.uint8)
     inside = box.clip(size)
     if inside.is_empty:
-        return out
+        return np.full((box.height, box.width, 3), WHITE, dtype=np.uint8)
+    out = np.empty((box.height, box.width, 3), dtype=np.uint8)
+    if inside != box:
+        out.fill(WHITE)
     for row in range(inside.y0 // tile.height, -(-inside.y1 // tile.height)):
         for column in range(inside.x0 // tile.width, -(-inside.x1 // tile.width)):
             y0, x0 = row * tile.height, column * tile.width
@@ -114,6 +116,7 @@ def assemble(
             if pixels is None:
                 pixels = decode(row, column)
                 if pixels is None:
+                    out[part.relative_to(box).slices] = WHITE
                     continue
                 if part != whole:
                     cache.keep((key, row, column), pixels)

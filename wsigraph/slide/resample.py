@@ -9,6 +9,7 @@ pixel beyond those covered, so seams cost nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,7 +24,9 @@ from wsigraph.records import Level
 
 MPP_SLACK = Fraction(21, 20)
 """A level may be coarser than asked for by this factor before a finer one is read instead."""
+_SOURCE_PX_MAX = 4096**2
 _STEP_NUMERATOR_MAX = 2**26  # 2 x 255 x p^2 stays below 2^63
+_LONG_RUN = 1.5  # a step within this factor of 1 makes runs of neighbouring pixels
 _EXACT_IN_FLOAT = 2**40  # below it, 2 x 255 x area fits a double and half a unit outweighs its rounding
 
 
@@ -47,6 +50,12 @@ class Source:
     scale: int
     size: Size
     step: Fraction
+
+    @property
+    def part_px(self) -> int:
+        """Side of a square of output pixels that covers at most 4096 x 4096 source pixels."""
+        p, q = self.step.numerator, self.step.denominator
+        return max(1, math.isqrt(_SOURCE_PX_MAX * q * q // (p * p)))
 
     def window(self, box: Box) -> Box:
         """Return the source pixels that the output pixels of `box` cover, at least one along each axis."""
@@ -115,13 +124,34 @@ def area_average(pixels: NDArray[np.uint8], window: Box, box: Box, source: Sourc
     """
     if source.step == 1 and window == box:
         return pixels
-    y_first, y_weights = _spans(box.y0, box.y1, source.step, source.size.height)
-    x_first, x_weights = _spans(box.x0, box.x1, source.step, source.size.width)
-    kernel: Any = _average_narrow if _fits_narrow(y_weights, x_weights) else _average_wide
+    p, q = source.step.numerator, source.step.denominator
+    y_first, y_weights = _spans(box.y0, box.y1, p, q, source.size.height)
+    x_first, x_weights = _spans(box.x0, box.x1, p, q, source.size.width)
     out = np.empty((box.height, box.width, 3), dtype=np.uint8)
     rows = pixels.reshape(pixels.shape[0], -1)
+    kernel: Any = _average_wide
+    if _fits_narrow(p, q):
+        kernel = _average_runs if p < _LONG_RUN * q and q < _LONG_RUN * p else _average_narrow
     kernel(rows, y_first - window.y0, y_weights, x_first - window.x0, x_weights, out)
     return out
+
+
+def shrink(pixels: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    """Return averages of `scale` x `scale` pixels, rounded half up; fewer at the far sides where these do not divide.
+
+    Parameters
+    ----------
+    pixels : uint8 (h, w, 3)
+        Pixels from a corner of the grid on.
+    scale : int
+        Whole factor.
+
+    Returns
+    -------
+    uint8 (ceil(h / scale), ceil(w / scale), 3)
+        As `area_average` with a step of `scale`.
+    """
+    return pixels if scale == 1 else np.asarray(_shrink(pixels, scale))
 
 
 def _covered(first: int, stop: int, step: Fraction, length: int) -> tuple[int, int]:
@@ -135,26 +165,129 @@ def _bounded(step: Fraction) -> Fraction:
     return step.limit_denominator(max(1, int(_STEP_NUMERATOR_MAX / step)))
 
 
-def _spans(first: int, stop: int, step: Fraction, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+@njit(nogil=True, cache=True)
+def _spans(first: int, stop: int, p: int, q: int, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return, for each output pixel along an axis, its first source pixel and the weights from there on.
 
-    The weights are int64 (stop - first, n) with n the most source pixels that any output pixel covers; what an output
-    pixel does not cover weighs 0.
+    The step is p / q. The weights are int64 (stop - first, n) with n the most source pixels that any output pixel
+    covers; what an output pixel does not cover weighs 0.
     """
-    p, q = step.numerator, step.denominator
-    low = np.arange(first, stop, dtype=np.int64) * p
-    start = np.minimum(low // q, length - 1)
-    n_covered = -(-p // q) + 1
-    index = start[:, np.newaxis] + np.arange(n_covered, dtype=np.int64)
-    overlap = np.minimum((index + 1) * q, (low + p)[:, np.newaxis]) - np.maximum(index * q, low[:, np.newaxis])
-    weights = np.where(index < length, np.maximum(overlap, 0), 0)
-    weights[weights.sum(axis=1) == 0, 0] = 1
-    return start, np.ascontiguousarray(weights[:, : max(1, int((weights > 0).any(axis=0).sum()))])
+    start = np.empty(stop - first, np.int64)
+    weights = np.zeros((stop - first, -(-p // q) + 1), np.int64)
+    n_most = 1
+    for k in range(stop - first):
+        low = (first + k) * p
+        start[k] = min(low // q, length - 1)
+        for i in range(weights.shape[1]):
+            index = start[k] + i
+            overlap = min((index + 1) * q, low + p) - max(index * q, low)
+            if index < length and overlap > 0:
+                weights[k, i] = overlap
+                n_most = max(n_most, i + 1)
+        if weights[k].sum() == 0:
+            weights[k, 0] = 1
+    return start, weights[:, :n_most].copy()
 
 
-def _fits_narrow(y_weights: NDArray[np.int64], x_weights: NDArray[np.int64]) -> bool:
-    largest = int(y_weights.sum(axis=1).max()) * int(x_weights.sum(axis=1).max())
-    return largest < _EXACT_IN_FLOAT and int(y_weights.sum(axis=1).max()) * 255 < 2**31
+def _fits_narrow(p: int, q: int) -> bool:
+    """Return whether the sums of a column of weights fit int32, and those of a pixel a double."""
+    return p * p < _EXACT_IN_FLOAT and p * 255 < 2**31
+
+
+@njit(nogil=True, cache=True)
+def _shrink(pixels: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    height, width, _ = pixels.shape
+    out = np.empty((-(-height // scale), -(-width // scale), 3), np.uint8)
+    for y in range(out.shape[0]):
+        bottom = min((y + 1) * scale, height)
+        for x in range(out.shape[1]):
+            right = min((x + 1) * scale, width)
+            area = (bottom - y * scale) * (right - x * scale)
+            for channel in range(3):
+                total = np.int64(0)
+                for row in range(y * scale, bottom):
+                    for column in range(x * scale, right):
+                        total += pixels[row, column, channel]
+                out[y, x, channel] = (2 * total + area) // (2 * area)
+    return out
+
+
+@njit(nogil=True, cache=True)
+def _weigh_rows(
+    rows: NDArray[np.uint8], first: int, weights: NDArray[np.int64], sums: NDArray[np.int32]
+) -> int:
+    """Put the weighted sum of rows into `sums` and return the sum of the weights."""
+    height = np.int64(0)
+    for i in range(len(weights)):
+        weight = np.int32(weights[i])
+        if weight == 0:
+            break
+        height += weight
+        row = rows[first + i]
+        if i == 0:
+            for j in range(row.size):
+                sums[j] = weight * np.int32(row[j])
+        else:
+            for j in range(row.size):
+                sums[j] += weight * np.int32(row[j])
+    return height
+
+
+@njit(nogil=True, cache=True)
+def _average_runs(
+    rows: NDArray[np.uint8],
+    y_first: NDArray[np.int64],
+    y_weights: NDArray[np.int64],
+    x_first: NDArray[np.int64],
+    x_weights: NDArray[np.int64],
+    out: NDArray[np.uint8],
+) -> None:
+    """Average like `_average_narrow`, for a step near 1.
+
+    Neighbouring output pixels then begin at neighbouring source pixels for long runs, and a run's weighted sums are
+    loops over contiguous memory that the compiler turns into vector instructions.
+    """
+    n, n_columns = x_weights.shape
+    weight = np.empty((n_columns, 3 * n), np.float64)
+    width = np.empty(3 * n, np.float64)
+    for m in range(n):
+        for channel in range(3):
+            width[3 * m + channel] = x_weights[m].sum()
+            for i in range(n_columns):
+                weight[i, 3 * m + channel] = x_weights[m, i]
+    stops = np.empty(n, np.int64)
+    n_runs = 0
+    for m in range(n):
+        if m == n - 1 or x_first[m + 1] != x_first[m] + 1:
+            stops[n_runs] = m + 1
+            n_runs += 1
+    sums = np.zeros(rows.shape[1] + 3 * n_columns, np.int32)
+    line = np.empty(3 * n, np.float64)
+    inverse = np.empty(3 * n, np.float64)
+    last_height = np.int64(0)
+    for k in range(out.shape[0]):
+        height = _weigh_rows(rows, y_first[k], y_weights[k], sums)
+        if height != last_height:
+            for j in range(3 * n):
+                inverse[j] = 0.5 / (height * width[j])
+            last_height = height
+        start = 0
+        for run in range(n_runs):
+            stop = stops[run]
+            for i in range(n_columns):
+                source = sums[3 * (x_first[start] + i) : 3 * (x_first[start] + i + stop - start)]
+                target = line[3 * start : 3 * stop]
+                factor = weight[i, 3 * start : 3 * stop]
+                if i == 0:
+                    for j in range(len(target)):
+                        target[j] = factor[j] * source[j]
+                else:
+                    for j in range(len(target)):
+                        target[j] += factor[j] * source[j]
+            start = stop
+        flat = out[k].reshape(3 * n)
+        for j in range(3 * n):
+            flat[j] = np.int32((2.0 * line[j] + height * width[j] + 0.5) * inverse[j])
 
 
 @njit(nogil=True, cache=True)
@@ -170,18 +303,7 @@ def _average_narrow(
     n_columns = x_weights.shape[1]
     sums = np.zeros(rows.shape[1] + 3 * n_columns, np.int32)
     for k in range(out.shape[0]):
-        for i in range(y_weights.shape[1]):
-            weight = np.int32(y_weights[k, i])
-            if weight == 0:
-                break
-            row = rows[y_first[k] + i]
-            if i == 0:
-                for j in range(row.size):
-                    sums[j] = weight * np.int32(row[j])
-            else:
-                for j in range(row.size):
-                    sums[j] += weight * np.int32(row[j])
-        height = y_weights[k].sum()
+        height = _weigh_rows(rows, y_first[k], y_weights[k], sums)
         for m in range(out.shape[1]):
             red, green, blue, width = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
             at = 3 * x_first[m]

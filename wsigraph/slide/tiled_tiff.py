@@ -11,7 +11,6 @@ import os
 import threading
 import weakref
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from wsigraph.slide import jpeg, mpp, objective, tiff_index
 from wsigraph.slide.colour import to_rgb
 from wsigraph.slide.description import FileDescription, make_levels
 from wsigraph.slide.lattice import TileCache, assemble
-from wsigraph.slide.resample import Source, area_average
+from wsigraph.slide.resample import shrink
 
 _JPEG = 7
 _CODECS = {1: "none", 5: "LZW", 7: "JPEG", 8: "deflate", 32946: "deflate", 33005: "JPEG 2000", 34712: "JPEG 2000"}
@@ -168,7 +167,7 @@ class TiledTiffReader:
         try:
             if inside == page.tile:
                 return _cut(_decode(page, index, stream, scale), inside.height // scale, inside.width // scale)
-            return _shrink(_cut(_decode(page, index, stream, 1), inside.height, inside.width), scale)
+            return shrink(_cut(_decode(page, index, stream, 1), inside.height, inside.width), scale)
         except tiff_index.MALFORMED as error:
             raise CorruptTile(
                 f"slide {str(self._path)!r}: tile {index} of level {page.number} does not decode "
@@ -297,15 +296,6 @@ def _cut(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8
     if pixels.shape[0] < height or pixels.shape[1] < width:
         raise ValueError(f"it holds {pixels.shape[1]} x {pixels.shape[0]} pixels, expected {width} x {height}")
     return pixels[:height, :width]
-
-
-def _shrink(pixels: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
-    if scale == 1:
-        return pixels
-    size = Size(*pixels.shape[:2])
-    source = Source(level=0, scale=1, size=size, step=Fraction(scale))
-    small = Box.whole(Size(-(-size.height // scale), -(-size.width // scale)))
-    return area_average(np.ascontiguousarray(pixels), Box.whole(size), small, source)
 
 
 def _associated_names(pages: list[TiffPage]) -> tuple[str, ...]:
