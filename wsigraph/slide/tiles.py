@@ -3,7 +3,7 @@
 A stage hands over a function and the boxes of a grid; each call reads its own pixels, so nothing large crosses
 between tasks. Results come back in the order of the boxes whatever the order of completion, and are small by
 contract: tables, never pixels. Small boxes share a task, because a task costs as much as decoding a tile; tasks go
-out in batches, which bounds what is in flight and paces the progress. What works on an array in memory is cut into
+out in batches, which bounds what is in flight. What works on an array in memory is cut into
 bands of its rows instead, which threads of this process share.
 """
 
@@ -28,7 +28,7 @@ Progress = Callable[[str, int, int], None]
 """Called with (stage, pixels done, pixels in all) from the calling thread; pixels of the grid the boxes lie on."""
 
 Result = TypeVar("Result")
-_BATCH_PER_CORE = 8
+_BATCH_PER_CORE = 32
 BYTES_PER_PX = 30
 """Memory that the hungriest pixel stage holds for each pixel of a task's window."""
 _CHUNK_PX_MIN = 256
@@ -88,7 +88,7 @@ def map_chunks(
     stage : str
         Name of the work, for `progress`.
     progress : callable, optional
-        Told after every batch how many pixels are done.
+        Told how many pixels are done: after every task on dask's local schedulers, after every batch on a cluster.
 
     Returns
     -------
@@ -100,10 +100,8 @@ def map_chunks(
     name = f"{stage or 'chunks'}-{uuid4().hex}"
     task = delayed(_apply, pure=False, traverse=False)
     results: list[Result] = []
-    n_px, n_px_done = sum(box.size.area for box in ordered), 0
-    if progress is not None:
-        progress(stage, 0, n_px)
     groups = _grouped(ordered)
+    pace = _Pace(stage, groups, name, progress)
     step = _BATCH_PER_CORE * (os.cpu_count() or 1)
     for start in range(0, len(groups), step):
         common = [
@@ -111,14 +109,38 @@ def map_chunks(
             for index, item in enumerate((function, *shared))
         ]
         batch = [
-            task(_corners(group), *common, dask_key_name=f"{name}-{start}-{index}")
+            task(_corners(group), *common, dask_key_name=f"{name}-{start + index}")
             for index, group in enumerate(groups[start : start + step])
         ]
-        results += chain.from_iterable(compute(*batch))  # type: ignore[no-untyped-call]
-        if progress is not None:
-            n_px_done += sum(box.size.area for group in groups[start : start + step] for box in group)
-            progress(stage, n_px_done, n_px)
+        results += chain.from_iterable(compute(*batch, **pace.options))  # type: ignore[no-untyped-call]
+        pace.reach(start + len(batch))
     return results
+
+
+class _Pace:
+    """Tells a progress how many pixels of the groups of boxes are done."""
+
+    def __init__(self, stage: str, groups: Sequence[Sequence[Box]], name: str, progress: Progress | None) -> None:
+        self._stage, self._progress = stage, progress
+        self._waiting = {f"{name}-{index}": sum(box.size.area for box in group) for index, group in enumerate(groups)}
+        self._keys = list(self._waiting)
+        self._done, self._total = 0, sum(self._waiting.values())
+        # the callback is given to this one computation; dask's own way registers it for the whole process
+        told = (None, None, None, self._finish, None)
+        self.options: dict[str, Any] = {} if progress is None else {"callbacks": [told]}
+        if progress is not None:
+            progress(stage, 0, self._total)
+
+    def reach(self, n_groups: int) -> None:
+        """Tell that the first groups are done, where the scheduler has not told it of each."""
+        self._finish(*self._keys[:n_groups])
+
+    def _finish(self, *keys: Any) -> None:
+        """Count the tasks that these keys name; dask passes the state of its scheduler after the key."""
+        n_px = sum(self._waiting.pop(key, 0) for key in keys if isinstance(key, str))
+        self._done += n_px
+        if n_px and self._progress is not None:
+            self._progress(self._stage, self._done, self._total)
 
 
 def map_threads(function: Callable[..., Result], items: Iterable[Any], *shared: Any) -> list[Result]:
@@ -177,7 +199,7 @@ def n_threads() -> int:
 
 def _grouped(boxes: Sequence[Box]) -> list[list[Box]]:
     """Return consecutive boxes in groups of at most `_TASK_PX` pixels, no fewer groups than keep all cores busy."""
-    most = min(_TASK_PX, sum(box.size.area for box in boxes) // (2 * _BATCH_PER_CORE))
+    most = min(_TASK_PX, sum(box.size.area for box in boxes) // _BATCH_PER_CORE)
     groups: list[list[Box]] = []
     n_px = 0
     for box in boxes:
