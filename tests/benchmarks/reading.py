@@ -105,9 +105,9 @@ def _decode_sample(found: list[bytes], decode: Callable[[bytes], Any], _: object
 
 
 def _our_block(request: _Request, threads: int) -> int:
-    """Return the block that we read at a time: 2048 px, halved until each thread has two."""
+    """Return the side of the blocks that we read: 2048 px, halved until no block is half of a thread's share."""
     block = OUR_BLOCK
-    while block > _LEAST_BLOCK and len(list(grid(request.box.size, block))) < (2 * threads if threads > 1 else 1):
+    while threads > 1 and block > _LEAST_BLOCK and 2 * threads * block**2 > request.box.size.area:
         block //= 2
     return block
 

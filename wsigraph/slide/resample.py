@@ -27,6 +27,7 @@ MPP_SLACK = Fraction(21, 20)
 _SOURCE_PX_MAX = 4096**2
 _STEP_NUMERATOR_MAX = 2**26  # 2 x 255 x p^2 stays below 2^63
 _LONG_RUN = 1.5  # a step within this factor of 1 makes runs of neighbouring pixels
+_EXACT_IN_INT32 = 2048  # 255 x p^2 stays below 2^31
 _EXACT_IN_FLOAT = 2**40  # below it, 2 x 255 x area fits a double and half a unit outweighs its rounding
 
 
@@ -131,7 +132,8 @@ def area_average(pixels: NDArray[np.uint8], window: Box, box: Box, source: Sourc
     rows = pixels.reshape(pixels.shape[0], -1)
     kernel: Any = _average_wide
     if _fits_narrow(p, q):
-        kernel = _average_runs if p < _LONG_RUN * q and q < _LONG_RUN * p else _average_narrow
+        is_near_one = p < _LONG_RUN * q and q < _LONG_RUN * p and p <= _EXACT_IN_INT32
+        kernel = _average_runs if is_near_one else _average_narrow
     kernel(rows, y_first - window.y0, y_weights, x_first - window.x0, x_weights, out)
     return out
 
@@ -198,17 +200,22 @@ def _fits_narrow(p: int, q: int) -> bool:
 def _shrink(pixels: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
     height, width, _ = pixels.shape
     out = np.empty((-(-height // scale), -(-width // scale), 3), np.uint8)
+    sums = np.zeros((width, 3), np.int32)
     for y in range(out.shape[0]):
-        bottom = min((y + 1) * scale, height)
+        top, bottom = y * scale, min((y + 1) * scale, height)
+        sums[:] = 0
+        for row in range(top, bottom):
+            for column in range(width):
+                for channel in range(3):
+                    sums[column, channel] += pixels[row, column, channel]
         for x in range(out.shape[1]):
             right = min((x + 1) * scale, width)
-            area = (bottom - y * scale) * (right - x * scale)
+            area = (bottom - top) * (right - x * scale)
             for channel in range(3):
                 total = np.int64(0)
-                for row in range(y * scale, bottom):
-                    for column in range(x * scale, right):
-                        total += pixels[row, column, channel]
-                out[y, x, channel] = (2 * total + area) // (2 * area)
+                for column in range(x * scale, right):
+                    total += sums[column, channel]
+                out[y, x, channel] = np.int64((2 * total + area + 0.5) * (0.5 / area))
     return out
 
 
@@ -217,20 +224,20 @@ def _weigh_rows(
     rows: NDArray[np.uint8], first: int, weights: NDArray[np.int64], sums: NDArray[np.int32]
 ) -> int:
     """Put the weighted sum of rows into `sums` and return the sum of the weights."""
-    height = np.int64(0)
-    for i in range(len(weights)):
-        weight = np.int32(weights[i])
-        if weight == 0:
-            break
-        height += weight
-        row = rows[first + i]
+    n = 0
+    while n < len(weights) and weights[n] != 0:
+        n += 1
+    # two rows at once, or half of the time would go into storing sums and loading them again
+    for i in range(0, n, 2):
+        one, other = np.int32(weights[i]), np.int32(weights[i + 1] if i + 1 < n else 0)
+        row, below = rows[first + i], rows[first + min(i + 1, n - 1)]
         if i == 0:
             for j in range(row.size):
-                sums[j] = weight * np.int32(row[j])
+                sums[j] = one * np.int32(row[j]) + other * np.int32(below[j])
         else:
             for j in range(row.size):
-                sums[j] += weight * np.int32(row[j])
-    return height
+                sums[j] += one * np.int32(row[j]) + other * np.int32(below[j])
+    return np.int64(weights[:n].sum())
 
 
 @njit(nogil=True, cache=True)
@@ -242,52 +249,52 @@ def _average_runs(
     x_weights: NDArray[np.int64],
     out: NDArray[np.uint8],
 ) -> None:
-    """Average like `_average_narrow`, for a step near 1.
+    """Average like `_average_narrow`, for a step near 1 whose weighted sums fit int32.
 
     Neighbouring output pixels then begin at neighbouring source pixels for long runs, and a run's weighted sums are
     loops over contiguous memory that the compiler turns into vector instructions.
     """
     n, n_columns = x_weights.shape
-    weight = np.empty((n_columns, 3 * n), np.float64)
-    width = np.empty(3 * n, np.float64)
-    for m in range(n):
-        for channel in range(3):
-            width[3 * m + channel] = x_weights[m].sum()
-            for i in range(n_columns):
-                weight[i, 3 * m + channel] = x_weights[m, i]
+    full = x_weights[0].sum()
+    weight = np.zeros((n_columns + 1, 3 * n), np.int32)
+    clipped = np.zeros(n, np.bool_)
     stops = np.empty(n, np.int64)
     n_runs = 0
     for m in range(n):
+        clipped[m] = x_weights[m].sum() != full
+        weight[:n_columns, 3 * m : 3 * m + 3] = x_weights[m].reshape(n_columns, 1)
         if m == n - 1 or x_first[m + 1] != x_first[m] + 1:
             stops[n_runs] = m + 1
             n_runs += 1
-    sums = np.zeros(rows.shape[1] + 3 * n_columns, np.int32)
-    line = np.empty(3 * n, np.float64)
-    inverse = np.empty(3 * n, np.float64)
-    last_height = np.int64(0)
+    sums = np.zeros(rows.shape[1] + 3 * n_columns + 3, np.int32)
+    line = np.empty(3 * n, np.int32)
     for k in range(out.shape[0]):
         height = _weigh_rows(rows, y_first[k], y_weights[k], sums)
-        if height != last_height:
-            for j in range(3 * n):
-                inverse[j] = 0.5 / (height * width[j])
-            last_height = height
         start = 0
         for run in range(n_runs):
             stop = stops[run]
-            for i in range(n_columns):
-                source = sums[3 * (x_first[start] + i) : 3 * (x_first[start] + i + stop - start)]
-                target = line[3 * start : 3 * stop]
-                factor = weight[i, 3 * start : 3 * stop]
+            target = line[3 * start : 3 * stop]
+            for i in range(0, n_columns, 2):
+                at = 3 * (x_first[start] + i)
+                source, beside = sums[at : at + len(target)], sums[at + 3 : at + 3 + len(target)]
+                factor, other = weight[i, 3 * start : 3 * stop], weight[i + 1, 3 * start : 3 * stop]
                 if i == 0:
                     for j in range(len(target)):
-                        target[j] = factor[j] * source[j]
+                        target[j] = factor[j] * source[j] + other[j] * beside[j]
                 else:
                     for j in range(len(target)):
-                        target[j] += factor[j] * source[j]
+                        target[j] += factor[j] * source[j] + other[j] * beside[j]
             start = stop
         flat = out[k].reshape(3 * n)
+        area = float(height * full)
+        inverse = 0.5 / area
         for j in range(3 * n):
-            flat[j] = np.int32((2.0 * line[j] + height * width[j] + 0.5) * inverse[j])
+            flat[j] = np.int32((2.0 * line[j] + (area + 0.5)) * inverse)
+        for m in range(n):
+            if clipped[m]:
+                own = height * x_weights[m].sum()
+                for j in range(3 * m, 3 * m + 3):
+                    flat[j] = (2 * np.int64(line[j]) + own) // (2 * own)
 
 
 @njit(nogil=True, cache=True)

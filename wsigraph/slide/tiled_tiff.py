@@ -161,13 +161,12 @@ class TiledTiffReader:
         if index >= len(page.counts) or page.counts[index] == 0:
             return None
         stream = self._file.read(int(page.offsets[index]), int(page.counts[index]))
-        y0, x0 = row * page.tile.height, column * page.tile.width
-        whole = Box(y0=y0, x0=x0, y1=y0 + page.tile.height, x1=x0 + page.tile.width)
-        inside = whole.clip(page.size).size
+        height = min(page.tile.height, page.size.height - row * page.tile.height)
+        width = min(page.tile.width, page.size.width - column * page.tile.width)
         try:
-            if inside == page.tile:
-                return _cut(_decode(page, index, stream, scale), inside.height // scale, inside.width // scale)
-            return shrink(_cut(_decode(page, index, stream, 1), inside.height, inside.width), scale)
+            if (height, width) == (page.tile.height, page.tile.width):
+                return _cut(_decode(page, index, stream, scale), height // scale, width // scale)
+            return shrink(_cut(_decode(page, index, stream, 1), height, width), scale)
         except tiff_index.MALFORMED as error:
             raise CorruptTile(
                 f"slide {str(self._path)!r}: tile {index} of level {page.number} does not decode "
