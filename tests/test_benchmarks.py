@@ -27,6 +27,7 @@ from tests.benchmarks import (
     scaling,
     segmenters,
     slide_maker,
+    start,
     superpixels,
     table,
     truth,
@@ -152,6 +153,34 @@ def test_memory_is_measured_in_a_process_of_its_own(made: Path) -> None:
     share, peak, imported = found.rows[0][1:4]
     assert 0 < float(str(imported)) <= float(str(peak)) < 1.5
     assert float(str(share)) < 1
+
+
+def test_what_is_compiled_is_found_again(small_slide: Path, tmp_path: Path) -> None:
+    """Compiled by the first run, or by another test before it, nothing is left for the second."""
+    start.run_command(small_slide, tmp_path / "first")
+    n_compiled, wall, cpu = start.run_command(small_slide, tmp_path / "second")
+    assert n_compiled == 0
+    assert wall > 0
+    assert cpu > 0
+
+
+@pytest.mark.slow
+def test_an_empty_cache_is_filled_by_one_run(small_slide: Path) -> None:
+    first, later = start.command_table(small_slide, 1).rows
+    assert int(str(first[2])) > 30
+    assert later[2] == 0
+
+
+def test_help_needs_no_stage_and_each_room_starts_alone() -> None:
+    found = start.import_table(1).column("wall s")
+    assert set(found) == {"a bare interpreter", "wsigraph --help", *(f"import {room}" for room in start.ROOMS)}
+    assert float(str(found["wsigraph --help"])) < float(str(found["import wsigraph.flow"]))
+    assert float(str(found["import wsigraph"])) < float(str(found["import wsigraph.slide.reader"]))
+
+
+def test_a_failing_command_is_an_error_not_a_time(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="failed"):
+        start.run_command(tmp_path / "missing.svs", tmp_path / "out")
 
 
 def test_nuclei_counts_follow_the_outlines() -> None:
