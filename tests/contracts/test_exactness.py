@@ -63,9 +63,7 @@ def test_resampling(slide: Slide, resampled: np.ndarray, scheduler: str) -> None
 
 @pytest.mark.parametrize("chunk_px", [512, 1000, 65536])
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_resampling_over_chunks_and_threads(
-    slide: Slide, resampled: np.ndarray, chunk_px: int, threads: int
-) -> None:
+def test_resampling_over_chunks_and_threads(slide: Slide, resampled: np.ndarray, chunk_px: int, threads: int) -> None:
     with dask.config.set(scheduler="threads", num_workers=threads):
         np.testing.assert_array_equal(slide.pixels(0.7, chunk_px).compute(), resampled)
 

@@ -13,7 +13,15 @@ from wsigraph.records import Level
 from wsigraph.slide import resample
 from wsigraph.slide.resample import Source, area_average, choose_source
 
-STEPS = [Fraction(1), Fraction(2), Fraction(5, 2), Fraction(500, 499), Fraction(1000, 499), Fraction(9, 10), Fraction(7, 3)]
+STEPS = [
+    Fraction(1),
+    Fraction(2),
+    Fraction(5, 2),
+    Fraction(500, 499),
+    Fraction(1000, 499),
+    Fraction(9, 10),
+    Fraction(7, 3),
+]
 
 
 def _source(size: Size, step: Fraction) -> Source:
@@ -94,7 +102,7 @@ def test_all_kernels_agree(step: Fraction, left: int) -> None:
     """Two kernels divide through a double, and one works in runs of pixels; neither must show."""
     pixels = np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     size = resampled_size(Size(64, 64), step)
-    assert resample._fits_narrow(step.numerator, step.denominator)
+    assert resample._fits_narrow(step.numerator)
     y_first, y_weights = resample._spans(0, size.height, step.numerator, step.denominator, 64)
     x_first, x_weights = resample._spans(left, size.width, step.numerator, step.denominator, 64)
     rows = pixels.reshape(64, -1)
@@ -117,7 +125,7 @@ def test_shrinking_is_averaging_by_a_whole_step(scale: int) -> None:
 def test_large_terms_take_the_wide_kernel_and_stay_exact() -> None:
     step = Fraction(2**25 + 1, 2**24)
     source = _source(Size(9, 9), step)
-    assert not resample._fits_narrow(step.numerator, step.denominator)
+    assert not resample._fits_narrow(step.numerator)
     pixels = np.random.default_rng(4).integers(0, 256, (9, 9, 3), dtype=np.uint8)
     size = resampled_size(Size(9, 9), step)
     np.testing.assert_array_equal(_read(pixels, source, Box.whole(size)), _by_definition(pixels, step, size))

@@ -239,7 +239,7 @@ def _count_pairs(
 
 
 @njit(nogil=True, cache=True)
-def _count_outside(
+def _count_outside(  # noqa: C901 - eight neighbours of a pixel, each inside or outside
     local: NDArray[np.int32],
     y0: int,
     x0: int,

@@ -83,15 +83,13 @@ def both_ways(
     return np.stack([source[order], target[order]]), boundary[order % max(n_pairs, 1)]
 
 
-def _sorted(
-    keys: NDArray[np.int64], boundary: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _sorted(keys: NDArray[np.int64], boundary: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     order = np.argsort(keys)
     return keys[order], boundary[order]
 
 
 @njit(nogil=True, cache=True)
-def _crossings(
+def _crossings(  # noqa: C901 - one pass over the pixels; parts would be calls inside its loops
     labels: NDArray[np.int32], y0: int, x0: int, y1: int, x1: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the boundaries whose crossings core pixels own: distinct keys in no order, and their crossings.
@@ -108,6 +106,10 @@ def _crossings(
             own = labels[y, x]
             if own == 0:
                 continue
+            if y + 1 < height and 0 < x < width - 1:
+                below = labels[y + 1]
+                if own == labels[y, x + 1] and own == below[x - 1] and own == below[x] and own == below[x + 1]:
+                    continue
             # straight: right, below; diagonal: below right, below left
             for step in range(4):
                 yy = y if step == 0 else y + 1
@@ -117,7 +119,7 @@ def _crossings(
                 other = labels[yy, xx]
                 if other == own or other == 0:
                     continue
-                key = (np.int64(min(own, other)) << _LABEL_BITS) | np.int64(max(own, other))
+                key = (int(min(own, other)) << _LABEL_BITS) | int(max(own, other))
                 if last >= 0 and keys[last] == key:
                     at = last
                 elif before >= 0 and keys[before] == key:
@@ -141,10 +143,10 @@ def _find(slots: NDArray[np.int64], keys: NDArray[np.int64], key: int) -> tuple[
     """Return a key's place, or -1, and the slot that holds it or is free for it."""
     mask = len(slots) - 1
     mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
-    slot = np.int64(mixed >> np.uint64(32)) & mask
+    slot = int(mixed >> np.uint64(32)) & mask
     while slots[slot] >= 0 and keys[slots[slot]] != key:
         slot = (slot + 1) & mask
-    return slots[slot], slot
+    return int(slots[slot]), slot
 
 
 @njit(nogil=True, cache=True)

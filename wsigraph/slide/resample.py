@@ -131,7 +131,7 @@ def area_average(pixels: NDArray[np.uint8], window: Box, box: Box, source: Sourc
     out = np.empty((box.height, box.width, 3), dtype=np.uint8)
     rows = pixels.reshape(pixels.shape[0], -1)
     kernel: Any = _average_wide
-    if _fits_narrow(p, q):
+    if _fits_narrow(p):
         is_near_one = p < _LONG_RUN * q and q < _LONG_RUN * p and p <= _EXACT_IN_INT32
         kernel = _average_runs if is_near_one else _average_narrow
     kernel(rows, y_first - window.y0, y_weights, x_first - window.x0, x_weights, out)
@@ -191,7 +191,7 @@ def _spans(first: int, stop: int, p: int, q: int, length: int) -> tuple[NDArray[
     return start, weights[:, :n_most].copy()
 
 
-def _fits_narrow(p: int, q: int) -> bool:
+def _fits_narrow(p: int) -> bool:
     """Return whether the sums of a column of weights fit int32, and those of a pixel a double."""
     return p * p < _EXACT_IN_FLOAT and p * 255 < 2**31
 
@@ -220,9 +220,7 @@ def _shrink(pixels: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
 
 
 @njit(nogil=True, cache=True)
-def _weigh_rows(
-    rows: NDArray[np.uint8], first: int, weights: NDArray[np.int64], sums: NDArray[np.int32]
-) -> int:
+def _weigh_rows(rows: NDArray[np.uint8], first: int, weights: NDArray[np.int64], sums: NDArray[np.int32]) -> int:
     """Put the weighted sum of rows into `sums` and return the sum of the weights."""
     n = 0
     while n < len(weights) and weights[n] != 0:
@@ -237,11 +235,11 @@ def _weigh_rows(
         else:
             for j in range(row.size):
                 sums[j] += one * np.int32(row[j]) + other * np.int32(below[j])
-    return np.int64(weights[:n].sum())
+    return int(weights[:n].sum())
 
 
 @njit(nogil=True, cache=True)
-def _average_runs(
+def _average_runs(  # noqa: C901 - one pass over a row; parts would be calls inside its loops
     rows: NDArray[np.uint8],
     y_first: NDArray[np.int64],
     y_weights: NDArray[np.int64],

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -187,7 +187,7 @@ def map_rows(kernel: Callable[..., Result], n_rows: int, *shared: Any) -> list[R
     """
     n_bands = max(1, min(n_threads(), n_rows))
     edges = [n_rows * band // n_bands for band in range(n_bands + 1)]
-    return map_threads(lambda band: kernel(*band, *shared), zip(edges[:-1], edges[1:], strict=True))
+    return map_threads(lambda band: kernel(*band, *shared), pairwise(edges))
 
 
 def n_threads() -> int:
