@@ -17,9 +17,10 @@ from skimage.segmentation import slic as skimage_slic
 
 from wsigraph.config import SuperpixelConfig
 from wsigraph.geometry import Box, Size
-from wsigraph.superpixel.connectivity import chunk_components, resolve
+from wsigraph.superpixel.components import chunk_components, relabel
+from wsigraph.superpixel.connectivity import resolve
 from wsigraph.superpixel.lab import rgb_to_lab, smooth, smoothing_passes
-from wsigraph.superpixel.slic import Lattice, slic, spatial_weight
+from wsigraph.superpixel.slic import Lattice, slic
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int32]
@@ -53,14 +54,14 @@ def ours(rgb: Pixels, n_regions: float) -> Labels:
         whole,
         whole,
         Lattice(size, side),
-        weight=spatial_weight(settings.compactness, side),
+        compactness=settings.compactness,
         iterations=settings.iterations,
     )
     components, table = chunk_components(clusters, whole, size.width)
     # the default minimum area is this share of the default spacing's cell
     share = settings.min_area_um2 / settings.spacing_um**2
     tables, _, _ = resolve([table], round(side * side * share))
-    return tables[0][components]
+    return relabel(components, tables[0])
 
 
 def _skimage(compactness: float, sigma: float, rgb: Pixels, n_regions: float) -> Labels:
