@@ -1,12 +1,14 @@
 """Connected components of one chunk, and the table of them that the decision over the whole slide needs.
 
-Labels are split into 4-connected components run by run: the runs of a row join those of the row above under the same
-label. A second sweep numbers components in raster order of first pixel, measures them and counts which touch.
+Labels are split into 4-connected components by runs: stretches of one label in a row. Runs of one row join those of
+the row above under the same label; runs under different labels are contacts. Components are numbered in raster order of
+first pixel, which is the order of their first runs. All but finding and painting the runs costs per run, not per pixel.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -64,9 +66,11 @@ def chunk_components(
     table : ChunkComponents
         What the global decision needs of this chunk.
     """
-    components, final, n = _provisional(labels)
-    label, area, first, low, high, length = _measure(components, final, n, labels, box.y0, box.x0, slide_width)
-    low, high, length = _merged(low, high, length, n)
+    runs = _runs(labels)
+    component, contacts, n = _linked(runs)
+    components = _painted(runs, component, labels.shape[1])
+    label, area, first = _measured(runs, component, n, box.y0, box.x0, slide_width)
+    low, high, length = _merged(contacts, component, n)
     return components, ChunkComponents(
         box=box,
         label=label,
@@ -97,8 +101,9 @@ def label_components(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]
     n_components : int
         C.
     """
-    components, final, n_components = _provisional(labels)
-    return relabel(components, final), n_components
+    runs = _runs(labels)
+    component, _, n_components = _linked(runs)
+    return _painted(runs, component, labels.shape[1]), n_components
 
 
 @njit(nogil=True, cache=True)
@@ -167,6 +172,23 @@ def join(parent: NDArray[np.int32], first: int, second: int) -> int:
     return min(first, second)
 
 
+class _Runs(NamedTuple):
+    """Stretches of one label, row by row from left to right."""
+
+    value: NDArray[np.int32]
+    start: NDArray[np.int32]
+    stop: NDArray[np.int32]
+    row: NDArray[np.int64]  # (h + 1,) the first run of each row, and how many there are
+
+
+class _Contacts(NamedTuple):
+    """Two things that touch along `length` pixel pairs; the same two may stand here several times."""
+
+    one: NDArray[np.int32]
+    other: NDArray[np.int32]
+    length: NDArray[np.int32]
+
+
 @njit(nogil=True, cache=True)
 def _longer(array: NDArray[np.int32], least: int) -> NDArray[np.int32]:
     """Return the array with room for at least `least` and twice what it held."""
@@ -176,125 +198,126 @@ def _longer(array: NDArray[np.int32], least: int) -> NDArray[np.int32]:
 
 
 @njit(nogil=True, cache=True)
-def _provisional(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
-    """Return provisional component numbers, the final number of each in raster order of first pixel, and their count."""
+def _runs(labels: NDArray[np.int32]) -> _Runs:
     height, width = labels.shape
-    components = np.zeros((height, width), np.int32)
-    parent = np.zeros(1024, np.int32)
+    value, start, stop = np.empty(4096, np.int32), np.empty(4096, np.int32), np.empty(4096, np.int32)
+    first = np.zeros(height + 1, np.int64)
     n = 0
     for y in range(height):
-        if n + width >= len(parent):
-            parent = _longer(parent, n + width + 1)
-        row, own = labels[y], components[y]
-        above, over = labels[max(y - 1, 0)], components[max(y - 1, 0)]
-        x = 0
-        while x < width:
-            value = row[x]
-            if value == 0:
-                x += 1
-                continue
-            start, number, last = x, 0, 0
-            while x < width and row[x] == value:
-                if y > 0 and above[x] == value and over[x] != last:
-                    last = over[x]
-                    number = last if number == 0 else join(parent, number, last)
-                x += 1
-            if number == 0:
-                n += 1
-                parent[n] = n
-                number = n
-            own[start:x] = number
-    # the lowest provisional number of a component is that of its first pixel, so roots in order are raster order
-    final = np.zeros(n + 1, np.int32)
-    n_components = 0
-    for node in range(1, n + 1):
-        top = root(parent, node)
-        if top == node:
-            n_components += 1
-            final[node] = n_components
-        else:
-            final[node] = final[top]
-    return components, final, n_components
-
-
-Measured = tuple[
-    NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]
-]
+        if n + width > len(value):
+            value, start, stop = _longer(value, n + width), _longer(start, n + width), _longer(stop, n + width)
+        row = labels[y]
+        before = np.int32(0)
+        for x in range(width):
+            if row[x] != before:
+                if before != 0:
+                    stop[n] = x
+                    n += 1
+                before = row[x]
+                if before != 0:
+                    value[n], start[n] = before, x
+        if before != 0:
+            stop[n] = width
+            n += 1
+        first[y + 1] = n
+    return _Runs(value[:n], start[:n], stop[:n], first)
 
 
 @njit(nogil=True, cache=True)
-def _measure(
-    components: NDArray[np.int32],
-    final: NDArray[np.int32],
-    n: int,
-    labels: NDArray[np.int32],
-    y0: int,
-    x0: int,
-    slide_width: int,
-) -> Measured:
-    """Number the components for good; return label, area, first pixel, and contacts (lower, higher, pixel pairs).
-
-    A contact along a stretch of a row is one entry; the same two components may have many.
-    """
-    height, width = components.shape
-    label, area, first = np.zeros(n, np.int64), np.zeros(n, np.int64), np.full(n, -1, np.int64)
-    low, high, length = np.empty(1024, np.int32), np.empty(1024, np.int32), np.empty(1024, np.int32)
+def _linked(runs: _Runs) -> tuple[NDArray[np.int32], _Contacts, int]:
+    """Return the component of each run, the contacts of runs, and the number of components."""
+    n = len(runs.value)
+    parent = np.arange(n).astype(np.int32)
+    # a run touches at most one run on its left; two rows of runs overlap at most as often as there are runs in both
+    one, other, length = np.empty(3 * n, np.int32), np.empty(3 * n, np.int32), np.empty(3 * n, np.int32)
     found = 0
+    for y in range(len(runs.row) - 1):
+        above, above_end = (runs.row[y - 1], runs.row[y]) if y > 0 else (runs.row[0], runs.row[0])
+        for run in range(runs.row[y], runs.row[y + 1]):
+            if run > runs.row[y] and runs.stop[run - 1] == runs.start[run]:
+                one[found], other[found], length[found] = run - 1, run, 1
+                found += 1
+            while above < above_end and runs.stop[above] <= runs.start[run]:
+                above += 1
+            at = above
+            while at < above_end and runs.start[at] < runs.stop[run]:
+                if runs.value[at] == runs.value[run]:
+                    join(parent, at, run)
+                else:
+                    shared = min(runs.stop[at], runs.stop[run]) - max(runs.start[at], runs.start[run])
+                    one[found], other[found], length[found] = at, run, shared
+                    found += 1
+                at += 1
+    component = np.empty(n, np.int32)
+    n_components = 0
+    for run in range(n):
+        top = root(parent, run)
+        if top == run:
+            n_components += 1
+            component[run] = n_components
+        else:
+            component[run] = component[top]
+    return component, _Contacts(one[:found], other[:found], length[:found]), n_components
+
+
+@njit(nogil=True, cache=True)
+def _painted(runs: _Runs, component: NDArray[np.int32], width: int) -> NDArray[np.int32]:
+    """Return the image of components, int32 (h, width)."""
+    height = len(runs.row) - 1
+    image = np.zeros((height, width), np.int32)
     for y in range(height):
-        if found + 2 * width > len(low):
-            low, high = _longer(low, found + 2 * width), _longer(high, found + 2 * width)
-            length = _longer(length, found + 2 * width)
-        row, over = components[y], components[max(y - 1, 0)]
-        before, above = 0, 0
-        for x in range(width):
-            own = final[row[x]]
-            row[x] = own
-            up = over[x] if y > 0 else 0
-            if own > 0:
-                area[own - 1] += 1
-                if own != before:
-                    if first[own - 1] < 0:
-                        first[own - 1] = np.int64(y + y0) * slide_width + x + x0
-                        label[own - 1] = labels[y, x]
-                    if before > 0:
-                        low[found], high[found], length[found] = min(own, before), max(own, before), 1
-                        found += 1
-                if up > 0 and up != own:
-                    # the entry of the pixel to the left goes on, unless one of the two has changed
-                    if own == before and up == above:
-                        length[found - 1] += 1
-                    else:
-                        low[found], high[found], length[found] = min(own, up), max(own, up), 1
-                        found += 1
-            before, above = own, up
-    return label, area, first, low[:found], high[:found], length[:found]
+        row = image[y]
+        for run in range(runs.row[y], runs.row[y + 1]):
+            own = component[run]
+            for x in range(runs.start[run], runs.stop[run]):
+                row[x] = own
+    return image
+
+
+@njit(nogil=True, cache=True)
+def _measured(
+    runs: _Runs, component: NDArray[np.int32], n: int, y0: int, x0: int, slide_width: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return label, area and first pixel of each component."""
+    label, area, first = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
+    for y in range(len(runs.row) - 1):
+        for run in range(runs.row[y], runs.row[y + 1]):
+            own = component[run] - 1
+            if area[own] == 0:
+                label[own] = runs.value[run]
+                first[own] = np.int64(y + y0) * slide_width + runs.start[run] + x0
+            area[own] += runs.stop[run] - runs.start[run]
+    return label, area, first
 
 
 @njit(nogil=True, cache=True)
 def _merged(
-    low: NDArray[np.int32], high: NDArray[np.int32], length: NDArray[np.int32], n: int
+    contacts: _Contacts, component: NDArray[np.int32], n: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """Return contacts with one entry a pair of components, by lower component."""
-    start = np.zeros(n + 2, np.int64)
-    for i in range(len(low)):
-        start[low[i] + 1] += 1
-    start = np.cumsum(start)
-    order, place = np.empty(len(low), np.int64), start.copy()
-    for i in range(len(low)):
-        order[place[low[i]]] = i
-        place[low[i]] += 1
-    merged_low, merged_high = np.empty(len(low), np.int32), np.empty(len(low), np.int32)
-    merged_length = np.zeros(len(low), np.int32)
-    seen = np.full(n + 1, -1, np.int64)
+    """Return lower and higher component and the pixel pairs of every two that touch, by lower component."""
+    n_contacts = len(contacts.one)
+    start = np.zeros(n + 2, np.int32)
+    for i in range(n_contacts):
+        start[min(component[contacts.one[i]], component[contacts.other[i]]) + 1] += 1
+    for node in range(1, n + 2):
+        start[node] += start[node - 1]
+    beyond, length, place = np.empty(n_contacts, np.int32), np.empty(n_contacts, np.int32), start.copy()
+    for i in range(n_contacts):
+        own, other = component[contacts.one[i]], component[contacts.other[i]]
+        at = place[min(own, other)]
+        place[min(own, other)] += 1
+        beyond[at], length[at] = max(own, other), contacts.length[i]
+    low, high, shared = np.empty(n_contacts, np.int32), np.empty(n_contacts, np.int32), np.zeros(n_contacts, np.int32)
+    seen = np.full(n + 1, -1, np.int32)
     found = 0
     for node in range(1, n + 1):
         fresh = found
-        for i in order[start[node] : start[node + 1]]:
-            at = seen[high[i]]
+        for i in range(start[node], start[node + 1]):
+            at = seen[beyond[i]]
             if at < fresh:
                 at = found
-                seen[high[i]] = at
-                merged_low[at], merged_high[at] = node, high[i]
+                seen[beyond[i]] = at
+                low[at], high[at] = node, beyond[i]
                 found += 1
-            merged_length[at] += length[i]
-    return merged_low[:found].copy(), merged_high[:found].copy(), merged_length[:found].copy()
+            shared[at] += length[i]
+    return low[:found].copy(), high[:found].copy(), shared[:found].copy()

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from wsigraph.geometry import um_to_px_exact
 
 _LINEAR_UNIT = 4095
-_CURVE_UNIT = 1 << 14
+_CURVE_SHIFT = 14
+_CURVE_UNIT = 1 << _CURVE_SHIFT
 _SPARE = 8
 _FIELD = 21
 _WHITE = np.array([0.95047, 1.0, 1.08883])
@@ -68,8 +69,8 @@ def _convert(
             fz = curve[(word >> (_SPARE + 2 * _FIELD)) & mask]
             # a = 500 (fx - fy); b = 200 (fy - fz); each rounded half up; no sRGB colour leaves 0..255
             lab[0, y, x] = (_SLOPE * fy - _OFFSET) >> _LEVEL_SHIFT
-            lab[1, y, x] = (500 * (fx - fy) + _MIDDLE) // _CURVE_UNIT
-            lab[2, y, x] = (200 * (fy - fz) + _MIDDLE) // _CURVE_UNIT
+            lab[1, y, x] = (500 * (fx - fy) + _MIDDLE) >> _CURVE_SHIFT
+            lab[2, y, x] = (200 * (fy - fz) + _MIDDLE) >> _CURVE_SHIFT
 
 
 def rgb_to_lab(rgb: NDArray[np.uint8], wanted: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:

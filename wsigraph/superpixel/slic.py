@@ -390,12 +390,21 @@ def _settle(
 def _load(
     lab: NDArray[np.uint8], y0: int, x0: int, rows: int, columns: int, level: int, values: NDArray[np.int16]
 ) -> None:
-    """Copy a box of pixels, row by row, in units of distance."""
+    """Copy a box of pixels, row by row, in units of distance.
+
+    Rows are copied in whole vectors of 16 while the image goes on that far; the next row writes over what is too much.
+    """
+    most = (columns + 15) // 16 * 16
+    if x0 + most > lab.shape[2]:
+        most = columns
+    box = lab[:, y0 : y0 + rows, x0:]
     for plane in range(3):
-        held, pixels = values[plane], lab[plane]
+        start = 0
         for y in range(rows):
-            for x in range(columns):
-                held[y * columns + x] = np.int16(level) * np.int16(pixels[y0 + y, x0 + x])
+            source, held = box[plane, y], values[plane, start:]
+            for x in range(most):
+                held[x] = source[x] * level
+            start += columns
 
 
 @njit(nogil=True, cache=True)
@@ -427,7 +436,7 @@ def _assign(
     n_columns = centres.shape[1]
     height, width = labels.shape
     strip = max(1, min(side, _STRIP_PX // side))
-    room = _padded(strip * side)
+    room = _padded(strip * side) + 16
     values = np.zeros((5, room), np.int16)
     best, choice = np.empty(room, np.uint16), np.empty(room, np.int16)
     candidates, homes, names = np.zeros((9, 5), np.int16), np.zeros(9, np.int64), np.empty(9, np.int32)
