@@ -68,7 +68,7 @@ def chunk_components(
     """
     runs = _runs(labels)
     component, contacts, n = _linked(runs)
-    components = _painted(runs, component, labels.shape[1])
+    components = _painted(labels, runs, component)
     label, area, first = _measured(runs, component, n, box.y0, box.x0, slide_width)
     low, high, length = _merged(contacts, component, n)
     return components, ChunkComponents(
@@ -103,7 +103,7 @@ def label_components(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]
     """
     runs = _runs(labels)
     component, _, n_components = _linked(runs)
-    return _painted(runs, component, labels.shape[1]), n_components
+    return _painted(labels, runs, component), n_components
 
 
 @njit(nogil=True, cache=True)
@@ -173,10 +173,9 @@ def join(parent: NDArray[np.int32], first: int, second: int) -> int:
 
 
 class _Runs(NamedTuple):
-    """Stretches of one label, row by row from left to right."""
+    """Stretches of one label, background included, row by row from left to right: together all pixels."""
 
     value: NDArray[np.int32]
-    start: NDArray[np.int32]
     stop: NDArray[np.int32]
     row: NDArray[np.int64]  # (h + 1,) the first run of each row, and how many there are
 
@@ -200,77 +199,88 @@ def _longer(array: NDArray[np.int32], least: int) -> NDArray[np.int32]:
 @njit(nogil=True, cache=True)
 def _runs(labels: NDArray[np.int32]) -> _Runs:
     height, width = labels.shape
-    value, start, stop = np.empty(4096, np.int32), np.empty(4096, np.int32), np.empty(4096, np.int32)
+    value, stop = np.empty(4096, np.int32), np.empty(4096, np.int32)
     first = np.zeros(height + 1, np.int64)
     n = 0
     for y in range(height):
         if n + width > len(value):
-            value, start, stop = _longer(value, n + width), _longer(start, n + width), _longer(stop, n + width)
+            value, stop = _longer(value, n + width), _longer(stop, n + width)
         row = labels[y]
-        before = np.int32(0)
-        for x in range(width):
-            if row[x] != before:
-                if before != 0:
-                    stop[n] = x
-                    n += 1
-                before = row[x]
-                if before != 0:
-                    value[n], start[n] = before, x
-        if before != 0:
-            stop[n] = width
-            n += 1
+        value[n], stop[n] = row[0], 1
+        # where a run ends cannot be foreseen, so that counting costs less than branching, here and below
+        for x in range(1, width):
+            n += row[x] != row[x - 1]
+            value[n], stop[n] = row[x], x + 1
+        n += 1
         first[y + 1] = n
-    return _Runs(value[:n], start[:n], stop[:n], first)
+    return _Runs(value[:n], stop[:n], first)
+
+
+@njit(nogil=True, cache=True)
+def _met(runs: _Runs) -> tuple[_Contacts, _Contacts]:
+    """Return the contacts of runs under one label, and those of runs under two, background left out."""
+    n = len(runs.value)
+    # a run touches one on its right; two rows of runs overlap at most as often as there are runs in both; one spare
+    room = 3 * n + 1
+    one, other, length = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
+    same_one, same_other = np.empty(room, np.int32), np.empty(room, np.int32)
+    found, n_same = 0, 0
+    for y in range(len(runs.row) - 1):
+        for run in range(runs.row[y] + 1, runs.row[y + 1]):
+            one[found], other[found], length[found] = run - 1, run, 1
+            found += (runs.value[run - 1] != 0) & (runs.value[run] != 0)
+        if y == 0:
+            continue
+        above, run, x = runs.row[y - 1], runs.row[y], np.int32(0)
+        while run < runs.row[y + 1]:
+            upper, lower = runs.value[above], runs.value[run]
+            upper_stop, lower_stop = runs.stop[above], runs.stop[run]
+            stop = min(upper_stop, lower_stop)
+            one[found], other[found], length[found] = above, run, stop - x
+            found += (upper != lower) & (upper != 0) & (lower != 0)
+            same_one[n_same], same_other[n_same] = above, run
+            n_same += (upper == lower) & (upper != 0)
+            above += upper_stop == stop
+            run += lower_stop == stop
+            x = stop
+    same = _Contacts(same_one[:n_same], same_other[:n_same], np.zeros(0, np.int32))
+    return same, _Contacts(one[:found], other[:found], length[:found])
 
 
 @njit(nogil=True, cache=True)
 def _linked(runs: _Runs) -> tuple[NDArray[np.int32], _Contacts, int]:
-    """Return the component of each run, the contacts of runs, and the number of components."""
+    """Return the component of each run, 0 for background, the contacts of runs, and the number of components."""
     n = len(runs.value)
+    same, contacts = _met(runs)
     parent = np.arange(n).astype(np.int32)
-    # a run touches at most one run on its left; two rows of runs overlap at most as often as there are runs in both
-    one, other, length = np.empty(3 * n, np.int32), np.empty(3 * n, np.int32), np.empty(3 * n, np.int32)
-    found = 0
-    for y in range(len(runs.row) - 1):
-        above, above_end = (runs.row[y - 1], runs.row[y]) if y > 0 else (runs.row[0], runs.row[0])
-        for run in range(runs.row[y], runs.row[y + 1]):
-            if run > runs.row[y] and runs.stop[run - 1] == runs.start[run]:
-                one[found], other[found], length[found] = run - 1, run, 1
-                found += 1
-            while above < above_end and runs.stop[above] <= runs.start[run]:
-                above += 1
-            at = above
-            while at < above_end and runs.start[at] < runs.stop[run]:
-                if runs.value[at] == runs.value[run]:
-                    join(parent, at, run)
-                else:
-                    shared = min(runs.stop[at], runs.stop[run]) - max(runs.start[at], runs.start[run])
-                    one[found], other[found], length[found] = at, run, shared
-                    found += 1
-                at += 1
-    component = np.empty(n, np.int32)
+    for i in range(len(same.one)):
+        join(parent, same.one[i], same.other[i])
+    component = np.zeros(n, np.int32)
     n_components = 0
     for run in range(n):
+        if runs.value[run] == 0:
+            continue
         top = root(parent, run)
         if top == run:
             n_components += 1
             component[run] = n_components
         else:
             component[run] = component[top]
-    return component, _Contacts(one[:found], other[:found], length[:found]), n_components
+    return component, contacts, n_components
 
 
 @njit(nogil=True, cache=True)
-def _painted(runs: _Runs, component: NDArray[np.int32], width: int) -> NDArray[np.int32]:
-    """Return the image of components, int32 (h, width)."""
-    height = len(runs.row) - 1
-    image = np.zeros((height, width), np.int32)
+def _painted(labels: NDArray[np.int32], runs: _Runs, component: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the image of components, int32 (h, w)."""
+    height, width = labels.shape
+    image = np.empty((height, width), np.int32)
     for y in range(height):
-        row = image[y]
-        for run in range(runs.row[y], runs.row[y + 1]):
-            own = component[run]
-            for x in range(runs.start[run], runs.stop[run]):
-                row[x] = own
+        row, painted = labels[y], image[y]
+        run = runs.row[y]
+        painted[0] = component[run]
+        for x in range(1, width):
+            run += row[x] != row[x - 1]
+            painted[x] = component[run]
     return image
 
 
@@ -279,15 +289,18 @@ def _measured(
     runs: _Runs, component: NDArray[np.int32], n: int, y0: int, x0: int, slide_width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return label, area and first pixel of each component."""
-    label, area, first = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
+    # one place more for background
+    label, area, first = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)
     for y in range(len(runs.row) - 1):
+        x = 0
         for run in range(runs.row[y], runs.row[y + 1]):
-            own = component[run] - 1
+            own = component[run]
             if area[own] == 0:
                 label[own] = runs.value[run]
-                first[own] = np.int64(y + y0) * slide_width + runs.start[run] + x0
-            area[own] += runs.stop[run] - runs.start[run]
-    return label, area, first
+                first[own] = np.int64(y + y0) * slide_width + x + x0
+            area[own] += runs.stop[run] - x
+            x = runs.stop[run]
+    return label[1:].copy(), area[1:].copy(), first[1:].copy()
 
 
 @njit(nogil=True, cache=True)
