@@ -243,18 +243,28 @@ def _candidates(
     found = 0
     for r in range(max(row - 1, 0), min(row + 2, n_rows)):
         for c in range(max(column - 1, 0), min(column + 2, n_columns)):
-            centre = centres[r, c]
-            if centre[5] == 0:
+            if centres[r, c, 5] == 0:
                 continue
             for k in range(3):
-                candidates[found, k] = centre[k]
-            y = _scaled(centre[3] - _PIXEL * row * side, step) // _PIXEL
-            x = _scaled(centre[4] - _PIXEL * column * side, step) // _PIXEL
+                candidates[found, k] = centres[r, c, k]
+            y = _scaled(centres[r, c, 3] - _PIXEL * row * side, step) // _PIXEL
+            x = _scaled(centres[r, c, 4] - _PIXEL * column * side, step) // _PIXEL
             candidates[found, 3] = min(max(y, -2 * _REACH), 2 * _REACH)
             candidates[found, 4] = min(max(x, -2 * _REACH), 2 * _REACH)
             homes[found] = r * n_columns + c
             found += 1
+    # three are compared at a time: the first once more, which loses every tie
+    for spare in range(found, (found + 2) // 3 * 3):
+        for k in range(5):
+            candidates[spare, k] = candidates[0, k]
     return found
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _square(value: int, centre: int) -> int:
+    """Return the upper 16 bits of the squared difference of two 16-bit numbers."""
+    difference = np.int32(np.int16(value - centre))
+    return np.uint16(np.int32(difference * difference) >> 16)  # type: ignore[return-value]
 
 
 @njit(nogil=True, cache=True)
@@ -268,31 +278,27 @@ def _nearest(
 ) -> None:
     """Write to `choice` the row of the nearest candidate of n pixels, the first of equals; 0 where there is none.
 
-    A square keeps its upper 16 bits, and so does the sum: every operation is one of 16-bit lanes. Where n is a whole
+    Every operation is one of 16-bit lanes, and three candidates share what is read and written. Where n is a whole
     number of vectors no pixel is left to a scalar remainder.
     """
-    lightness, green_red, blue_yellow, down, across = values[0], values[1], values[2], values[3], values[4]
+    p0, p1, p2, p3, p4 = values[0], values[1], values[2], values[3], values[4]
     best[:n] = 65535
     choice[:n] = 0
-    for k in range(n_candidates):
-        centre_l, centre_a, centre_b = candidates[k, 0], candidates[k, 1], candidates[k, 2]
-        centre_y, centre_x = candidates[k, 3], candidates[k, 4]
+    for k in range(0, n_candidates, 3):
+        a, b, c = candidates[k], candidates[k + 1], candidates[k + 2]
+        a0, a1, a2, a3, a4 = a[0], a[1], a[2], a[3], a[4]
+        b0, b1, b2, b3, b4 = b[0], b[1], b[2], b[3], b[4]
+        c0, c1, c2, c3, c4 = c[0], c[1], c[2], c[3], c[4]
         for i in range(n):
-            dl = np.int32(np.int16(lightness[i] - centre_l))
-            da = np.int32(np.int16(green_red[i] - centre_a))
-            db = np.int32(np.int16(blue_yellow[i] - centre_b))
-            dy = np.int32(np.int16(down[i] - centre_y))
-            dx = np.int32(np.int16(across[i] - centre_x))
-            distance = np.uint16(
-                np.uint16(np.int32(dl * dl) >> 16)
-                + np.uint16(np.int32(da * da) >> 16)
-                + np.uint16(np.int32(db * db) >> 16)
-                + np.uint16(np.int32(dy * dy) >> 16)
-                + np.uint16(np.int32(dx * dx) >> 16)
-            )
-            nearer = distance < best[i]
-            best[i] = distance if nearer else best[i]
-            choice[i] = np.int16(k) if nearer else choice[i]
+            v0, v1, v2, v3, v4 = p0[i], p1[i], p2[i], p3[i], p4[i]
+            least, row = best[i], choice[i]
+            d = np.uint16(_square(v0, a0) + _square(v1, a1) + _square(v2, a2) + _square(v3, a3) + _square(v4, a4))
+            row, least = np.int16(k) if d < least else row, d if d < least else least
+            d = np.uint16(_square(v0, b0) + _square(v1, b1) + _square(v2, b2) + _square(v3, b3) + _square(v4, b4))
+            row, least = np.int16(k + 1) if d < least else row, d if d < least else least
+            d = np.uint16(_square(v0, c0) + _square(v1, c1) + _square(v2, c2) + _square(v3, c3) + _square(v4, c4))
+            row, least = np.int16(k + 2) if d < least else row, d if d < least else least
+            best[i], choice[i] = least, row
 
 
 @njit(nogil=True, cache=True)
@@ -311,7 +317,7 @@ def _move(
     sums = np.zeros((n_rows * n_columns, 6), np.int64)
     room = sample.values.shape[3]
     best, choice = np.empty(room, np.uint16), np.zeros(room, np.int16)
-    candidates, homes = np.zeros((9, 5), np.int16), np.zeros(9, np.int64)
+    candidates, homes, held = np.zeros((9, 5), np.int16), np.zeros(9, np.int64), np.zeros((9, 2), np.int64)
     for row in range(row0, row1):
         for column in range(column0, column1):
             n = sample.n[row, column]
@@ -323,7 +329,7 @@ def _move(
                 found = _candidates(centres, row, column, side, step, candidates, homes)
                 _nearest(sample.values[row, column], _padded(n), candidates, found, best, choice)
             colour, place = sample.colour[row, column, :n], sample.place[row, column, :n]
-            _add(colour, place, choice, homes, found, row * side, column * side, side, sums)
+            _add(colour, place, choice, homes, found, row * side, column * side, side, held, sums)
     # a centre at the rim of the range has not seen all its pixels, unless the rim is the slide's own
     _settle(
         sums.reshape((n_rows, n_columns, 6)),
@@ -346,26 +352,27 @@ def _add(
     y0: int,
     x0: int,
     side: int,
+    held: NDArray[np.int64],
     sums: NDArray[np.int64],
 ) -> None:
     """Add a cell's pixels to the sums of the centres they chose: L, a, b, y, x, 1."""
     mask = (1 << _FIELD) - 1
     # so many at once that no field overflows into the next
     most = max(1, min(4096, mask // max(side, 255)))
-    held = np.zeros((9, 2), np.int64)
     for start in range(0, len(colour), most):
-        held[:] = 0
+        for k in range(n_candidates):
+            held[k, 0] = held[k, 1] = 0
         for i in range(start, min(start + most, len(colour))):
             held[choice[i], 0] += colour[i]
             held[choice[i], 1] += place[i]
         for k in range(n_candidates):
-            total, n = sums[homes[k]], held[k, 1] >> (2 * _FIELD)
-            total[0] += held[k, 0] & mask
-            total[1] += (held[k, 0] >> _FIELD) & mask
-            total[2] += held[k, 0] >> (2 * _FIELD)
-            total[3] += ((held[k, 1] >> _FIELD) & mask) + n * y0
-            total[4] += (held[k, 1] & mask) + n * x0
-            total[5] += n
+            own, n = homes[k], held[k, 1] >> (2 * _FIELD)
+            sums[own, 0] += held[k, 0] & mask
+            sums[own, 1] += (held[k, 0] >> _FIELD) & mask
+            sums[own, 2] += held[k, 0] >> (2 * _FIELD)
+            sums[own, 3] += ((held[k, 1] >> _FIELD) & mask) + n * y0
+            sums[own, 4] += (held[k, 1] & mask) + n * x0
+            sums[own, 5] += n
 
 
 @njit(nogil=True, cache=True)
