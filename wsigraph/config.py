@@ -112,7 +112,7 @@ class SuperpixelConfig(Section):
         30.0,
         gt=0.0,
         le=200.0,
-        description="weight of position against colour, in 8-bit Lab levels a spacing; half of it in the last assignment",
+        description="weight of position against colour, in 8-bit Lab levels a spacing; half of it in the last round",
     )
     iterations: int = Field(5, ge=1, le=20, description="rounds of moving the centres")
     min_area_um2: float = Field(180.0, ge=0.0, description="smaller pieces join a neighbour, um2")

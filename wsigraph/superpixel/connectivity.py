@@ -164,18 +164,20 @@ def _grow(region: Integers, start: Integers, target: Integers, weight: Integers)
 @njit(nogil=True, cache=True)
 def _settle_islands(region: Integers, low: Integers, high: Integers, area: Integers, min_area_px: int) -> int:
     """Make each island without a region one region, or drop it; return the pixels dropped."""
-    lost = np.flatnonzero(region < 0)
-    if len(lost) == 0:
+    if not (region < 0).any():
         return 0
     parent = np.arange(len(region)).astype(np.int32)
     for i in range(len(low)):
         if region[low[i]] < 0 and region[high[i]] < 0:
             join(parent, low[i], high[i])
     total = np.zeros(len(region), np.int64)
-    for node in lost:
-        total[root(parent, node)] += area[node]
+    for node in range(len(region)):
+        if region[node] < 0:
+            total[root(parent, node)] += area[node]
     dropped = 0
-    for node in lost:
+    for node in range(len(region)):
+        if region[node] >= 0:
+            continue
         island = root(parent, node)
         if total[island] >= min_area_px:
             region[node] = island

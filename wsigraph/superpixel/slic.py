@@ -140,7 +140,9 @@ def slic(
     units, last = units_of(compactness, side), units_of(compactness, side, last=True)
     cells = lattice.cells_of(window)
     core_cells = lattice.cells_of(core).relative_to(cells)
-    sample = _sample(lab, tissue, window.y0 & 1, window.x0 & 1, side, cells.height, cells.width, units.level, units.step)
+    sample = _sample(
+        lab, tissue, window.y0 & 1, window.x0 & 1, side, cells.height, cells.width, units.level, units.step
+    )
     centres = np.zeros((cells.height, cells.width, 6), np.int32)
     _move(sample, side, (0, 0, cells.height, cells.width), centres, units.level, units.step, True)
     for round_ in range(1, iterations + 1):
