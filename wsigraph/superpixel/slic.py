@@ -19,13 +19,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.geometry import Box, Size
+from wsigraph.superpixel.distance import PIXEL, choose_nearest, gather_candidates, padded, scaled, units_of
 
-LAST_COMPACTNESS = 0.5
-"""Compactness of the last assignment over that of the moves."""
-_LEVEL = 128
-_REACH = 8192
-_STEP_SHIFT = 12
-_PIXEL = 16
 _FIELD = 21
 _STRIP_PX = 4096
 
@@ -60,46 +55,6 @@ class Lattice:
         cells = self.cells_of(core).grow(2 * iterations + 1).clip(self.cells)
         side = self.spacing_px
         return Box(y0=cells.y0 * side, x0=cells.x0 * side, y1=cells.y1 * side, x1=cells.x1 * side).clip(self.size)
-
-
-@dataclass(frozen=True, slots=True)
-class Units:
-    """Fixed-point units of distance.
-
-    Attributes
-    ----------
-    level : int
-        Units of one 8-bit Lab level.
-    step : int
-        Units of one pixel, times 4096.
-    """
-
-    level: int
-    step: int
-
-
-def units_of(compactness: float, spacing_px: int, *, last: bool = False) -> Units:
-    """Return the finest units of 16 bits in which one spacing weighs as much as `compactness` levels.
-
-    Parameters
-    ----------
-    compactness : float
-        8-bit Lab levels that weigh as much as a spacing.
-    spacing_px : int
-        Side of a cell.
-    last : bool, optional
-        Whether for the last assignment, with the same units of colour and `LAST_COMPACTNESS` of the weight.
-
-    Returns
-    -------
-    Units
-        Positions within a cell stay below 8192 units, so that differences over three cells fit.
-    """
-    level = _LEVEL
-    while level > 1 and compactness * level > _REACH:
-        level //= 2
-    weight = compactness * LAST_COMPACTNESS if last else compactness
-    return Units(level, max(1, round(weight * level / spacing_px * (1 << _STEP_SHIFT))))
 
 
 def slic(
@@ -171,18 +126,6 @@ class _Sample(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def _padded(n: int) -> int:
-    """Return the next whole number of vectors of 32 that holds n."""
-    return (n + 31) // 32 * 32
-
-
-@njit(nogil=True, cache=True)
-def _scaled(offset: int, step: int) -> int:
-    """Return pixels in units of distance."""
-    return (offset * step + (1 << (_STEP_SHIFT - 1))) >> _STEP_SHIFT
-
-
-@njit(nogil=True, cache=True)
 def _sample(
     lab: NDArray[np.uint8],
     tissue: NDArray[np.bool_],
@@ -195,7 +138,7 @@ def _sample(
     step: int,
 ) -> _Sample:
     height, width = tissue.shape
-    room = _padded(((side + 1) // 2) ** 2)
+    room = padded(((side + 1) // 2) ** 2)
     n = np.zeros((n_rows, n_columns), np.int32)
     values = np.empty((n_rows, n_columns, 5, room), np.int16)
     colour = np.empty((n_rows, n_columns, room), np.int64)
@@ -207,7 +150,7 @@ def _sample(
             held, colours, places = values[row, column], colour[row, column], place[row, column]
             found = 0
             for y in range(top + ((top ^ parity_y) & 1), min(top + side, height), 2):
-                down = _scaled(y - top, step)
+                down = scaled(y - top, step)
                 for x in range(left + ((left ^ parity_x) & 1), min(left + side, width), 2):
                     if tissue[y, x]:
                         lightness, green_red, blue_yellow = (
@@ -219,88 +162,12 @@ def _sample(
                         held[1, found] = level * green_red
                         held[2, found] = level * blue_yellow
                         held[3, found] = down
-                        held[4, found] = _scaled(x - left, step)
+                        held[4, found] = scaled(x - left, step)
                         colours[found] = lightness | (green_red << _FIELD) | (blue_yellow << (2 * _FIELD))
                         places[found] = (x - left) | ((y - top) << _FIELD) | (1 << (2 * _FIELD))
                         found += 1
             n[row, column] = found
     return _Sample(n, values, colour, place)
-
-
-@njit(nogil=True, cache=True)
-def _candidates(
-    centres: NDArray[np.int32],
-    row: int,
-    column: int,
-    side: int,
-    step: int,
-    candidates: NDArray[np.int16],
-    homes: NDArray[np.int64],
-) -> int:
-    """Collect the centres homed in the 3 x 3 cells around a cell, in raster order, and return how many there are.
-
-    Places are counted from the cell's corner; a centre further off than two reaches counts as that far.
-    """
-    n_rows, n_columns = centres.shape[0], centres.shape[1]
-    found = 0
-    for r in range(max(row - 1, 0), min(row + 2, n_rows)):
-        for c in range(max(column - 1, 0), min(column + 2, n_columns)):
-            if centres[r, c, 5] == 0:
-                continue
-            for k in range(3):
-                candidates[found, k] = centres[r, c, k]
-            y = _scaled(centres[r, c, 3] - _PIXEL * row * side, step) // _PIXEL
-            x = _scaled(centres[r, c, 4] - _PIXEL * column * side, step) // _PIXEL
-            candidates[found, 3] = min(max(y, -2 * _REACH), 2 * _REACH)
-            candidates[found, 4] = min(max(x, -2 * _REACH), 2 * _REACH)
-            homes[found] = r * n_columns + c
-            found += 1
-    # three are compared at a time: the first once more, which loses every tie
-    for spare in range(found, (found + 2) // 3 * 3):
-        for k in range(5):
-            candidates[spare, k] = candidates[0, k]
-    return found
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _square(value: int, centre: int) -> int:
-    """Return the upper 16 bits of the squared difference of two 16-bit numbers."""
-    difference = np.int32(np.int16(value - centre))
-    return np.uint16(np.int32(difference * difference) >> 16)  # type: ignore[return-value]
-
-
-@njit(nogil=True, cache=True)
-def _nearest(
-    values: NDArray[np.int16],
-    n: int,
-    candidates: NDArray[np.int16],
-    n_candidates: int,
-    best: NDArray[np.uint16],
-    choice: NDArray[np.int16],
-) -> None:
-    """Write to `choice` the row of the nearest candidate of n pixels, the first of equals; 0 where there is none.
-
-    Every operation is one of 16-bit lanes, and three candidates share what is read and written. Where n is a whole
-    number of vectors no pixel is left to a scalar remainder.
-    """
-    p0, p1, p2, p3, p4 = values[0], values[1], values[2], values[3], values[4]
-    best[:n] = 65535
-    choice[:n] = 0
-    for k in range(0, n_candidates, 3):
-        a, b, c = candidates[k], candidates[k + 1], candidates[k + 2]
-        a0, a1, a2, a3, a4 = a[0], a[1], a[2], a[3], a[4]
-        b0, b1, b2, b3, b4 = b[0], b[1], b[2], b[3], b[4]
-        c0, c1, c2, c3, c4 = c[0], c[1], c[2], c[3], c[4]
-        for i in range(n):
-            v0, v1, v2, v3, v4 = p0[i], p1[i], p2[i], p3[i], p4[i]
-            least, row = best[i], choice[i]
-            d = np.uint16(_square(v0, a0) + _square(v1, a1) + _square(v2, a2) + _square(v3, a3) + _square(v4, a4))
-            row, least = np.int16(k) if d < least else row, d if d < least else least
-            d = np.uint16(_square(v0, b0) + _square(v1, b1) + _square(v2, b2) + _square(v3, b3) + _square(v4, b4))
-            row, least = np.int16(k + 1) if d < least else row, d if d < least else least
-            d = np.uint16(_square(v0, c0) + _square(v1, c1) + _square(v2, c2) + _square(v3, c3) + _square(v4, c4))
-            row, least = np.int16(k + 2) if d < least else row, d if d < least else least
-            best[i], choice[i] = least, row
 
 
 @njit(nogil=True, cache=True)
@@ -328,8 +195,8 @@ def _move(
             if home:
                 homes[0], found = row * n_columns + column, 1
             else:
-                found = _candidates(centres, row, column, side, step, candidates, homes)
-                _nearest(sample.values[row, column], _padded(n), candidates, found, best, choice)
+                found = gather_candidates(centres, row, column, side, step, candidates, homes)
+                choose_nearest(sample.values[row, column], padded(n), candidates, found, best, choice)
             colour, place = sample.colour[row, column, :n], sample.place[row, column, :n]
             _add(colour, place, choice, homes, found, row * side, column * side, side, held, sums)
     # a centre at the rim of the range has not seen all its pixels, unless the rim is the slide's own
@@ -390,7 +257,7 @@ def _settle(
             n = sums[row, column, 5]
             if n > 0:
                 for k in range(5):
-                    unit = level if k < 3 else _PIXEL
+                    unit = level if k < 3 else PIXEL
                     centres[row, column, k] = (unit * sums[row, column, k] + n // 2) // n
                 centres[row, column, 5] = 1
 
@@ -421,8 +288,8 @@ def _lay(y0: int, x0: int, rows: int, columns: int, step: int, values: NDArray[n
     """Write the places of a box of pixels, row by row, in units of distance."""
     for y in range(rows):
         for x in range(columns):
-            values[3, y * columns + x] = _scaled(y0 + y, step)
-            values[4, y * columns + x] = _scaled(x0 + x, step)
+            values[3, y * columns + x] = scaled(y0 + y, step)
+            values[4, y * columns + x] = scaled(x0 + x, step)
 
 
 @njit(nogil=True, cache=True)
@@ -445,7 +312,7 @@ def _assign(
     n_columns = centres.shape[1]
     height, width = labels.shape
     strip = max(1, min(side, _STRIP_PX // side))
-    room = _padded(strip * side) + 16
+    room = padded(strip * side) + 16
     values = np.zeros((5, room), np.int16)
     best, choice = np.empty(room, np.uint16), np.empty(room, np.int16)
     candidates, homes, names = np.zeros((9, 5), np.int16), np.zeros(9, np.int64), np.empty(9, np.int32)
@@ -456,7 +323,7 @@ def _assign(
             n = right - left
             # tissue that misses every even pixel, alone among its cells, keeps its cell's own number
             names[0] = (row + first_row) * lattice_columns + column + first_column + 1
-            found = _candidates(centres, row, column, side, step, candidates, homes)
+            found = gather_candidates(centres, row, column, side, step, candidates, homes)
             for k in range(found):
                 r, c = homes[k] // n_columns + first_row, homes[k] % n_columns + first_column
                 names[k] = r * lattice_columns + c + 1
@@ -469,7 +336,7 @@ def _assign(
                     laid = (top - row * side, left - column * side, rows, n)
                     _lay(laid[0], laid[1], rows, n, step, values)
                 _load(lab, top, left, rows, n, level, values)
-                _nearest(values, _padded(rows * n), candidates, found, best, choice)
+                choose_nearest(values, padded(rows * n), candidates, found, best, choice)
                 for y in range(rows):
                     for x in range(n):
                         if tissue[top + y, left + x]:
