@@ -109,10 +109,13 @@ class SuperpixelConfig(Section):
     spacing_um: float = Field(30.0, ge=4.0, le=2000.0, description="distance between superpixel seeds, um")
     smoothing_um: float = Field(1.2, ge=0.0, le=8.0, description="spread of the smoothing before clustering, um")
     compactness: float = Field(
-        30.0, gt=0.0, le=200.0, description="weight of position against colour, in 8-bit Lab levels a spacing"
+        30.0,
+        gt=0.0,
+        le=200.0,
+        description="weight of position against colour, in 8-bit Lab levels a spacing; half of it in the last round",
     )
     iterations: int = Field(5, ge=1, le=20, description="rounds of moving the centres")
-    min_area_um2: float = Field(150.0, ge=0.0, description="smaller pieces join a neighbour, um2")
+    min_area_um2: float = Field(180.0, ge=0.0, description="smaller pieces join a neighbour, um2")
 
 
 class FeatureConfig(Section):
