@@ -6,7 +6,6 @@ reads like one, and know nothing of torch, dask or files. Comparison is by ident
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol
@@ -16,13 +15,7 @@ from numpy.typing import NDArray
 
 from wsigraph.errors import RecordError
 from wsigraph.geometry import Size, px_to_mm2, px_to_um
-
-
-def _refuse(record: str, faults: Mapping[str, bool]) -> None:
-    """Raise one RecordError that lists every fault marked true."""
-    found = [text for text, is_fault in faults.items() if is_fault]
-    if found:
-        raise RecordError(f"{record}: " + "; ".join(found))
+from wsigraph.records.faults import refuse
 
 
 class LazyArray(Protocol):
@@ -100,7 +93,7 @@ class SlideInfo:
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _refuse(
+        refuse(
             "SlideInfo",
             {
                 "slide_id is empty": not self.slide_id,
@@ -133,7 +126,7 @@ class StainBasis:
     source: str
 
     def __post_init__(self) -> None:
-        _refuse(
+        refuse(
             "StainBasis",
             {
                 f"vectors has shape {self.vectors.shape}, expected (2, 3)": self.vectors.shape != (2, 3),
@@ -169,7 +162,7 @@ class TissueMap:
 
     def __post_init__(self) -> None:
         shapes = {self.tissue.shape, self.artefact.shape, self.section.shape}
-        _refuse(
+        refuse(
             "TissueMap",
             {
                 f"tissue, artefact and section differ in shape: {sorted(shapes)}": len(shapes) != 1,
@@ -201,7 +194,7 @@ class SuperpixelLabels:
     tissue: TissueMap
 
     def __post_init__(self) -> None:
-        _refuse(
+        refuse(
             "SuperpixelLabels",
             {
                 f"labels has {len(self.labels.shape)} axes, expected 2": len(self.labels.shape) != 2,
@@ -260,7 +253,7 @@ class TissueGraph:
         (n_nodes, n_columns), n_edges = self.moments.shape, self.edge_index.shape[-1]
         boundary, sums = self.boundary.shape, self.encoding_sum
         key = self.edge_index[0] * max(n_nodes, 1) + self.edge_index[1] if n_edges else np.zeros(0, np.int64)
-        _refuse(
+        refuse(
             "TissueGraph",
             {
                 "a graph needs at least one node": n_nodes == 0,
@@ -332,7 +325,7 @@ class CoarseGraph:
 
     def __post_init__(self) -> None:
         n_coarse = self.graph.n_nodes
-        _refuse(
+        refuse(
             "CoarseGraph",
             {
                 "assignment is not int64 (N,)": self.assignment.ndim != 1 or self.assignment.dtype != np.int64,
@@ -387,7 +380,7 @@ class Prediction:
     def __post_init__(self) -> None:
         n_stages, n_times = len(self.stage_names), len(self.time_days)
         shares = np.concatenate([self.hazard, self.survival, self.stage_probability])
-        _refuse(
+        refuse(
             "Prediction",
             {
                 "stage_probability and stage_names differ in length": len(self.stage_probability) != n_stages,
