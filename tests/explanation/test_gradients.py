@@ -1,0 +1,198 @@
+"""Attributions: closed form, completeness, symmetry, and what does not matter to them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from wsigraph.errors import ConfigError
+from wsigraph.explanation.baseline import BASELINES, Baseline, make_baseline
+from wsigraph.explanation.gradients import Precision, attention, gradient_x_input, integrate, to_nodes
+from wsigraph.explanation.members import Member, members
+from wsigraph.explanation.reference import Reference
+from wsigraph.explanation.target import Target
+from wsigraph.model.inputs import GraphInput, Scaler, graph_input
+from wsigraph.model.weights import ModelBundle
+from wsigraph.records import CoarseGraph
+
+RNG = np.random.default_rng
+
+
+class Linear(torch.nn.Module):
+    """A stage logit that is linear in features and edge attributes."""
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.weight = torch.linspace(-1, 1, n_features)
+        self.edge_weight = torch.tensor([0.5, -0.25, 2.0])
+
+    def forward(self, x: Any, edge_index: Any, e: Any, area: Any, batch: Any, n_graphs: int) -> Any:
+        by_node = (x @ self.weight) * area
+        value = torch.zeros(n_graphs).index_add(0, batch, by_node)
+        value = value.index_add(0, batch[edge_index[0]], e @ self.edge_weight)
+        return value[:, None], torch.zeros(n_graphs, 2)
+
+
+@pytest.fixture(scope="module")
+def raw(coarse: CoarseGraph) -> GraphInput:
+    return graph_input(coarse)
+
+
+def plain_scaler(n_features: int) -> Scaler:
+    ones, zeros = np.ones(n_features), np.zeros(n_features)
+    return Scaler(
+        feature_mean=zeros,
+        feature_scale=ones,
+        edge_mean=np.zeros(3),
+        edge_scale=np.ones(3),
+        pooled_low=zeros,
+        pooled_high=ones,
+    )
+
+
+def test_a_linear_network_gets_weight_times_difference() -> None:
+    rng = RNG(1)
+    graph = GraphInput(
+        features=rng.normal(size=(5, 4)),
+        area_um2=rng.uniform(1, 2, 5),
+        edge_index=np.array([[0, 1, 1, 2], [1, 0, 2, 1]]),
+        edge_attribute=rng.normal(size=(4, 3)),
+    )
+    start = replace(graph, features=rng.normal(size=(5, 4)), edge_attribute=rng.normal(size=(4, 3)))
+    network: Any = Linear(4)
+    member = Member(network=network, scaler=plain_scaler(4), ends_days=np.array([1.0, 2.0]))
+    way = Baseline(name="site", baseline_id="x", ways=((start,),))
+    (found,) = integrate([member], [Target("stage")], graph, way, Precision(n_steps=4))[0]
+    share = (graph.area_um2 / graph.area_um2.sum())[:, None]
+    expected = network.weight.numpy() * share * (graph.features - start.features)
+    np.testing.assert_allclose(found.feature, expected, atol=1e-6)
+    by_edge = (graph.edge_attribute - start.edge_attribute) @ network.edge_weight.numpy()
+    np.testing.assert_allclose(found.edge, by_edge, atol=1e-6)
+    assert found.gap < 1e-5
+    assert found.n_steps == 4
+
+
+@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("target", ["stage", "risk", "survival@700"])
+def test_attributions_add_up(
+    bundle: ModelBundle, raw: GraphInput, reference: Reference, name: str, target: str
+) -> None:
+    networks = members(bundle)
+    way = make_baseline(name, raw, networks[0], reference, site="site 1", rng=RNG(0))
+    precision = Precision(n_steps=20, floor=0.05 * reference.output_sd(Target.parse(target)))
+    (found,) = integrate(networks, [Target.parse(target)], raw, way, precision)[0]
+    total = found.feature.sum() + found.edge.sum()
+    assert found.gap <= precision.limit(found.value - found.baseline_value) * (20 if name == "draws" else 1)
+    assert abs(total - (found.value - found.baseline_value)) <= found.gap + 1e-9
+    assert to_nodes(found.feature, found.edge, raw).sum() == pytest.approx(total, abs=1e-9)
+
+
+def permuted(raw: GraphInput, order: np.ndarray) -> GraphInput:
+    edges = np.argsort(order)[raw.edge_index]
+    by_source = np.lexsort((edges[1], edges[0]))
+    return GraphInput(
+        features=raw.features[order],
+        area_um2=raw.area_um2[order],
+        edge_index=edges[:, by_source],
+        edge_attribute=raw.edge_attribute[by_source],
+    )
+
+
+def test_permuting_nodes_permutes_attributions(bundle: ModelBundle, raw: GraphInput, reference: Reference) -> None:
+    order = RNG(2).permutation(len(raw.features))
+    networks = members(bundle)
+    found = []
+    for graph in (raw, permuted(raw, order)):
+        way = make_baseline("kind", graph, networks[0], reference, rng=RNG(0))
+        (each,) = integrate(networks, [Target("risk")], graph, way, Precision())[0]
+        found.append(to_nodes(each.feature, each.edge, graph))
+    # sums in float32 in another order
+    np.testing.assert_allclose(found[1], found[0][order], atol=2e-5)
+
+
+def test_threads_and_chunks_leave_no_trace(
+    bundle: ModelBundle, raw: GraphInput, reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = members(bundle) * 2
+    way = make_baseline("kind", raw, networks[0], reference, rng=RNG(0))
+    targets = [Target("risk"), Target("stage")]
+    one = integrate(networks, targets, raw, way, Precision(), threads=1)
+    two = integrate(networks, targets, raw, way, Precision(), threads=2)
+    for left, right in zip(sum(one, []), sum(two, []), strict=True):
+        np.testing.assert_array_equal(left.feature, right.feature)
+    monkeypatch.setattr("wsigraph.explanation.gradients.CHUNK_NODES", 1)
+    small = integrate(networks[:1], targets[:1], raw, way, Precision())
+    np.testing.assert_allclose(small[0][0].feature, one[0][0].feature, atol=1e-5)
+
+
+def test_more_steps_are_taken_where_the_gap_is_too_large(bundle: ModelBundle, raw: GraphInput) -> None:
+    networks = members(bundle)
+    way = make_baseline("mean", raw, networks[0], None, rng=RNG(0))
+    (rough,) = integrate(networks, [Target("risk")], raw, way, Precision(n_steps=2, max_steps=2))[0]
+    (fine,) = integrate(networks, [Target("risk")], raw, way, Precision(n_steps=2, max_gap=1e-4))[0]
+    assert fine.n_steps > rough.n_steps == 2
+    assert fine.gap < rough.gap
+
+
+def test_the_first_part_tells_what_tissue_there_is(bundle: ModelBundle, raw: GraphInput, reference: Reference) -> None:
+    networks = members(bundle)
+    way = make_baseline("kind", raw, networks[0], reference, rng=RNG(0))
+    (found,) = integrate(networks, [Target("risk")], raw, way, Precision())[0]
+    typical = Baseline(name="site", baseline_id="x", ways=(way.ways[0][:1],))
+    (first,) = integrate(networks, [Target("risk")], way.ways[0][1], typical, Precision())[0]
+    np.testing.assert_allclose(found.first_part, first.feature.sum(axis=1), atol=1e-3)
+
+
+def test_rivals_are_what_they_are_called(bundle: ModelBundle, raw: GraphInput) -> None:
+    (member,) = members(bundle)
+    graph = member.scaled(raw)
+    weight = attention(member, graph)
+    assert weight.sum() == pytest.approx(1, abs=1e-5)
+    assert (weight > 0).all()
+    assert np.isfinite(gradient_x_input(member, Target("risk"), graph)).all()
+
+
+def test_one_region_without_edges(bundle: ModelBundle, raw: GraphInput, reference: Reference) -> None:
+    alone = GraphInput(
+        features=raw.features[:1],
+        area_um2=raw.area_um2[:1],
+        edge_index=np.zeros((2, 0), np.int64),
+        edge_attribute=np.zeros((0, 3)),
+    )
+    networks = members(bundle)
+    way = make_baseline("kind", alone, networks[0], reference, rng=RNG(0))
+    (found,) = integrate(networks, [Target("risk")], alone, way, Precision())[0]
+    assert found.feature.sum() == pytest.approx(found.value - found.baseline_value, abs=0.02)
+
+
+@pytest.mark.parametrize("text", ["grade", "survival", "survival@soon", "survival@-3", "stage@4", "survival@nan"])
+def test_an_unknown_target_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="expected stage, risk or survival@DAYS"):
+        Target.parse(text)
+
+
+def test_baselines_that_cannot_be_are_refused(bundle: ModelBundle, raw: GraphInput, reference: Reference) -> None:
+    (member,) = members(bundle)
+    with pytest.raises(ConfigError, match="needs the model's reference"):
+        make_baseline("kind", raw, member, None, rng=RNG(0))
+    with pytest.raises(ConfigError, match="expected one of site 0, site 1"):
+        make_baseline("site", raw, member, reference, site="elsewhere", rng=RNG(0))
+    with pytest.raises(ConfigError, match="expected one of kind, site"):
+        make_baseline("black", raw, member, reference, rng=RNG(0))
+    with pytest.raises(ConfigError, match="beyond the model's last interval"):
+        Target.parse("survival@1e9").check([member.ends_days], 4)
+
+
+def test_survival_runs_through_its_intervals() -> None:
+    ends = np.array([100.0, 200.0])
+    logits = torch.logit(torch.tensor([[0.5, 0.5]]))
+    none = torch.zeros(1, 3)
+    values = [float(Target("survival", days).read(none, logits, ends)[0]) for days in (100.0, 150.0, 200.0)]
+    assert values == pytest.approx([0.5, 0.5**1.5, 0.25])
+    log_alive = np.log(np.array([[0.5, 0.25]]))
+    known = [Target("survival", days).of_training(log_alive[:, 0], log_alive[:, 0], log_alive, ends) for days in (50, 150)]
+    assert np.concatenate(known) == pytest.approx([0.5**0.5, 0.5**1.5])

@@ -1,0 +1,141 @@
+"""The networks of a bundle as functions from numbers to numbers, which is all that an explanation needs of a model.
+
+A member reads a graph in its own units: its scaler turns features into what its network was trained on. A slide of
+fixed shape, with its edges in place, is read for many versions of its features at once: the versions become one
+disjoint union of graphs. This module alone knows how bundles hold their networks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wsigraph.model.inputs import GraphInput, Scaler, Standardised
+from wsigraph.model.network import GraphNetwork
+from wsigraph.model.predict import load_network
+from wsigraph.model.weights import ModelBundle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Member:
+    """One network with the units it reads in.
+
+    Attributes
+    ----------
+    network : GraphNetwork
+        In evaluation mode, without gradients of its weights.
+    scaler : Scaler
+        From features in their own units to the network's.
+    ends_days : float64 (T,)
+        Right ends of its time intervals, days.
+    """
+
+    network: GraphNetwork
+    scaler: Scaler
+    ends_days: NDArray[np.float64]
+
+    def scaled(self, raw: GraphInput) -> Standardised:
+        """Return a graph in the network's units."""
+        return self.scaler.standardise(raw)
+
+
+def members(bundle: ModelBundle, held_out_by: int | None = None) -> tuple[Member, ...]:
+    """Return the networks of a bundle.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+        An ensemble, or a single network.
+    held_out_by : int, optional
+        The one member that never saw the patient; all of them where left out.
+
+    Returns
+    -------
+    tuple of Member
+        At least one.
+
+    Raises
+    ------
+    ModelError
+        If weights do not fit the architecture on the card.
+    """
+    parts: Any = getattr(bundle, "members", None)
+    if parts is None:
+        found = [_member(load_network(bundle), bundle.scaler, bundle.card.time_days)]
+    else:
+        chosen = parts if held_out_by is None else parts[held_out_by : held_out_by + 1]
+        found = [_member(each.network(), each.scaler, each.ends_days) for each in chosen]
+    return tuple(found)
+
+
+def _member(network: GraphNetwork, scaler: Scaler, ends_days: Any) -> Member:
+    for weights in network.parameters():
+        weights.requires_grad_(False)
+    return Member(network=network, scaler=scaler, ends_days=np.asarray(ends_days, np.float64))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Shape:
+    """What stays of a slide while its features vary: its edges and the areas of its regions.
+
+    Attributes
+    ----------
+    edge_index : Tensor int64 (2, E)
+        Directed edges.
+    area : Tensor float32 (N,)
+        Share of the slide's area.
+    """
+
+    edge_index: Tensor
+    area: Tensor
+    _unions: dict[int, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, graph: Standardised) -> Shape:
+        """Return the shape of a graph."""
+        return cls(edge_index=torch.from_numpy(graph.edge_index), area=torch.from_numpy(graph.area))
+
+    def union(self, n_versions: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return edges, areas and graph numbers of a disjoint union of copies, kept for the next call."""
+        if n_versions not in self._unions:
+            n_nodes = len(self.area)
+            offset = n_nodes * torch.arange(n_versions)
+            edges = (self.edge_index[:, None, :] + offset[None, :, None]).reshape(2, -1)
+            batch = torch.arange(n_versions).repeat_interleave(n_nodes)
+            self._unions.clear()  # one size is in use at a time, and large ones are large
+            self._unions[n_versions] = edges, self.area.repeat(n_versions), batch
+        return self._unions[n_versions]
+
+
+def read(network: Any, shape: Shape, features: Tensor, edge_attribute: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logits of several versions of one slide.
+
+    Parameters
+    ----------
+    network : callable
+        As `GraphNetwork`.
+    shape : Shape
+        Edges and areas, the same for all versions.
+    features : Tensor float32 (S, N, F)
+        Node features of every version, in the network's units.
+    edge_attribute : Tensor float32 (S, E, A)
+        Edge attributes of every version.
+
+    Returns
+    -------
+    stage_logits : Tensor (S, K - 1)
+        Cumulative logits.
+    hazard_logits : Tensor (S, T)
+        Hazard logits.
+    """
+    n_versions = len(features)
+    edge_index, area, batch = shape.union(n_versions)
+    stage_logits, hazard_logits = network(
+        features.flatten(0, 1), edge_index, edge_attribute.flatten(0, 1), area, batch, n_versions
+    )
+    return stage_logits, hazard_logits
