@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.build_reference import reference_of
 from wsigraph.coarsening.coarsen import coarsen
 from wsigraph.config import Config
+from wsigraph.explanation.reference import save_reference
 from wsigraph.model.train import About, train
 from wsigraph.model.weights import SHIPPED, ModelBundle, save_bundle
-from wsigraph.synthesis.assess import assess, cases
+from wsigraph.synthesis.assess import Case, assess, cases
 from wsigraph.synthesis.simulate import build_library, sample_sites, simulate
 
 ABOUT = About(
@@ -50,14 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="decides everything random")
     options = parser.parse_args(arguments)
     settings = Config()
-    scenery, first, second, bootstrap = np.random.default_rng(options.seed).spawn(4)
-    sites = sample_sites(settings.synthesis.sites, rng=scenery)
-    cohorts = []
-    for cohort, rng, n_patients in (("train", first, options.patients), ("fresh", second, options.fresh)):
-        library = build_library(sites, settings.synthesis, settings.feature, rng=rng)
-        patients = simulate(n_patients, library, settings.synthesis, rng=rng, cohort=cohort)
-        cohorts.append(cases(patients, lambda graph: coarsen(graph, settings.coarsening)))
-        print(f"{cohort}: {n_patients} patients simulated and coarsened", file=sys.stderr)
+    bootstrap = np.random.default_rng(options.seed).spawn(4)[3]
+    sizes = {"train": options.patients, "fresh": options.fresh}
+    cohorts = [simulated_cases(name, number, seed=options.seed) for name, number in sizes.items()]
     trained = train(
         (case.example for case in cohorts[0]), settings.model, seed=options.seed, about=ABOUT, progress=_show
     )
@@ -70,10 +67,39 @@ def main(arguments: list[str] | None = None) -> int:
     card = trained.bundle.card.model_copy(update={"metrics": scores, "evaluation": evaluation, "seeds": seeds})
     bundle = ModelBundle(card=card, weights=trained.bundle.weights)
     save_bundle(bundle, options.out)
+    save_reference(reference_of(bundle, cohorts[0]), options.out)
     print(f"{options.out}: model {bundle.model_id}")
     for name, score in scores.items():
         print(f"{name:32s} {score.value:.3f} ({score.low:.3f}-{score.high:.3f})")
     return 0
+
+
+def simulated_cases(cohort: str, n_patients: int, *, seed: int) -> list[Case]:
+    """Return simulated patients with their coarse graphs.
+
+    Parameters
+    ----------
+    cohort : str
+        ``train`` or ``fresh``; decides what is random.
+    n_patients : int
+        How many.
+    seed : int
+        Decides the sites, and with the cohort everything else.
+
+    Returns
+    -------
+    list of Case
+        The first patients of a longer cohort are those of a shorter one.
+    """
+    settings = Config()
+    scenery, first, second, _ = np.random.default_rng(seed).spawn(4)
+    rng = {"train": first, "fresh": second}[cohort]
+    sites = sample_sites(settings.synthesis.sites, rng=scenery)
+    library = build_library(sites, settings.synthesis, settings.feature, rng=rng)
+    patients = simulate(n_patients, library, settings.synthesis, rng=rng, cohort=cohort)
+    found = cases(patients, lambda graph: coarsen(graph, settings.coarsening))
+    print(f"{cohort}: {n_patients} patients simulated and coarsened", file=sys.stderr)
+    return found
 
 
 def _show(stage: str, done: int, total: int) -> None:

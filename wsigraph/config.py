@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from wsigraph.errors import ConfigError
 from wsigraph.geometry import MPP_MAX, MPP_MIN
 
-STAGES_WITH_HASH = ("tissue", "superpixel", "feature", "coarsening", "model", "report")
+STAGES_WITH_HASH = ("tissue", "superpixel", "feature", "coarsening", "model", "explanation", "report")
 """Sections whose values decide a record's content, in the order of the flow."""
 
 
@@ -189,6 +189,18 @@ class SynthesisConfig(Section):
     library_side: int = Field(14, ge=2, le=200, description="regions along a side of a tile painted for the library")
 
 
+class ExplanationConfig(Section):
+    """Why the model reads what it reads, and how that is tested."""
+
+    baseline: Literal["kind", "site", "draws", "mean"] = Field("kind", description="what a slide is compared with")
+    steps: int = Field(50, ge=2, le=10000, description="steps of the integral to begin with")
+    max_steps: int = Field(800, ge=2, le=100000, description="steps to end with where attributions do not add up")
+    max_gap: float = Field(0.01, gt=0.0, le=1.0, description="largest gap, as a share of the difference explained")
+    random_orders: int = Field(100, ge=0, le=10000, description="random orders that the curves compare with")
+    top_regions: int = Field(6, ge=1, le=50, description="regions that are told of and shown")
+    seed: int = Field(0, ge=0, description="decides donors and random orders")
+
+
 class ReportConfig(Section):
     """What the pictures and outlines look like."""
 
@@ -234,6 +246,7 @@ class Config(Section):
     coarsening: CoarseningConfig = Field(default_factory=CoarseningConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     synthesis: SynthesisConfig = Field(default_factory=SynthesisConfig)
+    explanation: ExplanationConfig = Field(default_factory=ExplanationConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
 
 

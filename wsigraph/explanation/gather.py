@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from wsigraph.errors import ModelError
 from wsigraph.explanation.kaplan_meier import kaplan_meier
-from wsigraph.explanation.kinds import cluster, nearest, telling_names
+from wsigraph.explanation.kinds import cluster, nearest, of_tissue, telling_names
 from wsigraph.explanation.members import Member, Shape, members, read
 from wsigraph.explanation.reference import Reference
 from wsigraph.explanation.target import Target
@@ -57,7 +57,7 @@ def gather_reference(
     *,
     rng: np.random.Generator,
     n_kinds: int = 4,
-    n_regions: int = 1600,
+    n_regions: int = 2000,
     kind_names: Sequence[str] | None = None,
 ) -> Reference:
     """Return what explanations of a model must know of its training cohort.
@@ -103,6 +103,7 @@ def gather_reference(
     centre, scale = features.mean(axis=0), features.std(axis=0)
     scale = np.where(scale > 1e-9 * np.maximum(np.abs(centre), 1e-3), scale, 0.0)
     points = np.divide(features - centre, scale, out=np.zeros_like(features), where=scale > 0)
+    points = of_tissue(points, bundle.card.feature_names)
     few = rng.permutation(len(points))[:_CLUSTERED]
     kind_centre = cluster(points[few], area[few], n_kinds, rng=rng)
     kind = nearest(points, kind_centre)

@@ -1,6 +1,7 @@
 """Kinds of tissue: a few k-means clusters of the training regions.
 
-Regions are clustered by their standardised features, each weighing as much as its area, with a seeded k-means++ start
+Regions are clustered by their standardised features but those of shape, which say how tissue was cut rather than what
+it is, each weighing as much as its area, with a seeded k-means++ start
 (Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007) and Lloyd's rounds. Few and broad
 kinds are wanted: something to hold a region against, not a diagnosis. Each is named by the features in which it
 differs most from the rest, or by the classes of simulated tissue where those are known.
@@ -13,8 +14,29 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from wsigraph.feature.interpret import FEATURE_GROUPS, FEATURE_NAMES
+
+_SHAPE = frozenset(name for name, group in zip(FEATURE_NAMES, FEATURE_GROUPS, strict=True) if group == "shape")
 _ROUNDS = 50
 _TELLING = 2
+
+
+def of_tissue(points: NDArray[np.float64], feature_names: Sequence[str]) -> NDArray[np.float64]:
+    """Return standardised features with those of shape set to 0, which is how kinds are told apart.
+
+    Parameters
+    ----------
+    points : float64 (R, F)
+        Standardised features.
+    feature_names : sequence of str
+        What the columns are.
+
+    Returns
+    -------
+    float64 (R, F)
+        A copy.
+    """
+    return np.where([name in _SHAPE for name in feature_names], 0.0, points)
 
 
 def cluster(

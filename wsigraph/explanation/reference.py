@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from wsigraph.errors import ModelError
 from wsigraph.explanation.kaplan_meier import SurvivalSteps
-from wsigraph.explanation.kinds import nearest
+from wsigraph.explanation.kinds import nearest, of_tissue
 from wsigraph.explanation.target import Target
 from wsigraph.model.weights import ModelBundle
 from wsigraph.store.header import Destination
@@ -93,7 +93,7 @@ class Reference:
 
     def kinds(self, features: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the kind of tissue of every region, int64 (n,), from features in their own units."""
-        return nearest(self.standardised(features), self.kind_centre)
+        return nearest(of_tissue(self.standardised(features), self.feature_names), self.kind_centre)
 
     def percentiles(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return where features lie among the training regions, float64 (n, F), 0 to 100; ties take the middle."""

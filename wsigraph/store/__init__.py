@@ -17,6 +17,7 @@ from wsigraph.store.documents import (
     save_prediction,
     save_slide_info,
 )
+from wsigraph.store.explanations import load_explanation, save_explanation
 from wsigraph.store.header import SCHEMA_VERSION, Destination, canonical_document, canonical_json, digest, parse_json
 from wsigraph.store.lattices import (
     CHUNK_PX,
@@ -44,6 +45,7 @@ __all__ = [
     "digest",
     "is_done",
     "load_coarse_graph",
+    "load_explanation",
     "load_graph",
     "load_labels",
     "load_prediction",
@@ -53,6 +55,7 @@ __all__ = [
     "read_document",
     "save_coarse_graph",
     "save_document",
+    "save_explanation",
     "save_graph",
     "save_labels",
     "save_prediction",

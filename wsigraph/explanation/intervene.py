@@ -1,0 +1,60 @@
+"""What edges do, found out by cutting them: an edge has no baseline, since a boundary of length zero is no tissue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wsigraph.explanation.members import Member
+from wsigraph.explanation.target import Target
+from wsigraph.model.inputs import GraphInput, Standardised
+from wsigraph.model.network import one_thread
+
+
+def cut_edges(
+    members: Sequence[Member], target: Target, raw: GraphInput, nodes: NDArray[np.int64]
+) -> tuple[float, NDArray[np.float64]]:
+    """Return a model's output when edges are cut.
+
+    Parameters
+    ----------
+    members : sequence of Member
+        The model; the mean of their outputs counts.
+    target : Target
+        The output.
+    raw : GraphInput
+        The slide.
+    nodes : int64 (k,)
+        Regions whose edges are cut, each alone.
+
+    Returns
+    -------
+    without_edges : float
+        Output when no region hears any other.
+    cut : float64 (k,)
+        Output when the edges of one region are cut.
+    """
+    source, end = raw.edge_index
+    keeps = [np.zeros(len(source), np.bool_), *((source != node) & (end != node) for node in nodes)]
+    graphs = [member.scaled(raw) for member in members]
+    values = [
+        np.mean([_output(member, target, graph, keep) for member, graph in zip(members, graphs, strict=True)])
+        for keep in keeps
+    ]
+    return float(values[0]), np.array(values[1:], np.float64)
+
+
+def _output(member: Member, target: Target, graph: Standardised, keep: NDArray[np.bool_]) -> float:
+    with one_thread(), torch.inference_mode():
+        logits = member.network(
+            torch.from_numpy(graph.features),
+            torch.from_numpy(graph.edge_index[:, keep]),
+            torch.from_numpy(graph.edge_attribute[keep]),
+            torch.from_numpy(graph.area),
+            torch.zeros(len(graph.features), dtype=torch.int64),
+            1,
+        )
+        return float(target.read(*logits, member.ends_days)[0])
