@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from wsigraph import __version__
 from wsigraph.config import Config, section_hash
-from wsigraph.errors import ConfigError, StoreError
+from wsigraph.errors import ConfigError
 
 if TYPE_CHECKING:
+    from wsigraph.explanation.question import Question
     from wsigraph.model.weights import ModelBundle
     from wsigraph.records import CoarseGraph, Prediction, SlideInfo, SuperpixelLabels, TissueGraph, TissueMap
+    from wsigraph.report.explained import Asked
     from wsigraph.slide.damage import BadTile
     from wsigraph.slide.reader import Slide
     from wsigraph.store import Destination
@@ -42,6 +43,8 @@ LAYOUT: Mapping[str, tuple[str, ...]] = {
     "coarsen": ("coarse.safetensors",),
     "predict": ("prediction.json",),
     "report": ("report.json", "report.geojson", "report.png"),
+    "explain": ("explanation.safetensors",),
+    "page": ("explanation.json", "explanation.geojson", "report.html"),
 }
 """The stages in their order, as `until` and ``run.json`` spell them, and what each leaves in the slide's directory."""
 
@@ -50,6 +53,9 @@ BAD_TILES = "bad_tiles.json"
 
 STAGES = tuple(LAYOUT)
 """Names of the stages."""
+
+AFTER_MODEL = ("predict", "report", "explain", "page")
+"""Stages that need a model; the last two are carried out where an explanation is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +99,7 @@ def run_slide(
     model: Path | str | None = None,
     progress: Progress | None = None,
     until: str = "report",
+    explain: Question | None = None,
 ) -> FlowResult:
     """Walk one slide through all stages, skipping those whose records are there.
 
@@ -113,7 +120,9 @@ def run_slide(
     progress : callable, optional
         Told (stage, done, total).
     until : str
-        Last stage to carry out, one of `STAGES`.
+        Last stage to carry out, one of `STAGES`; with `explain`, ``report`` stands for ``page``.
+    explain : Question, optional
+        What is to be explained.
 
     Returns
     -------
@@ -123,7 +132,7 @@ def run_slide(
     Raises
     ------
     ConfigError
-        If `until` names no stage.
+        If `until` names no stage, or the target is none that the model has.
     ModelError
         If the model is damaged or of another feature schema; met before the slide is worked on.
     PluginError
@@ -140,14 +149,18 @@ def run_slide(
     A slide that fails before its tissue is found leaves nothing on disk.
     """
     from wsigraph.slide.reader import read
-    from wsigraph.store.directory import SlideDirectory
+    from wsigraph.store.directory import SlideDirectory, check_writable
 
     if until not in STAGES:
         raise ConfigError(f"stage {until!r} is unknown; expected one of {', '.join(STAGES)}")
-    settings = _within_memory(config or Config())
-    bundle = _bundle(model, settings) if until in ("predict", "report") else None
+    settings = config or Config()
+    if settings.runtime.memory_gb > 0:
+        from wsigraph.superpixel.memory import within_memory
+
+        settings = within_memory(settings)
+    bundle, asked = _model(model, settings, explain, until)
     _check_encoder(settings)
-    _check_writable(Path(out))
+    check_writable(Path(out))
     started = time.perf_counter()
     limit = settings.slide.max_bad_tile_fraction
     opened = read(path, mpp=mpp, slide_id=slide_id, max_bad_tile_fraction=limit)
@@ -155,7 +168,7 @@ def run_slide(
         directory = SlideDirectory(Path(out) / slide.info.slide_id, LAYOUT, progress)
         directory.refuse_clash(slide.info)
         directory.seconds["read"] = time.perf_counter() - started
-        facts = _Walk(slide, directory, settings, bundle, progress).to(until)
+        facts = _Walk(slide, directory, settings, bundle, asked, progress).to(until)
         directory.write_run(_circumstances(path, settings))
         return FlowResult(
             slide_id=slide.info.slide_id,
@@ -176,6 +189,7 @@ class _Walk:
     directory: SlideDirectory
     settings: Config
     bundle: ModelBundle | None
+    asked: Asked | None
     progress: Progress | None
 
     def to(self, until: str) -> dict[str, Any] | None:
@@ -199,7 +213,13 @@ class _Walk:
         prediction = self._predict(coarse, self.bundle)
         if until == "predict":
             return None
-        return self._report(labels, coarse, prediction, bad_tiles)
+        facts = self._report(labels, coarse, prediction, bad_tiles)
+        if self.asked is not None:
+            from wsigraph.report.explained import Found, carry_out
+
+            found = Found(self.slide, tissue, labels, graph, coarse, prediction, facts)
+            carry_out(self.directory, found, self.asked, threads=self.settings.runtime.threads, until=until)
+        return facts
 
     @property
     def _identity(self) -> dict[str, str]:
@@ -307,8 +327,10 @@ class _Walk:
 
         def make(to: Destination) -> None:
             from wsigraph.report.write import write
+            from wsigraph.slide.mpp import describe_enlargement
             from wsigraph.slide.scan import describe_bad_tiles
 
+            enlarged = describe_enlargement(self.slide.info.mpp, self.settings.superpixel.mpp)
             write(
                 self.directory.path,
                 slide=self.slide,
@@ -317,19 +339,13 @@ class _Walk:
                 prediction=prediction,
                 config=options,
                 inputs=to.inputs,
-                warnings=(*describe_bad_tiles(bad_tiles), *_enlarged(self.slide.info, self.settings)),
+                warnings=(*describe_bad_tiles(bad_tiles), *enlarged),
             )
 
         config = {"report": section_hash(options)}
         return self.directory.carry_out(
             "report", inputs, config, make, lambda path: store.read_document(path, "Report")[1]
         )
-
-
-def _enlarged(info: SlideInfo, settings: Config) -> tuple[str, ...]:
-    working = settings.superpixel.mpp
-    told = f"the slide's {info.mpp:g} um/px were enlarged to the working {working:g}, so fine detail is missing"
-    return (told,) if info.mpp > 1.05 * working else ()
 
 
 def _circumstances(path: Path | str, settings: Config) -> dict[str, Any]:
@@ -342,10 +358,21 @@ def _circumstances(path: Path | str, settings: Config) -> dict[str, Any]:
     }
 
 
-def _bundle(model: Path | str | None, settings: Config) -> ModelBundle:
+def _model(
+    model: Path | str | None, settings: Config, question: Question | None, until: str
+) -> tuple[ModelBundle | None, Asked | None]:
+    """Return the model and what is asked of it, where the flow goes that far; faults are met before the work."""
+    if until not in AFTER_MODEL:
+        return None, None
     from wsigraph.model.weights import SHIPPED, load_bundle
 
-    return load_bundle(model or settings.model.path or SHIPPED)
+    directory = model or settings.model.path or SHIPPED
+    bundle = load_bundle(directory)
+    if question is None and until in ("predict", "report"):
+        return bundle, None
+    from wsigraph.report.explained import ask
+
+    return bundle, ask(question, directory, bundle, settings)
 
 
 def _check_encoder(settings: Config) -> None:
@@ -358,31 +385,6 @@ def _check_encoder(settings: Config) -> None:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
-
-
-def _check_writable(out: Path) -> None:
-    """Raise StoreError before the work rather than after it where `out` can hold no results."""
-    existing = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        what = "cannot be written to" if existing.is_dir() else "is a file"
-        raise StoreError(f"output directory {out}: {existing} {what}; choose another with --out")
-
-
-def _within_memory(settings: Config) -> Config:
-    """Return the settings with chunks and threads that fit into ``runtime.memory_gb``, where that is given."""
-    runtime = settings.runtime
-    if runtime.memory_gb == 0:
-        return settings
-    from dask.system import CPU_COUNT
-
-    from wsigraph.slide.tiles import plan_chunks
-    from wsigraph.superpixel.segment import halo_px
-
-    chunk_px, threads = plan_chunks(
-        runtime.chunk_px, runtime.threads or CPU_COUNT, halo_px(settings.superpixel), runtime.memory_gb * 1e9
-    )
-    fitted = runtime.model_copy(update={"chunk_px": chunk_px, "threads": threads})
-    return settings.model_copy(update={"runtime": fitted})
 
 
 @contextmanager

@@ -194,5 +194,7 @@ def test_survival_runs_through_its_intervals() -> None:
     values = [float(Target("survival", days).read(none, logits, ends)[0]) for days in (100.0, 150.0, 200.0)]
     assert values == pytest.approx([0.5, 0.5**1.5, 0.25])
     log_alive = np.log(np.array([[0.5, 0.25]]))
-    known = [Target("survival", days).of_training(log_alive[:, 0], log_alive[:, 0], log_alive, ends) for days in (50, 150)]
+    known = [
+        Target("survival", days).of_training(log_alive[:, 0], log_alive[:, 0], log_alive, ends) for days in (50, 150)
+    ]
     assert np.concatenate(known) == pytest.approx([0.5**0.5, 0.5**1.5])

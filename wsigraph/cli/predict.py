@@ -18,6 +18,11 @@ _Model = Annotated[
     str | None, typer.Option("--model", metavar="DIR", help="Model bundle; else the demonstration model.")
 ]
 
+_Explain = Annotated[
+    str | None,
+    typer.Option("--explain", metavar="TARGET", help="Explain stage, risk or survival@DAYS too, in report.html."),
+]
+
 
 @ends_plainly
 def predict(
@@ -27,6 +32,7 @@ def predict(
     mpp: Mpp = None,
     model: _Model = None,
     encoder: Encoder = None,
+    explain: _Explain = None,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     threads: Threads = None,
@@ -39,8 +45,10 @@ def predict(
     slides, or a manifest, one that fails does not stop the others.
     """
     from wsigraph.cli.progress import progress_line
+    from wsigraph.explanation.question import Question
     from wsigraph.flow import run_slide
 
+    question = None if explain is None else Question(target=explain)
     settings = read_settings(config, overrides, {"feature.encoder": encoder, "runtime.threads": threads})
     selection = select_slides(slides, manifest, mpp, settings)
     refuse_equal_names(selection.slides)
@@ -48,7 +56,14 @@ def predict(
     def work(slide: NamedSlide) -> FlowResult:
         with progress_line(slide.label) as progress:
             return run_slide(
-                slide.path, out, settings, mpp=slide.mpp, slide_id=slide.slide_id, model=model, progress=progress
+                slide.path,
+                out,
+                settings,
+                mpp=slide.mpp,
+                slide_id=slide.slide_id,
+                model=model,
+                progress=progress,
+                explain=question,
             )
 
     work_through(selection, work, show=_print_table, plain=_plain, as_json=as_json, debug=debug)

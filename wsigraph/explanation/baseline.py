@@ -100,9 +100,7 @@ def make_baseline(
         raise ConfigError(f"baseline {name!r} is unknown, expected one of {', '.join(BASELINES)}")
     if name == "mean":
         scaler = member.scaler
-        return Baseline(
-            name=name, baseline_id=name, ways=((_same(raw, scaler.feature_mean, scaler.edge_mean),),)
-        )
+        return Baseline(name=name, baseline_id=name, ways=((_same(raw, scaler.feature_mean, scaler.edge_mean),),))
     if reference is None:
         raise ConfigError(f"baseline {name!r} needs the model's reference, which is not there; take baseline 'mean'")
     named = f"{name} {reference.reference_id or 'unstored'}"

@@ -73,9 +73,7 @@ class _Case:
     def precision(self, target: Target) -> Precision:
         floor = 0.0 if self.reference is None else LEAST_SD * self.reference.output_sd(target)
         settings = self.settings
-        return Precision(
-            n_steps=settings.steps, max_steps=settings.max_steps, max_gap=settings.max_gap, floor=floor
-        )
+        return Precision(n_steps=settings.steps, max_steps=settings.max_steps, max_gap=settings.max_gap, floor=floor)
 
     def integrals(self, targets: Sequence[Target], baseline: Baseline) -> list[list[Integral]]:
         each = [self.precision(target) for target in targets]
@@ -303,7 +301,5 @@ def _warnings(case: _Case, own: Explanation, agreement: dict[str, float]) -> tup
     ]
     difference = abs(own.value - own.baseline_value)
     if own.output_sd is not None and difference < LEAST_SD * own.output_sd:
-        found.append(
-            "the output hardly differs from the baseline's, so that shares of the difference say little"
-        )
+        found.append("the output hardly differs from the baseline's, so that shares of the difference say little")
     return tuple(found)

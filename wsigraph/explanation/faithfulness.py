@@ -54,9 +54,7 @@ class Donors:
     is_matched: NDArray[np.bool_]
 
 
-def find_donors(
-    raw: GraphInput, kind: NDArray[np.int64], reference: Reference, *, rng: np.random.Generator
-) -> Donors:
+def find_donors(raw: GraphInput, kind: NDArray[np.int64], reference: Reference, *, rng: np.random.Generator) -> Donors:
     """Return a random matched training region for every region.
 
     Parameters
@@ -89,7 +87,9 @@ def find_donors(
         high = np.searchsorted(areas, raw.area_um2[own] * (1 + MATCH_AREA), side="right")
         found = high > low
         right = np.clip(np.searchsorted(areas, raw.area_um2[own]), 1, max(1, len(areas) - 1))
-        left_nearer = raw.area_um2[own] - areas[right - 1] <= np.abs(areas[np.minimum(right, len(areas) - 1)] - raw.area_um2[own])
+        left_nearer = raw.area_um2[own] - areas[right - 1] <= np.abs(
+            areas[np.minimum(right, len(areas) - 1)] - raw.area_um2[own]
+        )
         nearest = np.where(left_nearer, right - 1, np.minimum(right, len(areas) - 1))
         drawn = low + np.floor(u[own] * (high - low)).astype(np.int64)
         feature[own] = reference.region_feature[rows[np.where(found, drawn, nearest)]]

@@ -166,9 +166,7 @@ def _by_area(features: NDArray[np.float64], area: NDArray[np.float64]) -> NDArra
     return np.asarray(area @ features / max(float(area.sum()), 1e-300))
 
 
-def _sample(
-    kind: NDArray[np.int64], n_kinds: int, n_regions: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def _sample(kind: NDArray[np.int64], n_kinds: int, n_regions: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return rows, about equally many of each kind, in their order."""
     order = rng.permutation(len(kind))
     rank = np.empty(len(kind), np.int64)

@@ -129,9 +129,7 @@ def integrate(
         By target, then by member.
     """
     each = [precision] * len(targets) if isinstance(precision, Precision) else list(precision)
-    jobs = [
-        (member, target, exact) for target, exact in zip(targets, each, strict=True) for member in members
-    ]
+    jobs = [(member, target, exact) for target, exact in zip(targets, each, strict=True) for member in members]
     with one_thread(), ThreadPoolExecutor(max(1, min(threads, len(jobs)))) as pool:
         found = list(pool.map(lambda job: _integrate_ways(job[0], job[1], raw, baseline, job[2]), jobs))
     return [found[start : start + len(members)] for start in range(0, len(found), len(members))]

@@ -79,6 +79,7 @@ def encode_geojson(
     measurements: Sequence[str],
     provenance: Mapping[str, Any],
     max_bytes: int,
+    attributions: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> tuple[bytes, tuple[str, ...]]:
     """Return the regions of a slide as a GeoJSON feature collection.
 
@@ -98,6 +99,8 @@ def encode_geojson(
         Written as the member ``wsigraph`` of the collection.
     max_bytes : int
         Size above which measurements are left out, the last first.
+    attributions : mapping of str to float64 (C,), optional
+        Attribution of every region by what is explained; never left out.
 
     Returns
     -------
@@ -128,7 +131,8 @@ def encode_geojson(
         )
     wanted = _wanted(features, measurements)
     collection = _collection(outlines, coarse, slide_sha256)
-    rows = _rows(_fixed(coarse) | wanted, n_regions)
+    fixed = _fixed(coarse) | {f"Attribution: {name}": _rounded(each) for name, each in (attributions or {}).items()}
+    rows = _rows(fixed | wanted, n_regions)
     n_given, content = len(wanted), b""
     while True:
         for feature, row in zip(collection["features"], rows, strict=True):
@@ -143,7 +147,7 @@ def encode_geojson(
             n_given -= 1
             title, column = list(wanted.items())[n_given]
             size -= n_regions * (len(canonical_json(title)) + 2) + len(canonical_json(column)) - n_regions - 1
-        rows = _rows(_fixed(coarse) | dict(list(wanted.items())[:n_given]), n_regions)
+        rows = _rows(fixed | dict(list(wanted.items())[:n_given]), n_regions)
 
 
 def measurement_name(name: str, unit: str, group: str) -> str:

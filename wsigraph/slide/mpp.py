@@ -151,3 +151,9 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) and value > 0 else None
+
+
+def describe_enlargement(slide_mpp: float, working_mpp: float) -> tuple[str, ...]:
+    """Return what to say of a slide that is coarser than the pixels that are worked with; nothing where it is not."""
+    told = f"the slide's {slide_mpp:g} um/px were enlarged to the working {working_mpp:g}, so fine detail is missing"
+    return (told,) if slide_mpp > 1.05 * working_mpp else ()

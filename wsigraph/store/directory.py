@@ -8,6 +8,7 @@ graph it was not made from. Timings go to ``run.json`` alone.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -182,6 +183,25 @@ class SlideDirectory:
             # the last first, so that a kill in between never leaves a later record without an earlier one
             for name in [RUN_FILE, *reversed(stale)]:
                 discard(self.path / name)
+
+
+def check_writable(out: Path) -> None:
+    """Meet an output directory that can hold no results before the work rather than after it.
+
+    Parameters
+    ----------
+    out : Path
+        Directory, there or not yet.
+
+    Raises
+    ------
+    StoreError
+        If it is a file, lies below one, or may not be written to.
+    """
+    existing = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        what = "cannot be written to" if existing.is_dir() else "is a file"
+        raise StoreError(f"output directory {out}: {existing} {what}; choose another with --out")
 
 
 def _noted_seconds(file: Path) -> dict[str, float]:

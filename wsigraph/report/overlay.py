@@ -1,0 +1,174 @@
+"""Pictures of the page: the slide, maps laid over it, and crops of single regions at high power.
+
+Maps are small palette images with transparency. Attributions are shown by area, as what a pixel carries, in vermilion
+where they raise the output and in blue where they lower it: two colours that eyes of every kind tell apart, on pink
+tissue too. Artefacts are hatched, so that they do not rest on colour alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsigraph.geometry import Box, um_to_px
+from wsigraph.records import CoarseGraph, TissueMap
+from wsigraph.report.lattice import RegionLattice
+from wsigraph.report.outline import Outlines
+from wsigraph.report.view import View, cut_view
+from wsigraph.slide.reader import Slide
+
+RAISES, LOWERS = (213, 94, 0), (0, 90, 200)
+"""8-bit (R, G, B) of attributions above and below 0."""
+_LEVELS = 15
+_MAX_ALPHA = 225
+_LINE = (10, 10, 30)
+_ARTEFACT = (20, 20, 20)
+_CROP_PX = 360
+_MARGIN = 1.35
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """An encoded picture.
+
+    Attributes
+    ----------
+    address : str
+        ``data:`` address with all of its bytes.
+    width, height : int
+        Pixels.
+    """
+
+    address: str
+    width: int
+    height: int
+
+
+def photograph(pixels: NDArray[np.uint8], *, quality: int = 82) -> Picture:
+    """Return pixels as JPEG; uint8 (h, w, 3)."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
+    return _picture(stream.getvalue(), "jpeg", pixels.shape)
+
+
+def attribution_map(view: View, node: NDArray[np.float64], area: NDArray[np.float64]) -> tuple[Picture, float]:
+    """Return a map of attributions by area.
+
+    Parameters
+    ----------
+    view : View
+        What the map is laid over.
+    node : float64 (C,)
+        Attribution of every region.
+    area : float64 (C,)
+        Area of every region.
+
+    Returns
+    -------
+    Picture
+        Transparent where nothing is attributed.
+    float
+        Attribution by area that is shown in full colour; what lies beyond is shown alike.
+    """
+    density = node / area
+    shown = density[view.regions[view.regions > 0] - 1]
+    most = float(np.percentile(np.abs(shown), 98)) if shown.size else 1.0
+    most = most or 1.0
+    level = np.rint(np.clip(density / most, -1, 1) * _LEVELS).astype(np.int64) + _LEVELS + 1
+    index = np.concatenate([[0], level])[view.regions].astype(np.uint8)
+    strength = np.abs(np.arange(-_LEVELS, _LEVELS + 1)) / _LEVELS
+    alpha = np.concatenate([[0], np.rint(_MAX_ALPHA * strength**0.7)]).astype(np.uint8)
+    colours = [(0, 0, 0)] + [LOWERS if each < 0 else RAISES for each in range(-_LEVELS, _LEVELS + 1)]
+    return _palette(index, colours, alpha), most
+
+
+def region_lines(view: View) -> Picture:
+    """Return the borders between regions."""
+    regions = view.regions
+    border = np.zeros(regions.shape, np.bool_)
+    border[:, 1:] |= regions[:, 1:] != regions[:, :-1]
+    border[1:] |= regions[1:] != regions[:-1]
+    return _palette(border.astype(np.uint8), [(0, 0, 0), _LINE], np.array([0, 230], np.uint8))
+
+
+def artefact_map(view: View, tissue: TissueMap, level0_mpp: float) -> Picture | None:
+    """Return artefacts, hatched; None where there are none."""
+    height, width = view.regions.shape
+    step = tissue.mpp / level0_mpp
+    y, x = (
+        np.minimum(((low + (np.arange(n) + 0.5) * (high - low) / n) / step).astype(np.int64), limit - 1)
+        for low, high, n, limit in (
+            (view.box.y0, view.box.y1, height, tissue.artefact.shape[0]),
+            (view.box.x0, view.box.x1, width, tissue.artefact.shape[1]),
+        )
+    )
+    found = tissue.artefact[y[:, None], x] > 0
+    if not found.any():
+        return None
+    stripe = (np.arange(height)[:, None] + np.arange(width)) % 8 < 3
+    index = np.where(found, np.where(stripe, 2, 1), 0).astype(np.uint8)
+    return _palette(index, [(0, 0, 0), (255, 255, 255), _ARTEFACT], np.array([0, 130, 230], np.uint8))
+
+
+def crop(slide: Slide, lattice: RegionLattice, outlines: Outlines, coarse: CoarseGraph, node: int) -> Picture:
+    """Return a region at high power, its surroundings paled.
+
+    Parameters
+    ----------
+    slide : Slide
+        Where pixels come from.
+    lattice : RegionLattice
+        Where regions lie.
+    outlines : Outlines
+        Their polygons.
+    coarse : CoarseGraph
+        The regions.
+    node : int
+        Which.
+
+    Returns
+    -------
+    Picture
+        The whole region, in its middle the region's own.
+    """
+    points = np.concatenate([ring for polygon in outlines.polygons(node) for ring in polygon])
+    low, high = points.min(axis=0), points.max(axis=0)
+    side = max(float((high - low).max()) * _MARGIN, um_to_px(60.0, slide.info.mpp))
+    centre = (low + high) / 2
+    size = slide.info.levels[0].size
+    box = Box(
+        y0=round(centre[1] - side / 2),
+        x0=round(centre[0] - side / 2),
+        y1=round(centre[1] + side / 2),
+        x1=round(centre[0] + side / 2),
+    ).clip(size)
+    view = cut_view(slide, lattice, outlines, box, _CROP_PX)
+    inside = view.regions == node + 1
+    pixels = view.pixels.copy()
+    pixels[~inside] = (0.45 * pixels[~inside] + 0.55 * 255).astype(np.uint8)
+    edge = np.zeros(inside.shape, np.bool_)
+    edge[:, 1:] |= inside[:, 1:] != inside[:, :-1]
+    edge[1:] |= inside[1:] != inside[:-1]
+    thick = edge.copy()
+    thick[:, :-1] |= edge[:, 1:]
+    thick[:-1] |= edge[1:]
+    pixels[thick] = _LINE
+    return photograph(pixels, quality=80)
+
+
+def _palette(index: NDArray[np.uint8], colours: list[tuple[int, int, int]], alpha: NDArray[np.uint8]) -> Picture:
+    image = Image.frombytes("P", index.shape[::-1], index.tobytes())
+    image.putpalette([channel for colour in colours for channel in colour])
+    stream = io.BytesIO()
+    image.save(stream, "PNG", optimize=True, transparency=bytes(alpha))
+    return _picture(stream.getvalue(), "png", index.shape)
+
+
+def _picture(content: bytes, kind: str, shape: tuple[int, ...]) -> Picture:
+    encoded = base64.b64encode(content).decode()
+    return Picture(address=f"data:image/{kind};base64,{encoded}", width=shape[1], height=shape[0])
