@@ -122,7 +122,7 @@ def test_threads_and_chunks_leave_no_trace(
     targets = [Target("risk"), Target("stage")]
     one = integrate(networks, targets, raw, way, Precision(), threads=1)
     two = integrate(networks, targets, raw, way, Precision(), threads=2)
-    for left, right in zip(sum(one, []), sum(two, []), strict=True):
+    for left, right in zip(one[0] + one[1], two[0] + two[1], strict=True):
         np.testing.assert_array_equal(left.feature, right.feature)
     monkeypatch.setattr("wsigraph.explanation.gradients.CHUNK_NODES", 1)
     small = integrate(networks[:1], targets[:1], raw, way, Precision())

@@ -244,7 +244,7 @@ def draw_curves(
 
 
 def _nearest_prefix(share: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return how many regions of every order come nearest to each share of area, at least one, int64 (orders, points)."""
+    """Return how many regions of every order, at least one, come nearest to each share; int64 (orders, points)."""
     found = np.empty((len(share), len(grid)), np.int64)
     for row, cumulated in enumerate(share):
         after = np.minimum(np.searchsorted(cumulated, grid), len(cumulated) - 1)

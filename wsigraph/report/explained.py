@@ -256,7 +256,7 @@ def _page(
                 number=number,
                 facts=region,
                 is_against=is_against,
-                crop=crop(slide, lattice, outlines, coarse, region["node"]),
+                crop=crop(slide, lattice, outlines, region["node"]),
                 x=float((x - view.box.x0) / view.box.width),
                 y=float((y - view.box.y0) / view.box.height),
             )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsigraph.geometry import Box, um_to_px
-from wsigraph.records import CoarseGraph, TissueMap
+from wsigraph.records import TissueMap
 from wsigraph.report.lattice import RegionLattice
 from wsigraph.report.outline import Outlines
 from wsigraph.report.view import View, cut_view
@@ -115,7 +115,7 @@ def artefact_map(view: View, tissue: TissueMap, level0_mpp: float) -> Picture | 
     return _palette(index, [(0, 0, 0), (255, 255, 255), _ARTEFACT], np.array([0, 130, 230], np.uint8))
 
 
-def crop(slide: Slide, lattice: RegionLattice, outlines: Outlines, coarse: CoarseGraph, node: int) -> Picture:
+def crop(slide: Slide, lattice: RegionLattice, outlines: Outlines, node: int) -> Picture:
     """Return a region at high power, its surroundings paled.
 
     Parameters
@@ -126,10 +126,8 @@ def crop(slide: Slide, lattice: RegionLattice, outlines: Outlines, coarse: Coars
         Where regions lie.
     outlines : Outlines
         Their polygons.
-    coarse : CoarseGraph
-        The regions.
     node : int
-        Which.
+        Which region.
 
     Returns
     -------

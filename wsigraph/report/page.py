@@ -134,7 +134,8 @@ class Page:
             '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
             f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY)}">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{title}: stage, survival and why</title><style>{style}{_switching(self.layers)}</style></head><body>"
+            f"<title>{title}: stage, survival and why</title>"
+            f"<style>{style}{_switching(self.layers)}</style></head><body>"
         )
         return (head + "\n".join(body) + "</body></html>\n").encode()
 
@@ -177,7 +178,7 @@ def _reading(page: Page) -> str:
         against = (
             "The model brings no survival of its training cohort."
             if cohort is None
-            else f"Dashed: Kaplan-Meier of the {cohort.n_patients} training patients ({cohort.n_events} events), 95 % band."
+            else f"Dashed: Kaplan-Meier of {cohort.n_patients} training patients ({cohort.n_events} events), 95 % band."
         )
         charts.append(
             f"<figure><figcaption>Predicted survival. {against}</figcaption>{survival(prediction, cohort)}</figure>"
@@ -279,7 +280,8 @@ def _features(page: Page) -> str:
         f"<figure><figcaption>Attribution by feature group, {escape(page.facts['unit'])}.</figcaption>"
         f'{bars(rows, "Attribution by feature group", is_signed=True)}</figure><div class="scroll"><table>'
         "<caption>Patches of one kind of tissue</caption><thead><tr><th>kind</th><th class=number>regions</th>"
-        f"<th class=number>area</th><th class=number>share</th></tr></thead><tbody>{patches}</tbody></table></div></div>"
+        f"<th class=number>area</th><th class=number>share</th></tr></thead><tbody>{patches}</tbody></table>"
+        "</div></div>"
     )
 
 

@@ -1,0 +1,174 @@
+"""One slide explained: what is recorded, what is said, and that nothing is said which is not recorded."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wsigraph import store
+from wsigraph.config import ExplanationConfig
+from wsigraph.errors import ConfigError, RecordError
+from wsigraph.explanation.explain import explain
+from wsigraph.explanation.facts import ASSOCIATION, gather_facts
+from wsigraph.explanation.reference import Reference
+from wsigraph.explanation.words import fact, tell
+from wsigraph.model.predict import predict
+from wsigraph.model.weights import ModelBundle
+from wsigraph.records import CoarseGraph, Explanation
+
+QUICK = ExplanationConfig(steps=20, random_orders=20)
+
+
+@pytest.fixture(scope="module")
+def explanation(coarse: CoarseGraph, bundle: ModelBundle, reference: Reference) -> Explanation:
+    return explain(
+        coarse, coarse.graph, bundle, "risk", reference=reference, config=QUICK, thorough=True, site="site 1"
+    )
+
+
+@pytest.fixture(scope="module")
+def facts(explanation: Explanation, coarse: CoarseGraph, bundle: ModelBundle, reference: Reference) -> dict[str, Any]:
+    return gather_facts(explanation, coarse, predict(coarse, bundle), reference)
+
+
+def test_it_explains_the_prediction(explanation: Explanation, coarse: CoarseGraph, bundle: ModelBundle) -> None:
+    assert explanation.value == pytest.approx(predict(coarse, bundle).risk, abs=1e-5)
+    assert explanation.is_complete
+    total = explanation.value - explanation.baseline_value
+    assert explanation.node.sum() == pytest.approx(total, abs=explanation.gap + 1e-9)
+    assert explanation.superpixel.sum() == pytest.approx(total, abs=explanation.gap + 1e-9)
+    assert sum(explanation.groups().values()) == pytest.approx(total, abs=explanation.gap + 1e-9)
+    assert set(explanation.other_targets) == {"stage"}
+    assert set(explanation.baseline_agreement) == {"site", "draws", "mean"}
+    assert set(explanation.curves) == {"replace", "drop"}
+    assert explanation.member_agreement is None
+
+
+def test_threads_leave_no_trace(
+    explanation: Explanation, coarse: CoarseGraph, bundle: ModelBundle, reference: Reference, tmp_path: Path
+) -> None:
+    again = explain(
+        coarse,
+        coarse.graph,
+        bundle,
+        "risk",
+        reference=reference,
+        config=QUICK,
+        thorough=True,
+        site="site 1",
+        threads=2,
+    )
+    for number, each in enumerate((explanation, again)):
+        store.save_explanation(each, tmp_path / f"{number}.safetensors")
+    assert (tmp_path / "0.safetensors").read_bytes() == (tmp_path / "1.safetensors").read_bytes()
+
+
+def assert_same(left: Any, right: Any) -> None:
+    if is_dataclass(left) and not isinstance(left, type):
+        for each in fields(left):
+            assert_same(getattr(left, each.name), getattr(right, each.name))
+    elif isinstance(left, dict):
+        assert sorted(left) == sorted(right)
+        for key in left:
+            assert_same(left[key], right[key])
+    elif isinstance(left, np.ndarray):
+        assert left.dtype == right.dtype
+        np.testing.assert_array_equal(left, right)
+    else:
+        assert left == right
+
+
+def test_it_is_stored_and_comes_back(explanation: Explanation, tmp_path: Path) -> None:
+    path = tmp_path / "explanation.safetensors"
+    store.save_explanation(explanation, store.Destination(path, {"a": "1"}, {"b": "2"}))
+    assert_same(explanation, store.load_explanation(path))
+    assert store.is_done(path, {"a": "1"}, {"b": "2"})
+    assert not store.is_done(path, {"a": "2"}, {"b": "2"})
+
+
+def test_a_record_that_contradicts_itself_is_refused(explanation: Explanation) -> None:
+    with pytest.raises(RecordError, match="expected"):
+        replace(explanation, kind=explanation.kind[1:])
+    with pytest.raises(RecordError, match="finite"):
+        replace(explanation, node=np.full(len(explanation.node), np.nan))
+
+
+def test_every_number_in_the_text_is_a_fact(facts: dict[str, Any]) -> None:
+    facts = json.loads(json.dumps(facts, allow_nan=False))
+    sentences = tell(facts)
+    assert len(sentences) > 8
+    for sentence in sentences:
+        bare, last = "", 0
+        for mention in sentence.mentions:
+            assert format(fact(facts, mention.path), mention.spec) == mention.text
+            assert sentence.text[mention.start : mention.start + len(mention.text)] == mention.text
+            bare += sentence.text[last : mention.start]
+            last = mention.start + len(mention.text)
+        bare += sentence.text[last:]
+        assert not re.search(r"\d", bare), bare
+
+
+def test_numbers_about_regions_point_at_node_and_feature(facts: dict[str, Any]) -> None:
+    about = [
+        mention for sentence in tell(facts) for mention in sentence.mentions if mention.path.startswith("regions.")
+    ]
+    assert about
+    assert all(mention.node is not None for mention in about)
+    of_features = [mention for mention in about if ".features." in mention.path]
+    assert of_features
+    assert all(mention.feature is not None for mention in of_features)
+
+
+def test_the_text_says_what_it_is_not(facts: dict[str, Any]) -> None:
+    text = " ".join(sentence.text for sentence in tell(facts))
+    assert ASSOCIATION in text
+    assert "research use only" in text
+    assert "gross, nodal and metastatic" in text
+
+
+def test_a_changed_fact_changes_the_text(facts: dict[str, Any]) -> None:
+    other = json.loads(json.dumps(facts))
+    other["regions"][0]["share"] = 0.77
+    assert "+77.0%" in " ".join(sentence.text for sentence in tell(other))
+
+
+def test_a_patient_of_the_training_cohort_is_told(facts: dict[str, Any]) -> None:
+    other = json.loads(json.dumps(facts))
+    other["prediction"]["relation"] = "in training"
+    assert "was in the training cohort" in " ".join(sentence.text for sentence in tell(other))
+
+
+def test_top_regions_lead_and_counter_evidence_opposes(facts: dict[str, Any], explanation: Explanation) -> None:
+    sign = np.sign(facts["difference"])
+    shares = [sign * each["share"] for each in facts["regions"]]
+    assert shares == sorted(shares, reverse=True)
+    assert all(share > 0 for share in shares)
+    assert all(sign * each["share"] < 0 for each in facts["against"])
+    assert facts["regions"][0]["node"] == int(np.argmax(sign * explanation.node))
+
+
+def test_a_model_without_reference_is_explained_and_says_so(coarse: CoarseGraph, bundle: ModelBundle) -> None:
+    found = explain(coarse, coarse.graph, bundle, "stage", config=QUICK)
+    assert found.baseline_id == "mean"
+    assert found.output_sd is None
+    assert set(found.curves) == {"drop"}
+    assert any("brings no reference" in text for text in found.warnings)
+    assert tell(gather_facts(found, coarse, predict(coarse, bundle)))
+
+
+def test_a_gap_that_stays_too_large_is_told(coarse: CoarseGraph, bundle: ModelBundle, reference: Reference) -> None:
+    tight = ExplanationConfig(steps=2, max_steps=2, max_gap=1e-9, random_orders=0)
+    found = explain(coarse, coarse.graph, bundle, "risk", reference=reference, config=tight)
+    assert not found.is_complete
+    assert any("attributions miss the difference" in text for text in found.warnings)
+
+
+def test_an_output_that_is_not_predicted_is_refused(coarse: CoarseGraph, bundle: ModelBundle) -> None:
+    with pytest.raises(ConfigError, match="beyond the model's last interval"):
+        explain(coarse, coarse.graph, bundle, "survival@1e7", config=QUICK)
