@@ -131,8 +131,8 @@ def test_a_flow_stops_where_it_is_told(slide: Path, tmp_path: Path, until: str) 
 
 
 def test_an_unknown_stage_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="stage 'explain' is unknown; expected one of read, tissue"):
-        run_slide(tmp_path / "absent.svs", tmp_path / "out", until="explain")
+    with pytest.raises(ConfigError, match="stage 'paint' is unknown; expected one of read, tissue"):
+        run_slide(tmp_path / "absent.svs", tmp_path / "out", until="paint")
 
 
 def test_another_pixel_size_is_another_slide(slide: Path, out: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import AsJson, ConfigFiles, Mpp, Out, Overrides, Threads, read_settings
 
 if TYPE_CHECKING:
+    from wsigraph.explanation.falsify import Falsification
     from wsigraph.flow import FlowResult
 
 _Slide = Annotated[str, typer.Argument(metavar="SLIDE", help="Slide file.", show_default=False)]
@@ -23,6 +25,15 @@ _Site = Annotated[
 ]
 _Thorough = Annotated[bool, typer.Option("--thorough", help="Try every baseline and say how far they agree.")]
 
+_Falsify = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--falsify",
+        metavar="CLAIM",
+        help="Test a claim: a feature (neutralised), 'feature+2' (exaggerated) or 'KIND -> KIND'. Repeatable.",
+    ),
+]
+
 
 @ends_plainly
 def explain(
@@ -31,6 +42,7 @@ def explain(
     target: _Target = "risk",
     site: _Site = None,
     thorough: _Thorough = False,
+    falsify: _Falsify = None,
     mpp: Mpp = None,
     model: _Model = None,
     config: ConfigFiles = None,
@@ -52,12 +64,13 @@ def explain(
     question = Question(target=target, thorough=thorough, site=site)
     with progress_line(slide) as progress:
         result = run_slide(slide, out, settings, mpp=mpp, model=model, progress=progress, explain=question)
-    told = _explanation(result)
+    claims = _falsified(result, falsify or [], target, model or settings.model.path, settings.explanation.seed)
+    told = _explanation(result) | ({"falsified": [asdict(each) for each in claims]} if claims else {})
     if as_json:
         shown = {"directory": str(result.directory), "files": [path.name for path in result.files], **told}
         print(json.dumps(shown, allow_nan=False))
         return
-    print("\n".join(told["text"]))
+    print("\n".join([*told["text"], *(each.sentence() for each in claims)]))
     print(f"\n{result.directory}/: {', '.join(path.name for path in result.files)}")
 
 
@@ -67,3 +80,16 @@ def _explanation(result: FlowResult) -> dict[str, Any]:
 
     _, document = read_document(result.directory / "explanation.json")
     return {"facts": document["facts"], "text": document["text"]}
+
+
+def _falsified(result: FlowResult, claims: list[str], target: str, model: str | None, seed: int) -> list[Falsification]:
+    """Return what claims come to on the slide's stored graph."""
+    if not claims:
+        return []
+    import numpy as np
+
+    from wsigraph.explanation.falsify import falsify
+    from wsigraph.store import load_coarse_graph
+
+    coarse = load_coarse_graph(result.directory / "coarse.safetensors")
+    return [falsify(coarse, claim, model, target, rng=np.random.default_rng(seed)) for claim in claims]

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -126,10 +127,10 @@ def replacing(
         mask = torch.from_numpy(taken)[:, :, None]
         features = torch.where(mask, torch.from_numpy(other.features), torch.from_numpy(slide.features))
         edges = torch.from_numpy(slide.edge_attribute).expand(len(taken), -1, -1)
-        logits = read(member.network, Shape.of(slide), features, edges)
-        return target.read(*logits, member.ends_days).double().numpy()
+        stage, hazard = read(member.network, Shape.of(slide), features, edges)
+        return target.read(stage, hazard, member.ends_days).double().numpy()
 
-    return _averaged([lambda taken, pair=pair: one(*pair, taken) for pair in pairs], threads)
+    return _averaged([partial(one, *pair) for pair in pairs], threads)
 
 
 def dropping(members: Sequence[Member], target: Target, raw: GraphInput, *, threads: int = 1) -> Outputs:
@@ -144,7 +145,7 @@ def dropping(members: Sequence[Member], target: Target, raw: GraphInput, *, thre
         source, end = slide.edge_index
         row, edge = np.nonzero(kept[:, source] & kept[:, end])
         offset = row * kept.shape[1]
-        logits = member.network(
+        stage, hazard = member.network(
             torch.from_numpy(slide.features[node]),
             torch.from_numpy(np.stack([number[offset + source[edge]], number[offset + end[edge]]])),
             torch.from_numpy(slide.edge_attribute[edge]),
@@ -152,9 +153,9 @@ def dropping(members: Sequence[Member], target: Target, raw: GraphInput, *, thre
             torch.from_numpy(version),
             len(kept),
         )
-        return target.read(*logits, member.ends_days).double().numpy()
+        return target.read(stage, hazard, member.ends_days).double().numpy()
 
-    return _averaged([lambda taken, pair=pair: one(*pair, taken) for pair in pairs], threads)
+    return _averaged([partial(one, *pair) for pair in pairs], threads)
 
 
 def _averaged(outputs: Sequence[Outputs], threads: int) -> Outputs:

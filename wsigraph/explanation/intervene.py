@@ -49,7 +49,7 @@ def cut_edges(
 
 def _output(member: Member, target: Target, graph: Standardised, keep: NDArray[np.bool_]) -> float:
     with one_thread(), torch.inference_mode():
-        logits = member.network(
+        stage, hazard = member.network(
             torch.from_numpy(graph.features),
             torch.from_numpy(graph.edge_index[:, keep]),
             torch.from_numpy(graph.edge_attribute[keep]),
@@ -57,4 +57,4 @@ def _output(member: Member, target: Target, graph: Standardised, keep: NDArray[n
             torch.zeros(len(graph.features), dtype=torch.int64),
             1,
         )
-        return float(target.read(*logits, member.ends_days)[0])
+        return float(target.read(stage, hazard, member.ends_days)[0])

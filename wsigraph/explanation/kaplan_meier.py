@@ -71,7 +71,7 @@ def kaplan_meier(time_days: NDArray[np.float64], event: NDArray[np.bool_]) -> Su
     low, high = (np.where(inside, np.exp(log_survival * factor), survival) for factor in (spread, 1 / spread))
     return SurvivalSteps(
         time_days=days,
-        survival=survival,
+        survival=np.asarray(survival),
         low=np.asarray(low),
         high=np.asarray(high),
         n_patients=len(time_days),

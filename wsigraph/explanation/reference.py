@@ -179,7 +179,7 @@ def load_reference(directory: Path | str, bundle: ModelBundle) -> Reference | No
         n_events=texts["n_events"],
         **{name: arrays.pop(_CURVE + name) for name in ("time_days", "survival", "low", "high")},
     )
-    named = {name: tuple(texts[name]) for name in ("feature_names", "kind_names", "site_names")}
+    named: dict[str, Any] = {name: tuple(texts[name]) for name in ("feature_names", "kind_names", "site_names")}
     return Reference(
         weights_sha256=texts["weights_sha256"],
         survival=curve,

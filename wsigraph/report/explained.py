@@ -278,7 +278,7 @@ def _page(
 def _layers(view: View, found: Found, explanation: Explanation) -> list[Layer]:
     graph = found.coarse.graph
     area_mm2 = px_to_mm2(1.0, graph.mpp) * graph.moment("n").astype(np.float64)
-    layers = []
+    layers: list[Layer] = []
     for target, node in {explanation.target: explanation.node, **explanation.other_targets}.items():
         picture, most = attribution_map(view, node, area_mm2)
         unit = Target.parse(target).unit

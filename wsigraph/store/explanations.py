@@ -84,6 +84,11 @@ def load_explanation(path: Path | str) -> Explanation:
             )
             for name, scalar in scalars.pop("curves").items()
         }
-        others = {name.removeprefix(_OTHER): tensors.pop(name) for name in sorted(tensors) if name.startswith(_OTHER)}
-        texts = {name: tuple(value) if isinstance(value, list) else value for name, value in scalars.items()}
-        return Explanation(curves=curves, other_targets=others, **tensors, **texts)
+        others: dict[str, Any] = {
+            name.removeprefix(_OTHER): tensors.pop(name) for name in sorted(tensors) if name.startswith(_OTHER)
+        }
+        arrays: dict[str, Any] = tensors
+        texts: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in scalars.items()
+        }
+        return Explanation(curves=curves, other_targets=others, **arrays, **texts)

@@ -1,0 +1,62 @@
+"""``wsigraph explain`` and ``predict --explain``: what is printed, what is written, what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import RECORDS, SLIDE, Finished, Run, content
+
+EXPLAINED = ["explanation.geojson", "explanation.json", "explanation.safetensors", "report.html"]
+QUICK = ("--set", "explanation.random_orders=10", "--set", "explanation.steps=10")
+
+
+@pytest.fixture(scope="module")
+def out(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("explained")
+    shutil.copytree(finished.directory, folder / SLIDE.stem)
+    return folder
+
+
+def test_it_tells_why_and_writes_the_page(run: Run, finished: Finished, out: Path) -> None:
+    process = run("explain", SLIDE, "--out", out, "--falsify", "nuclear density", *QUICK)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "Most weight has region" in process.stdout
+    assert "The claim " in process.stdout
+    assert "research use only" in process.stdout
+    assert sorted(path.name for path in (out / SLIDE.stem).iterdir()) == sorted([*RECORDS, *EXPLAINED])
+    before, after = content(finished.directory), content(out / SLIDE.stem)
+    assert {name: after[name] for name in before} == before, "what predict wrote is left as it was"
+
+    again = run("predict", SLIDE, "--out", out, "--explain", "risk", *QUICK, "--json")
+    assert again.returncode == 0, again.stderr
+    shown = json.loads(again.stdout)
+    assert {"explain", "page"} <= set(shown["resumed"])
+    assert set(EXPLAINED) <= set(shown["files"])
+    assert content(out / SLIDE.stem) == after
+
+    described = run("explain", SLIDE, "--out", out, *QUICK, "--json", "--falsify", "1 -> 2")
+    told = json.loads(described.stdout)
+    assert told["facts"]["target"] == "risk"
+    assert told["falsified"][0]["claim"] == "1 -> 2"
+    assert told["text"] == process.stdout.split("\nThe claim ")[0].splitlines()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--target", "grade"), "expected stage, risk or survival@DAYS"),
+        (("--falsify", "nuclear densty"), "did you mean 'nuclear density'"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(
+    run: Run, out: Path, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    shutil.copytree(out / SLIDE.stem, tmp_path / SLIDE.stem)
+    process = run("explain", SLIDE, "--out", tmp_path, *QUICK, *options)
+    assert process.returncode == 1
+    assert process.stderr.splitlines() == [process.stderr.strip()]
+    assert said in process.stderr
