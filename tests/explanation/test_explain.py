@@ -163,7 +163,7 @@ def test_a_model_without_reference_is_explained_and_says_so(coarse: CoarseGraph,
 
 
 def test_a_gap_that_stays_too_large_is_told(coarse: CoarseGraph, bundle: ModelBundle, reference: Reference) -> None:
-    tight = ExplanationConfig(steps=2, max_steps=2, max_gap=1e-9, random_orders=0)
+    tight = ExplanationConfig(steps=2, max_gap=1e-9, random_orders=0)
     found = explain(coarse, coarse.graph, bundle, "risk", reference=reference, config=tight)
     assert not found.is_complete
     assert any("attributions miss the difference" in text for text in found.warnings)

@@ -41,6 +41,7 @@ LEAST_SD = 0.05
 """Gaps are judged against no less than this many standard deviations of the training outputs."""
 LEAST_AGREEMENT = 0.5
 """Rank correlation between members, or baselines, below which a warning is given."""
+_MOST_TIMES = 16
 _ONE_KIND = "tissue"
 
 
@@ -73,7 +74,9 @@ class _Case:
     def precision(self, target: Target) -> Precision:
         floor = 0.0 if self.reference is None else LEAST_SD * self.reference.output_sd(target)
         settings = self.settings
-        return Precision(n_steps=settings.steps, max_steps=settings.max_steps, max_gap=settings.max_gap, floor=floor)
+        return Precision(
+            n_steps=settings.steps, max_steps=_MOST_TIMES * settings.steps, max_gap=settings.max_gap, floor=floor
+        )
 
     def integrals(self, targets: Sequence[Target], baseline: Baseline) -> list[list[Integral]]:
         each = [self.precision(target) for target in targets]
