@@ -243,18 +243,26 @@ def _baseline_agreement(case: _Case, node: NDArray[np.float64], baseline: Baseli
 
 
 def _curves(case: _Case, own: Explanation) -> tuple[dict[str, Curves], tuple[str, ...]]:
-    """Return both curves, and what is to be said of them."""
+    """Return both curves, and what is to be said of them.
+
+    Regions are taken by their attribution for each unit of area, since curves run over area. Whoever replaces a region
+    by another of its kind can only undo what is not due to the kind, and is judged by that part.
+    """
     raw, target = case.raw, case.target
-    sign = 1.0 if own.value >= own.baseline_value else -1.0
     graphs = [(member, member.scaled(raw)) for member in case.networks]
     rival = np.mean([gradient_x_input(member, target, graph) for member, graph in graphs], axis=0)
     heard = np.mean([attention(member, graph) for member, graph in graphs], axis=0)
-    orders = {
-        "attribution": order_by(own.node, sign),
-        "area": order_by(raw.area_um2),
-        "attention": order_by(heard),
-        "gradient_x_input": order_by(rival, sign),
-    }
+    towards = {"drop": own.baseline_value, "replace": own.baseline_value + float(own.kind_share.sum())}
+    tested = {"drop": own.node, "replace": own.node - own.kind_share}
+    orders = {}
+    for name, score in tested.items():
+        sign = 1.0 if own.value >= towards[name] else -1.0
+        orders[name] = {
+            "attribution": order_by(score / raw.area_um2, sign),
+            "area": order_by(raw.area_um2),
+            "attention": order_by(heard / raw.area_um2),
+            "gradient_x_input": order_by(rival / raw.area_um2, sign),
+        }
     outputs = {"drop": dropping(case.networks, target, raw, threads=case.threads)}
     told: tuple[str, ...] = ()
     if case.reference is None:
@@ -269,10 +277,10 @@ def _curves(case: _Case, own: Explanation) -> tuple[dict[str, Curves], tuple[str
     curves = {
         name: draw_curves(
             output,
-            orders,
+            orders[name],
             raw.area_um2,
             value=own.value,
-            towards=own.baseline_value,
+            towards=towards[name],
             unit=unit,
             n_random=case.settings.random_orders,
             rng=case.rng(11),

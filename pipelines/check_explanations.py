@@ -1,0 +1,222 @@
+"""Check explanations on simulated slides whose cause is planted: ``python -m pipelines.check_explanations``.
+
+Every slide holds one cause of the law, 2 to 10 % of its area, and otherwise tissue that the law does not heed. The
+table says how often the highest attribution lies in the cause, how far ranks follow it, whether regions taken away in
+the order of attribution move the output more than in random order and than the largest first, and what a network with
+random weights does. Under ``composition``, necrosis and tumour are the causes, in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsigraph.coarsening.coarsen import coarsen
+from wsigraph.config import Config, ExplanationConfig
+from wsigraph.explanation.aggregate import rank_correlation, to_superpixels
+from wsigraph.explanation.baseline import make_baseline
+from wsigraph.explanation.explain import explain
+from wsigraph.explanation.gradients import Precision, integrate, to_nodes
+from wsigraph.explanation.members import members
+from wsigraph.explanation.reference import Reference, load_reference
+from wsigraph.explanation.scores import average_precision, points_at, randomised, wilson
+from wsigraph.explanation.target import Target
+from wsigraph.geometry import Size
+from wsigraph.model.inputs import graph_input
+from wsigraph.model.weights import SHIPPED, ModelBundle, load_bundle
+from wsigraph.records import CoarseGraph, TissueGraph
+from wsigraph.synthesis.layout import NECROSIS, TUMOUR, sample_layout
+from wsigraph.synthesis.simulate import build_library, draw_graph, sample_sites
+
+CAUSE_FRACTION = (0.02, 0.10)
+"""Share of the area that a cause takes, uniform."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlantedSlide:
+    """A slide with a known cause.
+
+    Attributes
+    ----------
+    graph : TissueGraph
+        Its superpixels.
+    is_cause : bool (N,)
+        Which of them are the cause.
+    """
+
+    graph: TissueGraph
+    is_cause: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What came of one slide; shares and gains as the table names them."""
+
+    cause_fraction: float
+    points: bool
+    average_precision: float
+    gains: dict[str, dict[str, float]]
+    is_complete: bool
+    random_points: bool
+    random_correlation: float
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, default=SHIPPED, help="directory of a model trained on composition")
+    parser.add_argument("--slides", type=int, default=200, help="slides with a cause")
+    parser.add_argument("--seed", type=int, default=7, help="decides the slides")
+    parser.add_argument("--random-orders", type=int, default=100, help="random orders a slide")
+    options = parser.parse_args(arguments)
+    bundle = load_bundle(options.model)
+    reference = load_reference(options.model, bundle)
+    if reference is None:
+        print(f"{options.model} has no reference; run python -m pipelines.build_reference", file=sys.stderr)
+        return 1
+    found = []
+    for number, slide in enumerate(planted_slides(options.slides, seed=options.seed)):
+        found.append(examine(slide, bundle, reference, n_random=options.random_orders))
+        if number % 20 == 19:
+            print(f"{number + 1} of {options.slides} slides", file=sys.stderr)
+    print(f"model {bundle.card.name} {bundle.model_id}, {len(found)} slides, one cause each\n")
+    below = bundle.card.metrics.get("c_index_below_oracle")
+    if below is not None:
+        print(f"{'C-index below the oracle, from the card':58s} {below.value:.3f} ({below.low:.3f}-{below.high:.3f})")
+    print("\n".join(table(found)))
+    return 0
+
+
+def planted_slides(n_slides: int, *, seed: int) -> Iterator[PlantedSlide]:
+    """Yield slides of the law of composition in which one class that it heeds takes 2 to 10 % of the area.
+
+    Parameters
+    ----------
+    n_slides : int
+        How many.
+    seed : int
+        Decides everything.
+
+    Yields
+    ------
+    PlantedSlide
+        Necrosis and tumour in turns.
+    """
+    settings = Config()
+    scenery, own = np.random.default_rng(seed).spawn(2)
+    library = build_library(
+        sample_sites(settings.synthesis.sites, rng=scenery), settings.synthesis, settings.feature, rng=scenery
+    )
+    for number, rng in enumerate(own.spawn(n_slides)):
+        lattice = library.lattices[int(rng.integers(len(library.lattices)))]
+        share = float(rng.uniform(*CAUSE_FRACTION))
+        cause = (NECROSIS, TUMOUR)[number % 2]
+        layout = sample_layout(
+            Size(lattice.rows, lattice.columns),
+            tumour_fraction=share if cause == TUMOUR else 0.0,
+            necrosis_fraction=share if cause == NECROSIS else 0.0,
+            rng=rng,
+        )
+        site = int(rng.integers(library.n_sites))
+        graph = draw_graph(layout, lattice, library, site=site, slide_id=f"synthetic-cause-{number:04d}", rng=rng)
+        yield PlantedSlide(graph=graph, is_cause=layout.classes.ravel() == cause)
+
+
+def examine(slide: PlantedSlide, bundle: ModelBundle, reference: Reference, *, n_random: int = 100) -> Found:
+    """Return how the explanation of risk does on one slide.
+
+    Parameters
+    ----------
+    slide : PlantedSlide
+        With its cause.
+    bundle : ModelBundle
+        A model trained on the law.
+    reference : Reference
+        Its training cohort.
+    n_random : int
+        Random orders to compare with.
+
+    Returns
+    -------
+    Found
+        Scores by superpixel.
+    """
+    graph = slide.graph
+    coarse = coarsen(graph, Config().coarsening)
+    config = ExplanationConfig(random_orders=n_random)
+    explanation = explain(coarse, graph, bundle, "risk", reference=reference, config=config, threads=2)
+    area = graph.moment("n").astype(np.float64)
+    density = explanation.superpixel / area
+    untrained = _untrained(coarse, graph, bundle, reference) / area
+    return Found(
+        cause_fraction=float(area[slide.is_cause].sum() / area.sum()),
+        points=points_at(density, slide.is_cause),
+        average_precision=average_precision(density, slide.is_cause, area),
+        gains={name: dict(curve.gain) for name, curve in explanation.curves.items()},
+        is_complete=explanation.is_complete,
+        random_points=points_at(untrained, slide.is_cause),
+        random_correlation=rank_correlation(density, untrained),
+    )
+
+
+def _untrained(
+    coarse: CoarseGraph, graph: TissueGraph, bundle: ModelBundle, reference: Reference
+) -> NDArray[np.float64]:
+    """Return attributions by a network of random weights, float64 (N,)."""
+    networks = randomised(members(bundle), seed=int(graph.slide_id[-4:]))
+    raw = graph_input(coarse)
+    way = make_baseline("kind", raw, networks[0], reference, rng=np.random.default_rng(0))
+    found = integrate(networks, [Target("risk")], raw, way, Precision(n_steps=20))[0]
+    node = np.mean([to_nodes(each.feature, each.edge, raw) for each in found], axis=0)
+    return to_superpixels(node, coarse.assignment, graph.moment("n"))
+
+
+def table(found: Sequence[Found]) -> list[str]:
+    """Return the table's lines.
+
+    Parameters
+    ----------
+    found : sequence of Found
+        One a slide.
+
+    Returns
+    -------
+    list of str
+        Figures with their goals.
+    """
+    chance = float(np.mean([each.cause_fraction for each in found]))
+    lines = [
+        _share("pointing game: highest attribution in the cause", [each.points for each in found], ">= 0.85"),
+        f"{'chance of it, mean share of the cause':58s} {chance:.3f}",
+        f"{'average precision over prevalence, median':58s} "
+        f"{np.median([each.average_precision / each.cause_fraction for each in found]):.2f}",
+    ]
+    for way in ("replace", "drop"):
+        for rival in ("random_mean", "area", "attention", "gradient_x_input"):
+            better = [each.gains[way]["attribution"] > each.gains[way][rival] for each in found]
+            goal = ">= 0.90" if rival in ("random_mean", "area") else ""
+            lines.append(_share(f"{way}: better than {rival.replace('_', ' ')}", better, goal))
+    correlation = np.array([each.random_correlation for each in found])
+    lines += [
+        _share("attributions add up within the limit", [each.is_complete for each in found], ""),
+        _share("random weights: pointing", [each.random_points for each in found], f"<= {chance + 0.1:.3f}"),
+        f"{'random weights: rank correlation with trained, mean':58s} {correlation.mean():+.3f}  goal |mean| < 0.2",
+        f"{'random weights: |rank correlation|, mean':58s} {np.abs(correlation).mean():.3f}",
+    ]
+    return lines
+
+
+def _share(name: str, hits: Sequence[bool], goal: str) -> str:
+    low, high = wilson(sum(hits), len(hits))
+    told = f"  goal {goal}" if goal else ""
+    return f"{name:58s} {np.mean(hits):.3f} ({low:.3f}-{high:.3f}){told}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
