@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from wsigraph.cli import configuration, doctor, explain, export, graph, inspect, manifest, predict, version
+from wsigraph.cli import configuration, doctor, explain, export, graph, inspect, manifest, predict, report, version
 from wsigraph.cli.failure import EXIT_INTERRUPTED, tell_interrupted
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("export", short_help="A graph in; AnnData, GeoJSON, parquet or netwo
 app.command("inspect", short_help="What a slide file says of itself.")(inspect.inspect)
 app.add_typer(manifest.app, name="manifest")
 app.command("doctor", short_help="What is installed, what works, and the fixes.")(doctor.doctor)
+app.add_typer(report.app, name="report")
 app.add_typer(configuration.app, name="config")
 app.command("version", short_help="Print the version.")(version.version)
 

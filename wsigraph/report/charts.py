@@ -110,6 +110,38 @@ def survival(prediction: Prediction, steps: SurvivalSteps | None) -> str:
     return _svg(height, "Predicted survival", described, body)
 
 
+def groups(estimates: Mapping[str, SurvivalSteps]) -> str:
+    """Return survival curves of groups of patients with their bands.
+
+    Parameters
+    ----------
+    estimates : mapping of str to SurvivalSteps
+        One or two groups; the first is drawn in full, the second dashed.
+
+    Returns
+    -------
+    str
+        An ``svg`` element.
+    """
+    last = max(float(each.time_days[-1]) if len(each.time_days) else 1.0 for each in estimates.values())
+    frame = _Frame(last, 0.0, 1.0, 300)
+    body = _axes(frame, [(year * _DAYS_A_YEAR, f"{year:g}") for year in _years(last)], "years", _percent_ticks())
+    said = []
+    for number, (name, steps) in enumerate(estimates.items()):
+        at = np.concatenate([[0.0], steps.time_days, [last]])
+        low, middle, high = (
+            np.concatenate([[1.0], part, part[-1:] if len(part) else [1.0]])
+            for part in (steps.low, steps.survival, steps.high)
+        )
+        kind = ("own", "cohort")[number % 2]
+        body.append(f'<path class="{kind} band" d="{frame.area(*_stairs(at, low), *_stairs(at, high))}"/>')
+        body.append(f'<path class="{kind} line strong" d="{frame.line(*_stairs(at, middle))}"/>')
+        y = frame.y(float(middle[-1])) - 6
+        body.append(f'<text x="{_WIDTH - _RIGHT - 4}" y="{y:.1f}" text-anchor="end">{escape(name)}</text>')
+        said.append(f"{name} ends at {100 * float(middle[-1]):.0f} %")
+    return _svg(300, "Survival by predicted risk", ", ".join(said), body)
+
+
 def curves(curve: Curves, title: str, unit: str) -> str:
     """Return what becomes of the output while regions are taken away in several orders.
 

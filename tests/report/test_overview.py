@@ -1,0 +1,126 @@
+"""The page over a cohort: every slide once, failures named, survival only of patients that the model has not seen."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsigraph import store
+from wsigraph.cohort.manifest import Manifest, ManifestRow
+from wsigraph.errors import StoreError
+from wsigraph.records import Prediction
+from wsigraph.report.overview import OVERVIEW, gather_rows, render, survival_groups, write_overview
+
+Maker = Callable[[str, float], Path]
+
+
+def prediction(slide_id: str, risk: float) -> Prediction:
+    hazard = np.array([0.2, 0.5])
+    return Prediction(
+        slide_id=slide_id,
+        model_id="m",
+        model_name="tiny",
+        stage_names=("I", "II"),
+        stage_probability=np.array([0.25, 0.75]),
+        time_days=np.array([100.0, 400.0]),
+        hazard=hazard,
+        survival=np.cumprod(1 - hazard),
+        risk=risk,
+        median_survival_days=None,
+        notice="not for use",
+    )
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for number in range(8):
+        folder = tmp_path / f"slide & {number}"
+        folder.mkdir()
+        (folder / "slide.json").write_text("{}")
+        store.save_prediction(prediction(folder.name, float(number)), folder / "prediction.json")
+        fields = {"tissue_mm2": 1.5, "warnings": ["blurred <here>"] if number == 3 else []}
+        store.save_document(store.Destination(folder / "report.json"), "Report", fields)
+        Image.fromarray(np.full((300, 500, 3), 200, np.uint8)).save(folder / "report.png")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "slide.json").write_text("{}")
+    (tmp_path / "notes.txt").write_text("not a slide")
+    return tmp_path
+
+
+def manifest_of(names: list[str]) -> Manifest:
+    rows = tuple(
+        ManifestRow(
+            line=number + 2,
+            slide_id=name,
+            patient_id=f"p{number}",
+            site=None,
+            path=None,
+            mpp=None,
+            stage=None,
+            grade=None,
+            time_days=1000.0 - 100 * number,
+            event=True,
+            split=None,
+            sha256=None,
+            free={},
+        )
+        for number, name in enumerate(names)
+    )
+    return Manifest(path=Path("m.csv"), rows=rows, warnings=())
+
+
+def test_every_slide_is_shown_once_and_failures_are_named(runs: Path) -> None:
+    noted = [{"slide_id": "gone", "stage": "read", "message": "no such file"}]
+    (runs / "summary.json").write_text(json.dumps({"failures": noted}))
+    page = write_overview(runs).read_text(encoding="utf-8")
+    for number in range(8):
+        assert page.count(f'<a href="slide%20%26%20{number}/report.png">') == 1
+    assert "read: no such file" in page
+    assert "not finished: no prediction is stored" in page
+    assert "blurred &lt;here&gt;" in page
+    assert "Cohort of 8 slides" in page
+    assert page.count("data:image/jpeg") == 8
+    assert (runs / OVERVIEW).read_bytes() == write_overview(runs).read_bytes()
+
+
+def test_the_only_script_is_the_one_that_the_policy_names(runs: Path) -> None:
+    page = write_overview(runs).read_text(encoding="utf-8")
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src &#x27;sha256-{digest}&#x27;" in page
+    assert "default-src &#x27;none&#x27;" in page
+    assert not re.findall(r"""(?:src|href)=["']https?:""", page)
+
+
+def test_survival_is_split_at_the_median_risk(runs: Path) -> None:
+    rows, _ = gather_rows(runs, manifest_of([f"slide & {number}" for number in range(8)]))
+    groups = survival_groups(rows, manifest_of([f"slide & {number}" for number in range(8)]))
+    assert [groups[name].n_patients for name in ("lower risk", "higher risk")] == [4, 4]
+    # the higher the number, the higher the risk and the earlier the death
+    assert groups["higher risk"].time_days.max() < groups["lower risk"].time_days.min()
+    assert b"Kaplan-Meier with 95 % bands" in render(rows, [], groups)
+
+
+def test_patients_of_the_training_cohort_are_left_out(runs: Path) -> None:
+    known = manifest_of([f"slide & {number}" for number in range(8)])
+    rows, _ = gather_rows(runs, known)
+    seen = [replace(row, relation="in training") if number < 4 else row for number, row in enumerate(rows)]
+    groups = survival_groups(seen, known)
+    assert sum(each.n_patients for each in groups.values()) == 4
+    assert b"4 slides of the training cohort are left out" in render(seen, [], groups)
+    assert survival_groups([replace(row, relation="in training") for row in rows], known) == {}
+    assert survival_groups(rows, None) == {}
+
+
+def test_a_directory_without_slides_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="holds no slide's directory"):
+        write_overview(tmp_path / "absent")

@@ -1,0 +1,47 @@
+"""``wsigraph report``: pages over what lies in a directory already."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wsigraph.cli.failure import Debug, ends_plainly
+from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, read_settings
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Pages over finished runs.")
+
+_Runs = Annotated[
+    str, typer.Argument(metavar="DIR", help="Directory that holds <slide>/ for every slide.", show_default=False)
+]
+_Manifest = Annotated[
+    str | None, typer.Option("--manifest", metavar="FILE", help="Patients and their follow-up, for survival by risk.")
+]
+
+
+@app.command("cohort", short_help="One page over all slides of a run.")
+@ends_plainly
+def cohort(
+    runs: _Runs,
+    manifest: _Manifest = None,
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Write DIR/cohort.html: slides with stage, risk and quality, sortable; survival by predicted risk; failures."""
+    from wsigraph.cohort.manifest import read_manifest
+    from wsigraph.report.overview import gather_rows, write_overview
+
+    settings = read_settings(config, overrides, {})
+    known = (
+        None if manifest is None else read_manifest(manifest, stage_names=settings.model.stage_names, check_files=False)
+    )
+    path = write_overview(runs, known)
+    rows, failures = gather_rows(Path(runs), known)
+    if as_json:
+        print(json.dumps({"page": str(path), "slides": len(rows), "failed": len(failures)}))
+        return
+    print(f"{path}: {len(rows)} slides, {len(failures)} failed")
