@@ -19,6 +19,7 @@ from tests.benchmarks import (
     __main__ as command,
 )
 from tests.benchmarks import (
+    explanations,
     hotspots,
     measure,
     memory,
@@ -192,6 +193,13 @@ def test_nuclei_counts_follow_the_outlines() -> None:
     _, ratio, dice, *_ = found.rows[-1]
     assert float(str(dice)) > 0.7
     assert 0.5 < float(str(ratio)) < 1.5
+
+
+def test_explanations_are_timed_with_five_members() -> None:
+    table = explanations.benchmark(2, rows=6, columns=7)[0]
+    assert table.title.startswith("An explanation of 42 regions")
+    assert [row[3] for row in table.rows] == [10.0, None, 5.0]
+    assert all(float(str(row[1])) > 0 for row in table.rows)
 
 
 def test_times_are_taken_in_turns() -> None:

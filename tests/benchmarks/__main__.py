@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.benchmarks import (
+    explanations,
     hotspots,
     memory,
     nuclei,
@@ -26,7 +27,18 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.table import Table, circumstances, load_average, place
 
-NAMES = ("reading", "superpixels", "whole", "hotspots", "scaling", "memory", "start", "artefacts", "nuclei")
+NAMES = (
+    "reading",
+    "superpixels",
+    "whole",
+    "hotspots",
+    "scaling",
+    "memory",
+    "start",
+    "artefacts",
+    "nuclei",
+    "explanations",
+)
 
 
 def arguments(words: list[str] | None) -> argparse.Namespace:
@@ -63,6 +75,7 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
         "start": lambda: start.benchmark(slide_maker.SOURCE, options.repeats),
         "artefacts": tissue_quality.benchmark,
         "nuclei": lambda: nuclei.benchmark(),
+        "explanations": lambda: explanations.benchmark(options.threads),
     }
 
 

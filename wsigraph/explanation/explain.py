@@ -42,6 +42,9 @@ LEAST_SD = 0.05
 LEAST_AGREEMENT = 0.5
 """Rank correlation between members, or baselines, below which a warning is given."""
 _MOST_TIMES = 16
+_CURVE_NODES = 5000
+"""Nodes of all members together up to which curves ask every member; of a larger slide fewer, at least one."""
+_OTHERS_SHARE = 4
 _ONE_KIND = "tissue"
 
 
@@ -72,11 +75,11 @@ class _Case:
         )
 
     def precision(self, target: Target) -> Precision:
+        """Return how exact attributions must be; further outputs begin with fewer steps, under the same limit."""
         floor = 0.0 if self.reference is None else LEAST_SD * self.reference.output_sd(target)
         settings = self.settings
-        return Precision(
-            n_steps=settings.steps, max_steps=_MOST_TIMES * settings.steps, max_gap=settings.max_gap, floor=floor
-        )
+        n_steps = settings.steps if target == self.target else max(2, settings.steps // _OTHERS_SHARE)
+        return Precision(n_steps=n_steps, max_steps=_MOST_TIMES * settings.steps, max_gap=settings.max_gap, floor=floor)
 
     def integrals(self, targets: Sequence[Target], baseline: Baseline) -> list[list[Integral]]:
         each = [self.precision(target) for target in targets]
@@ -249,27 +252,28 @@ def _curves(case: _Case, own: Explanation) -> tuple[dict[str, Curves], tuple[str
     by another of its kind can only undo what is not due to the kind, and is judged by that part.
     """
     raw, target = case.raw, case.target
-    graphs = [(member, member.scaled(raw)) for member in case.networks]
+    asked = case.networks[: max(1, _CURVE_NODES // len(raw.features))]
+    graphs = [(member, member.scaled(raw)) for member in asked]
     rival = np.mean([gradient_x_input(member, target, graph) for member, graph in graphs], axis=0)
     heard = np.mean([attention(member, graph) for member, graph in graphs], axis=0)
     towards = {"drop": own.baseline_value, "replace": own.baseline_value + float(own.kind_share.sum())}
     tested = {"drop": own.node, "replace": own.node - own.kind_share}
-    orders = {}
+    orders, signs = {}, {}
     for name, score in tested.items():
-        sign = 1.0 if own.value >= towards[name] else -1.0
+        signs[name] = sign = 1.0 if own.value >= towards[name] else -1.0
         orders[name] = {
             "attribution": order_by(score / raw.area_um2, sign),
             "area": order_by(raw.area_um2),
             "attention": order_by(heard / raw.area_um2),
             "gradient_x_input": order_by(rival / raw.area_um2, sign),
         }
-    outputs = {"drop": dropping(case.networks, target, raw, threads=case.threads)}
+    outputs = {"drop": dropping(asked, target, raw, threads=case.threads)}
     told: tuple[str, ...] = ()
     if case.reference is None:
         told = ("regions were not replaced by training regions, because the model brings no reference",)
     else:
         donors = find_donors(raw, own.kind, case.reference, rng=case.rng(10))
-        outputs["replace"] = replacing(case.networks, target, raw, donors.feature, threads=case.threads)
+        outputs["replace"] = replacing(asked, target, raw, donors.feature, threads=case.threads)
         unmatched = 1 - float(donors.is_matched.mean())
         if unmatched > 0.1:
             told = (f"{100 * unmatched:.0f} % of the regions have no training region of their size to be replaced by",)
@@ -279,10 +283,11 @@ def _curves(case: _Case, own: Explanation) -> tuple[dict[str, Curves], tuple[str
             output,
             orders[name],
             raw.area_um2,
-            value=own.value,
-            towards=towards[name],
+            value=float(output(np.zeros((1, len(raw.features)), np.bool_))[0]),
+            sign=signs[name],
             unit=unit,
             n_random=case.settings.random_orders,
+            n_members=len(asked),
             rng=case.rng(11),
         )
         for name, output in sorted(outputs.items())

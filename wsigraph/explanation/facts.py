@@ -112,7 +112,12 @@ def gather_facts(
         },
         "baseline_agreement": dict(explanation.baseline_agreement),
         "curves": {
-            name: {"gain": dict(curve.gain), "random_beaten": curve.random_beaten, "n_random": curve.n_random}
+            name: {
+                "gain": dict(curve.gain),
+                "random_beaten": curve.random_beaten,
+                "n_random": curve.n_random,
+                "n_members": curve.n_members,
+            }
             for name, curve in explanation.curves.items()
         },
         "prediction": _prediction(prediction),

@@ -3,7 +3,8 @@
 If an order is right, the output moves towards the baseline soonest. Regions are taken in two ways: replaced by matched
 training regions, of the same kind of tissue and within a fifth of the area, which keeps the slide like the training
 slides; and dropped with their edges, which the model met in training. The share of area taken is what orders are
-compared at, so that large regions bring no advantage of their own. Every order replaces a region by the same donor.
+compared at, so that large regions bring no advantage of their own. Every order replaces a region by the same donor. A
+random order costs as much as the one that is tested, so that of a large slide only some members are asked.
 
 References
 ----------
@@ -30,7 +31,7 @@ from wsigraph.model.inputs import GraphInput, Standardised
 from wsigraph.model.network import one_thread
 from wsigraph.records import Curves
 
-AREA_FRACTIONS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5)
+AREA_FRACTIONS = (0.0, 0.05, 0.1, 0.2, 0.4)
 """Shares of the tissue's area at which curves are shown."""
 MATCH_AREA = 0.2
 """Most that the area of a donor may differ, as a share."""
@@ -183,9 +184,10 @@ def draw_curves(
     area: NDArray[np.float64],
     *,
     value: float,
-    towards: float,
+    sign: float,
     unit: float,
     n_random: int,
+    n_members: int = 1,
     rng: np.random.Generator,
 ) -> Curves:
     """Return what becomes of an output while regions are taken in several orders.
@@ -198,12 +200,16 @@ def draw_curves(
         Regions from first to last by the name of the order; ``attribution`` is the one that is tested.
     area : float64 (N,)
         Area of every region.
-    value, towards : float
-        Output of the whole slide, and of its baseline.
+    value : float
+        Output of the whole slide.
+    sign : float
+        1 where the output shall fall to reach its baseline, -1 where it shall rise.
     unit : float
         What gains are measured in, e.g. the standard deviation of the training outputs.
     n_random : int
         Random orders to compare with.
+    n_members : int
+        Members that `outputs` asks; noted alone.
     rng : numpy.random.Generator
         Their source.
 
@@ -225,7 +231,7 @@ def draw_curves(
         # what was taken differs a little from what was asked for, since regions are whole
         at = np.concatenate([[0.0], np.take(share[row], n_taken[row] - 1)])
         curves[row] = np.interp(grid, at, np.concatenate([[value], found[row]]))
-    moved = (value - curves) * (1.0 if value >= towards else -1.0) / unit
+    moved = (value - curves) * sign / unit
     gains = np.trapezoid(moved, grid, axis=1) / (grid[-1] - grid[0])
     named = {name: curves[row] for row, name in enumerate(orders)}
     gain = {name: float(gains[row]) for row, name in enumerate(orders)}
@@ -240,6 +246,7 @@ def draw_curves(
         output=named,
         gain=gain,
         n_random=n_random,
+        n_members=n_members,
         random_beaten=float((chance < own).mean()) if n_random else 0.0,
     )
 

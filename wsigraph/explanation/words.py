@@ -209,7 +209,8 @@ def _checks(facts: Mapping[str, Any]) -> list[str]:
         if facts["curves"][name]["n_random"]:
             found.append(
                 f"When regions are {ways[name]} in this order, the output moves faster to the baseline than in "
-                f"{{curves.{name}.random_beaten:.0%}} of {{curves.{name}.n_random}} random orders."
+                f"{{curves.{name}.random_beaten:.0%}} of {{curves.{name}.n_random}} random orders ({{curves.{name}."
+                "n_members} of {members.n} members asked)."
             )
     found.append("Without any neighbours the output would be {edges.without:.3g} ({edges.change:+.2g}).")
     return found

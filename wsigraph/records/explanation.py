@@ -25,8 +25,8 @@ class Curves:
     gain : mapping of str to float
         Mean over the curve of how far the output has moved towards the baseline, in standard deviations of the
         training outputs; higher is better.
-    n_random : int
-        Random orders drawn.
+    n_random, n_members : int
+        Random orders drawn, and members of the ensemble that were asked.
     random_beaten : float
         Share of them whose gain is below that of the order by attribution.
     """
@@ -35,6 +35,7 @@ class Curves:
     output: Mapping[str, NDArray[np.float64]]
     gain: Mapping[str, float]
     n_random: int
+    n_members: int
     random_beaten: float
 
 

@@ -46,6 +46,7 @@ def save_explanation(explanation: Explanation, to: Destination | Path | str) -> 
         scalars["curves"][name] = {
             "gain": dict(curve.gain),
             "n_random": curve.n_random,
+            "n_members": curve.n_members,
             "random_beaten": curve.random_beaten,
         }
     save_tensors(Destination.of(to), _RECORD, tensors, scalars)

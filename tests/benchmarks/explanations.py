@@ -1,0 +1,83 @@
+"""What an explanation costs: 2,000 regions, 50 steps, 5 members, and the page of a slide.
+
+The goals are 10 s for the explanation and 5 s for the page on two cores. Members are five networks of the shipped
+architecture with weights of their own, which cost what trained ones do. Attribution and the curves that test it are told
+apart.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+from tests.benchmarks.measure import clocked
+from tests.benchmarks.slide_maker import SOURCE
+from tests.benchmarks.table import Table
+from wsigraph.config import Config, ExplanationConfig, load
+from wsigraph.explanation import explain as explaining
+from wsigraph.explanation.members import Member, members
+from wsigraph.explanation.question import Question
+from wsigraph.explanation.reference import load_reference
+from wsigraph.explanation.scores import randomised
+from wsigraph.flow import run_slide
+from wsigraph.geometry import Size
+from wsigraph.model.weights import SHIPPED, load_bundle
+from wsigraph.records import CoarseGraph, TissueGraph
+from wsigraph.synthesis.layout import sample_lattice, sample_layout
+from wsigraph.synthesis.simulate import build_library, draw_graph, sample_sites
+
+
+def simulated_graph(rows: int, columns: int) -> TissueGraph:
+    """Return a graph of rows times columns regions."""
+    rng = np.random.default_rng(0)
+    settings = Config().synthesis.model_copy(update={"library_side": 6, "sites": 1})
+    library = build_library(sample_sites(1, rng=rng), settings, rng=rng)
+    lattice = sample_lattice(Size(rows, columns), 30, rng=rng)
+    layout = sample_layout(Size(rows, columns), tumour_fraction=0.3, necrosis_fraction=0.1, rng=rng)
+    return draw_graph(layout, lattice, library, site=0, slide_id="synthetic", rng=rng)
+
+
+def five_members() -> tuple[Member, ...]:
+    """Return five networks of the shipped architecture."""
+    shipped = members(load_bundle(SHIPPED))[:1]
+    return tuple(randomised(shipped, seed=seed)[0] for seed in range(5))
+
+
+def benchmark(threads: int = 2, rows: int = 40, columns: int = 50) -> list[Table]:
+    """Return what an explanation and a page cost."""
+    graph = simulated_graph(rows, columns)
+    coarse = CoarseGraph(graph=graph, assignment=np.arange(graph.n_nodes), embedding_id="none")
+    bundle = load_bundle(SHIPPED)
+    reference = load_reference(SHIPPED, bundle)
+    five = five_members()
+    table = Table(
+        f"An explanation of {graph.n_nodes:,} regions, {threads} threads", ("what", "wall s", "CPU s", "goal, wall s")
+    )
+    with mock.patch.object(explaining, "members", return_value=five):
+        for name, orders, goal in (
+            ("attribution of risk (50 steps) and stage, 5 members", 0, 10.0),
+            ("the same with 100 random orders, both curves", 100, None),
+        ):
+            config = ExplanationConfig(random_orders=orders)
+
+            def run(config: ExplanationConfig = config) -> object:
+                return explaining.explain(
+                    coarse, graph, bundle, "risk", reference=reference, config=config, threads=threads
+                )
+
+            found, wall, cpu = clocked(run)
+            table.rows.append((name, wall, cpu, goal))
+            table.notes.append(f"{name}: {found.n_steps} steps, gap {found.gap:.2g} of {found.gap_limit:.2g} allowed")
+    table.rows.append(_page(threads))
+    return [table]
+
+
+def _page(threads: int) -> tuple[str, float, None, float]:
+    """Return the seconds of the page of the slide in the repository, as the flow notes them."""
+    settings = load(overrides=[f"runtime.threads={threads}", "explanation.random_orders=0"])
+    with tempfile.TemporaryDirectory() as folder:
+        found = run_slide(SOURCE, Path(folder), settings, explain=Question())
+    return f"page and outlines of {SOURCE.name}", found.seconds["page"], None, 5.0
