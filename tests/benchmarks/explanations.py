@@ -1,8 +1,8 @@
 """What an explanation costs: 2,000 regions, 50 steps, 5 members, and the page of a slide.
 
 The goals are 10 s for the explanation and 5 s for the page on two cores. Members are five networks of the shipped
-architecture with weights of their own, which cost what trained ones do. Attribution and the curves that test it are told
-apart.
+architecture with weights of their own, which cost what trained ones do. Attribution and the curves that test it are
+told apart.
 """
 
 from __future__ import annotations
