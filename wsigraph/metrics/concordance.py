@@ -83,7 +83,8 @@ def _count(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     n_draws, n = query_weight.shape
     n_ranks = rank.max() + 1 if n else 0
-    concordant, comparable = np.zeros(n_draws), np.zeros(n_draws)
+    sums = np.zeros((n_draws, 2))
+    late = ~first
     for draw in range(n_draws):
         tree = np.zeros(n_ranks + 1)
         total = 0.0
@@ -95,33 +96,50 @@ def _count(
             stop = start
             while stop < n and group[stop] == group[start] and stratum[stop] == stratum[start]:
                 stop += 1
-            for member in range(start, stop):
-                if first[member]:
-                    total += tree_weight[draw, member]
-                    _add(tree, rank[member], tree_weight[draw, member])
-            if total > 0:
-                for member in range(start, stop):
-                    if query[member] and query_weight[draw, member] > 0:
-                        lower = _sum_below(tree, rank[member])
-                        upto = _sum_below(tree, rank[member] + 1)
-                        comparable[draw] += query_weight[draw, member] * total
-                        concordant[draw] += query_weight[draw, member] * 0.5 * (lower + upto)
-            for member in range(start, stop):
-                if not first[member]:
-                    total += tree_weight[draw, member]
-                    _add(tree, rank[member], tree_weight[draw, member])
+            total += _enter(tree, rank, first, tree_weight[draw], start, stop)
+            _compare(tree, total, rank, query, query_weight[draw], start, stop, sums[draw])
+            total += _enter(tree, rank, late, tree_weight[draw], start, stop)
             start = stop
-    return concordant, comparable
+    return sums[:, 0], sums[:, 1]
 
 
 @njit(nogil=True, cache=True)
-def _add(tree: NDArray[np.float64], rank: int, weight: float) -> None:
-    if weight == 0.0:
-        return
-    node = rank + 1
-    while node < len(tree):
-        tree[node] += weight
-        node += node & -node
+def _enter(
+    tree: NDArray[np.float64],
+    rank: NDArray[np.int64],
+    chosen: NDArray[np.bool_],
+    weight: NDArray[np.float64],
+    start: int,
+    stop: int,
+) -> float:
+    entered = 0.0
+    for member in range(start, stop):
+        if chosen[member] and weight[member] != 0.0:
+            entered += weight[member]
+            node = rank[member] + 1
+            while node < len(tree):
+                tree[node] += weight[member]
+                node += node & -node
+    return entered
+
+
+@njit(nogil=True, cache=True)
+def _compare(
+    tree: NDArray[np.float64],
+    total: float,
+    rank: NDArray[np.int64],
+    query: NDArray[np.bool_],
+    weight: NDArray[np.float64],
+    start: int,
+    stop: int,
+    sums: NDArray[np.float64],
+) -> None:
+    for member in range(start, stop):
+        if total > 0.0 and query[member] and weight[member] > 0.0:
+            lower = _sum_below(tree, rank[member])
+            upto = _sum_below(tree, rank[member] + 1)
+            sums[0] += weight[member] * 0.5 * (lower + upto)
+            sums[1] += weight[member] * total
 
 
 @njit(nogil=True, cache=True)
@@ -157,14 +175,15 @@ def area_under_curve(
     float64 (draws,)
         NaN where a draw holds no pair.
     """
-    negative = (negative_weight > 0).any(axis=0)
+    negative: NDArray[np.bool_] = np.any(negative_weight > 0, axis=0)
+    positive: NDArray[np.bool_] = np.logical_not(negative)
     zeros = np.zeros(len(score), np.int64)
     concordant, comparable = concordance(
         score,
         zeros,
         zeros if stratum is None else stratum,
         first=negative,
-        query=~negative,
+        query=positive,
         query_weight=positive_weight,
         tree_weight=negative_weight,
     )
@@ -173,4 +192,5 @@ def area_under_curve(
 
 def ratio(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ``top / bottom``, NaN where the divisor is 0."""
-    return np.divide(top, bottom, out=np.full(np.broadcast(top, bottom).shape, np.nan), where=bottom > 0)
+    undefined = np.full(np.broadcast(top, bottom).shape, np.nan)
+    return np.asarray(np.divide(top, bottom, out=undefined, where=bottom > 0))

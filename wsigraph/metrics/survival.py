@@ -65,10 +65,12 @@ def uno_c(
 
     Parameters
     ----------
-    risk, time_days, event, stratum, weights
+    risk, time_days, event
         As in `c_index`.
     until_days : float, optional
         Events from this day on do not count; all count where left out.
+    stratum, weights
+        As in `c_index`.
 
     Returns
     -------
@@ -150,10 +152,12 @@ def time_auc(
 
     Parameters
     ----------
-    risk, time_days, event, stratum, weights
+    risk, time_days, event
         As in `c_index`.
     at_days : float64 (m,)
         Days; those who had the event by then are told from those who live on.
+    stratum, weights
+        As in `c_index`.
 
     Returns
     -------
