@@ -10,7 +10,20 @@ import sys
 
 import typer
 
-from wsigraph.cli import configuration, doctor, explain, export, graph, inspect, manifest, predict, report, version
+from wsigraph.cli import (
+    configuration,
+    doctor,
+    evaluate,
+    explain,
+    export,
+    graph,
+    inspect,
+    manifest,
+    predict,
+    report,
+    train,
+    version,
+)
 from wsigraph.cli.failure import EXIT_INTERRUPTED, tell_interrupted
 
 app = typer.Typer(
@@ -22,6 +35,8 @@ app = typer.Typer(
 )
 app.command("predict", short_help="Slides in; graph, stage, survival and report out.")(predict.predict)
 app.command("explain", short_help="Why: regions, features, and whether the reasons hold.")(explain.explain)
+app.command("train", short_help="A manifest and graphs in; a model with held-out scores out.")(train.train)
+app.command("evaluate", short_help="A model in; its held-out scores beside those of rivals out.")(evaluate.evaluate)
 app.command("graph", short_help="A slide in; its superpixel graph and a picture out.")(graph.graph)
 app.command("export", short_help="A graph in; AnnData, GeoJSON, parquet or networkx out.")(export.export)
 app.command("inspect", short_help="What a slide file says of itself.")(inspect.inspect)
