@@ -8,7 +8,6 @@ fast an answer comes, never the answer.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -18,11 +17,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from wsigraph.errors import ConfigError
+from wsigraph.errors import ConfigError, nearest_hint
 from wsigraph.geometry import MPP_MAX, MPP_MIN
-
-STAGES_WITH_HASH = ("tissue", "superpixel", "feature", "coarsening", "model", "explanation", "report")
-"""Sections whose values decide a record's content, in the order of the flow."""
 
 
 class Section(BaseModel):
@@ -383,23 +379,17 @@ def _merge(tree: dict[str, dict[str, Any]], values: Mapping[Any, Any], origin: s
     for section, keys in values.items():
         if section not in Config.model_fields:
             raise ConfigError(
-                f"{origin}: unknown section {str(section)!r}{_nearest(str(section), Config.model_fields)}"
+                f"{origin}: unknown section {str(section)!r}{nearest_hint(str(section), Config.model_fields)}"
             )
         if not isinstance(keys, Mapping):
             raise ConfigError(f"{origin}: section {section!r} holds {keys!r}, expected keys and values")
         known = type(getattr(Config(), section)).model_fields
         for key in keys:
             if key not in known:
-                raise ConfigError(f"{origin}: unknown key '{section}.{key}'{_nearest(str(key), known, f'{section}.')}")
+                raise ConfigError(
+                    f"{origin}: unknown key '{section}.{key}'{nearest_hint(str(key), known, f'{section}.')}"
+                )
         tree.setdefault(section, {}).update(keys)
-
-
-def _nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
-    names = list(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean '{prefix}{close[0]}'?"
-    return f"; expected one of {', '.join(names)}"
 
 
 def _first_fault(error: ValidationError) -> str:

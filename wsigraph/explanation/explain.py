@@ -95,6 +95,7 @@ def explain(
     reference: Reference | None = None,
     config: ExplanationConfig | None = None,
     site: str | None = None,
+    sha256: str | None = None,
     thorough: bool = False,
     threads: int = 1,
 ) -> Explanation:
@@ -116,6 +117,8 @@ def explain(
         Settings.
     site : str, optional
         The slide's site, for baseline ``site``.
+    sha256 : str, optional
+        Digest of the slide's bytes; a slide of the training cohort is explained by the member that never saw it.
     thorough : bool
         Whether to try every baseline and say how far they agree.
     threads : int
@@ -145,7 +148,7 @@ def explain(
         reference = reference or load_reference(directory, model)
     card = model.card
     check_schemas(card, feature_schema_id(), moment_schema_id(coarse.graph.moment_names))
-    networks = members(model)
+    networks = members(model, sha256)
     case = _Case(
         raw=graph_input(coarse),
         networks=networks,

@@ -7,7 +7,6 @@ is. Whatever a sentence or a page says comes from here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -221,14 +220,13 @@ def _strongest(patch: NDArray[np.int64], node: NDArray[np.float64], n_patches: i
 def _prediction(prediction: Prediction) -> dict[str, Any]:
     probability = prediction.stage_probability
     likely = int(np.argmax(probability)) if len(probability) else None
-    stage_set: Sequence[str] = getattr(prediction, "stage_set", ())
     return {
         "stage": None if likely is None else prediction.stage_names[likely],
         "stage_probability": None if likely is None else float(probability[likely]),
-        "stage_set": list(stage_set),
+        "stage_set": list(prediction.stage_set),
         "risk": None if prediction.risk is None else float(prediction.risk),
         "median_survival_days": prediction.median_survival_days,
-        "relation": getattr(prediction, "relation", "external"),
+        "relation": prediction.relation,
         "model": prediction.model_name,
         "model_id": prediction.model_id,
     }

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from wsigraph.model.inputs import GraphInput, Scaler, Standardised
 from wsigraph.model.network import GraphNetwork
-from wsigraph.model.predict import load_network
-from wsigraph.model.weights import ModelBundle
+from wsigraph.model.weights import ModelBundle, slide_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,15 +43,16 @@ class Member:
         return self.scaler.standardise(raw)
 
 
-def members(bundle: ModelBundle, held_out_by: int | None = None) -> tuple[Member, ...]:
-    """Return the networks of a bundle.
+def members(bundle: ModelBundle, sha256: str | None = None) -> tuple[Member, ...]:
+    """Return the networks of a bundle that answer for a slide.
 
     Parameters
     ----------
     bundle : ModelBundle
         An ensemble, or a single network.
-    held_out_by : int, optional
-        The one member that never saw the patient; all of them where left out.
+    sha256 : str, optional
+        Digest of the slide's bytes; where the model was trained on it, the one member that never saw it answers, as in
+        the prediction.
 
     Returns
     -------
@@ -64,13 +64,9 @@ def members(bundle: ModelBundle, held_out_by: int | None = None) -> tuple[Member
     ModelError
         If weights do not fit the architecture on the card.
     """
-    parts: Any = getattr(bundle, "members", None)
-    if parts is None:
-        found = [_member(load_network(bundle), bundle.scaler, bundle.card.time_days)]
-    else:
-        chosen = parts if held_out_by is None else parts[held_out_by : held_out_by + 1]
-        found = [_member(each.network(), each.scaler, each.ends_days) for each in chosen]
-    return tuple(found)
+    held_by = -1 if sha256 is None else bundle.card.seen.slides.get(slide_digest(sha256), -1)
+    chosen = bundle.members if held_by < 0 else bundle.members[held_by : held_by + 1]
+    return tuple(_member(each.network(), each.scaler, each.ends_days) for each in chosen)
 
 
 def _member(network: GraphNetwork, scaler: Scaler, ends_days: Any) -> Member:

@@ -98,7 +98,7 @@ def survival(prediction: Prediction, steps: SurvivalSteps | None) -> str:
         )
         body.append(f'<path class="cohort band" d="{frame.area(*_stairs(at, low), *_stairs(at, high))}"/>')
         body.append(f'<path class="cohort line" d="{frame.line(*_stairs(at, middle))}"/>')
-    band = getattr(prediction, "survival_band", None)
+    band = prediction.survival_band
     if band is not None:
         low, high = (np.concatenate([[1.0], part]) for part in band)
         body.append(f'<path class="own band" d="{frame.area(days, low, days, high)}"/>')

@@ -176,6 +176,7 @@ def carry_out(
             reference=asked.reference,
             config=options,
             site=question.site,
+            sha256=found.slide.info.sha256,
             thorough=question.thorough,
             threads=threads or CPU_COUNT,
         )

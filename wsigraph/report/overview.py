@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -180,7 +181,9 @@ def _told_failures(path: Path) -> dict[str, str]:
 def _row(folder: Path, patient: str) -> SlideRow:
     prediction = load_prediction(folder / "prediction.json")
     report = folder / "report.json"
-    facts = read_document(report, "Report")[1] if report.exists() else {"tissue_mm2": 0.0, "warnings": []}
+    facts: dict[str, Any] = {"tissue_mm2": 0.0, "warnings": []}
+    if report.exists():
+        facts = read_document(report, "Report")[1]
     likely = int(np.argmax(prediction.stage_probability)) if len(prediction.stage_probability) else None
     page = next((each for each in ("report.html", "report.png") if (folder / each).exists()), None)
     return SlideRow(
@@ -192,7 +195,7 @@ def _row(folder: Path, patient: str) -> SlideRow:
         median_survival_days=prediction.median_survival_days,
         tissue_mm2=float(facts["tissue_mm2"]),
         warnings=tuple(facts["warnings"]),
-        relation=getattr(prediction, "relation", "external"),
+        relation=prediction.relation,
         page=None if page is None else f"{quote(folder.name)}/{page}",
         thumbnail=_thumbnail(folder),
     )

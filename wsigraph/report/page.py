@@ -171,7 +171,7 @@ def _reading(page: Page) -> str:
             for name, share in zip(prediction.stage_names, prediction.stage_probability, strict=True)
         ]
         stage_set = page.facts["prediction"]["stage_set"]
-        told = f"Conformal set: {', '.join(stage_set)}." if stage_set else "This model states no conformal set."
+        told = f"Conformal set: {', '.join(stage_set)}." if stage_set else "The model states no conformal set."
         charts.append(f"<figure><figcaption>Stage. {escape(told)}</figcaption>{bars(rows, 'Stage')}</figure>")
     if len(prediction.time_days):
         cohort = page.cohort
