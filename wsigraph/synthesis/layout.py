@@ -83,6 +83,11 @@ class Lattice:
         """Size of the label image in pixels."""
         return Size(*self.labels.shape)
 
+    @property
+    def shape(self) -> Size:
+        """Rows and columns of cells."""
+        return Size(self.rows, self.columns)
+
 
 def sample_layout(size: Size, *, tumour_fraction: float, necrosis_fraction: float, rng: np.random.Generator) -> Layout:
     """Return a random layout with given shares of tumour and necrosis.
@@ -111,25 +116,91 @@ def sample_layout(size: Size, *, tumour_fraction: float, necrosis_fraction: floa
             f"tumour {tumour_fraction:g} and necrosis {necrosis_fraction:g} of a layout, "
             "expected shares of at least 0 that do not exceed 1 together"
         )
-    shape = (size.height, size.width)
-    classes = np.full(shape, STROMA, np.uint8)
-    nests = _field(shape, 2.0, rng)
+    classes = np.full((size.height, size.width), STROMA, np.uint8)
+    nests = random_field(size, 2.0, rng=rng)
     n_necrosis, n_tumour = round(necrosis_fraction * size.area), round(tumour_fraction * size.area)
-    _place(classes, NECROSIS, nests + 0.3 * _field(shape, 1.0, rng), n_necrosis)
-    _place(classes, TUMOUR, nests, min(n_tumour, size.area - n_necrosis))
+    place(classes, NECROSIS, nests + 0.3 * random_field(size, 1.0, rng=rng), n_necrosis)
+    place(classes, TUMOUR, nests, min(n_tumour, size.area - n_necrosis))
     near = gaussian_filter((classes != STROMA).astype(np.float64), 1.5, mode="nearest")
     near = (near - near.mean()) / (near.std() + 1e-9)
     n_rest = int((classes == STROMA).sum())
     shares = rng.dirichlet([6.0, 1.5, 1.5, 1.0, 0.6])[1:]
     scores = (
-        (LYMPHOCYTES, near + _field(shape, 0.7, rng)),
-        (FAT, _field(shape, 2.0, rng) - 0.7 * near),
-        (GLAND, _field(shape, 1.2, rng)),
-        (VESSEL, _field(shape, 0.4, rng)),
+        (LYMPHOCYTES, near + random_field(size, 0.7, rng=rng)),
+        (FAT, random_field(size, 2.0, rng=rng) - 0.7 * near),
+        (GLAND, random_field(size, 1.2, rng=rng)),
+        (VESSEL, random_field(size, 0.4, rng=rng)),
     )
     for (tissue, score), share in zip(scores, shares, strict=True):
-        _place(classes, tissue, score, round(share * n_rest))
+        place(classes, tissue, score, round(share * n_rest))
     return Layout(classes=classes)
+
+
+def set_nests(
+    size: Size, *, tumour_fraction: float, gland_fraction: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Return nests of tumour, and small groups of glands away from them, in stroma.
+
+    Parameters
+    ----------
+    size : Size
+        Rows and columns of cells.
+    tumour_fraction, gland_fraction : float
+        Shares of the cells, met to the nearest cell.
+    rng : numpy.random.Generator
+        Source of chance.
+
+    Returns
+    -------
+    uint8 (rows, columns)
+        Classes.
+    """
+    classes = np.full((size.height, size.width), STROMA, np.uint8)
+    place(classes, TUMOUR, random_field(size, 1.5, rng=rng), round(tumour_fraction * size.area))
+    near = gaussian_filter((classes == TUMOUR).astype(np.float64), 1.0, mode="nearest")
+    near = (near - near.mean()) / (near.std() + 1e-9)
+    place(classes, GLAND, random_field(size, 0.5, rng=rng) - 0.8 * near, round(gland_fraction * size.area))
+    return classes
+
+
+def random_field(size: Size, sigma: float, *, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return a smoothed random field of mean 0 and standard deviation 1.
+
+    Parameters
+    ----------
+    size : Size
+        Rows and columns.
+    sigma : float
+        Standard deviation of the smoothing, cells.
+    rng : numpy.random.Generator
+        Source of chance.
+
+    Returns
+    -------
+    float64 (rows, columns)
+        The field.
+    """
+    field = gaussian_filter(rng.standard_normal((size.height, size.width)), sigma, mode="nearest")
+    return np.asarray((field - field.mean()) / (field.std() + 1e-9))
+
+
+def place(classes: NDArray[np.uint8], tissue: int, score: NDArray[np.float64], n_cells: int) -> None:
+    """Turn the stroma cells of highest score into a class, in place.
+
+    Parameters
+    ----------
+    classes : uint8 (rows, columns)
+        Changed.
+    tissue : int
+        The class.
+    score : float64 (rows, columns)
+        Which cells first.
+    n_cells : int
+        How many; fewer where there is less stroma.
+    """
+    free = np.flatnonzero(classes == STROMA)
+    order = np.argsort(-score.ravel()[free], kind="stable")
+    classes.ravel()[free[order[:n_cells]]] = tissue
 
 
 def sample_lattice(size: Size, spacing_px: int, *, rng: np.random.Generator) -> Lattice:
@@ -172,19 +243,6 @@ def sample_lattice(size: Size, spacing_px: int, *, rng: np.random.Generator) -> 
         boundary=boundary,
         outside=_outside(labels, size.area),
     )
-
-
-def _field(shape: tuple[int, int], sigma: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return a smoothed random field of mean 0 and standard deviation 1."""
-    field = gaussian_filter(rng.standard_normal(shape), sigma, mode="nearest")
-    return np.asarray((field - field.mean()) / (field.std() + 1e-9))
-
-
-def _place(classes: NDArray[np.uint8], tissue: int, score: NDArray[np.float64], n_cells: int) -> None:
-    """Turn the `n_cells` stroma cells of highest score into a class, in place."""
-    free = np.flatnonzero(classes == STROMA)
-    order = np.argsort(-score.ravel()[free], kind="stable")
-    classes.ravel()[free[order[:n_cells]]] = tissue
 
 
 def _voronoi(size: Size, spacing_px: int, rng: np.random.Generator) -> NDArray[np.int32]:
