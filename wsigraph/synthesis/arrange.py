@@ -1,9 +1,9 @@
-"""Tissue classes exchanged between cells until their contacts are as asked for.
+"""Tissue classes exchanged between regions until their contacts are as asked for.
 
-Two cells of different class swap their classes if that brings the contacts nearer to what is wanted, and sometimes
+Two regions of different class swap their classes if that brings the contacts nearer to what is wanted, and sometimes
 if it does not, ever more rarely (Kawasaki, "Diffusion constants near the critical point for time-dependent Ising
 models", Physical Review 145, 1966; Kirkpatrick, Gelatt and Vecchi, "Optimization by simulated annealing", Science
-1983). Swapping keeps the number of cells of every class exactly, so that a law can move contacts and nothing else.
+1983). Swapping keeps the number of regions of every class exactly, so that a law can move contacts and nothing else.
 Targets that no arrangement meets are approached, not met: a law reads what came out, never what was asked for.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from wsigraph.synthesis.layout import TISSUES, Lattice
+from wsigraph.synthesis.layout import TISSUES, Regions
 
 _SWEEPS = 60
 _WARMTH, _COLD = 4.0, 0.05
@@ -29,12 +29,12 @@ class Contacts:
     ----------
     pairs : dict of (int, int) to (float, float)
         Neighbour pairs wanted between two classes, each counted once, and the cost of each one missing or too many.
-    marked : bool (N,) or None
-        Some cells.
+    marked : bool (R,) or None
+        Some regions.
     tissue : int
-        Class that is counted in the marked cells.
+        Class that is counted in the marked regions.
     n_marked : int
-        Marked cells wanted of that class.
+        Marked regions wanted of that class.
     cost : float
         Cost of each one missing or too many.
     """
@@ -46,15 +46,15 @@ class Contacts:
     cost: float = 0.0
 
 
-def count_contacts(classes: NDArray[np.uint8], lattice: Lattice) -> NDArray[np.int64]:
-    """Return how many neighbouring cells there are of every two classes.
+def count_contacts(classes: NDArray[np.uint8], regions: Regions) -> NDArray[np.int64]:
+    """Return how many neighbouring regions there are of every two classes.
 
     Parameters
     ----------
-    classes : uint8 (rows, columns) or (N,)
-        Class of every cell.
-    lattice : Lattice
-        Which cells are neighbours.
+    classes : uint8 (rows, columns) or (R,)
+        Class of every region.
+    regions : Regions
+        Which regions touch.
 
     Returns
     -------
@@ -62,46 +62,51 @@ def count_contacts(classes: NDArray[np.uint8], lattice: Lattice) -> NDArray[np.i
         Symmetric; pairs within a class, on the diagonal, are counted once.
     """
     flat, n_classes = classes.ravel().astype(np.int64), len(TISSUES)
-    source, target = flat[lattice.edge_index]
+    source, target = flat[regions.edge_index]
     table = np.bincount(source * n_classes + target, minlength=n_classes**2).reshape(n_classes, n_classes)
     table[np.diag_indices(n_classes)] //= 2
     return table
 
 
-def touches(classes: NDArray[np.uint8], tissue: int, lattice: Lattice) -> NDArray[np.bool_]:
-    """Return which cells have a neighbour of a class, bool (N,)."""
-    source, target = lattice.edge_index
+def touches(classes: NDArray[np.uint8], tissue: int, regions: Regions) -> NDArray[np.bool_]:
+    """Return which regions have a neighbour of a class, bool (R,)."""
+    source, target = regions.edge_index
     found = np.zeros(classes.size, np.bool_)
     found[source[classes.ravel()[target] == tissue]] = True
     return found
 
 
 def arrange(
-    classes: NDArray[np.uint8], movable: NDArray[np.bool_], wanted: Contacts, lattice: Lattice, *, rng: np.random.Generator
+    classes: NDArray[np.uint8],
+    movable: NDArray[np.bool_],
+    wanted: Contacts,
+    regions: Regions,
+    *,
+    rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
-    """Return the classes with those of the movable cells exchanged.
+    """Return the classes with those of the movable regions exchanged.
 
     Parameters
     ----------
     classes : uint8 (rows, columns)
-        Class of every cell.
+        Class of every region.
     movable : bool (rows, columns)
-        Cells that may take part.
+        Regions that may take part.
     wanted : Contacts
         Contacts to come near to.
-    lattice : Lattice
-        Which cells are neighbours.
+    regions : Regions
+        Which regions touch.
     rng : numpy.random.Generator
         Source of chance.
 
     Returns
     -------
     uint8 (rows, columns)
-        As many cells of every class as before.
+        As many regions of every class as before.
 
     Notes
     -----
-    60 attempts a movable cell, about 0.3 us each.
+    60 attempts a movable region, about 0.3 us each.
     """
     free = np.flatnonzero(movable.ravel())
     flat, n_classes = classes.ravel().astype(np.int64), len(TISSUES)
@@ -114,9 +119,9 @@ def arrange(
     n_swaps = _SWEEPS * len(free)
     picks = free[rng.integers(0, len(free), (n_swaps, 2))]
     patience = np.geomspace(_WARMTH, _COLD, n_swaps) * rng.standard_exponential(n_swaps)
-    start = np.searchsorted(lattice.edge_index[0], np.arange(len(flat) + 1))
+    start = np.searchsorted(regions.edge_index[0], np.arange(len(flat) + 1))
     _swap(
-        flat, start, lattice.edge_index[1], count_contacts(classes, lattice), target, weight,
+        flat, start, regions.edge_index[1], count_contacts(classes, regions), target, weight,
         marked, wanted.tissue, wanted.n_marked, wanted.cost, picks, patience,
     )  # fmt: skip
     return flat.astype(np.uint8).reshape(classes.shape)

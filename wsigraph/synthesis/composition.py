@@ -19,7 +19,7 @@ _SITE_SHARE = 0.5
 class Composition:
     """Hazard by the shares of tumour and necrosis, necrosis counting double; stage with both counting alike.
 
-    Tumour takes 10 to 60 % of the cells and necrosis 0 to 25 %, uniformly and independently. Position says nothing.
+    Tumour takes 10 to 60 % of the regions and necrosis 0 to 25 %, uniformly and independently. Position says nothing.
     """
 
     effect = 1.8
@@ -79,5 +79,6 @@ class Null:
 def _any_tissue(lattices: Sequence[Lattice], rng: np.random.Generator) -> tuple[Layout, ...]:
     tumour, necrosis = float(rng.uniform(*_TUMOUR)), float(rng.uniform(*_NECROSIS))
     return tuple(
-        sample_layout(each.shape, tumour_fraction=tumour, necrosis_fraction=necrosis, rng=rng) for each in lattices
+        each.spread(sample_layout(each.regions.shape, tumour_fraction=tumour, necrosis_fraction=necrosis, rng=rng))
+        for each in lattices
     )

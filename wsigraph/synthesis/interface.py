@@ -3,7 +3,7 @@
 Tumour borders on glands, which it pushes aside, or invades: first the stroma, then the fat beyond, as in the staging
 of carcinomas by the layer they have reached. The front is its border with stroma and fat; a stretch in fat counts
 double. Nests of tumour are set first, knowing nothing of the outcome; what lies against them is then exchanged, with
-as many cells of every class and as many contacts within every class in all patients, so that only the border tells.
+as many regions of every class and as many contacts within every class in all patients, so that only the border tells.
 
 References
 ----------
@@ -24,17 +24,17 @@ from wsigraph.synthesis.planted import Planted
 
 _TUMOUR = (0.25, 0.40)
 _FRONT = (0.03, 0.20)
-"""Contacts of tumour with stroma, and with fat, for each cell of the slide; uniform and independent."""
+"""Contacts of tumour with stroma, and with fat, for each region of the slide; uniform and independent."""
 _SHARES = ((FAT, 0.30), (GLAND, 0.30), (LYMPHOCYTES, 0.06), (VESSEL, 0.04))
 """Classes of what is no tumour; the others are stroma."""
 _OWN = 1.2
-"""Contacts within fat, glands and stroma for each of their cells."""
+"""Contacts within fat, glands and stroma for each of their regions."""
 
 
 class Interface:
     """Stage and hazard by the length of the invasion front, each stretch weighted by the depth it has come.
 
-    Depth is 1 in stroma and 2 in fat. Tumour takes 25 to 40 % of the cells, independently of the front.
+    Depth is 1 in stroma and 2 in fat. Tumour takes 25 to 40 % of the regions, independently of the front.
     """
 
     effect = 1.8
@@ -66,25 +66,24 @@ def front(layout: Layout, lattice: Lattice) -> tuple[float, float]:
     layout : Layout
         Classes.
     lattice : Lattice
-        Which cells are neighbours.
+        Its regions.
 
     Returns
     -------
     length : float
-        Contacts of tumour with stroma and fat for each cell of the slide.
+        Contacts of tumour with stroma and fat for each region of the slide.
     depth : float
         Mean layer reached along them: 1 stroma, 2 fat; 1 where there is no front.
     """
-    pairs = count_contacts(layout.classes, lattice)
+    classes = lattice.gather(layout)
+    pairs = count_contacts(classes, lattice.regions)
     stroma, fat = int(pairs[TUMOUR, STROMA]), int(pairs[TUMOUR, FAT])
-    return (stroma + fat) / layout.classes.size, (stroma + 2 * fat) / (stroma + fat) if stroma + fat else 1.0
+    return (stroma + fat) / classes.size, (stroma + 2 * fat) / (stroma + fat) if stroma + fat else 1.0
 
 
-def _layout(
-    lattice: Lattice, *, tumour: float, front: tuple[float, float], rng: np.random.Generator
-) -> Layout:
-    n_cells = lattice.shape.area
-    classes = set_nests(lattice.shape, tumour_fraction=tumour, gland_fraction=0.0, rng=rng)
+def _layout(lattice: Lattice, *, tumour: float, front: tuple[float, float], rng: np.random.Generator) -> Layout:
+    n_cells = lattice.regions.shape.area
+    classes = set_nests(lattice.regions.shape, tumour_fraction=tumour, gland_fraction=0.0, rng=rng)
     others = classes.ravel() != TUMOUR
     filled = np.full(int(others.sum()), STROMA, np.uint8)
     first = 0
@@ -96,6 +95,5 @@ def _layout(
     wanted = {(TUMOUR, tissue): (part * n_cells, 2.0) for tissue, part in zip((STROMA, FAT), front, strict=True)}
     for tissue in (STROMA, FAT, GLAND):
         wanted[tissue, tissue] = (_OWN * int((classes == tissue).sum()), 1.0)
-    return Layout(
-        classes=arrange(classes, others.reshape(classes.shape), Contacts(pairs=wanted), lattice, rng=rng)
-    )
+    arranged = arrange(classes, others.reshape(classes.shape), Contacts(pairs=wanted), lattice.regions, rng=rng)
+    return lattice.spread(arranged)

@@ -183,7 +183,9 @@ def build_library(
         moments=np.stack(tables),
         stains=tuple(stains),
         sites=tuple(sites),
-        lattices=tuple(sample_lattice(Size(int(h), int(w)), spacing_px, rng=rng) for h, w in shapes),
+        lattices=tuple(
+            sample_lattice(Size(int(h), int(w)), spacing_px, rng=rng, grain=config.grain) for h, w in shapes
+        ),
         mpp=config.mpp,
     )
 

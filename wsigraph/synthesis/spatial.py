@@ -40,14 +40,14 @@ _REST = ((FAT, 0.02), (VESSEL, 0.02))
 _AMONG, _WITH_STROMA = 0.55, 1.6
 """Contacts of a lymphocyte with others, each counted once, and with stroma."""
 _ROOM = 1.15
-"""Cells beside tumour, and cells away from it, for each lymphocyte that may have to lie there."""
+"""Regions beside tumour, and regions away from it, for each lymphocyte that may have to lie there."""
 _TRIES = 50
 
 
 class Spatial:
     """Hazard by the share of lymphocytes that touch tumour, uniform between 5 and 95 %; stage likewise.
 
-    Lymphocytes take 10 to 15 % of the cells and tumour 35 to 45 %, independently of that share.
+    Lymphocytes take 10 to 15 % of the regions and tumour 35 to 45 %, independently of that share.
     """
 
     effect = 2.0
@@ -61,9 +61,7 @@ class Spatial:
         )
         share = float(np.mean([contact_share(each, lattice) for each, lattice in zip(layouts, lattices, strict=True)]))
         severity = standardised(share, *_TOUCHING)
-        return Planted(
-            layouts=layouts, severity=severity, staged_severity=severity, measures={"contact_share": share}
-        )
+        return Planted(layouts=layouts, severity=severity, staged_severity=severity, measures={"contact_share": share})
 
 
 def contact_share(layout: Layout, lattice: Lattice) -> float:
@@ -74,22 +72,23 @@ def contact_share(layout: Layout, lattice: Lattice) -> float:
     layout : Layout
         Classes.
     lattice : Lattice
-        Which cells are neighbours.
+        Its regions.
 
     Returns
     -------
     float
         0 where there are no lymphocytes.
     """
-    here = layout.classes.ravel() == LYMPHOCYTES
-    touching = touches(layout.classes, TUMOUR, lattice)
+    classes = lattice.gather(layout)
+    here = classes.ravel() == LYMPHOCYTES
+    touching = touches(classes, TUMOUR, lattice.regions)
     return float((here & touching).sum() / max(1, here.sum()))
 
 
 def _layout(
     lattice: Lattice, *, touching: float, lymphocytes: float, tumour: float, rng: np.random.Generator
 ) -> Layout:
-    n_lymphocytes = round(lymphocytes * lattice.shape.area)
+    n_lymphocytes = round(lymphocytes * lattice.regions.shape.area)
     n_touching = round(touching * n_lymphocytes)
     classes, beside = _nests(lattice, tumour, n_lymphocytes, rng)
     free = (classes == STROMA).ravel()
@@ -106,21 +105,21 @@ def _layout(
         n_marked=n_touching,
         cost=3.0,
     )
-    classes = arrange(classes, free.reshape(classes.shape), wanted, lattice, rng=rng)
+    classes = arrange(classes, free.reshape(classes.shape), wanted, lattice.regions, rng=rng)
     for tissue, share in _REST:
-        place(classes, tissue, random_field(lattice.shape, 0.0, rng=rng), round(share * classes.size))
-    return Layout(classes=classes)
+        place(classes, tissue, random_field(lattice.regions.shape, 0.0, rng=rng), round(share * classes.size))
+    return lattice.spread(classes)
 
 
 def _nests(
     lattice: Lattice, tumour: float, n_lymphocytes: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return tumour and glands in stroma, and the cells beside tumour, with room for lymphocytes at both extremes."""
+    """Return tumour and glands in stroma, and the regions beside tumour, with room for lymphocytes at both extremes."""
     need = _TOUCHING[1] * n_lymphocytes
     best, most = None, -1.0
     for _ in range(_TRIES):
-        classes = set_nests(lattice.shape, tumour_fraction=tumour, gland_fraction=_GLANDS, rng=rng)
-        beside = touches(classes, TUMOUR, lattice)
+        classes = set_nests(lattice.regions.shape, tumour_fraction=tumour, gland_fraction=_GLANDS, rng=rng)
+        beside = touches(classes, TUMOUR, lattice.regions)
         free = (classes == STROMA).ravel()
         room = min(int((free & beside).sum()), int((free & ~beside).sum())) / max(need, 1.0)
         if room > most:
