@@ -8,10 +8,14 @@ Biometrika 1990). Both are fitted with settings fixed beforehand, or chosen insi
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from wsigraph.model.heads import OrdinalHead, stage_probability
 from wsigraph.model.inputs import GraphInput
+from wsigraph.model.losses import NO_STAGE, ordinal_loss
+from wsigraph.model.network import one_thread
 
 Table = NDArray[np.float64]
 
@@ -32,10 +36,11 @@ def pooled(graph: GraphInput) -> Table:
 def size_and_degree(graph: GraphInput) -> Table:
     """Return what sizes and degrees of regions alone tell: their number, means, spreads and quantiles."""
     degree = np.bincount(graph.edge_index[0], minlength=len(graph.area_um2)).astype(np.float64)
-    parts = [np.array([float(len(degree))])]
-    for values in (np.log(graph.area_um2), degree):
-        parts.append(np.concatenate([[values.mean(), values.std()], np.quantile(values, [0.1, 0.25, 0.5, 0.75, 0.9])]))
-    return np.concatenate(parts)
+    parts = [
+        np.concatenate([[values.mean(), values.std()], np.quantile(values, [0.1, 0.25, 0.5, 0.75, 0.9])])
+        for values in (np.log(graph.area_um2), degree)
+    ]
+    return np.concatenate([[float(len(degree))], *parts])
 
 
 def edge_products(graph: GraphInput, mean: Table, scale: Table) -> Table:
@@ -106,6 +111,45 @@ def forest_risk(
         drawn = rng.integers(0, len(x), len(x))
         _grow(x[drawn], residual[drawn], fresh, np.arange(len(fresh)), risk, _DEPTH, rng)
     return risk / _TREES
+
+
+def ridge_stage(before: Table, stage: NDArray[np.int64], after: Table, *, penalty: float = 0.1) -> NDArray[np.int64]:
+    """Return the stages that a ridge ordinal regression gives to other patients.
+
+    Parameters
+    ----------
+    before : float64 (n, p)
+        Training patients.
+    stage : int64 (n,)
+        Their stages, -1 where unknown.
+    after : float64 (m, p)
+        Other patients.
+    penalty : float
+        Weight of the squared coefficients, shared among the columns.
+
+    Returns
+    -------
+    int64 (m,)
+        The likeliest stage.
+    """
+    x_known, fresh = scaled(before, after)
+    known = stage != NO_STAGE
+    x, target = torch.from_numpy(x_known[known].astype(np.float32)), torch.from_numpy(stage[known])
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        head = OrdinalHead(x.shape[1], int(stage.max()) + 1)
+        torch.nn.init.zeros_(head.score.weight)
+        optimiser = torch.optim.LBFGS(head.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+        def loss() -> torch.Tensor:
+            optimiser.zero_grad()
+            value = ordinal_loss(head(x), target) + 0.5 * penalty * head.score.weight.square().sum() / x.shape[1]
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        optimiser.step(loss)  # type: ignore[no-untyped-call]
+        with torch.inference_mode():
+            probability = stage_probability(head(torch.from_numpy(fresh.astype(np.float32))))
+    return np.asarray(probability.argmax(dim=1).numpy())
 
 
 def scaled(before: Table, after: Table) -> tuple[Table, Table]:
