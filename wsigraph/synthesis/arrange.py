@@ -165,37 +165,33 @@ def _swap(
     patience: NDArray[np.float64],
 ) -> None:
     """Exchange classes in place."""
-    n_classes = len(target)
     found = 0
     for cell in range(len(classes)):
-        if marked[cell] and classes[cell] == tissue:
-            found += 1
-    energy = cost * abs(found - n_marked)
-    for a in range(n_classes):
-        for b in range(n_classes):
-            energy += weight[a, b] * abs(pairs[a, b] - target[a, b])
+        found += marked[cell] and classes[cell] == tissue
+    energy = cost * abs(found - n_marked) + _misfit(pairs, target, weight)
     for attempt in range(len(picks)):
         one, other = picks[attempt]
         first, second = classes[one], classes[other]
         if first == second:
             continue
-        change = 0
-        if marked[one] != marked[other]:
-            sign = 1 if marked[other] else -1
-            if first == tissue:
-                change = sign
-            elif second == tissue:
-                change = -sign
+        gained = (int(marked[other]) - int(marked[one])) * (int(first == tissue) - int(second == tissue))
         _move(classes, start, neighbour, pairs, one, second)
         _move(classes, start, neighbour, pairs, other, first)
-        after = cost * abs(found + change - n_marked)
-        for a in range(n_classes):
-            for b in range(n_classes):
-                if weight[a, b] > 0.0:
-                    after += weight[a, b] * abs(pairs[a, b] - target[a, b])
+        after = cost * abs(found + gained - n_marked) + _misfit(pairs, target, weight)
         if after - energy <= patience[attempt]:
             energy = after
-            found += change
+            found += gained
         else:
             _move(classes, start, neighbour, pairs, other, second)
             _move(classes, start, neighbour, pairs, one, first)
+
+
+@njit(nogil=True, cache=True)
+def _misfit(pairs: NDArray[np.int64], target: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
+    """Return the cost of the pairs that are missing or too many."""
+    total = 0.0
+    for first in range(len(target)):
+        for second in range(len(target)):
+            if weight[first, second] > 0.0:
+                total += weight[first, second] * abs(pairs[first, second] - target[first, second])
+    return total

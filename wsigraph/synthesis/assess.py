@@ -266,8 +266,8 @@ def _truth(part: Sequence[Case]) -> _Truth:
 
 
 def _cox_risk(before: NDArray[np.float64], truth: _Truth, after: NDArray[np.float64]) -> NDArray[np.float64]:
-    scaled, fresh = scaled(before, after)
-    table = pd.DataFrame(scaled).rename(columns=str).assign(time=truth.time_days, event=truth.event)
+    known, fresh = scaled(before, after)
+    table = pd.DataFrame(known).rename(columns=str).assign(time=truth.time_days, event=truth.event)
     fitter = CoxPHFitter(penalizer=_RIDGE).fit(table, "time", "event")
     return np.asarray(fresh @ fitter.params_.to_numpy())
 

@@ -25,7 +25,7 @@ class Composition:
     effect = 1.8
     censoring_days = (200.0, 3900.0)
 
-    def plant(self, lattices: Sequence[Lattice], *, site_effect: float, rng: np.random.Generator) -> Planted:
+    def plant(self, lattices: Sequence[Lattice], *, site_effect: float, rng: np.random.Generator) -> Planted:  # noqa: ARG002 - the protocol of laws
         """Return the tissue of a patient and what follows from its composition."""
         layouts = _any_tissue(lattices, rng)
         tumour, necrosis = (float(np.mean([each.fraction(kind) for each in layouts])) for kind in (TUMOUR, NECROSIS))
@@ -69,7 +69,7 @@ class Null:
     effect = 1.8
     censoring_days = (200.0, 3900.0)
 
-    def plant(self, lattices: Sequence[Lattice], *, site_effect: float, rng: np.random.Generator) -> Planted:
+    def plant(self, lattices: Sequence[Lattice], *, site_effect: float, rng: np.random.Generator) -> Planted:  # noqa: ARG002 - the protocol of laws
         """Return tissue of any composition and an outcome that has nothing to do with it."""
         layouts = _any_tissue(lattices, rng)
         severity = float(rng.standard_normal())

@@ -40,7 +40,7 @@ class Interface:
     effect = 1.8
     censoring_days = (200.0, 3900.0)
 
-    def plant(self, lattices: Sequence[Lattice], *, site_effect: float, rng: np.random.Generator) -> Planted:
+    def plant(self, lattices: Sequence[Lattice], *, site_effect: float, rng: np.random.Generator) -> Planted:  # noqa: ARG002 - the protocol of laws
         """Return the tissue of a patient and what follows from its front."""
         tumour = float(rng.uniform(*_TUMOUR))
         asked = (float(rng.uniform(*_FRONT)), float(rng.uniform(*_FRONT)))

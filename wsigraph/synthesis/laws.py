@@ -26,6 +26,8 @@ WEIBULL_SCALE_DAYS = 1500.0
 """Time by which a patient of severity 0 has survived with probability 1/e, days."""
 STAGE_CUTS = (-0.8, 0.0, 0.8)
 """Cuts of the staged severity between the four stages."""
+N_STAGES = len(STAGE_CUTS) + 1
+"""Number of planted stages."""
 STAGE_NOISE = 0.35
 """Standard deviation of what is added to the staged severity."""
 STAGE_MISSING = 0.1

@@ -96,6 +96,8 @@ class SimulatedPatient:
         Marked as synthetic.
     site : int
         Hospital.
+    stain : SiteStain
+        The hospital's stain and scanner.
     slides : tuple of SimulatedSlide
         Tissue of the patient; the law read all of it.
     outcome : Outcome
@@ -106,6 +108,7 @@ class SimulatedPatient:
 
     patient: str
     site: int
+    stain: SiteStain
     slides: tuple[SimulatedSlide, ...]
     outcome: Outcome
     measures: Mapping[str, float]
@@ -310,7 +313,12 @@ def simulate(
             graph = draw_graph(layout, lattice, library, site=site, slide_id=slide_id, rng=own)
             slides.append(SimulatedSlide(slide_id=slide_id, layout=layout, lattice=lattice, graph=graph))
         yield SimulatedPatient(
-            patient=patient, site=site, slides=tuple(slides), outcome=outcome, measures=planted.measures
+            patient=patient,
+            site=site,
+            stain=library.sites[site],
+            slides=tuple(slides),
+            outcome=outcome,
+            measures=planted.measures,
         )
 
 

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from wsigraph.synthesis.arrange import Contacts, arrange, touches
 from wsigraph.synthesis.layout import (
     FAT,
-    GLAND,
     LYMPHOCYTES,
     STROMA,
     TUMOUR,
@@ -53,7 +52,7 @@ class Spatial:
     effect = 2.0
     censoring_days = (200.0, 4200.0)
 
-    def plant(self, lattices: Sequence[Lattice], *, site_effect: float, rng: np.random.Generator) -> Planted:
+    def plant(self, lattices: Sequence[Lattice], *, site_effect: float, rng: np.random.Generator) -> Planted:  # noqa: ARG002 - the protocol of laws
         """Return the tissue of a patient and what follows from its contacts."""
         touching, lymphocytes, tumour = (float(rng.uniform(*each)) for each in (_TOUCHING, _LYMPHOCYTES, _TUMOUR))
         layouts = tuple(
@@ -116,15 +115,13 @@ def _nests(
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Return tumour and glands in stroma, and the regions beside tumour, with room for lymphocytes at both extremes."""
     need = _TOUCHING[1] * n_lymphocytes
-    best, most = None, -1.0
+    tries: list[tuple[float, NDArray[np.uint8], NDArray[np.bool_]]] = []
     for _ in range(_TRIES):
         classes = set_nests(lattice.regions.shape, tumour_fraction=tumour, gland_fraction=_GLANDS, rng=rng)
         beside = touches(classes, TUMOUR, lattice.regions)
         free = (classes == STROMA).ravel()
         room = min(int((free & beside).sum()), int((free & ~beside).sum())) / max(need, 1.0)
-        if room > most:
-            best, most = (classes, beside), room
+        tries.append((room, classes, beside))
         if room >= _ROOM:
             break
-    assert best is not None
-    return best
+    return max(tries, key=lambda each: each[0])[1:]

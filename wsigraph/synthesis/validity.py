@@ -28,16 +28,18 @@ from wsigraph.model.train import About, train
 from wsigraph.model.weights import Score
 from wsigraph.records import CoarseGraph, Prediction
 from wsigraph.synthesis.assess import bootstrap_weights, c_index, quadratic_kappa, score
-from wsigraph.synthesis.laws import STAGE_CUTS, law
+from wsigraph.synthesis.laws import N_STAGES, STAGE_CUTS, law
 from wsigraph.synthesis.layout import TISSUES
-from wsigraph.synthesis.rivals import cox_risk, edge_products, forest_risk, pooled, ridge_stage, size_and_degree
 from wsigraph.synthesis.rewire import rewire
+from wsigraph.synthesis.rivals import cox_risk, edge_products, forest_risk, pooled, ridge_stage, size_and_degree
 from wsigraph.synthesis.simulate import SimulatedPatient, SimulatedSlide, build_library, sample_sites, simulate
 
 Table = NDArray[np.float64]
 
 _BAG = 0.56
 """What no bag may exceed where only contacts tell."""
+_SMALL = {"heads": 2, "channels": 16, "epochs": 40, "patience": 10}
+"""Size and training of the networks: enough for a law, minutes on one core."""
 _ABOUT = About(
     name="law check", description="not kept", notice="not kept", licence="MIT", data="simulated", simulated=True
 )
@@ -205,7 +207,7 @@ class _Measure:
         return score(c_index(risk, self.after.time_days, self.after.event, self.weights))
 
     def kappa(self, stage: NDArray[np.int64]) -> Score:
-        return score(quadratic_kappa(stage, self.after.stage, self.weights, n_stages=len(STAGE_CUTS) + 1))
+        return score(quadratic_kappa(stage, self.after.stage, self.weights, n_stages=N_STAGES))
 
     def correlation(self, one: Table, other: Table) -> Score:
         found = []
@@ -305,7 +307,7 @@ def _networks(name: str, measure: _Measure, model: ModelConfig, seed: int) -> It
         oracle = np.searchsorted(STAGE_CUTS, after.oracle / law(name).effect)
         yield Finding(name="oracle, kappa", value=measure.kappa(oracle.astype(np.int64)))
     for word, layers, wired in (("attention MIL", 0, True), ("GAT", 2, True), ("GAT on rewired edges", 2, False)):
-        options = model.model_copy(update={"layers": layers, "patience": 12, "epochs": 40})
+        options = model.model_copy(update={"layers": layers, **_SMALL})
         graphs: list[Sequence[CoarseGraph]] = [part.regions for part in (before, after)]
         if not wired:
             graphs = [[rewire(graph, rng=measure.rng) for graph in part] for part in graphs]
