@@ -31,8 +31,8 @@ TISSUES = ("stroma", "tumour", "necrosis", "lymphocytes", "fat", "gland", "vesse
 """Tissue classes; a class map holds their indices."""
 STROMA, TUMOUR, NECROSIS, LYMPHOCYTES, FAT, GLAND, VESSEL = range(len(TISSUES))
 
-_JITTER = 0.3
-"""Most that a lattice point moves along an axis, in spacings."""
+_JITTER, _REGION_JITTER = 0.3, 0.42
+"""Most that a point of the lattice of cells, and of regions, moves along an axis, in spacings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -287,21 +287,27 @@ def sample_lattice(size: Size, spacing_px: int, *, rng: np.random.Generator, gra
 
 def _members(size: Size, centre: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
     """Return the region of every cell: the nearest jittered point, every point with the cell nearest to it."""
-    point = _jittered_points(size, rng)[:, ::-1]
+    cells = cKDTree(centre)
+    while True:
+        point = _jittered_points(size, _REGION_JITTER, rng)[:, ::-1]
+        own = cells.query(point)[1]
+        # two points beside one cell would leave one of them without any; such draws are rare
+        if len(np.unique(own)) == size.area:
+            break
     member = cKDTree(point).query(centre)[1].astype(np.int64)
-    member[cKDTree(centre).query(point)[1]] = np.arange(size.area)
+    member[own] = np.arange(size.area)
     return member
 
 
-def _jittered_points(size: Size, rng: np.random.Generator) -> NDArray[np.float64]:
+def _jittered_points(size: Size, jitter: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return one point in every unit square, float64 (N, 2) as (y, x)."""
     square = np.moveaxis(np.indices((size.height, size.width)), 0, -1).reshape(-1, 2)
-    return np.asarray(square + 0.5 + rng.uniform(-_JITTER, _JITTER, square.shape))
+    return np.asarray(square + 0.5 + rng.uniform(-jitter, jitter, square.shape))
 
 
 def _voronoi(size: Size, spacing_px: int, rng: np.random.Generator) -> NDArray[np.int32]:
     """Return the nearest jittered lattice point of every pixel, numbered from 1, inside a margin of zeros."""
-    point = _jittered_points(size, rng) * spacing_px
+    point = _jittered_points(size, _JITTER, rng) * spacing_px
     pixel = np.moveaxis(np.indices((size.height * spacing_px, size.width * spacing_px)), 0, -1) + 0.5
     return np.pad(cKDTree(point).query(pixel)[1].astype(np.int32) + 1, 1)
 

@@ -91,10 +91,9 @@ def write_pyramid(image: NDArray[np.uint8], path: Path, *, mpp: float, descripti
             tif.write(
                 level,
                 tile=(_TILE, _TILE),
-                photometric="ycbcr",
+                photometric="rgb",
                 compression="jpeg",
                 compressionargs={"level": _QUALITY},
-                subsampling=(1, 1),
                 subfiletype=0 if first else 1,
                 resolution=(1e4 / spacing_um, 1e4 / spacing_um),
                 resolutionunit="CENTIMETER",

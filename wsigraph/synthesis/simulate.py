@@ -29,7 +29,7 @@ from wsigraph.tissue.stain import count_colours, empty_histogram, estimate_stain
 PREFIX = "synthetic"
 """First word of every simulated slide's id, so that none is taken for a real one."""
 
-_N_LATTICES = 16
+_N_LATTICES = 12
 _X, _Y, _XX, _XY, _YY = (COLUMN[name] for name in ("sum_x", "sum_y", "sum_xx", "sum_xy", "sum_yy"))
 _OUTER = [COLUMN[f"{kind}_{way}"] for kind in ("outside", "edge") for way in ("straight", "diagonal")]
 
