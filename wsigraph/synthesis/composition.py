@@ -12,7 +12,7 @@ from wsigraph.synthesis.planted import Planted
 
 _TUMOUR = (0.10, 0.60)
 _NECROSIS = (0.0, 0.25)
-_SITE_SHARE = 0.5
+_SITE_SHARE = 0.65
 """Share of the variance of severity that the hospital makes up under the law of the site."""
 
 
@@ -44,14 +44,14 @@ class Composition:
 
 
 class Site:
-    """Hazard by the hospital and by what nobody sees, half each; tissue tells nothing.
+    """Hazard by the hospital, two thirds of it, and by what nobody sees; tissue tells nothing.
 
     The hospital also has its own stain, so that a model that reads the stain seems to predict, until it meets a
     hospital that it has not seen.
     """
 
     effect = 1.8
-    censoring_days = (200.0, 3900.0)
+    censoring_days = (200.0, 4000.0)
 
     def plant(self, lattices: Sequence[Lattice], *, site_effect: float, rng: np.random.Generator) -> Planted:
         """Return tissue of any composition and an outcome that follows the hospital."""

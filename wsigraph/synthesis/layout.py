@@ -296,7 +296,7 @@ def _members(size: Size, centre: NDArray[np.float64], rng: np.random.Generator) 
             break
     member = cKDTree(point).query(centre)[1].astype(np.int64)
     member[own] = np.arange(size.area)
-    return member
+    return np.asarray(member)
 
 
 def _jittered_points(size: Size, jitter: float, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -111,4 +111,4 @@ def _halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return averages of two by two pixels, rounded half up; an odd last row or column is left out."""
     height, width = (side // 2 * 2 for side in image.shape[:2])
     blocks = image[:height, :width].reshape(height // 2, 2, width // 2, 2, 3).astype(np.uint16)
-    return ((blocks.sum(axis=(1, 3)) + 2) // 4).astype(np.uint8)
+    return np.asarray((blocks.sum(axis=(1, 3)) + 2) // 4, np.uint8)

@@ -167,9 +167,10 @@ def build_library(
     spacing_px = um_to_px(config.spacing_um, config.mpp)
     scales = CountScales.of(feature, config.mpp)
     side = config.library_side + 2
+    # one lattice for all, or the shape of regions would tell the hospital
+    lattice = sample_lattice(Size(side, side), spacing_px, rng=rng)
     tables, stains = [], []
     for site in sites:
-        lattice = sample_lattice(Size(side, side), spacing_px, rng=rng)
         tiles = [
             paint(np.full(lattice.labels.shape, tissue, np.uint8), mpp=config.mpp, site=site, rng=rng)
             for tissue in range(len(TISSUES))

@@ -10,7 +10,7 @@ without bounds is for information.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -219,12 +219,13 @@ class _Measure:
     def tables(self) -> Iterator[tuple[str, Table, Table]]:
         """Yield what bags see, of both parts."""
         before, after = self.before, self.after
+        graphs = (("regions", before.own, after.own), ("after coarsening", before.coarse, after.coarse))
         yield "counts", before.fractions[:, 1:], after.fractions[:, 1:]
-        for word, one, other in (("regions", before.own, after.own), ("after coarsening", before.coarse, after.coarse)):
-            yield f"size and degree, {word}", *(np.array([size_and_degree(g) for g in part]) for part in (one, other))
+        for word, one, other in graphs:
+            yield f"size and degree, {word}", _table(size_and_degree, one), _table(size_and_degree, other)
         yield "pooled, superpixels", before.superpixels, after.superpixels
-        for word, one, other in (("regions", before.own, after.own), ("after coarsening", before.coarse, after.coarse)):
-            yield f"pooled, {word}", *(np.array([pooled(g) for g in part]) for part in (one, other))
+        for word, one, other in graphs:
+            yield f"pooled, {word}", _table(pooled, one), _table(pooled, other)
 
     def both(self, one: Table, other: Table) -> Iterator[tuple[str, Score]]:
         fitted = (one, self.before.time_days, self.before.event, other)
@@ -249,6 +250,10 @@ class _Measure:
                 draws.append(c_index(risk, after.time_days[unseen], after.event[unseen], weights))
             value = score(np.mean(draws, axis=0))
             yield Finding(name=f"pooled {word}, leaving sites out, C-index", value=value, low=0.48, high=0.52)
+
+
+def _table(describe: Callable[[GraphInput], Table], graphs: Sequence[GraphInput]) -> Table:
+    return np.array([describe(graph) for graph in graphs])
 
 
 def _apart(name: str, measure: _Measure) -> Iterator[Finding]:
