@@ -75,7 +75,7 @@ def cases(patients: Iterable[SimulatedPatient], coarsen: Callable[[TissueGraph],
     Parameters
     ----------
     patients : iterable of SimulatedPatient
-        Read once.
+        Read once; of one slide each, as ``synthesis.second_slide_fraction`` 0 gives them.
     coarsen : callable
         From a tissue graph to a coarse graph.
 
@@ -83,8 +83,21 @@ def cases(patients: Iterable[SimulatedPatient], coarsen: Callable[[TissueGraph],
     -------
     list of Case
         In the order of the patients.
+
+    Raises
+    ------
+    SynthesisError
+        If a patient has two slides.
     """
-    return [Case(coarse=coarsen(patient.graph), truth=patient) for patient in patients]
+    found = []
+    for patient in patients:
+        if len(patient.slides) != 1:
+            raise SynthesisError(
+                f"patient {patient.patient!r} has {len(patient.slides)} slides, expected one; "
+                "simulate with synthesis.second_slide_fraction 0"
+            )
+        found.append(Case(coarse=coarsen(patient.graph), truth=patient))
+    return found
 
 
 def assess(
