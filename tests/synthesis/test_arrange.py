@@ -80,3 +80,12 @@ def test_one_movable_region_stays(lattices: list[Lattice], classes: np.ndarray) 
     wanted = Contacts(pairs={(GLAND, GLAND): (3, 1.0)})
     moved = arrange(classes, movable, wanted, lattices[0].regions, rng=np.random.default_rng(0))
     assert (moved == classes).all()
+
+
+def test_a_class_comes_to_as_many_neighbours_as_wanted(lattices: list[Lattice], classes: np.ndarray) -> None:
+    regions = lattices[0].regions
+    degree = np.bincount(regions.edge_index[0], minlength=classes.size)
+    for number in (180, 210):
+        wanted = Contacts(crowded=LYMPHOCYTES, n_neighbours=number, crowding_cost=1.0)
+        moved = arrange(classes, classes != TUMOUR, wanted, regions, rng=np.random.default_rng(6))
+        assert degree[moved.ravel() == LYMPHOCYTES].sum() == pytest.approx(number, abs=2)

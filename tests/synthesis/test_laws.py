@@ -79,6 +79,17 @@ def test_contact_is_uniform_and_apart_from_all_counts(cohorts: dict) -> None:
         assert correlation(contact, shares(planted, tissue)) < 0.08
 
 
+def test_contact_does_not_show_in_the_number_of_neighbours_of_any_class(cohorts: dict, lattices: list[Lattice]) -> None:
+    planted = cohorts["spatial"][0]
+    contact = np.array([each.measures["contact_share"] for each in planted])
+    neighbours = [np.bincount(each.regions.edge_index[0], minlength=each.regions.shape.area) for each in lattices]
+    classes = [lattices[number % 4].gather(each.layouts[0]).ravel() for number, each in enumerate(planted)]
+    for tissue in (LYMPHOCYTES, TUMOUR, STROMA, GLAND):
+        mean = np.array([neighbours[number % 4][each == tissue].mean() for number, each in enumerate(classes)])
+        # it was 0.6 for lymphocytes while those away from tumour were free to lie at the rim of the tissue
+        assert correlation(contact, mean) < 0.15
+
+
 def test_contact_is_read_from_the_tissue(cohorts: dict, lattices: list[Lattice]) -> None:
     for number, each in enumerate(cohorts["spatial"][0][:8]):
         lattice, layout = lattices[number % 4], each.layouts[0]

@@ -37,6 +37,12 @@ class Contacts:
         Marked regions wanted of that class.
     cost : float
         Cost of each one missing or too many.
+    crowded : int
+        Class whose regions should have a given number of neighbours in all.
+    n_neighbours : float
+        That number, over all regions of the class.
+    crowding_cost : float
+        Cost of each one missing or too many.
     """
 
     pairs: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
@@ -44,6 +50,9 @@ class Contacts:
     tissue: int = 0
     n_marked: int = 0
     cost: float = 0.0
+    crowded: int = 0
+    n_neighbours: float = 0.0
+    crowding_cost: float = 0.0
 
 
 def count_contacts(classes: NDArray[np.uint8], regions: Regions) -> NDArray[np.int64]:
@@ -122,7 +131,8 @@ def arrange(
     start = np.searchsorted(regions.edge_index[0], np.arange(len(flat) + 1))
     _swap(
         flat, start, regions.edge_index[1], count_contacts(classes, regions), target, weight,
-        marked, wanted.tissue, wanted.n_marked, wanted.cost, picks, patience,
+        marked, wanted.tissue, wanted.n_marked, wanted.cost,
+        wanted.crowded, wanted.n_neighbours, wanted.crowding_cost, picks, patience,
     )  # fmt: skip
     return flat.astype(np.uint8).reshape(classes.shape)
 
@@ -161,6 +171,9 @@ def _swap(
     tissue: int,
     n_marked: int,
     cost: float,
+    crowded: int,
+    n_neighbours: float,
+    crowding_cost: float,
     picks: NDArray[np.int64],
     patience: NDArray[np.float64],
 ) -> None:
@@ -168,19 +181,28 @@ def _swap(
     found = 0
     for cell in range(len(classes)):
         found += marked[cell] and classes[cell] == tissue
+    degree = np.diff(start)
+    neighbours = 0
+    for cell in range(len(classes)):
+        if classes[cell] == crowded:
+            neighbours += degree[cell]
     energy = cost * abs(found - n_marked) + _misfit(pairs, target, weight)
+    energy += crowding_cost * abs(neighbours - n_neighbours)
     for attempt in range(len(picks)):
         one, other = picks[attempt]
         first, second = classes[one], classes[other]
         if first == second:
             continue
         gained = (int(marked[other]) - int(marked[one])) * (int(first == tissue) - int(second == tissue))
+        more = (degree[other] - degree[one]) * (int(first == crowded) - int(second == crowded))
         _move(classes, start, neighbour, pairs, one, second)
         _move(classes, start, neighbour, pairs, other, first)
         after = cost * abs(found + gained - n_marked) + _misfit(pairs, target, weight)
+        after += crowding_cost * abs(neighbours + more - n_neighbours)
         if after - energy <= patience[attempt]:
             energy = after
             found += gained
+            neighbours += more
         else:
             _move(classes, start, neighbour, pairs, other, second)
             _move(classes, start, neighbour, pairs, one, first)

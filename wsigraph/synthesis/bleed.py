@@ -21,7 +21,6 @@ from wsigraph.feature.interpret import interpret
 from wsigraph.geometry import um_to_px
 from wsigraph.synthesis.arrange import touches
 from wsigraph.synthesis.layout import LYMPHOCYTES, TUMOUR
-from wsigraph.synthesis.rivals import scaled
 from wsigraph.synthesis.simulate import SimulatedPatient, SimulatedSlide
 from wsigraph.synthesis.write import GRAPH
 
@@ -101,17 +100,25 @@ def _nodes(slide: SimulatedSlide, region: NDArray[np.int64], features: NDArray[n
 
 
 def _curve(slides: list[Nodes]) -> float:
-    """Return the area under the curve on the slides of odd number, fitted on those of even number."""
+    """Return the mean area under the curve within slides of odd number, fitted within those of even number."""
     if len(slides) < 2:
         raise SynthesisError(f"{len(slides)} painted slides, expected at least two to fit on one and look at the other")
-    (before, known), (after, truth) = (
-        (np.concatenate([each[0] for each in half]), np.concatenate([each[1] for each in half]))
-        for half in (slides[::2], slides[1::2])
-    )
-    if truth.all() or not truth.any():
+    # within slides, or a hospital whose patients happen to have much contact would tell it
+    centred = [(features - features.mean(axis=0), touching - touching.mean()) for features, touching in slides]
+    before = np.concatenate([each[0] for each in centred[::2]])
+    known = np.concatenate([each[1] for each in centred[::2]])
+    spread = before.std(axis=0)
+    varies = spread > 1e-9
+    weight = np.zeros(len(spread))
+    x = before[:, varies] / spread[varies]
+    weight[varies] = np.linalg.solve(x.T @ x / len(x) + _PENALTY / len(x) * np.eye(x.shape[1]), x.T @ known)
+    weight[varies] /= spread[varies]
+    areas, pairs = [], []
+    for features, truth in slides[1::2]:
+        risk = features @ weight
+        rank = np.searchsorted(np.sort(risk[~truth]), risk[truth])
+        pairs.append(int(truth.sum() * (~truth).sum()))
+        areas.append(float(rank.sum()))
+    if not sum(pairs):
         raise SynthesisError("lymphocytes touch tumour everywhere or nowhere, expected both; add patients")
-    x, fresh = scaled(before, after)
-    weight = np.linalg.solve(x.T @ x / len(x) + _PENALTY / len(x) * np.eye(x.shape[1]), x.T @ (known - known.mean()))
-    risk = fresh @ weight
-    rank = np.searchsorted(np.sort(risk[~truth]), risk[truth])
-    return float(rank.sum() / (truth.sum() * (~truth).sum()))
+    return sum(areas) / sum(pairs)

@@ -2,9 +2,9 @@
 
 Nests of tumour and of glands are set first, knowing nothing of the outcome. Lymphocytes are then placed between
 them, as many beside tumour as the patient's share asks for and the others beside glands or free, with as many
-contacts among themselves and with stroma in every patient. What a region is, how large it is and how many neighbours
-it has therefore say nothing; who its neighbours are says everything. A region that held a piece of its neighbour
-would betray it, so graphs drawn from these layouts hold pure regions.
+contacts among themselves, with stroma and in all in every patient. What a region is, how large it is and how many
+neighbours it has therefore say nothing; who its neighbours are says everything. A region that held a piece of its
+neighbour would betray it, so graphs drawn from these layouts hold pure regions.
 
 Not modelled: that lymphocytes seek tumour, which would make counts and contact go together as in real tissue.
 """
@@ -91,6 +91,7 @@ def _layout(
     n_touching = round(touching * n_lymphocytes)
     classes, beside = _nests(lattice, tumour, n_lymphocytes, rng)
     free = (classes == STROMA).ravel()
+    n_neighbours = np.bincount(lattice.regions.edge_index[0], minlength=classes.size)
     flat = classes.ravel()
     for cells, number in ((free & beside, n_touching), (free & ~beside, n_lymphocytes - n_touching)):
         flat[rng.permutation(np.flatnonzero(cells))[:number]] = LYMPHOCYTES
@@ -103,6 +104,10 @@ def _layout(
         tissue=LYMPHOCYTES,
         n_marked=n_touching,
         cost=3.0,
+        # as many neighbours as any free region has, or lymphocytes away from tumour would lie at the rim of the tissue
+        crowded=LYMPHOCYTES,
+        n_neighbours=float(n_neighbours[free].mean()) * n_lymphocytes,
+        crowding_cost=1.0,
     )
     classes = arrange(classes, free.reshape(classes.shape), wanted, lattice.regions, rng=rng)
     for tissue, share in _REST:
