@@ -1,9 +1,9 @@
 """Check explanations on simulated slides whose cause is planted: ``python -m pipelines.check_explanations``.
 
 Every slide holds one cause of the law, 2 to 10 % of its area, and otherwise tissue that the law does not heed. The
-table says how often the region of highest attribution is of the cause, how far ranks follow it, whether regions taken away in
-the order of attribution move the output more than in random order and than the largest first, and what a network with
-random weights does. Under ``composition``, necrosis and tumour are the causes, in turns.
+table says how often the region of highest attribution is of the cause, how far ranks follow it, whether regions that
+are taken away in the order of attribution move the output more than in random order and than the largest first, and
+what a network with random weights does. Under ``composition``, necrosis and tumour are the causes, in turns.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from wsigraph.explanation.members import members
 from wsigraph.explanation.reference import Reference, load_reference
 from wsigraph.explanation.scores import average_precision, points_at, randomised, wilson
 from wsigraph.explanation.target import Target
-from wsigraph.geometry import Size
 from wsigraph.model.inputs import graph_input
 from wsigraph.model.weights import SHIPPED, ModelBundle, load_bundle
 from wsigraph.records import CoarseGraph, TissueGraph
@@ -118,12 +117,13 @@ def planted_slides(n_slides: int, *, seed: int) -> Iterator[PlantedSlide]:
         lattice = library.lattices[int(rng.integers(len(library.lattices)))]
         share = float(rng.uniform(*CAUSE_FRACTION))
         cause = (NECROSIS, TUMOUR)[number % 2]
-        layout = sample_layout(
-            Size(lattice.rows, lattice.columns),
+        classes = sample_layout(
+            lattice.regions.shape,
             tumour_fraction=share if cause == TUMOUR else 0.0,
             necrosis_fraction=share if cause == NECROSIS else 0.0,
             rng=rng,
         )
+        layout = lattice.spread(classes)
         site = int(rng.integers(library.n_sites))
         graph = draw_graph(layout, lattice, library, site=site, slide_id=f"synthetic-cause-{number:04d}", rng=rng)
         yield PlantedSlide(graph=graph, is_cause=layout.classes.ravel() == cause)

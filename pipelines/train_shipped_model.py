@@ -101,11 +101,11 @@ def simulated_cases(cohort: str, n_patients: int, *, seed: int) -> list[Case]:
         The first patients of a longer cohort are those of a shorter one.
     """
     settings = Config()
+    tissue = settings.synthesis.model_copy(update={"second_slide_fraction": 0.0})
     scenery, first, second, _ = np.random.default_rng(seed).spawn(4)
     rng = {"train": first, "fresh": second}[cohort]
-    sites = sample_sites(settings.synthesis.sites, rng=scenery)
-    library = build_library(sites, settings.synthesis, settings.feature, rng=rng)
-    patients = simulate(n_patients, library, settings.synthesis, rng=rng, cohort=cohort)
+    library = build_library(sample_sites(tissue.sites, rng=scenery), tissue, settings.feature, rng=rng)
+    patients = simulate(n_patients, library, tissue, rng=rng, cohort=cohort)
     found = cases(patients, lambda graph: coarsen(graph, settings.coarsening))
     print(f"{cohort}: {n_patients} patients simulated and coarsened", file=sys.stderr)
     return found

@@ -36,8 +36,8 @@ def simulated_graph(rows: int, columns: int) -> TissueGraph:
     settings = Config().synthesis.model_copy(update={"library_side": 6, "sites": 1})
     library = build_library(sample_sites(1, rng=rng), settings, rng=rng)
     lattice = sample_lattice(Size(rows, columns), 30, rng=rng)
-    layout = sample_layout(Size(rows, columns), tumour_fraction=0.3, necrosis_fraction=0.1, rng=rng)
-    return draw_graph(layout, lattice, library, site=0, slide_id="synthetic", rng=rng)
+    classes = sample_layout(lattice.regions.shape, tumour_fraction=0.3, necrosis_fraction=0.1, rng=rng)
+    return draw_graph(lattice.spread(classes), lattice, library, site=0, slide_id="synthetic", rng=rng)
 
 
 def five_members() -> tuple[Member, ...]:

@@ -25,7 +25,9 @@ ABOUT = About(
 
 @pytest.fixture(scope="session")
 def patients() -> list[SimulatedPatient]:
-    settings = Config().synthesis.model_copy(update={"sites": 2, "library_side": 4, "min_side": 6, "max_side": 8})
+    settings = Config().synthesis.model_copy(
+        update={"sites": 2, "library_side": 4, "min_side": 6, "max_side": 8, "second_slide_fraction": 0.0}
+    )
     rng = np.random.default_rng(5)
     library = build_library(sample_sites(2, rng=rng), settings, rng=rng)
     return list(simulate(40, library, rng=np.random.default_rng(6)))

@@ -21,6 +21,7 @@ from wsigraph.cli import (
     manifest,
     predict,
     report,
+    simulate,
     train,
     version,
 )
@@ -39,6 +40,7 @@ app.command("train", short_help="A manifest and graphs in; a model with held-out
 app.command("evaluate", short_help="A model in; its held-out scores beside those of rivals out.")(evaluate.evaluate)
 app.command("graph", short_help="A slide in; its superpixel graph and a picture out.")(graph.graph)
 app.command("export", short_help="A graph in; AnnData, GeoJSON, parquet or networkx out.")(export.export)
+app.command("simulate", short_help="A synthetic cohort with known truth out.")(simulate.simulate)
 app.command("inspect", short_help="What a slide file says of itself.")(inspect.inspect)
 app.add_typer(manifest.app, name="manifest")
 app.command("doctor", short_help="What is installed, what works, and the fixes.")(doctor.doctor)
