@@ -108,7 +108,7 @@ class SuperpixelConfig(Section):
         30.0,
         gt=0.0,
         le=200.0,
-        description="weight of position against colour, in 8-bit Lab levels a spacing; half of it in the last round",
+        description="weight of position against colour, Lab levels a spacing; half in the last round",
     )
     iterations: int = Field(5, ge=1, le=20, description="rounds of moving the centres")
     min_area_um2: float = Field(180.0, ge=0.0, description="smaller pieces join a neighbour, um2")
@@ -137,10 +137,7 @@ class CoarseningConfig(Section):
     )
     weights: str | None = Field(None, description="embedding weights file, or null for the shipped ones")
     granularity: float = Field(
-        6.0,
-        gt=0.0,
-        le=100.0,
-        description="merging scale k, in medians of the embedding distance between the slide's own neighbours",
+        6.0, gt=0.0, le=100.0, description="merging scale k, in medians of the distance of the slide's own neighbours"
     )
     max_rounds: int = Field(24, ge=0, le=1000, description="most rounds of merging")
     max_area_um2: float = Field(4.0e6, gt=0.0, description="no region grows beyond this, um2")
