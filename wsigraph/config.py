@@ -108,7 +108,7 @@ class SuperpixelConfig(Section):
         30.0,
         gt=0.0,
         le=200.0,
-        description="weight of position against colour, Lab levels a spacing; half in the last round",
+        description="weight of position over colour, Lab levels a spacing; half in the last round",
     )
     iterations: int = Field(5, ge=1, le=20, description="rounds of moving the centres")
     min_area_um2: float = Field(180.0, ge=0.0, description="smaller pieces join a neighbour, um2")
@@ -132,8 +132,7 @@ class CoarseningConfig(Section):
 
     space: Literal["features", "encoding"] | None = Field(
         None,
-        description="what neighbours are compared by: the learned embedding of the interpretable features, or the "
-        "encoder's own; null takes the first where pixels were counted",
+        description="neighbours by the learned embedding of features or by encodings; null: the first where there is one",
     )
     weights: str | None = Field(None, description="embedding weights file, or null for the shipped ones")
     granularity: float = Field(

@@ -42,15 +42,14 @@ def raw(coarse: CoarseGraph) -> GraphInput:
     return graph_input(coarse)
 
 
-def plain_scaler(n_features: int) -> Scaler:
-    ones, zeros = np.ones(n_features), np.zeros(n_features)
-    return Scaler(
-        feature_mean=zeros,
-        feature_scale=ones,
+def plain_scaler(graph: GraphInput) -> Scaler:
+    n_features = graph.features.shape[1]
+    return replace(
+        Scaler.fit([graph, graph]),
+        feature_mean=np.zeros(n_features),
+        feature_scale=np.ones(n_features),
         edge_mean=np.zeros(3),
         edge_scale=np.ones(3),
-        pooled_low=zeros,
-        pooled_high=ones,
     )
 
 
@@ -64,7 +63,7 @@ def test_a_linear_network_gets_weight_times_difference() -> None:
     )
     start = replace(graph, features=rng.normal(size=(5, 4)), edge_attribute=rng.normal(size=(4, 3)))
     network: Any = Linear(4)
-    member = Member(network=network, scaler=plain_scaler(4), ends_days=np.array([1.0, 2.0]))
+    member = Member(network=network, scaler=plain_scaler(graph), ends_days=np.array([1.0, 2.0]))
     way = Baseline(name="site", baseline_id="x", ways=((start,),))
     (found,) = integrate([member], [Target("stage")], graph, way, Precision(n_steps=4))[0]
     share = (graph.area_um2 / graph.area_um2.sum())[:, None]
