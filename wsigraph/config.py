@@ -105,10 +105,7 @@ class SuperpixelConfig(Section):
     spacing_um: float = Field(30.0, ge=4.0, le=2000.0, description="distance between superpixel seeds, um")
     smoothing_um: float = Field(1.2, ge=0.0, le=8.0, description="spread of the smoothing before clustering, um")
     compactness: float = Field(
-        30.0,
-        gt=0.0,
-        le=200.0,
-        description="weight of position over colour, Lab levels a spacing; half in the last round",
+        30.0, gt=0.0, le=200.0, description="weight of position over colour, Lab levels a spacing; last round half"
     )
     iterations: int = Field(5, ge=1, le=20, description="rounds of moving the centres")
     min_area_um2: float = Field(180.0, ge=0.0, description="smaller pieces join a neighbour, um2")
@@ -131,8 +128,7 @@ class CoarseningConfig(Section):
     """How neighbouring superpixels become one region."""
 
     space: Literal["features", "encoding"] | None = Field(
-        None,
-        description="neighbours by the learned embedding of features or by encodings; null: the first where there is one",
+        None, description="compare neighbours by the learned embedding, or by encodings; null takes what is there"
     )
     weights: str | None = Field(None, description="embedding weights file, or null for the shipped ones")
     granularity: float = Field(
