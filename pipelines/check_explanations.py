@@ -3,20 +3,22 @@
 Every slide holds one cause of the law, 2 to 10 % of its area, and otherwise tissue that the law does not heed. The
 table says how often the region of highest attribution is of the cause, how far ranks follow it, whether regions that
 are taken away in the order of attribution move the output more than in random order and than the largest first, and
-what a network with random weights does. Under ``composition``, necrosis and tumour are the causes, in turns.
+what a network with random weights does. Under ``composition``, necrosis and tumour are the causes, in turns; under
+``spatial``, lymphocytes that touch tumour (``--law spatial --train 300``).
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.planted_causes import PLANTED, PlantedSlide, train_on_law
 from wsigraph.coarsening.coarsen import coarsen
 from wsigraph.config import Config, ExplanationConfig
 from wsigraph.explanation.aggregate import rank_correlation, to_superpixels
@@ -30,27 +32,6 @@ from wsigraph.explanation.target import Target
 from wsigraph.model.inputs import graph_input
 from wsigraph.model.weights import SHIPPED, ModelBundle, load_bundle
 from wsigraph.records import CoarseGraph, TissueGraph
-from wsigraph.synthesis.layout import NECROSIS, TUMOUR, sample_layout
-from wsigraph.synthesis.simulate import build_library, draw_graph, sample_sites
-
-CAUSE_FRACTION = (0.02, 0.10)
-"""Share of the area that a cause takes, uniform."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PlantedSlide:
-    """A slide with a known cause.
-
-    Attributes
-    ----------
-    graph : TissueGraph
-        Its superpixels.
-    is_cause : bool (N,)
-        Which of them are the cause.
-    """
-
-    graph: TissueGraph
-    is_cause: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,18 +51,26 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=SHIPPED, help="directory of a model trained on composition")
+    parser.add_argument("--law", choices=sorted(PLANTED), default="composition", help="law of the slides")
+    parser.add_argument("--train", type=int, default=0, help="train on so many simulated patients instead")
     parser.add_argument("--slides", type=int, default=200, help="slides with a cause")
     parser.add_argument("--seed", type=int, default=7, help="decides the slides")
     parser.add_argument("--random-orders", type=int, default=100, help="random orders a slide")
     parser.add_argument("--baseline", choices=BASELINES, default="kind", help="what slides are compared with")
     options = parser.parse_args(arguments)
-    bundle = load_bundle(options.model)
-    reference = load_reference(options.model, bundle)
+    if options.law != "composition" and not options.train:
+        parser.error(f"the shipped model knows nothing of law {options.law!r}; give --train")
+    reference: Reference | None
+    if options.train:
+        bundle, reference = train_on_law(options.law, options.train, seed=options.seed)
+    else:
+        bundle = load_bundle(options.model)
+        reference = load_reference(options.model, bundle)
     if reference is None:
         print(f"{options.model} has no reference; run python -m pipelines.build_reference", file=sys.stderr)
         return 1
     found = []
-    for number, slide in enumerate(planted_slides(options.slides, seed=options.seed)):
+    for number, slide in enumerate(PLANTED[options.law](options.slides, seed=options.seed)):
         found.append(examine(slide, bundle, reference, n_random=options.random_orders, baseline=options.baseline))
         if number % 20 == 19:
             print(f"{number + 1} of {options.slides} slides", file=sys.stderr)
@@ -91,42 +80,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{'C-index below the oracle, from the card':58s} {below.value:.3f} ({below.low:.3f}-{below.high:.3f})")
     print("\n".join(table(found)))
     return 0
-
-
-def planted_slides(n_slides: int, *, seed: int) -> Iterator[PlantedSlide]:
-    """Yield slides of the law of composition in which one class that it heeds takes 2 to 10 % of the area.
-
-    Parameters
-    ----------
-    n_slides : int
-        How many.
-    seed : int
-        Decides everything.
-
-    Yields
-    ------
-    PlantedSlide
-        Necrosis and tumour in turns.
-    """
-    settings = Config()
-    scenery, own = np.random.default_rng(seed).spawn(2)
-    library = build_library(
-        sample_sites(settings.synthesis.sites, rng=scenery), settings.synthesis, settings.feature, rng=scenery
-    )
-    for number, rng in enumerate(own.spawn(n_slides)):
-        lattice = library.lattices[int(rng.integers(len(library.lattices)))]
-        share = float(rng.uniform(*CAUSE_FRACTION))
-        cause = (NECROSIS, TUMOUR)[number % 2]
-        classes = sample_layout(
-            lattice.regions.shape,
-            tumour_fraction=share if cause == TUMOUR else 0.0,
-            necrosis_fraction=share if cause == NECROSIS else 0.0,
-            rng=rng,
-        )
-        layout = lattice.spread(classes)
-        site = int(rng.integers(library.n_sites))
-        graph = draw_graph(layout, lattice, library, site=site, slide_id=f"synthetic-cause-{number:04d}", rng=rng)
-        yield PlantedSlide(graph=graph, is_cause=layout.classes.ravel() == cause)
 
 
 def examine(
