@@ -204,13 +204,14 @@ def _checks(facts: Mapping[str, Any]) -> list[str]:
         f"Baseline '{name}' agrees with a rank correlation of {{baseline_agreement.{name}:.2f}}."
         for name in facts["baseline_agreement"]
     ]
+    is_ensemble = facts["members"]["n"] > 1
     ways = {"replace": "replaced by training regions of their kind", "drop": "left out"}
     for name in facts["curves"]:
         if facts["curves"][name]["n_random"]:
             found.append(
                 f"When regions are {ways[name]} in this order, the output moves faster to the baseline than in "
-                f"{{curves.{name}.random_beaten:.0%}} of {{curves.{name}.n_random}} random orders ({{curves.{name}."
-                "n_members} of {members.n} members asked)."
+                f"{{curves.{name}.random_beaten:.0%}} of {{curves.{name}.n_random}} random orders"
+                + (f" ({{curves.{name}.n_members}} of {{members.n}} members asked)." if is_ensemble else ".")
             )
     found.append("Without any neighbours the output would be {edges.without:.3g} ({edges.change:+.2g}).")
     return found

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wsigraph.explanation.kaplan_meier import SurvivalSteps
 from wsigraph.records import Curves, Prediction
 
-_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 520, 46, 14, 14, 40
+_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 520, 64, 14, 14, 44
 _DAYS_A_YEAR = 365.25
 _ORDER_WORDS = {
     "attribution": "this explanation",
