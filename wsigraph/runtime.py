@@ -39,7 +39,10 @@ class ClusterConfig(Section):
         0, ge=0, le=100000, description="workers of one thread each; 0 is one a core allowed, with slurm one job"
     )
     memory_gb: float = Field(
-        0.0, ge=0.0, le=65536.0, description="memory of a local worker, GB, beyond which it is restarted; 0 is its share"
+        0.0,
+        ge=0.0,
+        le=65536.0,
+        description="memory of a local worker, GB, beyond which it is restarted; 0 is its share",
     )
     gpus: int = Field(0, ge=0, le=64, description="GPUs each worker offers, as the resource GPU (see batch.gpu_stages)")
     wait_s: float = Field(600.0, ge=0.0, le=1e7, description="time without any worker before giving up, s; 0 is never")
@@ -75,7 +78,9 @@ class BatchConfig(Section):
     lease_stale_s: float = Field(
         90.0, gt=0.0, le=86400.0, description="a lease without a sign of life for this long is taken over, s"
     )
-    report_s: float = Field(10.0, gt=0.0, le=86400.0, description="time between lines of progress without a terminal, s")
+    report_s: float = Field(
+        10.0, gt=0.0, le=86400.0, description="time between lines of progress without a terminal, s"
+    )
 
     @model_validator(mode="after")
     def _check_lease(self) -> BatchConfig:

@@ -15,6 +15,7 @@ import os
 import secrets
 import socket
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -218,10 +219,9 @@ def _remove(path: Path, judged: Holder) -> None:
         return
     moved = read_holder(aside)
     if moved is not None and moved.nonce != judged.nonce:
-        try:
+        # where a third has come in between, the owner of the moved one will notice
+        with suppress(FileExistsError):
             os.link(aside, path)
-        except FileExistsError:
-            pass  # a third has come in between; the owner of the moved one will notice
     aside.unlink(missing_ok=True)
 
 

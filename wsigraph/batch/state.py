@@ -71,9 +71,17 @@ class StateFile:
     def __init__(self, out: Path, run_id: str, circumstances: Mapping[str, Any]) -> None:
         self._path = out / DIRECTORY / f"client-{run_id}.json"
         self._fixed = {
-            **circumstances, "run_id": run_id, "host": host_identity(), "process": os.getpid(), "started_at": time.time(),
-        }  # fmt: skip
+            **circumstances,
+            "run_id": run_id,
+            "host": host_identity(),
+            "process": os.getpid(),
+            "started_at": time.time(),
+        }
         _forget_old(out)
+
+    def add(self, circumstances: Mapping[str, Any]) -> None:
+        """Add to what does not change."""
+        self._fixed |= circumstances
 
     def write(self, snapshot: Mapping[str, Any], ended: str | None = None) -> None:
         """Replace the state.

@@ -144,8 +144,12 @@ class Tally:
         worker = self.workers.setdefault(outcome.worker, WorkerTally())
         worker.peak_bytes = max(worker.peak_bytes, outcome.peak_bytes)
 
+    def count_skipped(self) -> None:
+        """Add a slide of which every stage was found done."""
+        self.skipped += 1
+
     def count_done(self, slide_id: str, worker: str, stages: dict[str, float], mpx: float) -> None:
-        """Add a slide; one of which no stage was carried out was found done.
+        """Add a slide of which something was carried out.
 
         Parameters
         ----------
@@ -158,9 +162,6 @@ class Tally:
         mpx : float
             Its pixels of level 0, in millions.
         """
-        if not set(stages) - {"read"}:
-            self.skipped += 1
-            return
         self.done += 1
         self.mpx += mpx
         self.workers.setdefault(worker, WorkerTally()).slides += 1
@@ -187,17 +188,13 @@ class Tally:
             "mpx": round(self.mpx, 3),
             "mpx_per_s": round(self.mpx_per_s, 3),
             "stages": {
-                stage: {"slides": found.slides, "total_s": round(found.total_s, 3), "longest_s": round(found.longest_s, 3)}
-                for stage, found in self.stages.items()
+                stage: {"slides": one.slides, "total_s": round(one.total_s, 3), "longest_s": round(one.longest_s, 3)}
+                for stage, one in self.stages.items()
             },
             "workers": {
-                address: {
-                    "slides": found.slides,
-                    "busy_s": round(found.busy_s, 3),
-                    "peak_gb": round(found.peak_bytes / 1e9, 3),
-                }
-                for address, found in sorted(self.workers.items())
+                address: {"slides": one.slides, "busy_s": round(one.busy_s, 3), "peak_gb": round(one.peak_bytes / 1e9, 3)}
+                for address, one in sorted(self.workers.items())
             },
             "slowest": self.slowest,
             "failures": [asdict(failure) for failure in self.failures[-_FAILURES_SHOWN:]],
-        }  # fmt: skip
+        }

@@ -67,7 +67,7 @@ def carry_out(job: Job) -> Outcome:
     except Exception as error:  # noqa: BLE001  (every fault of a slide is a row of failures.parquet)
         failure = error
     elapsed_s = time.perf_counter() - started
-    common = {"worker": report.worker, "elapsed_s": elapsed_s, "peak_bytes": peak_bytes()}
+    common: dict[str, Any] = {"worker": report.worker, "elapsed_s": elapsed_s, "peak_bytes": peak_bytes()}
     if holder is not None:
         return Outcome(status="held", holder=holder, **common)
     common["busy_s"] = report.busy_s(elapsed_s)
@@ -80,7 +80,8 @@ def carry_out(job: Job) -> Outcome:
             is_disk_full=_is_disk_full(failure),
             **common,
         )
-    assert result is not None
+    if result is None:
+        raise AssertionError("a slide neither done, nor held, nor failed")
     carried_out = {stage: took for stage, took in result.seconds.items() if stage not in result.resumed}
     mpx = result.info.levels[0].size.area / 1e6
     return Outcome(status="done", seconds=carried_out, resumed=result.resumed, mpx=mpx, **common)
@@ -101,8 +102,15 @@ def _walk(job: Job, report: _Report) -> FlowResult:
     runtime = job.config.runtime.model_copy(update={"threads": 1})
     settings = job.config.model_copy(update={"runtime": runtime})
     return run_slide(
-        job.path, job.out, settings, mpp=job.mpp, slide_id=job.slide_id, model=job.model, progress=report, until=job.until
-    )  # fmt: skip
+        job.path,
+        job.out,
+        settings,
+        mpp=job.mpp,
+        slide_id=job.slide_id,
+        model=job.model,
+        progress=report,
+        until=job.until,
+    )
 
 
 class _Report:

@@ -1,8 +1,9 @@
 """Work carried out box by box, on whatever dask scheduler is in force.
 
 A stage hands over a function and the boxes of a grid; each call reads its own pixels, so nothing large crosses
-between tasks. `mapped_by` puts something else than dask's scheduler in force for one thread. Results come back in the order of the boxes whatever the order of completion, and are small by
+between tasks. Results come back in the order of the boxes whatever the order of completion, and are small by
 contract: tables, never pixels. The boxes go out in batches, which bounds what is in flight and paces the progress.
+`mapped_by` puts something else than dask's scheduler in force for one thread.
 """
 
 from __future__ import annotations
