@@ -188,6 +188,17 @@ def tell_same_bytes(groups: Iterable[Sequence[ManifestRow]]) -> tuple[list[Fault
     return faults, warnings
 
 
+def is_folder_name(name: str) -> bool:
+    """Return whether a slide of this name can have a folder of its own on any file system."""
+    return not (
+        not name.strip()
+        or name.startswith(".")
+        or name.endswith(".")
+        or _UNSAFE.search(name)
+        or len(name.encode()) > _NAME_BYTES_MAX
+    )
+
+
 def _told(message: str, lines: Sequence[int]) -> list[str]:
     return [f"{message} (lines {_first(lines)})"] if lines else []
 
@@ -200,7 +211,7 @@ def _first(found: Sequence[object]) -> str:
 def _refuse_unsafe(name: str) -> None:
     if not name.strip():
         raise _Refused("the cell is empty, expected the slide's name in outputs")
-    if name.startswith(".") or name.endswith(".") or _UNSAFE.search(name) or len(name.encode()) > _NAME_BYTES_MAX:
+    if not is_folder_name(name):
         raise _Refused(
             f"{name[:80]!r} cannot name a folder; give letters, digits, '-', '_' and '.', no '.' at either end, "
             f"at most {_NAME_BYTES_MAX} bytes"
