@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wsigraph.slide.reader import inspect
+from wsigraph.slide.inspection import inspect
 
 ROOT = Path(__file__).parent.parent
 with (ROOT / "data_manifest.csv").open(encoding="utf-8", newline="") as stream:

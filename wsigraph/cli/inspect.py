@@ -19,7 +19,7 @@ def inspect(
     debug: Debug = False,
 ) -> None:
     """Say what a slide file holds: format, levels, pixel size and where it stands, associated images."""
-    from wsigraph.slide.reader import inspect as inspect_slide
+    from wsigraph.slide.inspection import inspect as inspect_slide
 
     found = inspect_slide(slide, mpp=mpp)
     print(json.dumps(found, allow_nan=False) if as_json else "\n".join(_lines(found)))
@@ -37,6 +37,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
         ("size", f"{size['width']:,} x {size['height']:,} px"),
         ("pixel size", stated),
     ]
+    if found["objective_power"] is not None:
+        rows.append(("objective", f"{found['objective_power']:g} x"))
     for number, level in enumerate(found["levels"]):
         scale = "" if level["mpp"] is None else f", {level['mpp']:.4g} um/px"
         tile = f"tiles of {level['tile_width']} x {level['tile_height']}"

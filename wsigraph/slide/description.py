@@ -30,6 +30,8 @@ class FileDescription:
         Level-0 pixel size in um/px as the file states it, not yet judged; None where it states none.
     mpp_source : str or None
         Where `mpp` was found, e.g. ``"aperio.MPP"``.
+    objective_power : float or None
+        Magnification of the objective as the file states it; pixel sizes do not follow from it.
     associated : tuple of str
         Names of associated images, sorted.
     warnings : tuple of str
@@ -41,6 +43,7 @@ class FileDescription:
     scales: tuple[tuple[int, ...], ...]
     mpp: float | None = None
     mpp_source: str | None = None
+    objective_power: float | None = None
     associated: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from wsigraph.errors import CorruptTile, UnreadableSlide
 from wsigraph.geometry import Box, Size, grid
-from wsigraph.slide import mpp, tiff_index
+from wsigraph.slide import mpp, objective, tiff_index
 from wsigraph.slide.colour import WHITE, to_rgb
 from wsigraph.slide.description import FileDescription, make_levels
 from wsigraph.slide.lattice import TileCache, assemble
@@ -67,6 +67,7 @@ class OpenSlideReader:
             scales=((1,),) * len(levels),
             mpp=stated.x if stated else None,
             mpp_source=stated.source if stated else None,
+            objective_power=objective.parse_power(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)),
             associated=tuple(sorted(self._handle.associated_images)),
             warnings=mpp.square_warnings(stated),
         )

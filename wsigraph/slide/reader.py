@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from wsigraph.errors import SlideError, UnreadableSlide
 from wsigraph.geometry import Box, Size, grid, ratio, resampled_size
-from wsigraph.records import Level, SlideInfo
+from wsigraph.records import SlideInfo
 from wsigraph.slide import files
 from wsigraph.slide import mpp as pixel_size
 from wsigraph.slide.colour import WHITE
@@ -30,10 +30,9 @@ from wsigraph.slide.lazy import LazyPixels
 from wsigraph.slide.opening import SlideReader, open_reader
 from wsigraph.slide.resample import Source, area_average, choose_source
 
-__all__ = ["Slide", "SlideReader", "inspect", "read"]
+__all__ = ["Slide", "SlideReader", "read"]
 
 _SOURCE_PX_MAX = 4096**2
-_IDENTIFYING = ("label", "macro")
 _SLIDES_KEPT = 4
 
 
@@ -285,76 +284,6 @@ def read(
         opened.close()
         raise
     return Slide(info, opened, max_bad_tile_fraction=max_bad_tile_fraction)
-
-
-def inspect(path: str | Path, *, mpp: float | None = None, reader: str | None = None) -> dict[str, Any]:
-    """Return what a slide file says of itself, as plain values.
-
-    Parameters
-    ----------
-    path : str or Path
-        Slide file, an OME-Zarr folder, or a folder that holds one DICOM series.
-    mpp : float, optional
-        Level-0 pixel size in um/px; wins over what the file states.
-    reader : str, optional
-        Reader plugin to use.
-
-    Returns
-    -------
-    dict
-        path, reader, vendor, size (width and height in px), levels (width, height, downsample, tile_width,
-        tile_height, mpp), mpp in um/px as given or as the file states it, mpp_source, file_mpp, mpp_problem (None, or
-        why the pixel size will be refused), associated, identifying_images (those that usually show the patient's
-        label), warnings, sha256, bytes.
-
-    Raises
-    ------
-    UnreadableSlide
-        If there is no such file or no reader opens it; a `TruncatedSlide` if it ends before the data that it indexes.
-    MissingMpp
-        If the given `mpp` is outside 0.05 to 20 um.
-    PluginError
-        If `reader` is unknown or does not load.
-    """
-    named = Path(path)
-    located = files.locate(named)
-    parts = files.slide_files(located)
-    reader_name, opened = open_reader(located, reader)
-    description = opened.description
-    opened.close()
-    stated, source, warnings = description.mpp, description.mpp_source, description.warnings
-    problem = pixel_size.find_problem(str(named), description)
-    if mpp is not None:
-        stated, source, overruled = pixel_size.settle_mpp(str(named), description, mpp)
-        problem, warnings = None, warnings + overruled
-    finest = description.levels[0].size
-    return {
-        "path": str(named),
-        "reader": reader_name,
-        "vendor": description.vendor,
-        "size": {"width": finest.width, "height": finest.height},
-        "levels": [_level_values(level, None if problem else stated) for level in description.levels],
-        "mpp": stated,
-        "mpp_source": source,
-        "file_mpp": description.mpp,
-        "mpp_problem": problem,
-        "associated": list(description.associated),
-        "identifying_images": [name for name in description.associated if name.lower() in _IDENTIFYING],
-        "warnings": list(warnings),
-        "sha256": files.slide_digest(located),
-        "bytes": sum(part.stat().st_size for part in parts),
-    }
-
-
-def _level_values(level: Level, mpp: float | None) -> dict[str, Any]:
-    return {
-        "width": level.size.width,
-        "height": level.size.height,
-        "downsample": float(level.downsample),
-        "tile_width": level.tile.width,
-        "tile_height": level.tile.height,
-        "mpp": None if mpp is None else mpp * float(level.downsample),
-    }
 
 
 def default_slide_id(path: Path) -> str:

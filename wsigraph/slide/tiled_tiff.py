@@ -21,7 +21,7 @@ from tifffile import TiffFile, TiffPage
 
 from wsigraph.errors import CorruptTile, TruncatedSlide, UnreadableSlide
 from wsigraph.geometry import Box, Size
-from wsigraph.slide import jpeg, mpp, tiff_index
+from wsigraph.slide import jpeg, mpp, objective, tiff_index
 from wsigraph.slide.colour import to_rgb
 from wsigraph.slide.description import FileDescription, make_levels
 from wsigraph.slide.lattice import TileCache, assemble
@@ -91,6 +91,7 @@ class TiledTiffReader:
                 pages = tiff_index.pyramid_pages(tif)
                 self._pages = [_read_page(number, page) for number, page in enumerate(pages)]
                 stated = tiff_index.stated_mpp(tif, vendor)
+                power = objective.power_in(tif.pages.first.description) if vendor == "aperio" else None
                 associated = _associated_names(list(tiff_index.all_pages(tif))) if vendor == "aperio" else ()
         except tiff_index.MALFORMED as error:
             reason = tiff_index.first_line(error)
@@ -101,6 +102,7 @@ class TiledTiffReader:
             scales=tuple(page.scales for page in self._pages),
             mpp=stated.x if stated else None,
             mpp_source=stated.source if stated else None,
+            objective_power=power,
             associated=associated,
             warnings=mpp.square_warnings(stated),
         )

@@ -1,0 +1,98 @@
+"""One row of a manifest, and one fault of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+COLUMNS = (
+    "slide_id",
+    "patient_id",
+    "site",
+    "path",
+    "mpp",
+    "stage",
+    "grade",
+    "time_days",
+    "event",
+    "split",
+    "sha256",
+)
+"""Columns with a meaning, in the order in which they are written; all others are free."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestRow:
+    """What a manifest says of one slide.
+
+    Attributes
+    ----------
+    line : int
+        Line of the file on which the row begins; the header is line 1.
+    slide_id : str
+        Name of the slide in outputs.
+    patient_id : str
+        Whose tissue it is; the slide's own name where the cell is empty.
+    site : str or None
+        Hospital or scanner site.
+    path : Path or None
+        Slide file or folder, absolute; None where the cell is empty.
+    mpp : float or None
+        Pixel size at full resolution, um/px, where it overrules the file's own.
+    stage : str or None
+        One of the stages that the settings name.
+    grade : str or None
+        Differentiation grade.
+    time_days : float or None
+        Follow-up until event or censoring, days, >= 0.
+    event : bool or None
+        Whether the event was observed.
+    split : str or None
+        Part of a study that the patient belongs to.
+    sha256 : str or None
+        Digest of the slide's bytes, 64 lower-case hexadecimal digits.
+    free : mapping of str to str
+        Cells of the other columns, as text.
+    """
+
+    line: int
+    slide_id: str
+    patient_id: str
+    site: str | None
+    path: Path | None
+    mpp: float | None
+    stage: str | None
+    grade: str | None
+    time_days: float | None
+    event: bool | None
+    split: str | None
+    sha256: str | None
+    free: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """Something in a manifest that cannot stand.
+
+    Attributes
+    ----------
+    line : int
+        Line of the file, the header being 1; 0 for the file as a whole.
+    column : str
+        Column it stands in; empty for the row as a whole.
+    slide_id : str
+        The row's slide; empty where it is not known.
+    message : str
+        What was met, what was expected and what to do.
+    """
+
+    line: int
+    column: str
+    slide_id: str
+    message: str
+
+    def __str__(self) -> str:
+        slide = f" ({self.slide_id})" if self.slide_id else ""
+        place = f"line {self.line}{slide}: " if self.line else ""
+        return place + (f"{self.column}: " if self.column else "") + self.message
