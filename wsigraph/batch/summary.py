@@ -97,7 +97,13 @@ def render(snapshot: Mapping[str, Any], circumstances: Mapping[str, Any]) -> str
     ]
     parts = [*head, *_table(("", ""), totals)]
     stages = [
-        (name, one["slides"], f"{one['total_s']:.1f}", f"{one['total_s'] / one['slides']:.2f}", f"{one['longest_s']:.2f}")
+        (
+            name,
+            one["slides"],
+            f"{one['total_s']:.1f}",
+            f"{one['total_s'] / one['slides']:.2f}",
+            f"{one['longest_s']:.2f}",
+        )
         for name, one in snapshot["stages"].items()
     ]
     parts += _section("Stages", ("stage", "slides", "seconds", "a slide", "longest"), stages)
@@ -107,7 +113,11 @@ def render(snapshot: Mapping[str, Any], circumstances: Mapping[str, Any]) -> str
     ]
     parts += _section("Workers", ("worker", "slides", "busy (100 % is one thread)", "peak memory, GB"), workers)
     slowest = [
-        (one["slide_id"], f"{one['seconds']:.1f}", ", ".join(f"{name} {took:.1f}" for name, took in one["stages"].items()))
+        (
+            one["slide_id"],
+            f"{one['seconds']:.1f}",
+            ", ".join(f"{name} {took:.1f}" for name, took in one["stages"].items()),
+        )
         for one in snapshot["slowest"]
     ]
     parts += _section("Slowest slides", ("slide", "seconds", "by stage"), slowest)

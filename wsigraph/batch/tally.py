@@ -192,7 +192,11 @@ class Tally:
                 for stage, one in self.stages.items()
             },
             "workers": {
-                address: {"slides": one.slides, "busy_s": round(one.busy_s, 3), "peak_gb": round(one.peak_bytes / 1e9, 3)}
+                address: {
+                    "slides": one.slides,
+                    "busy_s": round(one.busy_s, 3),
+                    "peak_gb": round(one.peak_bytes / 1e9, 3),
+                }
                 for address, one in sorted(self.workers.items())
             },
             "slowest": self.slowest,

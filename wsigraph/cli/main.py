@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from wsigraph.cli import configuration, doctor, export, graph, inspect, predict, version
+from wsigraph.cli import configuration, doctor, export, graph, inspect, predict, run, status, version
 from wsigraph.cli.failure import EXIT_INTERRUPTED, tell_interrupted
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app = typer.Typer(
     help="Whole-slide images as graphs of tissue regions: stage, survival and the reasons for both. Research use only.",
 )
 app.command("predict", short_help="Slides in; graph, stage, survival and report out.")(predict.predict)
+app.command("run", short_help="A manifest in; the records of all its slides out, on a cluster.")(run.run)
+app.command("status", short_help="How a run stands, also after a crash.")(status.status)
 app.command("graph", short_help="A slide in; its superpixel graph and a picture out.")(graph.graph)
 app.command("export", short_help="A graph in; AnnData, GeoJSON, parquet or networkx out.")(export.export)
 app.command("inspect", short_help="What a slide file says of itself.")(inspect.inspect)
