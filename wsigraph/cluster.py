@@ -11,9 +11,10 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import wsigraph
@@ -37,11 +38,15 @@ class Cluster:
         ``cluster.kind`` of the settings.
     dashboard : str
         Address of the scheduler's dashboard; empty where it has none.
+    restock : callable or None
+        Brings the workers up to the number asked for, where one was lost for good or a job has ended; None where they
+        are somebody else's.
     """
 
     client: Any
     kind: str
     dashboard: str
+    restock: Callable[[], object] | None = None
 
     def workers(self) -> dict[str, int]:
         """Return the threads of every worker by its address."""
@@ -79,27 +84,43 @@ def connect(config: ClusterConfig) -> Iterator[Cluster]:
     import dask
 
     # a worker that dies or is restarted is told of once, by whoever looks after the slides
-    quiet = {"logging.distributed": "critical", "distributed.comm.retry.count": 2}
-    with dask.config.set(quiet):
+    quiet = {"logging.distributed": "critical"}
+    # a slide whose worker dies twice is most likely the cause; further attempts are counted by whoever hands it out
+    with dask.config.set({**quiet, "distributed.scheduler.allowed-failures": 1}):
         from distributed import Client
 
         for name in ("distributed", "distributed.nanny", "distributed.worker", "distributed.scheduler"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        with _started(config) as address:
+        with _started(config) as made:
             try:
-                client = Client(address, timeout=10, set_as_default=False)
+                client = Client(made, timeout=10, set_as_default=False)
             except (OSError, TimeoutError, ValueError) as error:
                 raise ClusterError(
                     f"no scheduler answers at {config.kind} ({_first_line(error)}); start one with 'dask scheduler' or "
                     "give another --cluster"
                 ) from None
             try:
-                cluster = Cluster(client=client, kind=config.kind, dashboard=client.dashboard_link or "")
+                restock = partial(made.scale, _n_workers(config)) if hasattr(made, "scale") else None
+                cluster = Cluster(
+                    client=client, kind=config.kind, dashboard=client.dashboard_link or "", restock=restock
+                )
                 _await_worker(cluster, config.wait_s)
                 _check_versions(cluster)
                 yield cluster
             finally:
                 client.close(timeout=5)
+
+
+def _n_workers(config: ClusterConfig) -> int:
+    """Return how many worker processes are started, or asked of SLURM."""
+    if config.kind == "slurm":
+        return n_jobs(config) * config.slurm_cores
+    return 1 if config.kind == "threads" else config.workers or n_cores()
+
+
+def n_jobs(config: ClusterConfig) -> int:
+    """Return how many SLURM jobs are submitted."""
+    return -(-max(config.workers, 1) // config.slurm_cores)
 
 
 def n_cores() -> int:
@@ -149,7 +170,6 @@ def _local(config: ClusterConfig) -> Any:
 
     n_workers = config.workers or n_cores()
     options: dict[str, Any] = {
-        "host": "127.0.0.1",
         "dashboard_address": f"127.0.0.1:{config.dashboard_port}",
         "silence_logs": logging.CRITICAL,
         "resources": _resources(config),
@@ -157,7 +177,7 @@ def _local(config: ClusterConfig) -> Any:
     }
     if config.kind == "threads":
         return LocalCluster(n_workers=1, threads_per_worker=n_workers, processes=False, **options)
-    return LocalCluster(n_workers=n_workers, threads_per_worker=1, processes=True, **options)
+    return LocalCluster(n_workers=n_workers, threads_per_worker=1, processes=True, host="127.0.0.1", **options)
 
 
 def _slurm(config: ClusterConfig) -> Any:
@@ -165,8 +185,7 @@ def _slurm(config: ClusterConfig) -> Any:
     cluster = jobqueue.SLURMCluster(
         scheduler_options={"dashboard_address": f":{config.dashboard_port}"}, **_job_options(config)
     )
-    n_jobs = -(-max(config.workers, 1) // config.slurm_cores)
-    cluster.scale(jobs=n_jobs)
+    cluster.scale(_n_workers(config))
     return cluster
 
 

@@ -70,8 +70,8 @@ class BatchConfig(Section):
         1800.0, ge=0.0, le=1e6, description="a slide without progress for this long hangs: its worker is restarted, s"
     )
     max_in_flight: int = Field(256, ge=1, le=5000, description="most slides handed out at once")
-    share_min_chunks: int = Field(
-        4, ge=2, le=1000000, description="chunks left from which a slide is shared out to workers that would idle"
+    share_min_mpx: float = Field(
+        16.0, gt=0.0, le=1e6, description="work left in a stage from which workers that would idle share it, Mpx"
     )
     gpu_stages: tuple[str, ...] = Field((), description="stages carried out by workers with the resource GPU alone")
     lease_beat_s: float = Field(10.0, gt=0.0, le=600.0, description="time between signs of life in a lease file, s")

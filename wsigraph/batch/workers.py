@@ -14,6 +14,7 @@ from wsigraph.errors import ClusterError
 
 _EVERY_S = 2.0
 _LOST_S = 15.0
+_RESTOCK_S = 20.0
 _RESTART_S = 30.0
 _AGAIN = "and run the same command again to go on"
 
@@ -44,7 +45,7 @@ class Workers:
         self._addresses: tuple[str, ...] = ()
         self._looked_at = float("-inf")
         self._seen_at = time.monotonic()
-        self._reached_at = time.monotonic()
+        self._reached_at = self._restocked_at = time.monotonic()
         self._is_idle: bool | None = None
         self._restarts = ThreadPoolExecutor(1)
 
@@ -67,6 +68,9 @@ class Workers:
         found = self._cluster.workers()
         self._reached_at = now
         self._addresses, self.threads = tuple(found), sum(found.values())
+        if self._cluster.restock is not None and now - self._restocked_at > _RESTOCK_S:
+            self._restocked_at = now
+            self._cluster.restock()
         if found:
             self._seen_at = now
         elif self._wait_s and now - self._seen_at > self._wait_s:

@@ -92,7 +92,7 @@ def _tell_cluster(cluster: Cluster) -> None:
 
 def _tell_plan(manifest: Manifest, out: str, until: str, settings: Config) -> None:
     """Say what would be done on stderr; the job script alone goes to stdout."""
-    from wsigraph.cluster import job_script, n_cores
+    from wsigraph.cluster import job_script, n_cores, n_jobs
 
     n_slides = sum(row.path is not None for row in manifest.rows)
     n_without = len(manifest.rows) - n_slides
@@ -100,8 +100,7 @@ def _tell_plan(manifest: Manifest, out: str, until: str, settings: Config) -> No
     say(f"{n_slides} slides of {manifest.path}{without}, up to the stage {until}, into {Path(out).absolute()}")
     cluster = settings.cluster
     if cluster.kind == "slurm":
-        n_jobs = -(-max(cluster.workers, 1) // cluster.slurm_cores)
-        say(f"{n_jobs} SLURM jobs of {cluster.slurm_cores} workers would be submitted, each with this script:")
+        say(f"{n_jobs(cluster)} SLURM jobs of {cluster.slurm_cores} workers would be submitted, each with this script:")
         print(job_script(cluster), end="", flush=True)
     elif cluster.kind in ("local", "threads"):
         say(f"{cluster.workers or n_cores()} {'threads' if cluster.kind == 'threads' else 'processes'} of this machine")
