@@ -83,32 +83,29 @@ def connect(config: ClusterConfig) -> Iterator[Cluster]:
     """
     import dask
 
-    # a worker that dies or is restarted is told of once, by whoever looks after the slides
-    quiet = {"logging.distributed": "critical"}
-    # a slide whose worker dies twice is most likely the cause; further attempts are counted by whoever hands it out
-    with dask.config.set({**quiet, "distributed.scheduler.allowed-failures": 1}):
-        from distributed import Client
+    # imported before its settings are touched: what is set before its defaults are read is taken back with them
+    from distributed import Client
 
-        for name in ("distributed", "distributed.nanny", "distributed.worker", "distributed.scheduler"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        with _started(config) as made:
-            try:
-                client = Client(made, timeout=10, set_as_default=False)
-            except (OSError, TimeoutError, ValueError) as error:
-                raise ClusterError(
-                    f"no scheduler answers at {config.kind} ({_first_line(error)}); start one with 'dask scheduler' or "
-                    "give another --cluster"
-                ) from None
-            try:
-                restock = partial(made.scale, _n_workers(config)) if hasattr(made, "scale") else None
-                cluster = Cluster(
-                    client=client, kind=config.kind, dashboard=client.dashboard_link or "", restock=restock
-                )
-                _await_worker(cluster, config.wait_s)
-                _check_versions(cluster)
-                yield cluster
-            finally:
-                client.close(timeout=5)
+    # a worker that dies or is restarted is told of once, by whoever looks after the slides
+    for name in ("distributed", "distributed.nanny", "distributed.worker", "distributed.scheduler"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    # a slide whose worker dies twice is most likely the cause; further attempts are counted by whoever hands it out
+    with dask.config.set({"distributed.scheduler.allowed-failures": 1}), _started(config) as made:
+        try:
+            client = Client(made, timeout=10, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ClusterError(
+                f"no scheduler answers at {config.kind} ({_first_line(error)}); start one with 'dask scheduler' or "
+                "give another --cluster"
+            ) from None
+        try:
+            restock = partial(made.scale, _n_workers(config)) if hasattr(made, "scale") else None
+            cluster = Cluster(client=client, kind=config.kind, dashboard=client.dashboard_link or "", restock=restock)
+            _await_worker(cluster, config.wait_s)
+            _check_versions(cluster)
+            yield cluster
+        finally:
+            client.close(timeout=5)
 
 
 def _n_workers(config: ClusterConfig) -> int:

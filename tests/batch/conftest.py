@@ -40,7 +40,7 @@ def scheduler() -> Iterator[str]:
 
     options: dict[str, Any] = {"host": "127.0.0.1", "dashboard_address": None, "silence_logs": logging.CRITICAL}
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1, "logging.distributed": "critical"}),
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
         LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **options) as cluster,
     ):
         yield cluster.scheduler_address

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from wsigraph.cohort.manifest import ManifestRow
 
 POLL_S = 0.25
-_RESULT_S = 30.0
+_NAP_S = 0.01
 
 
 Watch = Callable[[Tally, list[Active]], None]
@@ -82,7 +82,7 @@ class Engine:
         self._tally = Tally(total=0)
         self._flying: dict[str, Active] = {}
         self._waiting: deque[Active] = deque()
-        self._finished: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._ended: Any = None
         self._told: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._workers = Workers(cluster, run_id, config.cluster.wait_s)
         self._is_all_out = False
@@ -110,12 +110,15 @@ class Engine:
         StoreError
             If the disk is full; slides that are done stay done.
         """
+        from distributed import as_completed
+
         self._tally = Tally(total=len(rows))
         if any(step.on_gpu for step in self._steps) and not self._cluster.offers(GPU):
             raise ClusterError(
                 f"batch.gpu_stages names {', '.join(self._config.batch.gpu_stages)} and no worker offers the resource "
                 f"{GPU}; set cluster.gpus, or start workers with --resources '{GPU}=1'"
             )
+        self._ended = as_completed([], loop=self._client.loop, with_results=True, raise_errors=False)
         self._client.subscribe_topic(topic(self._run_id), self._hear)
         pending = self._pending(rows)
         try:
@@ -199,35 +202,29 @@ class Engine:
             allow_other_workers=bool(elsewhere),
         )
         self._flying[active.future.key] = active
-        active.future.add_done_callback(lambda future: self._finished.put(future.key))
+        self._ended.add(active.future)
 
     def _take_in(self) -> None:
-        try:
-            keys = [self._finished.get(timeout=POLL_S)]
-        except queue.Empty:
-            return
-        while not self._finished.empty():
-            keys.append(self._finished.get_nowait())
-        for key in keys:
-            active = self._flying.get(key)
+        """Take in what has ended, after waiting a moment for something to end."""
+        until = time.monotonic() + POLL_S
+        while not self._ended.has_ready() and time.monotonic() < until:
+            time.sleep(_NAP_S)
+        for future, result in self._ended.next_batch(block=False):
+            active = self._flying.get(future.key)
             if active is not None:
-                self._settle(key, active)
+                self._settle(future, result, active)
 
-    def _settle(self, key: str, active: Active) -> None:
+    def _settle(self, future: Any, result: Any, active: Active) -> None:
         """Take in one task that has ended."""
-        future = active.future
-        if future.status in ("cancelled", "lost"):
-            # nobody here has cancelled it
+        if future.status == "finished":
+            outcome: Outcome = result
+        elif future.status == "error":
+            # whatever the cluster itself could not survive is a row of the failures
+            outcome = _of_cluster(result[1], active)
+        else:
+            # cancelled or lost, and not by anybody here
             self._workers.tell_lost()
-        try:
-            outcome = future.result(timeout=_RESULT_S)
-        except TimeoutError:
-            # its worker went away with the result; the scheduler has it made anew
-            self._finished.put(key)
-            return
-        except Exception as error:  # noqa: BLE001  (whatever the cluster could not survive is a row of the failures)
-            outcome = _of_cluster(error, active)
-        del self._flying[key]
+        del self._flying[future.key]
         active.future = None
         self._tally.count_attempt(outcome)
         if outcome.status == "done":
@@ -328,7 +325,7 @@ class Engine:
         self._client.unsubscribe_topic(topic(self._run_id))
 
 
-def _of_cluster(error: Exception, active: Active) -> Outcome:
+def _of_cluster(error: BaseException, active: Active) -> Outcome:
     """Return the outcome of a task that the cluster gave up."""
     text = " ".join(str(error).split()) or "no message"
     if type(error).__name__ == "KilledWorker":

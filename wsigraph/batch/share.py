@@ -119,12 +119,12 @@ class ChunkMapper:
                 carry_out_chunks, function, group, self._token, *held,
                 key=f"{name}-{index}", pure=False, priority=_PRIORITY,
             )  # fmt: skip
-            places[future.key] = index
+            places[str(future.key)] = index
             return future
 
         finished = as_completed([submit(*each) for each in islice(ahead, _AHEAD * threads)], with_results=True)
         for future, (found, notes, worker, seconds) in finished:
-            index = places.pop(future.key)
+            index = places.pop(str(future.key))
             results[index] = found
             self.lent_s[worker] = self.lent_s.get(worker, 0.0) + seconds
             for slide, met in zip(_slides(shared), notes, strict=True):
