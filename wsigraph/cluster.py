@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ from wsigraph.runtime import ClusterConfig
 GPU = "GPU"
 """Name of the resource that a worker with a graphics card offers."""
 _POLL_S = 0.2
+_CONNECT_S, _CLOSE_S = 10, 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,7 @@ def connect(config: ClusterConfig) -> Iterator[Cluster]:
     # a slide whose worker dies twice is most likely the cause; further attempts are counted by whoever hands it out
     with dask.config.set({"distributed.scheduler.allowed-failures": 1}), _started(config) as made:
         try:
-            client = Client(made, timeout=10, set_as_default=False)
+            client = Client(made, timeout=_CONNECT_S, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise ClusterError(
                 f"no scheduler answers at {config.kind} ({_first_line(error)}); start one with 'dask scheduler' or "
@@ -159,7 +160,9 @@ def _started(config: ClusterConfig) -> Iterator[Any]:
     try:
         yield made
     finally:
-        made.close(timeout=10)
+        # a thread that hangs keeps its cluster from closing; what was to be done is done, and the process ends anyway
+        with suppress(TimeoutError):
+            made.close(timeout=_CLOSE_S)
 
 
 def _local(config: ClusterConfig) -> Any:
