@@ -19,6 +19,7 @@ from tests.benchmarks import (
     __main__ as command,
 )
 from tests.benchmarks import (
+    batch,
     hotspots,
     measure,
     memory,
@@ -161,6 +162,21 @@ def test_nuclei_counts_follow_the_outlines() -> None:
     _, ratio, dice, *_ = found.rows[-1]
     assert float(str(dice)) > 0.7
     assert 0.5 < float(str(ratio)) < 1.5
+
+
+def test_a_cohort_is_walked_every_way(tmp_path: Path) -> None:
+    (found,) = batch.benchmark(tmp_path, 1, n_slides=6, width=2496, height=2000)
+    speeds = found.column("speed over one worker")
+    assert list(speeds) == [
+        "one worker of one thread",
+        "bare loop, one thread",
+        "two workers of one thread",
+        "one process, two threads",
+    ]
+    assert speeds["one worker of one thread"] == 1.0
+    # two processes win even beside the other work of a busy machine; how much is for the page
+    assert float(str(speeds["two workers of one thread"])) > 0.9
+    assert 0 < float(str(found.column("peak GB a worker")["two workers of one thread"])) < 2
 
 
 def test_times_are_taken_in_turns() -> None:

@@ -64,7 +64,7 @@ def do_nothing(job: Job) -> Outcome:
 
 
 def hang_once(job: Job) -> Outcome:
-    """Take the lease of the slide ``beta``, say so, and do not come back for two minutes; the second time it is done."""
+    """Take the lease of the slide ``beta`` and hang for two minutes; the second time it is done."""
     from distributed import get_worker
 
     marker = Path(job.out) / "hung"

@@ -12,10 +12,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import hotspots, memory, nuclei, reading, scaling, slide_maker, superpixels, whole
+from tests.benchmarks import batch, hotspots, memory, nuclei, reading, scaling, slide_maker, superpixels, whole
 from tests.benchmarks.table import Table, circumstances, load_average, place
 
-NAMES = ("reading", "superpixels", "whole", "hotspots", "scaling", "memory", "nuclei")
+NAMES = ("reading", "superpixels", "whole", "hotspots", "scaling", "memory", "nuclei", "batch")
 
 
 def arguments(words: list[str] | None) -> argparse.Namespace:
@@ -50,6 +50,7 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
         "scaling": lambda: scaling.benchmark(folder, options.repeats, options.threads, large=options.large),
         "memory": lambda: memory.benchmark(for_memory(), options.threads),
         "nuclei": lambda: nuclei.benchmark(),
+        "batch": lambda: batch.benchmark(folder, options.repeats),
     }
 
 
