@@ -2,47 +2,53 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
 import pytest
 
+from wsigraph.cohort.manifest import ManifestRow, read_manifest
+from wsigraph.cohort.row import COLUMNS
+from wsigraph.config import Config
 from wsigraph.slide.inspection import inspect
 
 ROOT = Path(__file__).parent.parent
-with (ROOT / "data_manifest.csv").open(encoding="utf-8", newline="") as stream:
-    ROWS = list(csv.DictReader(stream))
+MANIFEST = read_manifest(ROOT / "data_manifest.csv", stage_names=Config().model.stage_names)
+HERE = [row for row in MANIFEST.rows if row.path is not None]
+ELSEWHERE = [row for row in MANIFEST.rows if row.path is None]
+
+
+def name(row: ManifestRow) -> str:
+    return row.slide_id
 
 
 def test_columns_are_those_described() -> None:
     described = re.findall(r"^\| `(\w+)` \|", (ROOT / "data_manifest.md").read_text(encoding="utf-8"), re.M)
-    assert list(ROWS[0]) == described
+    assert described == [*COLUMNS, *MANIFEST.rows[0].free]
 
 
-def test_every_row_is_named_once_and_says_where_it_comes_from() -> None:
-    assert len({row["slide_id"] for row in ROWS}) == len(ROWS)
-    assert len({row["sha256"] for row in ROWS}) == len(ROWS)
-    for row in ROWS:
-        assert None not in row.values(), "a row with too few cells"
-        assert re.fullmatch(r"[\w.-]+", row["slide_id"])
-        assert re.fullmatch(r"[0-9a-f]{64}", row["sha256"])
-        assert row["source"]
-        assert row["licence"]
-        assert not row["event"] or row["time_days"]
+def test_nothing_in_it_is_doubtful() -> None:
+    assert not MANIFEST.warnings
+
+
+@pytest.mark.parametrize("row", MANIFEST.rows, ids=name)
+def test_every_row_says_where_its_slide_comes_from(row: ManifestRow) -> None:
+    assert row.sha256
+    assert row.free["source"]
+    assert row.free["licence"]
 
 
 def test_every_slide_in_the_repository_is_listed_and_no_other_path_is() -> None:
-    listed = {row["path"] for row in ROWS if row["path"]}
-    assert listed == {"tests/data/CMU-1-Small-Region.svs"}
+    assert [row.path for row in HERE] == [ROOT / "tests" / "data" / "CMU-1-Small-Region.svs"]
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row["path"]], ids=lambda row: row["slide_id"])
-def test_bytes_are_those_described(row: dict[str, str]) -> None:
-    assert inspect(ROOT / row["path"])["sha256"] == row["sha256"]
+@pytest.mark.parametrize("row", HERE, ids=name)
+def test_bytes_are_those_described(row: ManifestRow) -> None:
+    assert row.path is not None
+    assert inspect(row.path)["sha256"] == row.sha256
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if not row["path"]], ids=lambda row: row["slide_id"])
-def test_slides_outside_the_repository_are_those_described(row: dict[str, str], shared_slides: Path) -> None:
-    found = [path for path in shared_slides.iterdir() if path.stem == row["slide_id"] and path.suffix != ".xml"]
-    assert [inspect(path)["sha256"] for path in found] == [row["sha256"]]
+@pytest.mark.parametrize("row", ELSEWHERE, ids=name)
+def test_slides_outside_the_repository_are_those_described(row: ManifestRow, shared_slides: Path) -> None:
+    found = [path for path in shared_slides.iterdir() if path.stem == row.slide_id and path.suffix != ".xml"]
+    assert [inspect(path)["sha256"] for path in found] == [row.sha256]

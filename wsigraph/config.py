@@ -91,10 +91,13 @@ class SuperpixelConfig(Section):
     spacing_um: float = Field(30.0, ge=4.0, le=2000.0, description="distance between superpixel seeds, um")
     smoothing_um: float = Field(1.2, ge=0.0, le=8.0, description="spread of the smoothing before clustering, um")
     compactness: float = Field(
-        30.0, gt=0.0, le=200.0, description="weight of position against colour, in 8-bit Lab levels a spacing"
+        30.0,
+        gt=0.0,
+        le=200.0,
+        description="weight of position against colour, in 8-bit Lab levels a spacing; half of it in the last round",
     )
     iterations: int = Field(5, ge=1, le=20, description="rounds of moving the centres")
-    min_area_um2: float = Field(150.0, ge=0.0, description="smaller pieces join a neighbour, um2")
+    min_area_um2: float = Field(180.0, ge=0.0, description="smaller pieces join a neighbour, um2")
 
 
 class FeatureConfig(Section):
@@ -113,6 +116,11 @@ class FeatureConfig(Section):
 class CoarseningConfig(Section):
     """How neighbouring superpixels become one region."""
 
+    space: Literal["features", "encoding"] | None = Field(
+        None,
+        description="what neighbours are compared by: the learned embedding of the interpretable features, or the "
+        "encoder's own; null takes the first where pixels were counted",
+    )
     weights: str | None = Field(None, description="embedding weights file, or null for the shipped ones")
     granularity: float = Field(
         6.0,

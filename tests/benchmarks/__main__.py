@@ -12,10 +12,22 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import batch, hotspots, memory, nuclei, reading, scaling, slide_maker, superpixels, whole
+from tests.benchmarks import (
+    batch,
+    hotspots,
+    memory,
+    nuclei,
+    reading,
+    scaling,
+    slide_maker,
+    start,
+    superpixels,
+    tissue_quality,
+    whole,
+)
 from tests.benchmarks.table import Table, circumstances, load_average, place
 
-NAMES = ("reading", "superpixels", "whole", "hotspots", "scaling", "memory", "nuclei", "batch")
+NAMES = ("reading", "superpixels", "whole", "hotspots", "scaling", "memory", "start", "artefacts", "nuclei", "batch")
 
 
 def arguments(words: list[str] | None) -> argparse.Namespace:
@@ -49,6 +61,8 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
         "hotspots": lambda: hotspots.benchmark(big()),
         "scaling": lambda: scaling.benchmark(folder, options.repeats, options.threads, large=options.large),
         "memory": lambda: memory.benchmark(for_memory(), options.threads),
+        "start": lambda: start.benchmark(slide_maker.SOURCE, options.repeats),
+        "artefacts": tissue_quality.benchmark,
         "nuclei": lambda: nuclei.benchmark(),
         "batch": lambda: batch.benchmark(folder, options.repeats),
     }

@@ -32,6 +32,7 @@ from wsigraph.slide.resample import choose_source
 
 OPENSLIDE_BLOCKS = (256, 1024, 2048)
 OUR_BLOCK = 2048
+_LEAST_BLOCK = 512
 _NATIVE_PX = 96_000_000
 
 
@@ -103,16 +104,24 @@ def _decode_sample(found: list[bytes], decode: Callable[[bytes], Any], _: object
     _decode_all(found, decode, 1)
 
 
-def _our_boxes(request: _Request) -> list[Box]:
+def _our_block(request: _Request, threads: int) -> int:
+    """Return the side of the blocks that we read: 2048 px, halved until no block is half of a thread's share."""
+    block = OUR_BLOCK
+    while threads > 1 and block > _LEAST_BLOCK and 2 * threads * block**2 > request.box.size.area:
+        block //= 2
+    return block
+
+
+def _our_boxes(request: _Request, threads: int) -> list[Box]:
     inner = request.box
     return [
         Box(y0=b.y0 + inner.y0, x0=b.x0 + inner.x0, y1=b.y1 + inner.y0, x1=b.x1 + inner.x0)
-        for b in grid(inner.size, OUR_BLOCK)
+        for b in grid(inner.size, _our_block(request, threads))
     ]
 
 
 def _read_ours(request: _Request, slide: Slide, threads: int) -> None:
-    boxes = _our_boxes(request)
+    boxes = _our_boxes(request, threads)
     if threads == 1:
         for box in boxes:
             slide.read(box, request.mpp)
@@ -123,7 +132,7 @@ def _read_ours(request: _Request, slide: Slide, threads: int) -> None:
 
 def _read_dask(request: _Request, slide: Slide, threads: int) -> None:
     box = request.box
-    pixels = slide.pixels(request.mpp, chunk_px=OUR_BLOCK)[box.y0 : box.y1, box.x0 : box.x1]
+    pixels = slide.pixels(request.mpp, chunk_px=_our_block(request, threads))[box.y0 : box.y1, box.x0 : box.x1]
     corners = pixels.map_blocks(lambda block: block[:1, :1, :1].copy(), chunks=(1, 1, 1), dtype=np.uint8)
     corners.compute(scheduler="threads", num_workers=threads)
 
@@ -241,7 +250,8 @@ def _tabulate(request: _Request, times: dict[str, Times], n_tiles: int, codec: s
     table.notes.append(
         f"{request.box.width} x {request.box.height} px asked for; {n_tiles} tiles of level {request.level} decoded at "
         f"1/{request.scale}; floor: {codec}; OpenSlide in blocks of {block} px, the best of "
-        f"{', '.join(map(str, OPENSLIDE_BLOCKS))}, shrunk by a box filter where the level is finer than asked; "
+        f"{', '.join(map(str, OPENSLIDE_BLOCKS))}, shrunk by a box filter where the level is finer than asked; ours "
+        f"{_our_block(request, 1)} px, and {_our_block(request, threads)} px with {threads} threads; "
         f"medians of {len(times['raw decode'].wall_s)} rounds"
     )
     if "tiatoolbox" not in times:

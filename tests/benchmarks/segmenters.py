@@ -1,7 +1,7 @@
 """Superpixels of one image by this product and by others, behind one signature.
 
 Each takes an image and the number of regions wanted and returns labels from 1. How many regions come back is decided by
-the method, so `matched` scales the request until a whole set of images yields the number that was asked for.
+the method, so `matched` chooses requests until a whole set of images yields the number that was asked for.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from skimage.segmentation import slic as skimage_slic
 
 from wsigraph.config import SuperpixelConfig
 from wsigraph.geometry import Box, Size
-from wsigraph.superpixel.connectivity import chunk_components, resolve
+from wsigraph.superpixel.components import chunk_components, relabel
+from wsigraph.superpixel.connectivity import resolve
 from wsigraph.superpixel.lab import rgb_to_lab, smooth, smoothing_passes
-from wsigraph.superpixel.slic import Lattice, slic, spatial_weight
+from wsigraph.superpixel.slic import Lattice, slic
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int32]
 Segmenter = Callable[[Pixels, float], Labels]
 """Takes an image and the number of regions wanted."""
-
-_COUNT_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +52,14 @@ def ours(rgb: Pixels, n_regions: float) -> Labels:
         whole,
         whole,
         Lattice(size, side),
-        weight=spatial_weight(settings.compactness, side),
+        compactness=settings.compactness,
         iterations=settings.iterations,
     )
     components, table = chunk_components(clusters, whole, size.width)
     # the default minimum area is this share of the default spacing's cell
     share = settings.min_area_um2 / settings.spacing_um**2
     tables, _, _ = resolve([table], round(side * side * share))
-    return tables[0][components]
+    return relabel(components, tables[0])
 
 
 def _skimage(compactness: float, sigma: float, rgb: Pixels, n_regions: float) -> Labels:
@@ -113,33 +112,40 @@ def our_way() -> Named:
     return Named("wsigraph", "defaults", ours)
 
 
-def matched(way: Named, images: list[Pixels], wanted: list[int], rounds: int = 4) -> tuple[float, list[Labels]]:
-    """Return the factor on the request at which the regions of all images add up to what is wanted, and the labels.
+def matched(way: Named, images: list[Pixels], wanted: list[int], trials: int = 9) -> tuple[list[float], list[Labels]]:
+    """Return the request for each image at which the regions of all add up to what is wanted, and the labels.
 
-    The factor is sought on every fifth image, which costs little, and corrected twice on all of them where they miss by
-    more than 2 %. Methods that round the request to a grid of seeds may not come as near; the nearest trial counts.
+    Methods seed on a grid of whole pixels, so that a request between two spacings yields the count of one of them: 15 %
+    apart at 15 px. The two spacings around the wanted count are tried on all images, and each image is given that of
+    the two which keeps the running total nearer. Where no trial falls short or none exceeds, the nearest counts.
     """
-    few = slice(None, None, 5 if len(images) > 10 else 2)
-    factor = 1.0
-    for _ in range(rounds):
-        share = _share([way.run(rgb, factor * n) for rgb, n in zip(images[few], wanted[few], strict=True)], wanted[few])
-        if abs(share - 1) <= _COUNT_TOLERANCE / 2:
+    total = sum(wanted)
+    pixels = [rgb.shape[0] * rgb.shape[1] for rgb in images]
+    side = max(4, round((sum(pixels) / total) ** 0.5))
+    tried: dict[int, list[Labels]] = {}
+    while len(tried) < trials:
+        tried[side] = [way.run(rgb, n / side**2) for rgb, n in zip(images, pixels, strict=True)]
+        share = sum(count(each) for each in tried[side]) / total
+        beside = side + 1 if share > 1 else max(side - 1, 4)
+        side = max(4, round(side * share**0.5))
+        if side in tried:
+            side = beside
+        if side in tried:
             break
-        factor /= share
-    trials: list[tuple[float, float, list[Labels]]] = []
-    while len(trials) < 3 and (not trials or trials[-1][0] > _COUNT_TOLERANCE):
-        labels = [way.run(rgb, factor * n) for rgb, n in zip(images, wanted, strict=True)]
-        share = _share(labels, wanted)
-        trials.append((abs(share - 1), factor, labels))
-        factor /= share
-    _, factor, labels = min(trials, key=lambda trial: trial[0])
-    return factor, labels
-
-
-def _share(labels: list[Labels], wanted: list[int]) -> float:
-    return sum(count(each) for each in labels) / sum(wanted)
+    above = [s for s in tried if sum(count(each) for each in tried[s]) >= total]
+    below = [s for s in tried if sum(count(each) for each in tried[s]) < total]
+    pair = (max(above, default=max(below, default=4)), min(below, default=max(above, default=4)))
+    requests: list[float] = []
+    labels: list[Labels] = []
+    surplus = 0
+    for index, n in enumerate(wanted):
+        chosen = min(pair, key=lambda s, index=index, n=n: abs(surplus + count(tried[s][index]) - n))  # type: ignore[misc]
+        requests.append(pixels[index] / chosen**2)
+        labels.append(tried[chosen][index])
+        surplus += count(labels[-1]) - n
+    return requests, labels
 
 
 def count(labels: Labels) -> int:
     """Return how many regions there are."""
-    return len(np.unique(labels))
+    return int(np.count_nonzero(np.bincount(labels.ravel())))

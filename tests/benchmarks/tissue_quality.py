@@ -1,6 +1,5 @@
 """Artefacts painted on real slides, and how much of the painted truth is found.
 
-Run as ``python -m tests.benchmarks.tissue_quality``.
 Dice compares the lattice pixels of the painted reason with the painted truth: ink everywhere, all else within the
 tissue that the clean slide shows, where alone it is looked for. "Elsewhere" is what the reason takes of tissue beside
 the painted truth, the margin of ink and the cells at the border of blur among it.
@@ -15,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 import wsigraph
-from tests.benchmarks.table import Table, circumstances, load_average
+from tests.benchmarks.table import Table
 from tests.benchmarks.truth import SHARED
 from tests.tissue.painting import dice, on_lattice, paintings
 from wsigraph.geometry import Box
@@ -81,15 +80,3 @@ def benchmark() -> list[Table]:
     """Return one table a slide."""
     with tempfile.TemporaryDirectory(prefix="wsigraph-painted-") as folder:
         return [quality(name, Path(folder)) for name in slides()]
-
-
-def main() -> int:
-    """Print the tables."""
-    before = load_average()
-    text = "\n".join(table.markdown() for table in benchmark())
-    print(f"{text}\n{circumstances('python -m tests.benchmarks.tissue_quality', before)}")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -66,13 +66,17 @@ def test_features_of_another_tool_become_a_graph(run: Run, tmp_path, with_slide:
         coords.attrs["patch_size_level0"] = side
         file["features"] = np.random.default_rng(0).normal(size=(x.size, 8)).astype(np.float32)
     slide = [SLIDE] if with_slide else ["--mpp", "0.499"]
-    process = run("graph", *slide, "--features", tmp_path / "tiles.h5", "--out", tmp_path / "out", "--json")
+    words = ["--features", tmp_path / "tiles.h5", "--coarsen", "--out", tmp_path / "out", "--json"]
+    process = run("graph", *slide, *words)
     assert process.returncode == 0, process.stderr
     facts = json.loads(process.stdout)
     built = store.load_graph(tmp_path / "out" / facts["slide_id"] / "graph.safetensors")
     assert facts["nodes"] == built.n_nodes == x.size
     assert built.encoding_sum is not None
     assert built.encoding_sum.shape == (x.size, 8)
+    coarse = store.load_coarse_graph(tmp_path / "out" / facts["slide_id"] / "coarse.safetensors")
+    assert facts["regions"] == coarse.graph.n_nodes <= x.size
+    assert coarse.embedding_id.startswith("encoding-") != with_slide
 
 
 def test_neither_slide_nor_features_is_wrong_usage(run: Run) -> None:

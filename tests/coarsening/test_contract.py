@@ -14,6 +14,8 @@ from wsigraph.graph.adjacency import both_ways
 from wsigraph.records import TissueGraph
 from wsigraph.tissue.stain import empty_histogram, estimate_stain
 
+from .slow_select import select as slow_select
+
 
 @st.composite
 def graphs(draw):
@@ -126,3 +128,14 @@ def test_moments_of_merged_regions_give_their_area():
     )  # fmt: skip
     coarse = contract(graph, np.array([1, 0, 1, 1]), 2)
     assert coarse.moment("n").tolist() == [moments[1, COLUMN["n"]], moments[[0, 2, 3], COLUMN["n"]].sum()]
+
+
+@given(graphs(), st.floats(0.1, 20), st.integers(0, 40), st.integers(1, 3), st.integers(500, 20_000))
+@settings(deadline=None, max_examples=150)
+def test_selection_equals_its_slow_spelling(drawn, granularity, rounds, coarse_steps, max_area):
+    """Ties abound where the embedding takes few values."""
+    graph, rng = drawn
+    embedding = rng.integers(-500, 500, (graph.n_nodes, 5)) // 10**coarse_steps * 10**coarse_steps
+    keywords = {"granularity": granularity, "max_area": max_area, "max_rounds": rounds}
+    given_ = (embedding, graph.moment("n"), graph.edge_index)
+    np.testing.assert_array_equal(select(*given_, **keywords), slow_select(*given_, **keywords))

@@ -44,6 +44,14 @@ def test_slides_are_found_by_their_suffix_or_by_a_pattern(folder: Path) -> None:
     assert names(folder, pattern="*.xml") == ["a.xml"]
 
 
+def test_links_are_followed_and_not_in_circles(folder: Path, tmp_path: Path) -> None:
+    (folder / "one" / "up").symlink_to(folder)
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "linked").symlink_to(folder / "two")
+    assert names(folder, recursive=True) == ["a.svs", "one/1.tiff", "two/deep/1.tiff"]
+    assert names(tmp_path / "study", recursive=True) == ["linked/deep/1.tiff"]
+
+
 def test_a_folder_may_be_a_slide(tmp_path: Path, shared_slides: Path) -> None:
     shutil.copytree(shared_slides / "cmu_dicom", tmp_path / "series")
     (tmp_path / "store.zarr").mkdir()

@@ -143,6 +143,14 @@ def test_a_message_is_bounded_and_the_error_travels(tmp_path: Path) -> None:
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
+def test_cells_cannot_flood_or_steer_a_terminal(tmp_path: Path) -> None:
+    long, steering = "x" * 50_000, "\x1b[2Jline\nend"
+    found = check(tmp_path, f'slide_id,stage,path\n"{steering}",I,\na,{long},{long}\n')
+    assert len(found.faults) == 3
+    assert all(len(str(fault)) < 400 and str(fault).isprintable() for fault in found.faults)
+    assert r"(\x1b[2Jline\nend)" in str(found.faults[0])
+
+
 def test_a_patient_without_a_name_is_the_slide(tmp_path: Path) -> None:
     found = check(tmp_path, "slide_id,patient_id,split\na,,train\nb,a,test\n")
     assert told(found.faults) == [(3, "b", "split")]
@@ -156,14 +164,15 @@ def test_a_command_may_need_a_column(tmp_path: Path) -> None:
 
 
 def test_what_is_doubtful_is_a_warning(tmp_path: Path) -> None:
-    text = "slide_id,patient_id,time_days,event,Split\na,P,5,1,x\nA,P,6,0,y\nb,,7,,\n"
+    text = "slide_id,patient_id,site,time_days,event,Split\na,P,X,5,1,x\nA,P,X,6,0,y\nb,,,7,,\nc,P,Y,5,1,\nd,P,Z,,,\n"
     found = check(tmp_path, text)
     assert not found.faults
     assert found.warnings == (
         "column 'Split' is kept as a free column and not read as 'split'",
-        "slide_id differs from another in case alone; some file systems take them for one (lines 3)",
-        "time_days without event: no survival can be learned from the row (lines 4)",
-        "slides of one patient differ in time_days or event: P",
+        "slide_id differs from another in case alone; some file systems take them for one (line 3)",
+        "time_days without event: no survival can be learned from the row (line 4)",
+        "another time_days or event than an earlier slide of the patient (line 3)",
+        "another site than an earlier slide of the patient; a split by site joins the two (lines 5, 6)",
     )
 
 
@@ -250,11 +259,11 @@ def test_a_manifest_of_a_hundred_thousand_rows_is_read_in_seconds(tmp_path: Path
         f"s{n},P{n // 2},site {n % 9},,0.25,II,{n % 3000},{n % 2},{'train' if n % 10 < 8 else 'test'},0.5\n"
         for n in range(100_000)
     )
-    started = time.perf_counter()
+    started = time.process_time()
     found = check(tmp_path, f"{header}\n{''.join(rows)}")
     assert not found.faults
     assert len(found.rows) == 100_000
-    assert time.perf_counter() - started < 20  # 2 s on a quiet machine; the bound is for a busy one
+    assert time.process_time() - started < 15  # 3 s of processor time on the machine it was written on
 
 
 names = st.text(

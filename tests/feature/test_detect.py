@@ -12,7 +12,7 @@ from wsigraph.config import load
 from wsigraph.errors import PluginError
 from wsigraph.feature.detect import NUCLEUS_COLUMNS, detect_nuclei
 from wsigraph.feature.moments import COLUMN
-from wsigraph.superpixel.connectivity import label_components
+from wsigraph.superpixel.components import label_components
 
 
 class DarkSpots:

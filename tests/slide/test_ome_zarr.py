@@ -13,8 +13,9 @@ import zarr
 
 from wsigraph.errors import CorruptTile, MissingMpp, UnreadableSlide
 from wsigraph.geometry import Box, Size
+from wsigraph.slide.inspection import inspect
 from wsigraph.slide.ome_zarr import OmeZarrReader
-from wsigraph.slide.reader import default_slide_id, inspect, read
+from wsigraph.slide.reader import default_slide_id, read
 
 Write = Callable[..., Path]
 SCALE = [{"type": "scale", "scale": [1.0, 0.25, 0.25]}]

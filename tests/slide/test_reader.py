@@ -14,7 +14,9 @@ import wsigraph
 from wsigraph.errors import MissingMpp, PluginError, SlideError, UnreadableSlide
 from wsigraph.geometry import Box, Size, grid, resampled_size
 from wsigraph.slide import reader as reader_module
-from wsigraph.slide.reader import Slide, default_slide_id, inspect, read
+from wsigraph.slide import resample
+from wsigraph.slide.inspection import inspect
+from wsigraph.slide.reader import Slide, default_slide_id, read
 
 CMU_SHA256 = "ed92d5a9f2e86df67640d6f92ce3e231419ce127131697fbbce42ad5e002c8a7"
 # Level 0 itself, an integer step, 2.5, 1000/499 and an enlargement, with the grids they are read from.
@@ -62,7 +64,7 @@ def test_a_request_larger_than_memory_allows_is_read_in_parts(cmu: Path, monkeyp
     with read(cmu) as slide:
         box = Box.whole(slide.size(1.3))
         whole = slide.read(box, 1.3)
-        monkeypatch.setattr(reader_module, "_SOURCE_PX_MAX", 300**2)
+        monkeypatch.setattr(resample, "_SOURCE_PX_MAX", 300**2)
         np.testing.assert_array_equal(slide.read(box, 1.3), whole)
 
 

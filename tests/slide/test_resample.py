@@ -13,7 +13,15 @@ from wsigraph.records import Level
 from wsigraph.slide import resample
 from wsigraph.slide.resample import Source, area_average, choose_source
 
-STEPS = [Fraction(1), Fraction(2), Fraction(5, 2), Fraction(1000, 499), Fraction(9, 10), Fraction(7, 3)]
+STEPS = [
+    Fraction(1),
+    Fraction(2),
+    Fraction(5, 2),
+    Fraction(500, 499),
+    Fraction(1000, 499),
+    Fraction(9, 10),
+    Fraction(7, 3),
+]
 
 
 def _source(size: Size, step: Fraction) -> Source:
@@ -86,26 +94,38 @@ def test_an_even_field_stays_even(step: Fraction, level: int) -> None:
     assert (_read(pixels, _source(Size(37, 41), step), Box.whole(size)) == level).all()
 
 
-@pytest.mark.parametrize("step", [Fraction(2), Fraction(5, 2), Fraction(4096, 4095), Fraction(9, 10)])
-def test_both_kernels_agree(step: Fraction) -> None:
-    """The narrow kernel divides through a double; its rounding must not show."""
+@pytest.mark.parametrize(
+    "step", [Fraction(2), Fraction(5, 2), Fraction(2048, 2047), Fraction(500, 499), Fraction(4, 3), Fraction(9, 10)]
+)
+@pytest.mark.parametrize("left", [0, 7])
+def test_all_kernels_agree(step: Fraction, left: int) -> None:
+    """Two kernels divide through a double, and one works in runs of pixels; neither must show."""
     pixels = np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     size = resampled_size(Size(64, 64), step)
-    y_first, y_weights = resample._spans(0, size.height, step, 64)
-    x_first, x_weights = resample._spans(0, size.width, step, 64)
-    assert resample._fits_narrow(y_weights, x_weights)
-    narrow, wide = (np.empty((size.height, size.width, 3), np.uint8) for _ in range(2))
+    assert resample._fits_narrow(step.numerator)
+    y_first, y_weights = resample._spans(0, size.height, step.numerator, step.denominator, 64)
+    x_first, x_weights = resample._spans(left, size.width, step.numerator, step.denominator, 64)
     rows = pixels.reshape(64, -1)
+    narrow, wide, runs = (np.empty((size.height, size.width - left, 3), np.uint8) for _ in range(3))
     resample._average_narrow(rows, y_first, y_weights, x_first, x_weights, narrow)
     resample._average_wide(rows, y_first, y_weights, x_first, x_weights, wide)
+    resample._average_runs(rows, y_first, y_weights, x_first, x_weights, runs)
     np.testing.assert_array_equal(narrow, wide)
+    np.testing.assert_array_equal(runs, wide)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4, 8])
+def test_shrinking_is_averaging_by_a_whole_step(scale: int) -> None:
+    pixels = np.random.default_rng(5).integers(0, 256, (29, 43, 3), dtype=np.uint8)
+    source = _source(Size(29, 43), Fraction(scale))
+    small = Size(-(-29 // scale), -(-43 // scale))
+    np.testing.assert_array_equal(resample.shrink(pixels, scale), _read(pixels, source, Box.whole(small)))
 
 
 def test_large_terms_take_the_wide_kernel_and_stay_exact() -> None:
     step = Fraction(2**25 + 1, 2**24)
     source = _source(Size(9, 9), step)
-    y_weights = resample._spans(0, 4, step, 9)[1]
-    assert not resample._fits_narrow(y_weights, y_weights)
+    assert not resample._fits_narrow(step.numerator)
     pixels = np.random.default_rng(4).integers(0, 256, (9, 9, 3), dtype=np.uint8)
     size = resampled_size(Size(9, 9), step)
     np.testing.assert_array_equal(_read(pixels, source, Box.whole(size)), _by_definition(pixels, step, size))

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.measure import label as skimage_label
 
-from wsigraph.geometry import Size, grid
-from wsigraph.superpixel.connectivity import chunk_components, label_components, resolve
+from wsigraph.geometry import Box, Size, grid
+from wsigraph.superpixel.components import chunk_components, label_components
+from wsigraph.superpixel.connectivity import resolve
 
 
 def connect(labels, chunk, min_area):
@@ -43,6 +44,22 @@ def test_components_are_those_of_skimage(labels):
     assert n == theirs.max()
     # both number by first pixel in raster order
     np.testing.assert_array_equal(ours, theirs)
+    image, table = chunk_components(labels, Box.whole(Size(*labels.shape)), labels.shape[1])
+    np.testing.assert_array_equal(image, theirs)
+    np.testing.assert_array_equal(table.area, np.bincount(theirs.ravel(), minlength=n + 1)[1:])
+
+
+@given(label_images())
+@settings(deadline=None, max_examples=60)
+def test_contacts_are_all_pixel_pairs_of_two_components(labels):
+    image, table = chunk_components(labels, Box.whole(Size(*labels.shape)), labels.shape[1])
+    beside = [(image[:, :-1], image[:, 1:]), (image[:-1], image[1:])]
+    ends = np.concatenate([np.stack([a.ravel(), b.ravel()], axis=1) for a, b in beside])
+    ends = np.sort(ends[(ends > 0).all(axis=1) & (ends[:, 0] != ends[:, 1])], axis=1)
+    pair, length = np.unique(ends, axis=0, return_counts=True)
+    order = np.lexsort((table.pair[:, 1], table.pair[:, 0]))
+    np.testing.assert_array_equal(table.pair[order], pair.reshape(-1, 2))
+    np.testing.assert_array_equal(table.length[order], length)
 
 
 @given(label_images(), st.integers(1, 12), st.integers(1, 12))
@@ -88,12 +105,20 @@ def test_a_fragment_joins_the_longest_boundary_and_the_lower_id_on_a_tie():
         ],
         np.int32,
     )
-    final, n, _ = connect(labels, 100, 1)
+    final, n, _ = connect(labels, 100, 3)
     assert n == 3
     # the fragment of 3 touches region 1 along four pixels, region 2 along two
     assert final[1, 3] == final[0, 0]
     tie = np.array([[1, 1, 1], [3, 0, 0], [2, 2, 2], [0, 0, 0], [3, 3, 3]], np.int32)
-    assert connect(tie, 100, 1)[0][1, 0] == 1
+    assert connect(tie, 100, 2)[0][1, 0] == 1
+
+
+def test_every_piece_of_the_minimum_area_is_a_region_of_its_own():
+    labels = np.array([[1, 1, 1, 2, 1, 1], [1, 1, 1, 2, 1, 1], [2, 2, 2, 2, 2, 2]], np.int32)
+    assert connect(labels, 100, 4)[1] == 3
+    final, n, _ = connect(labels, 100, 5)
+    assert n == 2
+    assert final[0, 5] == final[0, 3] != final[0, 0]
 
 
 def test_nothing_but_background_gives_no_region():

@@ -6,22 +6,22 @@ from skimage.segmentation import find_boundaries
 from skimage.segmentation import slic as skimage_slic
 
 from wsigraph.geometry import Box, Size, grid
-from wsigraph.superpixel.connectivity import chunk_components, resolve
+from wsigraph.superpixel.components import chunk_components
+from wsigraph.superpixel.connectivity import resolve
 from wsigraph.superpixel.lab import rgb_to_lab, smooth
-from wsigraph.superpixel.slic import Lattice, slic, spatial_weight
+from wsigraph.superpixel.slic import Lattice, slic
 
 
 def labels_of(lab, tissue, core, lattice, iterations=3, compactness=20.0):
     window = lattice.window(core, iterations)
     cut = window.slices
-    weight = spatial_weight(compactness, lattice.spacing_px)
     return slic(
         np.ascontiguousarray(lab[(slice(None), *cut)]),
         np.ascontiguousarray(tissue[cut]),
         window,
         core,
         lattice,
-        weight=weight,
+        compactness=compactness,
         iterations=iterations,
     )
 

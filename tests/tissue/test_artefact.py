@@ -1,6 +1,6 @@
 """Artefacts painted on real tissue are found where they were painted, named, measured and left out as configured.
 
-The floors are what was measured (``python -m tests.benchmarks.tissue_quality``) less a margin of about 0.05.
+The floors are what was measured (``python -m tests.benchmarks artefacts``) less a margin of about 0.05.
 """
 
 import numpy as np
@@ -68,6 +68,7 @@ def test_a_clean_slide_loses_nothing(clean):
         ("blur, 3 um", ARTEFACT_BLUR, 0.85),
         ("blur, 5 um", ARTEFACT_BLUR, 0.82),
         ("bubble", ARTEFACT_EDGE, 0.66),
+        ("edge", ARTEFACT_EDGE, 0.74),
     ],
 )
 def test_what_is_painted_is_found_and_left_out(pixels, clean, tmp_path, what, code, floor):

@@ -1,4 +1,4 @@
-"""How a command ends when something is wrong: one line on stderr and an exit code.
+"""How a command ends when something is wrong: one line on stderr (of a manifest, one a fault) and an exit code.
 
 0 done; 1 an error that wsigraph raises on purpose, or one it did not foresee; 2 wrong usage; 3 some slides of several
 failed; 130 interrupted. A traceback is shown only with ``--debug``.
@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from wsigraph.errors import WsigraphError
+from wsigraph.errors import CohortError, WsigraphError
 
 EXIT_ERROR = 1
 EXIT_SOME_FAILED = 3
@@ -56,7 +56,8 @@ def ends_plainly(verb: Verb) -> Verb:
         except Exception as error:
             if options["debug"]:
                 raise
-            say(describe(error))
+            # a manifest's faults are a list, which one line would bury
+            say(str(error) if isinstance(error, CohortError) else describe(error))
             raise typer.Exit(EXIT_ERROR) from None
 
     return ending  # type: ignore[return-value]  # wraps() keeps the signature that typer reads
@@ -78,5 +79,5 @@ def describe(error: BaseException) -> str:
 
 
 def say(text: str) -> None:
-    """Write one line to stderr."""
+    """Write to stderr what the command has to say beside its output."""
     print(f"wsigraph: {text}", file=sys.stderr, flush=True)

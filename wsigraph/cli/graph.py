@@ -10,6 +10,7 @@ import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import AsJson, ConfigFiles, Encoder, Mpp, Out, Overrides, Threads, read_settings
+from wsigraph.cli.slides import FromManifest, NamedSlide, select_slides, work_through
 
 if TYPE_CHECKING:
     from wsigraph.config import Config
@@ -28,6 +29,9 @@ _TilePx = Annotated[
     int | None,
     typer.Option("--tile-px", min=1, metavar="N", help="Side of those tiles in level-0 pixels, if the file says none."),
 ]
+_Coarsen = Annotated[
+    bool, typer.Option("--coarsen", help="Also merge neighbours of one tissue and write coarse.safetensors.")
+]
 _Chunk = Annotated[
     int | None, typer.Option("--chunk-px", metavar="N", help="Side of one task, pixels at working pixel size.")
 ]
@@ -40,11 +44,13 @@ _Memory = Annotated[
 @ends_plainly
 def graph(
     slide: _Slide = None,
+    manifest: FromManifest = None,
     out: Out = "wsigraph-out",
     mpp: Mpp = None,
     features: _Features = None,
     tile_px: _TilePx = None,
     encoder: Encoder = None,
+    coarsen: _Coarsen = False,
     chunk_px: _Chunk = None,
     threads: Threads = None,
     memory: _Memory = None,
@@ -57,7 +63,7 @@ def graph(
 
     Writes DIR/<slide>/graph.safetensors, the records it is made from, and graph.png. Chunk size, threads and memory
     change how fast the answer comes, never the answer. With --features the tiles of that file are the nodes; give the
-    slide too, so that their stain, texture and nuclei are measured.
+    slide too, so that their stain, texture and nuclei are measured. Without it --coarsen merges by the file's features.
 
     Example: wsigraph graph slide.svs --out graphs --threads 8 --memory 2GB
     """
@@ -69,33 +75,47 @@ def graph(
     }
     settings = read_settings(config, overrides, spelled)
     if features is not None:
-        facts = _from_features(features, slide, out, settings, mpp, tile_px)
-    elif slide is not None:
-        facts = _from_slide(slide, out, settings, mpp)
-    else:
-        raise typer.BadParameter("give a slide, or a file of features with --features")
-    print(json.dumps(facts, allow_nan=False) if as_json else _table(facts), flush=True)
+        if manifest is not None:
+            raise typer.BadParameter("give --features or --manifest, not both")
+        facts = _from_features(features, slide, out, settings, mpp, tile_px, coarsen=coarsen)
+        print(json.dumps(facts, allow_nan=False) if as_json else _table(facts), flush=True)
+        return
+    if slide is None and manifest is None:
+        raise typer.BadParameter("give a slide, a manifest with --manifest, or a file of features with --features")
+    selection = select_slides(None if slide is None else [slide], manifest, mpp, settings)
+
+    def work(one: NamedSlide) -> dict[str, Any]:
+        return _from_slide(one, out, settings, coarsen=coarsen)
+
+    def show(facts: dict[str, Any]) -> None:
+        print(_table(facts), end="\n" if selection.is_single else "\n\n", flush=True)
+
+    work_through(selection, work, show=show, plain=dict, as_json=as_json, debug=debug)
 
 
-def _from_slide(slide: str, out: str, settings: Config, mpp: float | None) -> dict[str, Any]:
+def _from_slide(slide: NamedSlide, out: str, settings: Config, *, coarsen: bool) -> dict[str, Any]:
     """Build the graph of superpixels and its picture and return what is worth knowing."""
     from wsigraph import store
     from wsigraph.cli.progress import progress_line
     from wsigraph.flow import run_slide
     from wsigraph.slide.reader import read
 
-    with progress_line(slide) as progress:
-        result = run_slide(slide, out, settings, mpp=mpp, progress=progress, until="graph")
+    until = "coarsen" if coarsen else "graph"
+    with progress_line(slide.label) as progress:
+        result = run_slide(
+            slide.path, out, settings, mpp=slide.mpp, slide_id=slide.slide_id, progress=progress, until=until
+        )
         labels = store.load_labels(result.directory / "superpixels.zarr")
         built = store.load_graph(result.directory / "graph.safetensors")
         from wsigraph.report.graph import write_graph_picture
 
-        with read(slide, mpp=mpp) as opened:
+        with read(slide.path, mpp=slide.mpp, slide_id=slide.slide_id) as opened:
             write_graph_picture(
                 result.directory / "graph.png", slide=opened, labels=labels, graph=built, config=settings.report
             )
+        n_regions = store.load_coarse_graph(result.directory / "coarse.safetensors").graph.n_nodes if coarsen else None
     return {
-        **_facts(built),
+        **_facts(built, n_regions),
         "mpp": result.info.mpp,
         "mpp_source": result.info.mpp_source,
         "warnings": list(result.info.warnings),
@@ -107,7 +127,14 @@ def _from_slide(slide: str, out: str, settings: Config, mpp: float | None) -> di
 
 
 def _from_features(
-    features: str, slide: str | None, out: str, settings: Config, mpp: float | None, tile_px: int | None
+    features: str,
+    slide: str | None,
+    out: str,
+    settings: Config,
+    mpp: float | None,
+    tile_px: int | None,
+    *,
+    coarsen: bool,
 ) -> dict[str, Any]:
     """Build the graph of a file's tiles and return what is worth knowing."""
     import time
@@ -130,23 +157,35 @@ def _from_features(
         )
     inputs = {"features": store.digest(Path(features))} | ({} if info is None else {"slide": info.sha256})
     store.save_graph(built, store.Destination(directory / "graph.safetensors", inputs))
+    n_regions = _coarsen(built, directory, inputs, settings) if coarsen else None
     return {
-        **_facts(built),
+        **_facts(built, n_regions),
         "mpp": built.mpp if info is None else info.mpp,
         "mpp_source": "working pixel size" if info is None else info.mpp_source,
         "warnings": [] if info is None else list(info.warnings),
         "directory": str(directory),
-        "files": ["graph.safetensors"],
+        "files": ["graph.safetensors", *(["coarse.safetensors"] if coarsen else [])],
         "seconds": {"graph": round(time.perf_counter() - started, 3)},
         "resumed": [],
     }
 
 
-def _facts(built: TissueGraph) -> dict[str, Any]:
+def _coarsen(built: TissueGraph, directory: Path, inputs: dict[str, str], settings: Config) -> int:
+    """Write the coarse graph beside the graph and return how many regions it has."""
+    from wsigraph import store
+    from wsigraph.coarsening.coarsen import coarsen
+
+    coarse = coarsen(built, settings.coarsening)
+    store.save_coarse_graph(coarse, store.Destination(directory / "coarse.safetensors", inputs))
+    return coarse.graph.n_nodes
+
+
+def _facts(built: TissueGraph, n_regions: int | None) -> dict[str, Any]:
     return {
         "slide_id": built.slide_id,
         "nodes": built.n_nodes,
         "edges": built.n_edges,
+        "regions": n_regions,
         "tissue_mm2": built.tissue_mm2,
         "encoder": built.encoder,
     }
@@ -172,6 +211,7 @@ def _table(facts: dict[str, Any]) -> str:
         ("tissue", f"{facts['tissue_mm2']:.3f} mm2"),
         ("nodes", f"{facts['nodes']:,}"),
         ("boundaries", f"{facts['edges']:,}"),
+        *([] if facts["regions"] is None else [("coarse regions", f"{facts['regions']:,}")]),
         ("seconds", seconds),
         *(("warning", text) for text in facts["warnings"]),
         ("files", f"{facts['directory']}/: {', '.join(facts['files'])}"),

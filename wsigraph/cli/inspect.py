@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import AsJson, Mpp
+from wsigraph.cli.slides import FromManifest, NamedSlide, select_slides, work_through
+
+_Slide = Annotated[str | None, typer.Argument(metavar="[SLIDE]", help="Slide file.", show_default=False)]
 
 
 @ends_plainly
 def inspect(
-    slide: Annotated[str, typer.Argument(metavar="SLIDE", help="Slide file.", show_default=False)],
+    slide: _Slide = None,
+    manifest: FromManifest = None,
     mpp: Mpp = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Say what a slide file holds: format, levels, pixel size and where it stands, associated images."""
+    """Say what a slide file, or each of a manifest, holds: format, levels, pixel size and its source, other images."""
     from wsigraph.slide.inspection import inspect as inspect_slide
 
-    found = inspect_slide(slide, mpp=mpp)
-    print(json.dumps(found, allow_nan=False) if as_json else "\n".join(_lines(found)))
+    selection = select_slides(None if slide is None else [slide], manifest, mpp)
+
+    def work(slide: NamedSlide) -> dict[str, Any]:
+        name = {} if slide.slide_id is None else {"slide_id": slide.slide_id}
+        return name | inspect_slide(slide.path, mpp=slide.mpp)
+
+    def show(found: dict[str, Any]) -> None:
+        print("\n".join(_lines(found)), end="\n" if selection.is_single else "\n\n", flush=True)
+
+    work_through(selection, work, show=show, plain=dict, as_json=as_json, debug=debug)
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
     """Return the facts as aligned lines."""
     size = found["size"]
     stated = "none" if found["mpp"] is None else f"{found['mpp']:g} um/px ({found['mpp_source']})"
-    rows = [
+    rows = [("name", found["slide_id"])] if "slide_id" in found else []
+    rows += [
         ("slide", found["path"]),
         ("format", f"{found['vendor']}, read by {found['reader']}"),
         ("bytes", f"{found['bytes']:,}"),

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from wsigraph.cli import configuration, doctor, export, graph, inspect, predict, run, status, version
+from wsigraph.cli import configuration, doctor, export, graph, inspect, manifest, predict, run, status, version
 from wsigraph.cli.failure import EXIT_INTERRUPTED, tell_interrupted
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("status", short_help="How a run stands, also after a crash.")(status
 app.command("graph", short_help="A slide in; its superpixel graph and a picture out.")(graph.graph)
 app.command("export", short_help="A graph in; AnnData, GeoJSON, parquet or networkx out.")(export.export)
 app.command("inspect", short_help="What a slide file says of itself.")(inspect.inspect)
+app.add_typer(manifest.app, name="manifest")
 app.command("doctor", short_help="What is installed, what works, and the fixes.")(doctor.doctor)
 app.add_typer(configuration.app, name="config")
 app.command("version", short_help="Print the version.")(version.version)

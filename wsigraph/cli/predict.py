@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wsigraph.cli.failure import EXIT_SOME_FAILED, Debug, describe, ends_plainly, say
+from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import AsJson, ConfigFiles, Encoder, Mpp, Out, Overrides, Threads, read_settings
+from wsigraph.cli.slides import FromManifest, NamedSlide, refuse_equal_names, select_slides, work_through
 
 if TYPE_CHECKING:
     from wsigraph.flow import FlowResult
 
-_Slides = Annotated[list[str], typer.Argument(metavar="SLIDE", help="Slide files.", show_default=False)]
+_Slides = Annotated[list[str] | None, typer.Argument(metavar="[SLIDE]", help="Slide files.", show_default=False)]
 _Model = Annotated[
     str | None, typer.Option("--model", metavar="DIR", help="Model bundle; else the demonstration model.")
 ]
@@ -22,7 +21,8 @@ _Model = Annotated[
 
 @ends_plainly
 def predict(
-    slides: _Slides,
+    slides: _Slides = None,
+    manifest: FromManifest = None,
     out: Out = "wsigraph-out",
     mpp: Mpp = None,
     model: _Model = None,
@@ -36,55 +36,22 @@ def predict(
     """Read slides, build and coarsen their tissue graphs, predict stage and survival, and write a report of each.
 
     Writes DIR/<slide>/ with every record. A stage whose record is there and fits is not repeated. With several
-    slides, one that fails does not stop the others.
+    slides, or a manifest, one that fails does not stop the others.
     """
     from wsigraph.cli.progress import progress_line
     from wsigraph.flow import run_slide
 
     settings = read_settings(config, overrides, {"feature.encoder": encoder, "runtime.threads": threads})
-    _refuse_equal_names(slides)
-    results: list[FlowResult] = []
-    failed: list[dict[str, str]] = []
-    for slide in slides:
-        try:
-            with progress_line(slide) as progress:
-                result = run_slide(slide, out, settings, mpp=mpp, model=model, progress=progress)
-        except Exception as error:
-            if len(slides) == 1:
-                raise
-            if debug:
-                import traceback
+    selection = select_slides(slides, manifest, mpp, settings)
+    refuse_equal_names(selection.slides)
 
-                traceback.print_exception(error)
-            failed.append({"slide": slide, "error": type(error).__name__, "message": describe(error)})
-            say(f"{slide}: {describe(error)}")
-            continue
-        results.append(result)
-        if not as_json:
-            _print_table(result)
-    if as_json:
-        shown = [_plain(result) for result in results]
-        print(json.dumps(shown[0] if len(slides) == 1 else {"slides": shown, "failed": failed}, allow_nan=False))
-    if failed:
-        names = ", ".join(row["slide"] for row in failed)
-        say(f"{len(failed)} of {len(slides)} slides failed: {names}")
-        raise typer.Exit(EXIT_SOME_FAILED)
-
-
-def _refuse_equal_names(slides: list[str]) -> None:
-    """Refuse two files that would write into the same directory."""
-    from wsigraph.errors import StoreError
-    from wsigraph.slide.reader import default_slide_id
-
-    seen: dict[str, str] = {}
-    for slide in slides:
-        name = default_slide_id(Path(slide))
-        if name in seen:
-            raise StoreError(
-                f"{seen[name]} and {slide} would both write to {name}/, expected files with different names; "
-                "run them apart with different --out"
+    def work(slide: NamedSlide) -> FlowResult:
+        with progress_line(slide.label) as progress:
+            return run_slide(
+                slide.path, out, settings, mpp=slide.mpp, slide_id=slide.slide_id, model=model, progress=progress
             )
-        seen[name] = slide
+
+    work_through(selection, work, show=_print_table, plain=_plain, as_json=as_json, debug=debug)
 
 
 def _plain(result: FlowResult) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from wsigraph.coarsening.contract import contract
 from wsigraph.coarsening.embed import Embedding, embed, load_embedding
+from wsigraph.coarsening.encoding import embed_encoding, encoding_id
 from wsigraph.coarsening.select import select
 from wsigraph.config import CoarseningConfig
+from wsigraph.feature.moments import MOMENT_NAMES
 from wsigraph.geometry import um2_to_px
 from wsigraph.records import CoarseGraph, TissueGraph
 
@@ -22,7 +24,8 @@ def coarsen(
     config : CoarseningConfig, optional
         Settings; the defaults where left out.
     embedding : Embedding, optional
-        Weights; those the configuration names, or the shipped ones, where left out.
+        Weights; those the configuration names, or the shipped ones, where left out. Not used where an encoder's
+        features decide.
 
     Returns
     -------
@@ -34,16 +37,20 @@ def coarsen(
     ModelError
         If the embedding's weights cannot be read or belong to other features.
     RecordError
-        If the graph's moments follow another schema.
+        If the graph's moments follow another schema, or it lacks the encoder's features that shall decide.
 
     Notes
     -----
     Linear in nodes and edges; no dense matrix.
     """
     settings = config or CoarseningConfig()
-    weights = embedding if embedding is not None else load_embedding(settings.weights)
+    if _merges_by_encoding(graph, settings):
+        position, embedding_id = embed_encoding(graph), encoding_id(graph)
+    else:
+        weights = embedding if embedding is not None else load_embedding(settings.weights)
+        position, embedding_id = embed(graph, weights), weights.embedding_id
     assignment = select(
-        embed(graph, weights),
+        position,
         graph.moment("n"),
         graph.edge_index,
         granularity=settings.granularity,
@@ -51,4 +58,11 @@ def coarsen(
         max_rounds=settings.max_rounds,
     )
     coarse = contract(graph, assignment, int(assignment.max()) + 1)
-    return CoarseGraph(graph=coarse, assignment=assignment, embedding_id=weights.embedding_id)
+    return CoarseGraph(graph=coarse, assignment=assignment, embedding_id=embedding_id)
+
+
+def _merges_by_encoding(graph: TissueGraph, config: CoarseningConfig) -> bool:
+    """Return whether an encoder's features decide: where asked for, or where the graph's pixels were not counted."""
+    if config.space is not None:
+        return config.space == "encoding"
+    return graph.moment_names != MOMENT_NAMES and graph.encoding_sum is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.records import TissueGraph
@@ -16,7 +17,7 @@ def sum_by(values: NDArray[np.int64], group: NDArray[np.int64], n_groups: int) -
     values : int64 (N, M)
         Rows to add up.
     group : int64 (N,)
-        Group of each row, in 0..n_groups-1; every group must occur.
+        Group of each row, in 0..n_groups-1.
     n_groups : int
         C.
 
@@ -25,9 +26,16 @@ def sum_by(values: NDArray[np.int64], group: NDArray[np.int64], n_groups: int) -
     int64 (C, M)
         Sums.
     """
-    order = np.argsort(group, kind="stable")
-    start = np.searchsorted(group[order], np.arange(n_groups))
-    return np.add.reduceat(values[order], start, axis=0)
+    sums = np.zeros((n_groups, values.shape[1]), np.int64)
+    _add_up(sums, values, group)
+    return sums
+
+
+@njit(nogil=True, cache=True)
+def _add_up(sums: NDArray[np.int64], values: NDArray[np.int64], group: NDArray[np.int64]) -> None:
+    for row in range(len(values)):
+        for column in range(values.shape[1]):
+            sums[group[row], column] += values[row, column]
 
 
 def contract_edges(
@@ -53,12 +61,48 @@ def contract_edges(
     boundary : int64 (E', 2)
         Sums.
     """
-    source, target = assignment[edge_index[0]], assignment[edge_index[1]]
-    across = source != target
-    if not across.any():
-        return np.zeros((2, 0), np.int64), np.zeros((0, 2), np.int64)
-    key, inverse = np.unique(source[across] * n_coarse + target[across], return_inverse=True)
-    return np.stack([key // n_coarse, key % n_coarse]), sum_by(boundary[across], inverse, len(key))
+    size = np.bincount(assignment, minlength=n_coarse)
+    first = np.concatenate([[0], np.cumsum(size)])
+    start = np.searchsorted(edge_index[0], np.arange(len(assignment) + 1))
+    members = np.argsort(assignment, kind="stable")
+    return _joined(edge_index[1], boundary, assignment, start, members, first)
+
+
+@njit(nogil=True, cache=True)
+def _joined(
+    target: NDArray[np.int64],
+    boundary: NDArray[np.int64],
+    assignment: NDArray[np.int64],
+    start: NDArray[np.int64],
+    members: NDArray[np.int64],
+    first: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the edges of each group in turn, its neighbours in order."""
+    n_coarse = len(first) - 1
+    edge_index = np.empty((2, len(target)), np.int64)
+    sums = np.zeros((len(target), 2), np.int64)
+    place = np.full(n_coarse, -1, np.int64)
+    n_edges = 0
+    for group in range(n_coarse):
+        begin = n_edges
+        for member in members[first[group] : first[group + 1]]:
+            for edge in range(start[member], start[member + 1]):
+                other = assignment[target[edge]]
+                if other != group and place[other] < begin:
+                    place[other] = n_edges
+                    edge_index[1, n_edges] = other
+                    n_edges += 1
+        edge_index[0, begin:n_edges] = group
+        edge_index[1, begin:n_edges].sort()
+        for at in range(begin, n_edges):
+            place[edge_index[1, at]] = at
+        for member in members[first[group] : first[group + 1]]:
+            for edge in range(start[member], start[member + 1]):
+                other = assignment[target[edge]]
+                if other != group:
+                    sums[place[other], 0] += boundary[edge, 0]
+                    sums[place[other], 1] += boundary[edge, 1]
+    return edge_index[:, :n_edges].copy(), sums[:n_edges].copy()
 
 
 def contract(graph: TissueGraph, assignment: NDArray[np.int64], n_coarse: int) -> TissueGraph:

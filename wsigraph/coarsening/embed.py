@@ -141,13 +141,19 @@ def embed(graph: TissueGraph, embedding: Embedding) -> NDArray[np.int64]:
     int64 (N, D)
         In units of 1/256.
     """
-    features = standardise(interpret(graph).values, embedding.mean, embedding.scale)
     weight = 2 * graph.boundary[:, 0] + graph.boundary[:, 1]
     start = np.searchsorted(graph.edge_index[0], np.arange(graph.n_nodes + 1))
-    return _forward(
-        features, start, graph.edge_index[1], weight.astype(np.float64), embedding.hidden_weight,
-        embedding.hidden_bias, embedding.own_weight, embedding.message_weight, embedding.bias,
-    )  # fmt: skip
+    # allocated here, because numpy asks for large pages and numba does not
+    own, sent = np.empty((2, graph.n_nodes, len(embedding.bias)))
+    weights = [
+        np.ascontiguousarray(matrix.T)
+        for matrix in (embedding.hidden_weight, embedding.own_weight, embedding.message_weight)
+    ]
+    values = interpret(graph).values
+    _fill_layers(own, sent, values, embedding.mean, embedding.scale, *weights, embedding.hidden_bias, embedding.bias)
+    result = np.empty(own.shape, np.int64)
+    _fill_mixed(result, own, sent, start, graph.edge_index[1], weight)
+    return result
 
 
 def standardise(
@@ -158,40 +164,57 @@ def standardise(
 
 
 @njit(nogil=True, cache=True)
-def _forward(
-    features: NDArray[np.float64],
-    start: NDArray[np.int64],
-    neighbour: NDArray[np.int64],
-    weight: NDArray[np.float64],
+def _fill_layers(
+    own: NDArray[np.float64],
+    sent: NDArray[np.float64],
+    values: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    scale: NDArray[np.float64],
     hidden_weight: NDArray[np.float64],
-    hidden_bias: NDArray[np.float64],
     own_weight: NDArray[np.float64],
     message_weight: NDArray[np.float64],
+    hidden_bias: NDArray[np.float64],
     bias: NDArray[np.float64],
-) -> NDArray[np.int64]:
-    n_nodes, n_features = features.shape
-    n_hidden, n_out = hidden_weight.shape[0], own_weight.shape[0]
-    hidden = np.empty((n_nodes, n_hidden))
-    for node in range(n_nodes):
+) -> None:
+    """Fill in what each region keeps and what it sends its neighbours; weights are given transposed."""
+    n_features, n_hidden = hidden_weight.shape
+    n_out = len(bias)
+    hidden = np.empty(n_hidden)
+    for node in range(len(values)):
+        hidden[:] = hidden_bias
+        for feature in range(n_features):
+            value = min(max((values[node, feature] - mean[feature]) / scale[feature], -_CLIP), _CLIP)
+            # over outputs, whose sums do not wait for each other
+            for unit in range(n_hidden):
+                hidden[unit] += hidden_weight[feature, unit] * value
+        own[node] = bias
+        sent[node] = 0.0
         for unit in range(n_hidden):
-            total = hidden_bias[unit]
-            for feature in range(n_features):
-                total += hidden_weight[unit, feature] * features[node, feature]
-            hidden[node, unit] = max(total, 0.0)
-    result = np.empty((n_nodes, n_out), np.int64)
-    message = np.empty(n_hidden)
+            value = max(hidden[unit], 0.0)
+            for out in range(n_out):
+                own[node, out] += own_weight[unit, out] * value
+                sent[node, out] += message_weight[unit, out] * value
+
+
+@njit(nogil=True, cache=True)
+def _fill_mixed(
+    result: NDArray[np.int64],
+    own: NDArray[np.float64],
+    sent: NDArray[np.float64],
+    start: NDArray[np.int64],
+    neighbour: NDArray[np.int64],
+    boundary: NDArray[np.int64],
+) -> None:
+    """Fill in the quantised sum of a region's own part and its neighbours' mean, weighted by shared boundary."""
+    n_nodes, n_out = own.shape
+    message = np.empty(n_out)
     for node in range(n_nodes):
         message[:] = 0.0
         mass = 0.0
         for edge in range(start[node], start[node + 1]):
-            mass += weight[edge]
-            for unit in range(n_hidden):
-                message[unit] += weight[edge] * hidden[neighbour[edge], unit]
+            mass += boundary[edge]
+            for out in range(n_out):
+                message[out] += boundary[edge] * sent[neighbour[edge], out]
         for out in range(n_out):
-            total = bias[out]
-            for unit in range(n_hidden):
-                total += own_weight[out, unit] * hidden[node, unit]
-                if mass > 0.0:
-                    total += message_weight[out, unit] * (message[unit] / mass)
-            result[node, out] = np.int64(np.floor(total * QUANTUM + 0.5))
-    return result
+            mixed = own[node, out] + (message[out] / mass if mass > 0.0 else 0.0)
+            result[node, out] = np.int64(np.floor(mixed * QUANTUM + 0.5))

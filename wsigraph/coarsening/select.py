@@ -6,6 +6,10 @@ predicate allows (ties: lower id); two that name each other merge. The predicate
 either side's internal spread plus k / size, so that homogeneous tissue grows into large regions and heterogeneous
 tissue keeps small ones. State is integer sums; the order of nodes and threads cannot matter. Not optimal where a
 gradual change crosses the tissue: chains of small steps merge.
+
+A round costs what changed in it, not what is left: a pair is new only if one of its sides changed its choice, and a
+region looks at all its neighbours again only if the one it had chosen grew away from it. Lists of neighbours are
+joined where they lie and tidied when they are read (``rounds``).
 """
 
 from __future__ import annotations
@@ -14,9 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from wsigraph.coarsening.contract import sum_by
-
-_SQUARE_BITS = 4
+from wsigraph.coarsening.rounds import distance, merge_in_rounds
 
 
 def select(
@@ -52,73 +54,40 @@ def select(
 
     Notes
     -----
-    Linear in edges a round; rounds grow with the logarithm of the largest region's size.
+    Time is linear in nodes and edges: each merge touches the neighbours of one region. Memory: some 300 bytes a node.
     """
     n_nodes = len(embedding)
-    assignment = np.arange(n_nodes, dtype=np.int64)
     if edge_index.shape[1] == 0:
-        return assignment
-    # columns: count, area, sum of squared norms, sum of the embedding
-    state = np.column_stack([np.ones(n_nodes, np.int64), area, (embedding**2).sum(axis=1), embedding])
-    edges = edge_index
-    k = granularity * float(np.median(_distance(state, edges)))
-    for _ in range(max_rounds):
-        merged = _mutually_best(state, edges, k, max_area)
-        if merged is None:
-            break
-        n_groups = int(merged.max()) + 1
-        state = sum_by(state, merged, n_groups)
-        edges = _join(edges, merged, n_groups)
-        assignment = merged[assignment]
-        if edges.shape[1] == 0:
-            break
-    return assignment
-
-
-def _join(edges: NDArray[np.int64], merged: NDArray[np.int64], n_groups: int) -> NDArray[np.int64]:
-    """Return the edges between groups, sorted, each once."""
-    source, target = merged[edges[0]], merged[edges[1]]
-    key = np.unique((source * n_groups + target)[source != target])
-    return np.stack([key // n_groups, key % n_groups])
+        return np.arange(n_nodes, dtype=np.int64)
+    k = granularity * float(np.median(_neighbour_distances(embedding, edge_index)))
+    start = np.searchsorted(edge_index[0], np.arange(n_nodes + 1))
+    leader = merge_in_rounds(
+        embedding, area, start, edge_index[1].astype(np.int32), k=k, max_area=max_area, max_rounds=max_rounds
+    )
+    return _numbered(leader)
 
 
 @njit(nogil=True, cache=True)
-def _distance(state: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the distance of the mean embeddings across each edge, on a fixed grid of squared distance."""
-    result = np.empty(edges.shape[1])
+def _neighbour_distances(embedding: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the distance across each edge, once a pair."""
+    found = np.empty(edges.shape[1] // 2)
+    n_found = 0
     for edge in range(edges.shape[1]):
-        first, second = state[edges[0, edge]], state[edges[1, edge]]
-        square = 0.0
-        for k in range(3, state.shape[1]):
-            gap = first[k] / first[0] - second[k] / second[0]
-            square += gap * gap
-        result[edge] = np.sqrt(np.floor(square * (1 << _SQUARE_BITS)) / (1 << _SQUARE_BITS))
-    return result
+        if edges[0, edge] < edges[1, edge]:
+            found[n_found] = distance(embedding, edges[0, edge], edges[1, edge])
+            n_found += 1
+    return found[:n_found]
 
 
-def _mutually_best(
-    state: NDArray[np.int64], edges: NDArray[np.int64], k: float, max_area: int
-) -> NDArray[np.int64] | None:
-    """Return the group of each region after one round, or None if nothing merges."""
-    n_nodes = len(state)
-    n = state[:, 0].astype(np.float64)
-    mean = state[:, 3:] / n[:, None]
-    spread = np.sqrt(np.maximum(state[:, 2] / n - (mean**2).sum(axis=1), 0.0))
-    tolerance = spread + k / n
-    source, target = edges
-    distance = _distance(state, edges)
-    allowed = distance <= np.minimum(tolerance[source], tolerance[target])
-    allowed &= state[source, 1] + state[target, 1] <= max_area
-    if not allowed.any():
-        return None
-    source, target, distance = source[allowed], target[allowed], distance[allowed]
-    order = np.lexsort((target, distance, source))
-    leads = np.concatenate([[True], source[order][1:] != source[order][:-1]])
-    best = np.full(n_nodes, -1, np.int64)
-    best[source[order][leads]] = target[order][leads]
-    node = np.arange(n_nodes)
-    mutual = (best >= 0) & (best[best] == node)
-    lead = np.where(mutual, np.minimum(node, best), node)
-    if not mutual.any():
-        return None
-    return np.unique(lead, return_inverse=True)[1].astype(np.int64)
+@njit(nogil=True, cache=True)
+def _numbered(leader: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return groups numbered 0..C-1 by their lowest node, which leads them."""
+    assignment = np.empty(len(leader), np.int64)
+    n_groups = 0
+    for node in range(len(leader)):
+        if leader[node] == node:
+            assignment[node] = n_groups
+            n_groups += 1
+        else:
+            assignment[node] = assignment[leader[node]]
+    return assignment

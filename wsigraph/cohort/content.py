@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from wsigraph.cohort.digests import DigestCache, Progress, digest_slides, sample
-from wsigraph.cohort.row import Fault, ManifestRow
+from wsigraph.cohort.row import Fault, ManifestRow, quote
 from wsigraph.errors import UnreadableSlide
 from wsigraph.slide import files
 
@@ -145,7 +145,7 @@ def _look(paths: Iterable[Path]) -> list[os.stat_result | OSError]:
 def _refusal(path: Path | None, error: OSError) -> str:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return f"there is no {path}, expected a slide; correct the path, which counts from the manifest's folder"
-    return f"{path} cannot be looked at: {error.strerror}; check its rights"
+    return f"{quote(str(path))} cannot be looked at: {error.strerror}; check its rights"
 
 
 def _twins(there: Mapping[Path, os.stat_result], threads: int) -> list[Path]:

@@ -77,7 +77,7 @@ def find_slides(folder: Path, *, pattern: str | None = None, recursive: bool = F
         if pattern is not None:
             found = [path for path in folder.glob(pattern) if not _is_hidden(path.relative_to(folder))]
         else:
-            found = list(_walk(folder, recursive, is_top=True))
+            found = list(_walk(folder, recursive, set()))
     except OSError as error:
         raise CohortError(f"{error.filename or folder} cannot be read: {error.strerror}; check its rights") from None
     except (ValueError, NotImplementedError) as error:
@@ -126,7 +126,8 @@ def draft_manifest(
     names, notes = _name_slides(slides, folder)
     rows: list[ManifestRow] = []
     unreadable: list[tuple[Path, str]] = []
-    with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="draft") as pool:
+    pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="draft")
+    try:
         answers = pool.map(lambda path: _describe(path, digests), slides)
         for done, (path, slide_id, answer) in enumerate(zip(slides, names, answers, strict=True), start=1):
             if isinstance(answer, SlideError):
@@ -137,6 +138,8 @@ def draft_manifest(
                     notes.append(f"{answer.problem.partition(';')[0]}; its mpp is left empty, fill it in")
             if progress is not None:
                 progress("slides", done, len(slides))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     return Draft(rows=tuple(rows), unreadable=tuple(unreadable), notes=tuple(notes))
 
 
@@ -189,10 +192,13 @@ def _row(line: int, slide_id: str, path: Path, answer: _Answer, tcga: bool) -> M
     )
 
 
-def _walk(folder: Path, recursive: bool, *, is_top: bool) -> Iterator[Path]:
+def _walk(folder: Path, recursive: bool, above: set[Path]) -> Iterator[Path]:
+    place = folder.resolve()
+    if place in above:  # a link back up
+        return
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     series = dicom.folder_series(folder) if any(path.suffix.lower() == ".dcm" for path in entries) else {}
-    alone = len(series) == 1 and not is_top
+    alone = len(series) == 1 and bool(above)
     yield from [folder] if alone else series.values()
     mirax = {path.stem for path in entries if path.suffix.lower() == ".mrxs"}
     for path in entries:
@@ -200,8 +206,8 @@ def _walk(folder: Path, recursive: bool, *, is_top: bool) -> Iterator[Path]:
         if path.is_dir():
             if files.is_zarr(path):
                 yield path
-            elif path.name not in mirax and (recursive or _holds_series(path)) and not path.is_symlink():
-                yield from _walk(path, recursive, is_top=False)
+            elif path.name not in mirax and (recursive or _holds_series(path)):
+                yield from _walk(path, recursive, above | {place})
         elif suffix in SLIDE_SUFFIXES and suffix != ".dcm":
             yield path
 

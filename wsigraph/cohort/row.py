@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ COLUMNS = (
     "sha256",
 )
 """Columns with a meaning, in the order in which they are written; all others are free."""
+
+_CELL_TOLD = 80
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +97,13 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
-        slide = f" ({self.slide_id})" if self.slide_id else ""
+        slide = f" ({self.slide_id[:_CELL_TOLD]})" if self.slide_id else ""
         place = f"line {self.line}{slide}: " if self.line else ""
-        return place + (f"{self.column}: " if self.column else "") + self.message
+        text = place + (f"{self.column[:_CELL_TOLD]}: " if self.column else "") + self.message
+        # a cell may hold line ends, or what a terminal takes for a command
+        return _CONTROL.sub(lambda found: repr(found.group())[1:-1], text)
+
+
+def quote(cell: str) -> str:
+    """Return a cell as messages show it: in quotes, and not all of a very long one."""
+    return repr(cell if len(cell) <= _CELL_TOLD else f"{cell[:_CELL_TOLD]}...")

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsigraph.cohort.row import COLUMNS, Fault
+from wsigraph.cohort.row import COLUMNS, Fault, quote
 from wsigraph.errors import CohortError
 
 _KEY = "slide_id"
@@ -162,7 +162,7 @@ def _header_faults(line: int, columns: Sequence[str], required: Sequence[str]) -
     for name in dict.fromkeys((_KEY, *required)):
         if name not in columns:
             near = difflib.get_close_matches(name, columns, n=1)
-            hint = f"; is it {near[0]!r}? rename it" if near else f"; the header has {', '.join(columns[:20])}"
+            hint = f"; is it {quote(near[0])}? rename it" if near else f"; it has {quote(', '.join(columns))}"
             yield Fault(line, name, "", f"the header lacks this column{hint}")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from wsigraph.cohort.row import COLUMNS, Fault, ManifestRow
+from wsigraph.cohort.row import COLUMNS, Fault, ManifestRow, quote
 from wsigraph.cohort.table import Table
 from wsigraph.geometry import MPP_MAX, MPP_MIN
 
@@ -54,7 +54,9 @@ def parse_rows(table: Table, folder: str, stage_names: Sequence[str], requires: 
 
     def parse_stage(text: str) -> str:
         if text not in stages:
-            raise _Refused(f"{text!r} is no stage of the settings, expected one of {', '.join(stage_names)} or nothing")
+            raise _Refused(
+                f"{quote(text)} is no stage of the settings, expected one of {', '.join(stage_names)} or nothing"
+            )
         return text
 
     rows = []
@@ -123,14 +125,15 @@ def find_contradictions(rows: Sequence[ManifestRow]) -> tuple[list[Fault], list[
     -------
     tuple of (list of Fault, list of str)
         Faults (a slide_id twice, a patient in two splits) and warnings (slide_ids that differ in case alone,
-        follow-up without event, patients with two follow-ups).
+        follow-up without event, patients with two follow-ups or sites).
     """
     faults: list[Fault] = []
     first: dict[str, ManifestRow] = {}
     folded: dict[str, str] = {}
     splits: dict[str, dict[str, int]] = defaultdict(dict)
-    outcomes: dict[str, set[tuple[float, bool]]] = defaultdict(set)
-    alike, undecided = [], []
+    outcomes: dict[str, tuple[float, bool]] = {}
+    sites: dict[str, str] = {}
+    alike, undecided, torn, moved = [], [], [], []
     for row in rows:
         if row.slide_id and (earlier := first.setdefault(row.slide_id, row)) is not row:
             message = f"line {earlier.line} names this slide too, expected each once; rename or delete one"
@@ -142,20 +145,23 @@ def find_contradictions(rows: Sequence[ManifestRow]) -> tuple[list[Fault], list[
             if seen:
                 split, line = next(iter(seen.items()))
                 message = (
-                    f"patient {row.patient_id!r} is in {row.split!r} here and in {split!r} on line {line}, "
-                    "expected one split a patient"
+                    f"patient {quote(row.patient_id)} is in {quote(row.split)} here and in {quote(split)} on line "
+                    f"{line}, expected one split a patient"
                 )
                 faults.append(Fault(row.line, "split", row.slide_id, message))
             seen[row.split] = row.line
         if row.time_days is not None and row.event is None:
             undecided.append(row.line)
         if row.time_days is not None and row.event is not None:
-            outcomes[row.patient_id].add((row.time_days, row.event))
+            outcome = (row.time_days, row.event)
+            if outcomes.setdefault(row.patient_id, outcome) != outcome:
+                torn.append(row.line)
+        if row.site and sites.setdefault(row.patient_id, row.site) != row.site:
+            moved.append(row.line)
     warnings = _told("slide_id differs from another in case alone; some file systems take them for one", alike)
     warnings += _told("time_days without event: no survival can be learned from the row", undecided)
-    doubtful = [patient for patient, found in outcomes.items() if len(found) > 1]
-    if doubtful:
-        warnings.append(f"slides of one patient differ in time_days or event: {_first(doubtful)}")
+    warnings += _told("another time_days or event than an earlier slide of the patient", torn)
+    warnings += _told("another site than an earlier slide of the patient; a split by site joins the two", moved)
     return faults, warnings
 
 
@@ -200,7 +206,7 @@ def is_folder_name(name: str) -> bool:
 
 
 def _told(message: str, lines: Sequence[int]) -> list[str]:
-    return [f"{message} (lines {_first(lines)})"] if lines else []
+    return [f"{message} (line{'s' * (len(lines) > 1)} {_first(lines)})"] if lines else []
 
 
 def _first(found: Sequence[object]) -> str:
@@ -213,7 +219,7 @@ def _refuse_unsafe(name: str) -> None:
         raise _Refused("the cell is empty, expected the slide's name in outputs")
     if not is_folder_name(name):
         raise _Refused(
-            f"{name[:80]!r} cannot name a folder; give letters, digits, '-', '_' and '.', no '.' at either end, "
+            f"{quote(name)} cannot name a folder; give letters, digits, '-', '_' and '.', no '.' at either end, "
             f"at most {_NAME_BYTES_MAX} bytes"
         )
 
@@ -228,7 +234,7 @@ def _parse_path(cell: str, folder: str) -> Path:
 def _parse_number(cell: str, expected: str) -> float:
     if not _NUMBER.fullmatch(cell):
         hint = "write a point for the decimal comma" if "," in cell else "leave the cell empty where it is not known"
-        raise _Refused(f"{cell!r} is not a number, expected {expected}; {hint}")
+        raise _Refused(f"{quote(cell)} is not a number, expected {expected}; {hint}")
     return float(cell)
 
 
@@ -236,28 +242,28 @@ def _parse_mpp(cell: str) -> float:
     expected = f"um/px at full resolution from {MPP_MIN:g} to {MPP_MAX:g}"
     value = _parse_number(cell, expected)
     if not MPP_MIN <= value <= MPP_MAX:
-        raise _Refused(f"{cell} is out of range, expected {expected}, e.g. 0.25")
+        raise _Refused(f"{quote(cell)} is out of range, expected {expected}, e.g. 0.25")
     return value
 
 
 def _parse_days(cell: str) -> float:
     value = _parse_number(cell, "days of follow-up, 0 or more")
     if value < 0:
-        raise _Refused(f"{cell} is negative, expected days of follow-up, 0 or more")
+        raise _Refused(f"{quote(cell)} is negative, expected days of follow-up, 0 or more")
     if value == float("inf"):
-        raise _Refused(f"{cell} is too large, expected days of follow-up")
+        raise _Refused(f"{quote(cell)} is too large, expected days of follow-up")
     return value
 
 
 def _parse_event(cell: str) -> bool:
     event = _EVENTS.get(cell.lower())
     if event is None:
-        raise _Refused(f"{cell!r} is no event, expected 1 or true (observed), 0 or false (censored), or nothing")
+        raise _Refused(f"{quote(cell)} is no event, expected 1 or true (observed), 0 or false (censored), or nothing")
     return event
 
 
 def _parse_digest(cell: str) -> str:
     digest = cell.lower()
     if not _DIGEST.fullmatch(digest):
-        raise _Refused(f"{cell[:80]!r} is no digest, expected 64 hexadecimal digits or nothing")
+        raise _Refused(f"{quote(cell)} is no digest, expected 64 hexadecimal digits or nothing")
     return digest

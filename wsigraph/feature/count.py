@@ -239,7 +239,7 @@ def _count_pairs(
 
 
 @njit(nogil=True, cache=True)
-def _count_outside(
+def _count_outside(  # noqa: C901 - eight neighbours of a pixel, each inside or outside
     local: NDArray[np.int32],
     y0: int,
     x0: int,
@@ -252,10 +252,21 @@ def _count_outside(
     moments: NDArray[np.int64],
 ) -> None:
     """Add the pairs of a core pixel with each of its 8 neighbours that is not tissue or not on the slide."""
+    height, width = local.shape
+    gap = np.zeros(width + 2, np.bool_)  # whether one of three pixels above each other is no tissue, from column -1 on
+    gap[0] = gap[width + 1] = True
     for y in range(y0, y1):
+        for x in range(width):
+            gap[x + 1] = local[y, x] == 0
+        for yy in (y - 1, y + 1):
+            if 0 <= yy < height:
+                for x in range(width):
+                    gap[x + 1] |= local[yy, x] == 0
+            else:
+                gap[:] = True
         for x in range(x0, x1):
             label = local[y, x]
-            if label == 0:
+            if label == 0 or not (gap[x] or gap[x + 1] or gap[x + 2]):
                 continue
             for dy in range(-1, 2):
                 for dx in range(-1, 2):

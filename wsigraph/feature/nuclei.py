@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from wsigraph.config import FeatureConfig
 from wsigraph.feature.moments import COLUMN, ECCENTRICITY_UNIT
 from wsigraph.geometry import Box, um2_to_px, um_to_px
-from wsigraph.superpixel.connectivity import label_components
+from wsigraph.superpixel.components import label_components
 
 _CONTRAST = 40
 """Hematoxylin by which a nucleus exceeds the mean of its surroundings, 1/1024 optical density."""

@@ -21,7 +21,7 @@ from wsigraph.report.cracks import trace_arcs
 from wsigraph.report.lattice import RegionLattice
 from wsigraph.report.ring import Rings, join_rings
 from wsigraph.report.simplify import simplify_arcs
-from wsigraph.superpixel.connectivity import label_components
+from wsigraph.superpixel.components import label_components
 
 Points = NDArray[np.float64]
 """Points (x, y) in level-0 pixels, float64 (n, 2)."""

@@ -101,21 +101,27 @@ def assemble(
     UnreadableSlide
         Whatever `decode` raises.
     """
-    out = np.full((box.height, box.width, 3), WHITE, dtype=np.uint8)
     inside = box.clip(size)
     if inside.is_empty:
-        return out
+        return np.full((box.height, box.width, 3), WHITE, dtype=np.uint8)
+    out = np.empty((box.height, box.width, 3), dtype=np.uint8)
+    if inside != box:
+        out.fill(WHITE)
+    # plain numbers: boxes would cost as much as copying a small tile
     for row in range(inside.y0 // tile.height, -(-inside.y1 // tile.height)):
+        top, bottom = row * tile.height, min((row + 1) * tile.height, size.height)
+        y0, y1 = max(top, inside.y0), min(bottom, inside.y1)
         for column in range(inside.x0 // tile.width, -(-inside.x1 // tile.width)):
-            y0, x0 = row * tile.height, column * tile.width
-            whole = Box(y0=y0, x0=x0, y1=y0 + tile.height, x1=x0 + tile.width).clip(size)
-            part = inside.intersect(whole)
+            left, right = column * tile.width, min((column + 1) * tile.width, size.width)
+            x0, x1 = max(left, inside.x0), min(right, inside.x1)
             pixels = cache.find((key, row, column))
+            part = out[y0 - box.y0 : y1 - box.y0, x0 - box.x0 : x1 - box.x0]
             if pixels is None:
                 pixels = decode(row, column)
                 if pixels is None:
+                    part.fill(WHITE)
                     continue
-                if part != whole:
+                if (y0, y1, x0, x1) != (top, bottom, left, right):
                     cache.keep((key, row, column), pixels)
-            out[part.relative_to(box).slices] = pixels[part.relative_to(whole).slices]
+            part[:] = pixels[y0 - top : y1 - top, x0 - left : x1 - left]
     return out

@@ -32,7 +32,6 @@ from wsigraph.slide.resample import Source, area_average, choose_source
 
 __all__ = ["Slide", "SlideReader", "read"]
 
-_SOURCE_PX_MAX = 4096**2
 _SLIDES_KEPT = 4
 
 
@@ -61,6 +60,7 @@ class Slide:
         self._reader = None if reader is None else SoundReader(reader, self._reopen, self._bad)
         self._is_closed = False
         self._opening = threading.Lock()
+        self._grids: dict[float, tuple[Size, Source]] = {}
 
     @property
     def info(self) -> SlideInfo:
@@ -128,8 +128,8 @@ class Slide:
         """
         target = self._asked(mpp)
         reader = self._open()
-        inside = box.clip(self.size(target))
-        source = choose_source(self._info.levels, reader.description.scales, self._info.mpp, target)
+        size, source = self._grid(reader, target)
+        inside = box.clip(size)
         parts = [] if inside.is_empty else list(_parts(inside, source))
         if parts == [box]:
             return _read_part(reader, source, box)
@@ -196,6 +196,14 @@ class Slide:
         if not (math.isfinite(mpp) and mpp > 0):
             raise SlideError(f"pixels of {mpp} um were asked of slide {self._info.slide_id!r}, expected more than 0")
         return float(mpp)
+
+    def _grid(self, reader: SoundReader, mpp: float) -> tuple[Size, Source]:
+        """Return the slide's size at a pixel size and where its pixels come from, worked out once."""
+        found = self._grids.get(mpp)
+        if found is None:
+            source = choose_source(self._info.levels, reader.description.scales, self._info.mpp, mpp)
+            found = self._grids[mpp] = (self.size(mpp), source)
+        return found
 
     def _open(self) -> SoundReader:
         with self._opening:
@@ -301,7 +309,7 @@ def _read_part(reader: SoundReader, source: Source, part: Box) -> NDArray[np.uin
 
 def _parts(box: Box, source: Source) -> Iterator[Box]:
     """Yield the boxes into which a box is cut, so that each covers a bounded part of the source."""
-    side = max(1, math.isqrt(int(_SOURCE_PX_MAX / (source.step * source.step))))
+    side = source.part_px
     if box.height * box.width <= side * side:
         yield box
         return

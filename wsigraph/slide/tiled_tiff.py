@@ -11,7 +11,6 @@ import os
 import threading
 import weakref
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from wsigraph.slide import jpeg, mpp, objective, tiff_index
 from wsigraph.slide.colour import to_rgb
 from wsigraph.slide.description import FileDescription, make_levels
 from wsigraph.slide.lattice import TileCache, assemble
-from wsigraph.slide.resample import Source, area_average
+from wsigraph.slide.resample import shrink
 
 _JPEG = 7
 _CODECS = {1: "none", 5: "LZW", 7: "JPEG", 8: "deflate", 32946: "deflate", 33005: "JPEG 2000", 34712: "JPEG 2000"}
@@ -162,13 +161,12 @@ class TiledTiffReader:
         if index >= len(page.counts) or page.counts[index] == 0:
             return None
         stream = self._file.read(int(page.offsets[index]), int(page.counts[index]))
-        y0, x0 = row * page.tile.height, column * page.tile.width
-        whole = Box(y0=y0, x0=x0, y1=y0 + page.tile.height, x1=x0 + page.tile.width)
-        inside = whole.clip(page.size).size
+        height = min(page.tile.height, page.size.height - row * page.tile.height)
+        width = min(page.tile.width, page.size.width - column * page.tile.width)
         try:
-            if inside == page.tile:
-                return _cut(_decode(page, index, stream, scale), inside.height // scale, inside.width // scale)
-            return _shrink(_cut(_decode(page, index, stream, 1), inside.height, inside.width), scale)
+            if (height, width) == (page.tile.height, page.tile.width):
+                return _cut(_decode(page, index, stream, scale), height // scale, width // scale)
+            return shrink(_cut(_decode(page, index, stream, 1), height, width), scale)
         except tiff_index.MALFORMED as error:
             raise CorruptTile(
                 f"slide {str(self._path)!r}: tile {index} of level {page.number} does not decode "
@@ -297,15 +295,6 @@ def _cut(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8
     if pixels.shape[0] < height or pixels.shape[1] < width:
         raise ValueError(f"it holds {pixels.shape[1]} x {pixels.shape[0]} pixels, expected {width} x {height}")
     return pixels[:height, :width]
-
-
-def _shrink(pixels: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
-    if scale == 1:
-        return pixels
-    size = Size(*pixels.shape[:2])
-    source = Source(level=0, scale=1, size=size, step=Fraction(scale))
-    small = Box.whole(Size(-(-size.height // scale), -(-size.width // scale)))
-    return area_average(np.ascontiguousarray(pixels), Box.whole(size), small, source)
 
 
 def _associated_names(pages: list[TiffPage]) -> tuple[str, ...]:

@@ -1,22 +1,29 @@
-"""Work carried out box by box, on whatever dask scheduler is in force.
+"""Work carried out box by box, on whatever dask scheduler is in force, or by bands of rows in threads.
 
 A stage hands over a function and the boxes of a grid; each call reads its own pixels, so nothing large crosses
 between tasks. Results come back in the order of the boxes whatever the order of completion, and are small by
-contract: tables, never pixels. The boxes go out in batches, which bounds what is in flight and paces the progress.
-`mapped_by` puts something else than dask's scheduler in force for one thread.
+contract: tables, never pixels. Small boxes share a task, because a task costs as much as decoding a tile; tasks go
+out in batches, which bounds what is in flight. What works on an array in memory is cut into
+bands of its rows instead, which threads of this process share. `mapped_by` puts something else than dask's scheduler
+in force for one thread.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import chain, pairwise
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
+import dask
+import numpy as np
 from dask.base import compute
 from dask.delayed import delayed
+from numpy.typing import NDArray
 
 from wsigraph.geometry import Box
 
@@ -40,10 +47,13 @@ class Mapper(Protocol):
 
 
 _mapper: ContextVar[Mapper] = ContextVar("mapper")
-_BATCH_PER_CORE = 8
+_BATCH_PER_CORE = 32
 BYTES_PER_PX = 30
 """Memory that the hungriest pixel stage holds for each pixel of a task's window."""
 _CHUNK_PX_MIN = 256
+_TASK_PX = 2**20
+"""Boxes share a task up to so many pixels."""
+_ONE_THREAD = ("sync", "synchronous", "single-threaded")
 
 
 def plan_chunks(chunk_px: int, n_threads: int, halo_px: int, memory_bytes: float) -> tuple[int, int]:
@@ -113,7 +123,7 @@ def map_chunks(
     stage : str
         Name of the work, for `progress`.
     progress : callable, optional
-        Told after every batch how many pixels are done.
+        Told how many pixels are done: after every task on dask's local schedulers, after every batch on a cluster.
 
     Returns
     -------
@@ -126,25 +136,22 @@ def map_chunks(
         return mapper(function, ordered, shared, _counter(stage, ordered, progress))
     # one name a call of this function; dask would draw a random one for every task
     name = f"{stage or 'chunks'}-{uuid4().hex}"
-    task = delayed(function, pure=False, traverse=False)
+    task = delayed(_apply, pure=False, traverse=False)
     results: list[Result] = []
-    n_px, n_px_done = sum(box.size.area for box in ordered), 0
-    if progress is not None:
-        progress(stage, 0, n_px)
+    groups = _grouped(ordered)
+    pace = _Pace(stage, groups, name, progress)
     step = _BATCH_PER_CORE * (os.cpu_count() or 1)
-    for start in range(0, len(ordered), step):
+    for start in range(0, len(groups), step):
         common = [
             delayed(item, traverse=False, pure=False, name=f"{name}-shared-{start}-{index}")
-            for index, item in enumerate(shared)
+            for index, item in enumerate((function, *shared))
         ]
         batch = [
-            task(box, *common, dask_key_name=f"{name}-{start}-{index}")
-            for index, box in enumerate(ordered[start : start + step])
+            task(_corners(group), *common, dask_key_name=f"{name}-{start + index}")
+            for index, group in enumerate(groups[start : start + step])
         ]
-        results += compute(*batch)  # type: ignore[no-untyped-call]
-        if progress is not None:
-            n_px_done += sum(box.size.area for box in ordered[start : start + step])
-            progress(stage, n_px_done, n_px)
+        results += chain.from_iterable(compute(*batch, **pace.options))  # type: ignore[no-untyped-call]
+        pace.reach(start + len(batch))
     return results
 
 
@@ -160,3 +167,108 @@ def _counter(stage: str, boxes: Sequence[Box], progress: Progress | None) -> Cal
 
     advance(0)
     return advance
+
+
+class _Pace:
+    """Tells a progress how many pixels of the groups of boxes are done."""
+
+    def __init__(self, stage: str, groups: Sequence[Sequence[Box]], name: str, progress: Progress | None) -> None:
+        self._stage, self._progress = stage, progress
+        self._waiting = {f"{name}-{index}": sum(box.size.area for box in group) for index, group in enumerate(groups)}
+        self._keys = list(self._waiting)
+        self._done, self._total = 0, sum(self._waiting.values())
+        # the callback is given to this one computation; dask's own way registers it for the whole process
+        told = (None, None, None, self._finish, None)
+        self.options: dict[str, Any] = {} if progress is None else {"callbacks": [told]}
+        if progress is not None:
+            progress(stage, 0, self._total)
+
+    def reach(self, n_groups: int) -> None:
+        """Tell that the first groups are done, where the scheduler has not told it of each."""
+        self._finish(*self._keys[:n_groups])
+
+    def _finish(self, *keys: Any) -> None:
+        """Count the tasks that these keys name; dask passes the state of its scheduler after the key."""
+        n_px = sum(self._waiting.pop(key, 0) for key in keys if isinstance(key, str))
+        self._done += n_px
+        if n_px and self._progress is not None:
+            self._progress(self._stage, self._done, self._total)
+
+
+def map_threads(function: Callable[..., Result], items: Iterable[Any], *shared: Any) -> list[Result]:
+    """Return ``function(item, *shared)`` of every item, from as many threads of this process as `n_threads` says.
+
+    Parameters
+    ----------
+    function : callable
+        Must let other threads run (numba's ``nogil``, most of numpy), or no time is won.
+    items : iterable
+        First argument of each call.
+    *shared : object
+        Passed to every call.
+
+    Returns
+    -------
+    list
+        One result an item, in the order of the items.
+    """
+    ordered = list(items)
+    threads = min(n_threads(), len(ordered))
+    if threads <= 1:
+        return [function(item, *shared) for item in ordered]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda item: function(item, *shared), ordered))
+
+
+def map_rows(kernel: Callable[..., Result], n_rows: int, *shared: Any) -> list[Result]:
+    """Return ``kernel(start, stop, *shared)`` of bands that partition the rows of an array, one a thread.
+
+    Parameters
+    ----------
+    kernel : callable
+        Takes the first row of a band, the row after its last, and the shared arguments; writes to its own rows only.
+    n_rows : int
+        Rows, or columns, in all.
+    *shared : object
+        Passed to every call.
+
+    Returns
+    -------
+    list
+        One result a band, in the order of the rows. Results must add up to the same however many bands there are.
+    """
+    n_bands = max(1, min(n_threads(), n_rows))
+    edges = [n_rows * band // n_bands for band in range(n_bands + 1)]
+    return map_threads(lambda band: kernel(*band, *shared), pairwise(edges))
+
+
+def n_threads() -> int:
+    """Return how many threads dask's configuration allows this process: ``num_workers``, else one a core."""
+    if dask.config.get("scheduler", None) in _ONE_THREAD:
+        return 1
+    return int(dask.config.get("num_workers", None) or os.cpu_count() or 1)
+
+
+def _grouped(boxes: Sequence[Box]) -> list[list[Box]]:
+    """Return consecutive boxes in groups of at most `_TASK_PX` pixels, no fewer groups than keep all cores busy."""
+    most = min(_TASK_PX, sum(box.size.area for box in boxes) // _BATCH_PER_CORE)
+    groups: list[list[Box]] = []
+    n_px = 0
+    for box in boxes:
+        area = box.size.area
+        if groups and n_px + area <= most:
+            groups[-1].append(box)
+            n_px += area
+        else:
+            groups.append([box])
+            n_px = area
+    return groups
+
+
+def _corners(boxes: Sequence[Box]) -> NDArray[np.int64]:
+    """Return boxes as an array (n, 4); dask would search a list of them for lazy parts, field by field."""
+    return np.array([(box.y0, box.x0, box.y1, box.x1) for box in boxes], np.int64)
+
+
+def _apply(corners: NDArray[np.int64], function: Callable[..., Result], *shared: Any) -> list[Result]:
+    return [function(Box(y0=y0, x0=x0, y1=y1, x1=x1), *shared) for y0, x0, y1, x1 in corners.tolist()]

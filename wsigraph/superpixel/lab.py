@@ -13,16 +13,25 @@ from numpy.typing import NDArray
 from wsigraph.geometry import um_to_px_exact
 
 _LINEAR_UNIT = 4095
-_MATRIX_SHIFT = 14
-_CURVE_UNIT = 1 << 14
+_CURVE_SHIFT = 14
+_CURVE_UNIT = 1 << _CURVE_SHIFT
+_SPARE = 8
+_FIELD = 21
 _WHITE = np.array([0.95047, 1.0, 1.08883])
 _RGB_TO_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
 
 
-def _linear_table() -> NDArray[np.int32]:
+def _linear_table() -> NDArray[np.int64]:
+    """Return (3, 256): what each value of each channel adds to X, Y and Z, in three fields of 21 bits of one word.
+
+    X, Y and Z of white are 4095 with 8 spare bits below; red carries the half that rounds the sum.
+    """
     value = np.arange(256) / 255.0
     linear = np.where(value > 0.04045, ((value + 0.055) / 1.055) ** 2.4, value / 12.92)
-    return np.round(linear * _LINEAR_UNIT).astype(np.int32)
+    share = _RGB_TO_XYZ / _WHITE[:, None] * (_LINEAR_UNIT << _SPARE)  # (XYZ, RGB)
+    parts = np.round(share.T[:, :, None] * linear).astype(np.int64)  # (RGB, XYZ, 256)
+    parts[0] += 1 << (_SPARE - 1)
+    return np.asarray(parts[:, 0] | (parts[:, 1] << _FIELD) | (parts[:, 2] << (2 * _FIELD)))
 
 
 def _curve_table() -> NDArray[np.int32]:
@@ -33,37 +42,35 @@ def _curve_table() -> NDArray[np.int32]:
 
 _LINEAR = _linear_table()
 _CURVE = _curve_table()
-_MATRIX = np.round(_RGB_TO_XYZ / _WHITE[:, None] * (1 << _MATRIX_SHIFT)).astype(np.int64)
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _byte(value: int) -> int:
-    return min(255, max(0, value))
+# L x 255 / 100 with L = 116 f - 16, in 1/16 of the curve's units
+_SLOPE = round(116 * 2.55 * 16)
+_LEVEL_SHIFT = 18
+_OFFSET = round(16 * 2.55 * (1 << _LEVEL_SHIFT)) - (1 << (_LEVEL_SHIFT - 1))
+_MIDDLE = 128 * _CURVE_UNIT + _CURVE_UNIT // 2
 
 
 @njit(nogil=True, cache=True)
 def _convert(
     rgb: NDArray[np.uint8],
     wanted: NDArray[np.bool_],
-    linear: NDArray[np.int32],
+    linear: NDArray[np.int64],
     curve: NDArray[np.int32],
-    matrix: NDArray[np.int64],
     lab: NDArray[np.uint8],
 ) -> None:
-    half = 1 << (_MATRIX_SHIFT - 1)
+    red, green, blue = linear[0], linear[1], linear[2]
+    mask = (1 << (_FIELD - _SPARE)) - 1
     for y in range(rgb.shape[0]):
         for x in range(rgb.shape[1]):
             if not wanted[y, x]:
                 continue
-            r, g, b = linear[rgb[y, x, 0]], linear[rgb[y, x, 1]], linear[rgb[y, x, 2]]
-            fx = curve[(matrix[0, 0] * r + matrix[0, 1] * g + matrix[0, 2] * b + half) >> _MATRIX_SHIFT]
-            fy = curve[(matrix[1, 0] * r + matrix[1, 1] * g + matrix[1, 2] * b + half) >> _MATRIX_SHIFT]
-            fz = curve[(matrix[2, 0] * r + matrix[2, 1] * g + matrix[2, 2] * b + half) >> _MATRIX_SHIFT]
-            unit = _CURVE_UNIT
-            # L * 255 / 100 with L = 116 f - 16; a = 500 (fx - fy); b = 200 (fy - fz); each rounded half up
-            lab[0, y, x] = _byte(((116 * fy - 16 * unit) * 255 + 50 * unit) // (100 * unit))
-            lab[1, y, x] = _byte((500 * (fx - fy) + 128 * unit + unit // 2) // unit)
-            lab[2, y, x] = _byte((200 * (fy - fz) + 128 * unit + unit // 2) // unit)
+            word = red[rgb[y, x, 0]] + green[rgb[y, x, 1]] + blue[rgb[y, x, 2]]
+            fx = curve[(word >> _SPARE) & mask]
+            fy = curve[(word >> (_SPARE + _FIELD)) & mask]
+            fz = curve[(word >> (_SPARE + 2 * _FIELD)) & mask]
+            # a = 500 (fx - fy); b = 200 (fy - fz); each rounded half up; no sRGB colour leaves 0..255
+            lab[0, y, x] = (_SLOPE * fy - _OFFSET) >> _LEVEL_SHIFT
+            lab[1, y, x] = (500 * (fx - fy) + _MIDDLE) >> _CURVE_SHIFT
+            lab[2, y, x] = (200 * (fy - fz) + _MIDDLE) >> _CURVE_SHIFT
 
 
 def rgb_to_lab(rgb: NDArray[np.uint8], wanted: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
@@ -83,7 +90,7 @@ def rgb_to_lab(rgb: NDArray[np.uint8], wanted: NDArray[np.bool_] | None = None) 
     """
     shape = rgb.shape[0], rgb.shape[1]
     lab = np.zeros((3, *shape), np.uint8)
-    _convert(rgb, np.ones(shape, np.bool_) if wanted is None else wanted, _LINEAR, _CURVE, _MATRIX, lab)
+    _convert(rgb, np.ones(shape, np.bool_) if wanted is None else wanted, _LINEAR, _CURVE, lab)
     return lab
 
 

@@ -25,9 +25,10 @@ from wsigraph.slide.reader import Slide
 from wsigraph.slide.tiles import Progress, map_chunks
 from wsigraph.store import SHARD_PX, Destination, create_labels
 from wsigraph.store.atomic import SCRATCH_PREFIX
-from wsigraph.superpixel.connectivity import ChunkComponents, chunk_components, resolve
+from wsigraph.superpixel.components import ChunkComponents, chunk_components, relabel
+from wsigraph.superpixel.connectivity import resolve
 from wsigraph.superpixel.lab import rgb_to_lab, smooth, smoothing_passes
-from wsigraph.superpixel.slic import Lattice, slic, spatial_weight
+from wsigraph.superpixel.slic import Lattice, slic
 from wsigraph.tissue.mask import find_tissue
 from wsigraph.tissue.window import near_tissue, tissue_box, tissue_window
 
@@ -144,7 +145,7 @@ def _components(
         window,
         core,
         lattice,
-        weight=spatial_weight(options.compactness, lattice.spacing_px),
+        compactness=options.compactness,
         iterations=options.iterations,
     )
     components, table = chunk_components(labels, chunk, size.width)
@@ -183,6 +184,6 @@ def _paint(
             if table is None:
                 continue
             part = box.intersect(Box(y0=y0, x0=x0, y1=y0 + chunk_px, x1=x0 + chunk_px))
-            painted[part.relative_to(box).slices] = table[np.asarray(raw[part.slices])]
+            painted[part.relative_to(box).slices] = relabel(np.asarray(raw[part.slices]), table)
     if painted.any():
         labels[box.slices] = painted

@@ -1,27 +1,28 @@
 """Grid SLIC that gives the same labels in any tile.
 
-Simple linear iterative clustering (Achanta et al., TPAMI 2012) with three changes that make it exact. Centres and
-distances are integers. A pixel chooses among the centres whose *home cell* is one of the 3 x 3 cells around its own,
-wherever those centres have moved, so that a result depends on a bounded neighbourhood: ``2 x iterations + 1`` cells.
-Sums run over a fixed subset of pixels (even rows and columns of the slide), so that rounding and order cannot matter.
-Work shrinks towards the core as the iterations proceed. Not optimal where regions are much larger or smaller than a
-cell: a grid cannot put two centres into one cell.
+Simple linear iterative clustering (Achanta et al., TPAMI 2012) with four changes. Centres and distances are 16-bit
+integers, which is exact and fills vectors. A pixel chooses among the centres whose *home cell* is one of the 3 x 3
+cells around its own, wherever those centres have moved, so that a result depends on a bounded neighbourhood:
+``2 x iterations + 1`` cells. Sums run over a fixed subset of pixels (even rows and columns of the slide), so that
+rounding and order cannot matter. Position weighs half as much in the last assignment as while centres move: centres
+stay spread, outlines follow the tissue. Work shrinks towards the core as the iterations proceed. Not optimal where
+regions are much larger or smaller than a cell: a grid cannot put two centres into one cell.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.geometry import Box, Size
+from wsigraph.superpixel.distance import PIXEL, choose_nearest, gather_candidates, padded, scaled, units_of
 
-UNIT = 16
-"""Fixed-point units of one pixel and of one 8-bit Lab level."""
-_WEIGHT_SHIFT = 12
-_FAR = np.int32(2**31 - 1)
+_FIELD = 21
+_STRIP_PX = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,6 @@ class Lattice:
         return Box(y0=cells.y0 * side, x0=cells.x0 * side, y1=cells.y1 * side, x1=cells.x1 * side).clip(self.size)
 
 
-def spatial_weight(compactness: float, spacing_px: int) -> int:
-    """Return the fixed-point weight of squared distance in pixels against squared distance in Lab levels."""
-    return max(1, round((compactness / spacing_px) ** 2 * (1 << _WEIGHT_SHIFT)))
-
-
 def slic(
     lab: NDArray[np.uint8],
     tissue: NDArray[np.bool_],
@@ -68,7 +64,7 @@ def slic(
     core: Box,
     lattice: Lattice,
     *,
-    weight: int,
+    compactness: float,
     iterations: int,
 ) -> NDArray[np.int32]:
     """Return the SLIC label of every pixel of a core box.
@@ -85,8 +81,8 @@ def slic(
         Pixels to label.
     lattice : Lattice
         The slide's seeds.
-    weight : int
-        See `spatial_weight`.
+    compactness : float
+        Weight of position against colour while the centres move, in 8-bit Lab levels a spacing.
     iterations : int
         Rounds of moving the centres.
 
@@ -96,33 +92,41 @@ def slic(
         1 + raster index of the home cell in the slide's lattice; 0 outside tissue. Not connected yet.
     """
     side = lattice.spacing_px
-    parity_y, parity_x = window.y0 & 1, window.x0 & 1
-    coarse = np.ascontiguousarray(lab[:, parity_y::2, parity_x::2])
-    coarse_tissue = np.ascontiguousarray(tissue[parity_y::2, parity_x::2])
+    units, last = units_of(compactness, side), units_of(compactness, side, last=True)
     cells = lattice.cells_of(window)
     core_cells = lattice.cells_of(core).relative_to(cells)
-    centres = _home_centres(coarse, coarse_tissue, parity_y, parity_x, side, cells.height, cells.width)
+    sample = _sample(
+        lab, tissue, window.y0 & 1, window.x0 & 1, side, cells.height, cells.width, units.level, units.step
+    )
+    centres = np.zeros((cells.height, cells.width, 6), np.int32)
+    _move(sample, side, (0, 0, cells.height, cells.width), centres, units.level, units.step, True)
     for round_ in range(1, iterations + 1):
-        reach = 2 * (iterations - round_) + 2
-        area = core_cells.grow(reach).clip(cells.size)
-        _move(coarse, coarse_tissue, parity_y, parity_x, side, area.y0, area.x0, area.y1, area.x1, centres, weight)
+        area = core_cells.grow(2 * (iterations - round_) + 2).clip(cells.size)
+        _move(sample, side, (area.y0, area.x0, area.y1, area.x1), centres, units.level, units.step, False)
     inner = core.relative_to(window)
     labels = np.zeros((core.height, core.width), np.int32)
     _assign(
-        lab, tissue, inner.y0, inner.x0, side, core_cells.y0, core_cells.x0, core_cells.y1, core_cells.x1, centres,
-        weight, cells.y0, cells.x0, lattice.cells.width, labels,
+        lab, tissue, inner.y0, inner.x0, side, (core_cells.y0, core_cells.x0, core_cells.y1, core_cells.x1), centres,
+        last.level, last.step, (cells.y0, cells.x0, lattice.cells.width), labels,
     )  # fmt: skip
     return labels
 
 
-@njit(nogil=True, cache=True)
-def _padded(n: int) -> int:
-    """Return the next whole number of vectors of 8 that holds n."""
-    return (n + 7) // 8 * 8
+class _Sample(NamedTuple):
+    """The tissue pixels on even rows and columns of the slide, cell by cell.
+
+    Values are L, a, b, y and x in units of distance, places counted from the cell's corner. Sums are taken over words
+    of three fields of 21 bits: L, a, b; and x, y in pixels from the cell's corner, 1.
+    """
+
+    n: NDArray[np.int32]  # (rows, columns)
+    values: NDArray[np.int16]  # (rows, columns, 5, most in a cell)
+    colour: NDArray[np.int64]  # (rows, columns, most in a cell)
+    place: NDArray[np.int64]  # (rows, columns, most in a cell)
 
 
 @njit(nogil=True, cache=True)
-def _home_centres(
+def _sample(
     lab: NDArray[np.uint8],
     tissue: NDArray[np.bool_],
     parity_y: int,
@@ -130,168 +134,162 @@ def _home_centres(
     side: int,
     n_rows: int,
     n_columns: int,
-) -> NDArray[np.int32]:
-    """Return (rows, columns, 6): L, a, b, y, x in 1/16 from the window's corner, and whether the cell holds tissue."""
-    sums = np.zeros((n_rows, n_columns, 6), np.int64)
-    for i in range(tissue.shape[0]):
-        y = 2 * i + parity_y
-        for j in range(tissue.shape[1]):
-            if tissue[i, j]:
-                x = 2 * j + parity_x
-                cell = sums[y // side, x // side]
-                cell[0] += lab[0, i, j]
-                cell[1] += lab[1, i, j]
-                cell[2] += lab[2, i, j]
-                cell[3] += y
-                cell[4] += x
-                cell[5] += 1
-    centres = np.zeros((n_rows, n_columns, 6), np.int32)
-    _settle(sums, centres, 0, 0, n_rows, n_columns)
-    return centres
-
-
-@njit(nogil=True, cache=True)
-def _settle(
-    sums: NDArray[np.int64], centres: NDArray[np.int32], row0: int, column0: int, row1: int, column1: int
-) -> None:
-    """Move the centres of a range of cells to the mean of what they hold; an empty one stays where it was."""
-    for row in range(row0, row1):
-        for column in range(column0, column1):
-            n = sums[row, column, 5]
-            if n > 0:
-                for k in range(5):
-                    centres[row, column, k] = (UNIT * sums[row, column, k] + n // 2) // n
-                centres[row, column, 5] = 1
-
-
-@njit(nogil=True, cache=True)
-def _candidates(
-    centres: NDArray[np.int32],
-    row: int,
-    column: int,
-    x0: int,
+    level: int,
     step: int,
-    n: int,
-    weight: int,
-    candidates: NDArray[np.int32],
-    across: NDArray[np.int32],
-) -> int:
-    """Collect the centres homed in the 3 x 3 cells around a cell, in raster order, and return how many there are.
-
-    ``across[k, i]`` becomes the squared, weighted horizontal distance of candidate k from pixel ``x0 + step * i``.
-    """
-    n_rows, n_columns = centres.shape[0], centres.shape[1]
-    found = 0
-    for r in range(max(row - 1, 0), min(row + 2, n_rows)):
-        for c in range(max(column - 1, 0), min(column + 2, n_columns)):
-            if centres[r, c, 5] == 0:
-                continue
-            for k in range(4):
-                candidates[found, k] = centres[r, c, k]
-            candidates[found, 4] = r * n_columns + c
-            for i in range(n):
-                dx = np.int64(UNIT * (x0 + step * i) - centres[r, c, 4])
-                across[found, i] = np.int32((weight * dx * dx) >> _WEIGHT_SHIFT)
-            found += 1
-    return found
-
-
-@njit(nogil=True, cache=True)
-def _load(lab: NDArray[np.uint8], y: int, x0: int, n: int, pixels: NDArray[np.int32]) -> None:
-    """Copy n pixels of a row in 1/16 levels; what follows them in `pixels` is computed and never used."""
-    for plane in range(3):
-        for i in range(n):
-            pixels[plane, i] = UNIT * np.int32(lab[plane, y, x0 + i])
-
-
-@njit(nogil=True, cache=True)
-def _nearest(
-    pixels: NDArray[np.int32],
-    y: int,
-    n_candidates: int,
-    candidates: NDArray[np.int32],
-    across: NDArray[np.int32],
-    weight: int,
-    best: NDArray[np.int32],
-    choice: NDArray[np.int32],
-) -> None:
-    """Write to `choice` the row of the nearest candidate of each pixel; the first of equals, -1 where there is none.
-
-    All arrays are a whole number of vectors long, so that no pixel is left to a scalar remainder.
-    """
-    lightness, green_red, blue_yellow = pixels[0], pixels[1], pixels[2]
-    best[:] = _FAR
-    choice[:] = -1
-    for k in range(n_candidates):
-        centre_l, centre_a, centre_b = candidates[k, 0], candidates[k, 1], candidates[k, 2]
-        dy = np.int64(UNIT * y - candidates[k, 3])
-        down = np.int32((weight * dy * dy) >> _WEIGHT_SHIFT)
-        horizontal = across[k]
-        for i in range(len(best)):
-            dl = np.int32(lightness[i] - centre_l)
-            da = np.int32(green_red[i] - centre_a)
-            db = np.int32(blue_yellow[i] - centre_b)
-            distance = np.int32(dl * dl + da * da + db * db + horizontal[i] + down)
-            nearer = distance < best[i]
-            best[i] = distance if nearer else best[i]
-            choice[i] = np.int32(k) if nearer else choice[i]
+) -> _Sample:
+    height, width = tissue.shape
+    room = padded(((side + 1) // 2) ** 2)
+    n = np.zeros((n_rows, n_columns), np.int32)
+    values = np.empty((n_rows, n_columns, 5, room), np.int16)
+    colour = np.empty((n_rows, n_columns, room), np.int64)
+    place = np.empty((n_rows, n_columns, room), np.int64)
+    for row in range(n_rows):
+        top = row * side
+        for column in range(n_columns):
+            left = column * side
+            held, colours, places = values[row, column], colour[row, column], place[row, column]
+            found = 0
+            for y in range(top + ((top ^ parity_y) & 1), min(top + side, height), 2):
+                down = scaled(y - top, step)
+                for x in range(left + ((left ^ parity_x) & 1), min(left + side, width), 2):
+                    if tissue[y, x]:
+                        lightness, green_red, blue_yellow = (
+                            np.int64(lab[0, y, x]),
+                            np.int64(lab[1, y, x]),
+                            np.int64(lab[2, y, x]),
+                        )
+                        held[0, found] = level * lightness
+                        held[1, found] = level * green_red
+                        held[2, found] = level * blue_yellow
+                        held[3, found] = down
+                        held[4, found] = scaled(x - left, step)
+                        colours[found] = lightness | (green_red << _FIELD) | (blue_yellow << (2 * _FIELD))
+                        places[found] = (x - left) | ((y - top) << _FIELD) | (1 << (2 * _FIELD))
+                        found += 1
+            n[row, column] = found
+    return _Sample(n, values, colour, place)
 
 
 @njit(nogil=True, cache=True)
 def _move(
-    lab: NDArray[np.uint8],
-    tissue: NDArray[np.bool_],
-    parity_y: int,
-    parity_x: int,
+    sample: _Sample,
     side: int,
-    row0: int,
-    column0: int,
-    row1: int,
-    column1: int,
+    area: tuple[int, int, int, int],
     centres: NDArray[np.int32],
-    weight: int,
+    level: int,
+    step: int,
+    home: bool,
 ) -> None:
-    """Assign the subsampled pixels of a range of cells and move the centres one cell inside it."""
+    """Assign the sampled pixels of a range of cells and move the centres one cell inside it; to their own at `home`."""
+    row0, column0, row1, column1 = area
     n_rows, n_columns = centres.shape[0], centres.shape[1]
     sums = np.zeros((n_rows * n_columns, 6), np.int64)
-    # every second pixel of a row of the cell
-    length = _padded((side + 1) // 2)
-    best, choice = np.empty(length, np.int32), np.empty(length, np.int32)
-    candidates, across = np.zeros((9, 5), np.int32), np.zeros((9, length), np.int32)
-    pixels = np.zeros((3, length), np.int32)
-    height, width = tissue.shape
+    room = sample.values.shape[3]
+    best, choice = np.empty(room, np.uint16), np.zeros(room, np.int16)
+    candidates, homes, held = np.zeros((9, 5), np.int16), np.zeros(9, np.int64), np.zeros((9, 2), np.int64)
     for row in range(row0, row1):
-        i0 = max((row * side - parity_y + 1) >> 1, 0)
-        i1 = min(((row + 1) * side - parity_y + 1) >> 1, height)
         for column in range(column0, column1):
-            # without a centre of its own the cell has no subsampled tissue
-            if centres[row, column, 5] == 0:
+            n = sample.n[row, column]
+            if n == 0:
                 continue
-            j0 = max((column * side - parity_x + 1) >> 1, 0)
-            n = min(((column + 1) * side - parity_x + 1) >> 1, width) - j0
-            found = _candidates(centres, row, column, 2 * j0 + parity_x, 2, n, weight, candidates, across)
-            for i in range(i0, i1):
-                y = 2 * i + parity_y
-                _load(lab, i, j0, n, pixels)
-                _nearest(pixels, y, found, candidates, across, weight, best, choice)
-                for j in range(n):
-                    if tissue[i, j0 + j]:
-                        cell = sums[candidates[choice[j], 4]]
-                        cell[0] += lab[0, i, j0 + j]
-                        cell[1] += lab[1, i, j0 + j]
-                        cell[2] += lab[2, i, j0 + j]
-                        cell[3] += y
-                        cell[4] += 2 * (j0 + j) + parity_x
-                        cell[5] += 1
+            if home:
+                homes[0], found = row * n_columns + column, 1
+            else:
+                found = gather_candidates(centres, row, column, side, step, candidates, homes)
+                choose_nearest(sample.values[row, column], padded(n), candidates, found, best, choice)
+            colour, place = sample.colour[row, column, :n], sample.place[row, column, :n]
+            _add(colour, place, choice, homes, found, row * side, column * side, side, held, sums)
     # a centre at the rim of the range has not seen all its pixels, unless the rim is the slide's own
     _settle(
         sums.reshape((n_rows, n_columns, 6)),
         centres,
+        level,
         row0 if row0 == 0 else row0 + 1,
         column0 if column0 == 0 else column0 + 1,
         row1 if row1 == n_rows else row1 - 1,
         column1 if column1 == n_columns else column1 - 1,
     )
+
+
+@njit(nogil=True, cache=True)
+def _add(
+    colour: NDArray[np.int64],
+    place: NDArray[np.int64],
+    choice: NDArray[np.int16],
+    homes: NDArray[np.int64],
+    n_candidates: int,
+    y0: int,
+    x0: int,
+    side: int,
+    held: NDArray[np.int64],
+    sums: NDArray[np.int64],
+) -> None:
+    """Add a cell's pixels to the sums of the centres they chose: L, a, b, y, x, 1."""
+    mask = (1 << _FIELD) - 1
+    # so many at once that no field overflows into the next
+    most = max(1, min(4096, mask // max(side, 255)))
+    for start in range(0, len(colour), most):
+        for k in range(n_candidates):
+            held[k, 0] = held[k, 1] = 0
+        for i in range(start, min(start + most, len(colour))):
+            held[choice[i], 0] += colour[i]
+            held[choice[i], 1] += place[i]
+        for k in range(n_candidates):
+            own, n = homes[k], held[k, 1] >> (2 * _FIELD)
+            sums[own, 0] += held[k, 0] & mask
+            sums[own, 1] += (held[k, 0] >> _FIELD) & mask
+            sums[own, 2] += held[k, 0] >> (2 * _FIELD)
+            sums[own, 3] += ((held[k, 1] >> _FIELD) & mask) + n * y0
+            sums[own, 4] += (held[k, 1] & mask) + n * x0
+            sums[own, 5] += n
+
+
+@njit(nogil=True, cache=True)
+def _settle(
+    sums: NDArray[np.int64], centres: NDArray[np.int32], level: int, row0: int, column0: int, row1: int, column1: int
+) -> None:
+    """Move the centres of a range of cells to the mean of what they hold; an empty one stays where it was.
+
+    A centre is L, a, b in units of distance, y, x in 1/16 pixel from the window's corner, and whether there is one.
+    """
+    for row in range(row0, row1):
+        for column in range(column0, column1):
+            n = sums[row, column, 5]
+            if n > 0:
+                for k in range(5):
+                    unit = level if k < 3 else PIXEL
+                    centres[row, column, k] = (unit * sums[row, column, k] + n // 2) // n
+                centres[row, column, 5] = 1
+
+
+@njit(nogil=True, cache=True)
+def _load(
+    lab: NDArray[np.uint8], y0: int, x0: int, rows: int, columns: int, level: int, values: NDArray[np.int16]
+) -> None:
+    """Copy a box of pixels, row by row, in units of distance.
+
+    Rows are copied in whole vectors of 16 while the image goes on that far; the next row writes over what is too much.
+    """
+    most = (columns + 15) // 16 * 16
+    if x0 + most > lab.shape[2]:
+        most = columns
+    box = lab[:, y0 : y0 + rows, x0:]
+    for plane in range(3):
+        start = 0
+        for y in range(rows):
+            source, held = box[plane, y], values[plane, start:]
+            for x in range(most):
+                held[x] = source[x] * level
+            start += columns
+
+
+@njit(nogil=True, cache=True)
+def _lay(y0: int, x0: int, rows: int, columns: int, step: int, values: NDArray[np.int16]) -> None:
+    """Write the places of a box of pixels, row by row, in units of distance."""
+    for y in range(rows):
+        for x in range(columns):
+            values[3, y * columns + x] = scaled(y0 + y, step)
+            values[4, y * columns + x] = scaled(x0 + x, step)
 
 
 @njit(nogil=True, cache=True)
@@ -301,40 +299,45 @@ def _assign(
     y0: int,
     x0: int,
     side: int,
-    row0: int,
-    column0: int,
-    row1: int,
-    column1: int,
+    area: tuple[int, int, int, int],
     centres: NDArray[np.int32],
-    weight: int,
-    first_row: int,
-    first_column: int,
-    lattice_columns: int,
+    level: int,
+    step: int,
+    lattice: tuple[int, int, int],
     labels: NDArray[np.int32],
 ) -> None:
     """Write the label of every core pixel, whose corner lies at (y0, x0) of the window."""
+    row0, column0, row1, column1 = area
+    first_row, first_column, lattice_columns = lattice
     n_columns = centres.shape[1]
-    length = _padded(side)
-    best, choice = np.empty(length, np.int32), np.empty(length, np.int32)
-    candidates, across = np.zeros((9, 5), np.int32), np.zeros((9, length), np.int32)
-    pixels, names = np.zeros((3, length), np.int32), np.empty(9, np.int32)
     height, width = labels.shape
+    strip = max(1, min(side, _STRIP_PX // side))
+    room = padded(strip * side) + 16
+    values = np.zeros((5, room), np.int16)
+    best, choice = np.empty(room, np.uint16), np.empty(room, np.int16)
+    candidates, homes, names = np.zeros((9, 5), np.int16), np.zeros(9, np.int64), np.empty(9, np.int32)
+    laid = (-1, -1, -1, -1)
     for row in range(row0, row1):
         for column in range(column0, column1):
-            left = max(column * side, x0)
-            n = min((column + 1) * side, x0 + width) - left
-            home = (row + first_row) * lattice_columns + column + first_column + 1
-            found = _candidates(centres, row, column, left, 1, n, weight, candidates, across)
+            left, right = max(column * side, x0), min((column + 1) * side, x0 + width)
+            n = right - left
+            # tissue that misses every even pixel, alone among its cells, keeps its cell's own number
+            names[0] = (row + first_row) * lattice_columns + column + first_column + 1
+            found = gather_candidates(centres, row, column, side, step, candidates, homes)
             for k in range(found):
-                r, c = candidates[k, 4] // n_columns + first_row, candidates[k, 4] % n_columns + first_column
+                r, c = homes[k] // n_columns + first_row, homes[k] % n_columns + first_column
                 names[k] = r * lattice_columns + c + 1
-            for y in range(max(row * side, y0), min((row + 1) * side, y0 + height)):
-                here = tissue[y, left : left + n]
-                if not here.any():
+            bottom = min((row + 1) * side, y0 + height)
+            for top in range(max(row * side, y0), bottom, strip):
+                rows = min(strip, bottom - top)
+                if not tissue[top : top + rows, left:right].any():
                     continue
-                _load(lab, y, left, n, pixels)
-                _nearest(pixels, y, found, candidates, across, weight, best, choice)
-                for i in range(n):
-                    if here[i]:
-                        # tissue that misses every even pixel, alone among its cells, keeps its cell's own number
-                        labels[y - y0, left - x0 + i] = names[choice[i]] if choice[i] >= 0 else home
+                if laid != (top - row * side, left - column * side, rows, n):
+                    laid = (top - row * side, left - column * side, rows, n)
+                    _lay(laid[0], laid[1], rows, n, step, values)
+                _load(lab, top, left, rows, n, level, values)
+                choose_nearest(values, padded(rows * n), candidates, found, best, choice)
+                for y in range(rows):
+                    for x in range(n):
+                        if tissue[top + y, left + x]:
+                            labels[top + y - y0, left + x - x0] = names[choice[y * n + x]]

@@ -10,12 +10,13 @@ global lattice, and ties go to the first window in raster order.
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.config import TissueConfig
 from wsigraph.geometry import Box, Size, ratio, um_to_px
 from wsigraph.slide.reader import Slide
-from wsigraph.slide.tiles import Progress, map_chunks
+from wsigraph.slide.tiles import Progress, map_chunks, map_rows
 from wsigraph.tissue.stain import count_colours, empty_histogram
 from wsigraph.tissue.window import tissue_window
 
@@ -97,12 +98,13 @@ def stain_windows(
     n_rows, n_columns = -(-size.height // side), -(-size.width // side)
     step = ratio(config.mpp, working_mpp) / side
     rows, columns = ((2 * np.arange(n) + 1) * step.numerator // (2 * step.denominator) for n in tissue.shape)
-    y, x = np.nonzero(tissue)
-    window = np.minimum(rows[y], n_rows - 1) * n_columns + np.minimum(columns[x], n_columns - 1)
-    held = np.flatnonzero(np.bincount(window))
+    cell_rows, cell_columns = np.minimum(rows, n_rows - 1), np.minimum(columns, n_columns - 1)
+    bands = map_rows(_sum_windows, len(rows), tissue, density, cell_rows, cell_columns, n_rows, n_columns)
+    pixels, all_red, all_green = np.sum(bands, axis=0).reshape(3, -1)
+    held = np.flatnonzero(pixels)
     if len(held) <= config.stain_windows:
         return [_window(index, n_columns, side, size) for index in held.tolist()], [1] * len(held)
-    red, green = (np.bincount(window, weights=density[channel][y, x]).astype(np.int64)[held] for channel in (0, 1))
+    red, green = all_red[held], all_green[held]
     order = held[np.argsort(_RATIO_UNIT * red // np.maximum(green, 1), kind="stable")]
     tail = len(order) // _EXTREME
     n_tail = min(tail, config.stain_windows // 4)
@@ -113,6 +115,28 @@ def stain_windows(
         chosen |= dict.fromkeys(picked.tolist(), _WEIGHT_UNIT * len(part) // max(n, 1))
     indices = sorted(chosen)
     return [_window(index, n_columns, side, size) for index in indices], [chosen[index] for index in indices]
+
+
+@njit(nogil=True, cache=True)
+def _sum_windows(
+    start: int,
+    stop: int,
+    tissue: NDArray[np.bool_],
+    density: NDArray[np.int16],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    n_rows: int,
+    n_columns: int,
+) -> NDArray[np.int64]:
+    """Return each window's tissue pixels and their red and green density, (3, n_rows, n_columns), of some rows."""
+    sums = np.zeros((3, n_rows, n_columns), np.int64)
+    for y in range(start, stop):
+        for x in range(tissue.shape[1]):
+            if tissue[y, x]:
+                sums[0, rows[y], columns[x]] += 1
+                sums[1, rows[y], columns[x]] += density[0, y, x]
+                sums[2, rows[y], columns[x]] += density[1, y, x]
+    return sums
 
 
 def _window(index: int, n_columns: int, side: int, size: Size) -> Box:

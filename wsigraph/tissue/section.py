@@ -6,6 +6,7 @@ All operations run on the whole lattice at once, so nothing depends on tiling.
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -61,16 +62,32 @@ def number_sections(mask: NDArray[np.bool_], gap_px: int = 0, min_fraction: floa
         1 upwards in raster order of first pixel; 0 outside tissue.
     """
     labels, _ = ndimage.label(mask if gap_px < 2 else within(mask, gap_px // 2), structure=_EIGHT)
-    labels = np.where(mask, labels, 0)
+    labels *= mask
     area = np.bincount(labels.ravel())
     area[0] = 0
     loose = (area > 0) & (area < min_fraction * area.max(initial=0))
     if loose.any():
         labels = _join_nearest(labels, loose)
     numbers = np.zeros(len(area), np.int64)
-    present, first = np.unique(labels[mask], return_index=True)
-    numbers[present[np.argsort(first, kind="stable")]] = np.arange(1, len(present) + 1)
-    return np.asarray(np.minimum(numbers, np.iinfo(np.uint16).max)[labels], dtype=np.uint16)
+    present = _in_order(labels, len(area))
+    numbers[present] = np.arange(1, len(present) + 1)
+    return np.asarray(np.minimum(numbers, np.iinfo(np.uint16).max).astype(np.uint16)[labels])
+
+
+@njit(nogil=True, cache=True)
+def _in_order(labels: NDArray[np.int32], n_labels: int) -> NDArray[np.int64]:
+    """Return the labels that occur, without 0, in raster order of first pixel."""
+    seen = np.zeros(n_labels, np.bool_)
+    order = np.empty(n_labels, np.int64)
+    n = 0
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            label = labels[y, x]
+            if label != 0 and not seen[label]:
+                seen[label] = True
+                order[n] = label
+                n += 1
+    return order[:n]
 
 
 def _join_nearest(labels: NDArray[np.int32], loose: NDArray[np.bool_]) -> NDArray[np.int32]:

@@ -1,0 +1,154 @@
+"""``wsigraph manifest create|check``: a first table of the slides in a folder, and whether a table holds."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wsigraph.cli.failure import EXIT_ERROR, EXIT_SOME_FAILED, Debug, ends_plainly, say
+from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, read_settings
+
+if TYPE_CHECKING:
+    from wsigraph.cohort.manifest import Findings
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Draft or check the table of a cohort's slides.")
+
+_Folder = Annotated[str, typer.Argument(metavar="DIR", help="Folder that holds slides.", show_default=False)]
+_Table = Annotated[str, typer.Option("--out", metavar="FILE", help="Manifest to write; paths count from its folder.")]
+_Recursive = Annotated[bool, typer.Option("--recursive", help="Look into folders too.")]
+_Pattern = Annotated[
+    str | None, typer.Option("--glob", metavar="PATTERN", help="Take what matches below DIR, e.g. '*/*.svs'.")
+]
+_Digests = Annotated[bool, typer.Option("--sha256", help="Read every slide whole and note its SHA-256.")]
+_Tcga = Annotated[bool, typer.Option("--tcga", help="Take patient and site from TCGA barcodes in the names.")]
+_Force = Annotated[bool, typer.Option("--force", help="Replace a manifest that is there.")]
+_Manifest = Annotated[str, typer.Argument(metavar="FILE", help="Manifest, CSV.", show_default=False)]
+_NoFiles = Annotated[bool, typer.Option("--no-files", help="Do not look for the slides.")]
+_NoDigests = Annotated[bool, typer.Option("--no-digests", help="Do not read slides to compare their bytes.")]
+_Kept = Annotated[
+    str | None,
+    typer.Option("--keep-digests", metavar="FILE", help="Keep digests here, so that the next check is quick."),
+]
+
+
+@app.command("create")
+@ends_plainly
+def create(
+    folder: _Folder,
+    out: _Table = "data_manifest.csv",
+    recursive: _Recursive = False,
+    pattern: _Pattern = None,
+    sha256: _Digests = False,
+    tcga: _Tcga = False,
+    force: _Force = False,
+    debug: Debug = False,
+) -> None:
+    """Draft a manifest of the slides in a folder, with what each file says of itself.
+
+    Stage, follow-up and split are left for you to fill in, and so is the patient unless --tcga finds a barcode.
+    """
+    from wsigraph.cli.progress import progress_line
+    from wsigraph.cohort.draft import draft_manifest, find_slides
+    from wsigraph.cohort.manifest import write_manifest
+    from wsigraph.errors import CohortError, StoreError
+
+    if Path(out).exists() and not force:
+        raise StoreError(f"{out} is there already; replace it with --force, or give another --out")
+    slides = find_slides(Path(folder), pattern=pattern, recursive=recursive)
+    with progress_line(folder) as progress:
+        draft = draft_manifest(slides, Path(folder), digests=sha256, tcga=tcga, progress=progress)
+    for note in draft.notes:
+        say(f"note: {note}")
+    for path, reason in draft.unreadable:
+        say(f"left out {path}: {reason}")
+    if not draft.rows:
+        raise CohortError(f"no reader opens any of the {len(slides)} files in {folder}; no manifest is written")
+    write_manifest(draft.rows, out)
+    unknown = sum(not row.patient_id for row in draft.rows)
+    if unknown:
+        say(
+            f"note: patient_id is empty for {unknown} slides; until you fill it in, each counts as a patient of its own"
+        )
+    left = f", {len(draft.unreadable)} left out" if draft.unreadable else ""
+    print(f"{out}: {len(draft.rows)} slides{left}")
+    if draft.unreadable:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@app.command("check")
+@ends_plainly
+def check(
+    manifest: _Manifest,
+    no_files: _NoFiles = False,
+    no_digests: _NoDigests = False,
+    keep_digests: _Kept = None,
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Print every fault and warning of a manifest, each with its line and slide.
+
+    Stages are those of model.stage_names in the settings. The exit code is 1 where there is a fault.
+    """
+    from wsigraph.cli.progress import progress_line
+    from wsigraph.cohort.manifest import check_manifest
+
+    settings = read_settings(config, overrides, {})
+    with progress_line(manifest) as progress:
+        found = check_manifest(
+            manifest,
+            stage_names=settings.model.stage_names,
+            check_files=not no_files,
+            check_digests=not no_digests,
+            digest_cache=None if keep_digests is None else Path(keep_digests),
+            progress=progress,
+        )
+    print(json.dumps(_values(found), allow_nan=False) if as_json else "\n".join(_lines(found)))
+    if found.faults:
+        raise typer.Exit(EXIT_ERROR)
+
+
+def _values(found: Findings) -> dict[str, Any]:
+    return {
+        "path": str(found.path),
+        "slides": len(found.rows),
+        "patients": len({row.patient_id for row in found.rows}),
+        "sites": _count(row.site for row in found.rows),
+        "splits": _count(row.split for row in found.rows),
+        "stages": _count(row.stage for row in found.rows),
+        "events": sum(row.event is True for row in found.rows),
+        "with_follow_up": sum(row.event is not None for row in found.rows),
+        "faults": [asdict(fault) for fault in found.faults],
+        "warnings": list(found.warnings),
+    }
+
+
+def _count(values: Any) -> dict[str, int]:
+    """Return how often each value occurs; cells without one are not counted."""
+    return dict(sorted(Counter(value for value in values if value is not None).items()))
+
+
+def _lines(found: Findings) -> list[str]:
+    values = _values(found)
+    rows = [
+        ("manifest", values["path"]),
+        ("slides", f"{values['slides']:,}"),
+        ("patients", f"{values['patients']:,}"),
+    ]
+    rows += [
+        (name, "  ".join(f"{key} {count:,}" for key, count in values[name].items()))
+        for name in ("sites", "splits", "stages")
+        if values[name]
+    ]
+    if values["with_follow_up"]:
+        rows.append(("follow-up", f"{values['with_follow_up']:,}, of them {values['events']:,} with an event"))
+    rows += [("warning", text) for text in found.warnings]
+    rows += [("fault", str(fault)) for fault in found.faults]
+    rows.append(("faults", f"{len(found.faults):,}"))
+    return [f"{name:<10} {text}" for name, text in rows]
