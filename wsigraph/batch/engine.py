@@ -258,7 +258,10 @@ class Engine:
     def _retry_or_fail(self, active: Active, outcome: Outcome) -> None:
         settings = self._config.batch
         if outcome.is_disk_full:
-            self._disk_full = f"slide {active.row.slide_id!r}: {outcome.message}"
+            self._disk_full = (
+                f"the disk is full, met by slide {active.row.slide_id!r} ({outcome.message}); free some space and run "
+                "again to go on"
+            )
         is_final = outcome.error in settings.final_errors or active.attempt >= settings.attempts
         if not is_final and not self._disk_full:
             active.attempt += 1

@@ -15,7 +15,8 @@ from wsigraph.errors import ClusterError
 _EVERY_S = 2.0
 _LOST_S = 15.0
 _RESTOCK_S = 20.0
-_RESTART_S = 30.0
+# a nanny that is cut short while it begins a process anew stays without one, and a busy machine is slow to begin
+_RESTART_S = 600.0
 _AGAIN = "and run the same command again to go on"
 
 
