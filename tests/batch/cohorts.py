@@ -11,9 +11,12 @@ import tifffile
 
 from wsigraph.batch.job import Job, Outcome
 from wsigraph.batch.lease import acquire
+from wsigraph.batch.share import ChunkMapper
 from wsigraph.batch.state import lease_path
 from wsigraph.batch.work import carry_out, topic
 from wsigraph.cohort.manifest import Manifest, ManifestRow
+from wsigraph.geometry import Box, grid
+from wsigraph.slide.reader import Slide, read
 
 CORNERS = {"alpha": (900, 600), "beta": (1000, 700), "gamma": (1200, 640), "delta": (1500, 800), "omega": (1900, 700)}
 
@@ -95,3 +98,25 @@ def die(job: Job) -> Outcome:
     """End the worker's process, as a lack of memory does; not before its nanny knows that it has begun."""
     time.sleep(1.0)
     os._exit(9)
+
+
+def read_unless(box: Box, slide: Slide, owner: str) -> int:
+    """Read the whole slide where this is not the owner's worker, and say whether it was."""
+    from distributed import get_worker
+
+    if get_worker().address == owner:
+        time.sleep(0.05)
+        return 0
+    slide.read(Box(y0=0, x0=0, y1=slide.size().height, x1=slide.size().width))
+    return 1
+
+
+def share_reading(path: Path, run_id: str) -> tuple[int, int]:
+    """Have a slide read by other workers alone; return how many reads there were and the bad tiles that came back."""
+    from distributed import get_worker
+
+    with read(path) as slide:
+        mapper = ChunkMapper(run_id, 1e-6, lend=True)
+        boxes = list(grid(slide.size(), 200))
+        reads = mapper(read_unless, boxes, (slide, get_worker().address), lambda n_px: None)
+        return sum(reads), len(slide.bad_tiles)

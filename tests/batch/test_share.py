@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.batch.cohorts import content, manifest_of
+from tests.batch.cohorts import content, manifest_of, share_reading
 from wsigraph.batch.run import run_cohort
+from wsigraph.batch.share import idle_event
 from wsigraph.config import Config, load
 from wsigraph.flow import run_slide
 
@@ -78,6 +79,15 @@ def test_bad_tiles_met_on_other_workers_are_told(spotted: Path, on_two: Config, 
         assert summary["done"] == 1, summary["failures"]
         assert content(tmp_path / name) == content(tmp_path / "alone")
     assert "spotted/bad_tiles.json" in content(tmp_path / "first")
+
+
+def test_damage_that_only_another_worker_has_met_comes_back(spotted: Path, on_two: Config, client: Client) -> None:
+    from distributed import Event
+
+    Event(idle_event("lent"), client=client).set()
+    reads, n_bad = client.submit(share_reading, spotted, "lent", pure=False).result(timeout=60)
+    assert reads > 0
+    assert n_bad == 1
 
 
 def test_too_many_bad_tiles_fail_the_slide_when_shared(spotted: Path, on_two: Config, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 
 from tests.batch.cohorts import do_nothing, manifest_of, row
 from wsigraph.batch.active import Active
+from wsigraph.batch.job import Job
 from wsigraph.batch.run import run_cohort
 from wsigraph.batch.state import read_states
 from wsigraph.batch.tally import Tally
+from wsigraph.batch.work import carry_out
 from wsigraph.cohort.manifest import ManifestRow
 from wsigraph.config import load
 
@@ -57,6 +60,18 @@ def test_it_starts_at_once_and_stays_small(tmp_path: Path) -> None:
     assert state.standing == "stopped"
     assert state.told["slides"] == N_ROWS
     assert len(state.told["slowest"]) == 10
+
+
+def test_a_job_is_small_and_travels() -> None:
+    config = load(overrides=["superpixel.spacing_um=41"])
+    job = Job(
+        run_id="r", slide_id="s", path="s.svs", mpp=0.25, sha256=None, out="runs", config=config, model=None,
+        until="graph",
+    )  # fmt: skip
+    packed = pickle.dumps(job)
+    assert len(packed) < 10_000
+    assert pickle.loads(packed) == job
+    assert pickle.loads(pickle.dumps(carry_out)) is carry_out
 
 
 @pytest.mark.slow

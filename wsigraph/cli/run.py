@@ -86,8 +86,15 @@ def run(
 
 
 def _tell_cluster(cluster: Cluster) -> None:
-    threads = sum(cluster.workers().values())
-    say(f"{len(cluster.workers())} workers with {threads} threads; dashboard: {cluster.dashboard or 'none'}")
+    from importlib.util import find_spec
+
+    workers = cluster.workers()
+    # without bokeh the address answers with a line that says so
+    needs = "" if find_spec("bokeh") else " (needs bokeh: pip install 'wsigraph[dashboard]')"
+    say(
+        f"{len(workers)} workers with {sum(workers.values())} threads; dashboard: "
+        + (f"{cluster.dashboard}{needs}" if cluster.dashboard else "none")
+    )
 
 
 def _tell_plan(manifest: Manifest, out: str, until: str, settings: Config) -> None:
