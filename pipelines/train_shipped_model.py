@@ -50,12 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="decides everything random")
     options = parser.parse_args(arguments)
     settings = Config()
+    tissue = settings.synthesis.model_copy(update={"second_slide_fraction": 0.0})
     scenery, first, second, bootstrap = np.random.default_rng(options.seed).spawn(4)
-    sites = sample_sites(settings.synthesis.sites, rng=scenery)
+    sites = sample_sites(tissue.sites, rng=scenery)
     cohorts = []
     for cohort, rng, n_patients in (("train", first, options.patients), ("fresh", second, options.fresh)):
-        library = build_library(sites, settings.synthesis, settings.feature, rng=rng)
-        patients = simulate(n_patients, library, settings.synthesis, rng=rng, cohort=cohort)
+        library = build_library(sites, tissue, settings.feature, rng=rng)
+        patients = simulate(n_patients, library, tissue, rng=rng, cohort=cohort)
         cohorts.append(cases(patients, lambda graph: coarsen(graph, settings.coarsening)))
         print(f"{cohort}: {n_patients} patients simulated and coarsened", file=sys.stderr)
     trained = train(

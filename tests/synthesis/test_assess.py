@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from lifelines.utils import concordance_index
 
-from wsigraph.config import Config
+from wsigraph.config import Config, SynthesisConfig
 from wsigraph.errors import SynthesisError
 from wsigraph.model.train import About, train
 from wsigraph.records import CoarseGraph, TissueGraph
-from wsigraph.synthesis.assess import Case, assess, balanced_accuracy, c_index, cases
+from wsigraph.synthesis.assess import Case, assess, balanced_accuracy, c_index, cases, quadratic_kappa
 from wsigraph.synthesis.simulate import Library, simulate
 
 
@@ -58,11 +58,30 @@ def test_balanced_accuracy_counts_stages_alike_and_skips_unknown_ones() -> None:
 
 
 @pytest.fixture(scope="module")
-def parts(library: Library) -> tuple[list[Case], list[Case]]:
+def parts(library: Library, small: SynthesisConfig) -> tuple[list[Case], list[Case]]:
+    single = small.model_copy(update={"second_slide_fraction": 0.0})
     return tuple(
-        cases(simulate(n, library, rng=np.random.default_rng(seed), cohort=cohort), uncoarsened)
+        cases(simulate(n, library, single, rng=np.random.default_rng(seed), cohort=cohort), uncoarsened)
         for n, seed, cohort in ((60, 1, "a"), (30, 2, "b"))
     )
+
+
+def test_a_patient_of_two_slides_is_no_case(library: Library, small: SynthesisConfig) -> None:
+    double = small.model_copy(update={"second_slide_fraction": 1.0})
+    with pytest.raises(SynthesisError, match="has 2 slides, expected one"):
+        cases(simulate(1, library, double, rng=np.random.default_rng(0)), uncoarsened)
+
+
+def test_kappa_in_closed_form() -> None:
+    one = np.ones((1, 4), np.int64)
+    stage = np.array([0, 1, 2, 3])
+    assert quadratic_kappa(stage, stage, one, n_stages=4).tolist() == [1.0]
+    assert quadratic_kappa(stage[::-1].copy(), stage, one, n_stages=4).tolist() == [-1.0]
+    # one disagreement of cost 1, where chance would cost 10
+    found = np.array([0, 1, 1, 3])
+    assert quadratic_kappa(found, stage, one, n_stages=4)[0] == pytest.approx(1 - 1 / 10)
+    unknown = np.array([0, 1, -1, 3])
+    assert quadratic_kappa(found, unknown, one, n_stages=4).tolist() == [1.0]
 
 
 ABOUT = About(name="t", description="t", notice="t", licence="MIT", data="t", simulated=True)

@@ -8,14 +8,19 @@ from wsigraph.errors import SynthesisError
 from wsigraph.geometry import Size, crofton_um
 from wsigraph.synthesis.layout import (
     FAT,
+    GLAND,
     LYMPHOCYTES,
     NECROSIS,
     STROMA,
     TISSUES,
     TUMOUR,
     Lattice,
+    Layout,
+    place,
+    random_field,
     sample_lattice,
     sample_layout,
+    set_nests,
 )
 
 
@@ -26,8 +31,10 @@ def lattice() -> Lattice:
 
 @pytest.mark.parametrize(("tumour", "necrosis"), [(0.3, 0.1), (0.0, 0.0), (0.6, 0.4), (1.0, 0.0), (0.1, 0.25)])
 def test_tumour_and_necrosis_take_exactly_their_shares(tumour: float, necrosis: float) -> None:
-    layout = sample_layout(
-        Size(12, 15), tumour_fraction=tumour, necrosis_fraction=necrosis, rng=np.random.default_rng(3)
+    layout = Layout(
+        classes=sample_layout(
+            Size(12, 15), tumour_fraction=tumour, necrosis_fraction=necrosis, rng=np.random.default_rng(3)
+        )
     )
     assert layout.fraction(TUMOUR) == round(180 * tumour) / 180
     assert layout.fraction(NECROSIS) == round(180 * necrosis) / 180
@@ -37,7 +44,7 @@ def test_tumour_and_necrosis_take_exactly_their_shares(tumour: float, necrosis: 
 def test_every_class_occurs_and_stroma_leads_the_rest() -> None:
     rng = np.random.default_rng(1)
     layouts = [sample_layout(Size(16, 16), tumour_fraction=0.3, necrosis_fraction=0.1, rng=rng) for _ in range(20)]
-    shares = np.array([[each.fraction(tissue) for tissue in range(len(TISSUES))] for each in layouts]).mean(axis=0)
+    shares = np.array([[(each == tissue).mean() for tissue in range(len(TISSUES))] for each in layouts]).mean(axis=0)
     assert (shares > 0.01).all()
     assert shares[STROMA] == max(np.delete(shares, TUMOUR))
 
@@ -54,7 +61,7 @@ def test_tumour_grows_in_nests_with_lymphocytes_near_and_fat_away() -> None:
     rng = np.random.default_rng(2)
     layouts = [sample_layout(Size(20, 20), tumour_fraction=0.3, necrosis_fraction=0.1, rng=rng) for _ in range(10)]
     mean = {
-        pair: np.mean([neighbours(each.classes, *pair) for each in layouts])
+        pair: np.mean([neighbours(each, *pair) for each in layouts])
         for pair in ((TUMOUR, TUMOUR), (NECROSIS, TUMOUR), (LYMPHOCYTES, TUMOUR), (FAT, TUMOUR))
     }
     assert mean[TUMOUR, TUMOUR] > 0.5
@@ -66,8 +73,8 @@ def test_the_same_generator_gives_the_same_layout_and_lattice() -> None:
         sample_layout(Size(9, 9), tumour_fraction=0.3, necrosis_fraction=0.1, rng=np.random.default_rng(seed))
         for seed in (4, 4, 5)
     ]
-    assert (layouts[0].classes == layouts[1].classes).all()
-    assert (layouts[0].classes != layouts[2].classes).any()
+    assert (layouts[0] == layouts[1]).all()
+    assert (layouts[0] != layouts[2]).any()
     lattices = [sample_lattice(Size(4, 4), 12, rng=np.random.default_rng(seed)) for seed in (4, 4, 5)]
     assert (lattices[0].labels == lattices[1].labels).all()
     assert (lattices[0].labels != lattices[2].labels).any()
@@ -124,3 +131,48 @@ def test_the_rim_has_its_length(lattice: Lattice) -> None:
     length = crofton_um(lattice.outside[:, 0].sum(), lattice.outside[:, 1].sum(), 1.0)
     # four directions underestimate a side that runs along the grid by 5 %
     assert length == pytest.approx(2 * (80 + 112), rel=0.06)
+
+
+@pytest.mark.parametrize("grain", [1, 2, 3])
+def test_regions_are_made_of_cells_and_touch_where_their_cells_do(grain: int) -> None:
+    lattice = sample_lattice(Size(4, 5), 6, rng=np.random.default_rng(grain), grain=grain)
+    regions = lattice.regions
+    assert (lattice.rows, lattice.columns) == (4 * grain, 5 * grain)
+    assert (np.bincount(regions.member, minlength=20) > 0).all()
+    touching = {tuple(pair) for pair in regions.member[lattice.edge_index].T if pair[0] != pair[1]}
+    assert touching == {tuple(pair) for pair in regions.edge_index.T}
+    if grain == 1:
+        assert (regions.member == np.arange(20)).all()
+
+
+def test_classes_of_regions_survive_being_spread_over_cells() -> None:
+    lattice = sample_lattice(Size(4, 5), 6, rng=np.random.default_rng(0), grain=3)
+    classes = np.random.default_rng(1).integers(0, len(TISSUES), (4, 5)).astype(np.uint8)
+    assert (lattice.gather(lattice.spread(classes)) == classes).all()
+
+
+def test_nests_take_their_shares_and_glands_keep_away_from_tumour() -> None:
+    rng = np.random.default_rng(6)
+    drawn = [set_nests(Size(14, 14), tumour_fraction=0.4, gland_fraction=0.2, rng=rng) for _ in range(20)]
+    for each in drawn:
+        assert (each == TUMOUR).sum() == round(0.4 * 196)
+        assert (each == GLAND).sum() == round(0.2 * 196)
+    # where glands lay anywhere among the rest, two thirds of what tumour borders on would still be stroma
+    met = np.mean([neighbours(each, TUMOUR, STROMA) / neighbours(each, TUMOUR, GLAND) for each in drawn])
+    assert met > 2 * 0.4 / 0.2
+
+
+def test_a_field_is_standardised_and_rougher_with_less_smoothing() -> None:
+    smooth, rough = (random_field(Size(40, 40), sigma, rng=np.random.default_rng(0)) for sigma in (3.0, 0.5))
+    for each in (smooth, rough):
+        assert each.mean() == pytest.approx(0)
+        assert each.std() == pytest.approx(1)
+    assert np.abs(np.diff(smooth)).mean() < 0.5 * np.abs(np.diff(rough)).mean()
+
+
+def test_only_stroma_is_given_away_and_never_more_than_there_is() -> None:
+    classes = np.array([[STROMA, TUMOUR], [STROMA, STROMA]], np.uint8)
+    place(classes, FAT, np.array([[1.0, 9.0], [3.0, 2.0]]), 2)
+    assert classes.tolist() == [[STROMA, TUMOUR], [FAT, FAT]]
+    place(classes, FAT, np.zeros((2, 2)), 5)
+    assert classes.tolist() == [[FAT, TUMOUR], [FAT, FAT]]

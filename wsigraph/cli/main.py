@@ -10,7 +10,19 @@ import sys
 
 import typer
 
-from wsigraph.cli import configuration, doctor, export, graph, inspect, manifest, predict, run, status, version
+from wsigraph.cli import (
+    configuration,
+    doctor,
+    export,
+    graph,
+    inspect,
+    manifest,
+    predict,
+    run,
+    simulate,
+    status,
+    version,
+)
 from wsigraph.cli.failure import EXIT_INTERRUPTED, tell_interrupted
 
 app = typer.Typer(
@@ -25,6 +37,7 @@ app.command("run", short_help="A manifest in; the records of all its slides out,
 app.command("status", short_help="How a run stands, also after a crash.")(status.status)
 app.command("graph", short_help="A slide in; its superpixel graph and a picture out.")(graph.graph)
 app.command("export", short_help="A graph in; AnnData, GeoJSON, parquet or networkx out.")(export.export)
+app.command("simulate", short_help="A synthetic cohort with known truth out.")(simulate.simulate)
 app.command("inspect", short_help="What a slide file says of itself.")(inspect.inspect)
 app.add_typer(manifest.app, name="manifest")
 app.command("doctor", short_help="What is installed, what works, and the fixes.")(doctor.doctor)

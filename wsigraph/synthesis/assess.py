@@ -13,19 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 from lifelines import CoxPHFitter
 from numpy.typing import NDArray
 
 from wsigraph.errors import SynthesisError
 from wsigraph.model.examples import Example
-from wsigraph.model.heads import OrdinalHead, stage_probability
 from wsigraph.model.inputs import graph_input
-from wsigraph.model.losses import NO_STAGE, ordinal_loss
-from wsigraph.model.network import one_thread
+from wsigraph.model.losses import NO_STAGE
 from wsigraph.model.predict import predict
 from wsigraph.model.weights import ModelBundle, Score
 from wsigraph.records import CoarseGraph, TissueGraph
+from wsigraph.synthesis.rivals import ridge_stage, scaled
 from wsigraph.synthesis.simulate import SimulatedPatient
 
 _RIDGE = 0.1
@@ -77,7 +75,7 @@ def cases(patients: Iterable[SimulatedPatient], coarsen: Callable[[TissueGraph],
     Parameters
     ----------
     patients : iterable of SimulatedPatient
-        Read once.
+        Read once; of one slide each, as ``synthesis.second_slide_fraction`` 0 gives them.
     coarsen : callable
         From a tissue graph to a coarse graph.
 
@@ -85,8 +83,21 @@ def cases(patients: Iterable[SimulatedPatient], coarsen: Callable[[TissueGraph],
     -------
     list of Case
         In the order of the patients.
+
+    Raises
+    ------
+    SynthesisError
+        If a patient has two slides.
     """
-    return [Case(coarse=coarsen(patient.graph), truth=patient) for patient in patients]
+    found = []
+    for patient in patients:
+        if len(patient.slides) != 1:
+            raise SynthesisError(
+                f"patient {patient.patient!r} has {len(patient.slides)} slides, expected one; "
+                "simulate with synthesis.second_slide_fraction 0"
+            )
+        found.append(Case(coarse=coarsen(patient.graph), truth=patient))
+    return found
 
 
 def assess(
@@ -136,14 +147,19 @@ def assess(
     }
     stages = {
         "stage_balanced_accuracy": np.array([prediction.stage_probability.argmax() for prediction in predictions]),
-        "stage_balanced_accuracy_ridge": _ridge_stage(before.pooled, before.stage, after.pooled),
+        "stage_balanced_accuracy_ridge": ridge_stage(before.pooled, before.stage, after.pooled),
     }
-    weights = rng.multinomial(len(fresh), np.full(len(fresh), 1 / len(fresh)), n_draws)
-    weights = np.concatenate([np.ones((1, len(fresh)), np.int64), weights])
+    weights = bootstrap_weights(len(fresh), n_draws, rng=rng)
     draws = {name: c_index(risk, after.time_days, after.event, weights) for name, risk in risks.items()}
     draws["c_index_below_oracle"] = draws["c_index_oracle"] - draws["c_index"]
     draws |= {name: balanced_accuracy(found, after.stage, weights) for name, found in stages.items()}
-    return {name: _score(values) for name, values in draws.items()}
+    return {name: score(values) for name, values in draws.items()}
+
+
+def bootstrap_weights(n_patients: int, n_draws: int, *, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return how often each patient counts: once in the first row, as drawn with replacement in the others."""
+    drawn = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), n_draws)
+    return np.concatenate([np.ones((1, n_patients), np.int64), drawn])
 
 
 def c_index(
@@ -211,6 +227,40 @@ def balanced_accuracy(
     return np.asarray(recall.sum(axis=1) / (total > 0).sum(axis=1))
 
 
+def quadratic_kappa(
+    found: NDArray[np.int64], stage: NDArray[np.int64], weights: NDArray[np.int64], *, n_stages: int
+) -> NDArray[np.float64]:
+    """Return Cohen's kappa with quadratic weights under several weightings of the patients.
+
+    Parameters
+    ----------
+    found, stage : int64 (n,)
+        Predicted and true stage; -1 where the truth is unknown.
+    weights : int64 (draws, n)
+        How often each patient counts in each draw.
+    n_stages : int
+        Number of stages, K.
+
+    Returns
+    -------
+    float64 (draws,)
+        1 for perfect agreement, 0 for chance.
+
+    References
+    ----------
+    Cohen, "Weighted kappa", Psychological Bulletin 1968.
+    """
+    known = stage != NO_STAGE
+    cost = np.subtract.outer(np.arange(n_stages), np.arange(n_stages)) ** 2
+    kappa = np.empty(len(weights))
+    for draw, weight in enumerate(weights):
+        table = np.bincount(stage[known] * n_stages + found[known], weight[known], n_stages**2)
+        table = table.reshape(n_stages, n_stages)
+        by_chance = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
+        kappa[draw] = 1.0 - (cost * table).sum() / (cost * by_chance).sum()
+    return kappa
+
+
 def _truth(part: Sequence[Case]) -> _Truth:
     outcomes = [case.truth.outcome for case in part]
     pooled, amount = [], []
@@ -228,45 +278,26 @@ def _truth(part: Sequence[Case]) -> _Truth:
     )
 
 
-def _scaled(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return both tables in units of the first one's mean and spread, without columns that hardly vary in it."""
-    mean, spread = before.mean(axis=0), before.std(axis=0)
-    varies = spread > 1e-6 * np.maximum(np.abs(mean), 1e-3)
-    return (before - mean)[:, varies] / spread[varies], (after - mean)[:, varies] / spread[varies]
-
-
 def _cox_risk(before: NDArray[np.float64], truth: _Truth, after: NDArray[np.float64]) -> NDArray[np.float64]:
-    scaled, fresh = _scaled(before, after)
-    table = pd.DataFrame(scaled).rename(columns=str).assign(time=truth.time_days, event=truth.event)
+    known, fresh = scaled(before, after)
+    table = pd.DataFrame(known).rename(columns=str).assign(time=truth.time_days, event=truth.event)
     fitter = CoxPHFitter(penalizer=_RIDGE).fit(table, "time", "event")
     return np.asarray(fresh @ fitter.params_.to_numpy())
 
 
-def _ridge_stage(
-    before: NDArray[np.float64], stage: NDArray[np.int64], after: NDArray[np.float64]
-) -> NDArray[np.int64]:
-    scaled, fresh = _scaled(before, after)
-    known = stage != NO_STAGE
-    x, target = torch.from_numpy(scaled[known].astype(np.float32)), torch.from_numpy(stage[known])
-    with one_thread(), torch.random.fork_rng(devices=[]):
-        head = OrdinalHead(x.shape[1], int(stage.max()) + 1)
-        torch.nn.init.zeros_(head.score.weight)
-        optimiser = torch.optim.LBFGS(head.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+def score(draws: NDArray[np.float64]) -> Score:
+    """Return the first draw, which is the estimate, with the 95 % interval of the others.
 
-        def loss() -> torch.Tensor:
-            optimiser.zero_grad()
-            value = ordinal_loss(head(x), target) + 0.5 * _RIDGE * head.score.weight.square().sum() / x.shape[1]
-            value.backward()  # type: ignore[no-untyped-call]
-            return value
+    Parameters
+    ----------
+    draws : float64 (draws,)
+        At least two.
 
-        optimiser.step(loss)  # type: ignore[no-untyped-call]
-        with torch.inference_mode():
-            probability = stage_probability(head(torch.from_numpy(fresh.astype(np.float32))))
-    return np.asarray(probability.argmax(dim=1).numpy())
-
-
-def _score(draws: NDArray[np.float64]) -> Score:
-    """Return the first draw, which is the estimate, with the 95 % interval of the others."""
+    Returns
+    -------
+    Score
+        Rounded to four digits.
+    """
     low, high = np.quantile(draws[1:], [0.025, 0.975])
     return Score(
         value=round(float(draws[0]), _DIGITS), low=round(float(low), _DIGITS), high=round(float(high), _DIGITS)

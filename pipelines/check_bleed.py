@@ -1,0 +1,45 @@
+"""What painted borders give away of the law of contact: ``python -m pipelines.check_bleed --out DIR``.
+
+Paints a small synthetic cohort of the law ``spatial``, reads it like any slides, and prints how well the features of
+single superpixels of lymphocytes tell whether they touch tumour, beside the same on graphs drawn from the layouts.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from wsigraph.config import load
+from wsigraph.flow import run_slide
+from wsigraph.synthesis.bleed import measure_bleed
+from wsigraph.synthesis.write import simulate_cohort, write_cohort
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Paint, read, measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="where the cohort is painted")
+    parser.add_argument("--patients", type=int, default=12, help="synthetic patients")
+    parser.add_argument("--seed", type=int, default=1, help="decides everything random")
+    options = parser.parse_args(arguments)
+    settings = load(overrides=["synthesis.law=spatial", "synthesis.second_slide_fraction=0"])
+    patients = list(simulate_cohort(options.patients, settings, seed=options.seed))
+    write_cohort(
+        patients,
+        options.out,
+        settings,
+        seed=options.seed,
+        images=True,
+        finished=lambda slide, path: run_slide(
+            str(path), options.out, settings, slide_id=slide.slide_id, until="graph"
+        ),
+    )
+    found = measure_bleed(patients, options.out, settings)
+    print(f"{options.patients} synthetic patients, {found['superpixels']:.0f} superpixels of lymphocytes")
+    print(f"painted superpixels of more than one region  {100 * found['mixed']:.1f} %")
+    print(f"contact told by single superpixels, AUC      painted {found['painted']:.3f}, drawn {found['drawn']:.3f}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
