@@ -2,8 +2,8 @@
 
 Every stage owns one section, named like its package. Values are frozen; an unknown key is an error that names its
 path and the nearest key there is. The order is: defaults, then files in the order given, then ``--set`` overrides.
-There are no environment variables and no globals. `RuntimeConfig` alone is left out of every hash: it may change how
-fast an answer comes, never the answer.
+There are no environment variables and no globals. The sections of ``wsigraph.runtime`` are left out of every hash: they
+may change how fast an answer comes, never the answer.
 """
 
 from __future__ import annotations
@@ -15,29 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from wsigraph.errors import ConfigError, nearest_hint
 from wsigraph.geometry import MPP_MAX, MPP_MIN
-
-
-class Section(BaseModel):
-    """A frozen section that refuses unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class RuntimeConfig(Section):
-    """How the work is carried out; never part of a hash."""
-
-    chunk_px: int = Field(2048, ge=64, le=65536, description="side of one task's pixels at working mpp")
-    threads: int = Field(0, ge=0, le=1024, description="threads for the pixel stages; 0 takes every core allowed")
-    memory_gb: float = Field(
-        0.0,
-        ge=0.0,
-        le=65536.0,
-        description="memory for pixels in flight, GB; smaller chunks where needed; 0 is no limit",
-    )
+from wsigraph.runtime import BatchConfig, ClusterConfig, RuntimeConfig, Section
 
 
 class SlideConfig(Section):
@@ -252,6 +234,8 @@ class Config(Section):
     synthesis: SynthesisConfig = Field(default_factory=SynthesisConfig)
     explanation: ExplanationConfig = Field(default_factory=ExplanationConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig)
+    batch: BatchConfig = Field(default_factory=BatchConfig)
 
 
 def load(files: Iterable[Path] = (), overrides: Iterable[str] = ()) -> Config:

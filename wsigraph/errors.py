@@ -16,6 +16,8 @@
     +-- PluginError            a plugin that is unknown or does not load
     +-- ModelError             a model bundle that does not fit the data
     +-- CohortError            a manifest or split with faults
+    +-- ClusterError           a cluster that cannot be reached, or whose workers do not serve
+    |   +-- LeaseLost          another process has taken over the slide that this one works on
     +-- SynthesisError         a request the generator cannot meet
     +-- ServiceError           a request the service refuses
 
@@ -81,6 +83,14 @@ class ModelError(WsigraphError):
 
 class CohortError(WsigraphError):
     """A cohort table or split with faults."""
+
+
+class ClusterError(WsigraphError):
+    """A cluster that cannot be reached, or whose workers do not serve."""
+
+
+class LeaseLost(ClusterError):
+    """Another process has taken over the slide that this one works on."""
 
 
 class SynthesisError(WsigraphError):

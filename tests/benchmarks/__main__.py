@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.benchmarks import (
+    batch,
     explanations,
     hotspots,
     memory,
@@ -38,6 +39,7 @@ NAMES = (
     "artefacts",
     "nuclei",
     "explanations",
+    "batch",
 )
 
 
@@ -76,6 +78,7 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
         "artefacts": tissue_quality.benchmark,
         "nuclei": lambda: nuclei.benchmark(),
         "explanations": lambda: explanations.benchmark(options.threads),
+        "batch": lambda: batch.benchmark(folder, options.repeats),
     }
 
 

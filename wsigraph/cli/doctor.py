@@ -28,6 +28,7 @@ _LIBRARIES = (
     "captum",
     "lifelines",
     "safetensors",
+    "pyarrow",
     "pydantic",
     "typer",
     "rich",

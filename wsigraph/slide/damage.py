@@ -9,7 +9,7 @@ white, whatever was read before. Where more than a stated share of a level's til
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,9 @@ MAX_BAD_TILE_FRACTION = 0.01
 """Share of a level's tiles that may be bad where nothing else is said."""
 
 _Key = tuple[int, int, int, int]  # level, scale, row, column
+
+BadTileNote = tuple[int, int, int, int, str]
+"""Level, scale at which it was read, row, column and the decoder's words; how bad tiles travel between processes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -106,6 +109,33 @@ class BadTiles:
         tile = BadTile(level=level, row=row, column=column, x0=x0, y0=y0, reason=reason)
         with self._lock:
             self._found[level, scale, row, column] = tile
+
+    def notes(self) -> tuple[BadTileNote, ...]:
+        """Return everything met so far, for `merge` in another process."""
+        with self._lock:
+            return tuple((*key, tile.reason) for key, tile in self._found.items())
+
+    def forget(self) -> None:
+        """Forget everything met so far; whatever is read again is met again."""
+        with self._lock:
+            self._found.clear()
+
+    def merge(self, notes: Iterable[BadTileNote]) -> None:
+        """Add what another process has met.
+
+        Parameters
+        ----------
+        notes : iterable of BadTileNote
+            From `notes` there.
+
+        Raises
+        ------
+        UnreadableSlide
+            If the share of bad tiles is now above the limit.
+        """
+        for level, scale, row, column, reason in notes:
+            self.note(level, scale, row, column, reason)
+            self.check(level, scale)
 
     def check(self, level: int, scale: int) -> None:
         """Check that the share of a level's bad tiles, read at a scale, is within the limit.

@@ -71,9 +71,14 @@ class Slide:
     def bad_tiles(self) -> tuple[BadTile, ...]:
         """Tiles met so far that do not decode and were left white, sorted by level, row and column.
 
-        Reads in other processes are not counted here; `scan_tiles` finds the tiles of a level wherever it runs.
+        Reads in other processes count once merged into `damage`; `scan_tiles` finds a level's wherever it runs.
         """
         return self._bad.seen()
+
+    @property
+    def damage(self) -> BadTiles:
+        """What `bad_tiles` lists, to merge with what other processes have met."""
+        return self._bad
 
     def size(self, mpp: float | None = None) -> Size:
         """Return how many pixels the slide has at a pixel size.

@@ -4,16 +4,19 @@ A stage hands over a function and the boxes of a grid; each call reads its own p
 between tasks. Results come back in the order of the boxes whatever the order of completion, and are small by
 contract: tables, never pixels. Small boxes share a task, because a task costs as much as decoding a tile; tasks go
 out in batches, which bounds what is in flight. What works on an array in memory is cut into
-bands of its rows instead, which threads of this process share.
+bands of its rows instead, which threads of this process share. `mapped_by` puts something else than dask's scheduler
+in force for one thread.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import chain, pairwise
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 import dask
@@ -28,6 +31,22 @@ Progress = Callable[[str, int, int], None]
 """Called with (stage, pixels done, pixels in all) from the calling thread; pixels of the grid the boxes lie on."""
 
 Result = TypeVar("Result")
+
+
+class Mapper(Protocol):
+    """Carries out the boxes of one call of `map_chunks` and returns their results in the order of the boxes."""
+
+    def __call__(
+        self,
+        function: Callable[..., Any],
+        boxes: Sequence[Box],
+        shared: tuple[Any, ...],
+        advance: Callable[[int], None],
+    ) -> list[Any]:
+        """Return ``function(box, *shared)`` of every box; `advance` is told the pixels of each that is done."""
+
+
+_mapper: ContextVar[Mapper] = ContextVar("mapper")
 _BATCH_PER_CORE = 32
 BYTES_PER_PX = 30
 """Memory that the hungriest pixel stage holds for each pixel of a task's window."""
@@ -68,6 +87,22 @@ def plan_chunks(chunk_px: int, n_threads: int, halo_px: int, memory_bytes: float
     return side, threads
 
 
+@contextmanager
+def mapped_by(mapper: Mapper) -> Iterator[None]:
+    """Let `mapper` carry out what `map_chunks` is given by this thread, in place of dask's scheduler.
+
+    Parameters
+    ----------
+    mapper : Mapper
+        In force until the block ends.
+    """
+    token = _mapper.set(mapper)
+    try:
+        yield
+    finally:
+        _mapper.reset(token)
+
+
 def map_chunks(
     function: Callable[..., Result],
     boxes: Iterable[Box],
@@ -96,6 +131,9 @@ def map_chunks(
         One result a box, in the order of the boxes.
     """
     ordered = list(boxes)
+    mapper = _mapper.get(None)
+    if mapper is not None:
+        return mapper(function, ordered, shared, _counter(stage, ordered, progress))
     # one name a call of this function; dask would draw a random one for every task
     name = f"{stage or 'chunks'}-{uuid4().hex}"
     task = delayed(_apply, pure=False, traverse=False)
@@ -115,6 +153,20 @@ def map_chunks(
         results += chain.from_iterable(compute(*batch, **pace.options))  # type: ignore[no-untyped-call]
         pace.reach(start + len(batch))
     return results
+
+
+def _counter(stage: str, boxes: Sequence[Box], progress: Progress | None) -> Callable[[int], None]:
+    """Return what adds pixels to those done and tells `progress` of it."""
+    n_px, n_px_done = sum(box.size.area for box in boxes), 0
+
+    def advance(n_px_more: int) -> None:
+        nonlocal n_px_done
+        n_px_done += n_px_more
+        if progress is not None:
+            progress(stage, n_px_done, n_px)
+
+    advance(0)
+    return advance
 
 
 class _Pace:

@@ -23,6 +23,9 @@ from wsigraph.errors import StoreError
 LEFTOVER_AGE_S = 86_400
 """Age after which a partial of an unknown process counts as abandoned."""
 
+SCRATCH_PREFIX = ".wsigraph-"
+"""How the names of temporary stores beside a record begin."""
+
 _SUFFIX = ".partial"
 
 
@@ -117,6 +120,18 @@ def discard(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def sweep(directory: Path) -> None:
+    """Remove what killed writers left in a directory of records that nobody else is writing now.
+
+    Parameters
+    ----------
+    directory : Path
+        A slide's directory; may be absent. Only hidden partial files and scratch stores go.
+    """
+    for leftover in [*directory.glob(f".*{_SUFFIX}"), *directory.glob(f"{SCRATCH_PREFIX}*")]:
+        discard(leftover)
 
 
 @contextmanager

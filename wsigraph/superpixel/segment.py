@@ -24,6 +24,7 @@ from wsigraph.records import SuperpixelLabels, TissueMap
 from wsigraph.slide.reader import Slide
 from wsigraph.slide.tiles import Progress, map_chunks
 from wsigraph.store import SHARD_PX, Destination, create_labels
+from wsigraph.store.atomic import SCRATCH_PREFIX
 from wsigraph.superpixel.components import ChunkComponents, chunk_components, relabel
 from wsigraph.superpixel.connectivity import resolve
 from wsigraph.superpixel.lab import rgb_to_lab, smooth, smoothing_passes
@@ -87,7 +88,7 @@ def segment(
     if beside is not None:
         beside.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(prefix=".wsigraph-", dir=beside) as scratch,
+        tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=beside) as scratch,
         create_labels(path, size) as writer,
     ):
         raw = _scratch_array(scratch, size, chunk_px)

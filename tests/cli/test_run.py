@@ -1,0 +1,126 @@
+"""``wsigraph run`` and ``status`` as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.command import SLIDE, Run, command, write_tiff
+
+HEADER = "slide_id,patient_id,path,mpp,stage,time_days,event\n"
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory, tissue_pixels: np.ndarray) -> Path:
+    """A manifest of one good slide, one broken one and one that is still to come."""
+    folder = tmp_path_factory.mktemp("cohort")
+    write_tiff(folder / "good.tiff", tissue_pixels[:600, :700], 0.5)
+    (folder / "broken.svs").write_bytes(SLIDE.read_bytes()[:200_000])
+    path = folder / "cohort.csv"
+    path.write_text(f"{HEADER}good,P1,good.tiff,,II,100,1\nbroken,P2,broken.svs,,,,\nlater,P3,,,,,\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def ended(run: Run, table: Path) -> subprocess.CompletedProcess[str]:
+    out = table.parent / "runs"
+    return run("run", table, "--out", out, "--until", "coarsen", "--workers", "1", "--set", "batch.report_s=0.5")
+
+
+def test_a_bad_slide_is_a_row_and_the_exit_code(ended: subprocess.CompletedProcess[str], table: Path) -> None:
+    assert ended.returncode == 3, ended.stderr
+    shown = dict(re.findall(r"^(\S[\w ]*?)  +(.+)$", ended.stdout, re.M))
+    assert (shown["slides"], shown["done"], shown["failed"], shown["without a file"]) == ("3", "1", "1", "1")
+    assert "TruncatedSlide" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
+    out = table.parent / "runs"
+    assert {path.name for path in out.iterdir()} == {
+        ".batch", "good", "summary.md", "summary.json", "failures.parquet"
+    }  # fmt: skip
+    lines = ended.stderr.splitlines()
+    assert re.fullmatch(
+        r"wsigraph: 1 workers with 1 threads; dashboard: http://127\.0\.0\.1:\d+/status( .*)?", lines[0]
+    )
+    assert any(re.match(r"wsigraph: \d of 3 slides", line) for line in lines)
+    assert lines[-1].startswith("wsigraph: 1 of 3 slides failed: ")
+    assert all(line.startswith("wsigraph: ") for line in lines)
+
+
+def test_status_tells_of_it_from_elsewhere(ended: subprocess.CompletedProcess[str], table: Path, run: Run) -> None:
+    told = run("status", table.parent / "runs")
+    assert told.returncode == 0
+    assert "finished" in told.stdout
+    assert "3 of 3 slides, 1 failed, 1 without a file" in told.stdout
+    assert "TruncatedSlide" in told.stdout
+    values = json.loads(run("status", table.parent / "runs", "--json").stdout)
+    assert values["runs"][0]["told"]["failed"] == 1
+    assert values["held"] == []
+    absent = run("status", table.parent / "absent")
+    assert (absent.returncode, absent.stdout) == (1, "")
+    assert "holds no run" in absent.stderr
+
+
+def test_the_same_command_goes_on_and_json_is_all_of_stdout(
+    ended: subprocess.CompletedProcess[str], table: Path, run: Run
+) -> None:
+    again = run("run", table, "--out", table.parent / "runs", "--until", "coarsen", "--cluster", "threads", "--json")
+    assert again.returncode == 3
+    told = json.loads(again.stdout)
+    assert (told["done"], told["skipped"], told["failed"]) == (0, 1, 1)
+    assert told["standing"] == "finished"
+
+
+def test_a_dry_run_starts_nothing(table: Path, run: Run, tmp_path: Path) -> None:
+    plan = run("run", table, "--out", tmp_path / "out", "--until", "graph", "--workers", "3", "--dry-run")
+    assert (plan.returncode, plan.stdout) == (0, "")
+    assert "2 slides of" in plan.stderr
+    assert "1 without a file left out, up to the stage graph" in plan.stderr
+    assert "3 processes of this machine" in plan.stderr
+    pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed (extra 'slurm')")
+    script = run(
+        "run", table, "--cluster", "slurm", "--workers", "20", "--dry-run", "--set", "cluster.slurm_queue=long"
+    )
+    assert script.returncode == 0
+    assert "3 SLURM jobs of 8 workers" in script.stderr
+    assert script.stdout.startswith("#!")
+    assert "#SBATCH -p long" in script.stdout
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--until", "explode"], "stage 'explode' is unknown; expected one of read, tissue"),
+        (["--cluster", "kubernetes"], "cluster.kind"),
+        (["--cluster", "tcp://127.0.0.1:1"], "no scheduler answers at tcp://127.0.0.1:1"),
+        (["--model", "absent"], "absent"),
+    ],
+)
+def test_what_cannot_work_is_one_line(table: Path, run: Run, tmp_path: Path, options: list[str], message: str) -> None:
+    met = run("run", table, "--out", tmp_path / "out", "--set", "cluster.wait_s=5", *options)
+    assert (met.returncode, met.stdout) == (1, "")
+    assert message in met.stderr
+    assert met.stderr.count("\n") == 1
+
+
+def test_faults_of_the_manifest_end_it_before_anything_starts(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "faulty.csv"
+    path.write_text(f"{HEADER}a,P1,absent.svs,,,,\na,P2,,,IX,-3,1\n")
+    met = run("run", path, "--out", tmp_path / "out")
+    assert met.returncode == 1
+    for fault in ("absent.svs", "IX", "line 3"):
+        assert fault in met.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_heavy_libraries_are_left_alone_until_the_command_runs() -> None:
+    program = (
+        "import sys; import wsigraph.cli.main; print([m for m in ('distributed', 'dask', 'rich') if m in sys.modules])"
+    )
+    shown = subprocess.run([command()[0], "-c", program], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"

@@ -1,0 +1,89 @@
+"""The sections of the settings that may change how fast an answer comes, never the answer.
+
+They are left out of every hash: a run that was begun on one machine goes on on a cluster.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """A frozen section that refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class RuntimeConfig(Section):
+    """How the work is carried out; never part of a hash."""
+
+    chunk_px: int = Field(2048, ge=64, le=65536, description="side of one task's pixels at working mpp")
+    threads: int = Field(0, ge=0, le=1024, description="threads for the pixel stages; 0 takes every core allowed")
+    memory_gb: float = Field(
+        0.0,
+        ge=0.0,
+        le=65536.0,
+        description="memory for pixels in flight, GB; smaller chunks where needed; 0 is no limit",
+    )
+
+
+class ClusterConfig(Section):
+    """Where a cohort is worked on; never part of a hash."""
+
+    kind: str = Field(
+        "local",
+        pattern=r"^(local|threads|slurm|(tcp|tls|ucx|ws|wss)://\S+)$",
+        description="local (processes), threads (this process), slurm, or a scheduler's address such as tcp://HOST:PORT",
+    )
+    workers: int = Field(
+        0, ge=0, le=100000, description="workers of one thread each; 0 is one a core allowed, with slurm one job"
+    )
+    memory_gb: float = Field(
+        0.0,
+        ge=0.0,
+        le=65536.0,
+        description="memory of a local worker, GB, beyond which it is restarted; 0 is its share",
+    )
+    gpus: int = Field(0, ge=0, le=64, description="GPUs each worker offers, as the resource GPU (see batch.gpu_stages)")
+    wait_s: float = Field(600.0, ge=0.0, le=1e7, description="time without any worker before giving up, s; 0 is never")
+    dashboard_port: int = Field(0, ge=0, le=65535, description="port of the dashboard; 0 takes any that is free")
+    slurm_queue: str | None = Field(None, description="partition that jobs are submitted to")
+    slurm_account: str | None = Field(None, description="account that jobs are charged to")
+    slurm_walltime: str = Field(
+        "08:00:00", pattern=r"^[0-9:-]+$", description="time limit of a job; slides in flight at its end are done again"
+    )
+    slurm_cores: int = Field(8, ge=1, le=1024, description="workers of one thread each in a job")
+    slurm_memory: str = Field("32GB", pattern=r"^[0-9.]+ ?[KMGT]i?B$", description="memory of a job")
+    slurm_interface: str | None = Field(None, description="network interface of the workers, e.g. ib0")
+    slurm_directives: tuple[str, ...] = Field((), description="further #SBATCH lines, e.g. --gres=gpu:1")
+    slurm_prologue: tuple[str, ...] = Field((), description="shell lines before the workers start, e.g. module load")
+
+
+class BatchConfig(Section):
+    """How the slides of a cohort are handed out and looked after; never part of a hash."""
+
+    attempts: int = Field(2, ge=1, le=10, description="times a slide is tried, on another worker where there is one")
+    final_errors: tuple[str, ...] = Field(
+        ("MissingMpp", "NoTissue"), description="classes of error that another attempt would not change"
+    )
+    stall_s: float = Field(
+        1800.0, ge=0.0, le=1e6, description="a slide without progress for this long hangs: its worker is restarted, s"
+    )
+    max_in_flight: int = Field(256, ge=1, le=5000, description="most slides handed out at once")
+    share_min_mpx: float = Field(
+        16.0, gt=0.0, le=1e6, description="work left in a stage from which workers that would idle share it, Mpx"
+    )
+    gpu_stages: tuple[str, ...] = Field((), description="stages carried out by workers with the resource GPU alone")
+    lease_beat_s: float = Field(10.0, gt=0.0, le=600.0, description="time between signs of life in a lease file, s")
+    lease_stale_s: float = Field(
+        90.0, gt=0.0, le=86400.0, description="a lease without a sign of life for this long is taken over, s"
+    )
+    report_s: float = Field(
+        10.0, gt=0.0, le=86400.0, description="time between lines of progress without a terminal, s"
+    )
+
+    @model_validator(mode="after")
+    def _check_lease(self) -> BatchConfig:
+        if self.lease_stale_s < 3 * self.lease_beat_s:
+            raise ValueError("lease_stale_s must be at least three times lease_beat_s")
+        return self
