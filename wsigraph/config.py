@@ -8,6 +8,7 @@ may change how fast an answer comes, never the answer.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -17,7 +18,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from wsigraph.errors import ConfigError, nearest_hint
+from wsigraph.errors import ConfigError
 from wsigraph.geometry import MPP_MAX, MPP_MIN
 from wsigraph.runtime import BatchConfig, ClusterConfig, RuntimeConfig, Section
 
@@ -364,7 +365,7 @@ def _merge(tree: dict[str, dict[str, Any]], values: Mapping[Any, Any], origin: s
     for section, keys in values.items():
         if section not in Config.model_fields:
             raise ConfigError(
-                f"{origin}: unknown section {str(section)!r}{nearest_hint(str(section), Config.model_fields)}"
+                f"{origin}: unknown section {str(section)!r}{_nearest(str(section), Config.model_fields)}"
             )
         if not isinstance(keys, Mapping):
             raise ConfigError(f"{origin}: section {section!r} holds {keys!r}, expected keys and values")
@@ -372,9 +373,17 @@ def _merge(tree: dict[str, dict[str, Any]], values: Mapping[Any, Any], origin: s
         for key in keys:
             if key not in known:
                 raise ConfigError(
-                    f"{origin}: unknown key '{section}.{key}'{nearest_hint(str(key), known, f'{section}.')}"
+                    f"{origin}: unknown key '{section}.{key}'{_nearest(str(key), known, f'{section}.')}"
                 )
         tree.setdefault(section, {}).update(keys)
+
+
+def _nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
+    names = list(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean '{prefix}{close[0]}'?"
+    return f"; expected one of {', '.join(names)}"
 
 
 def _first_fault(error: ValidationError) -> str:

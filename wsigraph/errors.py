@@ -25,9 +25,6 @@ A message names what was met, what was expected and what to do. Each class takes
 error survives pickling on its way back from a worker process.
 """
 
-import difflib
-from collections.abc import Iterable
-
 
 class WsigraphError(Exception):
     """Root of the tree; ``except WsigraphError`` catches whatever wsigraph raises on purpose."""
@@ -99,27 +96,3 @@ class SynthesisError(WsigraphError):
 
 class ServiceError(WsigraphError):
     """A request that the service refuses."""
-
-
-def nearest_hint(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """Return what a message says of an unknown word: the nearest known one, or all of them.
-
-    Parameters
-    ----------
-    word : str
-        What was met.
-    known : iterable of str
-        What could have been.
-    prefix : str
-        Put before the nearest.
-
-    Returns
-    -------
-    str
-        Begins with a semicolon.
-    """
-    names = list(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean '{prefix}{close[0]}'?"
-    return f"; expected one of {', '.join(names)}"
