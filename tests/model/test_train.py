@@ -10,8 +10,9 @@ import torch
 from wsigraph.config import ModelConfig
 from wsigraph.errors import ModelError
 from wsigraph.model.examples import Example, validation_patients
+from wsigraph.model.fit import drop_regions
 from wsigraph.model.inputs import Scaler, graph_input
-from wsigraph.model.train import Trained, drop_regions, train
+from wsigraph.model.train import Trained, train
 
 from .conftest import ABOUT
 

@@ -68,7 +68,7 @@ def summary(
             name: float(probability)
             for name, probability in zip(prediction.stage_names, prediction.stage_probability, strict=True)
         },
-        "risk": float(prediction.risk),
+        "risk": None if prediction.risk is None else float(prediction.risk),
         "median_survival_days": (
             None if prediction.median_survival_days is None else float(prediction.median_survival_days)
         ),
