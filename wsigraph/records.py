@@ -345,7 +345,7 @@ class CoarseGraph:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prediction:
-    """Stage and survival read from one graph; a model of one of the two leaves the other empty.
+    """Stage and survival read from one graph; what a model did not learn is empty.
 
     Attributes
     ----------
@@ -354,8 +354,7 @@ class Prediction:
     stage_names, stage_probability : tuple of str, float64 (K,)
         The K stages; their probabilities sum to one.
     time_days, hazard, survival : float64 (T,)
-        Right ends of time intervals, days; probability of the event in each given survival to its start, and of
-        surviving to its end.
+        Right ends of intervals; probability of the event in each given survival to its start, of survival to its end.
     risk, median_survival_days : float or None
         Log cumulative hazard at the last interval (higher is worse), and first time at which survival is 0.5 or less,
         interpolated; None where it is not reached.

@@ -19,6 +19,13 @@ def test_true_probabilities_lie_on_the_line_and_exaggerated_ones_below_it() -> N
     assert calibration_line(sigmoid(2 * logit + 1), outcome)[0] == pytest.approx([-0.5, 0.5], abs=0.06)
 
 
+def test_extreme_overconfidence_still_has_a_line() -> None:
+    rng = np.random.default_rng(2)
+    logit = rng.normal(size=4000)
+    outcome = (rng.random(4000) < sigmoid(logit)).astype(float)
+    assert calibration_line(sigmoid(8 * logit), outcome)[0] == pytest.approx([0, 1 / 8], abs=0.05)
+
+
 def test_the_line_solves_its_score_equations() -> None:
     rng = np.random.default_rng(1)
     p, outcome = rng.random(50), (rng.random(50) < 0.4).astype(float)

@@ -10,7 +10,19 @@ import sys
 
 import typer
 
-from wsigraph.cli import configuration, doctor, export, graph, inspect, manifest, predict, simulate, version
+from wsigraph.cli import (
+    configuration,
+    doctor,
+    evaluate,
+    export,
+    graph,
+    inspect,
+    manifest,
+    predict,
+    simulate,
+    train,
+    version,
+)
 from wsigraph.cli.failure import EXIT_INTERRUPTED, tell_interrupted
 
 app = typer.Typer(
@@ -21,6 +33,8 @@ app = typer.Typer(
     help="Whole-slide images as graphs of tissue regions: stage, survival and the reasons for both. Research use only.",
 )
 app.command("predict", short_help="Slides in; graph, stage, survival and report out.")(predict.predict)
+app.command("train", short_help="A manifest and graphs in; a model with held-out scores out.")(train.train)
+app.command("evaluate", short_help="A model in; its held-out scores beside those of rivals out.")(evaluate.evaluate)
 app.command("graph", short_help="A slide in; its superpixel graph and a picture out.")(graph.graph)
 app.command("export", short_help="A graph in; AnnData, GeoJSON, parquet or networkx out.")(export.export)
 app.command("simulate", short_help="A synthetic cohort with known truth out.")(simulate.simulate)

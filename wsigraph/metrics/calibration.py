@@ -65,7 +65,8 @@ def calibration_line(
     counted = all_once(len(outcome)) if weights is None else weights
     clipped = np.clip(probability, _SMALL, 1 - _SMALL)
     logit = np.log(clipped / (1 - clipped))
-    line = np.tile([0.0, 1.0], (len(counted), 1))
+    # from no slope, where the curvature is greatest, Newton's steps do not overshoot
+    line = np.zeros((len(counted), 2))
     step = np.zeros_like(line)
     for _ in range(_NEWTON_STEPS):
         expected = 1.0 / (1.0 + np.exp(-np.clip(line[:, :1] + line[:, 1:] * logit, -30, 30)))
@@ -77,7 +78,7 @@ def calibration_line(
         up, across = gap.sum(axis=1), gap @ logit
         step = np.stack([c * up - b * across, a * across - b * up], axis=1)
         step = np.divide(step, determinant[:, None], out=np.full_like(step, np.nan), where=solvable[:, None])
-        line = line + np.clip(step, -2.0, 2.0)
+        line = line + np.clip(step, -1.0, 1.0)
         if not (np.abs(step) > 1e-9).any():
             break
     # where outcomes are separated, the slope grows by a step for ever

@@ -224,8 +224,17 @@ def answer_held_out(
         ends_days=ends_days,
         survival=survival,
         risk=risk,
+        risk_cut=np.array([_median_risk(cohort, fold != number, each) for number, each in enumerate(members)]),
     )
     return held_out, hazards
+
+
+def _median_risk(cohort: Cohort, trained_on: NDArray[np.bool_], member: Member) -> float:
+    """Return the median risk of those a member was trained on, which cuts the others into high and low risk."""
+    if not len(member.ends_days):
+        return float("nan")
+    hazard_logits = member.read([cohort.inputs[row] for row in np.flatnonzero(trained_on)])[1]
+    return float(np.median(log_cumulative_hazard(np.exp(-np.logaddexp(0.0, hazard_logits).sum(axis=1)))))
 
 
 def pad_ends(ends_days: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:

@@ -49,6 +49,8 @@ class HeldOut:
         Survival to the ends of the patient's fold; no column where survival is not predicted.
     risk : float64 (n,)
         Higher is worse; NaN where survival is not predicted. Comparable within a fold alone.
+    risk_cut : float64 (folds,)
+        Median risk of the patients that the member of each fold was trained on; above it a patient is at high risk.
     """
 
     patient: NDArray[np.str_]
@@ -61,6 +63,7 @@ class HeldOut:
     ends_days: NDArray[np.float64]
     survival: NDArray[np.float64]
     risk: NDArray[np.float64]
+    risk_cut: NDArray[np.float64]
 
     @property
     def has_stage(self) -> bool:
