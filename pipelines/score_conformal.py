@@ -4,7 +4,7 @@
     python -m pipelines.score_conformal COHORT [--calibration 1000] [--fresh 2000]
 
 The model is trained and calibrated (CV+ over five folds) on patients of all sites but one; fresh patients of the same
-sites show the coverage that is promised, those of the site left out what becomes of it elsewhere. Prints one JSON object.
+sites show the coverage that is promised, those of the site left out what becomes of it elsewhere. Prints JSON.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     wsigraph simulate --out COHORT --patients 2400 --seed 1 --law null
     python -m pipelines.score_null COHORT [--cohorts 20]
 
-The patients are dealt into cohorts of their own; each is cross-validated with another seed. Prints one JSON object: mean
-held-out C-index and stage AUC over cohorts, and the permutation p-values of the C-index. Chance is 0.5.
+The patients are dealt into cohorts of their own; each is cross-validated with another seed. Prints one JSON object:
+mean held-out C-index and stage AUC over cohorts, and the permutation p-values of the C-index. Chance is 0.5.
 """
 
 from __future__ import annotations

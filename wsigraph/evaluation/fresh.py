@@ -27,9 +27,10 @@ from wsigraph.model.weights import ModelBundle
 if TYPE_CHECKING:
     from wsigraph.slide.tiles import Progress
 
-_ABOUT = About(
+RECIPE = About(
     name="recipe", description="-", notice="made by a recipe; not kept", licence="-", data="-", simulated=False
 )
+"""What a model says of itself that a recipe trains, scores and forgets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -140,7 +141,7 @@ def train_on(
         event=cohort.event.tolist(),
         seed=seed,
     )
-    return train_folds(cohort, fold, [config], seed=seed, about=_ABOUT, workers=workers, progress=progress)
+    return train_folds(cohort, fold, [config], seed=seed, about=RECIPE, workers=workers, progress=progress)
 
 
 def joined(first: Cohort, second: Cohort) -> Cohort:
@@ -167,7 +168,7 @@ def joined(first: Cohort, second: Cohort) -> Cohort:
             f"{len(shared)} patients are in both cohorts and features agree: "
             f"{first.feature_names == second.feature_names}; expected other patients with the same features"
         )
-    both = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in _ARRAYS}
+    both: dict[str, Any] = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in _ARRAYS}
     return replace(
         first,
         inputs=[*first.inputs, *second.inputs],
@@ -243,9 +244,7 @@ def score_fresh(
         if isinstance(answers, str):
             table[name] = {"left_out": answers}
             continue
-        theirs = Answers(
-            risk=answers.risk[train.n_rows :], stage_probability=answers.stage_probability[train.n_rows :]
-        )
+        theirs = Answers(risk=answers.risk[train.n_rows :], stage_probability=answers.stage_probability[train.n_rows :])
         drawn = answer_draws(truth, theirs)
         table[name] = {**estimates(drawn), "model_above": differences(own, drawn)}
     return table

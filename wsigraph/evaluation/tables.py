@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from wsigraph.evaluation import baselines
 from wsigraph.evaluation.baselines import Answers, Question
 from wsigraph.evaluation.scores import Truth, answer_draws, differences, estimates, fold_scores, full_scores
-from wsigraph.metrics.bootstrap import N_DRAWS
+from wsigraph.metrics.bootstrap import N_DRAWS, draw_weights
+from wsigraph.model.ensemble import Ensemble
 from wsigraph.model.examples import Cohort, validation_patients
 from wsigraph.model.held_out import HeldOut
 from wsigraph.model.member import Member
@@ -215,6 +216,59 @@ def add_rivals(
         found[name] = {**estimates(drawn[name]), "model_above": differences(own, drawn[name])}
     whole = {**document, "baselines": found}
     return {**whole, "warnings": [*document["warnings"], *site_warnings(whole)]}
+
+
+def score_within(
+    ensemble: Ensemble,
+    question: Question,
+    stratum: NDArray[np.int64],
+    names: Sequence[str],
+    *,
+    cluster: NDArray[np.int64] | None = None,
+    n_draws: int = N_DRAWS,
+    workers: int = 1,
+) -> dict[str, Any]:
+    """Return held-out scores of a model and some rivals over pairs within a stratum of one's own choice.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+        Trained on the question's cohort in its folds.
+    question : Question
+        Cohort, folds and seed.
+    stratum : int64 (n,)
+        Pairs are compared within it, e.g. within a site; it must be no coarser than the folds.
+    names : sequence of str
+        Rivals, as `rivals` names them.
+    cluster : int64 (n,), optional
+        What is drawn whole, e.g. the site; patients within a stratum where left out.
+    n_draws : int
+        Bootstrap draws.
+    workers : int
+        Processes for rivals that are networks.
+
+    Returns
+    -------
+    dict
+        As `add_rivals`.
+
+    Raises
+    ------
+    ModelError
+        If a rival cannot be fitted.
+    """
+    held_out = ensemble.held_out
+    truth = Truth(
+        fold=stratum,
+        stage=held_out.stage,
+        time_days=held_out.time_days,
+        event=held_out.event,
+        weights=draw_weights(stratum, cluster=cluster, n_draws=n_draws, rng=np.random.default_rng(question.seed)),
+    )
+    own = estimates(answer_draws(truth, Answers(risk=held_out.risk, stage_probability=held_out.stage_probability)))
+    document = {"survival": {}, "stage": {}, **own, "warnings": []}
+    asked = rivals(question, ensemble.bundle.members, workers=workers)
+    return add_rivals(document, truth, held_out, held_out.patient, {name: asked[name] for name in names})
 
 
 def site_warnings(document: Mapping[str, Any]) -> list[str]:
