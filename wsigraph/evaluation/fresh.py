@@ -102,6 +102,7 @@ def train_on(
     *,
     seed: int,
     n_folds: int = 5,
+    about: About = RECIPE,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Ensemble:
@@ -117,6 +118,8 @@ def train_on(
         Of folds and training.
     n_folds : int
         Folds.
+    about : About
+        What the card shall say.
     workers : int
         Processes.
     progress : callable, optional
@@ -141,7 +144,7 @@ def train_on(
         event=cohort.event.tolist(),
         seed=seed,
     )
-    return train_folds(cohort, fold, [config], seed=seed, about=RECIPE, workers=workers, progress=progress)
+    return train_folds(cohort, fold, [config], seed=seed, about=about, workers=workers, progress=progress)
 
 
 def joined(first: Cohort, second: Cohort) -> Cohort:
