@@ -103,6 +103,12 @@ def _rows(result: FlowResult) -> list[tuple[str, str]]:
             ("risk", f"{facts['risk']:.3f} (log cumulative hazard; higher is worse)"),
             ("median survival", f"not reached in {last:,.0f} days" if median is None else f"{median:,.0f} days"),
         ]
+    if facts["stage_set"]:
+        rows.insert(6, ("stage set", ", ".join(facts["stage_set"])))
+    if facts["distance"] is not None:
+        rows.insert(-1, ("distance", f"{facts['distance']:.2f} from the training slides (about 1 for one like them)"))
+    if facts["patient"] != "external":
+        rows.insert(-1, ("patient", f"known to the model: {facts['patient']}"))
     if result.resumed:
         rows.append(("found done", ", ".join(result.resumed)))
     rows += [("warning", text) for text in facts["warnings"]]
