@@ -3,8 +3,8 @@
     wsigraph simulate --out COHORT --patients 2300 --seed 1 --law composition
     python -m pipelines.score_simulated COHORT [--train 300] [--seed 1] [--rival NAME ...]
 
-The first patients of the cohort are trained on (an ensemble of five folds), those after them are fresh. Prints JSON: scores
-with 95 % intervals from 2,000 bootstrap draws over fresh patients, paired differences, and D-calibration of the
+The first patients of the cohort are trained on (an ensemble of five folds), those after them are fresh. Prints JSON:
+scores with 95 % intervals from 2,000 bootstrap draws over fresh patients, paired differences, and D-calibration of the
 predicted survival beside that of hazards made half as high again, which the test must reject.
 """
 
