@@ -372,9 +372,7 @@ def _merge(tree: dict[str, dict[str, Any]], values: Mapping[Any, Any], origin: s
         known = type(getattr(Config(), section)).model_fields
         for key in keys:
             if key not in known:
-                raise ConfigError(
-                    f"{origin}: unknown key '{section}.{key}'{_nearest(str(key), known, f'{section}.')}"
-                )
+                raise ConfigError(f"{origin}: unknown key '{section}.{key}'{_nearest(str(key), known, f'{section}.')}")
         tree.setdefault(section, {}).update(keys)
 
 

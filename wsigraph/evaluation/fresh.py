@@ -21,6 +21,7 @@ from wsigraph.metrics.survival import survival_between
 from wsigraph.model.card import About
 from wsigraph.model.ensemble import Ensemble, log_cumulative_hazard, train_folds
 from wsigraph.model.examples import Cohort
+from wsigraph.model.network import one_thread
 from wsigraph.model.uncertainty import stage_probabilities, stage_sets
 from wsigraph.model.weights import ModelBundle
 
@@ -184,6 +185,7 @@ def joined(first: Cohort, second: Cohort) -> Cohort:
 _ARRAYS = ("patient", "site", "stain", "stage", "time_days", "event")
 
 
+@one_thread()
 def score_fresh(
     ensemble: Ensemble,
     train: Cohort,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from wsigraph.cohort.splits import folds
 from wsigraph.metrics.stage import stage_auc
 from wsigraph.metrics.survival import c_index
+from wsigraph.model.network import one_thread
 
 Table = NDArray[np.float64]
 
@@ -114,6 +115,7 @@ def _partial_likelihood(
     return loss, gradient, hessian
 
 
+@one_thread()
 def cox_risk(
     x: Table,
     time_days: Table,
@@ -162,6 +164,7 @@ def cox_risk(
     return fit(train, PENALTIES[len(PENALTIES) - 1 - int(scores[::-1].argmax())])
 
 
+@one_thread()
 def stage_ridge(
     x: Table, stage: NDArray[np.int64], patient: NDArray[np.str_], train: NDArray[np.int64], n_stages: int, *, seed: int
 ) -> Table:

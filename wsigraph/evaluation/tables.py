@@ -16,6 +16,7 @@ from wsigraph.model.ensemble import Ensemble
 from wsigraph.model.examples import Cohort, validation_patients
 from wsigraph.model.held_out import HeldOut
 from wsigraph.model.member import Member
+from wsigraph.model.network import one_thread
 from wsigraph.model.weights import ModelBundle, patient_digest
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ MOST_UNCOARSENED_NODES = 200_000
 """Superpixels of a cohort above which the rival on graphs that were not coarsened is left out, for it takes hours."""
 
 
+@one_thread()
 def own_scores(
     bundle: ModelBundle, held_out: HeldOut, *, seed: int, n_draws: int = N_DRAWS
 ) -> tuple[dict[str, Any], Truth]:
@@ -169,6 +171,7 @@ def rivals(
     }
 
 
+@one_thread()
 def add_rivals(
     document: dict[str, Any],
     truth: Truth,
@@ -218,6 +221,7 @@ def add_rivals(
     return {**whole, "warnings": [*document["warnings"], *site_warnings(whole)]}
 
 
+@one_thread()
 def score_within(
     ensemble: Ensemble,
     question: Question,

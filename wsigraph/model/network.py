@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from wsigraph.config import ModelConfig
@@ -191,14 +192,15 @@ class GraphNetwork(nn.Module):
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run torch with one intra-op thread inside the block, and restore the number afterwards.
+    """Run torch and numpy's linear algebra with one thread inside the block, and restore the numbers afterwards.
 
-    Sums then have one order, so results are bit-identical whatever the machine's number of cores; graphs of this
-    size gain nothing from more threads.
+    Sums then have one order, so results are bit-identical whatever the machine's number of cores; arrays of this size
+    gain nothing from more threads, and threads that wait for one another on a busy machine cost thirty times the work.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)

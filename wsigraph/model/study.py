@@ -25,6 +25,7 @@ from wsigraph.model.curves import write_losses
 from wsigraph.model.ensemble import Ensemble, train_folds
 from wsigraph.model.examples import Cohort
 from wsigraph.model.held_out import HeldOut, save_held_out
+from wsigraph.model.network import one_thread
 from wsigraph.model.weights import ModelBundle, save_bundle
 from wsigraph.store.atomic import discard, write_file
 from wsigraph.store.header import canonical_document
@@ -155,6 +156,7 @@ def train_model(
     return ensemble
 
 
+@one_thread()
 def held_out_metrics(held_out: HeldOut, *, by_site: bool, seed: int) -> dict[str, Score]:
     """Return the main scores of held-out answers for the card.
 
