@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,7 +131,7 @@ def _untrained(
     coarse: CoarseGraph, graph: TissueGraph, bundle: ModelBundle, reference: Reference
 ) -> NDArray[np.float64]:
     """Return attributions of regions by networks of random weights, float64 (C,)."""
-    networks = randomised(members(bundle), seed=int(graph.slide_id[-4:]))
+    networks = randomised(members(bundle), seed=crc32(graph.slide_id.encode()))
     raw = graph_input(coarse)
     way = make_baseline("kind", raw, networks[0], reference, rng=np.random.default_rng(0))
     found = integrate(networks, [Target("risk")], raw, way, Precision(n_steps=20))[0]

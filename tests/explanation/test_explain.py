@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,14 @@ import pytest
 from wsigraph import store
 from wsigraph.config import ExplanationConfig
 from wsigraph.errors import ConfigError, RecordError
+from wsigraph.explanation import explain as explaining
 from wsigraph.explanation.explain import explain
 from wsigraph.explanation.facts import ASSOCIATION, gather_facts
+from wsigraph.explanation.members import members
 from wsigraph.explanation.reference import Reference
+from wsigraph.explanation.scores import randomised
 from wsigraph.explanation.words import fact, tell
+from wsigraph.model.card import slide_digest
 from wsigraph.model.predict import predict
 from wsigraph.model.weights import ModelBundle
 from wsigraph.records import CoarseGraph, Explanation
@@ -172,3 +177,26 @@ def test_a_gap_that_stays_too_large_is_told(coarse: CoarseGraph, bundle: ModelBu
 def test_an_output_that_is_not_predicted_is_refused(coarse: CoarseGraph, bundle: ModelBundle) -> None:
     with pytest.raises(ConfigError, match="beyond the model's last interval"):
         explain(coarse, coarse.graph, bundle, "survival@1e7", config=QUICK)
+
+
+def test_members_that_disagree_are_told(
+    coarse: CoarseGraph, bundle: ModelBundle, reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = tuple(randomised(members(bundle), seed=seed)[0] for seed in range(3))
+    monkeypatch.setattr(explaining, "members", lambda *_: drawn)
+    found = explain(coarse, coarse.graph, bundle, "risk", reference=reference, config=QUICK)
+    assert len(found.member_value) == 3
+    assert found.value == pytest.approx(found.member_value.mean())
+    assert found.member_agreement is not None
+    assert found.member_agreement < 0.5
+    assert any("disagree on what matters" in text for text in found.warnings)
+    assert "3 members of the ensemble" in " ".join(
+        sentence.text for sentence in tell(gather_facts(found, coarse, predict(coarse, bundle), reference))
+    )
+
+
+def test_a_slide_of_the_training_cohort_is_left_to_the_member_that_never_saw_it(bundle: ModelBundle) -> None:
+    (own,) = bundle.members
+    seen = SimpleNamespace(slides={slide_digest("a" * 64): 1})
+    ensemble: Any = SimpleNamespace(members=(own, own, own), card=SimpleNamespace(seen=seen))
+    assert [len(members(ensemble, sha256)) for sha256 in (None, "a" * 64, "b" * 64)] == [3, 1, 3]
