@@ -44,7 +44,7 @@ LAYOUT: Mapping[str, tuple[str, ...]] = {
     "predict": ("prediction.json",),
     "report": ("report.json", "report.geojson", "report.png"),
     "explain": ("explanation.safetensors",),
-    "page": ("explanation.json", "explanation.geojson", "report.html"),
+    "page": ("explanation.json", "explanation.geojson", "explanation.png", "report.html"),
 }
 """The stages in their order, as `until` and ``run.json`` spell them, and what each leaves in the slide's directory."""
 

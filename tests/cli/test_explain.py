@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.command import RECORDS, SLIDE, Finished, Run, content
 
-EXPLAINED = ["explanation.geojson", "explanation.json", "explanation.safetensors", "report.html"]
+EXPLAINED = ["explanation.geojson", "explanation.json", "explanation.png", "explanation.safetensors", "report.html"]
 QUICK = ("--set", "explanation.random_orders=10", "--set", "explanation.steps=10")
 
 

@@ -61,6 +61,11 @@ def explain(
     from wsigraph.flow import run_slide
 
     settings = read_settings(config, overrides, {"runtime.threads": threads})
+    if falsify:
+        from wsigraph.explanation.falsify import check_claim
+
+        for claim in falsify:
+            check_claim(claim)
     question = Question(target=target, thorough=thorough, site=site)
     with progress_line(slide) as progress:
         result = run_slide(slide, out, settings, mpp=mpp, model=model, progress=progress, explain=question)

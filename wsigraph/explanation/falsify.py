@@ -168,6 +168,24 @@ def falsify(
     )
 
 
+def check_claim(claim: str) -> None:
+    """Refuse a claim about a feature that does not exist, before anything is worked out.
+
+    Parameters
+    ----------
+    claim : str
+        As for `falsify`; kinds are known only with a model.
+
+    Raises
+    ------
+    ConfigError
+        If it names no feature.
+    """
+    if "->" not in claim:
+        exaggerated = _EXAGGERATED.fullmatch(claim)
+        _column(exaggerated[1] if exaggerated else claim)
+
+
 def _halves(changed: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
     """Return random halves of the changed regions, bool (draws, N)."""
     nodes = np.flatnonzero(changed)

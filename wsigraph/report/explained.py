@@ -22,14 +22,15 @@ from wsigraph.explanation.reference import Reference, load_reference
 from wsigraph.explanation.target import Target
 from wsigraph.explanation.words import tell
 from wsigraph.feature.interpret import interpret
-from wsigraph.geometry import Box, px_to_mm2
+from wsigraph.geometry import Box, px_to_mm2, um_to_px_exact
 from wsigraph.model.weights import ModelBundle
 from wsigraph.records import CoarseGraph, Explanation, Prediction, SuperpixelLabels, TissueGraph, TissueMap
+from wsigraph.report.attribution import draw_attribution
 from wsigraph.report.facts import provenance
 from wsigraph.report.geojson import encode_geojson
 from wsigraph.report.lattice import RegionLattice, sample_regions
-from wsigraph.report.outline import Outlines, trace_outlines
-from wsigraph.report.overlay import artefact_map, attribution_map, crop, photograph, region_lines
+from wsigraph.report.outline import trace_outlines
+from wsigraph.report.overlay import artefact_map, attribution_layer, crop, photograph, region_lines
 from wsigraph.report.page import Layer, Page, Spot
 from wsigraph.report.view import View, cut_view
 from wsigraph.slide.reader import Slide
@@ -44,7 +45,7 @@ from wsigraph.store import (
     write_file,
 )
 
-FACTS, POLYGONS, PAGE = "explanation.json", "explanation.geojson", "report.html"
+FACTS, POLYGONS, PICTURE, PAGE = "explanation.json", "explanation.geojson", "explanation.png", "report.html"
 """File names inside a slide's directory."""
 _PICTURE_PX = 1100
 
@@ -227,9 +228,13 @@ def _write(directory: Path, found: Found, asked: Asked, explanation: Explanation
         max_bytes=round(options.geojson_max_mb * 1e6),
         attributions={explanation.target: explanation.node, **explanation.other_targets},
     )
-    page = _page(found, asked, explanation, facts, origin, lattice, outlines).html()
+    whole = Box.whole(found.slide.info.levels[0].size)
+    view = cut_view(found.slide, lattice, outlines, whole, _PICTURE_PX)
+    page = _page(found, asked, explanation, facts, origin, view, lattice).html()
+    area_mm2 = px_to_mm2(1.0, coarse.graph.mpp) * coarse.graph.moment("n").astype(np.float64)
+    picture = draw_attribution(view, attribution_layer(view, explanation.node, area_mm2), facts)
     digests = {}
-    for name, content in ((POLYGONS, polygons), (PAGE, page)):
+    for name, content in ((POLYGONS, polygons), (PICTURE, picture), (PAGE, page)):
         write_file(directory / name, content)
         digests[name] = hashlib.sha256(content).hexdigest()
     text = [sentence.text for sentence in tell(facts)]
@@ -242,22 +247,21 @@ def _page(
     explanation: Explanation,
     facts: dict[str, Any],
     origin: dict[str, Any],
+    view: View,
     lattice: RegionLattice,
-    outlines: Outlines,
 ) -> Page:
     slide, coarse = found.slide, found.coarse
-    view = cut_view(slide, lattice, outlines, Box.whole(slide.info.levels[0].size), _PICTURE_PX)
     spots = []
     for number, (region, is_against) in enumerate(
         [*((each, False) for each in facts["regions"]), *((each, True) for each in facts["against"])], 1
     ):
-        x, y = coarse.graph.centroid_um[region["node"]] / slide.info.mpp
+        x, y = (um_to_px_exact(float(each), slide.info.mpp) for each in coarse.graph.centroid_um[region["node"]])
         spots.append(
             Spot(
                 number=number,
                 facts=region,
                 is_against=is_against,
-                crop=crop(slide, lattice, outlines, region["node"]),
+                crop=crop(slide, lattice, view.outlines, region["node"]),
                 x=float((x - view.box.x0) / view.box.width),
                 y=float((y - view.box.y0) / view.box.height),
             )
@@ -281,15 +285,15 @@ def _layers(view: View, found: Found, explanation: Explanation) -> list[Layer]:
     area_mm2 = px_to_mm2(1.0, graph.mpp) * graph.moment("n").astype(np.float64)
     layers: list[Layer] = []
     for target, node in {explanation.target: explanation.node, **explanation.other_targets}.items():
-        picture, most = attribution_map(view, node, area_mm2)
+        layer = attribution_layer(view, node, area_mm2)
         unit = Target.parse(target).unit
         name = target.partition("@")[0]
         layers.append(
             Layer(
                 name=name if all(name != each.name for each in layers) else f"{name}other",
                 title=f"{target.capitalize()} attribution",
-                told=f"attribution to the {unit}, full colour from {most:.2g} per mm² of tissue",
-                picture=picture,
+                told=f"attribution to the {unit}, full colour from {layer.most:.2g} per mm² of tissue",
+                picture=layer.picture(),
             )
         )
     lines = f"borders of the {graph.n_nodes:,} regions"

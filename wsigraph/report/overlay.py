@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsigraph.geometry import Box, um_to_px
+from wsigraph.geometry import Box, um_to_px, um_to_px_exact
 from wsigraph.records import TissueMap
 from wsigraph.report.lattice import RegionLattice
 from wsigraph.report.outline import Outlines
@@ -56,8 +56,31 @@ def photograph(pixels: NDArray[np.uint8], *, quality: int = 82) -> Picture:
     return _picture(stream.getvalue(), "jpeg", pixels.shape)
 
 
-def attribution_map(view: View, node: NDArray[np.float64], area: NDArray[np.float64]) -> tuple[Picture, float]:
-    """Return a map of attributions by area.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AttributionLayer:
+    """Attributions by area as colours.
+
+    Attributes
+    ----------
+    index : uint8 (h, w)
+        Row of `colours` under each pixel.
+    colours : uint8 (n, 4)
+        Red, green, blue and opacity.
+    most : float
+        Attribution by area that is shown in full colour; what lies beyond is shown alike.
+    """
+
+    index: NDArray[np.uint8]
+    colours: NDArray[np.uint8]
+    most: float
+
+    def picture(self) -> Picture:
+        """Return the layer as a palette image."""
+        return _palette(self.index, [tuple(row) for row in self.colours[:, :3].tolist()], self.colours[:, 3])
+
+
+def attribution_layer(view: View, node: NDArray[np.float64], area: NDArray[np.float64]) -> AttributionLayer:
+    """Return attributions by area as colours.
 
     Parameters
     ----------
@@ -70,10 +93,8 @@ def attribution_map(view: View, node: NDArray[np.float64], area: NDArray[np.floa
 
     Returns
     -------
-    Picture
+    AttributionLayer
         Transparent where nothing is attributed.
-    float
-        Attribution by area that is shown in full colour; what lies beyond is shown alike.
     """
     density = node / area
     shown = density[view.regions[view.regions > 0] - 1]
@@ -84,7 +105,9 @@ def attribution_map(view: View, node: NDArray[np.float64], area: NDArray[np.floa
     strength = np.abs(np.arange(-_LEVELS, _LEVELS + 1)) / _LEVELS
     alpha = np.concatenate([[0], np.rint(_MAX_ALPHA * strength**0.7)]).astype(np.uint8)
     colours = [(0, 0, 0)] + [LOWERS if each < 0 else RAISES for each in range(-_LEVELS, _LEVELS + 1)]
-    return _palette(index, colours, alpha), most
+    return AttributionLayer(
+        index=index, colours=np.concatenate([np.array(colours, np.uint8), alpha[:, None]], axis=1), most=most
+    )
 
 
 def region_lines(view: View) -> Picture:
@@ -99,7 +122,7 @@ def region_lines(view: View) -> Picture:
 def artefact_map(view: View, tissue: TissueMap, level0_mpp: float) -> Picture | None:
     """Return artefacts, hatched; None where there are none."""
     height, width = view.regions.shape
-    step = tissue.mpp / level0_mpp
+    step = um_to_px_exact(tissue.mpp, level0_mpp)
     y, x = (
         np.minimum(((low + (np.arange(n) + 0.5) * (high - low) / n) / step).astype(np.int64), limit - 1)
         for low, high, n, limit in (
@@ -159,7 +182,7 @@ def crop(slide: Slide, lattice: RegionLattice, outlines: Outlines, node: int) ->
     return photograph(pixels, quality=80)
 
 
-def _palette(index: NDArray[np.uint8], colours: list[tuple[int, int, int]], alpha: NDArray[np.uint8]) -> Picture:
+def _palette(index: NDArray[np.uint8], colours: list[tuple[int, ...]], alpha: NDArray[np.uint8]) -> Picture:
     image = Image.frombytes("P", index.shape[::-1], index.tobytes())
     image.putpalette([channel for colour in colours for channel in colour])
     stream = io.BytesIO()
