@@ -290,10 +290,12 @@ def merge_in_rounds(
         Where the neighbours of each superpixel begin in `neighbour`.
     neighbour : int32 (E,)
         Neighbours; overwritten.
-    first_k, last_k : float
-        Highest score of a merge at the beginning and at the end, in units of the embedding; above 0.
+    first_k : float
+        Highest score of a merge at the beginning, in units of the embedding; above 0.
     step : float
         Factor from one k to the next, above 1.
+    last_k : float
+        Highest score of a merge at the end.
     max_area : int
         No merge makes a region larger, pixels.
     n_wanted : int
@@ -313,4 +315,4 @@ def merge_in_rounds(
     # the last element counts the readings of chains, each of which has its own mark
     seen, lists = np.zeros(n_nodes + 1, np.int64), np.empty((5, n_nodes), np.int32)
     _run(rows, mean, start, neighbour, seen, lists, first_k, step, last_k, max_area, n_wanted)
-    return lists[0]
+    return np.asarray(lists[0], np.int32)

@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 
 from wsigraph.coarsening.rounds import distance, merge_in_rounds
 
-
 _FIRST, _STEP = 0.25, 1.5
 
 
