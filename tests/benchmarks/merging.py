@@ -139,37 +139,29 @@ def larger_superpixels(case: Case, n_wanted: int) -> Labels:
 
 
 def hierarchical(case: Case, n_wanted: int) -> Labels:
-    """Return scikit-image's hierarchical merging of mean colours, its threshold sought by bisection."""
-    low, high = 0.0, 450.0
-    best = case.labels
-    for _ in range(14):
-        threshold = (low + high) / 2
-        found = _hierarchical(case, threshold)
-        n_found = count(found)
-        if n_found >= n_wanted:
-            best, low = found, threshold
-        else:
-            high = threshold
-        if n_found == n_wanted:
-            break
-    return best
+    """Return scikit-image's hierarchical merging of mean colours, its first merges until the count is met.
 
-
-def _hierarchical(case: Case, threshold: float) -> Labels:
+    It merges up to a threshold; here without one, each merge written down, and as many of them done over as it takes.
+    """
     library: Any = skimage_graph
     rag = library.rag_mean_color(case.rgb, case.labels)
+    merges: list[tuple[int, int]] = []
 
     def weigh(graph: Any, _: int, to: int, other: int) -> dict[str, float]:
         gap = graph.nodes[to]["mean color"] - graph.nodes[other]["mean color"]
         return {"weight": float(np.linalg.norm(gap))}
 
     def merge(graph: Any, gone: int, to: int) -> None:
+        merges.append((gone, to))
         node, old = graph.nodes[to], graph.nodes[gone]
         node["total color"] += old["total color"]
         node["pixel count"] += old["pixel count"]
         node["mean color"] = node["total color"] / node["pixel count"]
 
-    found = library.merge_hierarchical(
-        case.labels, rag, thresh=threshold, rag_copy=False, in_place_merge=True, merge_func=merge, weight_func=weigh
+    library.merge_hierarchical(
+        case.labels, rag, thresh=np.inf, rag_copy=False, in_place_merge=True, merge_func=merge, weight_func=weigh
     )
-    return np.asarray(found, np.int32) + 1
+    label = np.arange(case.graph.n_nodes + 1)
+    for gone, to in merges[: case.graph.n_nodes - n_wanted]:
+        label[label == gone] = to
+    return np.asarray(label[case.labels], np.int32)

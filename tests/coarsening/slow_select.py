@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-FIRST, STEP = 0.25, 1.5
+FIRST, STEP = 0.75, 1.25
 
 
 def select(embedding, area, edge_index, *, granularity, max_area, n_wanted=None):
@@ -17,7 +17,7 @@ def select(embedding, area, edge_index, *, granularity, max_area, n_wanted=None)
     n_wanted = 1 if n_wanted is None else n_wanted
     k = min(FIRST * typical, last_k)
     while (n_left := len(np.unique(group))) > n_wanted:
-        pairs, lowest = mutual(embedding, area, edge_index, group, max_area)
+        pairs, lowest = mutual(embedding, area, edge_index, group, max_area, typical**2)
         merging = sorted((score, low, high) for score, low, high in pairs if score <= k)[: n_left - n_wanted]
         for _, low, high in merging:
             group[group == high] = low
@@ -35,7 +35,7 @@ def distance(mean, source, target):
     return np.sqrt(np.floor(square * 16) / 16)
 
 
-def mutual(embedding, area, edge_index, group, max_area):
+def mutual(embedding, area, edge_index, group, max_area, chance):
     """Return (score, low, high) of all who name each other, and the lowest score of any allowed pair."""
     regions, inverse = np.unique(group, return_inverse=True)
     n = np.bincount(inverse)
@@ -44,7 +44,9 @@ def mutual(embedding, area, edge_index, group, max_area):
     size = np.bincount(inverse, area)
     ends = np.unique(inverse[edge_index], axis=1)
     source, target = ends[:, ends[0] != ends[1]]
-    score = distance(total / n[:, None], source, target) * np.sqrt(np.minimum(n[source], n[target]))
+    gap = distance(total / n[:, None], source, target)
+    a, b = n[source].astype(float), n[target].astype(float)
+    score = np.sqrt((gap * gap + chance) * (a * b / (a + b)))
     allowed = size[source] + size[target] <= max_area
     best = {}
     for u, v, value in zip(source[allowed], target[allowed], score[allowed], strict=True):

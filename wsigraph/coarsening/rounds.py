@@ -60,9 +60,11 @@ def _found(rows: Rows, node: int) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _score(rows: Rows, mean: NDArray[np.float64], first: int, second: int) -> float:
-    """Return the distance of two regions' means in standard errors of the smaller one, up to a constant."""
-    return float(distance(mean, first, second) * np.sqrt(min(rows[first]["n"], rows[second]["n"])))
+def _score(rows: Rows, mean: NDArray[np.float64], first: int, second: int, chance: float) -> float:
+    """Return the root of Ward's criterion, with the square that chance explains added to every squared distance."""
+    gap = distance(mean, first, second)
+    n_first, n_second = float(rows[first]["n"]), float(rows[second]["n"])
+    return float(np.sqrt((gap * gap + chance) * (n_first * n_second / (n_first + n_second))))
 
 
 @njit(nogil=True, cache=True)
@@ -106,13 +108,19 @@ def _neighbours(
 
 @njit(nogil=True, cache=True)
 def _choose(
-    rows: Rows, mean: NDArray[np.float64], found: NDArray[np.int32], n_found: int, region: int, max_area: int
+    rows: Rows,
+    mean: NDArray[np.float64],
+    found: NDArray[np.int32],
+    n_found: int,
+    region: int,
+    max_area: int,
+    chance: float,
 ) -> None:
     """Set a region's best neighbour among those found."""
     best, lowest = -1, np.inf
     for at in range(n_found):
         other = found[at]
-        score = _score(rows, mean, region, other)
+        score = _score(rows, mean, region, other, chance)
         better = score < lowest or (score == lowest and other < best)
         if better and rows[region]["area"] + rows[other]["area"] <= max_area:
             best, lowest = other, score
@@ -135,10 +143,10 @@ def _join(rows: Rows, mean: NDArray[np.float64], low: int, high: int) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _tell(rows: Rows, mean: NDArray[np.float64], merged: int, other: int, max_area: int) -> int:
+def _tell(rows: Rows, mean: NDArray[np.float64], merged: int, other: int, max_area: int, chance: float) -> int:
     """Offer a merged region to an unmerged neighbour; return what becomes of the neighbour's choice."""
     best = rows[other]["best"]
-    score = _score(rows, mean, merged, other)
+    score = _score(rows, mean, merged, other, chance)
     better = score < rows[other]["score"] or (score == rows[other]["score"] and merged <= best)
     if better and rows[merged]["area"] + rows[other]["area"] <= max_area:
         rows[other]["best"], rows[other]["score"] = merged, score
@@ -186,19 +194,20 @@ def _look_again(
     n_merged: int,
     round_: int,
     max_area: int,
+    chance: float,
 ) -> int:
     """Bring all choices up to date after a round; list who changed theirs and return how many."""
     active, merged, waiting, found = lists[0], lists[1], lists[2], lists[3]
     n_active, n_waiting = 0, 0
     for region in merged[:n_merged]:
         n_found = _neighbours(rows, start, neighbour, seen, found, region)
-        _choose(rows, mean, found, n_found, region, max_area)
+        _choose(rows, mean, found, n_found, region, max_area, chance)
         active[n_active] = region
         n_active += 1
         for other in found[:n_found]:
             if rows[other]["merged"] == round_:
                 continue
-            told = _tell(rows, mean, region, other, max_area)
+            told = _tell(rows, mean, region, other, max_area, chance)
             if told == _LOOK_AGAIN:
                 waiting[n_waiting] = other
                 n_waiting += 1
@@ -208,7 +217,7 @@ def _look_again(
                 n_active += 1
     for region in waiting[:n_waiting]:
         n_found = _neighbours(rows, start, neighbour, seen, found, region)
-        _choose(rows, mean, found, n_found, region, max_area)
+        _choose(rows, mean, found, n_found, region, max_area, chance)
     return n_active
 
 
@@ -237,12 +246,13 @@ def _run(
     last_k: float,
     max_area: int,
     n_wanted: int,
+    chance: float,
 ) -> None:
     active, pairs, left = lists[0], lists[1], lists[4]
     n_left = n_active = n_listed = len(rows)
     for region in range(n_left):
         n_found = _neighbours(rows, start, neighbour, seen, lists[3], region)
-        _choose(rows, mean, lists[3], n_found, region, max_area)
+        _choose(rows, mean, lists[3], n_found, region, max_area, chance)
         active[region] = left[region] = region
     round_ = 0
     while n_left > n_wanted:
@@ -261,7 +271,7 @@ def _run(
         for low in pairs[:n_pairs]:
             _join(rows, mean, low, rows[low]["best"])
         n_left -= n_pairs
-        n_active = _look_again(rows, mean, start, neighbour, seen, lists, n_pairs, round_, max_area)
+        n_active = _look_again(rows, mean, start, neighbour, seen, lists, n_pairs, round_, max_area, chance)
     for node in range(len(rows)):
         active[node] = _found(rows, node)
 
@@ -277,6 +287,7 @@ def merge_in_rounds(
     last_k: float,
     max_area: int,
     n_wanted: int,
+    chance: float,
 ) -> NDArray[np.int32]:
     """Return the leading superpixel of the region of each superpixel.
 
@@ -300,6 +311,8 @@ def merge_in_rounds(
         No merge makes a region larger, pixels.
     n_wanted : int
         Merging ends at this number of regions.
+    chance : float
+        Squared distance added to every one, in squared units of the embedding.
 
     Returns
     -------
@@ -314,5 +327,5 @@ def merge_in_rounds(
     rows["used"] = np.diff(start)
     # the last element counts the readings of chains, each of which has its own mark
     seen, lists = np.zeros(n_nodes + 1, np.int64), np.empty((5, n_nodes), np.int32)
-    _run(rows, mean, start, neighbour, seen, lists, first_k, step, last_k, max_area, n_wanted)
+    _run(rows, mean, start, neighbour, seen, lists, first_k, step, last_k, max_area, n_wanted, chance)
     return np.asarray(lists[0], np.int32)

@@ -1,13 +1,14 @@
 """Which regions merge: rounds of mutually best neighbours on a rising scale, to a bound or to a budget.
 
-The score of two neighbours is the distance of their mean embeddings times the root of the smaller one's count of
-superpixels: their difference in standard errors of the smaller one (statistical region merging: Nock and Nielsen, TPAMI
-2004, whose bound falls with the root of a region's size; also Ward's criterion up to a factor of at most root 2, Ward,
-JASA 1963). Every region names the neighbour of lowest score (ties: lower id); two that name each other merge if the
-score is at most k, in rounds after Boruvka. k rises in steps, so that what is most alike merges first, up to
-`granularity` medians of the slide's own distances between neighbours, or until a budget of regions is met: to the
-region, because the last round merges only its lowest scores. Homogeneous tissue grows into large regions and
-heterogeneous tissue keeps small ones. State is integer sums and counts; the order of nodes and threads cannot matter.
+The score of two neighbours is the root of Ward's criterion (JASA 1963) in the embedding: the distance of their means
+times the root of n m / (n + m), their counts of superpixels; the difference in standard errors, as in statistical
+region merging (Nock and Nielsen, TPAMI 2004). To every squared distance is added what chance explains, the square of
+the slide's median distance between neighbours: without it, two large regions that happen to have the same mean cost
+nothing to merge, and regions come out very unequal. Every region names the neighbour of lowest score (ties: lower id);
+two that name each other merge if the score is at most k, in rounds after Boruvka. k rises in steps, so that what is
+most alike merges first, up to `granularity` times that median, or until a budget of regions is met: to the region,
+because the last round merges only its lowest scores. Homogeneous tissue grows into large regions and heterogeneous
+tissue keeps small ones. State is integer sums and counts; the order of nodes and threads cannot matter.
 
 Felzenszwalb and Huttenlocher's predicate (IJCV 2004: internal spread plus k over size) was tried first and gives less
 pure regions at equal count (``tests/benchmarks/coarsening.py`` measures it). Not optimal: merging is greedy and never
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 
 from wsigraph.coarsening.rounds import distance, merge_in_rounds
 
-_FIRST, _STEP = 0.25, 1.5
+_FIRST, _STEP = 0.75, 1.25
 
 
 def select(
@@ -82,6 +83,7 @@ def select(
         last_k=last_k,
         max_area=max_area,
         n_wanted=1 if n_wanted is None else n_wanted,
+        chance=typical * typical,
     )
     return _numbered(leader)
 
