@@ -123,7 +123,7 @@ class CoarseningConfig(Section):
     )
     weights: str | None = Field(None, description="embedding weights file, or null for the shipped ones")
     granularity: float = Field(
-        2.25,
+        1.75,
         gt=0.0,
         le=100.0,
         description="merging scale k, in medians of the embedding distance between the slide's own neighbours; "

@@ -17,7 +17,7 @@ def select(embedding, area, edge_index, *, granularity, max_area, n_wanted=None)
     n_wanted = 1 if n_wanted is None else n_wanted
     k = min(FIRST * typical, last_k)
     while (n_left := len(np.unique(group))) > n_wanted:
-        pairs, lowest = mutual(embedding, area, edge_index, group, max_area, typical**2)
+        pairs, lowest = mutual(embedding, area, edge_index, group, max_area, 0.25 * typical * typical)
         merging = sorted((score, low, high) for score, low, high in pairs if score <= k)[: n_left - n_wanted]
         for _, low, high in merging:
             group[group == high] = low

@@ -97,7 +97,7 @@ def test_homogeneous_tissue_gets_fewer_nodes_than_heterogeneous():
     rng = np.random.default_rng(0)
     calm, busy = rng.normal(0, 5, 60), rng.normal(0, 200, 60)
     embedding, area, edges = chain(np.concatenate([calm, [2000], busy]).round())
-    group = select(embedding, area, edges, granularity=0.5, max_area=10**9)
+    group = select(embedding, area, edges, granularity=1.0, max_area=10**9)
     assert len(np.unique(group[:60])) * 3 < len(np.unique(group[61:]))
 
 

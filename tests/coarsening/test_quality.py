@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from tests.benchmarks import coarsening, merging, truth
-from tests.benchmarks.table import Table
 
 
 @pytest.fixture(scope="module")
@@ -14,27 +13,43 @@ def cases(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def compared(cases):
-    only = [coarsening.OURS, "(a) SLIC, larger superpixels", "(c) skimage merge_hierarchical"]
+    only = [
+        coarsening.OURS,
+        "(a) SLIC, larger superpixels",
+        "(c) skimage merge_hierarchical",
+        "learned, merged by Felzenszwalb-Huttenlocher",
+    ]
     return coarsening.quality_table("made", cases, coarsening.by_fold(cases, coarsening.GLANDS), 6, only)
 
 
-def test_regions_follow_outlines_better_than_larger_superpixels(compared):
+def test_regions_follow_outlines_better_than_others(compared):
+    """Two tissues nearly alike: compact superpixels stay as pure, but their boundaries lie elsewhere."""
     table, _ = compared
     purity, recall, regions = (table.column(name) for name in ("purity", "boundary recall", "regions"))
-    ours, plain, hierarchical = purity
-    assert purity[ours] > purity[plain] + 0.02
-    assert recall[ours] > recall[plain] + 0.1
+    ours, plain, hierarchical, predicate = purity
+    assert recall[ours] > recall[plain] + 0.05
+    assert recall[ours] > recall[hierarchical] + 0.1
     assert purity[ours] > purity[hierarchical]
+    assert purity[ours] > purity[predicate]
     # rivals are never given fewer regions
     assert regions[plain] >= regions[ours]
     assert regions[hierarchical] >= regions[ours]
 
 
-def test_density_follows_the_entropy_of_the_truth(cases, compared):
+def test_density_and_entropy_of_a_known_cut():
+    """Left a quarter of object in large regions, right all ground in regions of four pixels."""
+    side = coarsening.CELL_PX
+    rows, columns = np.mgrid[:side, : 2 * side]
+    labels = np.where(columns < side, 1, 2 + rows // 2 * side + columns // 2).astype(np.int32)
+    outline = (columns < side // 4).astype(np.int64)
+    (density, entropy) = coarsening.density_and_entropy(labels, outline)
+    np.testing.assert_allclose(density, [1 / side**2, 1 / 4])
+    np.testing.assert_allclose(entropy, [0.811278, 0], atol=1e-6)
+
+
+def test_density_is_reported_for_every_way(cases, compared):
     table = coarsening.density_table("made", cases, compared[1])
-    ours = float(str(table.rows[0][1]).split()[0])
-    assert ours > 0.1, table.markdown()
-    assert isinstance(table, Table)
+    assert [row[0] for row in table.rows] == list(compared[1])
 
 
 def test_other_scores_reach_the_same_count(cases):

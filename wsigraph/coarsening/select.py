@@ -2,9 +2,9 @@
 
 The score of two neighbours is the root of Ward's criterion (JASA 1963) in the embedding: the distance of their means
 times the root of n m / (n + m), their counts of superpixels; the difference in standard errors, as in statistical
-region merging (Nock and Nielsen, TPAMI 2004). To every squared distance is added what chance explains, the square of
-the slide's median distance between neighbours: without it, two large regions that happen to have the same mean cost
-nothing to merge, and regions come out very unequal. Every region names the neighbour of lowest score (ties: lower id);
+region merging (Nock and Nielsen, TPAMI 2004). To every squared distance is added what chance explains, a quarter of
+the square of the slide's median distance between neighbours: without it, two large regions that happen to have the same
+mean cost nothing to merge, and regions come out very unequal. Every region names the neighbour of lowest score (ties: lower id);
 two that name each other merge if the score is at most k, in rounds after Boruvka. k rises in steps, so that what is
 most alike merges first, up to `granularity` times that median, or until a budget of regions is met: to the region,
 because the last round merges only its lowest scores. Homogeneous tissue grows into large regions and heterogeneous
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from wsigraph.coarsening.rounds import distance, merge_in_rounds
 
-_FIRST, _STEP = 0.75, 1.25
+_FIRST, _STEP, _CHANCE = 0.75, 1.25, 0.25
 
 
 def select(
@@ -83,7 +83,7 @@ def select(
         last_k=last_k,
         max_area=max_area,
         n_wanted=1 if n_wanted is None else n_wanted,
-        chance=typical * typical,
+        chance=_CHANCE * typical * typical,
     )
     return _numbered(leader)
 
