@@ -4,8 +4,8 @@ The score of two neighbours is the root of Ward's criterion (JASA 1963) in the e
 times the root of n m / (n + m), their counts of superpixels; the difference in standard errors, as in statistical
 region merging (Nock and Nielsen, TPAMI 2004). To every squared distance is added what chance explains, a quarter of
 the square of the slide's median distance between neighbours: without it, two large regions that happen to have the same
-mean cost nothing to merge, and regions come out very unequal. Every region names the neighbour of lowest score (ties: lower id);
-two that name each other merge if the score is at most k, in rounds after Boruvka. k rises in steps, so that what is
+mean cost nothing to merge, and regions come out very unequal. Every region names the neighbour of lowest score (ties:
+lower id); two that name each other merge if the score is at most k, in rounds after Boruvka. k rises in steps, so that what is
 most alike merges first, up to `granularity` times that median, or until a budget of regions is met: to the region,
 because the last round merges only its lowest scores. Homogeneous tissue grows into large regions and heterogeneous
 tissue keeps small ones. State is integer sums and counts; the order of nodes and threads cannot matter.

@@ -11,8 +11,8 @@ directions in which the weighted features differ most within slides are the embe
 that score. The learned embedding then takes the teacher's place, once.
 
 What it learns is which features mean a change of tissue rather than chance; on glands, counts of nuclei, which vary
-much between neighbours of one tissue, lose weight. It is not optimal: a boundary that no feature shows over a few superpixels is
-never taught, and a diagonal metric sees no interplay. Tried on glands and left out for doing worse: a hinge loss on a
+much between neighbours of one tissue, lose weight. It is not optimal: a boundary that no feature shows
+over a few superpixels is never taught, and a diagonal metric sees no interplay. Tried on glands and left out for doing worse: a hinge loss on a
 perceptron with 32 hidden units; pairs from the weakest and strongest third of contrast alone, which leaves out the
 hard ones; distant regions of a slide as unlike, many of which are one tissue.
 """
