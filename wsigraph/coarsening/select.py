@@ -2,13 +2,13 @@
 
 The score of two neighbours is the root of Ward's criterion (JASA 1963) in the embedding: the distance of their means
 times the root of n m / (n + m), their counts of superpixels; the difference in standard errors, as in statistical
-region merging (Nock and Nielsen, TPAMI 2004). To every squared distance is added what chance explains, a quarter of
-the square of the slide's median distance between neighbours: without it, two large regions that happen to have the same
+region merging (Nock and Nielsen, TPAMI 2004). To every squared distance is added what chance explains, a quarter of the
+square of the slide's median distance between neighbours: without it, two large regions that happen to have the same
 mean cost nothing to merge, and regions come out very unequal. Every region names the neighbour of lowest score (ties:
-lower id); two that name each other merge if the score is at most k, in rounds after Boruvka. k rises in steps, so that what is
-most alike merges first, up to `granularity` times that median, or until a budget of regions is met: to the region,
-because the last round merges only its lowest scores. Homogeneous tissue grows into large regions and heterogeneous
-tissue keeps small ones. State is integer sums and counts; the order of nodes and threads cannot matter.
+lower id); two that name each other merge if the score is at most k, in rounds after Boruvka. k rises in steps, so that
+what is most alike merges first, up to `granularity` times that median, or until a budget of regions is met: to the
+region, because the last round merges only its lowest scores. Homogeneous tissue grows into large regions and
+heterogeneous tissue keeps small ones. State is integer sums and counts; the order of nodes and threads cannot matter.
 
 Felzenszwalb and Huttenlocher's predicate (IJCV 2004: internal spread plus k over size) was tried first and gives less
 pure regions at equal count (``tests/benchmarks/coarsening.py`` measures it). Not optimal: merging is greedy and never
@@ -16,8 +16,8 @@ taken back; where a gradual change crosses the tissue, chains of small steps mer
 part, so that a mixed region is judged by its mean.
 
 A round costs what changed in it, not what is left: a pair is new only if one of its sides changed its choice, and a
-region looks at all its neighbours again only if the one it had chosen grew away from it. Lists of neighbours are
-joined where they lie and tidied when they are read (``rounds``).
+region looks at all its neighbours again only if the one it had chosen grew away from it. Lists of neighbours are joined
+where they lie and tidied when they are read (``rounds``).
 """
 
 from __future__ import annotations

@@ -1,20 +1,20 @@
 """Embedding and edge score learned together, without labels, from pairs of neighbouring regions.
 
 A teacher merges each slide by features averaged with their neighbours', down to one region in fifteen (a gland, at
-superpixels of 30 um; what is sought decides, so both are parameters). Neighbours that
-it joins are alike, neighbours that it keeps apart are not: contrast measured between grown regions, which single
-superpixels are too noisy to show. A pair is described by the squared differences of every feature and of every
-feature's mean over the neighbours, under noise on features and on the strength of stains; a logistic regression with
-weights that may not be negative tells the two kinds of pairs apart (logistic discriminant metric learning: Guillaumin,
-Verbeek and Schmid, ICCV 2009, equation 5, with a diagonal metric). Its log-odds are the edge score, and the 16
-directions in which the weighted features differ most within slides are the embedding, in which the squared distance is
-that score. The learned embedding then takes the teacher's place, once.
+superpixels of 30 um; what is sought decides, so both are parameters). Neighbours that it joins are alike, neighbours
+that it keeps apart are not: contrast measured between grown regions, which single superpixels are too noisy to show. A
+pair is described by the squared differences of every feature and of every feature's mean over the neighbours, under
+noise on features and on the strength of stains; a logistic regression with weights that may not be negative tells the
+two kinds of pairs apart (logistic discriminant metric learning: Guillaumin, Verbeek and Schmid, ICCV 2009, equation 5,
+with a diagonal metric). Its log-odds are the edge score, and the 16 directions in which the weighted features differ
+most within slides are the embedding, in which the squared distance is that score. The learned embedding then takes the
+teacher's place, once.
 
 What it learns is which features mean a change of tissue rather than chance; on glands, counts of nuclei, which vary
-much between neighbours of one tissue, lose weight. It is not optimal: a boundary that no feature shows
-over a few superpixels is never taught, and a diagonal metric sees no interplay. Tried on glands and left out for doing worse: a hinge loss on a
-perceptron with 32 hidden units; pairs from the weakest and strongest third of contrast alone, which leaves out the
-hard ones; distant regions of a slide as unlike, many of which are one tissue.
+much between neighbours of one tissue, lose weight. It is not optimal: a boundary that no feature shows over a few
+superpixels is never taught, and a diagonal metric sees no interplay. Tried on glands and left out for doing worse: a
+hinge loss on a perceptron with 32 hidden units; pairs from the weakest and strongest third of contrast alone, which
+leaves out the hard ones; distant regions of a slide as unlike, many of which are one tissue.
 """
 
 from __future__ import annotations
