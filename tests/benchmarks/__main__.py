@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.benchmarks import (
     batch,
+    coarsening,
     hotspots,
     memory,
     nuclei,
@@ -27,7 +28,21 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.table import Table, circumstances, load_average, place
 
-NAMES = ("reading", "superpixels", "whole", "hotspots", "scaling", "memory", "start", "artefacts", "nuclei", "batch")
+OWN_PAGE = ("coarsening",)
+"""Not part of `all`: written to pages of their own."""
+NAMES = (
+    "reading",
+    "superpixels",
+    "whole",
+    "hotspots",
+    "scaling",
+    "memory",
+    "start",
+    "artefacts",
+    "nuclei",
+    "batch",
+    "coarsening",
+)
 
 
 def arguments(words: list[str] | None) -> argparse.Namespace:
@@ -65,6 +80,7 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
         "artefacts": tissue_quality.benchmark,
         "nuclei": lambda: nuclei.benchmark(),
         "batch": lambda: batch.benchmark(folder, options.repeats),
+        "coarsening": lambda: coarsening.benchmark(),
     }
 
 
@@ -79,7 +95,7 @@ def command(name: str, options: argparse.Namespace) -> str:
 
 def run(options: argparse.Namespace, folder: Path) -> None:
     """Run what was asked for, printing and placing each part as soon as it is measured."""
-    chosen = NAMES if "all" in options.names else options.names
+    chosen = [name for name in NAMES if name not in OWN_PAGE] if "all" in options.names else options.names
     for name in chosen:
         before = load_average()
         tables = benchmarks(options, folder)[name]()
