@@ -69,6 +69,13 @@ class BatchConfig(Section):
     stall_s: float = Field(
         1800.0, ge=0.0, le=1e6, description="a slide without progress for this long hangs: its worker is restarted, s"
     )
+    digest_max_gb: float = Field(
+        20.0,
+        ge=0.0,
+        le=1e6,
+        description="slides with a stated digest are read before the run where they hold at most this, else by the "
+        "workers, GB",
+    )
     max_in_flight: int = Field(256, ge=1, le=5000, description="most slides handed out at once")
     share_min_mpx: float = Field(
         16.0, gt=0.0, le=1e6, description="work left in a stage from which workers that would idle share it, Mpx"

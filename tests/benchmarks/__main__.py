@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.benchmarks import (
     batch,
+    coarsening,
     explanations,
     hotspots,
     memory,
@@ -28,6 +29,8 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.table import Table, circumstances, load_average, place
 
+OWN_PAGE = ("coarsening",)
+"""Not part of `all`: written to pages of their own."""
 NAMES = (
     "reading",
     "superpixels",
@@ -38,8 +41,9 @@ NAMES = (
     "start",
     "artefacts",
     "nuclei",
-    "explanations",
     "batch",
+    "explanations",
+    "coarsening",
 )
 
 
@@ -79,6 +83,7 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
         "nuclei": lambda: nuclei.benchmark(),
         "explanations": lambda: explanations.benchmark(options.threads),
         "batch": lambda: batch.benchmark(folder, options.repeats),
+        "coarsening": lambda: coarsening.benchmark(),
     }
 
 
@@ -93,7 +98,7 @@ def command(name: str, options: argparse.Namespace) -> str:
 
 def run(options: argparse.Namespace, folder: Path) -> None:
     """Run what was asked for, printing and placing each part as soon as it is measured."""
-    chosen = NAMES if "all" in options.names else options.names
+    chosen = [name for name in NAMES if name not in OWN_PAGE] if "all" in options.names else options.names
     for name in chosen:
         before = load_average()
         tables = benchmarks(options, folder)[name]()

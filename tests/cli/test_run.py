@@ -118,6 +118,18 @@ def test_faults_of_the_manifest_end_it_before_anything_starts(run: Run, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("limit", "is_fault"), [("1", True), ("0", False)])
+def test_a_stated_digest_is_compared_before_the_run_or_by_the_workers(
+    table: Path, run: Run, tmp_path: Path, limit: str, is_fault: bool
+) -> None:
+    path = table.parent / f"other_bytes_{limit}.csv"
+    path.write_text(f"slide_id,path,sha256\ngood,good.tiff,{'0' * 64}\n")
+    words = ["--out", tmp_path, "--until", "read", "--workers", "1", "--set", f"batch.digest_max_gb={limit}"]
+    met = run("run", path, *words)
+    assert met.returncode == (1 if is_fault else 3)
+    assert "sha256" in (met.stderr if is_fault else (tmp_path / "summary.md").read_text())
+
+
 def test_heavy_libraries_are_left_alone_until_the_command_runs() -> None:
     program = (
         "import sys; import wsigraph.cli.main; print([m for m in ('distributed', 'dask', 'rich') if m in sys.modules])"

@@ -8,11 +8,12 @@ import torch
 
 import wsigraph
 from wsigraph.coarsening.coarsen import coarsen
-from wsigraph.coarsening.embed import embed, load_embedding, save_embedding, standardise
+from wsigraph.coarsening.embed import edge_score, embed, load_embedding, save_embedding
 from wsigraph.coarsening.train import train_embedding
 from wsigraph.config import CoarseningConfig
-from wsigraph.errors import ModelError
-from wsigraph.feature.interpret import interpret
+from wsigraph.errors import ConfigError, ModelError
+from wsigraph.feature.interpret import FEATURE_GROUPS, FEATURE_NAMES, interpret
+from wsigraph.graph.adjacency import both_ways
 from wsigraph.records import TissueGraph
 
 
@@ -65,7 +66,7 @@ def test_embedding_follows_a_permutation_of_nodes(graph):
 
 
 def test_finer_granularity_keeps_more_nodes(graph):
-    counts = [coarsen(graph, CoarseningConfig(granularity=value)).graph.n_nodes for value in (0.5, 2.0, 8.0)]
+    counts = [coarsen(graph, CoarseningConfig(granularity=value)).graph.n_nodes for value in (0.5, 1.0, 2.0)]
     assert counts[0] > counts[1] > counts[2]
 
 
@@ -82,17 +83,62 @@ def test_coarse_regions_are_purer_than_chance(graph):
     assert inside(assignment) < 0.6 * inside(shuffled)
 
 
-def test_training_draws_alike_neighbours_together(graph):
-    trained = train_embedding([graph], generator=np.random.default_rng(3), steps=80)
-    again = train_embedding([graph], generator=np.random.default_rng(3), steps=80)
-    assert trained.embedding_id == again.embedding_id
-    z = embed(graph, trained) / 256
-    features = standardise(interpret(graph).values, trained.mean, trained.scale)
+@pytest.mark.parametrize("settings", [{"ratio": 10.0}, {"nodes_per_mm2": 50.0}])
+def test_a_budget_is_met(graph, settings):
+    found = coarsen(graph, CoarseningConfig(**settings)).graph.n_nodes
+    wanted = graph.n_nodes / 10 if "ratio" in settings else 50 * graph.tissue_mm2
+    assert found == round(wanted)
+
+
+def test_two_budgets_are_refused(graph):
+    with pytest.raises(ConfigError, match="at most one budget"):
+        coarsen(graph, CoarseningConfig(ratio=10, nodes_per_mm2=50))
+
+
+def test_dense_where_tissue_changes(graph):
+    """The half of the superpixels that differ most from their neighbours keeps more than its share of the regions."""
+    z = embed(graph, load_embedding())
     source, target = graph.edge_index
-    contrast = np.linalg.norm(features[source] - features[target], axis=1)
-    distance = np.linalg.norm(z[source] - z[target], axis=1)
-    low, high = np.quantile(contrast, [1 / 3, 2 / 3])
-    assert distance[contrast >= high].mean() > 2 * distance[contrast <= low].mean()
+    change = np.bincount(source, np.linalg.norm(z[source] - z[target], axis=1)) / np.bincount(source)
+    assignment = coarsen(graph).assignment
+    density = 1 / np.bincount(assignment)[assignment]
+    busy = change > np.median(change)
+    assert density[busy].sum() > 1.2 * density[~busy].sum()
+
+
+def test_training_is_repeatable_and_leaves_shape_out(graph):
+    trained, again = (train_embedding([graph], generator=np.random.default_rng(3)) for _ in range(2))
+    assert trained.embedding_id == again.embedding_id
+    assert trained.own_weight.shape == trained.message_weight.shape == (16, 36)
+    weight = (trained.own_weight**2 + trained.message_weight**2).sum(axis=0)
+    groups = np.array(FEATURE_GROUPS)
+    assert (weight[groups == "shape"] == 0).all()
+    assert (weight[groups != "shape"] > 0.01).sum() >= 3
+
+
+def test_edge_score_finds_the_seam_of_two_tissues(graph):
+    """Training sees a graph whose halves differ in stain; boundaries across the seam score above those within."""
+    side = 14
+    low = np.concatenate([[i * side + j] * 2 for i in range(side - 1) for j in range(side - 1)]).ravel()
+    high = low + np.tile([1, side], len(low) // 2)
+    edge_index, boundary = both_ways(low, high, np.full((len(low), 2), 10))
+    half = np.arange(side * side) % side < side // 2
+    order = np.argsort(interpret(graph).values[:, FEATURE_NAMES.index("hematoxylin_mean")], kind="stable")
+    rng = np.random.default_rng(0)
+    chosen = np.where(half, rng.choice(order[:80], side * side), rng.choice(order[-80:], side * side))
+    made = dataclasses.replace(graph, moments=graph.moments[chosen], edge_index=edge_index, boundary=boundary)
+    trained = train_embedding([made], generator=np.random.default_rng(1), teacher_ratio=20)
+    score = edge_score(embed(made, trained), edge_index, trained)
+    across = half[edge_index[0]] != half[edge_index[1]]
+    assert np.median(score[across]) > 0 > np.median(score[~across])
+    assert np.median(score[across]) > np.quantile(score[~across], 0.9)
+
+
+def test_a_graph_of_one_tissue_cannot_teach(graph):
+    flat = dataclasses.replace(graph, moments=np.repeat(graph.moments[:1], graph.n_nodes, axis=0))
+    # every superpixel the same: the teacher still cuts somewhere, but no feature can tell where
+    trained = train_embedding([flat], generator=np.random.default_rng(0))
+    assert np.abs(embed(flat, trained)).max() < 256
 
 
 def test_embedding_round_trip_and_faults(graph, tmp_path):

@@ -65,13 +65,11 @@ def run(
     """
     from wsigraph.batch.run import check_stages, run_cohort
     from wsigraph.cli.watch import watching
-    from wsigraph.cohort.manifest import read_manifest
 
     spelled = {"cluster.kind": cluster, "cluster.workers": workers, "feature.encoder": encoder}
     settings = read_settings(config, overrides, spelled)
     check_stages(until, settings)
-    # bytes are compared with stated digests by the workers, which read the slides anyway
-    found = read_manifest(manifest, stage_names=settings.model.stage_names, check_digests=False)
+    found = _read(manifest, settings, None if dry_run else Path(out))
     for text in found.warnings:
         say(f"warning: {text}")
     if dry_run:
@@ -95,6 +93,20 @@ def _tell_cluster(cluster: Cluster) -> None:
         f"{len(workers)} workers with {sum(workers.values())} threads; dashboard: "
         + (f"{cluster.dashboard}{needs}" if cluster.dashboard else "none")
     )
+
+
+def _read(manifest: str, settings: Config, out: Path | None) -> Manifest:
+    """Return the manifest, bytes compared with stated digests here where that is soon done, else by the workers."""
+    from wsigraph.batch.state import DIRECTORY
+    from wsigraph.cohort.manifest import read_manifest
+
+    stages = settings.model.stage_names
+    found = read_manifest(manifest, stage_names=stages, check_digests=False)
+    stated = [row.path for row in found.rows if row.sha256 is not None and row.path is not None]
+    if not 0 < sum(path.stat().st_size for path in stated) <= settings.batch.digest_max_gb * 1e9:
+        return found
+    cache = None if out is None else out / DIRECTORY / "digests.json"
+    return read_manifest(manifest, stage_names=stages, digest_cache=cache)
 
 
 def _tell_plan(manifest: Manifest, out: str, until: str, settings: Config) -> None:

@@ -7,6 +7,7 @@ from wsigraph.coarsening.embed import Embedding, embed, load_embedding
 from wsigraph.coarsening.encoding import embed_encoding, encoding_id
 from wsigraph.coarsening.select import select
 from wsigraph.config import CoarseningConfig
+from wsigraph.errors import ConfigError
 from wsigraph.feature.moments import MOMENT_NAMES
 from wsigraph.geometry import um2_to_px
 from wsigraph.records import CoarseGraph, TissueGraph
@@ -34,6 +35,8 @@ def coarsen(
 
     Raises
     ------
+    ConfigError
+        If two budgets are asked for.
     ModelError
         If the embedding's weights cannot be read or belong to other features.
     RecordError
@@ -41,7 +44,8 @@ def coarsen(
 
     Notes
     -----
-    Linear in nodes and edges; no dense matrix.
+    Linear in nodes and edges; no dense matrix. A budget is met to the region, except where there are fewer superpixels,
+    or where pieces of tissue that do not touch or ``coarsening.max_area_um2`` leave more.
     """
     settings = config or CoarseningConfig()
     if _merges_by_encoding(graph, settings):
@@ -55,7 +59,7 @@ def coarsen(
         graph.edge_index,
         granularity=settings.granularity,
         max_area=um2_to_px(settings.max_area_um2, graph.mpp),
-        max_rounds=settings.max_rounds,
+        n_wanted=budget(graph, settings),
     )
     coarse = contract(graph, assignment, int(assignment.max()) + 1)
     return CoarseGraph(graph=coarse, assignment=assignment, embedding_id=embedding_id)
@@ -66,3 +70,33 @@ def _merges_by_encoding(graph: TissueGraph, config: CoarseningConfig) -> bool:
     if config.space is not None:
         return config.space == "encoding"
     return graph.moment_names != MOMENT_NAMES and graph.encoding_sum is not None
+
+
+def budget(graph: TissueGraph, config: CoarseningConfig) -> int | None:
+    """Return the number of regions that a budget asks for, at least 1; None where none is set.
+
+    Parameters
+    ----------
+    graph : TissueGraph
+        Superpixels.
+    config : CoarseningConfig
+        Settings.
+
+    Returns
+    -------
+    int or None
+        Half a region is rounded to the even number.
+
+    Raises
+    ------
+    ConfigError
+        If two budgets are asked for.
+    """
+    if config.nodes_per_mm2 is not None and config.ratio is not None:
+        raise ConfigError(
+            f"coarsening.nodes_per_mm2 is {config.nodes_per_mm2:g} and coarsening.ratio is {config.ratio:g}; expected "
+            "at most one budget; set the other to null"
+        )
+    if config.nodes_per_mm2 is not None:
+        return max(1, round(config.nodes_per_mm2 * graph.tissue_mm2))
+    return None if config.ratio is None else max(1, round(graph.n_nodes / config.ratio))

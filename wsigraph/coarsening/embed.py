@@ -1,9 +1,11 @@
 """The learned embedding that says which neighbouring regions are one tissue.
 
-A two-layer perceptron with one message pass: hidden features of a region and the boundary-weighted mean of its
-neighbours' are mixed into 16 numbers, quantised to integers. Distance in this space is what the merging compares. The
-weights are learned without labels (``train``). The forward pass is a sequential float64 kernel, not a matrix library:
-its result depends on no thread count, costs some 3 us a node, and needs no import of torch.
+A region's features and the boundary-weighted mean of its neighbours' (one message pass) are mixed into 16 numbers,
+quantised to integers, so that a merged region's mean is an exact ratio of sums. The squared distance of two regions,
+less an offset, is the log-odds that a boundary of tissue runs between them: the edge score. Weights are learned
+without labels (``train``). The map is linear: of a merged region it is the map of its mean features. The forward pass
+is a sequential float64 kernel, not a matrix library: its result depends on no thread count and needs no import of
+torch.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from wsigraph.records import TissueGraph
 QUANTUM = 256
 """Integer units of embedding distance 1."""
 _CLIP = 8.0
-_TENSORS = ("mean", "scale", "hidden_weight", "hidden_bias", "own_weight", "message_weight", "bias")
+_TENSORS = ("mean", "scale", "own_weight", "message_weight", "offset")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,10 +38,10 @@ class Embedding:
     ----------
     mean, scale : float64 (F,)
         Training mean and spread of the interpretable features.
-    hidden_weight, hidden_bias : float64 (H, F), (H,)
-        First layer.
-    own_weight, message_weight, bias : float64 (D, H), (D, H), (D,)
-        Second layer, on the region's own hidden features and on its neighbours' mean.
+    own_weight, message_weight : float64 (D, F)
+        Weights on the region's own features and on its neighbours' mean.
+    offset : float64 (1,)
+        Squared distance at which a boundary is as likely as none.
     feature_schema : str
         Digest of the features the weights were trained on.
     embedding_id : str
@@ -48,11 +50,9 @@ class Embedding:
 
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
-    hidden_weight: NDArray[np.float64]
-    hidden_bias: NDArray[np.float64]
     own_weight: NDArray[np.float64]
     message_weight: NDArray[np.float64]
-    bias: NDArray[np.float64]
+    offset: NDArray[np.float64]
     feature_schema: str
 
     @property
@@ -141,19 +141,52 @@ def embed(graph: TissueGraph, embedding: Embedding) -> NDArray[np.int64]:
     int64 (N, D)
         In units of 1/256.
     """
-    weight = 2 * graph.boundary[:, 0] + graph.boundary[:, 1]
     start = np.searchsorted(graph.edge_index[0], np.arange(graph.n_nodes + 1))
     # allocated here, because numpy asks for large pages and numba does not
-    own, sent = np.empty((2, graph.n_nodes, len(embedding.bias)))
-    weights = [
-        np.ascontiguousarray(matrix.T)
-        for matrix in (embedding.hidden_weight, embedding.own_weight, embedding.message_weight)
-    ]
-    values = interpret(graph).values
-    _fill_layers(own, sent, values, embedding.mean, embedding.scale, *weights, embedding.hidden_bias, embedding.bias)
+    own, sent = np.empty((2, graph.n_nodes, len(embedding.own_weight)))
+    weights = np.ascontiguousarray(embedding.own_weight.T), np.ascontiguousarray(embedding.message_weight.T)
+    _fill_layers(own, sent, interpret(graph).values, embedding.mean, embedding.scale, *weights)
     result = np.empty(own.shape, np.int64)
-    _fill_mixed(result, own, sent, start, graph.edge_index[1], weight)
+    _fill_mixed(result, own, sent, start, graph.edge_index[1], edge_lengths(graph))
     return result
+
+
+def edge_score(z: NDArray[np.int64], edge_index: NDArray[np.int64], embedding: Embedding) -> NDArray[np.float64]:
+    """Return the log-odds that a boundary of tissue runs between two single regions.
+
+    Parameters
+    ----------
+    z : int64 (N, D)
+        What `embed` returned.
+    edge_index : int64 (2, E)
+        Pairs of regions.
+    embedding : Embedding
+        The weights `z` was made with.
+
+    Returns
+    -------
+    float64 (E,)
+        Positive where a boundary is likelier than none, by the pairs of the training slides.
+    """
+    gap = (z[edge_index[0]] - z[edge_index[1]]) / QUANTUM
+    return np.asarray((gap**2).sum(axis=1) - embedding.offset[0])
+
+
+def edge_lengths(graph: TissueGraph) -> NDArray[np.int64]:
+    """Return the weight of each edge in the message pass, int64 (E,): straight crossings count twice."""
+    return 2 * graph.boundary[:, 0] + graph.boundary[:, 1]
+
+
+def neighbour_mean(
+    features: NDArray[np.float64], edge_index: NDArray[np.int64], length: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return each region's mean over its neighbours weighted by length, float64 (N, F); 0 where it has none."""
+    from scipy.sparse import csr_array
+
+    n_nodes = len(features)
+    weight = csr_array((length, (edge_index[0], edge_index[1])), shape=(n_nodes, n_nodes))
+    mass = np.bincount(edge_index[0], length, n_nodes)
+    return np.asarray((weight @ features) / np.where(mass > 0, mass, 1.0)[:, None])
 
 
 def standardise(
@@ -170,30 +203,20 @@ def _fill_layers(
     values: NDArray[np.float64],
     mean: NDArray[np.float64],
     scale: NDArray[np.float64],
-    hidden_weight: NDArray[np.float64],
     own_weight: NDArray[np.float64],
     message_weight: NDArray[np.float64],
-    hidden_bias: NDArray[np.float64],
-    bias: NDArray[np.float64],
 ) -> None:
     """Fill in what each region keeps and what it sends its neighbours; weights are given transposed."""
-    n_features, n_hidden = hidden_weight.shape
-    n_out = len(bias)
-    hidden = np.empty(n_hidden)
+    n_features, n_out = own_weight.shape
     for node in range(len(values)):
-        hidden[:] = hidden_bias
+        own[node] = 0.0
+        sent[node] = 0.0
         for feature in range(n_features):
             value = min(max((values[node, feature] - mean[feature]) / scale[feature], -_CLIP), _CLIP)
             # over outputs, whose sums do not wait for each other
-            for unit in range(n_hidden):
-                hidden[unit] += hidden_weight[feature, unit] * value
-        own[node] = bias
-        sent[node] = 0.0
-        for unit in range(n_hidden):
-            value = max(hidden[unit], 0.0)
             for out in range(n_out):
-                own[node, out] += own_weight[unit, out] * value
-                sent[node, out] += message_weight[unit, out] * value
+                own[node, out] += own_weight[feature, out] * value
+                sent[node, out] += message_weight[feature, out] * value
 
 
 @njit(nogil=True, cache=True)

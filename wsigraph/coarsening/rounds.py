@@ -3,8 +3,8 @@
 A region is led by its lowest superpixel. Its neighbours lie in the slots of its superpixels, chained: joining two
 regions ties two chains, and reading a chain writes it back without what has meanwhile merged, so every list is as
 short as the region's boundary. A region that merged weighs all its neighbours anew and tells each of them; a neighbour
-that had chosen one of the merged and is not held by the new distance looks through its own chain once more. Nothing
-else can have changed, so a round costs what its merges touch and the result is that of doing every round over all.
+that had chosen one of the merged and is not held by the new score looks through its own chain once more. Nothing else
+can have changed, so a round costs what its merges touch and the result is that of doing every round over all.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ _STANDS, _TAKEN, _LOOK_AGAIN = 0, 1, 2
 _REGION = np.dtype(
     [
         ("area", np.int64),
-        ("square", np.int64),
-        ("tolerance", np.float64),
-        ("gap", np.float64),
+        ("score", np.float64),
         ("n", np.int32),
         ("leader", np.int32),
         ("best", np.int32),
@@ -33,9 +31,9 @@ _REGION = np.dtype(
         ("last", np.int32),
     ]
 )
-"""One cache line a superpixel. Of a region, at its leading superpixel: pixels, sum of squared norms, tolerance, distance
-to the chosen neighbour, superpixels, chosen neighbour, rounds of the last merge and the last change of choice, last
-slot of its chain. Of every superpixel: its leader, neighbours in its slot, next slot of the chain."""
+"""One row a superpixel, within one cache line. Of a region, at its leading superpixel: pixels, score of the chosen
+neighbour, superpixels, chosen neighbour, rounds of the last merge and the last change of choice, last slot of its
+chain. Of every superpixel: its leader, neighbours in its slot, next slot of the chain."""
 
 Rows = NDArray[np.void]
 
@@ -62,20 +60,11 @@ def _found(rows: Rows, node: int) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _allowed(rows: Rows, first: int, second: int, gap: float, max_area: int) -> bool:
-    """Return whether two regions at this distance may merge."""
-    within = gap <= rows[first]["tolerance"] and gap <= rows[second]["tolerance"]
-    return bool(within and rows[first]["area"] + rows[second]["area"] <= max_area)
-
-
-@njit(nogil=True, cache=True)
-def _tolerate(rows: Rows, mean: NDArray[np.float64], region: int, k: float) -> None:
-    """Set a region's tolerance: the spread of its superpixels about their mean, and k over their number."""
-    n = rows[region]["n"]
-    square = 0.0
-    for column in range(mean.shape[1]):
-        square += mean[region, column] * mean[region, column]
-    rows[region]["tolerance"] = np.sqrt(max(rows[region]["square"] / n - square, 0.0)) + k / n
+def _score(rows: Rows, mean: NDArray[np.float64], first: int, second: int, chance: float) -> float:
+    """Return the root of Ward's criterion, with the square that chance explains added to every squared distance."""
+    gap = distance(mean, first, second)
+    n_first, n_second = float(rows[first]["n"]), float(rows[second]["n"])
+    return float(np.sqrt((gap * gap + chance) * (n_first * n_second / (n_first + n_second))))
 
 
 @njit(nogil=True, cache=True)
@@ -86,9 +75,10 @@ def _neighbours(
     seen: NDArray[np.int64],
     found: NDArray[np.int32],
     region: int,
-    stamp: int,
 ) -> int:
     """Write the neighbours of a region to `found`, each once; return how many, the chain tidied."""
+    seen[-1] += 1
+    stamp = seen[-1]
     seen[region] = stamp
     n_found = 0
     slot = region
@@ -118,20 +108,27 @@ def _neighbours(
 
 @njit(nogil=True, cache=True)
 def _choose(
-    rows: Rows, mean: NDArray[np.float64], found: NDArray[np.int32], n_found: int, region: int, max_area: int
+    rows: Rows,
+    mean: NDArray[np.float64],
+    found: NDArray[np.int32],
+    n_found: int,
+    region: int,
+    max_area: int,
+    chance: float,
 ) -> None:
     """Set a region's best neighbour among those found."""
-    best, nearest = -1, np.inf
+    best, lowest = -1, np.inf
     for at in range(n_found):
         other = found[at]
-        gap = distance(mean, region, other)
-        if (gap < nearest or (gap == nearest and other < best)) and _allowed(rows, region, other, gap, max_area):
-            best, nearest = other, gap
-    rows[region]["best"], rows[region]["gap"] = best, nearest
+        score = _score(rows, mean, region, other, chance)
+        better = score < lowest or (score == lowest and other < best)
+        if better and rows[region]["area"] + rows[other]["area"] <= max_area:
+            best, lowest = other, score
+    rows[region]["best"], rows[region]["score"] = best, lowest
 
 
 @njit(nogil=True, cache=True)
-def _join(rows: Rows, mean: NDArray[np.float64], low: int, high: int, k: float) -> None:
+def _join(rows: Rows, mean: NDArray[np.float64], low: int, high: int) -> None:
     """Merge one region into another of lower number."""
     n_low, n_high = rows[low]["n"], rows[high]["n"]
     for column in range(mean.shape[1]):
@@ -141,62 +138,49 @@ def _join(rows: Rows, mean: NDArray[np.float64], low: int, high: int, k: float) 
     rows[high]["leader"] = low
     rows[low]["n"] += n_high
     rows[low]["area"] += rows[high]["area"]
-    rows[low]["square"] += rows[high]["square"]
     rows[rows[low]["last"]]["next"] = high
     rows[low]["last"] = rows[high]["last"]
-    _tolerate(rows, mean, low, k)
 
 
 @njit(nogil=True, cache=True)
-def _tell(rows: Rows, mean: NDArray[np.float64], merged: int, other: int, max_area: int) -> int:
+def _tell(rows: Rows, mean: NDArray[np.float64], merged: int, other: int, max_area: int, chance: float) -> int:
     """Offer a merged region to an unmerged neighbour; return what becomes of the neighbour's choice."""
     best = rows[other]["best"]
-    gap = distance(mean, merged, other)
-    nearer = gap < rows[other]["gap"] or (gap == rows[other]["gap"] and merged <= best)
-    if nearer and _allowed(rows, merged, other, gap, max_area):
-        rows[other]["best"], rows[other]["gap"] = merged, gap
+    score = _score(rows, mean, merged, other, chance)
+    better = score < rows[other]["score"] or (score == rows[other]["score"] and merged <= best)
+    if better and rows[merged]["area"] + rows[other]["area"] <= max_area:
+        rows[other]["best"], rows[other]["score"] = merged, score
         return _TAKEN
     had_chosen = best >= 0 and (best == merged or rows[best]["leader"] == merged)
     return _LOOK_AGAIN if had_chosen else _STANDS
 
 
 @njit(nogil=True, cache=True)
-def _prepare(
-    rows: Rows, mean: NDArray[np.float64], area: NDArray[np.int64], start: NDArray[np.int64], k: float
-) -> None:
-    """Make every superpixel a region."""
-    for node in range(len(rows)):
-        square = 0.0
-        for column in range(mean.shape[1]):
-            square += mean[node, column] * mean[node, column]
-        rows[node]["area"], rows[node]["square"], rows[node]["n"] = area[node], np.int64(square), 1
-        rows[node]["leader"] = rows[node]["last"] = node
-        rows[node]["next"] = -1
-        rows[node]["used"] = start[node + 1] - start[node]
-        _tolerate(rows, mean, node, k)
+def _list_pairs(
+    rows: Rows, active: NDArray[np.int32], n_active: int, pairs: NDArray[np.int32], round_: int, k: float
+) -> int:
+    """List the lower side of all who name each other at a score of at most k; return how many."""
+    n_pairs = 0
+    for region in active[:n_active]:
+        other = rows[region]["best"]
+        if other < 0 or rows[region]["score"] > k or rows[other]["best"] != region:
+            continue
+        low = min(region, other)
+        if rows[low]["merged"] != round_:
+            rows[low]["merged"] = round_
+            pairs[n_pairs] = low
+            n_pairs += 1
+    return n_pairs
 
 
 @njit(nogil=True, cache=True)
-def _merge_pairs(
-    rows: Rows,
-    mean: NDArray[np.float64],
-    active: NDArray[np.int32],
-    n_active: int,
-    merged: NDArray[np.int32],
-    round_: int,
-    k: float,
-) -> int:
-    """Merge who name each other, list them; return how many. Pairs of unchanged choices merged in an earlier round."""
-    n_merged = 0
-    for region in active[:n_active]:
-        other = rows[region]["best"]
-        if other >= 0 and rows[other]["best"] == region and rows[min(region, other)]["merged"] != round_:
-            merged[n_merged] = min(region, other)
-            rows[min(region, other)]["merged"] = round_
-            n_merged += 1
-    for low in merged[:n_merged]:
-        _join(rows, mean, low, rows[low]["best"], k)
-    return n_merged
+def _keep_lowest(rows: Rows, pairs: NDArray[np.int32], n_kept: int) -> None:
+    """Bring the pairs of lowest score to the front, the lower region first where scores are equal."""
+    pairs.sort()
+    score = np.empty(len(pairs))
+    for at in range(len(pairs)):
+        score[at] = rows[pairs[at]]["score"]
+    pairs[:n_kept] = pairs[np.argsort(score, kind="mergesort")[:n_kept]]
 
 
 @njit(nogil=True, cache=True)
@@ -209,22 +193,21 @@ def _look_again(
     lists: NDArray[np.int32],
     n_merged: int,
     round_: int,
-    stamp: int,
     max_area: int,
-) -> tuple[int, int]:
-    """Bring all choices up to date after a round; return how many changed theirs, and the last stamp used."""
-    active, merged, waiting, found = lists
+    chance: float,
+) -> int:
+    """Bring all choices up to date after a round; list who changed theirs and return how many."""
+    active, merged, waiting, found = lists[0], lists[1], lists[2], lists[3]
     n_active, n_waiting = 0, 0
     for region in merged[:n_merged]:
-        stamp += 1
-        n_found = _neighbours(rows, start, neighbour, seen, found, region, stamp)
-        _choose(rows, mean, found, n_found, region, max_area)
+        n_found = _neighbours(rows, start, neighbour, seen, found, region)
+        _choose(rows, mean, found, n_found, region, max_area, chance)
         active[n_active] = region
         n_active += 1
         for other in found[:n_found]:
             if rows[other]["merged"] == round_:
                 continue
-            told = _tell(rows, mean, region, other, max_area)
+            told = _tell(rows, mean, region, other, max_area, chance)
             if told == _LOOK_AGAIN:
                 waiting[n_waiting] = other
                 n_waiting += 1
@@ -233,10 +216,21 @@ def _look_again(
                 active[n_active] = other
                 n_active += 1
     for region in waiting[:n_waiting]:
-        stamp += 1
-        n_found = _neighbours(rows, start, neighbour, seen, found, region, stamp)
-        _choose(rows, mean, found, n_found, region, max_area)
-    return n_active, stamp
+        n_found = _neighbours(rows, start, neighbour, seen, found, region)
+        _choose(rows, mean, found, n_found, region, max_area, chance)
+    return n_active
+
+
+@njit(nogil=True, cache=True)
+def _list_left(rows: Rows, left: NDArray[np.int32], n_left: int, active: NDArray[np.int32]) -> tuple[int, float]:
+    """Make every region left active; return how many there are, and the lowest score any of them could merge at."""
+    n_active, lowest = 0, np.inf
+    for region in left[:n_left]:
+        if rows[region]["leader"] == region:
+            left[n_active] = active[n_active] = region
+            n_active += 1
+            lowest = min(lowest, rows[region]["score"])
+    return n_active, lowest
 
 
 @njit(nogil=True, cache=True)
@@ -248,24 +242,38 @@ def _run(
     seen: NDArray[np.int64],
     lists: NDArray[np.int32],
     k: float,
+    step: float,
+    last_k: float,
     max_area: int,
-    max_rounds: int,
+    n_wanted: int,
+    chance: float,
 ) -> None:
-    n_nodes = len(rows)
-    for region in range(n_nodes):
-        n_found = _neighbours(rows, start, neighbour, seen, lists[3], region, region)
-        _choose(rows, mean, lists[3], n_found, region, max_area)
-        lists[0, region] = region
-    n_active, stamp = n_nodes, n_nodes
-    for round_ in range(1, max_rounds + 1):
-        n_merged = _merge_pairs(rows, mean, lists[0], n_active, lists[1], round_, k)
-        if n_merged == 0:
-            break
-        n_active, stamp = _look_again(
-            rows, mean, start, neighbour, seen, lists, n_merged, round_, stamp, max_area
-        )  # fmt: skip
-    for node in range(n_nodes):
-        lists[0, node] = _found(rows, node)
+    active, pairs, left = lists[0], lists[1], lists[4]
+    n_left = n_active = n_listed = len(rows)
+    for region in range(n_left):
+        n_found = _neighbours(rows, start, neighbour, seen, lists[3], region)
+        _choose(rows, mean, lists[3], n_found, region, max_area, chance)
+        active[region] = left[region] = region
+    round_ = 0
+    while n_left > n_wanted:
+        round_ += 1
+        n_pairs = _list_pairs(rows, active, n_active, pairs, round_, k)
+        if n_pairs == 0:
+            n_active, lowest = _list_left(rows, left, n_listed, active)
+            n_listed = n_active
+            if k >= last_k or lowest > last_k or lowest == np.inf:
+                break
+            k = min(max(k * step, lowest), last_k)
+            continue
+        if n_left - n_pairs < n_wanted:
+            _keep_lowest(rows, pairs[:n_pairs], n_left - n_wanted)
+            n_pairs = n_left - n_wanted
+        for low in pairs[:n_pairs]:
+            _join(rows, mean, low, rows[low]["best"])
+        n_left -= n_pairs
+        n_active = _look_again(rows, mean, start, neighbour, seen, lists, n_pairs, round_, max_area, chance)
+    for node in range(len(rows)):
+        active[node] = _found(rows, node)
 
 
 def merge_in_rounds(
@@ -274,9 +282,12 @@ def merge_in_rounds(
     start: NDArray[np.int64],
     neighbour: NDArray[np.int32],
     *,
-    k: float,
+    first_k: float,
+    step: float,
+    last_k: float,
     max_area: int,
-    max_rounds: int,
+    n_wanted: int,
+    chance: float,
 ) -> NDArray[np.int32]:
     """Return the leading superpixel of the region of each superpixel.
 
@@ -290,12 +301,18 @@ def merge_in_rounds(
         Where the neighbours of each superpixel begin in `neighbour`.
     neighbour : int32 (E,)
         Neighbours; overwritten.
-    k : float
-        Tolerance of a single superpixel, in units of the embedding.
+    first_k : float
+        Highest score of a merge at the beginning, in units of the embedding; above 0.
+    step : float
+        Factor from one k to the next, above 1.
+    last_k : float
+        Highest score of a merge at the end.
     max_area : int
         No merge makes a region larger, pixels.
-    max_rounds : int
-        Most rounds.
+    n_wanted : int
+        Merging ends at this number of regions.
+    chance : float
+        Squared distance added to every one, in squared units of the embedding.
 
     Returns
     -------
@@ -305,7 +322,10 @@ def merge_in_rounds(
     n_nodes = len(embedding)
     # allocated here, because numpy asks for large pages and numba does not
     rows, mean = np.zeros(n_nodes, _REGION), embedding.astype(np.float64)
-    seen, lists = np.full(n_nodes, -1, np.int64), np.empty((4, n_nodes), np.int32)
-    _prepare(rows, mean, area, start, k)
-    _run(rows, mean, start, neighbour, seen, lists, k, max_area, max_rounds)
-    return lists[0]
+    rows["area"], rows["n"], rows["next"] = area, 1, -1
+    rows["leader"] = rows["last"] = np.arange(n_nodes)
+    rows["used"] = np.diff(start)
+    # the last element counts the readings of chains, each of which has its own mark
+    seen, lists = np.zeros(n_nodes + 1, np.int64), np.empty((5, n_nodes), np.int32)
+    _run(rows, mean, start, neighbour, seen, lists, first_k, step, last_k, max_area, n_wanted, chance)
+    return np.asarray(lists[0], np.int32)
