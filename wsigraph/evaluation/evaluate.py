@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 DOCUMENT, PAGE = "evaluation.json", "evaluation.html"
 """What an evaluation leaves in the model's directory."""
 
+_FIRST = ("survival", "stage", "folds", "baselines")
 _NO_GRAPHS = (
     "no rival was asked: manifest and graphs the model was trained on are not where they were; name them with "
     "--manifest and --graphs"
@@ -144,7 +145,10 @@ def _kept(path: Path, identity: dict[str, str]) -> dict[str, Any] | None:
     except StoreError:
         # it is made again from what it was made from
         return None
-    return document if header.get("inputs") == identity else None
+    if header.get("inputs") != identity:
+        return None
+    # stored keys are sorted; the model's own scores come first
+    return {name: document[name] for name in (*_FIRST, *sorted(document.keys() - set(_FIRST)))}
 
 
 def _cohorts(
