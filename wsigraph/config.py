@@ -145,6 +145,10 @@ class ModelConfig(Section):
     stage_names: tuple[str, ...] = Field(
         ("I", "II", "III", "IV"), min_length=2, description="stages from best to worst"
     )
+    task: Literal["both", "stage", "survival"] = Field("both", description="what is learned and predicted")
+    survival_head: Literal["hazard", "cox"] = Field(
+        "hazard", description="survival by a hazard for each interval, or by a proportional hazard"
+    )
     layers: int = Field(3, ge=0, le=16, description="attention layers between neighbouring regions")
     heads: int = Field(4, ge=1, le=32, description="attention heads a layer")
     channels: int = Field(16, ge=1, le=256, description="channels a head")
@@ -159,9 +163,13 @@ class ModelConfig(Section):
     epochs: int = Field(60, ge=1, le=10000, description="most passes over the training part")
     warmup_epochs: int = Field(3, ge=0, le=1000, description="passes over which the step rises; it falls afterwards")
     patience: int = Field(15, ge=1, le=10000, description="passes without a better validation loss before stopping")
-    batch_graphs: int = Field(16, ge=1, le=4096, description="graphs a step")
+    batch_graphs: int = Field(16, ge=1, le=4096, description="graphs a batch; each holds an event where events suffice")
+    accumulate: int = Field(1, ge=1, le=1024, description="batches whose gradients are summed for one step")
     validation_fraction: float = Field(
         0.2, gt=0.0, lt=1.0, description="share of the patients that decides when to stop; never trained on"
+    )
+    miscoverage: float = Field(
+        0.1, gt=0.0, lt=0.5, description="share of patients whose stage may lie outside the conformal stage set"
     )
 
 

@@ -280,7 +280,7 @@ class _Walk:
         def make(to: Destination) -> None:
             from wsigraph.model.predict import predict
 
-            store.save_prediction(predict(coarse, bundle), to)
+            store.save_prediction(predict(coarse, bundle, sha256=self.slide.info.sha256), to)
 
         inputs = self.directory.digest("coarsen") | {"model": bundle.model_id}
         return self.directory.carry_out("predict", inputs, {}, make, store.load_prediction)

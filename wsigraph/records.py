@@ -7,7 +7,7 @@ reads like one, and know nothing of torch, dask or files. Comparison is by ident
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -345,30 +345,25 @@ class CoarseGraph:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prediction:
-    """Stage and survival read from one graph.
+    """Stage and survival read from one graph; what a model did not learn is empty.
 
     Attributes
     ----------
-    slide_id, model_id : str
-        The slide, and the digest of the model bundle.
-    model_name : str
-        Name on the model's card.
-    stage_names : tuple of str
-        The K stages.
-    stage_probability : float64 (K,)
-        Sums to one.
-    time_days : float64 (T,)
-        Right end of each time interval, days.
-    hazard, survival : float64 (T,)
-        Probability of the event in an interval given survival to its start, and of surviving to its end.
-    risk : float
-        Higher is worse: the model's log cumulative hazard at its last interval.
-    median_survival_days : float or None
-        First time at which survival is 0.5 or less, interpolated; None where it is not reached.
-    notice : str
-        What the user must know about the model before reading a number.
-    warnings : tuple of str
-        What is special about this slide.
+    slide_id, model_id, model_name : str
+        The slide, the digest of the model bundle, and the name on its card.
+    stage_names, stage_probability : tuple of str, float64 (K,)
+        The K stages; their probabilities sum to one.
+    time_days, hazard, survival : float64 (T,)
+        Right ends of intervals; probability of the event in each given survival to its start, of survival to its end.
+    risk, median_survival_days : float or None
+        Log cumulative hazard at the last interval (higher is worse), and first time at which survival is 0.5 or less,
+        interpolated; None where it is not reached.
+    notice, warnings : str, tuple of str
+        What must be known about the model before reading a number, and what is special about this slide.
+    stage_set, survival_band : tuple of str, float64 (2, T) or None
+        Conformal set and pointwise bootstrap band; empty and None where too few patients were held out.
+    distance, relation : float or None, str
+        From the training slides, about 1 for a slide like them; ``"external"``, ``"out of fold"``, ``"in training"``.
     """
 
     slide_id: str
@@ -379,10 +374,14 @@ class Prediction:
     time_days: NDArray[np.float64]
     hazard: NDArray[np.float64]
     survival: NDArray[np.float64]
-    risk: float
+    risk: float | None
     median_survival_days: float | None
     notice: str
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    stage_set: tuple[str, ...] = ()
+    survival_band: NDArray[np.float64] | None = None
+    distance: float | None = None
+    relation: str = "external"
 
     def __post_init__(self) -> None:
         n_stages, n_times = len(self.stage_names), len(self.time_days)
@@ -391,10 +390,11 @@ class Prediction:
             "Prediction",
             {
                 "stage_probability and stage_names differ in length": len(self.stage_probability) != n_stages,
-                "stage probabilities do not sum to 1": abs(float(self.stage_probability.sum()) - 1) > 1e-6,
+                "stage probabilities do not sum to 1": abs(float(self.stage_probability.sum()) - bool(n_stages)) > 1e-6,
                 "hazard, survival and time_days differ in length": {len(self.hazard), len(self.survival)} != {n_times},
                 "survival rises with time": bool((np.diff(self.survival) > 1e-12).any()),
                 "a probability is outside [0, 1]": not bool(((shares >= 0) & (shares <= 1 + 1e-9)).all()),
-                "risk is not a finite number": not np.isfinite(self.risk),
+                "risk is not a finite number": self.risk is not None and not np.isfinite(self.risk),
+                "the band is not (2, T)": self.survival_band is not None and self.survival_band.shape != (2, n_times),
             },
         )

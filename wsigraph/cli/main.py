@@ -13,6 +13,7 @@ import typer
 from wsigraph.cli import (
     configuration,
     doctor,
+    evaluate,
     export,
     graph,
     inspect,
@@ -21,6 +22,7 @@ from wsigraph.cli import (
     run,
     simulate,
     status,
+    train,
     version,
 )
 from wsigraph.cli.failure import EXIT_INTERRUPTED, tell_interrupted
@@ -35,6 +37,8 @@ app = typer.Typer(
 app.command("predict", short_help="Slides in; graph, stage, survival and report out.")(predict.predict)
 app.command("run", short_help="A manifest in; the records of all its slides out, on a cluster.")(run.run)
 app.command("status", short_help="How a run stands, also after a crash.")(status.status)
+app.command("train", short_help="A manifest and graphs in; a model with held-out scores out.")(train.train)
+app.command("evaluate", short_help="A model in; its held-out scores beside those of rivals out.")(evaluate.evaluate)
 app.command("graph", short_help="A slide in; its superpixel graph and a picture out.")(graph.graph)
 app.command("export", short_help="A graph in; AnnData, GeoJSON, parquet or networkx out.")(export.export)
 app.command("simulate", short_help="A synthetic cohort with known truth out.")(simulate.simulate)

@@ -87,7 +87,6 @@ def _print_table(result: FlowResult) -> None:
 def _rows(result: FlowResult) -> list[tuple[str, str]]:
     facts = result.facts or {}
     median = facts["median_survival_days"]
-    days = facts["survival"]["time_days"][-1]
     seconds = "  ".join(f"{stage} {value:.1f}" for stage, value in result.seconds.items())
     rows = [
         ("slide", result.slide_id),
@@ -96,10 +95,20 @@ def _rows(result: FlowResult) -> list[tuple[str, str]]:
         ("superpixels", f"{facts['superpixels']:,}"),
         ("nodes", f"{facts['nodes']:,} coarse regions"),
         ("stage", "  ".join(f"{name} {share:.3f}" for name, share in facts["stage"].items())),
-        ("risk", f"{facts['risk']:.3f} (log cumulative hazard; higher is worse)"),
-        ("median survival", f"not reached in {days:,.0f} days" if median is None else f"{median:,.0f} days"),
         ("seconds", seconds),
     ]
+    if facts["risk"] is not None:
+        last = facts["survival"]["time_days"][-1]
+        rows[-1:-1] = [
+            ("risk", f"{facts['risk']:.3f} (log cumulative hazard; higher is worse)"),
+            ("median survival", f"not reached in {last:,.0f} days" if median is None else f"{median:,.0f} days"),
+        ]
+    if facts["stage_set"]:
+        rows.insert(6, ("stage set", ", ".join(facts["stage_set"])))
+    if facts["distance"] is not None:
+        rows.insert(-1, ("distance", f"{facts['distance']:.2f} from the training slides (about 1 for one like them)"))
+    if facts["patient"] != "external":
+        rows.insert(-1, ("patient", f"known to the model: {facts['patient']}"))
     if result.resumed:
         rows.append(("found done", ", ".join(result.resumed)))
     rows += [("warning", text) for text in facts["warnings"]]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.errors import ModelError
+from wsigraph.errors import CohortError, ModelError
+from wsigraph.feature.interpret import FEATURE_NAMES, feature_schema_id
 from wsigraph.feature.moments import schema_id as moment_schema_id
-from wsigraph.model.inputs import GraphInput, graph_input
+from wsigraph.model.inputs import GraphInput, graph_input, join
 from wsigraph.model.losses import NO_STAGE
 from wsigraph.records import CoarseGraph, TissueGraph
 
@@ -32,6 +33,12 @@ class Example:
         Follow-up, days; None where unknown.
     event : bool
         Whether follow-up ended with the event.
+    site : str or None
+        Hospital or scanner site.
+    sha256 : str or None
+        Digest of the slide's bytes.
+    covariates : mapping of str to str
+        What else is known of the patient, as text.
     """
 
     graph: CoarseGraph | TissueGraph
@@ -39,37 +46,114 @@ class Example:
     stage: int | None = None
     time_days: float | None = None
     event: bool = False
+    site: str | None = None
+    sha256: str | None = None
+    covariates: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cohort:
-    """Training graphs and their outcomes.
+    """Graphs and their outcomes, as numbers.
 
     Attributes
     ----------
     inputs : list of GraphInput
-        One a slide, B of them.
+        One a row, B of them.
     patient : str (B,)
-        Whose slide it is.
+        Whose it is.
+    site : str (B,)
+        Hospital or scanner site; empty where unknown.
+    slides : tuple of tuple of str, length B
+        Digests of the slides that a row was made from; empty where unknown.
+    covariates : tuple of mapping of str to str, length B
+        What else is known of the patient.
+    stain : float64 (B, 8)
+        Stain vectors and maximum concentrations; NaN where there are none.
     stage : int64 (B,)
         Stage index, -1 where unknown.
     time_days : float64 (B,)
         Follow-up, days; NaN where unknown.
     event : bool (B,)
         Whether follow-up ended with the event.
-    moment_id : str
-        Digest of the graphs' moment schema.
+    moment_id, feature_id : str
+        Digests of the schemas of moments and features.
     embedding_id : str or None
         Embedding that coarsened the graphs; None where they are not coarsened.
+    feature_names : tuple of str
+        Columns of the node features.
     """
 
     inputs: list[GraphInput]
     patient: NDArray[np.str_]
+    site: NDArray[np.str_]
+    slides: tuple[tuple[str, ...], ...]
+    covariates: tuple[Mapping[str, str], ...]
+    stain: NDArray[np.float64]
     stage: NDArray[np.int64]
     time_days: NDArray[np.float64]
     event: NDArray[np.bool_]
     moment_id: str
+    feature_id: str
     embedding_id: str | None
+    feature_names: tuple[str, ...]
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, B."""
+        return len(self.inputs)
+
+    def take(self, rows: NDArray[np.int64]) -> Cohort:
+        """Return some rows in the order asked for."""
+        return replace(
+            self,
+            inputs=[self.inputs[row] for row in rows],
+            slides=tuple(self.slides[row] for row in rows),
+            covariates=tuple(self.covariates[row] for row in rows),
+            **{name: getattr(self, name)[rows] for name in ("patient", "site", "stain", "stage", "time_days", "event")},
+        )
+
+
+def join_patients(cohort: Cohort) -> Cohort:
+    """Return a cohort with one row a patient: the rule by which several slides of a patient become one.
+
+    The graphs of a patient's slides are taken as one graph without edges between slides, so that every region weighs
+    by its share of all the tissue of the patient, in training, in scores and in every rival alike.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        One row a slide.
+
+    Returns
+    -------
+    Cohort
+        Patients in the order of their first slide; stain is the mean over slides.
+
+    Raises
+    ------
+    CohortError
+        If the slides of a patient differ in stage, follow-up, event or site.
+    """
+    _, first, number = np.unique(cohort.patient, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    if len(order) == cohort.n_rows:
+        return cohort
+    members = [np.flatnonzero(number == patient) for patient in order]
+    for rows in members:
+        for name in ("stage", "time_days", "event", "site"):
+            values = getattr(cohort, name)[rows]
+            if len(np.unique(values)) > 1:
+                raise CohortError(
+                    f"the slides of patient {cohort.patient[rows[0]]!r} differ in {name} "
+                    f"({', '.join(str(value) for value in np.unique(values)[:3])}), expected one; correct the manifest"
+                )
+    joined = cohort.take(np.array([rows[0] for rows in members]))
+    return replace(
+        joined,
+        inputs=[join([cohort.inputs[row] for row in rows]) for rows in members],
+        slides=tuple(tuple(each for row in rows for each in cohort.slides[row]) for rows in members),
+        stain=np.stack([cohort.stain[rows].mean(axis=0) for rows in members]),
+    )
 
 
 def collect(examples: Iterable[Example], stage_names: tuple[str, ...]) -> Cohort:
@@ -94,6 +178,7 @@ def collect(examples: Iterable[Example], stage_names: tuple[str, ...]) -> Cohort
         in schema or coarsening.
     """
     inputs, rows, schemas = [], [], set()
+    known: list[tuple[str, tuple[str, ...], Mapping[str, str], NDArray[np.float64]]] = []
     for example in examples:
         graph = example.graph
         tissue, embedding_id = (graph.graph, graph.embedding_id) if isinstance(graph, CoarseGraph) else (graph, None)
@@ -108,6 +193,8 @@ def collect(examples: Iterable[Example], stage_names: tuple[str, ...]) -> Cohort
         stage = NO_STAGE if example.stage is None else example.stage
         time_days = math.nan if example.time_days is None else example.time_days
         rows.append((example.patient, stage, time_days, example.event))
+        stain = np.concatenate([tissue.stain.vectors.ravel(), tissue.stain.max_concentration])
+        known.append((example.site or "", (example.sha256,) if example.sha256 else (), example.covariates, stain))
     if not rows:
         raise ModelError("no graph to train on, expected graphs of at least two patients; check the manifest")
     if len(schemas) != 1:
@@ -116,15 +203,22 @@ def collect(examples: Iterable[Example], stage_names: tuple[str, ...]) -> Cohort
             "build and coarsen all of them with one version and one configuration"
         )
     patient, stages, times, events = zip(*rows, strict=True)
+    sites, slides, covariates, stains = zip(*known, strict=True)
     moment_id, embedding_id = schemas.pop()
     return Cohort(
         inputs=inputs,
         patient=np.array(patient, np.str_),
+        site=np.array(sites, np.str_),
+        slides=slides,
+        covariates=covariates,
+        stain=np.array(stains, np.float64),
         stage=np.array(stages, np.int64),
         time_days=np.array(times, np.float64),
         event=np.array(events, np.bool_),
         moment_id=moment_id,
+        feature_id=feature_schema_id(),
         embedding_id=embedding_id,
+        feature_names=FEATURE_NAMES,
     )
 
 

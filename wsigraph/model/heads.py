@@ -3,8 +3,9 @@
 Stage is ordinal: a cumulative-logit model (McCullagh, "Regression models for ordinal data", JRSS B 1980) with one
 score and rising thresholds, so that being of a higher stage can never be likelier than being of a lower one or above.
 Survival is a discrete-time hazard (Gensheimer and Narasimhan, "A scalable discrete-time survival model for neural
-networks", PeerJ 2019): one logit an interval, hazards not tied by proportionality. The ordinal head is not optimal
-where stages differ in kind rather than degree.
+networks", PeerJ 2019): one logit an interval, hazards not tied by proportionality; or a proportional hazard (Cox,
+JRSS B 1972) on Breslow's baseline, stated as hazards of the same intervals. The ordinal head is not optimal where
+stages differ in kind rather than degree, proportional hazards where curves cross.
 """
 
 from __future__ import annotations
@@ -83,6 +84,47 @@ class HazardHead(nn.Module):
         """Return hazard logits, float32 (B, T), of slides (B, width)."""
         logits: Tensor = self.logit(g)
         return logits
+
+
+class CoxHead(nn.Module):
+    """Log hazard ratio, and with a baseline the hazard in each of T intervals.
+
+    Parameters
+    ----------
+    width : int
+        Channels of the slide's vector.
+    n_intervals : int
+        T.
+    """
+
+    def __init__(self, width: int, n_intervals: int) -> None:
+        super().__init__()
+        # a constant would be the baseline's
+        self.score = nn.Linear(width, 1, bias=False)
+        self.log_increment = nn.Parameter(torch.zeros(n_intervals), requires_grad=False)
+
+    def start_at(self, hazard: Tensor) -> None:
+        """Set the baseline to the hazards of the training part, float32 (T,) in (0, 1), before training."""
+        with torch.no_grad():
+            self.log_increment.copy_((-torch.log1p(-hazard)).log())
+
+    def set_baseline(self, increment: Tensor) -> None:
+        """Set the baseline's cumulative hazard of every interval, (T,), above 0, after training."""
+        with torch.no_grad():
+            self.log_increment.copy_(increment.log())
+
+    def log_hazard(self, g: Tensor) -> Tensor:
+        """Return the log hazard ratio, float32 (B,), of slides (B, width)."""
+        ratio: Tensor = self.score(g).squeeze(1)
+        return ratio
+
+    def forward(self, g: Tensor) -> Tensor:
+        """Return hazard logits, float32 (B, T), of slides (B, width)."""
+        # below e^-60 a hazard is 0 and above e^60 it is 1, for any float
+        cumulative = (self.log_hazard(g)[:, None] + self.log_increment).clamp(-60.0, 60.0).exp()
+        # logit(1 - exp(-x)) = log(expm1(x)), which is x itself where expm1 would overflow
+        safe = cumulative.clamp_max(30.0)
+        return torch.where(cumulative > 30.0, cumulative, torch.expm1(safe).log())
 
 
 def stage_probability(logits: Tensor) -> Tensor:

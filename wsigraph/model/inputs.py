@@ -114,6 +114,31 @@ def graph_input(graph: CoarseGraph | TissueGraph) -> GraphInput:
     )
 
 
+def join(inputs: Sequence[GraphInput]) -> GraphInput:
+    """Return several graphs as one, without edges between them.
+
+    Parameters
+    ----------
+    inputs : sequence of GraphInput
+        At least one.
+
+    Returns
+    -------
+    GraphInput
+        Regions and edges in the order of the graphs.
+    """
+    if len(inputs) == 1:
+        return inputs[0]
+    first = np.cumsum([0, *(len(each.features) for each in inputs[:-1])])
+    edges = [each.edge_index + offset for each, offset in zip(inputs, first, strict=True)]
+    return GraphInput(
+        features=np.concatenate([each.features for each in inputs]),
+        area_um2=np.concatenate([each.area_um2 for each in inputs]),
+        edge_index=np.concatenate(edges, axis=1),
+        edge_attribute=np.concatenate([each.edge_attribute for each in inputs]),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Standardised:
     """A graph as the network reads it.
@@ -132,6 +157,9 @@ class Standardised:
         Share of the feature values that were cut off.
     outside : tuple of int
         Features whose area-weighted mean lies outside the range of the training slides, widened by half of it.
+    distance : float
+        How unlike the training slides the whole is: root mean square over features of the area-weighted mean's distance
+        from theirs, in standard deviations between training slides. About 1 for a slide like them.
     """
 
     features: NDArray[np.float32]
@@ -140,6 +168,7 @@ class Standardised:
     edge_attribute: NDArray[np.float32]
     clipped_fraction: float
     outside: tuple[int, ...]
+    distance: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -155,6 +184,10 @@ class Scaler:
         The same for edge attributes.
     pooled_low, pooled_high : float64 (F,)
         Range over training slides of the area-weighted mean of standardised features.
+    pooled_mean, pooled_scale : float64 (F,)
+        Mean and standard deviation of the same.
+    pooled_limit : float64 (1,)
+        Distance that one in a hundred training slides exceeds.
     """
 
     feature_mean: NDArray[np.float64]
@@ -163,6 +196,9 @@ class Scaler:
     edge_scale: NDArray[np.float64]
     pooled_low: NDArray[np.float64]
     pooled_high: NDArray[np.float64]
+    pooled_mean: NDArray[np.float64]
+    pooled_scale: NDArray[np.float64]
+    pooled_limit: NDArray[np.float64]
 
     @classmethod
     def fit(cls, inputs: Sequence[GraphInput]) -> Scaler:
@@ -190,6 +226,8 @@ class Scaler:
         pooled = np.stack(
             [_pool(_standardise(each.features, mean, scale)[0], _share(each.area_um2)) for each in inputs]
         )
+        pooled_mean, pooled_scale = _moments(pooled)
+        distances = [_distance(row, pooled_mean, pooled_scale) for row in pooled]
         return cls(
             feature_mean=mean,
             feature_scale=scale,
@@ -197,6 +235,9 @@ class Scaler:
             edge_scale=edge_scale,
             pooled_low=pooled.min(axis=0),
             pooled_high=pooled.max(axis=0),
+            pooled_mean=pooled_mean,
+            pooled_scale=pooled_scale,
+            pooled_limit=np.quantile(distances, [0.99]),
         )
 
     @property
@@ -240,6 +281,7 @@ class Scaler:
             edge_attribute=_standardise(raw.edge_attribute, self.edge_mean, self.edge_scale)[0].astype(np.float32),
             clipped_fraction=float(clipped.mean()),
             outside=tuple(int(column) for column in outside),
+            distance=_distance(pooled, self.pooled_mean, self.pooled_scale),
         )
 
 
@@ -258,6 +300,13 @@ def _standardise(
     centred = values - mean
     standard = np.divide(centred, scale, out=np.zeros_like(centred), where=scale > 0)
     return np.clip(standard, -CLIP, CLIP), np.abs(standard) > CLIP
+
+
+def _distance(pooled: NDArray[np.float64], mean: NDArray[np.float64], scale: NDArray[np.float64]) -> float:
+    varies = scale > 0
+    if not varies.any():
+        return 0.0
+    return float(np.sqrt((((pooled - mean)[varies] / scale[varies]) ** 2).mean()))
 
 
 def _share(area_um2: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -94,7 +94,7 @@ def survival_target(
     SurvivalTarget
         An event after the last interval counts as having survived all of them.
     """
-    starts = np.concatenate([[0.0], ends_days[:-1]])
+    starts = np.concatenate([[0.0], ends_days])[: len(ends_days)]
     time, is_event = time_days[:, None], event[:, None]
     died = is_event & (time > starts) & (time <= ends_days)
     # NaN compares as False: an unknown follow-up says nothing
@@ -145,6 +145,81 @@ def survival_loss(logits: Tensor, survived: Tensor, died: Tensor) -> Tensor:
     """
     likelihood = (survived * logsigmoid(-logits) + died * logsigmoid(logits)).sum(dim=1)
     return -_mean_where(likelihood, (survived + died).sum(dim=1) > 0)
+
+
+def cox_loss(log_hazard: Tensor, time_days: Tensor, event: Tensor) -> Tensor:
+    """Return the mean negative log partial likelihood of the events, ties by Efron's approximation.
+
+    Parameters
+    ----------
+    log_hazard : Tensor float32 (B,)
+        Log hazard ratios.
+    time_days : Tensor float64 (B,)
+        Follow-up; NaN where unknown, and then the patient is in no risk set.
+    event : Tensor bool (B,)
+        Whether follow-up ended with the event.
+
+    Returns
+    -------
+    Tensor float32 ()
+        0, with a gradient of 0, where there is no event.
+
+    References
+    ----------
+    Efron, "The efficiency of Cox's likelihood function for censored data", JASA 1977.
+    """
+    known = torch.isfinite(time_days)
+    if not bool((event & known).any()):
+        return (log_hazard * 0.0).sum()
+    order = torch.argsort(time_days[known], descending=True, stable=True)
+    risk, time, died = (each[known][order] for each in (log_hazard, time_days, event))
+    _, group, size = torch.unique_consecutive(time, return_inverse=True, return_counts=True)
+    log_at_risk = torch.logcumsumexp(risk, 0)[size.cumsum(0) - 1]  # (groups,): all whose follow-up is as long or longer
+    tied = torch.zeros_like(log_at_risk).index_add(0, group, (risk - log_at_risk[group]).exp() * died)
+    n_tied = torch.zeros_like(log_at_risk).index_add(0, group, died.to(risk.dtype))
+    of_event = group[died]
+    # the l-th of d tied events: the risk set less l/d of those who die that day
+    before = torch.cumsum(died, 0)[died] - 1
+    first = torch.cat([before.new_zeros(1), n_tied.cumsum(0)[:-1].long()])[of_event]
+    share = (before - first) / n_tied[of_event]
+    denominator = log_at_risk[of_event] + torch.log1p(-share * tied[of_event])
+    return -(risk[died] - denominator).mean()
+
+
+def breslow_increments(
+    log_hazard: NDArray[np.float64],
+    time_days: NDArray[np.float64],
+    event: NDArray[np.bool_],
+    ends_days: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return Breslow's baseline cumulative hazard gained in every interval.
+
+    Parameters
+    ----------
+    log_hazard : float64 (B,)
+        Log hazard ratios of the training patients.
+    time_days, event
+        Their follow-up; NaN where unknown.
+    ends_days : float64 (T,)
+        Right ends of the intervals.
+
+    Returns
+    -------
+    float64 (T,)
+        Above 0.
+
+    References
+    ----------
+    Breslow, discussion of Cox, JRSS B 1972.
+    """
+    known = np.isfinite(time_days)
+    risk, time, died = np.exp(log_hazard[known]), time_days[known], event[known]
+    days = np.unique(time[died])
+    jumps = np.array([(died & (time == day)).sum() / risk[time >= day].sum() for day in days])
+    interval = np.searchsorted(ends_days, days, side="left")
+    inside = interval < len(ends_days)
+    gained = np.bincount(interval[inside], weights=jumps[inside], minlength=len(ends_days))
+    return np.asarray(np.maximum(gained, 1e-8))
 
 
 def _mean_where(values: Tensor, known: Tensor) -> Tensor:

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from wsigraph.config import ModelConfig
 from wsigraph.errors import ModelError
 from wsigraph.model.attention import AttentionBlock, AttentionPooling
-from wsigraph.model.heads import HazardHead, OrdinalHead
+from wsigraph.model.heads import CoxHead, HazardHead, OrdinalHead
 from wsigraph.model.inputs import EDGE_ATTRIBUTES, Standardised
 
 
@@ -49,6 +50,14 @@ class GraphBatch:
     area: Tensor
     batch: Tensor
     n_graphs: int
+
+    def to(self, device: str) -> GraphBatch:
+        """Return the batch on a device, e.g. ``"cuda"``."""
+        moved = {name: getattr(self, name).to(device) for name in _TENSORS}
+        return GraphBatch(**moved, n_graphs=self.n_graphs)
+
+
+_TENSORS = ("features", "edge_index", "edge_attribute", "area", "batch")
 
 
 def collate(graphs: Sequence[Standardised]) -> GraphBatch:
@@ -100,8 +109,11 @@ class GraphNetwork(nn.Module):
         )
         self.pooling = AttentionPooling(width)
         self.trunk = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Dropout(config.dropout))
-        self.stage = OrdinalHead(width, len(config.stage_names))
-        self.hazard = HazardHead(width, n_intervals)
+        self.stage = OrdinalHead(width, len(config.stage_names)) if config.task != "survival" else None
+        self.hazard: HazardHead | CoxHead | None = None
+        if config.task != "stage":
+            head = CoxHead if config.survival_head == "cox" else HazardHead
+            self.hazard = head(width, n_intervals)
 
     def forward(
         self, features: Tensor, edge_index: Tensor, edge_attribute: Tensor, area: Tensor, batch: Tensor, n_graphs: int
@@ -116,26 +128,40 @@ class GraphNetwork(nn.Module):
         Returns
         -------
         stage_logits : Tensor float32 (B, K - 1)
-            Cumulative logits.
+            Cumulative logits; no column where stage is not learned.
         hazard_logits : Tensor float32 (B, T)
-            Hazard logits.
+            Hazard logits; no column where survival is not learned.
         """
+        return self.heads(self.slide_vectors(features, edge_index, edge_attribute, area, batch, n_graphs))
+
+    def heads(self, g: Tensor) -> tuple[Tensor, Tensor]:
+        """Return stage and hazard logits of slide vectors (B, width), as `forward` does."""
+        none = g.new_zeros((len(g), 0))
+        return (none if self.stage is None else self.stage(g)), (none if self.hazard is None else self.hazard(g))
+
+    def slide_vectors(
+        self, features: Tensor, edge_index: Tensor, edge_attribute: Tensor, area: Tensor, batch: Tensor, n_graphs: int
+    ) -> Tensor:
+        """Return one vector a graph, float32 (B, width), which both heads read; arguments as in `GraphBatch`."""
         h = self.embed(features)  # (N, width)
         for block in self.blocks:
             h = block(h, edge_index, edge_attribute)
-        g = self.trunk(self.pooling(h, area, batch, n_graphs))  # (B, width)
-        return self.stage(g), self.hazard(g)
+        g: Tensor = self.trunk(self.pooling(h, area, batch, n_graphs))
+        return g
 
     def read(self, graphs: GraphBatch) -> tuple[Tensor, Tensor]:
         """Return the logits of a batch, as `forward` does."""
-        stage_logits, hazard_logits = self(
+        return self.heads(self.vectors_of(graphs))
+
+    def vectors_of(self, graphs: GraphBatch) -> Tensor:
+        """Return one vector a graph of a batch, as `slide_vectors` does."""
+        return self.slide_vectors(
             graphs.features, graphs.edge_index, graphs.edge_attribute, graphs.area, graphs.batch, graphs.n_graphs
         )
-        return stage_logits, hazard_logits
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Return the parameters by name, copied."""
-        return {name: value.detach().numpy().copy() for name, value in self.state_dict().items()}
+        return {name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items()}
 
     def load_arrays(self, arrays: dict[str, NDArray[np.float32]]) -> None:
         """Set every parameter.
@@ -166,14 +192,15 @@ class GraphNetwork(nn.Module):
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run torch with one intra-op thread inside the block, and restore the number afterwards.
+    """Run torch and numpy's linear algebra with one thread inside the block, and restore the numbers afterwards.
 
-    Sums then have one order, so results are bit-identical whatever the machine's number of cores; graphs of this
-    size gain nothing from more threads.
+    Sums then have one order, so results are bit-identical whatever the machine's number of cores; arrays of this size
+    gain nothing from more threads, and threads that wait for one another on a busy machine cost thirty times the work.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)

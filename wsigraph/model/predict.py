@@ -1,33 +1,54 @@
 """From a coarse graph to stage probabilities, hazards and a survival curve.
 
-The bundle is checked against the graph's schema before anything is computed. Evaluation runs with one torch thread
-and without gradients, so that a graph gives the same numbers on one machine whatever else runs. What makes a slide
-unlike the training slides is said in the prediction's warnings; it does not change the numbers.
+The bundle is checked against the graph's schema before anything is computed. All members of an ensemble answer and are
+averaged; a patient that the model knows is answered by the member that never saw them, and the prediction says so.
+Evaluation runs with one torch thread and without gradients, so that a graph gives the same numbers on one machine
+whatever else runs. What makes a slide unlike the training slides is said in the prediction's warnings; it does not
+change the numbers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from wsigraph.feature.interpret import feature_schema_id
 from wsigraph.feature.moments import schema_id as moment_schema_id
-from wsigraph.model.heads import log_survival, risk, stage_probability
+from wsigraph.metrics.survival import survival_between
+from wsigraph.model.ensemble import log_cumulative_hazard
 from wsigraph.model.inputs import CLIP, Standardised, graph_input
-from wsigraph.model.network import GraphNetwork, collate, one_thread
-from wsigraph.model.weights import SHIPPED, Card, ModelBundle, check_schemas, load_bundle
+from wsigraph.model.member import Member
+from wsigraph.model.network import GraphNetwork
+from wsigraph.model.uncertainty import LEAST_CALIBRATION, stage_probabilities, stage_sets, survival_band
+from wsigraph.model.weights import (
+    SHIPPED,
+    Card,
+    ModelBundle,
+    check_schemas,
+    load_bundle,
+    patient_digest,
+    slide_digest,
+)
 from wsigraph.records import CoarseGraph, Prediction
 
 MAX_OUTSIDE_FRACTION = 0.05
 """Share of features outside the training range above which a prediction carries a warning."""
 MAX_CLIPPED_FRACTION = 0.01
 """Share of clipped feature values above which a prediction carries a warning."""
+EXTERNAL, OUT_OF_FOLD, IN_TRAINING = "external", "out of fold", "in training"
+"""Whether a patient was unknown to the model, answered by a member that never saw them, or trained on by all."""
 
 
-def predict(coarse: CoarseGraph, model: Path | str | ModelBundle | None = None) -> Prediction:
+def predict(
+    coarse: CoarseGraph,
+    model: Path | str | ModelBundle | None = None,
+    *,
+    patient: str | None = None,
+    sha256: str | None = None,
+) -> Prediction:
     """Return what a model reads from a coarse graph.
 
     Parameters
@@ -36,6 +57,10 @@ def predict(coarse: CoarseGraph, model: Path | str | ModelBundle | None = None) 
         The slide's regions; a single region without edges will do.
     model : Path, str or ModelBundle, optional
         A bundle or its directory; the shipped demonstration model where left out.
+    patient : str, optional
+        Whose slide it is.
+    sha256 : str, optional
+        Digest of the slide's bytes. By either of them the model knows whether it was trained on the patient.
 
     Returns
     -------
@@ -49,20 +74,22 @@ def predict(coarse: CoarseGraph, model: Path | str | ModelBundle | None = None) 
 
     Notes
     -----
-    Linear in regions and edges: about 0.1 s for 10,000 regions, after some seconds for importing torch.
+    Linear in regions and edges: about 0.1 s a member for 10,000 regions, after some seconds for importing torch.
     """
     bundle = model if isinstance(model, ModelBundle) else load_bundle(SHIPPED if model is None else model)
     card = bundle.card
     check_schemas(card, feature_schema_id(), moment_schema_id(coarse.graph.moment_names))
-    network = load_network(bundle)
-    graph = bundle.scaler.standardise(graph_input(coarse))
-    with one_thread(), torch.inference_mode():
-        stage_logits, hazard_logits = (logits.double() for logits in network.read(collate([graph])))
-        stage = stage_probability(stage_logits)[0].numpy()
-        hazard = torch.sigmoid(hazard_logits)[0].numpy()
-        survival = log_survival(hazard_logits)[0].exp().numpy()
-        log_hazard = float(risk(hazard_logits)[0])
+    held_by = _held_by(card, patient, sha256)
+    numbers = list(range(len(bundle.members))) if held_by is None or held_by < 0 else [held_by]
+    members = [bundle.members[number] for number in numbers]
+    raw = graph_input(coarse)
+    graphs = [member.scaler.standardise(raw) for member in members]
+    logits = [member.read([graph]) for member, graph in zip(members, graphs, strict=True)]
+    stage, stage_set = _stage(bundle, members, [each[0] for each in logits])
     time_days = np.array(card.time_days)
+    survival, band = _survival(bundle, members, [each[1] for each in logits], time_days)
+    before = np.concatenate([[1.0], survival])[: len(survival)]
+    hazard = 1.0 - np.divide(survival, before, out=np.zeros_like(survival), where=before > 0)
     return Prediction(
         slide_id=coarse.graph.slide_id,
         model_id=bundle.model_id,
@@ -70,22 +97,28 @@ def predict(coarse: CoarseGraph, model: Path | str | ModelBundle | None = None) 
         stage_names=card.stage_names,
         stage_probability=np.clip(stage, 0.0, 1.0),
         time_days=time_days,
-        hazard=hazard,
+        hazard=np.clip(hazard, 0.0, 1.0),
         survival=survival,
-        risk=log_hazard,
+        risk=float(log_cumulative_hazard(survival[-1:])[0]) if len(survival) else None,
         median_survival_days=median_survival_days(time_days, survival),
         notice=card.notice,
-        warnings=_warnings(card, coarse, graph),
+        warnings=_warnings(card, coarse, members, graphs),
+        stage_set=stage_set,
+        survival_band=band,
+        distance=float(np.mean([graph.distance for graph in graphs])),
+        relation=EXTERNAL if held_by is None else OUT_OF_FOLD if held_by >= 0 else IN_TRAINING,
     )
 
 
-def load_network(bundle: ModelBundle) -> GraphNetwork:
-    """Return a bundle's network, ready for evaluation.
+def load_network(bundle: ModelBundle, member: int = 0) -> GraphNetwork:
+    """Return one of a bundle's networks, ready for evaluation.
 
     Parameters
     ----------
     bundle : ModelBundle
         A checked bundle.
+    member : int
+        Which of its networks.
 
     Returns
     -------
@@ -97,13 +130,55 @@ def load_network(bundle: ModelBundle) -> GraphNetwork:
     ModelError
         If the weights do not fit the architecture on the card.
     """
-    card = bundle.card
-    with torch.random.fork_rng(devices=[]):
-        # building draws starting weights, which must not move the caller's random state
-        network = GraphNetwork(card.config, n_features=len(card.feature_names), n_intervals=len(card.time_days))
-    network.load_arrays(bundle.network_arrays())
-    network.eval()
-    return network
+    return bundle.members[member].network()
+
+
+def _held_by(card: Card, patient: str | None, sha256: str | None) -> int | None:
+    """Return the member that never saw the patient, -1 where all did, None where none did."""
+    known = [
+        *([] if patient is None else [card.seen.patients.get(patient_digest(patient))]),
+        *([] if sha256 is None else [card.seen.slides.get(slide_digest(sha256))]),
+    ]
+    found = {each for each in known if each is not None}
+    # two members that contradict each other leave none that is known not to have seen the slide
+    return None if not found else found.pop() if len(found) == 1 else -1
+
+
+def _stage(
+    bundle: ModelBundle, members: Sequence[Member], logits: Sequence[NDArray[np.float64]]
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    names = bundle.card.stage_names
+    if not names:
+        return np.zeros(0), ()
+    probability = np.stack(
+        [stage_probabilities(table, member.temperature) for table, member in zip(logits, members, strict=True)]
+    )
+    calibration = bundle.calibration
+    if len(calibration.score) < LEAST_CALIBRATION:
+        return np.asarray(probability.mean(axis=0)[0]), ()
+    # the member that holds a patient out stands for all of them
+    by_member = probability if len(members) > 1 else np.repeat(probability, len(bundle.members), axis=0)
+    inside = stage_sets(by_member, calibration.score, calibration.member, bundle.card.config.miscoverage)[0]
+    return np.asarray(probability.mean(axis=0)[0]), tuple(
+        name for name, belongs in zip(names, inside, strict=True) if belongs
+    )
+
+
+def _survival(
+    bundle: ModelBundle,
+    members: Sequence[Member],
+    logits: Sequence[NDArray[np.float64]],
+    time_days: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Return survival (T,) and its band (2, T), None where no patient was held out."""
+    if not len(time_days):
+        return np.zeros(0), None
+    curves = [np.exp(-np.logaddexp(0.0, table[0]).cumsum())[None] for table in logits]
+    ends = [member.ends_days for member in members]
+    at = [survival_between(days, curve, time_days)[0] for days, curve in zip(ends, curves, strict=True)]
+    draws = bundle.calibration.recalibration
+    band = survival_band([table[0] for table in logits], draws, ends, time_days) if len(draws) else None
+    return np.asarray(np.mean(at, axis=0)), band
 
 
 def median_survival_days(time_days: NDArray[np.float64], survival: NDArray[np.float64]) -> float | None:
@@ -130,8 +205,12 @@ def median_survival_days(time_days: NDArray[np.float64], survival: NDArray[np.fl
     return float(days[last - 1] + share * (days[last] - days[last - 1]))
 
 
-def _warnings(card: Card, coarse: CoarseGraph, graph: Standardised) -> tuple[str, ...]:
+def _warnings(
+    card: Card, coarse: CoarseGraph, members: Sequence[Member], graphs: Sequence[Standardised]
+) -> tuple[str, ...]:
     found = []
+    # the member that finds the slide strangest speaks
+    graph, member = max(zip(graphs, members, strict=True), key=lambda pair: len(pair[0].outside))
     outside_fraction = len(graph.outside) / len(card.feature_names)
     if outside_fraction > MAX_OUTSIDE_FRACTION or graph.clipped_fraction > MAX_CLIPPED_FRACTION:
         named = ", ".join(card.feature_names[column] for column in graph.outside[:5]) or "none"
@@ -140,6 +219,12 @@ def _warnings(card: Card, coarse: CoarseGraph, graph: Standardised) -> tuple[str
             f"this slide is unlike the training slides: {len(graph.outside)} of {len(card.feature_names)} "
             f"mean features lie outside their range ({named}{more}), and {100 * graph.clipped_fraction:.1f} % "
             f"of the feature values were cut off at {CLIP:g} standard deviations"
+        )
+    limit = float(member.scaler.pooled_limit[0])
+    if not found and graph.distance > 1.5 * limit:
+        found.append(
+            f"this slide is unlike the training slides: it lies {graph.distance:.1f} standard deviations from their "
+            f"mean, where 99 of 100 training slides lie within {limit:.1f}"
         )
     if card.coarsening_embedding_id not in (None, coarse.embedding_id):
         found.append(

@@ -1,151 +1,92 @@
 """A model on disk: ``model.safetensors`` beside ``card.json``.
 
-The card says what the model is, what it was trained on, how it did, what it cannot do and under which licence it may
-be used, and holds all that is needed to rebuild the network and to refuse data it was not made for: the digests of
-the feature and moment schemas and of the weights themselves. Loading checks everything before a number is computed;
-nothing is unpickled. Equal weights give equal bytes: tensors are stored without metadata, the card as sorted JSON.
+The card (``card.py``) holds the digests of the feature and moment schemas and of the weights themselves. Loading checks
+everything before a number is computed; nothing is unpickled. Equal weights give equal bytes: tensors are stored without
+metadata, the card as sorted JSON.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from wsigraph.config import ModelConfig
 from wsigraph.errors import ModelError
 from wsigraph.feature.interpret import feature_schema_id
 from wsigraph.feature.moments import schema_id as moment_schema_id
+from wsigraph.model.card import Card, MemberCard, Score, Seen, Training, patient_digest, slide_digest
 from wsigraph.model.inputs import Scaler
+from wsigraph.model.member import Member
 from wsigraph.store.atomic import write_file
-from wsigraph.store.header import canonical_document, parse_json
+from wsigraph.store.header import parse_json
+
+__all__ = [
+    "CARD_FILE",
+    "SHIPPED",
+    "WEIGHTS_FILE",
+    "Calibration",
+    "Card",
+    "MemberCard",
+    "ModelBundle",
+    "Score",
+    "Seen",
+    "Training",
+    "check_schemas",
+    "load_bundle",
+    "pack",
+    "patient_digest",
+    "save_bundle",
+    "slide_digest",
+]
 
 WEIGHTS_FILE = "model.safetensors"
-"""Network and scaler."""
+"""Networks, scalers and what calibrates them."""
 CARD_FILE = "card.json"
 """What the model is."""
 SHIPPED = Path(__file__).parent / "shipped"
 """The demonstration model that comes with the package."""
 
-_NETWORK, _SCALER = "network.", "scaler."
+_NETWORK, _SCALER, _CALIBRATION = "network.", "scaler.", "calibration."
 _REMEDY = "name another directory with --model, or fetch or train the model again"
 
 
-class _CardPart(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Score(_CardPart):
-    """A figure with its interval.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Calibration:
+    """What held-out patients say of how sure the model may be.
 
     Attributes
     ----------
-    value, low, high : float
-        Estimate and the ends of its 95 % bootstrap interval over patients.
+    score : float64 (m,)
+        One less the probability of their own stage, for held-out patients of known stage.
+    member : int64 (m,)
+        Member that held each of them out.
+    recalibration : float64 (draws, 2)
+        Bootstrap draws of intercept and slope of held-out hazards.
     """
 
-    value: float
-    low: float
-    high: float
+    score: NDArray[np.float64]
+    member: NDArray[np.int64]
+    recalibration: NDArray[np.float64]
 
+    @classmethod
+    def none(cls) -> Calibration:
+        """Return what is known where no patient was held out."""
+        return cls(score=np.zeros(0), member=np.zeros(0, np.int64), recalibration=np.zeros((0, 2)))
 
-class Training(_CardPart):
-    """What a model was trained on.
-
-    Attributes
-    ----------
-    data : str
-        Where the graphs came from.
-    simulated : bool
-        Whether they were made up.
-    n_patients, n_slides, n_events : int
-        Counts over all that was given, the validation part included.
-    n_validation_patients : int
-        Patients that only decided when to stop.
-    n_epochs : int
-        Passes after which the weights were taken.
-    """
-
-    data: str
-    simulated: bool
-    n_patients: int = Field(ge=1)
-    n_slides: int = Field(ge=1)
-    n_events: int = Field(ge=0)
-    n_validation_patients: int = Field(ge=0)
-    n_epochs: int = Field(ge=0)
-
-
-class Card(_CardPart):
-    """What a model is; the content of ``card.json``.
-
-    Attributes
-    ----------
-    schema_version : int
-        Layout of bundles.
-    name, description : str
-        What the model is called and what it is.
-    notice : str
-        What must be known before reading a number; it accompanies every prediction.
-    licence : str
-        Under which the weights may be used.
-    training : Training
-        What it was trained on.
-    evaluation : str
-        How the metrics were obtained; empty where there are none.
-    metrics : dict of str to Score
-        Figures on data outside training.
-    limits : tuple of str
-        What the model cannot do.
-    config : ModelConfig
-        Settings it was trained with; they rebuild the network.
-    feature_names : tuple of str
-        Node features in order.
-    feature_schema_id, moment_schema_id : str
-        Digests of the schemas that a graph must have.
-    coarsening_embedding_id : str or None
-        Embedding that coarsened the training graphs; None where they were not coarsened.
-    stage_names : tuple of str
-        The K stages.
-    time_days : tuple of float
-        Right ends of the T intervals, days.
-    seeds : dict of str to int
-        Seeds of all that was random.
-    weights_sha256 : str
-        Digest of ``model.safetensors``.
-    """
-
-    schema_version: Literal[1] = 1
-    name: str
-    description: str
-    notice: str = Field(min_length=1)
-    licence: str
-    training: Training
-    evaluation: str = ""
-    metrics: dict[str, Score] = Field(default_factory=dict)
-    limits: tuple[str, ...] = ()
-    config: ModelConfig
-    feature_names: tuple[str, ...] = Field(min_length=1)
-    feature_schema_id: str
-    moment_schema_id: str
-    coarsening_embedding_id: str | None
-    stage_names: tuple[str, ...] = Field(min_length=2)
-    time_days: tuple[float, ...] = Field(min_length=1)
-    seeds: dict[str, int]
-    weights_sha256: str
-
-    def document(self) -> bytes:
-        """Return the bytes of ``card.json``; equal cards give equal bytes."""
-        return canonical_document(self.model_dump(mode="json"))
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the fields by name, as they are stored in a bundle."""
+        return {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,51 +110,89 @@ class ModelBundle:
         return hashlib.sha256(self.weights + self.card.document()).hexdigest()[:16]
 
     @cached_property
-    def scaler(self) -> Scaler:
-        """The scaler fitted in training.
+    def members(self) -> tuple[Member, ...]:
+        """The networks of the ensemble.
 
         Raises
         ------
         ModelError
             If an array is missing or does not fit the card's features.
         """
-        arrays = self._arrays(_SCALER)
+        return tuple(self._member(number, card) for number, card in enumerate(self.card.members))
+
+    @property
+    def scaler(self) -> Scaler:
+        """The scaler of the first member.
+
+        Raises
+        ------
+        ModelError
+            If an array is missing or does not fit the card's features.
+        """
+        return self.members[0].scaler
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """What held-out patients say of how sure the model may be.
+
+        Raises
+        ------
+        ModelError
+            If an array is missing.
+        """
+        arrays = self._arrays(_CALIBRATION)
+        names = [each.name for each in dataclasses.fields(Calibration)]
+        if sorted(arrays) != sorted(names):
+            raise ModelError(
+                f"the model holds calibration arrays {sorted(arrays)}, expected {sorted(names)}; {_REMEDY}"
+            )
+        return Calibration(**arrays)
+
+    def _member(self, number: int, card: MemberCard) -> Member:
+        arrays = self._arrays(f"{number}.{_SCALER}")
         names = [each.name for each in dataclasses.fields(Scaler)]
         if sorted(arrays) != sorted(names):
             raise ModelError(f"the model holds scaler arrays {sorted(arrays)}, expected {sorted(names)}; {_REMEDY}")
         n_features = len(self.card.feature_names)
         scaler = Scaler(**{name: value.astype(np.float64) for name, value in arrays.items()})
-        lengths = {len(value) for name, value in arrays.items() if not name.startswith("edge")}
-        if lengths != {n_features}:
-            raise ModelError(f"the model scales {sorted(lengths)} features, its card names {n_features}; {_REMEDY}")
-        return scaler
+        by_feature = {len(value) for name, value in arrays.items() if not name.startswith("edge")} - {1}
+        if by_feature - {n_features}:
+            raise ModelError(f"the model scales {sorted(by_feature)} features, its card names {n_features}; {_REMEDY}")
+        return Member(
+            config=card.config,
+            arrays={name: value.astype(np.float32) for name, value in self._arrays(f"{number}.{_NETWORK}").items()},
+            scaler=scaler,
+            ends_days=np.array(card.time_days, np.float64),
+            temperature=card.temperature,
+        )
 
-    def network_arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Return the parameters of the network by name."""
-        return {name: value.astype(np.float32) for name, value in self._arrays(_NETWORK).items()}
+    @cached_property
+    def _tensors(self) -> dict[str, NDArray[Any]]:
+        return dict(load_tensors(self.weights))
 
     def _arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
-        tensors = load_tensors(self.weights)
-        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        return {name.removeprefix(prefix): value for name, value in self._tensors.items() if name.startswith(prefix)}
 
 
-def pack(network: dict[str, NDArray[np.float32]], scaler: Scaler) -> bytes:
+def pack(members: Sequence[Member], calibration: Calibration) -> bytes:
     """Return the content of ``model.safetensors``.
 
     Parameters
     ----------
-    network : dict of str to float32 array
-        Parameters by name.
-    scaler : Scaler
-        Fitted on the training part.
+    members : sequence of Member
+        The ensemble.
+    calibration : Calibration
+        From held-out patients.
 
     Returns
     -------
     bytes
         Equal arrays give equal bytes.
     """
-    tensors: dict[str, NDArray[Any]] = {f"{_NETWORK}{name}": value for name, value in network.items()}
-    tensors |= {f"{_SCALER}{name}": value for name, value in scaler.arrays().items()}
+    tensors: dict[str, NDArray[Any]] = {f"{_CALIBRATION}{name}": value for name, value in calibration.arrays().items()}
+    for number, member in enumerate(members):
+        tensors |= {f"{number}.{_NETWORK}{name}": value for name, value in member.arrays.items()}
+        tensors |= {f"{number}.{_SCALER}{name}": value for name, value in member.scaler.arrays().items()}
     return save_tensors({name: np.ascontiguousarray(value) for name, value in sorted(tensors.items())})
 
 

@@ -51,8 +51,9 @@ def summary(
     dict
         Plain JSON values: ``slide_id``, ``is_synthetic``, ``mpp`` (um/px), ``mpp_source``, ``tissue_mm2``,
         ``superpixels``, ``nodes``, ``stage`` (probability by name), ``risk``, ``median_survival_days`` (None where
-        not reached), ``survival`` (``time_days`` and ``probability``), ``model``, ``notice``, ``warnings`` without
-        repetition, ``files``.
+        not reached), ``survival`` (``time_days``, ``probability`` and, where known, the ends ``low`` and ``high`` of
+        its pointwise bootstrap band), ``stage_set``, ``distance`` from the training slides, ``patient`` (whether the
+        model knows the patient), ``model``, ``notice``, ``warnings`` without repetition, ``files``.
     """
     graph = coarse.graph
     said = [*slide.warnings, *prediction.warnings, *warnings]
@@ -68,19 +69,30 @@ def summary(
             name: float(probability)
             for name, probability in zip(prediction.stage_names, prediction.stage_probability, strict=True)
         },
-        "risk": float(prediction.risk),
+        "risk": None if prediction.risk is None else float(prediction.risk),
         "median_survival_days": (
             None if prediction.median_survival_days is None else float(prediction.median_survival_days)
         ),
         "survival": {
             "time_days": [float(days) for days in prediction.time_days],
             "probability": [float(share) for share in prediction.survival],
+            **_band(prediction),
         },
+        "stage_set": list(prediction.stage_set),
+        "distance": prediction.distance,
+        "patient": prediction.relation,
         "model": prediction.model_name,
         "notice": prediction.notice,
         "warnings": list(dict.fromkeys(said)),
         "files": sorted(files),
     }
+
+
+def _band(prediction: Prediction) -> dict[str, list[float]]:
+    if prediction.survival_band is None:
+        return {}
+    low, high = prediction.survival_band
+    return {"low": [float(share) for share in low], "high": [float(share) for share in high]}
 
 
 def provenance(*, slide: SlideInfo, coarse: CoarseGraph, prediction: Prediction, is_synthetic: bool) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def draw_facts(axes: Axes, facts: Mapping[str, Any]) -> None:
         ("Tissue", f"{facts['tissue_mm2']:.3g} mm²"),
         ("Superpixels", f"{facts['superpixels']:,}"),
         ("Regions", f"{facts['nodes']:,}"),
-        ("Risk", f"{facts['risk']:+.2f} (log cumulative hazard)"),
+        ("Risk", "not predicted" if facts["risk"] is None else f"{facts['risk']:+.2f} (log cumulative hazard)"),
         ("Median survival", "beyond the curve" if days is None else duration(days)),
         ("Model", textwrap.shorten(str(facts["model"]), 38, placeholder="...")),
     ]
@@ -82,6 +82,9 @@ def draw_stage(axes: Axes, prediction: Prediction) -> None:
         Stage names and probabilities.
     """
     probability = prediction.stage_probability
+    if not len(probability):
+        _say_absent(axes, "Stage probability")
+        return
     rows = np.arange(len(probability))
     colours = [_BAR if row == int(np.argmax(probability)) else _BAR_OTHER for row in rows]
     axes.barh(rows, probability, color=colours, height=0.62)
@@ -107,6 +110,9 @@ def draw_survival(axes: Axes, prediction: Prediction) -> None:
     prediction : Prediction
         Times, survival and median.
     """
+    if not len(prediction.time_days):
+        _say_absent(axes, "Predicted survival")
+        return
     unit, unit_days = _time_unit(float(prediction.time_days[-1]))
     time = np.concatenate([[0.0], prediction.time_days]) / unit_days
     survival = np.concatenate([[1.0], prediction.survival])
@@ -142,6 +148,12 @@ def duration(days: float) -> str:
 
 def _time_unit(days: float) -> tuple[str, float]:
     return ("years", _DAYS_A_YEAR) if days >= 2 * _DAYS_A_YEAR else ("months", _DAYS_A_MONTH)
+
+
+def _say_absent(axes: Axes, title: str) -> None:
+    axes.axis("off")
+    axes.set_title(title, fontsize=12, loc="left", color=INK, fontfamily=FONT)
+    axes.text(0.0, 0.9, "not learned by this model", color=MUTED, fontsize=10.5, va="top", transform=axes.transAxes)
 
 
 def _tidy(axes: Axes) -> None:

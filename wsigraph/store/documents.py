@@ -164,10 +164,14 @@ def save_prediction(prediction: Prediction, to: Destination | Path | str) -> Non
         "time_days": prediction.time_days.tolist(),
         "hazard": prediction.hazard.tolist(),
         "survival": prediction.survival.tolist(),
-        "risk": float(prediction.risk),
+        "risk": None if prediction.risk is None else float(prediction.risk),
         "median_survival_days": prediction.median_survival_days,
         "notice": prediction.notice,
         "warnings": list(prediction.warnings),
+        "stage_set": list(prediction.stage_set),
+        "survival_band": None if prediction.survival_band is None else prediction.survival_band.tolist(),
+        "distance": prediction.distance,
+        "relation": prediction.relation,
     }
     save_document(Destination.of(to), "Prediction", fields)
 
@@ -197,5 +201,6 @@ def load_prediction(path: Path | str) -> Prediction:
             name: np.asarray(fields.pop(name), np.float64)
             for name in ("stage_probability", "time_days", "hazard", "survival")
         }
-        stage_names, warnings = tuple(fields.pop("stage_names")), tuple(fields.pop("warnings"))
-        return Prediction(stage_names=stage_names, warnings=warnings, **arrays, **fields)
+        band = fields.pop("survival_band")
+        texts: dict[str, Any] = {name: tuple(fields.pop(name)) for name in ("stage_names", "warnings", "stage_set")}
+        return Prediction(**texts, **arrays, **fields, survival_band=None if band is None else np.asarray(band))

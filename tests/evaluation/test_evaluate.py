@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.command import command
+from wsigraph.cohort.manifest import ManifestRow, read_manifest, write_manifest
+from wsigraph.config import Config
+from wsigraph.errors import CohortError, ModelError
+from wsigraph.evaluation.evaluate import evaluate
+from wsigraph.evaluation.tables import site_warnings
+from wsigraph.model.gather import gather
+from wsigraph.model.weights import SHIPPED
+from wsigraph.store import save_graph
+from wsigraph.synthesis.simulate import build_library, sample_sites, simulate
+
+FAST = ["--set", "model.epochs=2", "--set", "model.layers=1", "--set", "model.channels=4", "--seed", "3"]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def cohort_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with graphs and manifest of 40 simulated patients of two sites."""
+    out = tmp_path_factory.mktemp("cohort")
+    settings = Config()
+    small = settings.synthesis.model_copy(update={"sites": 2, "library_side": 3, "min_side": 4, "max_side": 5})
+    rng = np.random.default_rng(8)
+    library = build_library(sample_sites(2, rng=rng), small, rng=rng)
+    rows = []
+    for number, each in enumerate(simulate(40, library, small, rng=rng)):
+        slide = each.patient
+        save_graph(replace(each.graph, slide_id=slide), out / slide / "graph.safetensors")
+        outcome = each.outcome
+        stage = None if outcome.stage is None else settings.model.stage_names[outcome.stage]
+        rows.append(
+            ManifestRow(
+                line=number + 2,
+                slide_id=slide,
+                patient_id=slide,
+                site=f"site{number % 2}",
+                path=None,
+                mpp=None,
+                stage=stage,
+                grade=None,
+                time_days=outcome.time_days,
+                event=outcome.event,
+                split="test" if number == 0 else None,
+                sha256=None,
+                free={"age": str(40 + number)},
+            )
+        )
+    write_manifest(rows, out / "data_manifest.csv")
+    return out
+
+
+@pytest.fixture(scope="module")
+def model_dir(cohort_dir: Path) -> Path:
+    out = cohort_dir / "model"
+    done = run(
+        "train", str(cohort_dir / "data_manifest.csv"), "--graphs", str(cohort_dir), "--out", str(out),
+        "--folds", "2", "--workers", "1", "--json", *FAST,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert shown["n_patients"] == 39
+    assert "1 slides of split 'test' are left alone" in done.stderr
+    return out
+
+
+def test_training_leaves_a_whole_directory(model_dir: Path) -> None:
+    names = ["card.json", "held_out.json", "losses.csv", "losses.png", "model.safetensors", "run.json"]
+    assert set(names) <= {path.name for path in model_dir.iterdir()}
+    assert not (model_dir / "checkpoints").exists()
+    table = (model_dir / "losses.csv").read_text().splitlines()
+    assert table[0] == "fold,pass,training,validation,taken"
+    assert len(table) == 1 + 2 * 2
+    card = json.loads((model_dir / "card.json").read_text())
+    assert card["split_by"] == "patient"
+    assert card["training"]["simulated"]
+    assert set(card["metrics"]) >= {"c_index", "stage_auc"}
+
+
+def test_the_evaluation_has_its_own_scores_first_and_every_rival(model_dir: Path) -> None:
+    done = run("evaluate", str(model_dir), "--workers", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert list(found)[:4] == ["survival", "stage", "folds", "baselines"]
+    assert set(found["survival"]["c_index"]) == {"value", "low", "high"}
+    for name in ("uno_c", "integrated_brier", "time_auc", "d_calibration", "log_rank", "permutation_p"):
+        assert name in found["survival"]
+    for name in ("auc", "balanced_accuracy", "quadratic_kappa", "brier", "calibration_slope", "calibration_curve"):
+        assert name in found["stage"]
+    assert len(found["folds"]) == 2
+    rivals = found["baselines"]
+    assert set(rivals) == {
+        "attention_mil",
+        "pooled_forest",
+        "pooled_ridge",
+        "edge_product_ridge",
+        "uncoarsened_gat",
+        "site_only",
+        "stain_only",
+        "clinical",
+        "clinical_and_image",
+    }
+    for name, rival in rivals.items():
+        assert set(rival["survival"]["c_index"]) == {"value", "low", "high"}, name
+        gap = found["survival"]["c_index"]["value"] - rival["survival"]["c_index"]["value"]
+        assert rival["model_above"]["survival"]["c_index"]["value"] == pytest.approx(gap, abs=2e-4)
+    # asked again, nothing is trained again and the answer is the same
+    before = (model_dir / "evaluation.json").read_bytes()
+    again = evaluate(model_dir)
+    assert again == found
+    assert list(again)[:4] == list(found)[:4]
+    assert (model_dir / "evaluation.json").read_bytes() == before
+
+
+def test_the_page_needs_nothing_beside_itself(model_dir: Path) -> None:
+    evaluate(model_dir)
+    page = (model_dir / "evaluation.html").read_text()
+    links: list[str] = []
+
+    class Parser(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            links.extend(value or "" for name, value in attrs if name in ("src", "href"))
+
+    Parser().feed(page)
+    assert links
+    assert all(link.startswith("data:") for link in links)
+    for text in ("edge product ridge", "D-calibration", "no medical meaning", "Quadratic kappa"):
+        assert text in page
+
+
+def test_without_its_cohort_a_model_is_scored_alone_and_says_so(model_dir: Path, tmp_path: Path) -> None:
+    for name in ("card.json", "model.safetensors", "held_out.json"):
+        (tmp_path / name).write_bytes((model_dir / name).read_bytes())
+    found = evaluate(tmp_path)
+    assert found["baselines"] == {}
+    assert "no rival was asked" in found["warnings"][0]
+    (tmp_path / "held_out.json").unlink()
+    with pytest.raises(ModelError, match=r"no held_out\.json"):
+        evaluate(tmp_path)
+    with pytest.raises(ModelError, match="no patient was held out"):
+        evaluate(SHIPPED if not (SHIPPED / "held_out.json").is_file() else tmp_path)
+
+
+def test_a_graph_that_is_missing_is_named(cohort_dir: Path, tmp_path: Path) -> None:
+    names = Config().model.stage_names
+    rows = read_manifest(cohort_dir / "data_manifest.csv", stage_names=names, check_files=False).rows
+    with pytest.raises(CohortError, match=r"40 of 40 slides have no graph under .* and 30 more; .*--allow-missing"):
+        gather(rows, tmp_path, stage_names=names)
+
+
+def test_equal_bytes_under_two_patients_are_refused(cohort_dir: Path) -> None:
+    names = Config().model.stage_names
+    rows = read_manifest(cohort_dir / "data_manifest.csv", stage_names=names, check_files=False).rows
+    twins = [replace(rows[1], sha256="a" * 64), replace(rows[2], sha256="a" * 64)]
+    with pytest.raises(CohortError, match=r"have a slide of the same bytes \(digest aaaaaaaaaaaa\)"):
+        gather(twins, cohort_dir, stage_names=names)
+
+
+def document(site: float, low: float, gap: float) -> dict[str, object]:
+    rival = {
+        "survival": {"c_index": {"value": site, "low": low, "high": site + 0.1}},
+        "model_above": {"survival": {"c_index": {"value": gap, "low": gap - 0.05, "high": gap + 0.05}}},
+    }
+    return {
+        "survival": {"c_index": {"value": site + gap, "low": 0.5, "high": 0.8}},
+        "stage": {},
+        "baselines": {"site_only": rival},
+    }
+
+
+def test_a_site_that_predicts_as_well_is_told_and_one_at_chance_is_not() -> None:
+    (told,) = site_warnings(document(0.66, 0.58, 0.02))
+    assert "the site alone, without a pixel, predicts as well as the model: C-index 0.660 against 0.680" in told
+    assert site_warnings(document(0.66, 0.58, 0.09)) == []
+    assert site_warnings(document(0.53, 0.44, -0.02)) == []

@@ -1,0 +1,79 @@
+"""``wsigraph evaluate``: a model in, its held-out scores and those of its rivals out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wsigraph.cli.failure import Debug, ends_plainly, say
+from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, read_settings
+
+_Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Directory that wsigraph train wrote.")]
+_Manifest = Annotated[
+    Path | None, typer.Option("--manifest", metavar="FILE", help="The manifest, where it has moved since training.")
+]
+_Graphs = Annotated[
+    Path | None, typer.Option("--graphs", metavar="DIR", help="The graphs, where they have moved since training.")
+]
+_Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes, a fold each; 0 takes every core.")]
+
+
+@ends_plainly
+def evaluate(
+    model: _Model,
+    manifest: _Manifest = None,
+    graphs: _Graphs = None,
+    workers: _Workers = 0,
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Score a model on patients it never saw, beside rivals trained in the same folds.
+
+    Writes evaluation.json and evaluation.html into MODEL; asked again, the rivals are not trained again.
+    """
+    from wsigraph.cli.progress import progress_line
+    from wsigraph.evaluation.evaluate import PAGE, Sources, evaluate
+
+    settings = read_settings(config, overrides, {})
+    with progress_line(str(model)) as progress:
+        document = evaluate(
+            model,
+            sources=Sources(manifest=manifest, graphs=graphs),
+            coarsening=settings.coarsening,
+            workers=workers,
+            told=None if progress is None else lambda name: progress(f"rival {name}", 0, 1),
+            progress=progress,
+        )
+    for text in document["warnings"]:
+        say(text)
+    if as_json:
+        print(json.dumps(document, allow_nan=False))
+        return
+    for line in _lines(document):
+        print(line)
+    print(f"page: {model / PAGE}")
+
+
+def _lines(document: dict[str, Any]) -> list[str]:
+    from wsigraph.evaluation.page import interval
+
+    lines = [f"{document['model']['name']}, {document['n_patients']} held-out patients, by {document['split_by']}"]
+    for part in ("survival", "stage"):
+        for name, found in document[part].items():
+            if isinstance(found, dict) and "value" in found:
+                lines.append(f"  {part + ' ' + name:34s} {interval(found)}")
+    lines.append("rivals in the same folds, and how far the model lies above them")
+    for name, found in document["baselines"].items():
+        if "left_out" in found:
+            lines.append(f"  {name:20s} left out: {found['left_out']}")
+            continue
+        for part, score in (("survival", "c_index"), ("stage", "auc")):
+            if part in found:
+                above = interval(found["model_above"].get(part, {}).get(score), "+")
+                lines.append(f"  {name:20s} {part + ' ' + score:18s} {interval(found[part][score]):26s} {above}")
+    return lines

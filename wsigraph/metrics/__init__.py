@@ -1,0 +1,1 @@
+"""Pure scores of stage and survival: arrays in, numbers with intervals out."""

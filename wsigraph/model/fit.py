@@ -1,0 +1,361 @@
+"""One network fitted to some patients of a cohort.
+
+A part of the patients is trained on, the others only decide when to stop and how sharp the stage probabilities are.
+Scaler, time intervals, starting hazards and Breslow's baseline come from the part that is trained on. Steps are AdamW's
+(Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019) under a warm-up and a cosine fall; in each
+step every graph loses a share of its regions of its own, so that no single region carries the answer. Batches are dealt
+so that each holds an event. One torch thread and one seed: the same graphs give the same bytes on one machine. Graphs
+are held in memory, which suits thousands of coarse graphs, not thousands of uncoarsened slides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wsigraph.config import ModelConfig, section_hash
+from wsigraph.errors import ModelError
+from wsigraph.model.checkpoint import Standing, load_checkpoint, save_checkpoint
+from wsigraph.model.examples import Cohort, validation_patients
+from wsigraph.model.heads import CoxHead
+from wsigraph.model.inputs import Scaler, Standardised
+from wsigraph.model.losses import (
+    SurvivalTarget,
+    breslow_increments,
+    cox_loss,
+    marginal_hazard,
+    ordinal_loss,
+    survival_intervals,
+    survival_loss,
+    survival_target,
+)
+from wsigraph.model.member import Member
+from wsigraph.model.network import GraphNetwork, collate, one_thread
+from wsigraph.model.uncertainty import fit_temperature
+
+if TYPE_CHECKING:
+    from wsigraph.slide.tiles import Progress
+
+_MAX_GRADIENT_NORM = 5.0
+_READ_GRAPHS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fitted:
+    """A network and how it was fitted.
+
+    Attributes
+    ----------
+    member : Member
+        The network with the weights of its best pass.
+    history : float64 (passes, 2)
+        Training and validation loss of every pass.
+    n_epochs : int
+        Best pass.
+    validation : str (n,)
+        Patients that were not trained on.
+    """
+
+    member: Member
+    history: NDArray[np.float64]
+    n_epochs: int
+    validation: NDArray[np.str_]
+
+    @property
+    def best_loss(self) -> float:
+        """Lowest validation loss."""
+        return float(self.history[self.n_epochs - 1, 1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Part:
+    graphs: list[Standardised]
+    stage: NDArray[np.int64]
+    time_days: NDArray[np.float64]
+    event: NDArray[np.bool_]
+    target: SurvivalTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Training:
+    """What a pass needs beside the weights."""
+
+    network: GraphNetwork
+    optimiser: torch.optim.Optimizer
+    config: ModelConfig
+    rng: np.random.Generator
+    device: str
+
+
+def fit(
+    cohort: Cohort,
+    rows: NDArray[np.int64],
+    config: ModelConfig,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+    device: str = "cpu",
+) -> Fitted:
+    """Return a network fitted to some rows of a cohort; no other row is looked at.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Graphs and outcomes.
+    rows : int64 (n,)
+        What may be seen: trained on, or used to decide when to stop.
+    config : ModelConfig
+        Architecture and hyper-parameters.
+    seed : int
+        Decides the split, the starting weights, the order of graphs and all dropout.
+    checkpoint : Path, optional
+        Where training notes how far it is after every pass, and goes on from.
+    progress : callable, optional
+        Told ``("train", pass, passes)`` after every pass.
+    device : str
+        Where tensors live, e.g. ``"cuda"``.
+
+    Returns
+    -------
+    Fitted
+        Deterministic on one machine's processor, killed and resumed or not.
+
+    Raises
+    ------
+    ModelError
+        If there are fewer than two patients, no event to learn survival from, or the loss is not finite.
+    StoreError
+        If the checkpoint cannot be written.
+    """
+    rng = np.random.default_rng(seed)
+    validation = validation_patients(cohort.patient[rows], cohort.event[rows], config.validation_fraction, rng=rng)
+    is_outer = np.isin(cohort.patient[rows], validation)
+    inner, outer = rows[~is_outer], rows[is_outer]
+    scaler = Scaler.fit([cohort.inputs[row] for row in inner])
+    ends_days = np.zeros(0)
+    if config.task != "stage":
+        ends_days = survival_intervals(cohort.time_days[inner], cohort.event[inner], config.time_intervals)
+    parts = [_part(cohort, scaler, ends_days, index) for index in (inner, outer)]
+    identity = _identity(cohort, rows, config, seed) if checkpoint is not None else ""
+    with one_thread(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = GraphNetwork(config, n_features=scaler.n_features, n_intervals=len(ends_days)).to(device)
+        if network.hazard is not None:
+            network.hazard.start_at(torch.from_numpy(marginal_hazard(parts[0].target)))
+        optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        training = _Training(network=network, optimiser=optimiser, config=config, rng=rng, device=device)
+        standing = _run(training, parts[0], parts[1], checkpoint, identity, progress)
+        network.load_arrays(standing.best)
+        _set_baseline(training, parts[0], ends_days)
+        temperature = 1.0
+        if network.stage is not None:
+            temperature = fit_temperature(_outputs(training, parts[1])[0].cpu().double().numpy(), parts[1].stage)
+        arrays = network.arrays()
+    config = config.model_copy(update={"path": None})
+    member = Member(config=config, arrays=arrays, scaler=scaler, ends_days=ends_days, temperature=temperature)
+    return Fitted(
+        member=member,
+        history=np.array(standing.history),
+        n_epochs=standing.best_pass,
+        validation=validation,
+    )
+
+
+def drop_regions(graph: Standardised, fraction: float, *, rng: np.random.Generator) -> Standardised:
+    """Return a graph without a random share of its regions and their edges; one region always stays.
+
+    Parameters
+    ----------
+    graph : Standardised
+        Any graph.
+    fraction : float
+        Probability of each region to be left out.
+    rng : numpy.random.Generator
+        Source of chance.
+
+    Returns
+    -------
+    Standardised
+        Regions in their old order; areas as they were.
+    """
+    draw = rng.random(len(graph.features))
+    kept = draw >= fraction
+    kept[np.argmax(draw)] = True
+    number = np.cumsum(kept) - 1
+    edges = kept[graph.edge_index].all(axis=0)
+    return replace(
+        graph,
+        features=graph.features[kept],
+        area=graph.area[kept],
+        edge_index=number[graph.edge_index[:, edges]],
+        edge_attribute=graph.edge_attribute[edges],
+    )
+
+
+def deal_batches(event: NDArray[np.bool_], batch_graphs: int, *, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Return rows in random batches of nearly one size, each with an event where there is one at all.
+
+    Parameters
+    ----------
+    event : bool (n,)
+        Which rows have an event.
+    batch_graphs : int
+        Most rows a batch; more where events would not suffice.
+    rng : numpy.random.Generator
+        Source of chance.
+
+    Returns
+    -------
+    list of int64 array
+        Every row once.
+    """
+    events, others = (rng.permutation(np.flatnonzero(mask)) for mask in (event, ~event))
+    n_batches = math.ceil(len(event) / batch_graphs)
+    if len(events):
+        n_batches = min(n_batches, len(events))
+    # dealt like cards: the events go round first
+    dealt = np.concatenate([events, others])
+    return [dealt[start::n_batches] for start in rng.permutation(n_batches)]
+
+
+def _part(cohort: Cohort, scaler: Scaler, ends_days: NDArray[np.float64], index: NDArray[np.int64]) -> _Part:
+    return _Part(
+        graphs=[scaler.standardise(cohort.inputs[row]) for row in index],
+        stage=cohort.stage[index],
+        time_days=cohort.time_days[index],
+        event=cohort.event[index],
+        target=survival_target(cohort.time_days[index], cohort.event[index], ends_days),
+    )
+
+
+def _identity(cohort: Cohort, rows: NDArray[np.int64], config: ModelConfig, seed: int) -> str:
+    """Return the digest of all that a fit depends on."""
+    digest = hashlib.sha256(f"{section_hash(config)} {seed} {torch.__version__}".encode())
+    chosen = cohort.take(rows)
+    arrays: Iterable[NDArray[np.generic]] = (rows, chosen.patient, chosen.stage, chosen.time_days, chosen.event)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    for each in chosen.inputs:
+        digest.update(each.features.tobytes() + each.edge_index.tobytes() + each.edge_attribute.tobytes())
+    return digest.hexdigest()
+
+
+def _run(
+    training: _Training,
+    inner: _Part,
+    outer: _Part,
+    checkpoint: Path | None,
+    identity: str,
+    progress: Progress | None,
+) -> Standing:
+    """Train in place, from the checkpoint on where there is one, and return the losses and the best weights."""
+    config, network = training.config, training.network
+    state = (network, training.optimiser, training.rng)
+    standing = load_checkpoint(checkpoint, identity, *state) if checkpoint is not None else Standing()
+    for epoch in range(len(standing.history), config.epochs):
+        if standing.best_pass and epoch - standing.best_pass >= config.patience:
+            break
+        for group in training.optimiser.param_groups:
+            group["lr"] = config.learning_rate * _rate(epoch, config)
+        training_loss, validation_loss = _train_pass(training, inner), _validation_loss(training, outer)
+        if not math.isfinite(training_loss + validation_loss):
+            raise ModelError(
+                f"the loss of pass {epoch + 1} is not finite ({training_loss}, {validation_loss}); "
+                f"lower model.learning_rate (now {config.learning_rate:g})"
+            )
+        is_best = validation_loss < standing.best_loss
+        standing.history.append((training_loss, validation_loss))
+        if is_best:
+            standing.best_pass, standing.best = epoch + 1, network.arrays()
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, identity, standing, *state)
+        if progress is not None:
+            progress("train", epoch + 1, config.epochs)
+    return standing
+
+
+def _rate(epoch: int, config: ModelConfig) -> float:
+    """Return the share of the peak step in a pass: a linear rise, then half a cosine."""
+    if epoch < config.warmup_epochs:
+        return (epoch + 1) / (config.warmup_epochs + 1)
+    done = (epoch - config.warmup_epochs) / max(1, config.epochs - config.warmup_epochs)
+    return 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def _train_pass(training: _Training, part: _Part) -> float:
+    network, config, rng = training.network, training.config, training.rng
+    network.train()
+    event = part.event if network.hazard is not None else np.zeros_like(part.event)
+    batches = deal_batches(event, config.batch_graphs, rng=rng)
+    total = 0.0
+    training.optimiser.zero_grad()
+    for number, rows in enumerate(batches):
+        shares = rng.uniform(0.0, config.region_dropout, len(rows))
+        graphs = [drop_regions(part.graphs[row], share, rng=rng) for row, share in zip(rows, shares, strict=True)]
+        g = network.vectors_of(collate(graphs).to(training.device))
+        loss = _loss(network, g, part, rows, config)
+        n_summed = min(config.accumulate, len(batches) - number // config.accumulate * config.accumulate)
+        (loss / n_summed).backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach()) * len(rows)
+        if (number + 1) % config.accumulate == 0 or number + 1 == len(batches):
+            torch.nn.utils.clip_grad_norm_(network.parameters(), _MAX_GRADIENT_NORM)
+            training.optimiser.step()
+            training.optimiser.zero_grad()
+    return total / len(part.graphs)
+
+
+def _vectors(training: _Training, graphs: Sequence[Standardised]) -> torch.Tensor:
+    training.network.eval()
+    with torch.inference_mode():
+        parts = [
+            training.network.vectors_of(collate(graphs[start : start + _READ_GRAPHS]).to(training.device))
+            for start in range(0, len(graphs), _READ_GRAPHS)
+        ]
+    return torch.cat(parts)
+
+
+def _outputs(training: _Training, part: _Part) -> tuple[torch.Tensor, torch.Tensor]:
+    with torch.inference_mode():
+        return training.network.heads(_vectors(training, part.graphs))
+
+
+def _validation_loss(training: _Training, part: _Part) -> float:
+    g = _vectors(training, part.graphs)
+    with torch.inference_mode():
+        return float(_loss(training.network, g, part, np.arange(len(part.graphs)), training.config))
+
+
+def _loss(
+    network: GraphNetwork, g: torch.Tensor, part: _Part, rows: NDArray[np.int64], config: ModelConfig
+) -> torch.Tensor:
+    loss = torch.zeros((), device=g.device)
+    if isinstance(network.hazard, CoxHead):
+        time, event = (torch.from_numpy(each[rows]).to(g.device) for each in (part.time_days, part.event))
+        loss = loss + cox_loss(network.hazard.log_hazard(g), time, event)
+    elif network.hazard is not None:
+        target = part.target
+        survived, died = (torch.from_numpy(each[rows]).to(g.device) for each in (target.survived, target.died))
+        loss = loss + survival_loss(network.hazard(g), survived, died)
+    if network.stage is not None:
+        weight = config.stage_weight if config.task == "both" else 1.0
+        loss = loss + weight * ordinal_loss(network.stage(g), torch.from_numpy(part.stage[rows]).to(g.device))
+    return loss
+
+
+def _set_baseline(training: _Training, part: _Part, ends_days: NDArray[np.float64]) -> None:
+    head = training.network.hazard
+    if not isinstance(head, CoxHead):
+        return
+    with torch.inference_mode():
+        log_hazard = head.log_hazard(_vectors(training, part.graphs)).cpu().double().numpy()
+    increment = breslow_increments(log_hazard, part.time_days, part.event, ends_days)
+    head.set_baseline(torch.from_numpy(increment.astype(np.float32)).to(training.device))

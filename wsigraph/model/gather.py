@@ -1,0 +1,140 @@
+"""A manifest and a directory of graphs become a cohort to learn from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wsigraph.cohort.manifest import ManifestRow
+from wsigraph.config import CoarseningConfig
+from wsigraph.errors import CohortError
+from wsigraph.model.examples import Cohort, Example, collect, join_patients
+from wsigraph.store import load_coarse_graph, load_graph, load_slide_info
+
+if TYPE_CHECKING:
+    from wsigraph.records import CoarseGraph, TissueGraph
+    from wsigraph.slide.tiles import Progress
+
+_COARSE, _FINE, _INFO = "coarse.safetensors", "graph.safetensors", "slide.json"
+_NAMED = 10
+
+
+def find_missing(rows: Iterable[ManifestRow], graphs: Path) -> list[ManifestRow]:
+    """Return the rows that have no graph under a directory."""
+    return [row for row in rows if not any((graphs / row.slide_id / name).is_file() for name in (_COARSE, _FINE))]
+
+
+def gather(
+    rows: Sequence[ManifestRow],
+    graphs: Path | str,
+    *,
+    stage_names: tuple[str, ...],
+    coarsening: CoarseningConfig | None = None,
+    uncoarsened: bool = False,
+    progress: Progress | None = None,
+) -> Cohort:
+    """Return the cohort of some rows of a manifest, one row a patient.
+
+    Parameters
+    ----------
+    rows : sequence of ManifestRow
+        Slides; each needs a graph.
+    graphs : Path or str
+        Directory that holds ``<slide_id>/coarse.safetensors`` or ``<slide_id>/graph.safetensors`` of each.
+    stage_names : tuple of str
+        The K stages.
+    coarsening : CoarseningConfig, optional
+        How graphs that are not coarsened yet are coarsened.
+    uncoarsened : bool
+        Take the graphs before coarsening; a slide that has only a coarse graph is then an error.
+    progress : callable, optional
+        Told ``("gather", slides done, slides)``.
+
+    Returns
+    -------
+    Cohort
+        Patients in the order of their first slide (see `join_patients` for several slides of one).
+
+    Raises
+    ------
+    CohortError
+        If a graph is missing, two slides of different patients have the same bytes, or slides of a patient differ.
+    ModelError
+        If the graphs differ in schema or coarsening, or follow-up is not a number above 0.
+    StoreError
+        If a graph is damaged.
+    """
+    directory = Path(graphs)
+    wanted = [row for row in rows if uncoarsened and not (directory / row.slide_id / _FINE).is_file()]
+    missing = wanted or find_missing(rows, directory)
+    if missing:
+        named = ", ".join(f"{row.slide_id} (line {row.line})" for row in missing[:_NAMED])
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise CohortError(
+            f"{len(missing)} of {len(rows)} slides have no graph under {directory}: {named}{more}; "
+            "build them with wsigraph graph or wsigraph batch, name another --graphs, or leave them out with "
+            "--allow-missing"
+        )
+
+    def examples() -> Iterable[Example]:
+        for done, row in enumerate(rows, start=1):
+            yield _example(row, directory / row.slide_id, stage_names, coarsening, uncoarsened)
+            if progress is not None:
+                progress("gather", done, len(rows))
+
+    return join_patients(_refuse_twins(collect(examples(), stage_names)))
+
+
+def _example(
+    row: ManifestRow,
+    directory: Path,
+    stage_names: tuple[str, ...],
+    coarsening: CoarseningConfig | None,
+    uncoarsened: bool,
+) -> Example:
+    grade = {"grade": row.grade} if row.grade else {}
+    return Example(
+        graph=_graph(directory, coarsening, uncoarsened),
+        patient=row.patient_id,
+        stage=None if row.stage is None else stage_names.index(row.stage),
+        time_days=row.time_days if row.event is not None else None,
+        event=bool(row.event) and row.time_days is not None,
+        site=row.site,
+        sha256=_bytes_digest(row, directory),
+        covariates={**row.free, **grade},
+    )
+
+
+def _graph(directory: Path, coarsening: CoarseningConfig | None, uncoarsened: bool) -> CoarseGraph | TissueGraph:
+    from wsigraph.coarsening.coarsen import coarsen
+
+    if uncoarsened:
+        return load_graph(directory / _FINE)
+    if (directory / _COARSE).is_file():
+        return load_coarse_graph(directory / _COARSE)
+    return coarsen(load_graph(directory / _FINE), coarsening)
+
+
+def _bytes_digest(row: ManifestRow, directory: Path) -> str:
+    """Return the digest of the slide's bytes; of its graph where the slide itself is not known."""
+    if row.sha256:
+        return row.sha256
+    if (directory / _INFO).is_file():
+        return load_slide_info(directory / _INFO).sha256
+    source = directory / (_FINE if (directory / _FINE).is_file() else _COARSE)
+    return hashlib.sha256(source.read_bytes()).hexdigest()
+
+
+def _refuse_twins(cohort: Cohort) -> Cohort:
+    """Refuse slides of the same bytes under two patients: they would be in training and in the test."""
+    owner: dict[str, str] = {}
+    for patient, slides in zip(cohort.patient.tolist(), cohort.slides, strict=True):
+        for each in slides:
+            if owner.setdefault(each, patient) != patient:
+                raise CohortError(
+                    f"patients {owner[each]!r} and {patient!r} have a slide of the same bytes (digest {each[:12]}), "
+                    "expected different slides; correct the manifest"
+                )
+    return cohort
