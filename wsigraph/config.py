@@ -138,9 +138,7 @@ class ModelConfig(Section):
         ("I", "II", "III", "IV"), min_length=2, description="stages from best to worst"
     )
     task: Literal["both", "stage", "survival"] = Field("both", description="what is learned and predicted")
-    survival_head: Literal["hazard", "cox"] = Field(
-        "hazard", description="survival by a hazard for each interval, or by a proportional hazard"
-    )
+    survival_head: Literal["hazard", "cox"] = Field("hazard", description="hazards of intervals, or proportional")
     layers: int = Field(3, ge=0, le=16, description="attention layers between neighbouring regions")
     heads: int = Field(4, ge=1, le=32, description="attention heads a layer")
     channels: int = Field(16, ge=1, le=256, description="channels a head")
@@ -160,9 +158,7 @@ class ModelConfig(Section):
     validation_fraction: float = Field(
         0.2, gt=0.0, lt=1.0, description="share of the patients that decides when to stop; never trained on"
     )
-    miscoverage: float = Field(
-        0.1, gt=0.0, lt=0.5, description="share of patients whose stage may lie outside the conformal stage set"
-    )
+    miscoverage: float = Field(0.1, gt=0.0, lt=0.5, description="share of stages that may lie outside stage sets")
 
 
 class SynthesisConfig(Section):

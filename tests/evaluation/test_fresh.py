@@ -75,7 +75,7 @@ def test_a_plain_relation_is_found_on_fresh_patients(ensemble: Ensemble, cohort:
         cohort,
         fresh,
         seed=0,
-        names=("pooled_ridge", "site_only", "stain_only"),
+        names=("attention_mil", "pooled_ridge", "site_only", "stain_only"),
         oracle_risk=level,
         n_draws=100,
     )
@@ -85,6 +85,7 @@ def test_a_plain_relation_is_found_on_fresh_patients(ensemble: Ensemble, cohort:
     assert table["oracle"]["model_above"]["survival"]["c_index"]["value"] == pytest.approx(own - oracle, abs=2e-4)
     assert table["pooled_ridge"]["survival"]["c_index"]["value"] > 0.66
     assert table["site_only"]["survival"]["c_index"]["value"] < 0.6
+    assert table["attention_mil"]["survival"]["c_index"]["value"] > 0.6
     assert table["stain_only"] == {"left_out": "no stains at hand"}
 
 

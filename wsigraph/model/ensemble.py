@@ -231,7 +231,7 @@ def answer_held_out(
 
 def _median_risk(cohort: Cohort, trained_on: NDArray[np.bool_], member: Member) -> float:
     """Return the median risk of those a member was trained on, which cuts the others into high and low risk."""
-    if not len(member.ends_days):
+    if not len(member.ends_days) or not trained_on.any():
         return float("nan")
     hazard_logits = member.read([cohort.inputs[row] for row in np.flatnonzero(trained_on)])[1]
     return float(np.median(log_cumulative_hazard(np.exp(-np.logaddexp(0.0, hazard_logits).sum(axis=1)))))
