@@ -135,8 +135,10 @@ def _opening(facts: Mapping[str, Any]) -> list[str]:
         if facts["difference_in_sd"] is None
         else ", {difference_in_sd:+.2g} standard deviations of the training outputs"
     )
+    of_members = " (mean of {members.n} members)" if facts["members"]["n"] > 1 else ""
     found.append(
-        "Explained is the {unit} ({target}): {value:.3g} for this slide, {direction} the {baseline_value:.3g} of the "
+        f"Explained is the {{unit}} ({{target}}): {{value:.3g}} for this slide{of_members}, "
+        "{direction} the {baseline_value:.3g} of the "
         f"baseline '{{baseline}}'{apart}."
     )
     if facts["parts"]["kind"]:
