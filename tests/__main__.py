@@ -29,7 +29,9 @@ def parts(pytest_arguments: list[str]) -> dict[str, list[str]]:
     }
     if NOTEBOOKS:
         found["notebooks"] = [python, "-m", "pytest", "-q", "--nbmake", "--nbmake-timeout=120", *NOTEBOOKS]
-    found["tests"] = [python, "-m", "pytest", "-n", "auto", "--dist", "loadscope", "-q", *pytest_arguments]
+    # what is slow runs by name; each such test has a short form that runs here
+    quick = ["-n", "auto", "--dist", "loadscope", "-m", "not slow", "-q"]
+    found["tests"] = [python, "-m", "pytest", *quick, *pytest_arguments]
     return found
 
 

@@ -20,7 +20,9 @@ def test_the_table_says_what_was_found(finished: Finished) -> None:
     process = finished.process
     assert (process.returncode, process.stderr) == (0, "")
     rows = dict(
-        line.split(maxsplit=1) for line in process.stdout.replace("pixel size", "pixel_size").splitlines() if line
+        line.split(maxsplit=1)
+        for line in process.stdout.replace("pixel size", "pixel_size").replace("stage set", "stage_set").splitlines()
+        if line
     )
     assert rows["slide"] == SLIDE.stem
     assert rows["pixel_size"] == "0.499 um/px (aperio.MPP)"

@@ -194,6 +194,15 @@ def _is_disk_full(error: BaseException | None) -> bool:
 
 def peak_bytes() -> int:
     """Return the highest resident memory of this process so far; 0 where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return _peak_of_usage()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+def _peak_of_usage() -> int:
+    """Return the peak that systems without /proc tell; on Linux it would count the parent's memory as well."""
     if sys.platform == "win32":
         return 0
     import resource
