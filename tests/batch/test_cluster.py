@@ -178,3 +178,11 @@ def test_a_hanging_thread_does_not_hold_up_the_others(
     config = load(overrides=["cluster.kind=threads", "cluster.workers=2", "batch.stall_s=2", "batch.lease_beat_s=0.2"])
     result = run_cohort(manifest_of(slides), tmp_path, config, until="tissue", work=hang_once)
     assert (result.n_failed, result.summary["done"]) == (0, 5)
+
+
+def test_local_workers_keep_the_memory_they_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handing it back at once, as dask has it, costs a fifth of the time of a slide."""
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    settings = load(overrides=["cluster.kind=local", "cluster.workers=1"]).cluster
+    with connect(settings) as made:
+        assert made.client.submit(os.environ.get, "MALLOC_TRIM_THRESHOLD_").result() is None

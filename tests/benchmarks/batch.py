@@ -19,6 +19,7 @@ from typing import Any
 from tests.benchmarks import slide_maker
 from tests.benchmarks.table import Table
 from wsigraph.batch.run import run_cohort
+from wsigraph.cluster import KEEPS_MEMORY
 from wsigraph.cohort.manifest import Manifest, ManifestRow
 from wsigraph.config import Config, load
 from wsigraph.flow import run_slide
@@ -47,7 +48,8 @@ def make_cohort(folder: Path, n_slides: int, width: int, height: int) -> Manifes
 
 @contextmanager
 def workers(n_workers: int) -> Iterator[Config]:
-    """Yield settings that work on fresh processes of one thread each."""
+    """Yield settings that work on fresh processes of one thread each, set up as ``wsigraph run`` does."""
+    import dask
     from distributed import LocalCluster
 
     options: dict[str, Any] = {
@@ -55,7 +57,9 @@ def workers(n_workers: int) -> Iterator[Config]:
         "dashboard_address": "127.0.0.1:0",
         "silence_logs": logging.CRITICAL,
     }
-    with LocalCluster(n_workers=n_workers, threads_per_worker=1, processes=True, **options) as cluster:
+    with dask.config.set(KEEPS_MEMORY):
+        made = LocalCluster(n_workers=n_workers, threads_per_worker=1, processes=True, **options)
+    with made as cluster:
         yield load(overrides=[f"cluster.kind={cluster.scheduler_address}"])
 
 
