@@ -1,0 +1,39 @@
+"""One tree of settings, rendered one to one as ``configs/*.yaml``.
+
+Every stage owns one section, named like its package; its class lies in the file of that name here. Values are frozen;
+an unknown key is an error that names its path and the nearest key there is. The order is: defaults, then files in the
+order given, then ``--set`` overrides. There are no environment variables and no globals. The sections of
+``wsigraph.runtime`` are left out of every hash: they may change how fast an answer comes, never the answer.
+"""
+
+from __future__ import annotations
+
+from wsigraph.config.coarsening import CoarseningConfig
+from wsigraph.config.explanation import ExplanationConfig
+from wsigraph.config.feature import FeatureConfig
+from wsigraph.config.loading import load
+from wsigraph.config.model import ModelConfig
+from wsigraph.config.rendering import render, write
+from wsigraph.config.report import ReportConfig
+from wsigraph.config.slide import SlideConfig
+from wsigraph.config.superpixel import SuperpixelConfig
+from wsigraph.config.synthesis import SynthesisConfig
+from wsigraph.config.tissue import TissueConfig
+from wsigraph.config.tree import Config, section_hash
+
+__all__ = [
+    "CoarseningConfig",
+    "Config",
+    "ExplanationConfig",
+    "FeatureConfig",
+    "ModelConfig",
+    "ReportConfig",
+    "SlideConfig",
+    "SuperpixelConfig",
+    "SynthesisConfig",
+    "TissueConfig",
+    "load",
+    "render",
+    "section_hash",
+    "write",
+]

@@ -1,0 +1,42 @@
+"""Settings of the report."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from wsigraph.geometry import MPP_MIN
+from wsigraph.runtime import Section
+
+
+class ReportConfig(Section):
+    """What the pictures and outlines look like."""
+
+    thumbnail_px: int = Field(1600, ge=200, le=8000, description="longer side of the slide picture, px")
+    outline_mpp: float = Field(2.0, ge=MPP_MIN, le=64.0, description="spacing at which outlines are traced, um")
+    outline_tolerance_um: float = Field(3.0, ge=0.0, le=100.0, description="outlines may move by this much, um")
+    outline_max_px: int = Field(
+        6000, ge=200, le=30000, description="most cells along a side of the outline lattice; its spacing grows beyond"
+    )
+    map_feature: str | None = Field(
+        "nuclear_density", description="feature that colours the regions in report.png, or null for their mean colour"
+    )
+    measurements: tuple[str, ...] = Field(
+        (
+            "nuclear_density",
+            "hematoxylin_mean",
+            "eosin_mean",
+            "nuclear_area_mean",
+            "texture_entropy",
+            "white_fraction",
+            "circularity",
+            "outside_fraction",
+            "nuclear_fraction",
+            "nuclear_eccentricity_mean",
+            "lightness_mean",
+            "perimeter_um",
+        ),
+        description="features given with each region in report.geojson, the most wanted first",
+    )
+    geojson_max_mb: float = Field(
+        20.0, gt=0.0, le=10000.0, description="report.geojson leaves out measurements, the last first, above this, MB"
+    )

@@ -1,0 +1,42 @@
+"""The tree of settings: one section a stage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from pydantic import Field
+
+from wsigraph.config.coarsening import CoarseningConfig
+from wsigraph.config.explanation import ExplanationConfig
+from wsigraph.config.feature import FeatureConfig
+from wsigraph.config.model import ModelConfig
+from wsigraph.config.report import ReportConfig
+from wsigraph.config.slide import SlideConfig
+from wsigraph.config.superpixel import SuperpixelConfig
+from wsigraph.config.synthesis import SynthesisConfig
+from wsigraph.config.tissue import TissueConfig
+from wsigraph.runtime import BatchConfig, ClusterConfig, RuntimeConfig, Section
+
+
+class Config(Section):
+    """All settings; each field is one file in ``configs/``."""
+
+    runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)
+    slide: SlideConfig = Field(default_factory=SlideConfig)
+    tissue: TissueConfig = Field(default_factory=TissueConfig)
+    superpixel: SuperpixelConfig = Field(default_factory=SuperpixelConfig)
+    feature: FeatureConfig = Field(default_factory=FeatureConfig)
+    coarsening: CoarseningConfig = Field(default_factory=CoarseningConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    synthesis: SynthesisConfig = Field(default_factory=SynthesisConfig)
+    explanation: ExplanationConfig = Field(default_factory=ExplanationConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig)
+    batch: BatchConfig = Field(default_factory=BatchConfig)
+
+
+def section_hash(section: Section) -> str:
+    """Return the SHA-256 of a section's canonical JSON, the identity of its values."""
+    text = json.dumps(section.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
