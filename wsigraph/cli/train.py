@@ -74,7 +74,7 @@ def train(
     """
     from wsigraph.cli.progress import progress_line
     from wsigraph.cohort.manifest import read_manifest
-    from wsigraph.model.gather import gather
+    from wsigraph.model.gather import gather, what_to_read
     from wsigraph.model.study import Design, train_model
 
     settings = read_settings(config, overrides, {"model.task": None if task is None else task.value})
@@ -86,7 +86,14 @@ def train(
     configurations = _configurations(settings, tries or [])
     design = Design(n_folds=n_folds, group=group.value, seed=seed, workers=workers, device=device)
     with progress_line(str(manifest)) as progress:
-        cohort = gather(rows, graphs, stage_names=names, coarsening=settings.coarsening, progress=progress)
+        cohort = gather(
+            rows,
+            graphs,
+            stage_names=names,
+            coarsening=settings.coarsening,
+            model=what_to_read(configurations),
+            progress=progress,
+        )
         ensemble = train_model(
             cohort,
             configurations,

@@ -21,6 +21,8 @@ from wsigraph.metrics.survival import survival_between
 from wsigraph.model.card import About
 from wsigraph.model.ensemble import Ensemble, log_cumulative_hazard, train_folds
 from wsigraph.model.examples import Cohort
+from wsigraph.model.fine import FineGraphs
+from wsigraph.model.member import inputs_of
 from wsigraph.model.network import one_thread
 from wsigraph.model.uncertainty import stage_probabilities, stage_sets
 from wsigraph.model.weights import ModelBundle
@@ -62,7 +64,7 @@ def answer_fresh(bundle: ModelBundle, cohort: Cohort) -> FreshAnswers:
     Parameters
     ----------
     bundle : ModelBundle
-        The ensemble.
+        The ensemble; one with an embedding of its own coarsens the cohort anew.
     cohort : Cohort
         n rows.
 
@@ -78,8 +80,9 @@ def answer_fresh(bundle: ModelBundle, cohort: Cohort) -> FreshAnswers:
     """
     time_days = np.array(bundle.card.time_days)
     stages, curves = [], []
+    inputs = inputs_of(cohort, bundle.embedding)
     for member in bundle.members:
-        stage_logits, hazard_logits = member.read(cohort.inputs)
+        stage_logits, hazard_logits = member.read(inputs)
         if stage_logits.shape[1]:
             stages.append(stage_probabilities(stage_logits, member.temperature))
         if len(time_days):
@@ -178,8 +181,15 @@ def joined(first: Cohort, second: Cohort) -> Cohort:
         inputs=[*first.inputs, *second.inputs],
         slides=(*first.slides, *second.slides),
         covariates=(*first.covariates, *second.covariates),
+        fine=_joined_fine(first, second),
         **both,
     )
+
+
+def _joined_fine(first: Cohort, second: Cohort) -> FineGraphs | None:
+    if first.fine is None or second.fine is None:
+        return None
+    return replace(first.fine, rows=(*first.fine.rows, *second.fine.rows))
 
 
 _ARRAYS = ("patient", "site", "stain", "stage", "time_days", "event")

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from wsigraph.explanation.kinds import spoken
 from wsigraph.explanation.reference import Reference
-from wsigraph.feature.interpret import FEATURE_UNITS, interpret
+from wsigraph.feature.interpret import FEATURE_NAMES, FEATURE_UNITS
 from wsigraph.geometry import px_to_mm2
+from wsigraph.model.reading import Reading, region_columns
 from wsigraph.records import CoarseGraph, Explanation, Prediction
 
 ASSOCIATION = (
@@ -137,7 +138,7 @@ class _Describer:
         self._explanation, self._whole = explanation, whole
         self._centre_mm = graph.centroid_um / _UM_PER_MM
         self._area_mm2 = px_to_mm2(1.0, graph.mpp) * graph.moment("n").astype(np.float64)
-        self._values = interpret(graph).values
+        self._values = region_columns(graph, Reading.of_columns(explanation.feature_names))
         self._percentile = None if reference is None else reference.percentiles(self._values)
         self._cut = dict(zip(explanation.cut_node.tolist(), explanation.cut_change.tolist(), strict=True))
 
@@ -165,7 +166,7 @@ class _Describer:
         return {
             "feature": own.feature_names[column],
             "name": spoken(own.feature_names[column]),
-            "unit": _unit(column),
+            "unit": _unit(own.feature_names[column]),
             "group": own.feature_groups[column],
             "value": float(self._values[node, column]),
             "percentile": None if self._percentile is None else float(self._percentile[node, column]),
@@ -173,9 +174,9 @@ class _Describer:
         }
 
 
-def _unit(column: int) -> str:
-    """Return a unit as people read it; empty for a pure number."""
-    unit = FEATURE_UNITS[column] if column < len(FEATURE_UNITS) else "1"
+def _unit(name: str) -> str:
+    """Return a feature's unit as people read it; empty for a pure number, and of an encoder's columns."""
+    unit = dict(zip(FEATURE_NAMES, FEATURE_UNITS, strict=True)).get(name, "1")
     return _UNIT_WORDS.get(unit, unit)
 
 
