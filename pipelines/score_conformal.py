@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"{len(inside)} staged patients of the sites trained on, {wanted} are needed; raise --patients")
     train, fresh = np.split(inside[:wanted], [options.calibration])
     ensemble = train_on(cohort.take(train), settings.model, seed=options.seed, workers=options.workers)
-    shown = {
+    shown: dict[str, Any] = {
         "promised": 1 - settings.model.miscoverage,
         "same_sites": None,
         "unseen_site": None,
