@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wsigraph.figures.hazard import plot_forest
-    from wsigraph.figures.part import plot_attributions
+    from wsigraph.figures.part import plot_attributions, plot_regions
     from wsigraph.figures.probability import plot_calibration, plot_decision_curve, plot_stage_calibration
     from wsigraph.figures.survival import plot_kaplan_meier
     from wsigraph.figures.table import plot_confusion
@@ -23,6 +23,7 @@ _HOMES = {
     "plot_decision_curve": "probability",
     "plot_forest": "hazard",
     "plot_kaplan_meier": "survival",
+    "plot_regions": "part",
     "plot_stage_calibration": "probability",
 }
 
@@ -33,6 +34,7 @@ __all__ = [
     "plot_decision_curve",
     "plot_forest",
     "plot_kaplan_meier",
+    "plot_regions",
     "plot_stage_calibration",
 ]
 
