@@ -71,9 +71,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def on_files(files: Files, config: Any) -> Files:
     """Add a reference page for every room."""
     for room, modules in rooms().items():
-        parts = [f"# {room}\n"]
-        for module in modules:
-            parts.append(f"\n## {module} {{ #{module} }}\n\n::: {module}\n")
+        parts = [f"# {room}\n", *(f"\n## {module} {{ #{module} }}\n\n::: {module}\n" for module in modules)]
         files.append(File.generated(config, f"reference/{room}.md", content="\n".join(parts)))
     return files
 

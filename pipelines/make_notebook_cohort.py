@@ -1,7 +1,8 @@
 """Make the small cohort that the notebooks read: ``python -m pipelines.make_notebook_cohort``.
 
 Writes ``notebooks/made/``: a simulated cohort as graphs, a model trained on it, and the slides and clinical table of a
-simulated hospital, small enough to work through while one watches. Commands that a user would type are printed. What is there already is kept.
+simulated hospital, small enough to work through while one watches. Commands that a user would type are printed. What is
+there already is kept.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _wsigraph(*arguments: object) -> None:
     told = [str(each) for each in arguments]
     print(f"wsigraph {' '.join(told)}", flush=True)
-    subprocess.run([sys.executable, "-m", "wsigraph", *told], check=True)
+    subprocess.run([sys.executable, "-m", "wsigraph", *told], check=True)  # noqa: S603 - our own command
 
 
 def _keep_what_a_hospital_has(hospital: Path) -> None:

@@ -1,7 +1,7 @@
 """``python -m tests``: everything that must hold before a change is accepted, and what each part cost.
 
-Formatting, linting, types, layers, docstrings, documentation, notebooks and tests, in that order; all parts run even if one fails.
-Arguments are handed to pytest.
+Formatting, linting, types, layers, docstrings, documentation, notebooks and tests, in that order; all parts run even if
+one fails. Arguments are handed to pytest.
 """
 
 from __future__ import annotations

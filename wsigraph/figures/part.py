@@ -90,7 +90,14 @@ def plot_regions(coarse: CoarseGraph, explanation: Explanation, *, ax: Axes | No
     most = float(np.abs(explanation.node).max()) or 1.0
     drawn.add_collection(LineCollection(list(centre[coarse.graph.edge_index.T]), colors=GREY, linewidths=0.3, zorder=0))
     dots = drawn.scatter(
-        *centre.T, s=400 * area / area.max(), c=explanation.node, cmap="RdBu_r", vmin=-most, vmax=most, edgecolors=GREY
+        centre[:, 0],
+        centre[:, 1],
+        s=400 * area / area.max(),
+        c=explanation.node,
+        cmap="RdBu_r",
+        vmin=-most,
+        vmax=most,
+        edgecolors=GREY,
     )
     drawn.figure.colorbar(dots, ax=drawn, label=f"attribution to {explanation.target}")
     drawn.set(aspect="equal", xlabel="mm", ylabel="mm", title=explanation.slide_id)
