@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -24,13 +25,15 @@ import numpy as np
 
 from wsigraph.coarsening.coarsen import coarsen
 from wsigraph.coarsening.embed import Embedding
-from wsigraph.config import Config, load
+from wsigraph.config import CoarseningConfig, Config, load
 from wsigraph.evaluation.baselines import Answers
 from wsigraph.evaluation.fresh import answer_fresh, train_on
 from wsigraph.evaluation.scores import Truth, answer_draws, differences, estimates
 from wsigraph.metrics.bootstrap import draw_weights
 from wsigraph.model.examples import Cohort, Example, collect, join_patients
 from wsigraph.model.gather import coarsening_to_train
+from wsigraph.model.inputs import GraphInput
+from wsigraph.model.study import held_out_metrics
 from wsigraph.synthesis.laws import LAWS
 from wsigraph.synthesis.write import simulate_cohort
 
@@ -58,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
         table[arm] = {**facts, **estimates(drawn[arm])}
         if arm != ARMS[0]:
             table[arm]["above_superpixels"] = differences(drawn[arm], drawn[ARMS[0]])
-        print(json.dumps({arm: table[arm]}), flush=True)
+        print(json.dumps({arm: table[arm]}), file=sys.stderr, flush=True)
     print(json.dumps(table, indent=1))
 
 
@@ -82,10 +85,11 @@ def carry_out(arm: str, options: dict[str, Any]) -> tuple[Answers, dict[str, Any
         fresh = gathered(settings, later, seed=seed, kind="coarse", embedding=own[1])
     ready = time.process_time()
     answers = answer_fresh(ensemble.bundle, fresh).answers
+    own_scores = held_out_metrics(ensemble.held_out, by_site=False, seed=seed)
     facts = {
         "mean_nodes": round(float(np.mean([len(each.features) for each in fresh.inputs])), 1),
         "passes": [each.n_epochs for each in ensemble.fitted],
-        "held_out": {name: score.value for name, score in held_out(ensemble.held_out, seed).items()},
+        "held_out": {name: score.value for name, score in own_scores.items()},
         "train_cpu_seconds": round(trained - started, 1),
         "predict_cpu_ms_a_patient": round(1000 * (time.process_time() - ready) / n_fresh, 2),
         "peak_mib_after_training": peak,
@@ -95,14 +99,7 @@ def carry_out(arm: str, options: dict[str, Any]) -> tuple[Answers, dict[str, Any
     return answers, {"fold": np.zeros(fresh.n_rows, np.int64), **outcome}, facts
 
 
-def held_out(found: Any, seed: int) -> Any:
-    """Return the held-out scores of an ensemble's own patients."""
-    from wsigraph.model.study import held_out_metrics
-
-    return held_out_metrics(found, by_site=False, seed=seed)
-
-
-def size(each: Any) -> int:
+def size(each: GraphInput) -> int:
     """Return the bytes of what the network reads of a patient."""
     return int(each.features.nbytes + each.edge_index.nbytes + each.edge_attribute.nbytes)
 
@@ -119,7 +116,7 @@ def gathered(
     seed: int,
     kind: str,
     embedding: Embedding | None = None,
-    coarsening: Any = None,
+    coarsening: tuple[CoarseningConfig, Embedding] | None = None,
 ) -> Cohort:
     """Return some simulated patients as superpixels or as regions."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from wsigraph import build_graph, coarsen, read, segment
 from wsigraph.config import Config, load
 from wsigraph.evaluation.baselines import Question, network, ridge_on
 from wsigraph.evaluation.pooled import means_and_spreads
+from wsigraph.evaluation.ridge import mean_stage_ridge
 from wsigraph.feature.interpret import FEATURE_GROUPS
 from wsigraph.metrics.bootstrap import draw_weights, estimate
 from wsigraph.metrics.concordance import area_under_curve
 from wsigraph.metrics.stage import quadratic_kappa
-from wsigraph.model.examples import Cohort, Example, collect
+from wsigraph.model.examples import Example, collect
+from wsigraph.model.reading import Reading
 from wsigraph.records import TissueGraph
 
 MPP = 0.62
@@ -40,19 +43,22 @@ GRADES = (
 )
 
 
-def read_images(directory: Path, settings: Config) -> tuple[Cohort, NDArray[np.float64], NDArray[np.int64]]:
-    """Return the cohort of images, the mean encoding of each, and their differentiation grade."""
+def read_images(
+    directory: Path, settings: Config
+) -> tuple[list[Example], list[Example], NDArray[np.float64], NDArray[np.int64]]:
+    """Return images as regions and as superpixels, the mean encoding of each, and their differentiation grade."""
     with (directory / "grades.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    examples, encodings = [], []
+    regions, superpixels, encodings = [], [], []
     for row in rows:
         with read(directory / "images" / f"{row['image']}.png", mpp=MPP) as slide:
             graph = build_graph(slide, segment(slide, settings), settings)
         encodings.append(mean_encoding(graph))
         stage = CLASSES.index(row["grade"].strip())
-        examples.append(Example(graph=coarsen(graph), patient=row["patient_id"], stage=stage))
+        superpixels.append(Example(graph=graph, patient=row["patient_id"], stage=stage))
+        regions.append(replace(superpixels[-1], graph=coarsen(graph, settings.coarsening)))
     grades = np.array([GRADES.index(row["differentiation"].strip()) for row in rows])
-    return collect(examples, CLASSES), np.array(encodings), grades
+    return regions, superpixels, np.array(encodings), grades
 
 
 def mean_encoding(graph: TissueGraph) -> NDArray[np.float64]:
@@ -73,7 +79,8 @@ def main() -> None:
     encoder = [] if options.encoder is None else [f"feature.encoder={options.encoder}"]
     own = ["model.task=stage", 'model.stage_names=["benign","malignant"]', "model.layers=2", "model.channels=8"]
     settings = load([], [*own, "model.epochs=30", "model.dropout=0.3", *encoder, *options.overrides])
-    cohort, encoding, grades = read_images(options.directory, settings)
+    regions, superpixels, encoding, grades = read_images(options.directory, settings)
+    cohort = collect(regions, CLASSES)
     patient = np.unique(cohort.patient, return_inverse=True)[1]
     question = Question(cohort=cohort, fold=patient, config=settings.model, seed=options.seed)
     pooled = means_and_spreads(cohort)
@@ -85,18 +92,38 @@ def main() -> None:
     for name, table in tables.items():
         answers = ridge_on(question, lambda _, table=table: table)
         shown[f"ridge on {name}"] = malignancy(answers.stage_probability[:, 1], cohort.stage, patient)
-    answers = network(question, {}, workers=options.workers)
-    shown["graph attention network"] = malignancy(answers.stage_probability[:, 1], cohort.stage, patient)
+    fine = means_and_spreads(collect(superpixels, CLASSES))
+    six = [x[:, kept] for x in (pooled, fine, np.concatenate([pooled, fine], axis=1)) for kept in chosen(x, colour)]
+    means = {"features": six}
+    if options.encoder is not None:
+        means["encoder and features"] = [*six, encoding, np.concatenate([encoding, pooled], axis=1)]
+    for name, of in means.items():
+        found = np.zeros(cohort.n_rows)
+        for number in question.folds:
+            train = np.flatnonzero(patient != number)
+            found[patient == number] = mean_stage_ridge(of, cohort.stage, train, 2)[patient == number, 1]
+        shown[f"mean of {3 * len(of)} ridges on {name}"] = malignancy(found, cohort.stage, patient)
+    for name, inputs in networks(options.encoder).items():
+        config = settings.model.model_copy(update={"inputs": inputs})
+        read = collect(regions, CLASSES, reading=Reading.of(config))
+        answers = network(replace(question, cohort=read, config=config), {}, workers=options.workers)
+        shown[f"graph attention network on {name}"] = malignancy(answers.stage_probability[:, 1], cohort.stage, patient)
     five = settings.model.model_copy(update={"stage_names": GRADES})
-    graded = Question(
-        cohort=Cohort(**{name: getattr(cohort, name) for name in Cohort.__slots__} | {"stage": grades}),
-        fold=patient,
-        config=five,
-        seed=options.seed,
-    )
+    graded = replace(question, cohort=replace(cohort, stage=grades), config=five)
     found = ridge_on(graded, lambda _: pooled).stage_probability.argmax(axis=1)
     shown["ridge on features, five grades, quadratic kappa"] = round(float(quadratic_kappa(found, grades, 5)[0]), 3)
     print(json.dumps(shown, indent=1))
+
+
+def chosen(x: NDArray[np.float64], colour: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which columns of a pooled table count: all of them, and all but those of colour."""
+    return np.ones(x.shape[1], np.bool_), ~np.tile(colour, x.shape[1] // len(colour))
+
+
+def networks(encoder: str | None) -> dict[str, str]:
+    """Return what the network reads, by what it is called."""
+    with_encoder = {"encoder": "encoding", "encoder and features": "both"}
+    return {"features": "features"} | ({} if encoder is None else with_encoder)
 
 
 def malignancy(

@@ -11,7 +11,7 @@ from wsigraph.config import ModelConfig
 from wsigraph.evaluation.baselines import Question, pooled_ridge, site_only
 from wsigraph.evaluation.forest import forest_risk, martingale_residuals
 from wsigraph.evaluation.pooled import clinical, edge_products, means_and_spreads, one_hot
-from wsigraph.evaluation.ridge import cox_ridge, cox_risk, stage_ridge
+from wsigraph.evaluation.ridge import cox_ridge, cox_risk, mean_stage_ridge, stage_ridge
 from wsigraph.metrics.survival import c_index
 from wsigraph.model.examples import Cohort
 from wsigraph.model.inputs import GraphInput
@@ -160,3 +160,20 @@ def test_an_unseen_site_gets_no_opinion_and_a_known_one_is_used() -> None:
     # equal tissue: a ridge on it knows nothing
     tissue = pooled_ridge(Question(cohort=cohort, fold=np.arange(n) % 4, config=config, seed=0))
     assert c_index(tissue.risk, cohort.time_days, cohort.event, stratum=np.arange(n) % 4)[0] == 0.5
+
+
+def test_the_mean_of_ridges_chooses_nothing_and_sees_training_rows_alone() -> None:
+    rng = np.random.default_rng(3)
+    stage = np.arange(40) % 2
+    first, second = rng.normal(stage[:, None], 1.0, (40, 5)), rng.normal(size=(40, 3))
+    train = np.arange(30)
+    one, other = (mean_stage_ridge([x], stage, train, 2, penalties=(0.1,)) for x in (first, second))
+    both = mean_stage_ridge([first, second], stage, train, 2, penalties=(0.1,))
+    np.testing.assert_allclose(both, 0.5 * (one + other))
+    assert both.sum(axis=1) == pytest.approx(1.0)
+    moved = first.copy()
+    moved[35:] += 100.0
+    np.testing.assert_array_equal(
+        mean_stage_ridge([moved], stage, train, 2)[:35], mean_stage_ridge([first], stage, train, 2)[:35]
+    )
+    assert (mean_stage_ridge([first], stage, np.array([0, 2]), 2) == 0.5).all()
