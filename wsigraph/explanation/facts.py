@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.explanation.kinds import spoken
 from wsigraph.explanation.reference import Reference
+<<<<<<< HEAD
 from wsigraph.feature.interpret import FEATURE_NAMES, FEATURE_UNITS
 from wsigraph.geometry import px_to_mm2
 from wsigraph.model.reading import Reading, region_columns
+=======
+from wsigraph.explanation.regions import RegionDescriber
+>>>>>>> main
 from wsigraph.records import CoarseGraph, Explanation, Prediction
 
 ASSOCIATION = (
@@ -27,17 +30,6 @@ ASSOCIATION = (
 RESEARCH = "For research use only; not for any decision about a patient."
 """Likewise."""
 _N_FEATURES = 3
-_UNIT_WORDS = {
-    "1": "",
-    "um": "µm",
-    "um2": "µm²",
-    "1/1000um2": "per 1000 µm²",
-    "max": "of the slide's maximum",
-    "OD": "optical density",
-    "bit": "bits",
-    "level2": "grey levels²",
-}
-_UM_PER_MM = 1000.0
 
 
 def gather_facts(
@@ -71,7 +63,7 @@ def gather_facts(
     difference = explanation.value - explanation.baseline_value
     sign = 1.0 if difference >= 0 else -1.0
     whole = float(np.abs(explanation.node).sum()) or 1.0
-    describe = _Describer(explanation, coarse, reference, whole)
+    describe = RegionDescriber(coarse, explanation, reference)
     for_it = [node for node in np.argsort(-sign * explanation.node, kind="stable") if sign * explanation.node[node] > 0]
     against = [node for node in np.argsort(sign * explanation.node, kind="stable") if sign * explanation.node[node] < 0]
     sd = explanation.output_sd
@@ -97,8 +89,8 @@ def gather_facts(
             "boundaries": float(explanation.edge.sum()),
         },
         "groups": _groups(explanation),
-        "regions": [describe(node) for node in for_it[:top]],
-        "against": [describe(node) for node in against[: max(1, top // 2)]],
+        "regions": [describe.region(node, n_features=_N_FEATURES) for node in for_it[:top]],
+        "against": [describe.region(node, n_features=_N_FEATURES) for node in against[: max(1, top // 2)]],
         "neighbourhoods": _neighbourhoods(explanation, coarse, whole)[:3],
         "edges": {
             "without": explanation.without_edges,
@@ -128,6 +120,7 @@ def gather_facts(
     }
 
 
+<<<<<<< HEAD
 class _Describer:
     """Tells of one region at a time."""
 
@@ -180,6 +173,8 @@ def _unit(name: str) -> str:
     return _UNIT_WORDS.get(unit, unit)
 
 
+=======
+>>>>>>> main
 def _groups(explanation: Explanation) -> list[dict[str, Any]]:
     found = explanation.groups()
     whole = sum(abs(value) for value in found.values()) or 1.0

@@ -52,6 +52,7 @@ def predict(
     *,
     patient: str | None = None,
     sha256: str | None = None,
+    without: Sequence[int] | NDArray[np.int64] = (),
 ) -> Prediction:
     """Return what a model reads from a graph.
 
@@ -66,6 +67,8 @@ def predict(
         Whose slide it is.
     sha256 : str, optional
         Digest of the slide's bytes. By either of them the model knows whether it was trained on the patient.
+    without : sequence of int
+        Regions to leave out with all their edges; where that is all of them, the largest stays.
 
     Returns
     -------
@@ -76,7 +79,8 @@ def predict(
     ------
     ModelError
         If the bundle is missing, damaged or of another schema than the graph, the graph lacks the encoder's features
-        that the model reads, or it is coarsened by another embedding than the model's own.
+        that the model reads, it is coarsened by another embedding than the model's own, or there is no such region to
+        leave out.
 
     Notes
     -----
@@ -92,6 +96,7 @@ def predict(
     numbers = list(range(len(bundle.members))) if held_by is None or held_by < 0 else [held_by]
     members = [bundle.members[number] for number in numbers]
     raw = graph_input(coarse, Reading.of(card.config, card.encoder))
+    raw = raw.without(without) if len(without) else raw
     graphs = [member.scaler.standardise(raw) for member in members]
     logits = [member.read([graph]) for member, graph in zip(members, graphs, strict=True)]
     stage, stage_set = _stage(bundle, members, [each[0] for each in logits])
