@@ -121,7 +121,13 @@ def thumbnail(request: Request, slide_id: SlideId) -> Response:
     "/{slide_id}/associated/{name}.jpeg", summary="Label or macro image", response_class=Response, responses=_JPEG
 )
 def associated(request: Request, slide_id: SlideId, name: Annotated[str, Path(max_length=200)]) -> Response:
-    """Return an associated image, where the service was started to serve them."""
+    """Return an associated image, where the service was started to serve them.
+
+    Raises
+    ------
+    NotAllowed
+        If it was not.
+    """
     house = house_of(request)
     if not house.serves_associated:
         raise NotAllowed(
@@ -133,7 +139,13 @@ def associated(request: Request, slide_id: SlideId, name: Annotated[str, Path(ma
 
 @router.delete("/{slide_id}", status_code=204, summary="Remove an uploaded slide")
 def remove(request: Request, slide_id: SlideId, caller: Annotated[Caller, Depends(needs(RUN))]) -> None:
-    """Remove the file of a slide that came through the service; its jobs keep their results until these expire."""
+    """Remove the file of a slide that came through the service; its jobs keep their results until these expire.
+
+    Raises
+    ------
+    NotAllowed
+        If it is another's.
+    """
     house = house_of(request)
     house.catalogue.find(slide_id)
     owner = house.uploads.owner_of(slide_id)

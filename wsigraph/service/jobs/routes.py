@@ -174,7 +174,13 @@ def _seconds_left(job: StoredJob) -> float | None:
 
 @router.post("", status_code=201, summary="Start a job, or find the equal one")
 def start(request: Request, response: Response, wish: Wish, caller: Annotated[Caller, Depends(needs(RUN))]) -> Job:
-    """Queue a prediction or an explanation; 200 where the same was asked for before and stands."""
+    """Queue a prediction or an explanation; 200 where the same was asked for before and stands.
+
+    Raises
+    ------
+    ConfigError
+        If the target names no days.
+    """
     house = house_of(request)
     entry = house.catalogue.find(wish.slide_id)
     if wish.target.startswith("survival@") and not float(wish.target.partition("@")[2]) > 0:
@@ -214,7 +220,13 @@ def look(request: Request, job_id: JobId) -> Job:
 
 @router.delete("/{job_id}", summary="Cancel a job")
 def cancel(request: Request, job_id: JobId, caller: Annotated[Caller, Depends(needs(RUN))]) -> Job:
-    """Cancel a job of one's own; administrators cancel any. One that has ended stays as it is."""
+    """Cancel a job of one's own; administrators cancel any. One that has ended stays as it is.
+
+    Raises
+    ------
+    NotAllowed
+        If it is another's.
+    """
     house = house_of(request)
     job = house.store.find(job_id)
     if job.owner != caller.name and not caller.reaches(ADMIN):
@@ -268,7 +280,13 @@ async def _events(request: Request, job: StoredJob) -> AsyncIterator[str]:
     responses={200: {"content": {kind: {} for kind in sorted(set(RESULTS.values()))}, "description": "The file"}},
 )
 def result(request: Request, job_id: JobId, name: Annotated[str, Path(max_length=64)]) -> FileResponse:
-    """Return one of the files that the job names under ``results``."""
+    """Return one of the files that the job names under ``results``.
+
+    Raises
+    ------
+    NotFound
+        If there is no such file.
+    """
     if name not in RESULTS:
         raise NotFound(f"{name!r} is no result; expected one of {', '.join(RESULTS)}")
     path = house_of(request).done_directory(job_id) / name
