@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
@@ -105,7 +106,7 @@ async def tile(request: Request, slide_id: SlideId, level: Number, col: Number, 
         return Response(status_code=304, headers={"ETag": tag})
     encoded = house.pictures.kept_tile(entry, level, col, row)
     if encoded is None:
-        encoded = await run_in_threadpool(house.pictures.tile, entry, level, col, row)
+        encoded = await to_thread.run_sync(house.pictures.tile, entry, level, col, row, limiter=house.turns)
     return _jpeg(encoded, tag)
 
 
