@@ -13,13 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.explanation.reference import Reference
-<<<<<<< HEAD
-from wsigraph.feature.interpret import FEATURE_NAMES, FEATURE_UNITS
-from wsigraph.geometry import px_to_mm2
-from wsigraph.model.reading import Reading, region_columns
-=======
 from wsigraph.explanation.regions import RegionDescriber
->>>>>>> main
 from wsigraph.records import CoarseGraph, Explanation, Prediction
 
 ASSOCIATION = (
@@ -120,61 +114,6 @@ def gather_facts(
     }
 
 
-<<<<<<< HEAD
-class _Describer:
-    """Tells of one region at a time."""
-
-    def __init__(
-        self, explanation: Explanation, coarse: CoarseGraph, reference: Reference | None, whole: float
-    ) -> None:
-        graph = coarse.graph
-        self._explanation, self._whole = explanation, whole
-        self._centre_mm = graph.centroid_um / _UM_PER_MM
-        self._area_mm2 = px_to_mm2(1.0, graph.mpp) * graph.moment("n").astype(np.float64)
-        self._values = region_columns(graph, Reading.of_columns(explanation.feature_names))
-        self._percentile = None if reference is None else reference.percentiles(self._values)
-        self._cut = dict(zip(explanation.cut_node.tolist(), explanation.cut_change.tolist(), strict=True))
-
-    def __call__(self, node: int) -> dict[str, Any]:
-        own = self._explanation
-        # those that make the region what it counts for, not those that weaken it
-        towards = 1.0 if own.node[node] >= 0 else -1.0
-        order = np.argsort(-towards * own.feature[node], kind="stable")[:_N_FEATURES]
-        return {
-            "node": int(node),
-            "x_mm": float(self._centre_mm[node, 0]),
-            "y_mm": float(self._centre_mm[node, 1]),
-            "area_mm2": float(self._area_mm2[node]),
-            "area_fraction": float(self._area_mm2[node] / self._area_mm2.sum()),
-            "kind": own.kind_names[own.kind[node]],
-            "neighbourhood": int(own.neighbourhood[node]),
-            "attribution": float(own.node[node]),
-            "share": float(own.node[node] / self._whole),
-            "cut_change": self._cut.get(int(node)),
-            "features": [self._feature(node, int(column)) for column in order],
-        }
-
-    def _feature(self, node: int, column: int) -> dict[str, Any]:
-        own = self._explanation
-        return {
-            "feature": own.feature_names[column],
-            "name": spoken(own.feature_names[column]),
-            "unit": _unit(own.feature_names[column]),
-            "group": own.feature_groups[column],
-            "value": float(self._values[node, column]),
-            "percentile": None if self._percentile is None else float(self._percentile[node, column]),
-            "attribution": float(own.feature[node, column]),
-        }
-
-
-def _unit(name: str) -> str:
-    """Return a feature's unit as people read it; empty for a pure number, and of an encoder's columns."""
-    unit = dict(zip(FEATURE_NAMES, FEATURE_UNITS, strict=True)).get(name, "1")
-    return _UNIT_WORDS.get(unit, unit)
-
-
-=======
->>>>>>> main
 def _groups(explanation: Explanation) -> list[dict[str, Any]]:
     found = explanation.groups()
     whole = sum(abs(value) for value in found.values()) or 1.0

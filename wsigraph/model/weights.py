@@ -317,7 +317,8 @@ def load_bundle(directory: Path | str) -> ModelBundle:
             f"{directory / WEIGHTS_FILE} is damaged: its digest is {sha256[:12]}, "
             f"the card expects {card.weights_sha256[:12]}; {_REMEDY}"
         )
-    check_schemas(card, feature_schema_id(), moment_schema_id())
+    if card.config.inputs != "encoding":
+        check_schemas(card, feature_schema_id(), moment_schema_id())
     _check_tensors(weights, directory / WEIGHTS_FILE)
     return ModelBundle(card=card, weights=weights)
 
