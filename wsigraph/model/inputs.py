@@ -47,6 +47,43 @@ class GraphInput:
     edge_index: NDArray[np.int64]
     edge_attribute: NDArray[np.float64]
 
+    def without(self, regions: Sequence[int] | NDArray[np.int64]) -> GraphInput:
+        """Return the graph with regions and all their edges left out, as the network met it in training.
+
+        Parameters
+        ----------
+        regions : sequence of int
+            Regions to leave out; where that is all of them, the largest stays.
+
+        Returns
+        -------
+        GraphInput
+            The others, in their order; what they are and where they touch stays as it was.
+
+        Raises
+        ------
+        ModelError
+            If there is no such region.
+        """
+        n_regions, chosen = len(self.features), np.asarray(regions, np.int64).ravel()
+        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < n_regions:
+            raise ModelError(
+                f"regions {chosen.min()} to {chosen.max()} are to be left out, expected numbers from 0 to "
+                f"{n_regions - 1}"
+            )
+        keeps = np.ones(n_regions, np.bool_)
+        keeps[chosen] = False
+        if not keeps.any():
+            keeps[np.argmax(self.area_um2)] = True
+        stays = keeps[self.edge_index].all(axis=0)
+        number = np.cumsum(keeps) - 1
+        return GraphInput(
+            features=self.features[keeps],
+            area_um2=self.area_um2[keeps],
+            edge_index=number[self.edge_index[:, stays]],
+            edge_attribute=self.edge_attribute[stays],
+        )
+
 
 def edge_attributes(graph: TissueGraph) -> NDArray[np.float64]:
     """Return the attributes of every directed edge.

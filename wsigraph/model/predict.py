@@ -48,6 +48,7 @@ def predict(
     *,
     patient: str | None = None,
     sha256: str | None = None,
+    without: Sequence[int] | NDArray[np.int64] = (),
 ) -> Prediction:
     """Return what a model reads from a coarse graph.
 
@@ -61,6 +62,8 @@ def predict(
         Whose slide it is.
     sha256 : str, optional
         Digest of the slide's bytes. By either of them the model knows whether it was trained on the patient.
+    without : sequence of int
+        Regions to leave out with all their edges; where that is all of them, the largest stays.
 
     Returns
     -------
@@ -70,7 +73,7 @@ def predict(
     Raises
     ------
     ModelError
-        If the bundle is missing, damaged or of another schema than the graph.
+        If the bundle is missing, damaged or of another schema than the graph, or there is no such region to leave out.
 
     Notes
     -----
@@ -83,6 +86,7 @@ def predict(
     numbers = list(range(len(bundle.members))) if held_by is None or held_by < 0 else [held_by]
     members = [bundle.members[number] for number in numbers]
     raw = graph_input(coarse)
+    raw = raw.without(without) if len(without) else raw
     graphs = [member.scaler.standardise(raw) for member in members]
     logits = [member.read([graph]) for member, graph in zip(members, graphs, strict=True)]
     stage, stage_set = _stage(bundle, members, [each[0] for each in logits])
