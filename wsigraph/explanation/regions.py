@@ -158,7 +158,7 @@ class RegionDescriber:
         return {
             "feature": self._names[column],
             "name": spoken(self._names[column]),
-            "unit": _unit(column),
+            "unit": unit_words(FEATURE_UNITS[column] if column < len(FEATURE_UNITS) else "1"),
             "group": self._groups[column],
             "value": float(self._values[node, column]),
             "percentile": None if self._percentile is None else float(self._percentile[node, column]),
@@ -166,7 +166,6 @@ class RegionDescriber:
         }
 
 
-def _unit(column: int) -> str:
-    """Return a unit as people read it; empty for a pure number."""
-    unit = FEATURE_UNITS[column] if column < len(FEATURE_UNITS) else "1"
+def unit_words(unit: str) -> str:
+    """Return a feature's unit as people read it; empty for a pure number."""
     return _UNIT_WORDS.get(unit, unit)

@@ -14,7 +14,7 @@ from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 import wsigraph
-from wsigraph.service import health, problems, slides
+from wsigraph.service import health, problems, regions, slides
 from wsigraph.service.gate import Gate
 from wsigraph.service.house import House
 from wsigraph.service.jobs import routes as job_routes
@@ -73,7 +73,7 @@ def create_app(house: House, *, hosts: Collection[str] = ()) -> FastAPI:
         metrics=metrics,
     )
     problems.install(app)
-    for router in (health.router, slides.router, job_routes.router):
+    for router in (health.router, slides.router, job_routes.router, regions.router):
         app.include_router(router)
     _add_viewer(app)
     return app
