@@ -7,7 +7,6 @@ import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fastapi import Request
 
@@ -15,14 +14,12 @@ from wsigraph.config import Config
 from wsigraph.errors import Conflict, ModelError, NotFound
 from wsigraph.service.auth import Tokens
 from wsigraph.service.catalogue import Catalogue, Entry
+from wsigraph.service.jobs.dispatch import Dispatcher
 from wsigraph.service.jobs.store import JobStore, new_job
 from wsigraph.service.jobs.table import DONE, StoredJob
 from wsigraph.service.pool import ReadingPool
 from wsigraph.service.tiles import Pictures
 from wsigraph.store.atomic import writing
-
-if TYPE_CHECKING:
-    from wsigraph.service.jobs.dispatch import Dispatcher
 
 STATE = ".wsigraph"
 """Directory below the data where the service keeps uploads, results, jobs and its audit log."""
@@ -184,6 +181,7 @@ def open_house(
     model: Path | None = None,
     tokens: Tokens | None = None,
     serves_associated: bool = False,
+    runs_jobs: bool = True,
 ) -> House:
     """Return a service on a data directory; nothing runs yet.
 
@@ -199,6 +197,8 @@ def open_house(
         Who may ask.
     serves_associated : bool, optional
         Whether labels and macro images are served.
+    runs_jobs : bool, optional
+        Whether jobs are run here; else by another service of the same database.
 
     Returns
     -------
@@ -237,6 +237,8 @@ def open_house(
         store=JobStore(config.service.database or f"sqlite:///{state / 'jobs.sqlite'}"),
     )
     model_id(house.model_directory)
+    if runs_jobs:
+        house.dispatcher = Dispatcher(house.store, house.results, config, house.model)
     return house
 
 

@@ -1,4 +1,4 @@
-"""The service's side of the processes that open slides: one request at a time each, a deadline, and a new one for each lost.
+"""The service's side of the processes that open slides: one request at a time each, a deadline, one anew for each lost.
 
 A caller waits for a free process in its own thread. One that does not answer in time, or dies, is replaced, and the
 request fails with what happened.
@@ -121,7 +121,7 @@ class _Reading:
                     self._config.decoded_max_mpx,
                     self._config.slide_max_mpx,
                 )
-                self._process = subprocess.Popen(
+                self._process = subprocess.Popen(  # noqa: S603  (this interpreter, and numbers from the settings)
                     [sys.executable, "-m", "wsigraph.service.reading", *map(str, limits)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,

@@ -119,8 +119,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(errors.WsigraphError)
     async def _(request: Request, error: errors.WsigraphError) -> JSONResponse:
-        answer = problem_of(_without_paths(request, error))
-        return answer
+        return problem_of(_without_paths(request, error))
 
     @app.exception_handler(RequestValidationError)
     async def _(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -261,6 +261,12 @@ class JobStore:
             connection.execute(update(jobs).where(one, jobs.c.state == RUNNING).values(is_cancelled=True))
         return self.find(job_id)
 
+    def done_before(self, slide_key: str) -> list[str]:
+        """Return the done jobs whose first stages are those of a key, the latest first."""
+        one = (jobs.c.slide_key == slide_key) & (jobs.c.state == DONE)
+        with self._reading() as connection:
+            return list(connection.execute(select(jobs.c.job_id).where(one).order_by(jobs.c.ended_at.desc())).scalars())
+
     def to_cancel(self, instance: str) -> Sequence[str]:
         """Return the jobs that a service runs and somebody wants to end."""
         mine = (jobs.c.state == RUNNING) & (jobs.c.claimed_by == instance) & jobs.c.is_cancelled
