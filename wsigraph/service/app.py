@@ -14,7 +14,7 @@ from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 import wsigraph
-from wsigraph.service import health, problems, regions, slides
+from wsigraph.service import health, overlay_routes, problems, regions, session, slides, upload_routes
 from wsigraph.service.gate import Gate
 from wsigraph.service.house import House
 from wsigraph.service.jobs import routes as job_routes
@@ -71,10 +71,11 @@ def create_app(house: House, *, hosts: Collection[str] = ()) -> FastAPI:
         body_max_bytes=int(limits.body_max_kb * 1e3),
         part_max_bytes=int(limits.upload_part_max_mb * 1e6),
         metrics=metrics,
+        audit=house.audit,
     )
     problems.install(app)
-    for router in (health.router, slides.router, job_routes.router, regions.router):
-        app.include_router(router)
+    for room in (health, session, slides, upload_routes, job_routes, overlay_routes, regions):
+        app.include_router(room.router)
     _add_viewer(app)
     return app
 

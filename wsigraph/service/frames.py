@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 _LENGTHS = struct.Struct(">II")
 MAX_BYTES = 64 * 2**20
 """Most bytes of a header or of a body."""
 
 
-def send(stream: BinaryIO, header: dict[str, Any], body: bytes = b"") -> None:
+def send(stream: IO[bytes], header: dict[str, Any], body: bytes = b"") -> None:
     """Write one frame.
 
     Parameters
@@ -32,7 +32,7 @@ def send(stream: BinaryIO, header: dict[str, Any], body: bytes = b"") -> None:
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> tuple[dict[str, Any], bytes]:
+def receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
     """Read one frame.
 
     Parameters
@@ -61,7 +61,7 @@ def receive(stream: BinaryIO) -> tuple[dict[str, Any], bytes]:
     return header, _exactly(stream, n_body)
 
 
-def _exactly(stream: BinaryIO, n_bytes: int) -> bytes:
+def _exactly(stream: IO[bytes], n_bytes: int) -> bytes:
     content = stream.read(n_bytes)
     if len(content) < n_bytes:
         raise EOFError("the other side has ended")

@@ -17,6 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wsigraph.errors import NotAllowed, NotSignedIn, TooLarge, WsigraphError
+from wsigraph.service.audit import Audit, is_noted
 from wsigraph.service.auth import COOKIE, LOCAL, Caller, Tokens
 from wsigraph.service.limits import Buckets
 from wsigraph.service.metrics import Metrics
@@ -63,6 +64,8 @@ class Gate:
         Most bytes of a part of an upload.
     metrics : Metrics
         Told of every answer.
+    audit : Audit
+        Told of those that somebody may have to answer for.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Gate:
         body_max_bytes: int,
         part_max_bytes: int,
         metrics: Metrics,
+        audit: Audit,
     ) -> None:
         self._app = app
         self._tokens = tokens
@@ -82,6 +86,7 @@ class Gate:
         self._buckets = buckets
         self._body_max, self._part_max = body_max_bytes, part_max_bytes
         self._metrics = metrics
+        self._audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -111,6 +116,19 @@ class Gate:
                 await self._app(scope, _bounded(receive, self._bound(scope)), telling)
         finally:
             self._metrics.count(scope, status, time.perf_counter() - started)
+            self._note(scope, status)
+
+    def _note(self, scope: Scope, status: int) -> None:
+        route = getattr(scope.get("route"), "path", None) or ""
+        if is_noted(scope["method"], route, status):
+            caller: Caller | None = scope.get("caller")
+            self._audit.note(
+                caller=caller.name if caller else "",
+                address=_address(scope),
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+            )
 
     def _refuse_host(self, headers: Headers) -> ASGIApp | None:
         if not self._hosts:
@@ -126,30 +144,19 @@ class Gate:
 
     def _admit(self, scope: Scope, headers: Headers) -> None:
         """Note who asks, and refuse foreign pages, whoever asks too often and what is too long."""
-        caller, by_cookie = self._identify(headers)
-        scope["caller"] = caller
-        address = (scope.get("client") or ("", 0))[0]
-        self._buckets.take(caller.name if caller and len(self._tokens) else address, scope["path"])
+        token, by_cookie = _token(headers)
+        caller = self._tokens.caller(token) if len(self._tokens) and token else None
+        scope["caller"] = caller if len(self._tokens) else LOCAL
+        # whoever has no token that is known is told apart by address, so that guessing is slow
+        self._buckets.take(caller.name if caller else _address(scope), scope["path"])
+        if len(self._tokens) and token and caller is None and not by_cookie:
+            raise NotSignedIn("the token is not known here; ask whoever runs the service for another")
         if scope["method"] in _UNSAFE:
             _refuse_foreign(headers, by_cookie=by_cookie)
         length = headers.get("content-length", "0")
         bound = self._bound(scope)
         if not length.isdigit() or int(length) > bound:
             raise TooLarge(f"the request holds {length[:20]} bytes, more than the {bound} that are taken here")
-
-    def _identify(self, headers: Headers) -> tuple[Caller | None, bool]:
-        if not len(self._tokens):
-            return LOCAL, False
-        kind, _, token = headers.get("authorization", "").partition(" ")
-        by_cookie = False
-        if kind.lower() != "bearer":
-            token, by_cookie = _cookie(headers), True
-        if not token:
-            return None, False
-        caller = self._tokens.caller(token.strip())
-        if caller is None and not by_cookie:
-            raise NotSignedIn("the token is not known here; ask whoever runs the service for another")
-        return caller, by_cookie
 
     def _bound(self, scope: Scope) -> int:
         is_part = scope["method"] == "PATCH" and scope["path"].startswith("/v1/uploads/")
@@ -189,6 +196,19 @@ def _protect(headers: MutableHeaders, path: str) -> None:
     if is_report:
         headers["X-Frame-Options"] = "SAMEORIGIN"
     headers.setdefault("Cache-Control", "no-store")
+
+
+def _address(scope: Scope) -> str:
+    return str((scope.get("client") or ("", 0))[0])
+
+
+def _token(headers: Headers) -> tuple[str, bool]:
+    """Return the token that a request brings, empty where none, and whether a browser's cookie brings it."""
+    kind, _, token = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return token.strip(), False
+    token = _cookie(headers)
+    return token, bool(token)
 
 
 def _cookie(headers: Headers) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,13 +11,15 @@ from fastapi import Request
 
 from wsigraph.config import Config
 from wsigraph.errors import Conflict, ModelError, NotFound
+from wsigraph.service.audit import Audit
 from wsigraph.service.auth import Tokens
 from wsigraph.service.catalogue import Catalogue, Entry
 from wsigraph.service.jobs.dispatch import Dispatcher
-from wsigraph.service.jobs.store import JobStore, new_job
-from wsigraph.service.jobs.table import DONE, StoredJob
+from wsigraph.service.jobs.store import JobStore
+from wsigraph.service.jobs.table import DONE, StoredJob, new_job
 from wsigraph.service.pool import ReadingPool
-from wsigraph.service.tiles import Pictures
+from wsigraph.service.tiles import Pictures, Remembered
+from wsigraph.service.uploads import Uploads
 from wsigraph.store.atomic import writing
 
 STATE = ".wsigraph"
@@ -49,6 +50,12 @@ class House:
         Slides, their pixels, jobs.
     dispatcher : Dispatcher or None
         Runs jobs; None where another service of the same database does.
+    uploads : Uploads
+        Slides on their way in.
+    audit : Audit
+        Who did what.
+    told : Remembered
+        What is worth remembering of finished jobs.
     """
 
     config: Config
@@ -62,8 +69,10 @@ class House:
     catalogue: Catalogue
     pictures: Pictures
     store: JobStore
+    uploads: Uploads
+    audit: Audit
     dispatcher: Dispatcher | None = None
-    started_at: float = field(default_factory=time.time)
+    told: Remembered = field(default_factory=lambda: Remembered(1024))
 
     @property
     def results(self) -> Path:
@@ -172,6 +181,7 @@ class House:
         self.pool.close()
         self.digesting.close()
         self.store.close()
+        self.audit.close()
 
 
 def open_house(
@@ -234,6 +244,8 @@ def open_house(
         digesting=ReadingPool(config.service, 1),
         catalogue=catalogue,
         pictures=Pictures(pool, config.service),
+        uploads=Uploads(state / "uploads", config.service),
+        audit=Audit(state / "audit.log", int(config.service.audit_max_mb * 1e6)),
         store=JobStore(config.service.database or f"sqlite:///{state / 'jobs.sqlite'}"),
     )
     model_id(house.model_directory)

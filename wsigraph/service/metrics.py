@@ -17,17 +17,20 @@ class Metrics:
     """The figures of one service, in a registry of its own."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        common = {"registry": self._registry, "namespace": "wsigraph"}
+        self._registry = within = CollectorRegistry()
         self._answers = Counter(
-            "answers", "Answers by route, method and status", ("route", "method", "status"), **common
+            "wsigraph_answers", "Answers by route, method and status", ("route", "method", "status"), registry=within
         )
-        self._seconds = Histogram("answer_seconds", "Time to answer, s", ("route",), buckets=_BUCKETS, **common)
-        self._jobs = Gauge("jobs", "Jobs by state", ("state",), **common)
-        self._workers = Gauge("workers", "Workers that run jobs", **common)
-        self._lost = Gauge("slide_processes_lost", "Processes that opened slides and died or were ended", **common)
-        self._pictures = Gauge("pictures", "Pictures found in memory and made", ("how",), **common)
-        self._kept = Gauge("pictures_bytes", "Memory of encoded pictures, bytes", **common)
+        self._seconds = Histogram(
+            "wsigraph_answer_seconds", "Time to answer, s", ("route",), buckets=_BUCKETS, registry=within
+        )
+        self._jobs = Gauge("wsigraph_jobs", "Jobs by state", ("state",), registry=within)
+        self._workers = Gauge("wsigraph_workers", "Workers that run jobs", registry=within)
+        self._lost = Gauge(
+            "wsigraph_slide_processes_lost", "Processes that opened slides and died or were ended", registry=within
+        )
+        self._pictures = Gauge("wsigraph_pictures", "Pictures found in memory and made", ("how",), registry=within)
+        self._kept = Gauge("wsigraph_pictures_bytes", "Memory of encoded pictures, bytes", registry=within)
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one answer under its route's pattern, so that no name of a slide or job becomes a label."""

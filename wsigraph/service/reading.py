@@ -16,7 +16,7 @@ from typing import Any
 from wsigraph.errors import WsigraphError
 from wsigraph.service import frames
 
-_KEPT = 8
+_KEPT, _MAPS_KEPT = 8, 2
 Answer = tuple[dict[str, Any], bytes]
 
 
@@ -28,12 +28,14 @@ class Answers:
 
         self._limits = PixelLimits(decoded_mpx=decoded_mpx, slide_mpx=slide_mpx)
         self._slides: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self._maps: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
         self._by_name: dict[str, Callable[[dict[str, Any]], Answer]] = {
             "ping": lambda _: ({}, b""),
             "describe": self._describe,
             "digest": self._digest,
             "picture": self._picture,
             "associated": self._associated,
+            "overlay": self._overlay,
         }
 
     def answer(self, request: dict[str, Any]) -> Answer:
@@ -55,6 +57,7 @@ class Answers:
             return {"error": type(error).__name__, "message": " ".join(str(error).split())}, b""
         except MemoryError:
             self._slides.clear()
+            self._maps.clear()
             message = "the slide needs more memory than a slide may take; raise service.slide_memory_gb"
             return {"error": "TooLarge", "message": message}, b""
         except Exception as error:  # noqa: BLE001  (whatever a hostile file provokes is the answer to its request)
@@ -84,6 +87,20 @@ class Answers:
         from wsigraph.service.associated import encode_associated
 
         return {}, encode_associated(Path(request["path"]), request["name"], self._limits)
+
+    def _overlay(self, request: dict[str, Any]) -> Answer:
+        from wsigraph.geometry import Box
+        from wsigraph.service.overlays import Overlays
+
+        key = (request["directory"], request["version"])
+        maps = self._maps.pop(key, None) or Overlays(Path(request["directory"]))
+        self._maps[key] = maps
+        while len(self._maps) > _MAPS_KEPT:
+            self._maps.popitem(last=False)
+        if "box" not in request:
+            return {"layers": maps.layers, "size": [maps.size.height, maps.size.width]}, b""
+        y0, x0, y1, x1 = request["box"]
+        return {}, maps.tile(request["layer"], Box(y0=y0, x0=x0, y1=y1, x1=x1), request["downsample"])
 
     def _open(self, request: dict[str, Any]) -> Any:
         from wsigraph.service.opened import OpenedSlide

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from wsigraph.errors import NotAllowed
-from wsigraph.service.auth import READ, needs
+from wsigraph.service.auth import ADMIN, READ, RUN, Caller, needs
 from wsigraph.service.catalogue import Entry
 from wsigraph.service.house import House, house_of
 
@@ -131,9 +131,22 @@ def associated(request: Request, slide_id: SlideId, name: Annotated[str, Path(ma
     return _jpeg(house.pictures.associated(entry, name), f'"{entry.version}"')
 
 
+@router.delete("/{slide_id}", status_code=204, summary="Remove an uploaded slide")
+def remove(request: Request, slide_id: SlideId, caller: Annotated[Caller, Depends(needs(RUN))]) -> None:
+    """Remove the file of a slide that came through the service; its jobs keep their results until these expire."""
+    house = house_of(request)
+    house.catalogue.find(slide_id)
+    owner = house.uploads.owner_of(slide_id)
+    if owner and owner != caller.name and not caller.reaches(ADMIN):
+        raise NotAllowed(f"slide {slide_id!r} was uploaded by another, who may remove it, as may administrators")
+    house.uploads.remove_slide(slide_id)
+    house.catalogue.forget()
+
+
 async def _found(house: House, slide_id: str) -> Entry:
     """Return the slide; the directory is looked at in a thread where it is time to."""
-    return house.catalogue.known(slide_id) or await run_in_threadpool(house.catalogue.find, slide_id)
+    known = house.catalogue.known(slide_id)
+    return known if known is not None else await run_in_threadpool(house.catalogue.find, slide_id)
 
 
 def _jpeg(encoded: bytes, tag: str) -> Response:

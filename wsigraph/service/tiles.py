@@ -93,6 +93,31 @@ class EncodedPictures:
                 self._n_bytes -= len(self._kept.popitem(last=False)[1])
 
 
+class Remembered:
+    """A few plain values by name, the least recently noted dropped first; safe to use from several threads.
+
+    Parameters
+    ----------
+    most : int
+        How many.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[Hashable, dict[str, Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable) -> dict[str, Any] | None:
+        """Return what is known under `key`, or None."""
+        return self._kept.get(key)
+
+    def __setitem__(self, key: Hashable, value: dict[str, Any]) -> None:
+        with self._lock:
+            self._kept[key] = value
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+
+
 class Pictures:
     """Pictures of slides.
 
@@ -108,8 +133,7 @@ class Pictures:
         self._pool = pool
         self._config = config
         self.encoded = EncodedPictures(int(config.tile_cache_mb * 1e6))
-        self._described: OrderedDict[str, dict[str, Any]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._described = Remembered(_DESCRIPTIONS)
 
     def describe(self, entry: Entry) -> dict[str, Any]:
         """Return what a slide says of itself (``wsigraph.slide.inspection.inspect``), without path and digest.
@@ -121,15 +145,11 @@ class Pictures:
         TooLarge
             If it has more pixels than allowed.
         """
-        with self._lock:
-            found = self._described.get(entry.version)
+        found = self._described.get(entry.version)
         if found is None:
             found, _ = self._pool.ask({"op": "describe", "path": str(entry.path)})
             found = {name: value for name, value in found.items() if name not in ("path", "sha256")}
-            with self._lock:
-                self._described[entry.version] = found
-                while len(self._described) > _DESCRIPTIONS:
-                    self._described.popitem(last=False)
+            self._described[entry.version] = found
         return found
 
     def pyramid(self, entry: Entry) -> DeepZoom:

@@ -32,6 +32,7 @@ _LOOK_S = 0.25
 _TELL_S = 0.5
 _COUNT_S = 2.0
 _AGAIN_S = 15.0
+_RESTOCK_S = 20.0
 _SWEEP_S = 600.0
 _END_S = 30.0
 _DAY_S = 86400.0
@@ -116,7 +117,7 @@ class Dispatcher:
             except WsigraphError as error:
                 self.detail = str(error)
                 _log.error("%s", error)
-            except Exception as error:  # the thread must outlive what a cluster's libraries raise
+            except Exception as error:  # noqa: BLE001  (the thread must outlive what a cluster's libraries raise)
                 self.detail = f"unexpected {type(error).__name__}: {error}"
                 _log.exception("jobs are not run at the moment")
             finally:
@@ -141,17 +142,32 @@ class Dispatcher:
             self._leave(cluster)
 
     def _turn(self, cluster: Cluster) -> None:
-        settings = self._config.service
+        self._keep_books(cluster)
+        self._cancel(cluster)
+        self._hand_out(cluster)
+        self._listen()
+        for flight in list(self._flights.values()):
+            if flight.future is not None and flight.future.done():
+                self._settle(cluster, flight)
+        self._share(cluster)
+
+    def _keep_books(self, cluster: Cluster) -> None:
+        """Count workers, hold on to what is claimed, take over what nobody looks after, remove what is old."""
+        claim_s = self._config.service.claim_s
         if self._is_due("count", _COUNT_S):
             if cluster.client.status != "running":
                 raise ClusterError("the scheduler is gone; jobs go on once there is one")
             self.n_workers = sum(cluster.workers().values())
-        if self._is_due("renew", settings.claim_s / 4):
-            self._store.renew(self.instance, settings.claim_s)
+        if self._is_due("restock", _RESTOCK_S) and cluster.restock is not None:
+            cluster.restock()
+        if self._is_due("renew", claim_s / 4):
+            self._store.renew(self.instance, claim_s)
             self._store.take_back()
         if self._is_due("sweep", _SWEEP_S):
             self._sweep()
-        self._cancel(cluster)
+
+    def _hand_out(self, cluster: Cluster) -> None:
+        settings = self._config.service
         room = (settings.jobs_at_once or self.n_workers) - len(self._flights)
         if room > 0 and self.n_workers:
             for job in self._store.claim(self.instance, room, settings.claim_s):
@@ -159,11 +175,6 @@ class Dispatcher:
         for flight in list(self._flights.values()):
             if flight.future is None and time.monotonic() >= flight.ask_again_at:
                 self._submit(cluster, flight)
-        self._listen()
-        for flight in list(self._flights.values()):
-            if flight.future is not None and flight.future.done():
-                self._settle(cluster, flight)
-        self._share(cluster)
 
     def _is_due(self, what: str, every_s: float) -> bool:
         now = time.monotonic()

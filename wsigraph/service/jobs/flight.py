@@ -18,7 +18,9 @@ from wsigraph.explanation.question import Question
 from wsigraph.service.jobs.table import StoredJob
 
 SHARES: Mapping[str, Mapping[str, float]] = {
-    "predict": {"read": 0.02, "tissue": 0.18, "segment": 0.30, "graph": 0.30, "coarsen": 0.05, "predict": 0.03, "report": 0.12},
+    "predict": {
+        "read": 0.02, "tissue": 0.18, "segment": 0.30, "graph": 0.30, "coarsen": 0.05, "predict": 0.03, "report": 0.12,
+    },
     "explain": {
         "read": 0.02, "tissue": 0.12, "segment": 0.20, "graph": 0.20, "coarsen": 0.03, "predict": 0.02, "report": 0.08,
         "explain": 0.21, "page": 0.12,

@@ -199,7 +199,7 @@ def list_jobs(
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
 ) -> JobList:
     """Return jobs, of one state or slide where that is asked for."""
-    found = house_of(request).store.list(state=state, slide_id=slide_id, limit=limit, offset=offset)
+    found = house_of(request).store.latest(state=state, slide_id=slide_id, limit=limit, offset=offset)
     return JobList(jobs=[shown(request, job) for job in found])
 
 

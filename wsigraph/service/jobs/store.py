@@ -6,17 +6,16 @@ renews its claims; those of one that is gone are taken over when they end, and b
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, delete, event, func, insert, select, update
-from sqlalchemy.engine import make_url
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from wsigraph.errors import NotFound, PluginError, StoreError, TooMany
+from wsigraph.service.jobs.database import open_database
 from wsigraph.service.jobs.table import (
     ACTIVE,
     CANCELLED,
@@ -52,7 +51,7 @@ class JobStore:
 
     def __init__(self, url: str) -> None:
         try:
-            self._engine = _engine(url)
+            self._engine = open_database(url)
             self._writer = self._engine.execution_options(writes=True)
             self._prepare()
         except (ImportError, NoSuchModuleError) as error:
@@ -118,7 +117,7 @@ class JobStore:
             raise NotFound(f"job {job_id!r} is not there; GET /v1/jobs lists those that are")
         return _job(found)
 
-    def list(
+    def latest(
         self, *, state: str | None = None, slide_id: str | None = None, limit: int = 100, offset: int = 0
     ) -> list[StoredJob]:
         """Return jobs, the latest first."""
@@ -133,7 +132,9 @@ class JobStore:
     def count(self) -> dict[str, int]:
         """Return how many jobs there are in each state."""
         with self._reading() as connection:
-            found = dict(connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).tuples().all())
+            found: dict[str, int] = dict(
+                connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).tuples().all()
+            )
         return {state: int(found.get(state, 0)) for state in STATES}
 
     def claim(self, instance: str, n: int, claim_s: float) -> list[StoredJob]:
@@ -328,57 +329,6 @@ class JobStore:
     def _reading(self) -> Iterator[Connection]:
         with _told(), self._engine.connect() as connection:
             yield connection
-
-
-def new_job(
-    *, key: str, slide_key: str, slide_id: str, sha256: str, path: str, kind: str, target: str, owner: str
-) -> StoredJob:
-    """Return a job that waits, with a name of its own."""
-    return StoredJob(
-        job_id=secrets.token_hex(10),
-        key=key,
-        slide_key=slide_key,
-        slide_id=slide_id,
-        sha256=sha256,
-        path=path,
-        kind=kind,
-        target=target,
-        owner=owner,
-        state=QUEUED,
-        stage="",
-        fraction=0.0,
-        error="",
-        message="",
-        attempts=0,
-        completions=0,
-        is_cancelled=False,
-        claimed_by="",
-        claimed_until=0.0,
-        created_at=time.time(),
-        started_at=None,
-        ended_at=None,
-    )
-
-
-def _engine(url: str) -> Engine:
-    address = make_url(url)
-    if address.get_backend_name() != "sqlite":
-        return create_engine(address, pool_size=8, max_overflow=8, pool_pre_ping=True)
-    engine = create_engine(address, connect_args={"timeout": 30, "check_same_thread": False})
-
-    # the driver would begin a transaction at the first write, and two that have read before would then deadlock
-    @event.listens_for(engine, "connect")
-    def _(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    @event.listens_for(engine, "begin")
-    def _(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
 
 
 @contextmanager

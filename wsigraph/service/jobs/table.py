@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import time
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
@@ -112,3 +114,33 @@ class StoredJob:
     created_at: float
     started_at: float | None
     ended_at: float | None
+
+
+def new_job(
+    *, key: str, slide_key: str, slide_id: str, sha256: str, path: str, kind: str, target: str, owner: str
+) -> StoredJob:
+    """Return a job that waits, with a name of its own."""
+    return StoredJob(
+        job_id=secrets.token_hex(10),
+        key=key,
+        slide_key=slide_key,
+        slide_id=slide_id,
+        sha256=sha256,
+        path=path,
+        kind=kind,
+        target=target,
+        owner=owner,
+        state=QUEUED,
+        stage="",
+        fraction=0.0,
+        error="",
+        message="",
+        attempts=0,
+        completions=0,
+        is_cancelled=False,
+        claimed_by="",
+        claimed_until=0.0,
+        created_at=time.time(),
+        started_at=None,
+        ended_at=None,
+    )
