@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 
@@ -82,9 +82,10 @@ def create_app(house: House, *, hosts: Collection[str] = ()) -> FastAPI:
 
 def _add_viewer(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
-    def page() -> Response:
+    def page(request: Request) -> Response:
         index = VIEWER / "index.html"
         if index.is_file():
+            regions.warm(request)
             return FileResponse(index, headers={"Cache-Control": "no-cache"})
         return Response("wsigraph serves /v1; its OpenAPI document is /v1/openapi.json\n", media_type="text/plain")
 

@@ -289,13 +289,29 @@ class ExplainedSlides:
                 self._kept.popitem(last=False)
             return found
 
-    def _open(self, directory: Path) -> ExplainedSlide:
+    def warm(self) -> None:
+        """Read the model before the first question.
+
+        Raises
+        ------
+        ModelError
+            If it is damaged.
+        """
+        with self._lock:
+            self._read_model()
+
+    def _read_model(self) -> tuple[ModelBundle, Reference | None]:
         if self._model is None:
-            bundle = load_bundle(self._house.model_directory)
-            self._model = bundle, load_reference(self._house.model_directory, bundle)
+            directory = self._house.model_directory
+            bundle = load_bundle(directory)
+            self._model = bundle, load_reference(directory, bundle)
+        return self._model
+
+    def _open(self, directory: Path) -> ExplainedSlide:
+        model = self._read_model()
         report = self._house.config.report
         outline = report.outline_mpp, report.outline_tolerance_um, report.outline_max_px
         try:
-            return ExplainedSlide(directory, *self._model, outline)
+            return ExplainedSlide(directory, *model, outline)
         except StoreError as error:
             raise NotFound(f"the records of this job cannot be read ({error}); start it again") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -87,6 +88,14 @@ def explained_slides(request: Request) -> ExplainedSlides:
         state.explained = ExplainedSlides(house_of(request))
     found: ExplainedSlides = state.explained
     return found
+
+
+def warm(request: Request) -> None:
+    """Import what explanations need and read the model, in the background and once; the first question then waits less."""
+    state = request.app.state
+    if not hasattr(state, "warming"):
+        state.warming = threading.Thread(target=lambda: explained_slides(request).warm(), daemon=True)
+        state.warming.start()
 
 
 def _slide(request: Request, job_id: str) -> ExplainedSlide:

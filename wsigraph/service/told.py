@@ -6,6 +6,7 @@ the one before, which gzip makes small.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from wsigraph.explanation.kinds import spoken
 from wsigraph.explanation.regions import unit_words
 from wsigraph.feature.interpret import interpret
 from wsigraph.geometry import px_to_mm2, um_to_px_exact
-from wsigraph.records import Curves, Explanation, Prediction
+from wsigraph.records import Curves, Prediction
+from wsigraph.report.explained import FACTS
 from wsigraph.report.outline import Outlines
 from wsigraph.service.explained import ExplainedSlide
+from wsigraph.store import read_document
 
 _DIGITS = 5
 _COHORT_POINTS = 240
@@ -148,7 +151,8 @@ def explanation_of(slide: ExplainedSlide) -> dict[str, Any] | None:
         },
         "groups": {name: _short(value) for name, value in own.groups().items()},
         "curves": {name: _curve(curve) for name, curve in own.curves.items()},
-        "warnings": _warnings(own),
+        "text": _text(slide.directory / FACTS),
+        "warnings": list(dict.fromkeys(own.warnings)),
     }
 
 
@@ -177,8 +181,9 @@ def _curve(curve: Curves) -> dict[str, Any]:
     }
 
 
-def _warnings(own: Explanation) -> list[str]:
-    return list(dict.fromkeys(own.warnings))
+def _text(path: Path) -> list[str]:
+    """Return the sentences of an explanation; none where it was stopped before its page."""
+    return [str(sentence) for sentence in read_document(path)[1]["text"]] if path.is_file() else []
 
 
 def _polygons(outlines: Outlines, node: int) -> list[list[list[int]]]:

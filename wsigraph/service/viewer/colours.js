@@ -47,7 +47,7 @@ function sequential({ feature, name, unit, group, values }) {
 
 function divergingAt(share) {
   const strength = Math.min(1, Math.abs(share));
-  return [...(share < 0 ? LOWERS : RAISES), 0.85 * strength ** 0.7];
+  return [...(share < 0 ? LOWERS : RAISES), 0.78 * strength ** 0.75];
 }
 
 function viridis(share) {

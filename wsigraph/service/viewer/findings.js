@@ -13,13 +13,13 @@ export class Findings {
     this.place = byId("prediction");
     this.removed = removed;
     this.answers = new Map();
+    this.targets = [];
     this.count = 0;
     this.asking = false;
   }
 
   empty(text) {
-    this.facts = null;
-    this.count = 0;
+    Object.assign(this, { facts: null, targets: [], count: 0, slider: null });
     this.place.replaceChildren(element("p", { class: "empty" }, text));
   }
 
@@ -29,26 +29,27 @@ export class Findings {
     this.answers.clear();
     const { prediction, explanation, cohort } = facts;
     this.place.replaceChildren(
+      element("p", { class: "notice" }, sentence(prediction.notice)),
       ...this.reading(prediction, cohort),
-      ...(targets.length ? this.removing() : []),
-      ...(explanation ? this.testing(explanation) : [element("p", { class: "empty" }, "Not explained yet. Start an explanation on the left to see what this rests on.")]),
-      ...cautions(prediction, explanation),
+      ...(targets.length ? [this.removing()] : []),
+      ...(explanation ? [inWords(explanation) ?? "", ...this.testing(explanation)] : [element("p", { class: "empty" }, "Not explained yet. Start an explanation on the left to see what this rests on.")]),
+      cautions(prediction, explanation),
       ...this.files(job),
     );
   }
 
   reading(prediction, cohort) {
-    const found = [element("p", { class: "notice" }, sentence(prediction.notice))];
+    const found = [];
     if (Object.keys(prediction.stage).length) {
       this.bars = stageBars(prediction.stage, prediction.stage_set);
       this.set = element("p", { class: "caption" });
-      found.push(element("h3", {}, "Stage"), this.bars, this.set);
+      found.push(element("section", {}, element("h3", {}, "Stage"), this.bars, this.set));
     }
     if (prediction.risk !== null) {
       this.figures = element("dl", { class: "figures" });
       this.curve = survivalChart({ own: prediction.survival, cohort });
-      found.push(element("h3", {}, "Survival"), this.figures, this.curve,
-        key([["own", "this slide"], ["changed", "without the regions"], ...(cohort ? [["cohort", `cohort of ${whole(cohort.n_patients)} (Kaplan\u2013Meier)`]] : [])]));
+      found.push(element("section", {}, element("h3", {}, "Survival"), this.figures, this.curve,
+        key([["own", "this slide"], ["changed", "without the regions"], ...(cohort ? [["cohort", `cohort of ${whole(cohort.n_patients)} (Kaplan\u2013Meier)`]] : [])])));
     }
     this.tellReading(null);
     return found;
@@ -72,10 +73,10 @@ export class Findings {
     this.told = element("output", { id: "remove-told", for: "remove", "aria-live": "polite" });
     this.choice = element("select", { "aria-label": "Important for", on: { change: () => { this.target = this.choice.value; this.take(this.count, true); } } }, ...this.targets.map(({ target }) => element("option", { value: target }, target)));
     this.tellRemoval(null);
-    return [element("section", { class: "removal" },
+    return element("section", { class: "removal" },
       element("h3", {}, "Take regions away"),
       element("label", { for: "remove", class: "caption" }, "The most important for ", this.choice, " first; the rest is read again."),
-      this.slider, this.told)];
+      this.slider, this.told);
   }
 
   /** Take the first `count` regions away and show what is read then. */
@@ -122,7 +123,7 @@ export class Findings {
   }
 
   testing(explanation) {
-    const { curves, unit, target, groups } = explanation, found = [element("h3", {}, `Do the reasons hold? \u2013 ${target}`)];
+    const { curves, unit, target } = explanation, found = [];
     const titles = { drop: "Regions dropped", replace: "Regions replaced by training regions of their kind" };
     for (const [name, curve] of Object.entries(curves)) {
       const chart = curveChart(curve, unit);
@@ -131,29 +132,36 @@ export class Findings {
         element("p", { class: "caption" }, `By attribution the output moves ${amount(curve.gain.attribution)} SD on average, at random ${amount(curve.gain.random_mean)} SD; it beats ${percent(curve.random_beaten)} of ${curve.n_random} random orders.`)));
     }
     const first = Object.values(curves)[0];
-    if (first) found.push(key(curveKey(first)));
-    const most = Math.max(...Object.values(groups).map(Math.abs));
-    found.push(element("h3", {}, "What it rests on"), element("table", { class: "groups" }, element("tbody", {}, ...Object.entries(groups).sort(([, a], [, b]) => Math.abs(b) - Math.abs(a)).map(
-      ([name, value]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", { class: "wide" }, shareBar(value, most)), element("td", { class: "number" }, signed(value)))))));
-    const { members } = explanation;
-    found.push(element("p", { class: "caption" }, `${target} is ${amount(explanation.value)} against ${amount(explanation.baseline_value)} of the baseline (${unit}); ${members.n} members say ${amount(members.low)} to ${amount(members.high)}`,
-      members.agreement === null ? "." : `, and their maps agree to ${amount(members.agreement, 2)} (rank correlation).`,
-      ` Attributions add up to the difference within ${amount(explanation.gap, 2)}${explanation.is_complete ? "" : ", more than allowed"}.`));
-    return found;
+    return [element("section", {}, element("h3", {}, `Do the reasons hold? \u2013 ${target}`), ...found, first ? key(curveKey(first)) : null), restsOn(explanation)];
   }
 
   files(job) {
     const names = ["report.html", "explanation.geojson", "report.geojson", "prediction.json", "explanation.json"].filter((name) => this.results?.includes(name));
     if (!names.length) return [];
-    return [element("h3", {}, "Files"), element("ul", { class: "files" }, ...names.map((name) => element("li", {}, element("a", { href: service.result(job, name), target: "_blank", rel: "noopener" }, name))))];
+    return [element("section", {}, element("h3", {}, "Files"), element("ul", { class: "files" }, ...names.map((name) => element("li", {}, element("a", { href: service.result(job, name), target: "_blank", rel: "noopener" }, name)))))];
   }
+}
+
+function inWords({ text }) {
+  if (!text.length) return null;
+  const [first, ...others] = text;
+  return element("section", {}, element("h3", {}, "In words"), element("details", { class: "words" }, element("summary", {}, first), ...others.map((each) => element("p", {}, each))));
+}
+
+function restsOn({ groups, target, value, baseline_value: baseline, unit, members, gap, is_complete: isComplete }) {
+  const most = Math.max(...Object.values(groups).map(Math.abs)), sorted = Object.entries(groups).sort(([, a], [, b]) => Math.abs(b) - Math.abs(a));
+  const rows = sorted.map(([name, each]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", { class: "wide" }, shareBar(each, most)), element("td", { class: "number" }, signed(each))));
+  const agreement = members.agreement === null ? "." : `, and their maps agree to ${amount(members.agreement, 2)} (rank correlation).`;
+  return element("section", {}, element("h3", {}, "What it rests on"), element("table", { class: "groups" }, element("tbody", {}, ...rows)),
+    element("p", { class: "caption" }, `${target} is ${amount(value)} against ${amount(baseline)} of the baseline (${unit}); ${members.n} members say ${amount(members.low)} to ${amount(members.high)}`, agreement,
+      ` Attributions add up to the difference within ${amount(gap, 2)}${isComplete ? "" : ", more than allowed"}.`));
 }
 
 function cautions(prediction, explanation) {
   const said = [...new Set([...prediction.warnings, ...(explanation?.warnings ?? [])])];
-  const found = said.length ? [element("h3", {}, "Take care"), element("ul", { class: "warnings" }, ...said.map((text) => element("li", {}, sentence(text))))] : [];
   const facts = [prediction.distance === null ? null : `${amount(prediction.distance)} from the training slides (about 1 for one like them)`, prediction.relation === "external" ? "a patient unknown to the model" : `known to the model: ${prediction.relation}`, `model ${prediction.model}`];
-  return [...found, element("p", { class: "caption" }, facts.filter(Boolean).join(" \u00b7 "))];
+  return element("section", {}, ...(said.length ? [element("h3", {}, "Take care"), element("ul", { class: "warnings" }, ...said.map((text) => element("li", {}, sentence(text))))] : []),
+    element("p", { class: "caption" }, facts.filter(Boolean).join(" \u00b7 ")));
 }
 
 const sentence = (text) => `${text[0]?.toUpperCase() ?? ""}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;

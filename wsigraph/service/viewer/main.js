@@ -42,7 +42,9 @@ class Page {
     addEventListener("hashchange", () => this.follow());
     listenToKeys(this);
     onSignIn(signIn);
-    if (matchMedia("(max-width: 1180px)").matches) this.toggleRail(false);
+    const isNarrow = matchMedia("(max-width: 1180px)");
+    isNarrow.addEventListener("change", () => this.toggleRail(!isNarrow.matches));
+    if (isNarrow.matches) this.toggleRail(false);
   }
 
   async begin() {

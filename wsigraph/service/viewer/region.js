@@ -27,7 +27,7 @@ export class RegionPanel {
     const turn = (this.asked += 1);
     const facts = await service.region(job, node);
     if (turn !== this.asked) return;
-    this.place.replaceChildren(this.head(facts), this.picture(job, facts, regions), this.counting(facts), ...this.features(facts), ...this.neighbours(facts));
+    this.place.replaceChildren(element("section", {}, this.head(facts), this.picture(job, facts, regions)), this.counting(facts), element("section", {}, ...this.features(facts)), element("section", {}, ...this.neighbours(facts)));
     this.place.scrollTop = 0;
   }
 
@@ -81,5 +81,5 @@ export class RegionPanel {
 function featureRow({ name, unit, value, percentile, attribution }) {
   const place = percentile === null ? ["\u2013"] : [percentileBar(percentile), element("span", { class: "number" }, ordinal(percentile))];
   return element("tr", {}, element("th", { scope: "row" }, name, unit ? element("span", { class: "muted" }, ` ${unit}`) : null), element("td", { class: "number" }, amount(value)),
-    element("td", { class: "place" }, ...place), attribution === null ? null : element("td", { class: `number ${attribution < 0 ? "down" : "up"}` }, signed(attribution, 2)));
+    element("td", { class: "place" }, element("div", {}, ...place)), attribution === null ? null : element("td", { class: `number ${attribution < 0 ? "down" : "up"}` }, signed(attribution, 2)));
 }
