@@ -91,7 +91,7 @@ def explained_slides(request: Request) -> ExplainedSlides:
 
 
 def warm(request: Request) -> None:
-    """Import what explanations need and read the model, in the background and once; the first question then waits less."""
+    """Read the model in the background, once, so that the first question waits less."""
     state = request.app.state
     if not hasattr(state, "warming"):
         state.warming = threading.Thread(target=lambda: explained_slides(request).warm(), daemon=True)
