@@ -54,6 +54,9 @@ def light(job: Job) -> Outcome:
     """Pretend to work: leave a line for each time that a job was begun and each time that it was finished."""
     marks = Path(job.out)
     marks.mkdir(parents=True, exist_ok=True)
+    if (marks / "finished").exists():
+        # as a slide whose records are all there: its worker died before it could say so
+        return Outcome(status="done")
     mark(marks / "begun")
     time.sleep(0.05)
     directory = marks / job.slide_id

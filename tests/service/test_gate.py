@@ -70,7 +70,9 @@ def test_one_s_job_is_not_another_s_to_cancel(data: Path) -> None:
         client.delete(f"/v1/jobs/{job['job_id']}", headers=bearer("run"))
 
 
-@pytest.mark.parametrize("header", ["Bearer wrong", "Bearer ", "Basic abc", f"Bearer {TOKENS['read'][:-1]}", "Bearer ü"])
+@pytest.mark.parametrize(
+    "header", ["Bearer wrong", "Bearer ", "Basic abc", f"Bearer {TOKENS['read'][:-1]}", "Bearer ü"]
+)
 def test_a_wrong_token_is_refused(guarded: TestClient, header: str) -> None:
     answer = guarded.get("/v1/slides", headers={"Authorization": header.encode()})
     assert answer.status_code == 401
@@ -117,7 +119,17 @@ def test_no_other_site_may_read_frame_or_load_anything(client: TestClient) -> No
         assert answer.headers["referrer-policy"] == "no-referrer"
 
 
-PLACES = ["..%2f..%2fetc%2fpasswd", "%2e%2e", "..%5c..", "....//", "%00", "a%00.svs", "/etc/passwd", "C:%5Cboot.ini", ".wsigraph"]
+PLACES = [
+    "..%2f..%2fetc%2fpasswd",
+    "%2e%2e",
+    "..%5c..",
+    "....//",
+    "%00",
+    "a%00.svs",
+    "/etc/passwd",
+    "C:%5Cboot.ini",
+    ".wsigraph",
+]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -227,7 +239,7 @@ def test_a_short_token_is_refused() -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "slides.example.org"])
 def test_beyond_loopback_a_token_is_demanded(host: str) -> None:
-    with pytest.raises(ServiceError, match="takes a token.*TLS.*caddy"):
+    with pytest.raises(ServiceError, match=r"takes a token.*TLS.*caddy"):
         check_exposure(host, Tokens())
     check_exposure(host, tokens())
 
@@ -241,7 +253,11 @@ def test_the_command_ends_at_once_where_it_would_be_open_to_all(tmp_path: Path) 
     import subprocess
 
     done = subprocess.run(
-        command("serve", "--data", tmp_path, "--host", "0.0.0.0"), capture_output=True, text=True, timeout=30, check=False
+        command("serve", "--data", tmp_path, "--host", "0.0.0.0"),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert done.returncode == 1
     assert done.stdout == ""

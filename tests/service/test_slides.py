@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -54,7 +55,7 @@ def test_a_slide_that_does_not_read_is_a_problem_with_the_command_s_sentence(cli
 
 
 def test_deep_zoom_description_is_read_by_its_schema(client: TestClient) -> None:
-    root = ElementTree.fromstring(client.get(f"{REAL}/dzi").text)  # noqa: S314  (written by ourselves)
+    root = ElementTree.fromstring(client.get(f"{REAL}/dzi").text)
     assert root.tag == "{http://schemas.microsoft.com/deepzoom/2008}Image"
     assert root.attrib == {"Format": "jpeg", "Overlap": "1", "TileSize": "254"}
     assert dict(root[0].attrib) == {"Width": "2220", "Height": "2967"}
@@ -100,9 +101,7 @@ def test_labels_are_served_where_asked_for_alone(client: TestClient, data: Path)
         assert open_one.get(f"{REAL}/associated/..%2Flabel.jpeg").status_code == 404
 
 
-@given(
-    height=st.integers(1, 5000), width=st.integers(1, 5000), tile=st.integers(64, 600), overlap=st.integers(0, 8)
-)
+@given(height=st.integers(1, 5000), width=st.integers(1, 5000), tile=st.integers(64, 600), overlap=st.integers(0, 8))
 def test_tiles_without_their_overlap_partition_every_level(height: int, width: int, tile: int, overlap: int) -> None:
     pyramid = DeepZoom(size=Size(height, width), tile_px=tile, overlap_px=overlap)
     assert pyramid.level_size(0) == Size(1, 1)
@@ -118,7 +117,7 @@ def test_tiles_without_their_overlap_partition_every_level(height: int, width: i
             assert edges[0][0] == 0
             assert edges[-1][1] == length
             # the last tile may be narrower than the overlap that its neighbour has of it
-            assert all(before[1] >= after[0] - overlap for before, after in zip(edges, edges[1:], strict=False))
+            assert all(before[1] >= after[0] - overlap for before, after in pairwise(edges))
 
 
 @given(st.text(max_size=300))

@@ -28,7 +28,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(place: Path) -> Iterator[TestClient]:
     """A client of a service that takes small slides."""
-    small = house(place, "service.upload_max_gb=0.02", "service.uploads_max=3", "service.slide_memory_gb=2", "service.slide_time_s=20")
+    small = house(
+        place,
+        "service.upload_max_gb=0.02",
+        "service.uploads_max=3",
+        "service.slide_memory_gb=2",
+        "service.slide_time_s=20",
+    )
     with TestClient(create_app(small), base_url="http://127.0.0.1") as client:
         yield client
 
@@ -45,11 +51,11 @@ def begin(client: TestClient, name: str, size: int) -> str:
     return str(answer.json()["upload_id"])
 
 
-def send(client: TestClient, upload_id: str, offset: int, content: bytes):  # noqa: ANN201
+def send(client: TestClient, upload_id: str, offset: int, content: bytes):
     return client.patch(f"/v1/uploads/{upload_id}", content=content, headers={"Upload-Offset": str(offset)})
 
 
-def upload(client: TestClient, name: str, content: bytes):  # noqa: ANN201
+def upload(client: TestClient, name: str, content: bytes):
     return send(client, begin(client, name, len(content)), 0, content)
 
 
@@ -74,7 +80,9 @@ def test_an_upload_goes_on_where_it_broke_and_becomes_a_slide(client: TestClient
     assert client.get(f"/v1/slides/{slide_id}").status_code == 404
 
 
-@pytest.mark.parametrize("name", ["../../evil.tiff", "/etc/cron.d/x.tiff", "..\\..\\boot.tiff", "a\x00b\n.tiff", "." * 90 + ".tiff"])
+@pytest.mark.parametrize(
+    "name", ["../../evil.tiff", "/etc/cron.d/x.tiff", "..\\..\\boot.tiff", "a\x00b\n.tiff", "." * 90 + ".tiff"]
+)
 def test_a_name_is_shown_and_never_a_path(client: TestClient, place: Path, content: bytes, name: str) -> None:
     before = {path for path in place.parent.rglob("*") if ".wsigraph" not in path.parts}
     slide_id = upload(client, name, content).json()["slide_id"]
@@ -85,8 +93,8 @@ def test_a_name_is_shown_and_never_a_path(client: TestClient, place: Path, conte
 
 
 @pytest.mark.parametrize(("name", "size", "status"), [
-    ("a.exe", 10, 422), ("a", 10, 422), ("a.mrxs", 10, 422), ("a.svs", 0, 422), ("a.svs", -1, 422), ("a.svs", 10**9, 413),
-    ("", 10, 422), ("a.svs", 10**30, 422),
+    ("a.exe", 10, 422), ("a", 10, 422), ("a.mrxs", 10, 422), ("a.svs", 0, 422), ("a.svs", -1, 422),
+    ("", 10, 422), ("a.svs", 10**30, 422), ("a.svs", 10**9, 413),
 ])  # fmt: skip
 def test_what_cannot_become_a_slide_is_refused_before_its_bytes(
     client: TestClient, name: str, size: int, status: int
@@ -149,7 +157,7 @@ def test_decompression_bombs_cost_one_request_and_no_memory(client: TestClient, 
 
 
 def broken_slides(content: bytes) -> dict[str, bytes]:
-    """Slides broken in the ways that files break: cut, emptied, overwritten, pointing in circles or beyond their end."""
+    """Slides broken in the ways that files break: cut, overwritten, pointing in circles or beyond their end."""
     rng = np.random.default_rng(0)
     made = {f"cut-{share}": content[: int(len(content) * share)] for share in (0.001, 0.01, 0.3, 0.9, 0.999)}
     for number in range(12):
@@ -178,7 +186,10 @@ def test_broken_slides_are_problems_and_the_service_goes_on(client: TestClient, 
         if answer.status_code == 201:
             slide_id = answer.json()["slide_id"]
             for address in ("", "/dzi", "/thumbnail.jpeg", "/tiles/8/0_0.jpeg"):
-                assert client.get(f"/v1/slides/{slide_id}{address}").status_code in (200, 404, 413, 422), (name, address)
+                assert client.get(f"/v1/slides/{slide_id}{address}").status_code in (200, 404, 413, 422), (
+                    name,
+                    address,
+                )
             client.delete(f"/v1/slides/{slide_id}")
         else:
             assert answer.headers["content-type"] == "application/problem+json"

@@ -12,7 +12,7 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,7 +194,7 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
-def needs(role: str) -> Callable[[Request], Caller]:
+def needs(role: str) -> Callable[[Request], Awaitable[Caller]]:
     """Return what lets a route be called by those alone whose role reaches so far.
 
     Parameters
@@ -213,7 +213,8 @@ def needs(role: str) -> Callable[[Request], Caller]:
         By the dependency, if the caller's role does not reach.
     """
 
-    def check(request: Request) -> Caller:
+    # asynchronous, so that it costs no turn in a thread: every tile passes here
+    async def check(request: Request) -> Caller:
         caller = caller_of(request)
         if not caller.reaches(role):
             raise NotAllowed(f"the token of {caller.name!r} has the role {caller.role}, this needs {role}")

@@ -272,8 +272,8 @@ class _told:  # noqa: N801  (read as a verb: with _told())
     ) -> None:
         if isinstance(error, httpx.TransportError):
             raise errors.Unavailable(
-                f"the service does not answer ({str(error) or type(error).__name__}); start it with 'wsigraph serve', or "
-                "correct its address"
+                f"the service does not answer ({str(error) or type(error).__name__}); start it with 'wsigraph serve' "
+                "or correct its address"
             ) from None
 
 

@@ -32,6 +32,8 @@ from wsigraph.service.jobs.table import (
     schema,
 )
 
+_TRIES = 3
+
 
 class JobStore:
     """Jobs in a database; safe to use from several threads and processes.
@@ -53,7 +55,11 @@ class JobStore:
         try:
             self._engine = open_database(url)
             self._writer = self._engine.execution_options(writes=True)
-            self._prepare()
+            try:
+                self._prepare()
+            except BaseException:
+                self._engine.dispose()
+                raise
         except (ImportError, NoSuchModuleError) as error:
             raise PluginError(
                 f"service.database needs a driver that is not installed ({error}); install it with: "
@@ -81,20 +87,27 @@ class JobStore:
 
         Raises
         ------
+        StoreError
+            If the database does not answer.
         TooMany
             If the queue is full.
         """
+        for _ in range(_TRIES):
+            try:
+                return self._create(job, queue_max, owner_max)
+            except IntegrityError:
+                # another service has added the same between two statements; now it is there to be found
+                continue
+        raise StoreError("the job could not be stored; ask again")
+
+    def _create(self, job: StoredJob, queue_max: int, owner_max: int) -> tuple[StoredJob, bool]:
         with self._writing() as connection:
             known = connection.execute(select(jobs).where(jobs.c.key == job.key)).mappings().first()
             if known is not None and known["state"] not in (FAILED, CANCELLED):
                 return _job(known), False
             self._refuse_full(connection, job.owner, queue_max, owner_max)
             if known is None:
-                try:
-                    connection.execute(insert(jobs).values(**_values(job)))
-                except IntegrityError:
-                    # another service has added it between the two statements
-                    raise StoreError("the same job was added at this moment; ask again") from None
+                connection.execute(insert(jobs).values(**_values(job)))
                 return job, True
             anew = {"state": QUEUED, "is_cancelled": False, "error": "", "message": "", "attempts": 0}
             anew |= {"fraction": 0.0, "stage": "", "started_at": None, "ended_at": None, "owner": job.owner}
@@ -132,10 +145,9 @@ class JobStore:
     def count(self) -> dict[str, int]:
         """Return how many jobs there are in each state."""
         with self._reading() as connection:
-            found: dict[str, int] = dict(
-                connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).tuples().all()
-            )
-        return {state: int(found.get(state, 0)) for state in STATES}
+            rows = connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).all()
+        found = {str(row[0]): int(row[1]) for row in rows}
+        return {state: found.get(state, 0) for state in STATES}
 
     def claim(self, instance: str, n: int, claim_s: float) -> list[StoredJob]:
         """Take queued jobs to be run, the oldest first; of jobs that share their first stages one at a time.
@@ -335,6 +347,8 @@ class JobStore:
 def _told() -> Iterator[None]:
     try:
         yield
+    except IntegrityError:
+        raise
     except SQLAlchemyError as error:
         raise StoreError(f"the database of jobs does not answer ({_first_line(error)}); try again") from None
 
