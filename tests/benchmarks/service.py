@@ -194,7 +194,9 @@ def pan(port: int, slide: str, pyramid: DeepZoom, n_viewers: int, lasts_s: float
     return met
 
 
-def benchmark(slide: Path, *, n_viewers: int = N_VIEWERS, lasts_s: float = LASTS_S, folder: Path) -> list[Table]:
+def benchmark(
+    slide: Path, *, folder: Path, n_viewers: int = N_VIEWERS, lasts_s: float = LASTS_S, starts: int = 3
+) -> list[Table]:
     """Return the latencies of tiles and the memory of the service."""
     import psutil
 
@@ -208,7 +210,7 @@ def benchmark(slide: Path, *, n_viewers: int = N_VIEWERS, lasts_s: float = LASTS
         ("tiles", "p95 over the goal", "p50 ms", "p95 ms", "p99 ms", "tiles/s", "failed"),
     )
     memory = Table("Memory of the service, MB", ("process", "before", "cache filled", "after the viewers"))
-    started = [start_seconds(data) for _ in range(3)]
+    started = [start_seconds(data) for _ in range(starts)]
     with serving(data) as (port, process):
         name = slide.stem
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/slides/{name}") as answer:
@@ -227,10 +229,12 @@ def benchmark(slide: Path, *, n_viewers: int = N_VIEWERS, lasts_s: float = LASTS
         latency.rows.append((title, p95 / GOAL_MS, p50, p95, p99, len(met.ms) / met.seconds, met.n_failed))
     cpu = after.user + after.system - before.user - before.system
     latency.notes.append(
-        f"goal: p95 under {GOAL_MS:g} ms from the warm cache; the service took {1e3 * cpu / len(warm.ms):.2f} ms of CPU "
-        f"a tile, {100 * cpu / warm.seconds:.0f} % of one core; viewers run on the same cores"
+        f"goal: p95 under {GOAL_MS:g} ms from the warm cache; the service took {1e3 * cpu / len(warm.ms):.2f} ms of "
+        f"CPU a tile, {100 * cpu / warm.seconds:.0f} % of one core; viewers run on the same cores"
     )
-    latency.notes.append(f"/v1/slides answers {statistics.median(started):.2f} s after the command (median of 3)")
+    latency.notes.append(
+        f"/v1/slides answers {statistics.median(started):.2f} s after the command (median of {starts})"
+    )
     for row in ("service", "slide processes"):
         memory.rows.append((row, *(each[row] for each in resident)))
     return [latency, memory]

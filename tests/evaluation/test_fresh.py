@@ -8,7 +8,7 @@ import pytest
 from wsigraph.config import ModelConfig
 from wsigraph.errors import CohortError
 from wsigraph.evaluation.bags import bag_input
-from wsigraph.evaluation.baselines import Question
+from wsigraph.evaluation.baselines import Answers, Question
 from wsigraph.evaluation.fresh import answer_fresh, calibration_of_survival, coverage, joined, score_fresh, train_on
 from wsigraph.evaluation.tables import score_within
 from wsigraph.model.ensemble import Ensemble
@@ -76,7 +76,7 @@ def test_a_plain_relation_is_found_on_fresh_patients(ensemble: Ensemble, cohort:
         fresh,
         seed=0,
         names=("attention_mil", "pooled_ridge", "site_only", "stain_only"),
-        oracle_risk=level,
+        oracle=Answers(risk=level, stage_probability=np.zeros((200, 0))),
         n_draws=100,
     )
     own, oracle = table["model"]["survival"]["c_index"]["value"], table["oracle"]["survival"]["c_index"]["value"]

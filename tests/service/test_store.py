@@ -239,3 +239,18 @@ def test_databases_that_are_not_there_are_errors_of_ours(tmp_path: Path) -> None
         JobStore(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder.sqlite'}")
     with pytest.raises(PluginError, match=r"wsigraph\[postgres\]"):
         JobStore("postgresql+nosuchdriver://x/y")
+
+
+def test_a_given_pixel_size_is_another_wish(tmp_path: Path) -> None:
+    from fastapi.testclient import TestClient
+
+    from tests.service.houses import house, write_slide
+    from wsigraph.service.app import create_app
+
+    write_slide(tmp_path / "s.tiff", mpp=None)
+    with TestClient(create_app(house(tmp_path)), base_url="http://127.0.0.1") as client:
+        asked = [client.post("/v1/jobs", json={"slide_id": "s", "mpp": mpp}) for mpp in (None, 0.5, 0.25, 0.5)]
+        assert [each.status_code for each in asked] == [201, 201, 201, 200]
+        assert asked[1].json()["job_id"] == asked[3].json()["job_id"]
+        assert client.post("/v1/jobs", json={"slide_id": "s", "mpp": 72}).status_code == 422
+        assert client.app.state.service.store.find(asked[2].json()["job_id"]).mpp == 0.25

@@ -132,6 +132,7 @@ def check_raw_paths(address: str) -> None:
         assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 400")), answer[:80]
 
 
+@pytest.mark.slow
 def test_a_service_that_is_killed_in_the_middle_goes_on_from_the_finished_stages(tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     shutil.copy(write_slides(tmp_path / "made", SLIDE)["omega"], tmp_path / "omega.tiff")

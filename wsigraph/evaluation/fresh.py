@@ -193,7 +193,7 @@ def score_fresh(
     *,
     seed: int,
     names: Sequence[str],
-    oracle_risk: NDArray[np.float64] | None = None,
+    oracle: Answers | None = None,
     n_draws: int = N_DRAWS,
     workers: int = 1,
 ) -> dict[str, Any]:
@@ -209,8 +209,8 @@ def score_fresh(
         Of draws and rivals.
     names : sequence of str
         Rivals, as `wsigraph.evaluation.tables.rivals` names them.
-    oracle_risk : float64 (n_fresh,), optional
-        The true log hazard ratio.
+    oracle : Answers, optional
+        The true log hazard ratio and stage probabilities of the fresh patients; no column where they are not known.
     n_draws : int
         Bootstrap draws over fresh patients.
     workers : int
@@ -237,8 +237,8 @@ def score_fresh(
     )
     own = answer_draws(truth, found.answers)
     table: dict[str, Any] = {"n_train": train.n_rows, "n_fresh": fresh.n_rows, "model": estimates(own)}
-    if oracle_risk is not None:
-        best = answer_draws(truth, Answers(risk=oracle_risk, stage_probability=np.zeros((fresh.n_rows, 0))))
+    if oracle is not None:
+        best = answer_draws(truth, oracle)
         table["oracle"] = {**estimates(best), "model_above": differences(own, best)}
     both = joined(train, fresh)
     fold = np.concatenate([np.full(train.n_rows, -1), one_fold])

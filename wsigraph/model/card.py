@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from wsigraph.cohort.row import patient_digest as patient_digest
 from wsigraph.config import ModelConfig
 from wsigraph.store.header import canonical_document
 
@@ -123,11 +124,6 @@ class Seen(_CardPart):
 
     patients: dict[str, int] = Field(default_factory=dict)
     slides: dict[str, int] = Field(default_factory=dict)
-
-
-def patient_digest(patient: str) -> str:
-    """Return the digest by which a card knows a patient, 16 hexadecimal characters."""
-    return hashlib.sha256(f"patient {patient}".encode()).hexdigest()[:16]
 
 
 def slide_digest(sha256: str) -> str:

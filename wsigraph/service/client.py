@@ -121,7 +121,9 @@ class Client:
                     progress(standing["offset"], standing["size"])
         return str(standing["slide_id"])
 
-    def start(self, slide_id: str, kind: str = "predict", target: str = "risk") -> dict[str, Any]:
+    def start(
+        self, slide_id: str, kind: str = "predict", target: str = "risk", mpp: float | None = None
+    ) -> dict[str, Any]:
         """Start a prediction or an explanation, or find the equal one.
 
         Parameters
@@ -132,6 +134,8 @@ class Client:
             ``predict`` or ``explain``.
         target : str
             ``risk``, ``stage`` or ``survival@DAYS``, for an explanation.
+        mpp : float, optional
+            Pixel size that wins over the file's, um/px.
 
         Returns
         -------
@@ -143,7 +147,7 @@ class Client:
         ServiceError
             If the service refuses or does not answer.
         """
-        return self._json("POST", "/v1/jobs", json={"slide_id": slide_id, "kind": kind, "target": target})
+        return self._json("POST", "/v1/jobs", json={"slide_id": slide_id, "kind": kind, "target": target, "mpp": mpp})
 
     def jobs(self, state: str | None = None) -> list[dict[str, Any]]:
         """Return jobs, the latest first.

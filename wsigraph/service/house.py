@@ -99,7 +99,7 @@ class House:
             self.store.note_digest(entry.version, known)
         return known
 
-    def make_job(self, entry: Entry, kind: str, target: str, owner: str) -> StoredJob:
+    def make_job(self, entry: Entry, kind: str, target: str, owner: str, mpp: float | None = None) -> StoredJob:
         """Return a job on a slide, not stored yet.
 
         Parameters
@@ -110,6 +110,8 @@ class House:
             ``predict`` and nothing, or ``explain`` and what.
         owner : str
             Who asks.
+        mpp : float, optional
+            Pixel size that wins over the file's, um/px.
 
         Returns
         -------
@@ -117,13 +119,14 @@ class House:
             Equal wishes have equal keys.
         """
         sha256 = self.digest_of(entry)
-        slide_key = _digest([entry.slide_id, sha256, model_id(self.model_directory), _settings(self.config)])
+        slide_key = _digest([entry.slide_id, sha256, mpp, model_id(self.model_directory), _settings(self.config)])
         return new_job(
             key=_digest([slide_key, kind, target]),
             slide_key=slide_key,
             slide_id=entry.slide_id,
             sha256=sha256,
             path=str(entry.path),
+            mpp=mpp,
             kind=kind,
             target=target,
             owner=owner,

@@ -114,7 +114,7 @@ class Flight:
             run_id=self.run_id,
             slide_id=job.slide_id,
             path=job.path,
-            mpp=None,
+            mpp=job.mpp,
             sha256=job.sha256,
             out=str(results / job.job_id),
             config=config.model_copy(update={"batch": config.batch.model_copy(update=beat)}),

@@ -54,12 +54,15 @@ class Wish(BaseModel):
         ``predict``, or ``explain``, which predicts too.
     target : str
         What is to be explained: ``risk``, ``stage`` or ``survival@DAYS``.
+    mpp : float or None
+        Pixel size of the finest level, um/px, where the file states none or a wrong one.
     """
 
     model_config = ConfigDict(extra="forbid")
     slide_id: str = Field(min_length=1, max_length=160)
     kind: Literal["predict", "explain"] = "predict"
     target: str = Field("risk", max_length=64, pattern=r"^(risk|stage|survival@[0-9]{1,6}(\.[0-9]{1,3})?)$")
+    mpp: float | None = Field(None, ge=0.05, le=20.0, allow_inf_nan=False)
 
 
 class JobError(BaseModel):
@@ -179,7 +182,7 @@ def start(request: Request, response: Response, wish: Wish, caller: Annotated[Ca
     target = wish.target if wish.kind == "explain" else ""
     limits = house.config.service
     job, is_new = house.store.create(
-        house.make_job(entry, wish.kind, target, caller.name),
+        house.make_job(entry, wish.kind, target, caller.name, wish.mpp),
         queue_max=limits.queue_max,
         owner_max=limits.queue_owner_max,
     )

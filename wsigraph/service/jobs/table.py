@@ -26,6 +26,7 @@ jobs = Table(
     Column("slide_id", String(200), nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("path", Text, nullable=False),
+    Column("mpp", Float),
     Column("kind", String(16), nullable=False),
     Column("target", String(64), nullable=False),
     Column("owner", String(64), nullable=False),
@@ -68,6 +69,8 @@ class StoredJob:
         Digest of slide, model and settings: jobs of one key share their first stages.
     slide_id, sha256, path : str
         The slide: name, digest and file.
+    mpp : float or None
+        Pixel size that wins over the file's, um/px.
     kind, target : str
         ``predict``, or ``explain`` and what.
     owner : str
@@ -98,6 +101,7 @@ class StoredJob:
     slide_id: str
     sha256: str
     path: str
+    mpp: float | None
     kind: str
     target: str
     owner: str
@@ -117,7 +121,16 @@ class StoredJob:
 
 
 def new_job(
-    *, key: str, slide_key: str, slide_id: str, sha256: str, path: str, kind: str, target: str, owner: str
+    *,
+    key: str,
+    slide_key: str,
+    slide_id: str,
+    sha256: str,
+    path: str,
+    kind: str,
+    target: str,
+    owner: str,
+    mpp: float | None = None,
 ) -> StoredJob:
     """Return a job that waits, with a name of its own."""
     return StoredJob(
@@ -127,6 +140,7 @@ def new_job(
         slide_id=slide_id,
         sha256=sha256,
         path=path,
+        mpp=mpp,
         kind=kind,
         target=target,
         owner=owner,
