@@ -77,8 +77,8 @@ def _photograph(address: str, job: str, out: Path, chromium: str) -> list[Path]:
                 page.keyboard.press(key)
             page.wait_for_load_state("networkidle")
             page.wait_for_timeout(_REST_MS)
-            found.append(out / f"{name}.png")
-            page.screenshot(path=found[-1])
+            found.append(out / f"{name}.jpeg")
+            page.screenshot(path=found[-1], type="jpeg", quality=82)
             context.close()
 
         keep("region", "", "n")

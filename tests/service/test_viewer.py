@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,11 @@ import pytest
 import uvicorn
 
 from tests.service.finished import WILD, Finished, opened
+from tests.service.houses import TOKENS, house, tokens
 from wsigraph.errors import PluginError
 from wsigraph.service import vendor
 from wsigraph.service.app import VIEWER, create_app
+from wsigraph.service.house import House
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -38,10 +41,16 @@ class Seen:
 @pytest.fixture(scope="module")
 def address(finished: Finished) -> Iterator[str]:
     """Address of the service on a socket."""
+    with serving(opened(finished)) as address:
+        yield address
+
+
+@contextmanager
+def serving(service: House) -> Iterator[str]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(create_app(opened(finished)), log_level="error"))
+        server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         until = time.monotonic() + 30
@@ -260,6 +269,12 @@ def test_on_a_tablet_nothing_is_cut_off(page: Page, finished: Finished) -> None:
     page.set_viewport_size({"width": 820, "height": 1180})
     show(page, finished)
     assert page.evaluate("document.documentElement.scrollWidth") == 820
+    assert (
+        page.evaluate(
+            "(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)(document.querySelector('#prediction'))"
+        )
+        == 0
+    )
     assert page.locator("#rail").is_hidden()
     page.locator("#rail-toggle").click()
     assert page.locator("#rail").is_visible()
@@ -298,6 +313,25 @@ def test_a_dropped_file_becomes_a_slide(page: Page, finished: Finished, small_sl
     page.wait_for_function("() => document.querySelector('#title').textContent === 'dropped.svs'", timeout=READY_MS)
     assert page.locator("#uploads li").count() == 0
     assert page.locator("#slides button").filter(has_text="dropped.svs").get_attribute("aria-current") == "true"
+
+
+def test_a_token_is_asked_for_once(browser: Browser, finished: Finished, seen: Seen) -> None:
+    with serving(house(finished.data, tokens=tokens())) as address:
+        context = browser.new_context(base_url=address)
+        page = context.new_page()
+        watch(page, seen)
+        page.goto(f"/#slide={finished.slide_id}")
+        page.locator("#token").fill("wrong" * 8)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_function("() => document.querySelector('#told').textContent.includes('not known')")
+        page.locator("#token").fill(TOKENS["read"])
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_selector("#slides button", timeout=READY_MS)
+        page.wait_for_selector("#prediction .bars", state="attached", timeout=READY_MS)
+        assert context.cookies()[0]["httpOnly"]
+        assert TOKENS["read"] not in page.content()
+        context.close()
+    assert [fault for fault in seen.faults if "401" not in fault] == []
 
 
 def test_without_openseadragon_the_whole_slide_is_shown_small(

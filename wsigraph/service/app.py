@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response
@@ -90,4 +91,13 @@ def _add_viewer(app: FastAPI) -> None:
         return Response("wsigraph serves /v1; its OpenAPI document is /v1/openapi.json\n", media_type="text/plain")
 
     if VIEWER.is_dir():
-        app.mount("/viewer", StaticFiles(directory=VIEWER), name="viewer")
+        app.mount("/viewer", _Assets(directory=VIEWER), name="viewer")
+
+
+class _Assets(StaticFiles):
+    """Files that browsers keep and ask about; they are asked for at every visit, and change with the version."""
+
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        response = super().file_response(*arguments, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response

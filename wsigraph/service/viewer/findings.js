@@ -48,7 +48,7 @@ export class Findings {
     if (prediction.risk !== null) {
       this.figures = element("dl", { class: "figures" });
       this.curve = survivalChart({ own: prediction.survival, cohort });
-      found.push(element("section", {}, element("h3", {}, "Survival"), this.figures, this.curve,
+      found.push(element("section", { class: "survival" }, element("h3", {}, "Survival"), this.figures, this.curve,
         key([["own", "this slide"], ["changed", "without the regions"], ...(cohort ? [["cohort", `cohort of ${whole(cohort.n_patients)} (Kaplan\u2013Meier)`]] : [])])));
     }
     this.tellReading(null);

@@ -75,7 +75,7 @@ class Page {
       byId("title").textContent = slide.name;
       showSlide(slide);
       this.regionPanel.empty();
-      this.rail.chooseSlide(id);
+      this.rail.chooseSlide(id, slide.mpp);
       await Promise.all(this.panes.map((pane) => pane.open(slide)));
       if (turn !== this.turn) return;
       this.place(link);
@@ -91,10 +91,11 @@ class Page {
   }
 
   async openJob(id, link = {}) {
-    const turn = this.turn;
+    const turn = this.turn, jobTurn = (this.jobTurn = (this.jobTurn ?? 0) + 1);
+    const isPast = () => turn !== this.turn || jobTurn !== this.jobTurn;
     try {
       const [facts, regions, job] = await Promise.all([service.facts(id), Regions.open(id), service.job(id)]);
-      if (turn !== this.turn) return;
+      if (isPast()) return;
       const before = this.now.job ? { colour: this.first.colouredBy, region: this.now.region } : {};
       this.now.job = id;
       this.now.region = null;
@@ -113,7 +114,7 @@ class Page {
       if (link.remove) this.findings.take(link.remove);
       this.write();
     } catch (problem) {
-      if (turn === this.turn) this.fail(problem);
+      if (!isPast()) this.fail(problem);
     }
   }
 
@@ -145,8 +146,8 @@ class Page {
 
   /** Choose the next region in the order of importance. */
   step(by) {
-    const order = this.findings.order;
-    if (!order.length) return;
+    const order = this.findings.order.length ? this.findings.order : [...Array(this.regions?.count ?? 0).keys()];
+    if (!order.length || !this.now.job) return;
     const at = order.indexOf(this.now.region);
     this.pick(order[(at < 0 ? (by > 0 ? 0 : order.length - 1) : at + by + order.length) % order.length], { reveals: true });
   }

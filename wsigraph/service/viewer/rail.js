@@ -49,8 +49,11 @@ export class Rail {
     byId("slides").replaceChildren(...(rows.length ? rows : [element("li", { class: "empty" }, this.slides.length ? "No slide of that name." : "No slides yet. Add one below.")]));
   }
 
-  chooseSlide(slide) {
+  chooseSlide(slide, mpp) {
     this.chosen = { slide, job: null };
+    byId("wish-mpp-label").hidden = Boolean(mpp);
+    byId("wish-mpp").required = !mpp;
+    byId("wish-mpp").value = "";
     this.jobs = [];
     this.showSlides();
     this.showJobs();
@@ -90,7 +93,8 @@ export class Rail {
   async start() {
     const kind = byId("wish-target").value, target = kind === "survival" ? `survival@${byId("wish-days").value}` : kind;
     try {
-      const job = await service.start({ slide_id: this.chosen.slide, kind: "explain", target });
+      const mpp = Number(byId("wish-mpp").value) || null;
+      const job = await service.start({ slide_id: this.chosen.slide, kind: "explain", target, ...(mpp ? { mpp } : {}) });
       this.put(job);
       if (job.state === "done") this.heard.jobDone(job);
       else this.follow(job.job_id);
@@ -157,7 +161,7 @@ export class Rail {
     for (const file of files) {
       const bar = element("progress", { max: 1, value: 0, "aria-label": `Adding ${file.name}` }), said = element("span", { class: "muted" });
       const stop = new AbortController();
-      const row = element("li", {}, element("span", { class: "name" }, file.name), said, bar, element("button", { class: "icon small", title: "Stop", "aria-label": `Stop adding ${file.name}`, on: { click: () => stop.abort() } }, drawn("svg", { viewBox: "0 0 24 24" }, drawn("path", { d: "M6 6l12 12M18 6 6 18" }))));
+      const row = element("li", {}, element("span", { class: "name" }, file.name), said, bar, element("button", { class: "icon small", title: "Stop", "aria-label": `Stop adding ${file.name}`, on: { click: () => { stop.abort(); if (row.classList.contains("error")) row.remove(); } } }, drawn("svg", { viewBox: "0 0 24 24" }, drawn("path", { d: "M6 6l12 12M18 6 6 18" }))));
       byId("uploads").append(row);
       try {
         const slide = await sendFile(file, stop.signal, (sent) => { bar.value = sent / (file.size || 1); said.textContent = `${bytes(sent)} of ${bytes(file.size)}`; });
