@@ -24,7 +24,9 @@ from wsigraph.cli import (
     run,
     simulate,
     status,
+    synthesize,
     train,
+    train_synthesis,
     version,
 )
 from wsigraph.cli.failure import EXIT_INTERRUPTED, tell_interrupted
@@ -45,6 +47,10 @@ app.command("status", short_help="How a run stands, also after a crash.")(status
 app.command("graph", short_help="A slide in; its superpixel graph and a picture out.")(graph.graph)
 app.command("export", short_help="A graph in; AnnData, GeoJSON, parquet or networkx out.")(export.export)
 app.command("simulate", short_help="A synthetic cohort with known truth out.")(simulate.simulate)
+app.command("synthesize", short_help="A graph in; annotated synthetic tissue out.")(synthesize.synthesize)
+app.command("train-synthesis", short_help="Slides or images in; a generator of tissue out.")(
+    train_synthesis.train_synthesis
+)
 app.command("inspect", short_help="What a slide file says of itself.")(inspect.inspect)
 app.add_typer(manifest.app, name="manifest")
 app.command("doctor", short_help="What is installed, what works, and the fixes.")(doctor.doctor)
