@@ -3,11 +3,10 @@
     python -m pipelines.train_shipped_synthesis --oral DIR [--histolytics DIR] [--out DIR] [--work DIR] [--seed N]
         [--painted N] [--device auto|cpu|cuda] [--config FILE] [--set KEY=VALUE]
 
-Killed, the same command goes on from its last checkpoint in ``--work``. On a GPU it trains in bfloat16; a larger
-model: ``--set diffusion.canvas_px=128 --set diffusion.mpp=1 --set diffusion.channels=[64,128,192]
---set diffusion.batch=128 --set diffusion.training_steps=20000``.
-What is held out of training is listed by ``pipelines/synthesis_sheets.py``; ``pipelines/score_synthesis.py`` scores the
-result.
+Killed, the same command goes on from its last checkpoint in ``--work``. For a GPU, where time allows a larger model:
+``--set diffusion.canvas_px=128 --set diffusion.mpp=1 --set diffusion.channels=[64,128,192] --set diffusion.batch=128
+--set diffusion.training_steps=20000``. What is held out is listed by ``pipelines/synthesis_sheets.py``;
+``pipelines/score_synthesis.py`` scores the result.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ _Data = Annotated[
 _ModelOut = Annotated[Path, typer.Option("--out", metavar="MODEL", help="Directory of the generator.")]
 _Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides weights, batches and noise.")]
 _Painted = Annotated[int, typer.Option("--painted", min=0, help="Sheets of painted tissue to learn from as well.")]
-_Device = Annotated[str, typer.Option("--device", help="cpu, or cuda, which trains in bfloat16.")]
+_Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 _SHEET_PX = 256
 
 

@@ -29,7 +29,7 @@ STYLES = ("painted", "real")
 """What an example was cut from: painted tissue, or real slides. The model is always told."""
 N_RASTER = len(TISSUES) + 2
 """Channels of the class map: one a class, one for boundaries, one that says the map is there."""
-_N_NORM_GROUPS = 16
+_N_NORM_GROUPS = 8
 _PIXEL_VARIANCE = 0.25
 """Variance of pixels from -1 to 1, about."""
 
@@ -42,6 +42,8 @@ class Denoiser(nn.Module):
     config : DiffusionConfig
         Sizes.
     """
+
+    linear: Tensor
 
     def __init__(self, config: DiffusionConfig) -> None:
         from diffusers import UNet2DConditionModel
@@ -59,9 +61,10 @@ class Denoiser(nn.Module):
             in_channels=n_cell + N_COORDINATES + 4 * N_RASTER,
             out_channels=n_cell,
             down_block_types=tuple("CrossAttnDownBlock2D" if each else "DownBlock2D" for each in attends),
-            # on the finest level the way down alone looks at the graph: its two layers on the way up cost a third
+            # on the finest of them the way down alone looks at the graph: two layers on the way up cost a third
             up_block_types=tuple(
-                "CrossAttnUpBlock2D" if attends[level] and level else "UpBlock2D" for level in reversed(range(levels))
+                "CrossAttnUpBlock2D" if attends[level] and (level == 0 or attends[level - 1]) and level else "UpBlock2D"
+                for level in reversed(range(levels))
             ),
             mid_block_type="UNetMidBlock2DCrossAttn",
             block_out_channels=config.channels,

@@ -143,7 +143,7 @@ def train(
     out : Path, optional
         Directory of checkpoints; a run that was killed there goes on. None keeps nothing.
     device : str
-        ``cpu``, or ``cuda``, where bfloat16 is used.
+        ``cpu`` or ``cuda``.
     progress : callable, optional
         Told ("train", batch, batches).
     look : callable, optional
@@ -206,7 +206,7 @@ def _step(
     level = (part * config.noise_levels).long().clamp(max=config.noise_levels - 1).to(device)
     for group in optimiser.param_groups:
         group["lr"] = config.learning_rate * _rate(step, config)
-    with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
+    with torch.autocast(device, torch.bfloat16, enabled=config.half):
         found = network(scheduler.add_noise(picture, noise, level), level, batch.tokens.to(device), raster, style)
     error = (found.float() - scheduler.get_velocity(picture, noise, level)).square().mean(dim=(1, 2, 3))
     loss = (noise_weight(scheduler, level, config.min_snr) * error).mean()
