@@ -16,8 +16,9 @@ from wsigraph.errors import CohortError, ModelError
 from wsigraph.evaluation.evaluate import evaluate
 from wsigraph.evaluation.tables import site_warnings
 from wsigraph.model.gather import gather
-from wsigraph.model.weights import SHIPPED
-from wsigraph.store import save_graph
+from wsigraph.model.predict import predict
+from wsigraph.model.weights import SHIPPED, load_bundle
+from wsigraph.store import load_graph, save_graph
 from wsigraph.synthesis.simulate import build_library, sample_sites, simulate
 
 FAST = ["--set", "model.epochs=2", "--set", "model.layers=1", "--set", "model.channels=4", "--seed", "3"]
@@ -203,3 +204,29 @@ def test_a_site_that_predicts_as_well_is_told_and_one_at_chance_is_not() -> None
     assert "the site alone, without a pixel, predicts as well as the model: C-index 0.660 against 0.680" in told
     assert site_warnings(document(0.66, 0.58, 0.09)) == []
     assert site_warnings(document(0.53, 0.44, -0.02)) == []
+
+
+def test_a_model_that_coarsens_on_its_own_is_trained_and_evaluated(cohort_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "joint"
+    done = run(
+        "train", str(cohort_dir / "data_manifest.csv"), "--graphs", str(cohort_dir), "--out", str(out),
+        "--folds", "2", "--workers", "1", "--json", *FAST,
+        "--set", "model.train_coarsening=true", "--set", "model.recoarsen_every=1", "--set", "coarsening.ratio=8",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    bundle = load_bundle(out)
+    assert bundle.embedding is not None
+    assert bundle.card.coarsening is not None
+    assert bundle.card.coarsening.ratio == 8
+    assert bundle.card.coarsening_embedding_id == bundle.embedding.embedding_id
+    rows = read_manifest(cohort_dir / "data_manifest.csv", stage_names=bundle.card.stage_names, check_files=False).rows
+    graph = load_graph(cohort_dir / rows[0].slide_id / "graph.safetensors")
+    assert predict(graph, bundle).relation == "external"
+    cohort = gather(
+        rows[1:], cohort_dir, stage_names=bundle.card.stage_names, coarsening=bundle.card.coarsening,
+        model=bundle.card.config,
+    )  # fmt: skip
+    stage, _ = bundle.members[0].read(bundle.members[0].inputs(cohort))
+    assert len(stage) == 39
+    with pytest.raises(ModelError, match="keeps no superpixel graphs"):
+        bundle.members[0].inputs(replace(cohort, fine=None, embedding_id="another"))
