@@ -96,7 +96,7 @@ def main() -> None:
     six = [x[:, kept] for x in (pooled, fine, np.concatenate([pooled, fine], axis=1)) for kept in chosen(x, colour)]
     means = {"features": six}
     if options.encoder is not None:
-        means["encoder and features"] = [*six, encoding, np.concatenate([encoding, pooled], axis=1)]
+        means |= {"encoder": [encoding], "encoder and features": [np.concatenate([encoding, x], axis=1) for x in six]}
     for name, of in means.items():
         found = np.zeros(cohort.n_rows)
         for number in question.folds:
