@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from tests.service.finished import Finished, finish, opened
 from tests.service.houses import house, write_slide
 from wsigraph.service.app import create_app
 
@@ -31,4 +32,17 @@ def data(tmp_path_factory: pytest.TempPathFactory, small_slide: Path) -> Path:
 def client(data: Path) -> Iterator[TestClient]:
     """A client of a service without tokens and workers."""
     with TestClient(create_app(house(data)), base_url="http://127.0.0.1") as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, small_slide: Path) -> Finished:
+    """A data directory in which the real slide is explained."""
+    return finish(tmp_path_factory.mktemp("finished"), small_slide)
+
+
+@pytest.fixture(scope="session")
+def explained(finished: Finished) -> Iterator[TestClient]:
+    """A client of the service on it."""
+    with TestClient(create_app(opened(finished)), base_url="http://127.0.0.1") as client:
         yield client

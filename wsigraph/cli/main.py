@@ -27,6 +27,7 @@ from wsigraph.cli import (
     status,
     train,
     version,
+    viewer,
 )
 from wsigraph.cli.failure import EXIT_INTERRUPTED, tell_interrupted
 
@@ -44,6 +45,7 @@ app.command("evaluate", short_help="A model in; its held-out scores beside those
 app.command("run", short_help="A manifest in; the records of all its slides out, on a cluster.")(run.run)
 app.command("status", short_help="How a run stands, also after a crash.")(status.status)
 app.command("serve", short_help="Slides, jobs and results in a browser and over HTTP.")(serve.serve)
+app.command("viewer", short_help="What the viewer needs, put in place once.")(viewer.viewer)
 app.command("graph", short_help="A slide in; its superpixel graph and a picture out.")(graph.graph)
 app.command("export", short_help="A graph in; AnnData, GeoJSON, parquet or networkx out.")(export.export)
 app.command("simulate", short_help="A synthetic cohort with known truth out.")(simulate.simulate)

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 import wsigraph
-from wsigraph.service import health, overlay_routes, problems, session, slides, upload_routes
+from wsigraph.service import health, overlay_routes, problems, regions, session, slides, upload_routes
 from wsigraph.service.gate import Gate
 from wsigraph.service.house import House
 from wsigraph.service.jobs import routes as job_routes
@@ -74,7 +75,7 @@ def create_app(house: House, *, hosts: Collection[str] = ()) -> FastAPI:
         audit=house.audit,
     )
     problems.install(app)
-    for room in (health, session, slides, upload_routes, job_routes, overlay_routes):
+    for room in (health, session, slides, upload_routes, job_routes, overlay_routes, regions):
         app.include_router(room.router)
     _add_viewer(app)
     return app
@@ -82,11 +83,21 @@ def create_app(house: House, *, hosts: Collection[str] = ()) -> FastAPI:
 
 def _add_viewer(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
-    def page() -> Response:
+    def page(request: Request) -> Response:
         index = VIEWER / "index.html"
         if index.is_file():
+            regions.warm(request)
             return FileResponse(index, headers={"Cache-Control": "no-cache"})
         return Response("wsigraph serves /v1; its OpenAPI document is /v1/openapi.json\n", media_type="text/plain")
 
     if VIEWER.is_dir():
-        app.mount("/viewer", StaticFiles(directory=VIEWER), name="viewer")
+        app.mount("/viewer", _Assets(directory=VIEWER), name="viewer")
+
+
+class _Assets(StaticFiles):
+    """Files that browsers keep and ask about; they are asked for at every visit, and change with the version."""
+
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        response = super().file_response(*arguments, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
