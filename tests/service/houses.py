@@ -95,3 +95,16 @@ def mark(path: Path) -> None:
 
 def marks(path: Path) -> int:
     return len(path.read_text().splitlines()) if path.is_file() else 0
+
+
+def hang(job: Job) -> Outcome:
+    """Tell of a beginning, and then of nothing more."""
+    from distributed import get_worker
+
+    from wsigraph.batch.work import topic
+
+    worker = get_worker()
+    told = {"slide": job.slide_id, "worker": worker.address, "stage": "graph", "done": 0, "total": 1}
+    worker.log_event(topic(job.run_id), told)
+    time.sleep(120)
+    return Outcome(status="done")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.houses import deadly, light, marks, settings, slow
+from tests.service.houses import deadly, hang, light, marks, settings, slow
 from wsigraph.batch.job import Job, Outcome
 from wsigraph.service.jobs.dispatch import Dispatcher
 from wsigraph.service.jobs.flight import Flight, inherit
@@ -193,3 +193,35 @@ def test_a_job_inherits_records_without_sharing_their_fate(tmp_path: Path) -> No
     assert (source / "slide.json").read_bytes() == b"2"
     inherit(tmp_path / "nothing", target)
     assert not (target / "slide.json").exists()
+
+
+def test_a_job_that_hangs_is_given_up_and_its_worker_begins_anew(
+    store: JobStore, tmp_path: Path, scheduler: str
+) -> None:
+    (made,) = add(store, 1)
+    with running(store, tmp_path / "results", scheduler, hang, "batch.stall_s=1", "service.attempts=2"):
+        until(lambda: store.find(made.job_id).state == FAILED, "it is given up")
+    failed = store.find(made.job_id)
+    assert (failed.error, failed.attempts, failed.stage) == ("TimeoutError", 2, "graph")
+    assert "no progress for 1 s" in failed.message
+
+
+def test_results_that_are_gone_are_made_again(tmp_path: Path) -> None:
+    from fastapi.testclient import TestClient
+
+    from tests.service.houses import house, write_slide
+    from wsigraph.service.app import create_app
+
+    write_slide(tmp_path / "s.tiff")
+    with TestClient(create_app(house(tmp_path)), base_url="http://127.0.0.1") as client:
+        own: JobStore = client.app.state.service.store
+        first = client.post("/v1/jobs", json={"slide_id": "s"}).json()["job_id"]
+        own.claim("a", 1, 30)
+        own.finish(first, "a", DONE)
+        assert client.get(f"/v1/jobs/{first}/results/prediction.json").status_code == 404
+        again = client.post("/v1/jobs", json={"slide_id": "s"})
+        assert (again.status_code, again.json()["state"]) == (201, QUEUED)
+        broken = tmp_path / "broken.svs"
+        broken.write_bytes(b"II*\0" + bytes(100))
+        client.app.state.service.catalogue.forget()
+        assert client.post("/v1/jobs", json={"slide_id": "broken"}).status_code == 422

@@ -214,10 +214,10 @@ def needs(role: str) -> Callable[[Request], Awaitable[Caller]]:
     """
 
     # asynchronous, so that it costs no turn in a thread: every tile passes here
-    async def check(request: Request) -> Caller:
+    async def _check(request: Request) -> Caller:
         caller = caller_of(request)
         if not caller.reaches(role):
             raise NotAllowed(f"the token of {caller.name!r} has the role {caller.role}, this needs {role}")
         return caller
 
-    return check
+    return _check

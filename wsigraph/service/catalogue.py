@@ -24,7 +24,7 @@ SUFFIXES = frozenset(
 """Endings of files that may be slides; what one is, its reader finds out."""
 _MAX_DEPTH = 8
 _MAX_SLIDES = 100_000
-_KEPT_S = 2.0
+_KEPT_S, _KEPT_LOOKS = 2.0, 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +78,16 @@ class Catalogue:
         self._uploaded = uploaded
         self._lock = threading.Lock()
         self._found: dict[str, Entry] = {}
-        self._looked_at = float("-inf")
+        self._good_until = float("-inf")
 
     def slides(self) -> list[Entry]:
-        """Return all slides, sorted by name; looked for anew every two seconds at most."""
+        """Return all slides, sorted by name; looked for anew every two seconds, less often where it takes long."""
         with self._lock:
-            if time.monotonic() - self._looked_at > _KEPT_S:
+            began = time.monotonic()
+            if began > self._good_until:
                 self._found = {entry.slide_id: entry for entry in self._look()}
-                self._looked_at = time.monotonic()
+                ended = time.monotonic()
+                self._good_until = ended + max(_KEPT_S, _KEPT_LOOKS * (ended - began))
             return list(self._found.values())
 
     def find(self, slide_id: str) -> Entry:
@@ -103,13 +105,13 @@ class Catalogue:
         return entry
 
     def known(self, slide_id: str) -> Entry | None:
-        """Return a slide that was found in the last two seconds, or None; looks at no file."""
-        return self._found.get(slide_id) if time.monotonic() - self._looked_at <= _KEPT_S else None
+        """Return a slide that was found a moment ago, or None; looks at no file."""
+        return self._found.get(slide_id) if time.monotonic() <= self._good_until else None
 
     def forget(self) -> None:
         """Look again at the next request."""
         with self._lock:
-            self._looked_at = float("-inf")
+            self._good_until = float("-inf")
 
     def _look(self) -> Iterator[Entry]:
         taken: set[str] = set()

@@ -48,13 +48,13 @@ class Ready(BaseModel):
 
 
 @router.get("/health", summary="Whether the service lives")
-def health() -> Health:
+async def health() -> Health:
     """Return at once; needs no token."""
     return Health(status="ok", version=wsigraph.__version__)
 
 
 @router.get("/ready", summary="Whether jobs are run", responses={503: {"model": Ready, "description": "Not yet"}})
-def ready(request: Request, response: Response) -> Ready:
+async def ready(request: Request, response: Response) -> Ready:
     """Return 200 once there are workers, 503 before; slides are served either way. Needs no token."""
     dispatcher = house_of(request).dispatcher
     workers = 0 if dispatcher is None else dispatcher.n_workers

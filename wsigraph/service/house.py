@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from anyio import CapacityLimiter
 from fastapi import Request
 
 from wsigraph.config import Config
@@ -26,6 +27,7 @@ STATE = ".wsigraph"
 """Directory below the data where the service keeps uploads, results, jobs and its audit log."""
 _SECTIONS = ("runtime", "cluster", "batch", "service")
 _DIGEST_S = 3600.0
+_TURNS = 32
 
 
 @dataclass(eq=False, kw_only=True)
@@ -54,6 +56,10 @@ class House:
         Slides on their way in.
     audit : Audit
         Who did what.
+    turns : CapacityLimiter
+        Requests that may wait for a picture at a time in threads of their own, so that no other waits behind them.
+    n_streams : int
+        Streams of events that are open.
     told : Remembered
         What is worth remembering of finished jobs.
     """
@@ -72,6 +78,8 @@ class House:
     uploads: Uploads
     audit: Audit
     dispatcher: Dispatcher | None = None
+    turns: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_TURNS))
+    n_streams: int = 0
     told: Remembered = field(default_factory=lambda: Remembered(1024))
 
     @property

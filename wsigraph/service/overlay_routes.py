@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel
 
@@ -56,20 +57,24 @@ def deep_zoom(request: Request, job_id: JobId, layer: Layer = "attribution") -> 
     response_class=Response,
     responses={200: {"content": {"image/png": {}}, "description": "A PNG picture with transparency"}},
 )
-def tile(
+async def tile(
     request: Request, job_id: JobId, level: Number, col: Number, row: Number, layer: Layer = "attribution"
 ) -> Response:
     """Return a tile of a map."""
     house = house_of(request)
+    encoded = await to_thread.run_sync(_tile, house, job_id, layer, (level, col, row), limiter=house.turns)
+    return Response(encoded, media_type="image/png", headers={"Cache-Control": "private, max-age=600"})
+
+
+def _tile(house: House, job_id: str, layer: str, place: tuple[int, int, int]) -> bytes:
     pyramid = _pyramid(house, job_id)
-    box = pyramid.box(level, col, row)
+    box = pyramid.box(*place)
 
     def make() -> bytes:
         asked = {**_request(house, job_id), "layer": layer, "box": [box.y0, box.x0, box.y1, box.x1]}
-        return house.pool.ask({**asked, "downsample": pyramid.downsample(level)}, time_s=_OPEN_S)[1]
+        return house.pool.ask({**asked, "downsample": pyramid.downsample(place[0])}, time_s=_OPEN_S)[1]
 
-    encoded = house.pictures.encoded.find_or_make((_version(house, job_id), layer, level, col, row), make)
-    return Response(encoded, media_type="image/png", headers={"Cache-Control": "private, max-age=600"})
+    return house.pictures.encoded.find_or_make((_version(house, job_id), layer, place), make)
 
 
 def _version(house: House, job_id: str) -> tuple[str, float | None]:

@@ -50,7 +50,13 @@ def who(caller: Annotated[Caller, Depends(needs(READ))]) -> SignedIn:
 
 @router.post("", summary="Sign a browser in")
 def sign_in(request: Request, response: Response, given: SignIn) -> SignedIn:
-    """Check a token and leave it with the browser for a day, out of the reach of scripts and of other sites."""
+    """Check a token and leave it with the browser for a day, out of the reach of scripts and of other sites.
+
+    Raises
+    ------
+    NotSignedIn
+        If it is not known.
+    """
     tokens = house_of(request).tokens
     caller = tokens.caller(given.token)
     if caller is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
@@ -105,7 +106,7 @@ async def tile(request: Request, slide_id: SlideId, level: Number, col: Number, 
         return Response(status_code=304, headers={"ETag": tag})
     encoded = house.pictures.kept_tile(entry, level, col, row)
     if encoded is None:
-        encoded = await run_in_threadpool(house.pictures.tile, entry, level, col, row)
+        encoded = await to_thread.run_sync(house.pictures.tile, entry, level, col, row, limiter=house.turns)
     return _jpeg(encoded, tag)
 
 
@@ -121,7 +122,13 @@ def thumbnail(request: Request, slide_id: SlideId) -> Response:
     "/{slide_id}/associated/{name}.jpeg", summary="Label or macro image", response_class=Response, responses=_JPEG
 )
 def associated(request: Request, slide_id: SlideId, name: Annotated[str, Path(max_length=200)]) -> Response:
-    """Return an associated image, where the service was started to serve them."""
+    """Return an associated image, where the service was started to serve them.
+
+    Raises
+    ------
+    NotAllowed
+        If it was not.
+    """
     house = house_of(request)
     if not house.serves_associated:
         raise NotAllowed(
@@ -133,7 +140,13 @@ def associated(request: Request, slide_id: SlideId, name: Annotated[str, Path(ma
 
 @router.delete("/{slide_id}", status_code=204, summary="Remove an uploaded slide")
 def remove(request: Request, slide_id: SlideId, caller: Annotated[Caller, Depends(needs(RUN))]) -> None:
-    """Remove the file of a slide that came through the service; its jobs keep their results until these expire."""
+    """Remove the file of a slide that came through the service; its jobs keep their results until these expire.
+
+    Raises
+    ------
+    NotAllowed
+        If it is another's.
+    """
     house = house_of(request)
     house.catalogue.find(slide_id)
     owner = house.uploads.owner_of(slide_id)

@@ -90,11 +90,11 @@ def values_of(slide: ExplainedSlide) -> dict[str, Any]:
             {
                 "feature": name,
                 "name": spoken(name),
-                "unit": unit_words(unit),
+                "unit": unit_words(name),
                 "group": group,
                 "values": _shorts(table.values[:, column]),
             }
-            for column, (name, unit, group) in enumerate(zip(table.names, table.units, table.groups, strict=True))
+            for column, (name, group) in enumerate(zip(table.names, table.groups, strict=True))
         ],
         "area_mm2": _shorts(area),
         "centre": np.rint(centre).astype(np.int64).tolist(),

@@ -14,7 +14,9 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +35,14 @@ _TELL_S = 0.5
 _COUNT_S = 2.0
 _AGAIN_S = 15.0
 _RESTOCK_S = 20.0
+_RESTART_S = 600.0
 _SWEEP_S = 600.0
 _END_S = 30.0
 _DAY_S = 86400.0
 # what another worker may survive, or another moment
-_PASSING = frozenset({"KilledWorker", "CancelledError", "FutureCancelledError", "LeaseLost", "CommClosedError"})
+_PASSING = frozenset(
+    {"KilledWorker", "CancelledError", "FutureCancelledError", "LeaseLost", "CommClosedError", "TimeoutError"}
+)
 _log = logging.getLogger("wsigraph.service")
 
 
@@ -89,6 +94,7 @@ class Dispatcher:
         self._woken = threading.Event()
         self._ending = threading.Event()
         self._due: dict[str, float] = {}
+        self._restarts = ThreadPoolExecutor(1, "wsigraph-restart")
         self._thread = threading.Thread(target=self._run, name="wsigraph-jobs", daemon=True)
 
     def start(self) -> None:
@@ -105,6 +111,7 @@ class Dispatcher:
         self._woken.set()
         if self._thread.is_alive():
             self._thread.join(_END_S)
+        self._restarts.shutdown(wait=False, cancel_futures=True)
 
     def _run(self) -> None:
         from wsigraph.cluster import connect
@@ -149,6 +156,7 @@ class Dispatcher:
         for flight in list(self._flights.values()):
             if flight.future is not None and flight.future.done():
                 self._settle(cluster, flight)
+        self._end_hanging(cluster)
         self._share(cluster)
 
     def _keep_books(self, cluster: Cluster) -> None:
@@ -232,6 +240,9 @@ class Dispatcher:
         else:
             stage, error, message = flight.stage, *_of_cluster(future)
         self._drop(cluster, flight)
+        self._note_end(flight, stage, error, message)
+
+    def _note_end(self, flight: Flight, stage: str, error: str, message: str) -> None:
         job = flight.job
         if not error:
             self._store.finish(job.job_id, self.instance, DONE)
@@ -240,6 +251,26 @@ class Dispatcher:
         else:
             self._store.finish(job.job_id, self.instance, FAILED, stage=stage, error=error, message=message)
         self._woken.set()
+
+    def _end_hanging(self, cluster: Cluster) -> None:
+        """Give up what has shown no progress for too long; its worker's process is begun anew."""
+        stall_s, now = self._config.batch.stall_s, time.monotonic()
+        for flight in list(self._flights.values()):
+            if not stall_s or flight.future is None or flight.heard_at is None or now - flight.heard_at < stall_s:
+                continue
+            cluster.client.cancel([flight.future], force=True)
+            flight.stop(self._results)
+            self._drop(cluster, flight)
+            if flight.worker and cluster.kind != "threads":
+                again = partial(
+                    cluster.client.restart_workers, [flight.worker], timeout=_RESTART_S, raise_for_error=False
+                )
+                # not waited for: the worker may be slow to begin, or its cluster gone by then
+                self._restarts.submit(again)
+            what = (
+                f"no progress for {stall_s:g} s, and its worker was restarted; raise batch.stall_s if it needs longer"
+            )
+            self._note_end(flight, flight.stage, "TimeoutError", what)
 
     def _cancel(self, cluster: Cluster) -> None:
         for job_id in self._store.to_cancel(self.instance) if self._flights else ():

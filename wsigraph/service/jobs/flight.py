@@ -47,6 +47,10 @@ class Flight:
         What is being done.
     fraction : float
         Share done.
+    worker : str
+        Address of its worker; empty until that has told of it.
+    heard_at : float or None
+        When its worker told of it last, s of the monotonic clock; None where it has not yet.
     told_at : float
         When the store was told last, s of the monotonic clock.
     is_shared : bool
@@ -62,6 +66,8 @@ class Flight:
     future: Any = None
     stage: str = ""
     fraction: float = 0.0
+    worker: str = ""
+    heard_at: float | None = None
     told_at: float = float("-inf")
     is_shared: bool = False
     held_by: Holder | None = None
@@ -74,6 +80,7 @@ class Flight:
 
     def hear(self, told: Mapping[str, Any]) -> None:
         """Take in what its worker tells; the fraction never goes back."""
+        self.heard_at, self.worker = time.monotonic(), str(told.get("worker", ""))
         stage = str(told["stage"])
         if stage not in self._shares:
             return

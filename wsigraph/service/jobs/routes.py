@@ -13,10 +13,10 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from wsigraph.errors import ConfigError, NotAllowed, NotFound
+from wsigraph.errors import ConfigError, MissingMpp, NotAllowed, NotFound, TooMany
 from wsigraph.service.auth import ADMIN, READ, RUN, Caller, needs
 from wsigraph.service.house import house_of
-from wsigraph.service.jobs.table import ACTIVE, StoredJob
+from wsigraph.service.jobs.table import ACTIVE, DONE, StoredJob
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(needs(READ))])
 
@@ -174,18 +174,30 @@ def _seconds_left(job: StoredJob) -> float | None:
 
 @router.post("", status_code=201, summary="Start a job, or find the equal one")
 def start(request: Request, response: Response, wish: Wish, caller: Annotated[Caller, Depends(needs(RUN))]) -> Job:
-    """Queue a prediction or an explanation; 200 where the same was asked for before and stands."""
+    """Queue a prediction or an explanation; 200 where the same was asked for before and stands.
+
+    Raises
+    ------
+    ConfigError
+        If the target names no days.
+    MissingMpp
+        If the slide states no pixel size and none is given.
+    """
     house = house_of(request)
     entry = house.catalogue.find(wish.slide_id)
     if wish.target.startswith("survival@") and not float(wish.target.partition("@")[2]) > 0:
         raise ConfigError(f"target {wish.target!r}: expected days above 0, e.g. survival@1825")
+    # what would fail for certain is told at once, not by a job
+    problem = house.pictures.describe(entry)["mpp_problem"]
+    if problem and wish.mpp is None:
+        raise MissingMpp(str(problem))
     target = wish.target if wish.kind == "explain" else ""
-    limits = house.config.service
-    job, is_new = house.store.create(
-        house.make_job(entry, wish.kind, target, caller.name, wish.mpp),
-        queue_max=limits.queue_max,
-        owner_max=limits.queue_owner_max,
-    )
+    made = house.make_job(entry, wish.kind, target, caller.name, wish.mpp)
+    limits = {"queue_max": house.config.service.queue_max, "owner_max": house.config.service.queue_owner_max}
+    job, is_new = house.store.create(made, **limits)
+    if job.state == DONE and not house.directory_of(job).is_dir():
+        house.store.remove(job.job_id)
+        job, is_new = house.store.create(made, **limits)
     if is_new and house.dispatcher is not None:
         house.dispatcher.wake()
     response.status_code = 201 if is_new else 200
@@ -214,7 +226,13 @@ def look(request: Request, job_id: JobId) -> Job:
 
 @router.delete("/{job_id}", summary="Cancel a job")
 def cancel(request: Request, job_id: JobId, caller: Annotated[Caller, Depends(needs(RUN))]) -> Job:
-    """Cancel a job of one's own; administrators cancel any. One that has ended stays as it is."""
+    """Cancel a job of one's own; administrators cancel any. One that has ended stays as it is.
+
+    Raises
+    ------
+    NotAllowed
+        If it is another's.
+    """
     house = house_of(request)
     job = house.store.find(job_id)
     if job.owner != caller.name and not caller.reaches(ADMIN):
@@ -232,15 +250,33 @@ def cancel(request: Request, job_id: JobId, caller: Annotated[Caller, Depends(ne
     responses={200: {"content": {"text/event-stream": {}}, "description": "A Job an event, until it has ended"}},
 )
 async def follow(request: Request, job_id: JobId) -> StreamingResponse:
-    """Return a stream of server-sent events, one for each change of the job."""
-    store = house_of(request).store
-    first = await run_in_threadpool(store.find, job_id)
+    """Return a stream of server-sent events, one for each change of the job.
+
+    Raises
+    ------
+    TooMany
+        If too many are open.
+    """
+    house = house_of(request)
+    first = await run_in_threadpool(house.store.find, job_id)
+    if house.n_streams >= house.config.service.streams_max:
+        raise TooMany(f"{house.n_streams} streams of events are open; ask for the job itself from time to time")
     return StreamingResponse(
         _events(request, first), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
     )
 
 
 async def _events(request: Request, job: StoredJob) -> AsyncIterator[str]:
+    house = house_of(request)
+    house.n_streams += 1
+    try:
+        async for event in _changes(request, job):
+            yield event
+    finally:
+        house.n_streams -= 1
+
+
+async def _changes(request: Request, job: StoredJob) -> AsyncIterator[str]:
     store, told, told_at = house_of(request).store, None, time.monotonic()
     while True:
         now = time.monotonic()
@@ -268,7 +304,13 @@ async def _events(request: Request, job: StoredJob) -> AsyncIterator[str]:
     responses={200: {"content": {kind: {} for kind in sorted(set(RESULTS.values()))}, "description": "The file"}},
 )
 def result(request: Request, job_id: JobId, name: Annotated[str, Path(max_length=64)]) -> FileResponse:
-    """Return one of the files that the job names under ``results``."""
+    """Return one of the files that the job names under ``results``.
+
+    Raises
+    ------
+    NotFound
+        If there is no such file.
+    """
     if name not in RESULTS:
         raise NotFound(f"{name!r} is no result; expected one of {', '.join(RESULTS)}")
     path = house_of(request).done_directory(job_id) / name

@@ -294,6 +294,11 @@ class JobStore:
             connection.execute(delete(jobs).where(jobs.c.job_id.in_(names)))
         return names
 
+    def remove(self, job_id: str) -> None:
+        """Remove a job that has ended; one that waits or runs stays."""
+        with self._writing() as connection:
+            connection.execute(delete(jobs).where(jobs.c.job_id == job_id, jobs.c.state.not_in(ACTIVE)))
+
     def known_digest(self, version: str) -> str | None:
         """Return the SHA-256 that was noted for a version of a file, or None."""
         with self._reading() as connection:
