@@ -162,7 +162,7 @@ def cohort_of(slide: ExplainedSlide) -> dict[str, Any] | None:
         return None
     curve = slide.reference.survival
     n_times = len(curve.time_days)
-    kept = np.unique(np.linspace(0, n_times - 1, min(n_times, _COHORT_POINTS)).astype(np.int64)) if n_times else []
+    kept = np.unique(np.linspace(0, max(0, n_times - 1), min(n_times, _COHORT_POINTS)).astype(np.int64))
     return {
         "n_patients": curve.n_patients,
         "n_events": curve.n_events,
