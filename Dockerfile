@@ -6,7 +6,7 @@ FROM python:3.12-slim-bookworm AS build
 WORKDIR /source
 RUN python -m venv /opt/wsigraph
 ENV PATH="/opt/wsigraph/bin:$PATH" PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt hatch_build.py README.md LICENSE ./
 COPY wsigraph ./wsigraph
 RUN pip install --constraint constraints.txt '.[service,postgres]'
 

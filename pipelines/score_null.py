@@ -3,7 +3,8 @@
     python -m pipelines.score_null [--cohorts 20] [--patients 120]
 
 Patients of the law ``null`` are simulated in memory and dealt into cohorts; each is cross-validated with another seed.
-Prints one JSON object: mean held-out C-index and stage AUC over cohorts, and the permutation p-values of the C-index.
+Prints one JSON object: mean held-out C-index and stage AUC over cohorts with
+their 95 % intervals, and the permutation p-values of the C-index.
 Chance is 0.5.
 """
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from wsigraph.config import load
 from wsigraph.evaluation.fresh import train_on
-from wsigraph.evaluation.tables import own_scores
+from wsigraph.evaluation.tables import mean_over, own_scores
 from wsigraph.synthesis.cohort import gather_simulated
 
 
@@ -40,8 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
     shown = {
         "cohorts": len(table),
         "patients_each": options.patients,
-        "mean_c_index": round(float(np.mean([c for c, _, _ in table])), 4),
-        "mean_stage_auc": round(float(np.mean([auc for _, auc, _ in table])), 4),
+        "mean_c_index": mean_over([c for c, _, _ in table]),
+        "mean_stage_auc": mean_over([auc for _, auc, _ in table]),
         "c_index": [c for c, _, _ in table],
         "stage_auc": [auc for _, auc, _ in table],
         "permutation_p": p,

@@ -95,6 +95,12 @@ def test_recipes_print_their_table(recipe, own: list[str], shown: str, capsys: p
         assert (
             table["oracle"]["stage"]["quadratic_kappa"]["value"] > table["model"]["stage"]["quadratic_kappa"]["value"]
         )
+    if recipe is score_null:
+        found = table["mean_c_index"]
+        assert found["value"] == pytest.approx(np.mean(table["c_index"]), abs=1e-4)
+        # of two cohorts: the standard error is half of their difference
+        half = 1.96 * abs(table["c_index"][0] - table["c_index"][1]) / 2
+        assert found["high"] - found["value"] == pytest.approx(half, abs=2e-4)
     if recipe is score_conformal:
         assert table["same_sites"]["n"] == 20
         assert table["same_sites"]["n_calibration"] == 30
