@@ -2,9 +2,10 @@
 
 Regions are clustered by their standardised features but those of shape, which say how tissue was cut rather than what
 it is, each weighing as much as its area, with a seeded k-means++ start
-(Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007) and Lloyd's rounds. Few and broad
-kinds are wanted: something to hold a region against, not a diagnosis. Each is named by the features in which it
-differs most from the rest, or by the classes of simulated tissue where those are known.
+(Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007) and Lloyd's rounds. Broad kinds
+are wanted, something to hold a region against, not a diagnosis; but what a model tells apart must not be one kind: with
+four kinds for seven painted tissues, tumour lay with lymphocytes and lent them its attribution. Each is named by the
+features in which it differs most from the rest, or by the classes of simulated tissue where those are known.
 """
 
 from __future__ import annotations
