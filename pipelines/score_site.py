@@ -1,42 +1,38 @@
 """Score a model where the hospital decides and the tissue tells nothing.
 
-    wsigraph simulate --out COHORT --patients 600 --seed 1 --law site
-    python -m pipelines.score_site COHORT
+    python -m pipelines.score_site [--patients 600]
 
-By patient the stain gives the hazard of the hospital away; with sites left out nothing is left to find. Prints JSON:
-both scores beside the site alone and the stain alone, and the warnings that an evaluation prints.
+Patients of the law ``site`` are simulated in memory. By patient the stain gives the hazard of the hospital away; with
+sites left out nothing is left to find. Prints JSON: both scores beside the site alone and the stain alone, and the
+warnings that an evaluation prints.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 import numpy as np
 
-from wsigraph.cohort.manifest import read_manifest
 from wsigraph.cohort.splits import folds, site_folds
 from wsigraph.config import load
 from wsigraph.evaluation.baselines import Question
 from wsigraph.evaluation.fresh import RECIPE
 from wsigraph.evaluation.tables import score_within
 from wsigraph.model.ensemble import train_folds
-from wsigraph.model.gather import gather
+from wsigraph.synthesis.cohort import gather_simulated
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the recipe."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("cohort", type=Path, help="directory that wsigraph simulate wrote")
+    parser.add_argument("--patients", type=int, default=600)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="a setting, e.g. model.layers=2")
-    options = parser.parse_args()
-    settings = load([], ["model.task=survival", *options.overrides])
-    names = settings.model.stage_names
-    manifest = read_manifest(options.cohort / "data_manifest.csv", stage_names=names, check_files=False)
-    cohort = gather(manifest.rows, options.cohort, stage_names=names, coarsening=settings.coarsening)
+    options = parser.parse_args(arguments)
+    settings = load([], ["synthesis.law=site", "model.task=survival", *options.overrides])
+    cohort = gather_simulated(options.patients, settings, seed=options.seed).cohort
     patients, sites = cohort.patient.tolist(), cohort.site.tolist()
     by_patient = folds(patients, n_folds=5, event=cohort.event.tolist(), site=sites, seed=options.seed)
     site = np.unique(cohort.site, return_inverse=True)[1]

@@ -8,7 +8,7 @@ import pytest
 from wsigraph.config import ModelConfig
 from wsigraph.errors import CohortError
 from wsigraph.evaluation.bags import bag_input
-from wsigraph.evaluation.baselines import Question
+from wsigraph.evaluation.baselines import Answers, Question
 from wsigraph.evaluation.fresh import answer_fresh, calibration_of_survival, coverage, joined, score_fresh, train_on
 from wsigraph.evaluation.tables import score_within
 from wsigraph.model.ensemble import Ensemble
@@ -76,7 +76,7 @@ def test_a_plain_relation_is_found_on_fresh_patients(ensemble: Ensemble, cohort:
         fresh,
         seed=0,
         names=("attention_mil", "pooled_ridge", "site_only", "stain_only"),
-        oracle_risk=level,
+        oracle=Answers(risk=level, stage_probability=np.zeros((200, 0))),
         n_draws=100,
     )
     own, oracle = table["model"]["survival"]["c_index"]["value"], table["oracle"]["survival"]["c_index"]["value"]
@@ -94,6 +94,7 @@ def test_hazards_half_as_high_again_are_less_calibrated(ensemble: Ensemble) -> N
     found = answer_fresh(ensemble.bundle, fresh)
     as_said, exaggerated = (calibration_of_survival(found, fresh, factor=factor) for factor in (1.0, 1.5))
     assert exaggerated["p"] < 1e-6
+    assert as_said["low"] <= as_said["largest_deviation"] <= as_said["high"]
     assert as_said["largest_deviation"] < exaggerated["largest_deviation"]
 
 
@@ -103,6 +104,8 @@ def test_stage_sets_cover_fresh_patients(ensemble: Ensemble) -> None:
     # 150 calibration patients: the coverage scatters by some 0.025, and CV+ may exceed its promise
     assert 0.82 < found["covered"] < 0.99
     assert found["n_calibration"] == 150
+    # Wilson's interval is about two standard errors either way
+    assert found["low"] < found["covered"] < found["high"] < found["low"] + 0.04
     assert set(found["by_site"]) == {"s0", "s1", "s2"}
     assert sum(part["n"] for part in found["by_stage"].values()) == 1500
 

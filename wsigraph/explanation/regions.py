@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from wsigraph.explanation.kinds import spoken
 from wsigraph.explanation.reference import Reference
-from wsigraph.feature.interpret import FEATURE_UNITS, interpret
+from wsigraph.feature.interpret import FEATURE_NAMES, FEATURE_UNITS
 from wsigraph.geometry import crofton_um, px_to_mm2
+from wsigraph.model.reading import Reading, column_groups, region_columns
 from wsigraph.records import CoarseGraph, Explanation
 
 _UNIT_WORDS = {
@@ -27,6 +28,8 @@ _UNIT_WORDS = {
     "bit": "bits",
     "level2": "grey levels²",
 }
+# an encoder's columns are not among them and have none
+_UNITS = dict(zip(FEATURE_NAMES, FEATURE_UNITS, strict=True))
 _UM_PER_MM = 1000.0
 
 
@@ -47,10 +50,12 @@ class RegionDescriber:
         self, coarse: CoarseGraph, explanation: Explanation | None = None, reference: Reference | None = None
     ) -> None:
         self._graph, self._own = coarse.graph, explanation
-        table = interpret(coarse.graph)
-        self._values, self._names, self._groups = table.values, table.names, table.groups
+        source = explanation or reference
+        self._names = FEATURE_NAMES if source is None else source.feature_names
+        self._groups = column_groups(self._names)
+        self._values = region_columns(coarse.graph, Reading.of_columns(self._names))
         self._area_mm2 = px_to_mm2(1.0, coarse.graph.mpp) * coarse.graph.moment("n").astype(np.float64)
-        self._percentile = None if reference is None else reference.percentiles(table.values)
+        self._percentile = None if reference is None else reference.percentiles(self._values)
         self._kind = self._kinds(reference)
         self._whole = 1.0 if explanation is None else float(np.abs(explanation.node).sum()) or 1.0
         self._cut = (
@@ -158,7 +163,7 @@ class RegionDescriber:
         return {
             "feature": self._names[column],
             "name": spoken(self._names[column]),
-            "unit": _unit(column),
+            "unit": unit_words(_UNITS.get(self._names[column], "1")),
             "group": self._groups[column],
             "value": float(self._values[node, column]),
             "percentile": None if self._percentile is None else float(self._percentile[node, column]),
@@ -166,7 +171,6 @@ class RegionDescriber:
         }
 
 
-def _unit(column: int) -> str:
-    """Return a unit as people read it; empty for a pure number."""
-    unit = FEATURE_UNITS[column] if column < len(FEATURE_UNITS) else "1"
+def unit_words(unit: str) -> str:
+    """Return a feature's unit as people read it; empty for a pure number."""
     return _UNIT_WORDS.get(unit, unit)
