@@ -54,7 +54,7 @@ def reference_of(bundle: ModelBundle, training: Sequence[Case]) -> Reference:
     slides = (
         TrainingSlide(
             graph=case.coarse,
-            site=f"simulated site {case.truth.site}",
+            site=f"synthetic-site-{case.truth.site + 1}",
             time_days=case.truth.outcome.time_days,
             event=case.truth.outcome.event,
         )

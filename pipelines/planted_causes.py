@@ -5,23 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.build_reference import reference_of
 from wsigraph.coarsening.coarsen import coarsen
+from wsigraph.coarsening.contract import contract
 from wsigraph.config import Config, SynthesisConfig
 from wsigraph.explanation.reference import Reference
 from wsigraph.model.card import About
 from wsigraph.model.train import train
 from wsigraph.model.weights import ModelBundle
-from wsigraph.records import TissueGraph
+from wsigraph.records import CoarseGraph, TissueGraph
 from wsigraph.synthesis.arrange import touches
-from wsigraph.synthesis.assess import assess, cases
-from wsigraph.synthesis.layout import LYMPHOCYTES, NECROSIS, TUMOUR, sample_layout
+from wsigraph.synthesis.assess import Case, assess
+from wsigraph.synthesis.layout import LYMPHOCYTES, NECROSIS, TUMOUR, Lattice, sample_layout
 from wsigraph.synthesis.simulate import Library, build_library, draw_graph, sample_sites, simulate
 
+Nodes = Literal["coarse", "regions"]
+"""What regions are: as coarsened, or the layout's own, which is what perfect coarsening would make of it."""
 CAUSE_FRACTION = (0.02, 0.10)
 """Share of the area that a cause takes, uniform."""
 
@@ -34,15 +38,18 @@ class PlantedSlide:
     ----------
     graph : TissueGraph
         Its superpixels.
+    coarse : CoarseGraph
+        Its regions.
     is_cause : bool (N,)
         Which of them are the cause.
     """
 
     graph: TissueGraph
+    coarse: CoarseGraph
     is_cause: NDArray[np.bool_]
 
 
-def composition_slides(n_slides: int, *, seed: int) -> Iterator[PlantedSlide]:
+def composition_slides(n_slides: int, *, seed: int, nodes: Nodes = "coarse") -> Iterator[PlantedSlide]:
     """Yield slides of the law of composition in which one class that it heeds takes 2 to 10 % of the area.
 
     Parameters
@@ -51,6 +58,8 @@ def composition_slides(n_slides: int, *, seed: int) -> Iterator[PlantedSlide]:
         How many.
     seed : int
         Decides everything.
+    nodes : str
+        What the regions are: ``"coarse"``, or ``"regions"`` for the layout's own.
 
     Yields
     ------
@@ -71,10 +80,11 @@ def composition_slides(n_slides: int, *, seed: int) -> Iterator[PlantedSlide]:
         layout = lattice.spread(classes)
         site = int(rng.integers(library.n_sites))
         graph = draw_graph(layout, lattice, library, site=site, slide_id=f"synthetic-cause-{number:04d}", rng=rng)
-        yield PlantedSlide(graph=graph, is_cause=layout.classes.ravel() == cause)
+        coarse = _regions(graph, lattice, nodes)
+        yield PlantedSlide(graph=graph, coarse=coarse, is_cause=layout.classes.ravel() == cause)
 
 
-def spatial_slides(n_slides: int, *, seed: int) -> Iterator[PlantedSlide]:
+def spatial_slides(n_slides: int, *, seed: int, nodes: Nodes = "coarse") -> Iterator[PlantedSlide]:
     """Yield slides of the law of contact in which lymphocytes that touch tumour take 2 to 10 % of the area.
 
     Parameters
@@ -83,6 +93,8 @@ def spatial_slides(n_slides: int, *, seed: int) -> Iterator[PlantedSlide]:
         How many.
     seed : int
         Decides everything.
+    nodes : str
+        What the regions are: ``"coarse"``, or ``"regions"`` for the layout's own.
 
     Yields
     ------
@@ -99,7 +111,8 @@ def spatial_slides(n_slides: int, *, seed: int) -> Iterator[PlantedSlide]:
         area = slide.graph.moment("n")
         share = float(area[is_cause].sum() / area.sum())
         if patient.measures["contact_share"] > 0.5 and CAUSE_FRACTION[0] <= share <= CAUSE_FRACTION[1]:
-            yield PlantedSlide(graph=slide.graph, is_cause=is_cause)
+            coarse = _regions(slide.graph, slide.lattice, nodes)
+            yield PlantedSlide(graph=slide.graph, coarse=coarse, is_cause=is_cause)
             left -= 1
         if not left:
             return
@@ -112,7 +125,7 @@ PLANTED: dict[str, Callable[..., Iterator[PlantedSlide]]] = {
 """Slides by the law of their cause."""
 
 
-def train_on_law(law: str, n_patients: int, *, seed: int) -> tuple[ModelBundle, Reference]:
+def train_on_law(law: str, n_patients: int, *, seed: int, nodes: Nodes = "coarse") -> tuple[ModelBundle, Reference]:
     """Return a network trained on simulated patients of a law, scored on fresh ones, and its reference.
 
     Parameters
@@ -123,6 +136,8 @@ def train_on_law(law: str, n_patients: int, *, seed: int) -> tuple[ModelBundle, 
         Patients to train on, and to score on.
     seed : int
         Decides everything; other patients than those of the slides.
+    nodes : str
+        As for the slides.
 
     Returns
     -------
@@ -135,10 +150,10 @@ def train_on_law(law: str, n_patients: int, *, seed: int) -> tuple[ModelBundle, 
     rngs = np.random.default_rng([seed, 1]).spawn(3)
     library = _library(seed)
     parts = [
-        cases(
-            simulate(n_patients, library, _law(law), rng=rng, cohort=name),
-            lambda graph: coarsen(graph, settings.coarsening),
-        )
+        [
+            Case(coarse=_regions(patient.graph, patient.slides[0].lattice, nodes), truth=patient)
+            for patient in simulate(n_patients, library, _law(law), rng=rng, cohort=name)
+        ]
         for name, rng in zip(("train", "fresh"), rngs, strict=False)
     ]
     about = About(
@@ -154,6 +169,17 @@ def train_on_law(law: str, n_patients: int, *, seed: int) -> tuple[ModelBundle, 
     print(f"trained on {law}: C-index {scores['c_index'].value:.3f}", file=sys.stderr)
     bundle = ModelBundle(card=bundle.card.model_copy(update={"metrics": scores}), weights=bundle.weights)
     return bundle, reference_of(bundle, parts[0])
+
+
+def _regions(graph: TissueGraph, lattice: Lattice, nodes: Nodes) -> CoarseGraph:
+    if nodes == "coarse":
+        return coarsen(graph, Config().coarsening)
+    regions = lattice.regions
+    return CoarseGraph(
+        graph=contract(graph, regions.member, regions.shape.area),
+        assignment=regions.member,
+        embedding_id="own-regions",
+    )
 
 
 def _library(seed: int) -> Library:

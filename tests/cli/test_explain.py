@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import RECORDS, SLIDE, Finished, Run, content
+from wsigraph.explanation.reference import load_reference
+from wsigraph.model.weights import SHIPPED, load_bundle
 
 EXPLAINED = ["explanation.geojson", "explanation.json", "explanation.png", "explanation.safetensors", "report.html"]
-KNOWN_SITE = "simulated site 1"
 QUICK = ("--set", "explanation.random_orders=10", "--set", "explanation.steps=10")
 
 
@@ -65,14 +66,18 @@ def test_what_cannot_be_is_said_in_one_line(
 
 def test_a_manifest_names_the_site_that_a_slide_is_compared_with(run: Run, out: Path, tmp_path: Path) -> None:
     shutil.copytree(out / SLIDE.stem, tmp_path / "runs" / SLIDE.stem)
+    bundle = load_bundle(SHIPPED)
+    reference = load_reference(SHIPPED, bundle)
+    assert reference is not None
+    site_seen = reference.site_names[1]
     known, unknown = tmp_path / "known.csv", tmp_path / "unknown.csv"
-    for path, site in ((known, KNOWN_SITE), (unknown, "elsewhere")):
-        path.write_text(f"slide_id,patient,path,site\n{SLIDE.stem},p1,{SLIDE},{site}\n")
+    for path, site in ((known, site_seen), (unknown, "elsewhere")):
+        path.write_text(f"slide_id,patient_id,path,site\n{SLIDE.stem},p1,{SLIDE},{site}\n")
     same_site = (*QUICK, "--set", "explanation.baseline=site", "--out", tmp_path / "runs")
     process = run("explain", "--manifest", known, *same_site, "--json")
     assert process.returncode == 0, process.stderr
     (told,) = json.loads(process.stdout)["slides"]
-    assert told["facts"]["baseline"].endswith(f" {KNOWN_SITE}")
+    assert told["facts"]["baseline"].endswith(f" {site_seen}")
 
     again = run("predict", "--manifest", known, "--explain", "risk", *same_site, "--json")
     assert again.returncode == 0, again.stderr

@@ -13,7 +13,7 @@ import tifffile
 from wsigraph.config import load
 from wsigraph.explanation.question import Question
 from wsigraph.flow import run_slide
-from wsigraph.report.charts import bars
+from wsigraph.report.charts import _round_ticks, bars
 from wsigraph.report.page import MAX_BYTES
 from wsigraph.store import load_explanation, read_document
 
@@ -177,3 +177,17 @@ def test_a_second_run_finds_it_done_and_another_question_does_not(directory: Pat
 def test_bars_are_said_in_words() -> None:
     drawn = bars([("a<b", 0.5, "50 %")], "Shares")
     assert 'aria-label="Shares: a&lt;b: 50 %"' in drawn
+
+
+@pytest.mark.parametrize("ends", [(0.992, 1.97), (-3.0, 4.1), (0.0, 1e-4), (1200.0, 56000.0)])
+def test_levels_of_a_chart_are_round_and_inside(ends: tuple[float, float]) -> None:
+    found = _round_ticks(*ends)
+    assert 2 <= len(found) <= 6
+    for value, text in found:
+        assert ends[0] <= value <= ends[1]
+        assert float(text) == pytest.approx(float(f"{value:.2g}"), rel=1e-12)
+
+
+def test_pictures_are_there_before_they_are_scrolled_to(directory: Path) -> None:
+    """Browsers print what was not scrolled to without pictures that load late."""
+    assert b"loading=" not in (directory / "report.html").read_bytes()

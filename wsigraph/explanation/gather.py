@@ -57,7 +57,7 @@ def gather_reference(
     bundle: ModelBundle,
     *,
     rng: np.random.Generator,
-    n_kinds: int = 4,
+    n_kinds: int = 8,
     n_regions: int = 2000,
     kind_names: Sequence[str] | None = None,
 ) -> Reference:
@@ -72,7 +72,7 @@ def gather_reference(
     rng : numpy.random.Generator
         Source of the clusters' start and of the sample.
     n_kinds : int
-        Kinds of tissue; few.
+        Kinds of tissue: as many as a model may tell apart, or what lies between two of them is laid to the wrong one.
     n_regions : int
         Regions to keep for replacement.
     kind_names : sequence of str, optional

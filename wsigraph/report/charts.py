@@ -164,9 +164,9 @@ def curves(curve: Curves, title: str, unit: str) -> str:
     pad = 0.05 * (high - low) or 1.0
     height = 260
     frame = _Frame(float(curve.area_fraction[-1]), low - pad, high + pad, height)
-    ticks = [(each, f"{100 * each:.0f} %") for each in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)]
-    levels = np.linspace(low, high, 4)
-    body = _axes(frame, ticks, "share of the tissue's area taken", [(level, f"{level:.3g}") for level in levels])
+    shares = np.arange(0.0, float(curve.area_fraction[-1]) + 1e-9, 0.1)
+    ticks = [(float(each), f"{100 * each:.0f} %") for each in shares]
+    body = _axes(frame, ticks, "share of the tissue's area taken", _round_ticks(low - pad, high + pad))
     at = curve.area_fraction
     if "random_p5" in curve.output:
         area = frame.area(at, curve.output["random_p5"], at, curve.output["random_p95"])
@@ -228,7 +228,10 @@ def _axes(
         body.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         body.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>')
     for value, text in x_ticks:
-        body.append(f'<text x="{frame.x(value):.1f}" y="{floor + 17}" text-anchor="middle">{escape(text)}</text>')
+        # the last one would reach over the edge
+        anchor = "middle" if value < 0.97 * frame.x_max else "end"
+        x = frame.x(value) if anchor == "middle" else _WIDTH - 2
+        body.append(f'<text x="{x:.1f}" y="{floor + 17}" text-anchor="{anchor}">{escape(text)}</text>')
     body.append(f'<text x="{_WIDTH - _RIGHT}" y="{frame.height - 5}" text-anchor="end">{escape(x_label)}</text>')
     return body
 
@@ -242,6 +245,15 @@ def _svg(height: int, title: str, described: str, body: Sequence[str]) -> str:
 
 def _stairs(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1]
+
+
+def _round_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Return a few levels inside a range that are round numbers."""
+    rough = (high - low) / 4
+    power = 10.0 ** np.floor(np.log10(rough))
+    step = power * next(each for each in (1, 2, 5, 10) if each * power >= rough)
+    # counted in whole steps, so that a zero is a zero
+    return [(n * step, f"{n * step:.6g}") for n in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
 
 
 def _percent_ticks() -> list[tuple[float, str]]:

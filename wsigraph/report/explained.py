@@ -294,7 +294,7 @@ def _layers(view: View, found: Found, explanation: Explanation) -> list[Layer]:
             Layer(
                 name=name if all(name != each.name for each in layers) else f"{name}other",
                 title=f"{target.capitalize()} attribution",
-                told=f"attribution to the {unit}, full colour from {layer.most:.2g} per mm² of tissue",
+                told=f"attribution to the {unit}, full colour from {_plainly(layer.most)} per mm² of tissue",
                 picture=layer.picture(),
             )
         )
@@ -305,3 +305,8 @@ def _layers(view: View, found: Found, explanation: Explanation) -> list[Layer]:
         told = "what is no tissue or not in focus, left out of the graph or noted"
         layers.append(Layer(name="artefacts", title="Artefacts", told=told, picture=artefacts))
     return layers
+
+
+def _plainly(value: float) -> str:
+    """Return a number of two digits, without a power of ten where it is large."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

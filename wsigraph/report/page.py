@@ -254,7 +254,7 @@ def _regions(page: Page) -> str:
         shown.append(
             f'<figure id="region-{facts["node"]}"><h3>{spot.number}. Region {facts["node"]} '
             f'<span class="tag">{side}</span></h3>'
-            f'<img src="{spot.crop.address}" width="{spot.crop.width}" height="{spot.crop.height}" loading="lazy" '
+            f'<img src="{spot.crop.address}" width="{spot.crop.width}" height="{spot.crop.height}" '
             f'alt="Region {facts["node"]} at high power: {escape(facts["kind"])}">'
             f"<figcaption>{escape(facts['kind'])}; {facts['area_mm2']:.3f} mm² at "
             f"{facts['x_mm']:.2f}, {facts['y_mm']:.2f} mm; {facts['share']:+.1%} of all attribution.{cut}</figcaption>"
