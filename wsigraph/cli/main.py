@@ -22,10 +22,14 @@ from wsigraph.cli import (
     predict,
     report,
     run,
+    serve,
     simulate,
     status,
+    synthesize,
     train,
+    train_synthesis,
     version,
+    viewer,
 )
 from wsigraph.cli.failure import EXIT_INTERRUPTED, tell_interrupted
 
@@ -42,9 +46,15 @@ app.command("train", short_help="A manifest and graphs in; a model with held-out
 app.command("evaluate", short_help="A model in; its held-out scores beside those of rivals out.")(evaluate.evaluate)
 app.command("run", short_help="A manifest in; the records of all its slides out, on a cluster.")(run.run)
 app.command("status", short_help="How a run stands, also after a crash.")(status.status)
+app.command("serve", short_help="Slides, jobs and results in a browser and over HTTP.")(serve.serve)
+app.command("viewer", short_help="What the viewer needs, put in place once.")(viewer.viewer)
 app.command("graph", short_help="A slide in; its superpixel graph and a picture out.")(graph.graph)
 app.command("export", short_help="A graph in; AnnData, GeoJSON, parquet or networkx out.")(export.export)
 app.command("simulate", short_help="A synthetic cohort with known truth out.")(simulate.simulate)
+app.command("synthesize", short_help="A graph in; annotated synthetic tissue out.")(synthesize.synthesize)
+app.command("train-synthesis", short_help="Slides or images in; a generator of tissue out.")(
+    train_synthesis.train_synthesis
+)
 app.command("inspect", short_help="What a slide file says of itself.")(inspect.inspect)
 app.add_typer(manifest.app, name="manifest")
 app.command("doctor", short_help="What is installed, what works, and the fixes.")(doctor.doctor)

@@ -79,7 +79,7 @@ def train(
     """
     from wsigraph.cli.progress import progress_line
     from wsigraph.cohort.manifest import read_manifest
-    from wsigraph.model.gather import gather
+    from wsigraph.model.gather import gather, what_to_read
     from wsigraph.model.repeats import score_repeats
     from wsigraph.model.study import Design, train_model
 
@@ -92,7 +92,14 @@ def train(
     configurations = _configurations(settings, tries or [])
     design = Design(n_folds=n_folds, group=group.value, seed=seed, workers=workers, device=device)
     with progress_line(str(manifest)) as progress:
-        cohort = gather(rows, graphs, stage_names=names, coarsening=settings.coarsening, progress=progress)
+        cohort = gather(
+            rows,
+            graphs,
+            stage_names=names,
+            coarsening=settings.coarsening,
+            model=what_to_read(configurations),
+            progress=progress,
+        )
         ensemble = train_model(
             cohort,
             configurations,

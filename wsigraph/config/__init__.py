@@ -9,12 +9,14 @@ order given, then ``--set`` overrides. There are no environment variables and no
 from __future__ import annotations
 
 from wsigraph.config.coarsening import CoarseningConfig
+from wsigraph.config.diffusion import DiffusionConfig
 from wsigraph.config.explanation import ExplanationConfig
 from wsigraph.config.feature import FeatureConfig
 from wsigraph.config.loading import load
 from wsigraph.config.model import ModelConfig
 from wsigraph.config.rendering import render, write
 from wsigraph.config.report import ReportConfig
+from wsigraph.config.service import ServiceConfig
 from wsigraph.config.slide import SlideConfig
 from wsigraph.config.superpixel import SuperpixelConfig
 from wsigraph.config.synthesis import SynthesisConfig
@@ -24,10 +26,12 @@ from wsigraph.config.tree import Config, section_hash
 __all__ = [
     "CoarseningConfig",
     "Config",
+    "DiffusionConfig",
     "ExplanationConfig",
     "FeatureConfig",
     "ModelConfig",
     "ReportConfig",
+    "ServiceConfig",
     "SlideConfig",
     "SuperpixelConfig",
     "SynthesisConfig",

@@ -8,10 +8,12 @@ import json
 from pydantic import Field
 
 from wsigraph.config.coarsening import CoarseningConfig
+from wsigraph.config.diffusion import DiffusionConfig
 from wsigraph.config.explanation import ExplanationConfig
 from wsigraph.config.feature import FeatureConfig
 from wsigraph.config.model import ModelConfig
 from wsigraph.config.report import ReportConfig
+from wsigraph.config.service import ServiceConfig
 from wsigraph.config.slide import SlideConfig
 from wsigraph.config.superpixel import SuperpixelConfig
 from wsigraph.config.synthesis import SynthesisConfig
@@ -30,10 +32,12 @@ class Config(Section):
     coarsening: CoarseningConfig = Field(default_factory=CoarseningConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     synthesis: SynthesisConfig = Field(default_factory=SynthesisConfig)
+    diffusion: DiffusionConfig = Field(default_factory=DiffusionConfig)
     explanation: ExplanationConfig = Field(default_factory=ExplanationConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
     batch: BatchConfig = Field(default_factory=BatchConfig)
+    service: ServiceConfig = Field(default_factory=ServiceConfig)
 
 
 def section_hash(section: Section) -> str:
