@@ -18,8 +18,9 @@ import numpy as np
 from wsigraph.cohort.splits import folds, site_folds
 from wsigraph.config import load
 from wsigraph.evaluation.baselines import Question
-from wsigraph.evaluation.fresh import RECIPE, c_at_unseen_sites
+from wsigraph.evaluation.fresh import RECIPE
 from wsigraph.evaluation.tables import score_within
+from wsigraph.evaluation.unseen import c_at_unseen_sites
 from wsigraph.model.ensemble import train_folds
 from wsigraph.synthesis.cohort import gather_simulated
 

@@ -12,7 +12,6 @@ from wsigraph.evaluation.baselines import Answers, Question
 from wsigraph.evaluation.fresh import (
     RECIPE,
     answer_fresh,
-    c_at_unseen_sites,
     calibration_of_survival,
     coverage,
     joined,
@@ -20,6 +19,7 @@ from wsigraph.evaluation.fresh import (
     train_on,
 )
 from wsigraph.evaluation.tables import score_within
+from wsigraph.evaluation.unseen import c_at_unseen_sites
 from wsigraph.metrics.survival import c_index
 from wsigraph.model.ensemble import Ensemble, train_folds
 from wsigraph.model.examples import Cohort
