@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,10 +34,11 @@ def test_without_a_token_nothing_of_a_patient_is_told(guarded: TestClient) -> No
     open_ones = {"/v1/health", "/v1/ready", "/v1/openapi.json", "/"}
     paths = guarded.get("/v1/openapi.json").json()["paths"]
     assert len(paths) > 15
-    filled = {"slide_id": "x", "job_id": "0" * 20, "upload_id": "0" * 20, "level": "1", "col": "1", "row": "1"}
+    filled = {"slide_id": "x", "job_id": "0" * 20, "upload_id": "0" * 20, "name": "prediction.json"}
     for path, methods in paths.items():
+        address = re.sub(r"\{(\w+)\}", lambda found: filled.get(found[1], "1"), path)
         for method in methods:
-            answer = guarded.request(method, path.format(**filled, name="prediction.json"))
+            answer = guarded.request(method, address)
             if path in open_ones:
                 assert answer.status_code in (200, 503), path
             elif (method, path) == ("delete", "/v1/session"):
