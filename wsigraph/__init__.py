@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wsigraph.coarsening.coarsen import coarsen
+    from wsigraph.diffusion.synthesize import synthesize
     from wsigraph.graph.build import build_graph
     from wsigraph.model.predict import predict
     from wsigraph.slide.reader import Slide, read
@@ -27,9 +28,10 @@ _HOMES = {
     "predict": "wsigraph.model.predict",
     "read": "wsigraph.slide.reader",
     "segment": "wsigraph.superpixel.segment",
+    "synthesize": "wsigraph.diffusion.synthesize",
 }
 
-__all__ = ["Slide", "__version__", "build_graph", "coarsen", "find_tissue", "predict", "read", "segment"]
+__all__ = ["Slide", "__version__", "build_graph", "coarsen", "find_tissue", "predict", "read", "segment", "synthesize"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,9 +9,19 @@ from wsigraph.config import ModelConfig
 from wsigraph.errors import CohortError
 from wsigraph.evaluation.bags import bag_input
 from wsigraph.evaluation.baselines import Answers, Question
-from wsigraph.evaluation.fresh import answer_fresh, calibration_of_survival, coverage, joined, score_fresh, train_on
+from wsigraph.evaluation.fresh import (
+    RECIPE,
+    answer_fresh,
+    c_at_unseen_sites,
+    calibration_of_survival,
+    coverage,
+    joined,
+    score_fresh,
+    train_on,
+)
 from wsigraph.evaluation.tables import score_within
-from wsigraph.model.ensemble import Ensemble
+from wsigraph.metrics.survival import c_index
+from wsigraph.model.ensemble import Ensemble, train_folds
 from wsigraph.model.examples import Cohort
 
 CONFIG = ModelConfig(layers=1, heads=2, channels=4, epochs=12, time_intervals=4, batch_graphs=16, learning_rate=0.01)
@@ -123,3 +133,20 @@ def test_cohorts_with_a_patient_in_common_are_not_joined(cohort: Cohort) -> None
     assert joined(cohort, bags(5, 9)).n_rows == 155
     with pytest.raises(CohortError, match="1 patients are in both cohorts"):
         joined(cohort, replace(bags(5, 9), patient=np.array(["0-3", "b", "c", "d", "e"])))
+
+
+def test_fresh_patients_are_answered_by_the_member_that_never_saw_their_site(cohort: Cohort) -> None:
+    fold = np.unique(cohort.site, return_inverse=True)[1]
+    trained = train_folds(cohort, fold, [CONFIG], seed=1, about=RECIPE)
+    fresh = bags(120, 4)
+    found = c_at_unseen_sites(trained, cohort, fold, fresh, seed=0, n_draws=50)
+    assert found["n"] == sum(part["n"] for part in found["by_site"].values()) == 120
+    for number, site in enumerate(np.unique(cohort.site)):
+        rows = fresh.site == site
+        _, hazard = trained.bundle.members[number].read([fresh.inputs[row] for row in np.flatnonzero(rows)])
+        risk = np.logaddexp(0.0, hazard).sum(axis=1)
+        own = c_index(risk, fresh.time_days[rows], fresh.event[rows], weights=np.ones((1, rows.sum())))[0]
+        assert found["by_site"][str(site)]["c_index"]["value"] == pytest.approx(own, abs=1e-4)
+    # by patient, a site lies in several folds
+    with pytest.raises(CohortError, match="folds"):
+        c_at_unseen_sites(trained, cohort, np.arange(cohort.n_rows) % 3 ^ (np.arange(cohort.n_rows) % 2), fresh, seed=0)

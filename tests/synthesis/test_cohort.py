@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipelines import score_conformal, score_null, score_simulated, score_site
+from pipelines import goal_figures, score_conformal, score_null, score_simulated, score_site, time_fold
 from wsigraph.cohort.manifest import read_manifest
 from wsigraph.config import Config, load
 from wsigraph.model.gather import gather
+from wsigraph.model.weights import SHIPPED, load_bundle
 from wsigraph.synthesis.cohort import gather_simulated
 from wsigraph.synthesis.laws import Outcome, law, sample_outcome, stage_probability
 from wsigraph.synthesis.planted import Planted
@@ -81,13 +83,15 @@ def test_the_oracle_knows_how_often_each_stage_comes() -> None:
             "oracle",
         ),
         (score_null, ["--cohorts", "2", "--patients", "40"], "mean_c_index"),
-        (score_site, ["--patients", "60"], "by_site"),
+        (score_site, ["--patients", "60", "--fresh", "40"], "unseen_site_fresh"),
         (score_conformal, ["--patients", "150", "--calibration", "30", "--fresh", "20"], "unseen_site"),
+        (time_fold, ["--patients", "20", "--passes", "2"], "processor_seconds_a_pass"),
     ],
 )
 def test_recipes_print_their_table(recipe, own: list[str], shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     quick = [f"synthesis.{each}" for each in SMALL] + [f"model.{each}" for each in QUICK]
-    recipe.main([*own, "--workers", "1", *(part for each in quick for part in ("--set", each))])
+    workers = [] if recipe is time_fold else ["--workers", "1"]
+    recipe.main([*own, *workers, *(part for each in quick for part in ("--set", each))])
     table = json.loads(capsys.readouterr().out)
     assert shown in table
     if recipe is score_simulated:
@@ -104,3 +108,21 @@ def test_recipes_print_their_table(recipe, own: list[str], shown: str, capsys: p
     if recipe is score_conformal:
         assert table["same_sites"]["n"] == 20
         assert table["same_sites"]["n_calibration"] == 30
+
+
+def test_a_card_takes_the_figures_that_the_recipes_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(SHIPPED, model)
+    before = load_bundle(model)
+    assert goal_figures.main(["--model", str(model)]) == 0
+    after = load_bundle(model)
+    assert after.weights == before.weights
+    found = goal_figures.goal_figures()
+    assert {name: each for name, each in after.card.metrics.items() if name.startswith("goal_")} == found
+    own = {name for name in before.card.metrics if not name.startswith("goal_")}
+    assert own == {name for name in after.card.metrics if not name.startswith("goal_")}
+    spatial = json.loads((goal_figures.RESULTS / "spatial.json").read_text())
+    assert found["goal_spatial_c_index"].value == spatial["model"]["survival"]["c_index"]["value"]
+    assert all(name in capsys.readouterr().out for name in list(found)[:1])
+    # what was never run has no figure
+    assert goal_figures.goal_figures(tmp_path) == {}

@@ -25,10 +25,13 @@ from wsigraph.cli import (
     serve,
     simulate,
     status,
+    synthesize,
     train,
+    train_synthesis,
     version,
     viewer,
 )
+from wsigraph.cli.examples import add_examples
 from wsigraph.cli.failure import EXIT_INTERRUPTED, tell_interrupted
 
 app = typer.Typer(
@@ -49,12 +52,17 @@ app.command("viewer", short_help="What the viewer needs, put in place once.")(vi
 app.command("graph", short_help="A slide in; its superpixel graph and a picture out.")(graph.graph)
 app.command("export", short_help="A graph in; AnnData, GeoJSON, parquet or networkx out.")(export.export)
 app.command("simulate", short_help="A synthetic cohort with known truth out.")(simulate.simulate)
+app.command("synthesize", short_help="A graph in; annotated synthetic tissue out.")(synthesize.synthesize)
+app.command("train-synthesis", short_help="Slides or images in; a generator of tissue out.")(
+    train_synthesis.train_synthesis
+)
 app.command("inspect", short_help="What a slide file says of itself.")(inspect.inspect)
 app.add_typer(manifest.app, name="manifest")
 app.command("doctor", short_help="What is installed, what works, and the fixes.")(doctor.doctor)
 app.add_typer(report.app, name="report")
 app.add_typer(configuration.app, name="config")
 app.command("version", short_help="Print the version.")(version.version)
+add_examples(app)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ order given, then ``--set`` overrides. There are no environment variables and no
 from __future__ import annotations
 
 from wsigraph.config.coarsening import CoarseningConfig
+from wsigraph.config.diffusion import DiffusionConfig
 from wsigraph.config.explanation import ExplanationConfig
 from wsigraph.config.feature import FeatureConfig
 from wsigraph.config.loading import load
@@ -25,6 +26,7 @@ from wsigraph.config.tree import Config, section_hash
 __all__ = [
     "CoarseningConfig",
     "Config",
+    "DiffusionConfig",
     "ExplanationConfig",
     "FeatureConfig",
     "ModelConfig",

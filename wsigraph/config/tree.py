@@ -8,6 +8,7 @@ import json
 from pydantic import Field
 
 from wsigraph.config.coarsening import CoarseningConfig
+from wsigraph.config.diffusion import DiffusionConfig
 from wsigraph.config.explanation import ExplanationConfig
 from wsigraph.config.feature import FeatureConfig
 from wsigraph.config.model import ModelConfig
@@ -31,6 +32,7 @@ class Config(Section):
     coarsening: CoarseningConfig = Field(default_factory=CoarseningConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     synthesis: SynthesisConfig = Field(default_factory=SynthesisConfig)
+    diffusion: DiffusionConfig = Field(default_factory=DiffusionConfig)
     explanation: ExplanationConfig = Field(default_factory=ExplanationConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)

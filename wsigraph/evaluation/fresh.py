@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from wsigraph.cohort.splits import folds
 from wsigraph.config import ModelConfig
 from wsigraph.errors import CohortError
-from wsigraph.evaluation.baselines import Answers, Question
+from wsigraph.evaluation.baselines import Answers, Question, answers_of
 from wsigraph.evaluation.scores import Truth, answer_draws, differences, estimates
 from wsigraph.evaluation.tables import rivals
-from wsigraph.metrics.bootstrap import N_DRAWS, draw_weights
+from wsigraph.metrics.bootstrap import N_DRAWS, draw_weights, estimate
 from wsigraph.metrics.calibration import d_calibration
-from wsigraph.metrics.survival import survival_between
+from wsigraph.metrics.survival import c_index, survival_between
 from wsigraph.model.card import About
 from wsigraph.model.ensemble import Ensemble, log_cumulative_hazard, train_folds
 from wsigraph.model.examples import Cohort
@@ -265,6 +265,56 @@ def score_fresh(
         drawn = answer_draws(truth, theirs)
         table[name] = {**estimates(drawn), "model_above": differences(own, drawn)}
     return table
+
+
+@one_thread()
+def c_at_unseen_sites(
+    ensemble: Ensemble, train: Cohort, fold: NDArray[np.int64], fresh: Cohort, *, seed: int, n_draws: int = N_DRAWS
+) -> dict[str, Any]:
+    """Return the C-index of fresh patients, each answered by the member that never saw their site.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+        Trained on `train` in folds that keep sites whole.
+    train : Cohort
+        n rows.
+    fold : int64 (n,)
+        Fold of every row.
+    fresh : Cohort
+        Other patients of the same sites.
+    seed : int
+        Of the draws.
+    n_draws : int
+        Bootstrap draws over patients within a site.
+
+    Returns
+    -------
+    dict
+        ``c_index`` over pairs within a site, with its interval, ``n``, and ``by_site``, the same of each.
+
+    Raises
+    ------
+    CohortError
+        If a site of the fresh patients is not in training, or lies in two folds.
+    """
+    held = {str(site): np.unique(fold[train.site == site]) for site in np.unique(fresh.site)}
+    torn = [site for site, numbers in held.items() if len(numbers) != 1]
+    if torn:
+        raise CohortError(f"site {torn[0]!r} is in {len(held[torn[0]])} folds, expected one; split by site")
+    number = np.array([held[str(site)][0] for site in fresh.site])
+    question = Question(cohort=fresh, fold=number, config=ensemble.bundle.card.config, seed=seed)
+    risk = answers_of(question, ensemble.bundle.members).risk
+
+    def score(rows: NDArray[np.bool_]) -> dict[str, Any]:
+        stratum = np.unique(fresh.site[rows], return_inverse=True)[1]
+        weights = draw_weights(stratum, n_draws=n_draws, rng=np.random.default_rng(seed))
+        followed = (risk[rows], fresh.time_days[rows], fresh.event[rows])
+        found = estimate(c_index(*followed, stratum=stratum, weights=weights))
+        parts = {name: round(getattr(found, name), 4) for name in ("value", "low", "high")}
+        return {"c_index": parts, "n": int(rows.sum())}
+
+    return {**score(np.ones(fresh.n_rows, np.bool_)), "by_site": {site: score(fresh.site == site) for site in held}}
 
 
 def calibration_of_survival(found: FreshAnswers, cohort: Cohort, *, factor: float = 1.0) -> dict[str, float]:

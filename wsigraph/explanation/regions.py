@@ -28,6 +28,8 @@ _UNIT_WORDS = {
     "bit": "bits",
     "level2": "grey levels²",
 }
+# an encoder's columns are not among them and have none
+_UNITS = dict(zip(FEATURE_NAMES, FEATURE_UNITS, strict=True))
 _UM_PER_MM = 1000.0
 
 
@@ -161,7 +163,7 @@ class RegionDescriber:
         return {
             "feature": self._names[column],
             "name": spoken(self._names[column]),
-            "unit": unit_words(self._names[column]),
+            "unit": unit_words(_UNITS.get(self._names[column], "1")),
             "group": self._groups[column],
             "value": float(self._values[node, column]),
             "percentile": None if self._percentile is None else float(self._percentile[node, column]),
@@ -169,7 +171,6 @@ class RegionDescriber:
         }
 
 
-def unit_words(name: str) -> str:
-    """Return a feature's unit as people read it; empty for a pure number, and of an encoder's columns."""
-    unit = dict(zip(FEATURE_NAMES, FEATURE_UNITS, strict=True)).get(name, "1")
+def unit_words(unit: str) -> str:
+    """Return a feature's unit as people read it; empty for a pure number."""
     return _UNIT_WORDS.get(unit, unit)

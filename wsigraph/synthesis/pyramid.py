@@ -58,7 +58,9 @@ def paint_slide(
     return image
 
 
-def write_pyramid(image: NDArray[np.uint8], path: Path, *, mpp: float, description: str) -> None:
+def write_pyramid(
+    image: NDArray[np.uint8], path: Path, *, mpp: float, description: str, software: str = "wsigraph simulate"
+) -> None:
     """Write an image as a tiled pyramidal TIFF.
 
     Parameters
@@ -71,6 +73,8 @@ def write_pyramid(image: NDArray[np.uint8], path: Path, *, mpp: float, descripti
         Pixel size of the image, um/px.
     description : str
         What the file says of itself.
+    software : str
+        What the file says it was made with.
 
     Raises
     ------
@@ -98,7 +102,7 @@ def write_pyramid(image: NDArray[np.uint8], path: Path, *, mpp: float, descripti
                 resolution=(1e4 / spacing_um, 1e4 / spacing_um),
                 resolutionunit="CENTIMETER",
                 description=description if first else None,
-                software="wsigraph simulate",
+                software=software,
                 metadata=None,
             )
             if max(level.shape) <= _SMALLEST:

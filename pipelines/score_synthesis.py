@@ -1,0 +1,336 @@
+"""Score a generator: does it obey, is it real, does it copy, what does it cost.
+
+    python -m pipelines.score_synthesis --oral DIR [--histolytics DIR] [--model DIR] [--out DIR] [--graphs N]
+        [--edits N] [--pictures N] [--steps N] [--guidance X] [--batch N] [--device auto|cpu|cuda]
+        [--parts time,obey,edit,real] [--page docs/synthesis.md]
+
+One network is the unconditional model, the model of maps, of graphs and of both, since each condition is left out of a
+share of its training: all rows have the same size and the same training by construction. Layouts come from seeds that
+no training has seen, real tissue from the tiles held out of it. Results go to ``OUT/scores.json`` part by part,
+as tables into the page that ``--page`` names, pictures beside it.
+
+Features are those of EfficientNet-Lite0 (extra ``encoder``): 112 channels averaged over the picture. They are not the
+Inception features of published figures, so distances compare rows of this table with one another and with nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipelines.synthesis_sheets import real_sheets
+from pipelines.synthesis_tables import tables, write_page
+from wsigraph.config import Config
+from wsigraph.diffusion.condition import collate
+from wsigraph.diffusion.denoiser import N_RASTER, STYLES, Denoiser, draw_raster
+from wsigraph.diffusion.edit import Edit, Move, Reclass, Remove, changed, edit
+from wsigraph.diffusion.extract import extract, train_extractor
+from wsigraph.diffusion.generator import Generator, load_generator
+from wsigraph.diffusion.grid import draw_mask, to_image
+from wsigraph.diffusion.obey import pair_alike, score_obedience
+from wsigraph.diffusion.realism import kernel_distance, look_for_copies, pixel_rows, turned
+from wsigraph.diffusion.sample import denoise
+from wsigraph.diffusion.scene import Scene
+from wsigraph.diffusion.sheet import Example, Sheet, cut, paint_many
+from wsigraph.errors import SynthesisError
+from wsigraph.feature.network import efficientnet_lite0, one_thread
+from wsigraph.geometry import um_to_px
+from wsigraph.synthesis.layout import TISSUES
+
+EXTRACTOR_SEED, LAYOUT_SEED = 9001, 9002
+_GUIDED = {"unconditional": (False, False), "map": (False, True), "graph": (True, False), "graph + map": (True, True)}
+_HALO_UM, _EDIT_KINDS = 10.0, ("remove", "class", "move")
+
+Images = list[NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Painter:
+    """How pictures are painted in this run."""
+
+    network: Denoiser
+    steps: int
+    guidance: float
+    batch: int
+    device: str
+
+    def paint(
+        self, scenes: Sequence[Scene], style: str, row: str, *, seed: int, guidance: float | None = None
+    ) -> Images:
+        """Return a picture of each scene, given what the row's name says."""
+        graph, raster = _GUIDED[row]
+        side = self.network.config.canvas_px
+        images: Images = []
+        with one_thread():
+            for first in range(0, len(scenes), self.batch):
+                some = scenes[first : first + self.batch]
+                noise = torch.cat([_noise(side, seed, first + number) for number in range(len(some))])
+                given = torch.zeros(len(some), N_RASTER, side, side)
+                if raster:
+                    given = torch.stack([_map(each) for each in some])
+                tokens = collate(some) if graph else collate(some).without()
+                weight = self.guidance if guidance is None else guidance
+                painted = denoise(
+                    self.network,
+                    tokens.to(self.device),
+                    given.to(self.device),
+                    torch.full((len(some),), STYLES.index(style), device=self.device),
+                    noise.to(self.device),
+                    steps=self.steps,
+                    guidance=1.0 if not (graph or raster) else weight,
+                )
+                images += list(to_image(painted))
+        return images
+
+
+def main() -> None:
+    """Run the recipe."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--oral", type=Path, required=True)
+    parser.add_argument("--histolytics", type=Path)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("synthesis-scores"))
+    parser.add_argument("--graphs", type=int, default=300)
+    parser.add_argument("--edits", type=int, default=100, help="of each kind")
+    parser.add_argument("--pictures", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--parts", default="time,obey,edit,real")
+    parser.add_argument("--page", type=Path, help="page whose measured part is written anew")
+    options = parser.parse_args()
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    generator = load_generator(options.model)
+    painter = Painter(generator.network.to(device), options.steps, options.guidance, options.batch, device)
+    settings = Config().model_copy(update={"diffusion": generator.config})
+    scores: dict[str, Any] = {"model_id": generator.model_id, "steps": options.steps, "guidance": options.guidance}
+    options.out.mkdir(parents=True, exist_ok=True)
+    parts: dict[str, Callable[[], Any]] = {
+        "time": lambda: score_time(painter, generator),
+        "obey": lambda: score_graphs(painter, settings, options.graphs, options.out),
+        "edit": lambda: score_edits(painter, settings, options.edits, options.out),
+        "real": lambda: score_real(painter, settings, options),
+    }
+    for part in options.parts.split(","):
+        if part in parts:
+            scores[part] = parts[part]()
+            (options.out / "scores.json").write_text(json.dumps(scores, indent=1))
+            print(tables({part: scores[part]}), flush=True)
+    if options.page is not None:
+        write_page(options.page, scores, options)
+
+
+def score_time(painter: Painter, generator: Generator) -> dict[str, float]:
+    """Return what one picture costs alone, as the command paints it."""
+    scene = _canvases(generator, 1)[0].scene
+    one = replace(painter, batch=1, steps=25)
+    one.paint([scene], "painted", "graph", seed=0)
+    wall, cpu = time.perf_counter(), time.process_time()
+    one.paint([scene], "painted", "graph", seed=0)
+    return {
+        "wall_s": time.perf_counter() - wall,
+        "cpu_s": time.process_time() - cpu,
+        "weights": generator.card.n_weights,
+    }
+
+
+def score_graphs(painter: Painter, settings: Config, n: int, out: Path) -> dict[str, Any]:
+    """Return how far each row shows the graphs it was asked for."""
+    config = settings.diffusion
+    reader = train_extractor(config, seed=EXTRACTOR_SEED)
+    examples = _canvases_of(config, n)
+    asked = [each.scene for each in examples]
+    # the model learned classes alone for half of its graphs; what is asked here is no more than a drawing says
+    drawn = [replace(each, density=np.full_like(each.density, np.nan)) for each in asked]
+    chance = pair_alike(asked)
+    rows: dict[str, Any] = {}
+    truth = extract(reader, [each.image for each in examples], config)
+    rows["painter (ceiling)"] = asdict(score_obedience(asked, truth))
+    rows["painter, another graph (chance)"] = asdict(score_obedience([asked[i] for i in chance], truth))
+    pictures: dict[str, Images] = {}
+    for row in _GUIDED:
+        pictures[row] = painter.paint(drawn, "painted", row, seed=LAYOUT_SEED)
+        shown = extract(reader, pictures[row], config)
+        rows[row] = asdict(score_obedience(asked, shown))
+        if row == "graph":
+            rows["graph, another graph (chance)"] = asdict(score_obedience([asked[i] for i in chance], shown))
+    for name, scenes, weight in (
+        ("graph, guidance 0", drawn, 0.0),
+        ("graph, tokens of another graph", [drawn[i] for i in chance], None),
+    ):
+        images = painter.paint(scenes, "painted", "graph", seed=LAYOUT_SEED, guidance=weight)
+        rows[name] = asdict(score_obedience(asked, extract(reader, images, config)))
+    shown_rows = [[draw_mask(each) for each in asked[:8]], [each.image for each in examples[:8]]]
+    _save_grid(out / "obey.png", [*shown_rows, *(pictures[row][:8] for row in _GUIDED)])
+    return rows
+
+
+def score_edits(painter: Painter, settings: Config, n: int, out: Path) -> dict[str, Any]:
+    """Return the share of edits that change what they should and nothing else.
+
+    A resample of the same seed without an edit is the same picture here, as nothing else is random; the spread to
+    compare with is that of the same graph, measured anew from its mask with every boundary shifted by one pixel.
+    """
+    config = settings.diffusion
+    scores: dict[str, Any] = {}
+    rng = np.random.default_rng(LAYOUT_SEED)
+    halo = um_to_px(_HALO_UM, config.mpp)
+    grid: list[Images] = [[], [], []]
+    for kind in _EDIT_KINDS:
+        before, after = _edited(_canvases_of(config, 2 * n), kind, n, config.mpp, rng)
+        plain = painter.paint(before, "painted", "graph", seed=LAYOUT_SEED)
+        other = painter.paint(after, "painted", "graph", seed=LAYOUT_SEED)
+        jittered = painter.paint([_jitter(each, rng) for each in before], "painted", "graph", seed=LAYOUT_SEED)
+        inside, outside, null = [], [], []
+        for old, new, a, b, c in zip(before, after, plain, other, jittered, strict=True):
+            region = _grow(changed(old, new), halo)
+            if region.all():
+                continue
+            moved = np.abs(a.astype(np.float64) - b).mean(axis=-1)
+            noise = np.abs(a.astype(np.float64) - c).mean(axis=-1)
+            inside.append(moved[region].mean() / max(noise.mean(), 1e-9))
+            outside.append(moved[~region].mean() / max(noise.mean(), 1e-9))
+            null.append(noise[region].mean() / max(noise.mean(), 1e-9))
+        limit = float(np.percentile(null, 95))
+        scores[kind] = {
+            "n": len(inside),
+            "inside_changes": float(np.mean(np.array(inside) > limit)),
+            "outside_stays": float(np.mean(np.array(outside) < np.median(null))),
+            "inside_over_outside": float(np.median(np.array(inside) / np.maximum(outside, 1e-9))),
+        }
+        grid[0] += plain[:3]
+        grid[1] += [draw_mask(each) for each in after[:3]]
+        grid[2] += other[:3]
+    _save_grid(out / "edits.png", grid)
+    return scores
+
+
+def score_real(painter: Painter, settings: Config, options: argparse.Namespace) -> dict[str, Any]:
+    """Return how far each row lies from held-out real tissue, and whether it copies training tissue."""
+    training, held = real_sheets(options.oral, options.histolytics, settings)
+    config, n = settings.diffusion, options.pictures
+    half = len(held) // 2
+    asked = _cut_many(held[:half], config, n, seed=1)
+    rivals = _cut_many(held[half:], config, n, seed=2)
+    scenes = [each.scene for each in asked]
+    reference = _features([each.image for each in rivals])
+    known = _cut_many(training, config, n, seed=3)
+    near_pixels = pixel_rows(turned([each.image for each in known]))
+    new_pixels = pixel_rows([each.image for each in rivals])
+    near, new = _features(turned([each.image for each in known])), reference
+    rng = np.random.default_rng(0)
+    sets: dict[str, Images] = {
+        "real": [each.image for each in asked],
+        "painter": [each.image for each in _canvases_of(config, n)],
+    }
+    for row in _GUIDED:
+        sets[row] = painter.paint(scenes, "real", row, seed=LAYOUT_SEED, guidance=1.5)
+    # real pictures stay out of what may be published
+    shown = [[draw_mask(each) for each in scenes[:8]], *(sets[row][:8] for row in _GUIDED)]
+    _save_grid(options.out / "real.png", shown)
+    planted = [np.ascontiguousarray(known[0].image[:, ::-1])] * max(1, n // 20)
+    sets["graph, 5 % of samples planted copies"] = [*sets["graph"][len(planted) :], *planted]
+    rows: dict[str, Any] = {}
+    for name, images in sets.items():
+        features = _features(images)
+        distance, error = kernel_distance(features, reference, rng=rng)
+        rows[name] = {
+            "kernel_distance": distance,
+            "error": error,
+            "copying_features": asdict(look_for_copies(features, near, new)),
+            "copying_pixels": asdict(look_for_copies(pixel_rows(images), near_pixels, new_pixels)),
+        }
+    return {"n": n, "held_out_sheets": len(held), "rows": rows}
+
+
+def _canvases(generator: Generator, n: int) -> list[Example]:
+    return _canvases_of(generator.config, n)
+
+
+def _canvases_of(config: Any, n: int) -> list[Example]:
+    """Return painted canvases of layouts that nothing was trained on."""
+    sheets = paint_many(config, max(4, n // 6), seed=LAYOUT_SEED, side_px=max(256, config.canvas_px))
+    return _cut_many(sheets, config, n, seed=LAYOUT_SEED)
+
+
+def _cut_many(sheets: Sequence[Sheet], config: Any, n: int, *, seed: int) -> list[Example]:
+    rng = np.random.default_rng([LAYOUT_SEED, seed])
+    return [cut(sheets[number % len(sheets)], config, rng=rng) for number in range(n)]
+
+
+def _edited(
+    examples: Sequence[Example], kind: str, n: int, mpp: float, rng: np.random.Generator
+) -> tuple[list[Scene], list[Scene]]:
+    before, after = [], []
+    for example in examples:
+        scene = replace(example.scene, density=np.full_like(example.scene.density, np.nan))
+        node = int(rng.integers(scene.n_nodes))
+        changes: dict[str, Edit] = {
+            "remove": Remove(node),
+            "class": Reclass(node, int((scene.classes[node] + rng.integers(1, len(TISSUES))) % len(TISSUES))),
+            "move": Move(node, *rng.choice([-24.0, 24.0], 2).tolist()),
+        }
+        try:
+            changed_scene = edit(scene, [changes[kind]], mpp=mpp)
+        except SynthesisError:
+            # not every random edit is possible
+            continue
+        before.append(scene)
+        after.append(changed_scene)
+        if len(before) == n:
+            break
+    return before, after
+
+
+def _jitter(scene: Scene, rng: np.random.Generator) -> Scene:
+    return replace(scene, position_um=scene.position_um + rng.normal(0.0, 0.5, scene.position_um.shape))
+
+
+def _features(images: Images) -> NDArray[np.float64]:
+    encoder = efficientnet_lite0()
+    side = encoder.window_px
+    large = [np.asarray(Image.fromarray(each).resize((side, side), Image.Resampling.BICUBIC)) for each in images]
+    rows = []
+    for first in range(0, len(large), encoder.batch):
+        some = large[first : first + encoder.batch]
+        filled = [*some, *[some[-1]] * (encoder.batch - len(some))]
+        rows.append(encoder.encode(np.stack(filled)).mean(axis=(1, 2))[: len(some)])
+    return np.concatenate(rows).astype(np.float64)
+
+
+def _noise(side: int, seed: int, number: int) -> torch.Tensor:
+    state = int(np.random.default_rng([seed, number]).integers(2**62))
+    return torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(state))
+
+
+def _map(scene: Scene) -> torch.Tensor:
+    labels: Any = scene.labels
+    return draw_raster(scene.class_map(labels), labels)
+
+
+def _grow(region: NDArray[np.bool_], by_px: int) -> NDArray[np.bool_]:
+    from scipy.ndimage import distance_transform_edt
+
+    return np.asarray(distance_transform_edt(~region) <= by_px)
+
+
+def _save_grid(path: Path, rows: Sequence[Sequence[NDArray[np.uint8]]]) -> None:
+    sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
+    Image.fromarray(sheet).resize((3 * sheet.shape[1], 3 * sheet.shape[0]), Image.Resampling.NEAREST).save(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""``wsigraph train-synthesis``: tissue in, a generator out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wsigraph.cli.failure import Debug, ends_plainly, say
+from wsigraph.cli.options import AsJson, ConfigFiles, Mpp, Overrides, Threads, read_settings
+
+_Data = Annotated[
+    Path,
+    typer.Argument(metavar="DATA", help="A slide, or a directory of slides and images; NAME_mask.png beside NAME.png."),
+]
+_ModelOut = Annotated[Path, typer.Option("--out", metavar="MODEL", help="Directory of the generator.")]
+_Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides weights, batches and noise.")]
+_Painted = Annotated[int, typer.Option("--painted", min=0, help="Sheets of painted tissue to learn from as well.")]
+_Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
+_SHEET_PX = 256
+
+
+@ends_plainly
+def train_synthesis(
+    data: _Data,
+    out: _ModelOut,
+    seed: _Seed = 1,
+    painted: _Painted = 64,
+    mpp: Mpp = None,
+    device: _Device = "cpu",
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Train a generator on slides, or on images with masks of tissue classes (1 + class; 0 where not known).
+
+    Slides without masks are cut into regions by segment and coarsen. Writes MODEL/generator.safetensors and card.json,
+    pictures of how training stands, and a checkpoint from which a killed run goes on.
+
+    Example: wsigraph train-synthesis slides --out generator --set diffusion.training_steps=20000
+    """
+    from wsigraph.cli.progress import progress_line
+    from wsigraph.diffusion.generator import About, save_generator
+    from wsigraph.diffusion.grid import sample_grid
+    from wsigraph.diffusion.sheet import find_sources, paint_many, read_sheets
+    from wsigraph.diffusion.train import CHECKPOINT, train
+
+    settings = read_settings(config, overrides, {"runtime.threads": threads})
+    real, skipped = read_sheets(find_sources(data), settings, mpp=mpp)
+    for text in skipped:
+        say(text)
+    sheets = [
+        *paint_many(settings.diffusion, painted, seed=seed, side_px=max(_SHEET_PX, settings.diffusion.canvas_px)),
+        *real,
+    ]
+    shown = [*sheets[: min(painted, 4)], *real[:4]]
+    with progress_line(str(data)) as progress:
+        trained = train(
+            sheets,
+            settings.diffusion,
+            seed=seed,
+            out=out,
+            device=device,
+            progress=progress,
+            look=sample_grid(shown, out, device=device),
+        )
+    about = About(
+        name=out.resolve().name,
+        description="Tissue of a canvas from its graph, trained with wsigraph train-synthesis.",
+        licence="not stated",
+        data=f"{len(real)} sheets of {data.name}, {painted} painted sheets",
+        seed=seed,
+    )
+    generator = save_generator(out, trained, settings.diffusion, about)
+    (out / CHECKPOINT).unlink(missing_ok=True)
+    facts = {
+        "directory": str(out),
+        "model_id": generator.model_id,
+        "weights": generator.card.n_weights,
+        "bytes": len(generator.weights),
+        "sheets": len(sheets),
+        "batches": generator.card.batches,
+        "loss": generator.card.loss,
+    }
+    print(json.dumps(facts) if as_json else f"{out}: {generator}, loss {generator.card.loss:.4f}", flush=True)

@@ -1,0 +1,167 @@
+"""The network: pixels folded into cells, a U-Net that attends to the tokens of a graph, cells unfolded into pixels.
+
+The U-Net is diffusers' ``UNet2DConditionModel``. Beside the noisy picture it is given the coordinates of every cell,
+without which it could hardly tell where a token's centre lies, and a map of classes and boundaries that may be absent.
+The graph transformer is part of the network and learns with it.
+
+References
+----------
+Cells instead of pixels: Hoogeboom et al., "Simple diffusion", 2023. U-Net: Rombach et al., 2022 (as in diffusers). A
+linear part beside the network: Karras et al., "Elucidating the design space of diffusion-based generative models",
+2022.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from wsigraph.config import DiffusionConfig
+from wsigraph.diffusion.condition import N_COORDINATES, GraphEncoder, Tokens, coordinates
+from wsigraph.diffusion.schedule import load_diffusers, training_scheduler
+from wsigraph.synthesis.layout import TISSUES
+
+STYLES = ("painted", "real")
+"""What an example was cut from: painted tissue, or real slides. The model is always told."""
+N_RASTER = len(TISSUES) + 2
+"""Channels of the class map: one a class, one for boundaries, one that says the map is there."""
+_N_NORM_GROUPS = 8
+_PIXEL_VARIANCE = 0.25
+"""Variance of pixels from -1 to 1, about."""
+
+
+class Denoiser(nn.Module):
+    """Velocity of a noisy picture, given a graph.
+
+    Parameters
+    ----------
+    config : DiffusionConfig
+        Sizes.
+    """
+
+    linear: Tensor
+
+    def __init__(self, config: DiffusionConfig) -> None:
+        super().__init__()
+        self.config = config
+        levels = len(config.channels)
+        attends = [level >= levels - config.attention_levels for level in range(levels)]
+        self.fold = config.unshuffle
+        n_cell = 3 * self.fold**2
+        self.encoder = GraphEncoder(config)
+        self.unet: Any = load_diffusers().UNet2DConditionModel(
+            sample_size=config.canvas_px // self.fold,
+            in_channels=n_cell + N_COORDINATES + 4 * N_RASTER,
+            out_channels=n_cell,
+            down_block_types=tuple("CrossAttnDownBlock2D" if each else "DownBlock2D" for each in attends),
+            # on the finest of them the way down alone looks at the graph: two layers on the way up cost a third
+            up_block_types=tuple(
+                "CrossAttnUpBlock2D" if attends[level] and (level == 0 or attends[level - 1]) and level else "UpBlock2D"
+                for level in reversed(range(levels))
+            ),
+            mid_block_type="UNetMidBlock2DCrossAttn",
+            block_out_channels=config.channels,
+            layers_per_block=1,
+            cross_attention_dim=config.token_width,
+            # diffusers' name; it is the number of heads
+            attention_head_dim=config.heads,
+            norm_num_groups=_N_NORM_GROUPS,
+            num_class_embeds=len(STYLES),
+        )
+        kept = training_scheduler(config).alphas_cumprod
+        self.register_buffer("linear", linear_share(kept), persistent=False)
+
+    def forward(self, noisy: Tensor, level: Tensor, tokens: Tokens, raster: Tensor, style: Tensor) -> Tensor:
+        """Return the velocity.
+
+        Parameters
+        ----------
+        noisy : float (B, 3, h, w)
+            Pictures, -1 to 1, with noise.
+        level : int64 (B,)
+            Level of the noise.
+        tokens : Tokens
+            Graphs.
+        raster : float (B, 9, h, w)
+            Maps of `draw_raster`; zeros where left out.
+        style : int64 (B,)
+            Index into `STYLES`.
+
+        Returns
+        -------
+        float (B, 3, h, w)
+            Prediction as diffusers' ``v_prediction``.
+        """
+        cells = nn.functional.pixel_unshuffle(noisy, self.fold)
+        # classes at half a cell are as fine as the network can place them
+        coarse = nn.functional.avg_pool2d(raster, self.fold // 2)
+        given = nn.functional.pixel_unshuffle(coarse, 2)
+        place = _grid(cells).expand(len(cells), -1, -1, -1)
+        valid = nn.functional.pad(tokens.valid, (1, 0), value=True)
+        found = self.unet(
+            torch.cat([cells, place, given], dim=1),
+            level,
+            encoder_hidden_states=self.encoder(tokens),
+            encoder_attention_mask=valid,
+            class_labels=style,
+        ).sample
+        share: Tensor = self.linear[level][:, None, None, None]
+        return share * noisy + nn.functional.pixel_shuffle(found, self.fold)
+
+
+def linear_share(kept: Tensor) -> Tensor:
+    """Return what the best linear estimate of the velocity takes from the noisy picture.
+
+    The network has to learn the rest alone, which is free of the noise it would otherwise have to copy.
+
+    Parameters
+    ----------
+    kept : float (levels,)
+        Share of the clean picture's variance that is left at every level, the schedule's ``alphas_cumprod``.
+
+    Returns
+    -------
+    float (levels,)
+        a s (1 - d) / (a^2 d + s^2) with a^2 = kept, s^2 = 1 - kept and d the variance of pixels.
+    """
+    noise = 1.0 - kept
+    return (kept * noise).sqrt() * (1.0 - _PIXEL_VARIANCE) / (kept * _PIXEL_VARIANCE + noise)
+
+
+def draw_raster(class_map: NDArray[np.uint8], labels: NDArray[np.int32]) -> Tensor:
+    """Return the map that may be given beside a graph.
+
+    Parameters
+    ----------
+    class_map : uint8 (h, w)
+        1 + class of every pixel, 0 where not known.
+    labels : int32 (h, w)
+        Region of every pixel.
+
+    Returns
+    -------
+    float32 (9, h, w)
+        Classes, boundaries between regions, and ones.
+    """
+    classes = torch.from_numpy(class_map.astype(np.int64))
+    raster = torch.ones(N_RASTER, *class_map.shape)
+    raster[: len(TISSUES)] = nn.functional.one_hot(classes, len(TISSUES) + 1)[..., 1:].permute(2, 0, 1)
+    edge = np.zeros(labels.shape, bool)
+    edge[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    edge[:-1] |= labels[:-1] != labels[1:]
+    raster[len(TISSUES)] = torch.from_numpy(edge.astype(np.float32))
+    return raster
+
+
+def _grid(cells: Tensor) -> Tensor:
+    """Return the coordinate channels of a lattice of cells, (1, C, h, w)."""
+    height, width = cells.shape[-2:]
+    y, x = (
+        2.0 * (torch.arange(side, device=cells.device, dtype=cells.dtype) + 0.5) / side - 1 for side in (height, width)
+    )
+    place = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # (h, w, 2) as (x, y)
+    return coordinates(place).permute(2, 0, 1)[None]
