@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from tests.conftest import ROOT
 from tests.service.finished import Finished
 from tests.service.houses import bearer, house, tokens
 from wsigraph.errors import Conflict
@@ -280,3 +283,32 @@ def test_another_model_shows_and_does_not_predict(finished: Finished) -> None:
     assert slide.describer.region(0)["share"] is not None
     with pytest.raises(Conflict, match="has another now"):
         slide.without(np.array([1]))
+
+
+COLD = """
+import sys, threading
+from pathlib import Path
+from fastapi.testclient import TestClient
+from tests.service.houses import house
+from wsigraph.service.app import create_app
+
+found = {}
+with TestClient(create_app(house(Path(sys.argv[1]))), base_url="http://127.0.0.1") as client:
+    assert "torch" not in sys.modules
+    def ask(path):
+        found[path] = client.get(path).status_code
+    paths = ["/", *(f"/v1/jobs/{sys.argv[2]}/{part}" for part in ("facts", "regions", "regions/0"))]
+    threads = [threading.Thread(target=ask, args=(path,)) for path in paths]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+assert set(found.values()) == {200}, found
+"""
+
+
+def test_the_first_questions_may_come_all_at_once(finished: Finished) -> None:
+    """In a fresh process, where each of them would import what explanations need."""
+    command = [sys.executable, "-c", COLD, str(finished.data), finished.job_id]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr

@@ -115,9 +115,13 @@ def drawn(page: Page, at: int = 0) -> None:
     page.wait_for_function(f"() => {OPAQUE.format(at=at)} > 2000", timeout=READY_MS)
 
 
+# read from a copy: Chromium warns of a canvas on the screen that is read again and again
 OPAQUE = (
-    "(([canvas]) => canvas.width ? canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data"
-    ".reduce((sum, value, index) => sum + (index % 4 === 3 && value > 0), 0) : 0)"
+    "(([canvas]) => {{ if (!canvas.width) return 0; const copy = document.createElement('canvas');"
+    " copy.width = canvas.width; copy.height = canvas.height;"
+    " const paper = copy.getContext('2d', {{ willReadFrequently: true }}); paper.drawImage(canvas, 0, 0);"
+    " return paper.getImageData(0, 0, copy.width, copy.height).data"
+    ".reduce((sum, value, index) => sum + (index % 4 === 3 && value > 0), 0); }})"
     "([document.querySelectorAll('canvas.overlay')[{at}]])"
 )
 

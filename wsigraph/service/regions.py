@@ -31,6 +31,7 @@ Node = Annotated[int, Path(ge=0, le=2**31, description="number of the region")]
 MOST_LEVELS = 12
 """Zoom levels for which outlines are simplified."""
 _CROP_PX = 512
+_importing = threading.Lock()
 _MAX_NODES = 100_000
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}, "description": "A JPEG picture"}}
 _JSON: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}}, "description": "Plain values"}}
@@ -82,11 +83,13 @@ class Without(BaseModel):
 
 def explained_slides(request: Request) -> ExplainedSlides:
     """Return the open records of the service that a request came to."""
-    from wsigraph.service.explained import ExplainedSlides
-
     state = request.app.state
-    if not hasattr(state, "explained"):
-        state.explained = ExplainedSlides(house_of(request))
+    # two threads that import torch at a time, from two ends, leave half a module behind
+    with _importing:
+        from wsigraph.service import explained, told  # noqa: F401 - what routes import afterwards is there
+
+        if not hasattr(state, "explained"):
+            state.explained = explained.ExplainedSlides(house_of(request))
     found: ExplainedSlides = state.explained
     return found
 
@@ -115,9 +118,9 @@ def list_regions(
     ``outlines`` holds a list of polygons for each region, each a list of rings, the outer one first; a ring is a flat
     list of x and y in level-0 pixels, its first point and then the steps from one point to the next.
     """
+    slide = _slide(request, job_id)
     from wsigraph.service import told
 
-    slide = _slide(request, job_id)
     level = slide.settled_level(level)
 
     def encode() -> bytes:
@@ -132,9 +135,9 @@ def list_regions(
 @router.get("/{job_id}/facts", summary="The prediction and how it was explained and tested")
 def facts(request: Request, job_id: JobId) -> dict[str, Any]:
     """Return prediction, explanation with its faithfulness curves, and the survival of the training cohort."""
+    slide = _slide(request, job_id)
     from wsigraph.service import told
 
-    slide = _slide(request, job_id)
     return {
         "job_id": job_id,
         "slide_id": slide.info.slide_id,
@@ -192,9 +195,9 @@ def crop(request: Request, job_id: JobId, node: Node) -> Response:
 @router.post("/{job_id}/without", summary="The prediction without some regions")
 def without(request: Request, job_id: JobId, removal: Removal) -> Without:
     """Return what the model reads from the slide once regions and their edges are left out."""
+    slide = _slide(request, job_id)
     from wsigraph.service import told
 
-    slide = _slide(request, job_id)
     if removal.nodes is not None:
         regions = np.unique(np.array(removal.nodes, np.int64))
     else:

@@ -3,6 +3,7 @@
 import { css } from "./colours.js";
 
 const LINE = "rgba(12,16,32,0.75)";
+const COSTLY_MS = 12, SETTLED_MS = 140, LEAST_PX2 = 90;
 
 /** Draws the regions of a job on a canvas. */
 export class Overlay {
@@ -17,10 +18,53 @@ export class Overlay {
     this.hasLines = true;
     this.isHidden = false;
     this.drawnCount = 0;
+    // what was last drawn in full, to be moved along where drawing it anew would take longer than a frame
+    this.kept = document.createElement("canvas");
+    this.keptView = null;
+    this.cost = 0;
+    this.isStale = true;
+    this.settling = 0;
+  }
+
+  /** Whether drawing in full fits into a frame. */
+  get isQuick() {
+    return this.cost <= COSTLY_MS;
+  }
+
+  /** Draw anew with the next frame: what is shown has changed, not only where. */
+  refresh() {
+    this.isStale = true;
   }
 
   /** Draw; `view` says where level-0 pixels lie on the canvas: scale, x, y in CSS pixels. */
-  draw({ scale, x, y }, width, height, changed) {
+  draw(view, width, height, changed) {
+    const kept = this.keptView, isSame = kept && kept.width === width && kept.height === height;
+    if (!this.isStale && isSame && kept.scale === view.scale && kept.x === view.x && kept.y === view.y) return;
+    if (!this.isStale && isSame && this.cost > COSTLY_MS) {
+      this.moveAlong(view);
+      clearTimeout(this.settling);
+      this.settling = setTimeout(() => { this.isStale = true; changed(); }, SETTLED_MS);
+      return;
+    }
+    const start = performance.now();
+    this.isStale = false;
+    this.drawAnew(view, width, height, () => { this.isStale = true; changed(); });
+    this.cost = performance.now() - start;
+    this.keptView = { ...view, width, height };
+    if (this.cost <= COSTLY_MS) return;
+    Object.assign(this.kept, { width: this.canvas.width, height: this.canvas.height });
+    this.kept.getContext("2d").drawImage(this.canvas, 0, 0);
+  }
+
+  moveAlong({ scale, x, y }) {
+    const density = window.devicePixelRatio || 1, factor = scale / this.keptView.scale, paper = this.canvas.getContext("2d");
+    paper.setTransform(1, 0, 0, 1, 0, 0);
+    paper.clearRect(0, 0, this.canvas.width, this.canvas.height);
+    paper.setTransform(factor, 0, 0, factor, (x - this.keptView.x * factor) * density, (y - this.keptView.y * factor) * density);
+    paper.drawImage(this.kept, 0, 0);
+  }
+
+  drawAnew({ scale, x, y }, width, height, changed) {
     const density = window.devicePixelRatio || 1;
     const { canvas } = this;
     if (canvas.width !== Math.round(width * density) || canvas.height !== Math.round(height * density)) {
@@ -39,11 +83,13 @@ export class Overlay {
       if (shape.x1 >= sight.x0 && shape.x0 <= sight.x1 && shape.y1 >= sight.y0 && shape.y0 <= sight.y1) seen.push(node);
     });
     this.drawnCount = seen.length;
-    if (!this.isHidden) this.fill(paper, shapes, seen, 1 / scale, density);
+    // lines around regions of a few pixels would hide the colours, and cost most
+    const hasRoom = (width * height) / (seen.length || 1) > LEAST_PX2;
+    if (!this.isHidden) this.fill(paper, shapes, seen, 1 / scale, density, hasRoom);
     this.emphasise(paper, shapes, 1 / scale);
   }
 
-  fill(paper, shapes, seen, px, density) {
+  fill(paper, shapes, seen, px, density, hasRoom) {
     const colours = this.colouring?.colours;
     const gone = this.removed.size ? hatching(paper, px / density) : null;
     for (const node of seen) {
@@ -57,7 +103,7 @@ export class Overlay {
         paper.fill(shapes[node].path, "evenodd");
       }
     }
-    if (!this.hasLines) return;
+    if (!this.hasLines || !hasRoom) return;
     paper.lineJoin = "round";
     paper.strokeStyle = LINE;
     paper.lineWidth = 0.8 * px;

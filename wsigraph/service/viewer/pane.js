@@ -80,7 +80,7 @@ export class Pane {
     });
     this.viewer.addHandler("canvas-key", (event) => { event.preventDefaultAction = true; });
     this.viewer.addHandler("canvas-click", (event) => { if (event.quick) this.pick(event.position.x, event.position.y); });
-    this.viewer.addHandler("update-viewport", () => this.redraw());
+    this.viewer.addHandler("update-viewport", () => this.redraw({ isMove: true }));
     this.viewer.addHandler("viewport-change", () => this.heard.moved(this));
     return new Promise((resolve, reject) => {
       this.viewer.addOnceHandler("open", () => { this.redraw(); resolve(); });
@@ -115,14 +115,15 @@ export class Pane {
     return { scale: unit / this.slide.size.width, x: -bounds.x * unit, y: -bounds.y * unit };
   }
 
-  redraw() {
+  redraw({ isMove = false } = {}) {
+    if (!isMove) this.overlay?.refresh();
     if (this.pending) return;
     this.pending = requestAnimationFrame(() => {
       this.pending = 0;
       const where = this.slide && this.where();
       if (!where) return;
       this.view = where;
-      this.overlay.draw(where, this.sight.clientWidth, this.sight.clientHeight, () => this.redraw());
+      this.overlay.draw(where, this.sight.clientWidth, this.sight.clientHeight, () => this.redraw({ isMove: true }));
       this.showScale(where.scale);
     });
   }
@@ -232,7 +233,7 @@ export class Pane {
     this.place.textContent = text;
     if (node !== overlay.hovered) {
       overlay.hovered = node;
-      this.redraw();
+      if (overlay.isQuick) this.redraw();
     }
   }
 
