@@ -1,13 +1,16 @@
-"""Draw the pictures of the README: ``python -m pipelines.draw_readme``.
+"""Draw the pictures of the README and paste what its first command prints: ``python -m pipelines.draw_readme``.
 
 The real slide in the repository goes all the way: slide, superpixels, coarse graph, attribution, survival curve. The
 cohort's picture needs the small cohort of the notebooks (``python -m pipelines.make_notebook_cohort``) and is left out
-where that is not there.
+where that is not there. To be run again whenever the shipped model or its embedding changes.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -43,9 +46,33 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         result = run_slide(str(SLIDE), folder, Config(), explain=Question(target="risk"))
         draw_way(result, options.out / "way.jpg")
+        paste_printed(Path(folder) / "printed", Path("README.md"))
     if (options.model / "held_out.json").is_file():
         draw_cohort(options.model, options.out / "cohort.png")
     return 0
+
+
+def paste_printed(folder: Path, readme: Path) -> None:
+    """Put what ``wsigraph predict`` prints of the slide into the README's only block of plain text.
+
+    Parameters
+    ----------
+    folder : Path
+        An output directory that is not there yet.
+    readme : Path
+        Changed in place.
+    """
+    command = [sys.executable, "-m", "wsigraph", "predict", str(SLIDE), "--out", str(folder)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own command
+    shown: dict[str, str] = {}
+    for line in printed.replace(str(folder), "wsigraph-out").splitlines():
+        # a slide unlike the training slides has a long reason, and of the files two say enough
+        short = re.sub(r"\d+ of \d+ mean features.*", "...", re.sub(r"(tissue\.zarr), .*", r"\1, ...", line))
+        if line:
+            shown.setdefault(line[:17], short)
+    block = "```text\n" + "\n".join(shown.values()) + "\n```"
+    text = readme.read_text(encoding="utf-8")
+    readme.write_text(re.sub(r"^```text\n.*?^```$", lambda _: block, text, flags=re.M | re.S), encoding="utf-8")
 
 
 def draw_way(result: FlowResult, path: Path) -> None:
