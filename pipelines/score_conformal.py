@@ -1,46 +1,46 @@
 """Score the conformal stage sets of a model on fresh patients, and at a site it never saw.
 
-    wsigraph simulate --out COHORT --patients 3800 --seed 7 --law composition
-    python -m pipelines.score_conformal COHORT [--calibration 1000] [--fresh 2000]
+    python -m pipelines.score_conformal [--calibration 1000] [--fresh 2000]
 
-The model is trained and calibrated (CV+ over five folds) on patients of all sites but one; fresh patients of the same
-sites show the coverage that is promised, those of the site left out what becomes of it elsewhere. Prints JSON.
+Patients of the law ``composition`` are simulated in memory. The model is trained and calibrated (CV+ over five folds)
+on patients of all sites but one; fresh patients of the same sites show the coverage that is promised, those of the
+site left out what becomes of it elsewhere. Only patients of known stage take part. Prints JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from wsigraph.cohort.manifest import read_manifest
 from wsigraph.config import load
 from wsigraph.evaluation.fresh import answer_fresh, coverage, train_on
-from wsigraph.model.gather import gather
+from wsigraph.synthesis.cohort import gather_simulated
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the recipe."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("cohort", type=Path, help="directory that wsigraph simulate wrote")
+    parser.add_argument("--patients", type=int, default=4300, help="patients to simulate, of all sites, some unstaged")
     parser.add_argument("--calibration", type=int, default=1000, help="patients of known stage to train on")
     parser.add_argument("--fresh", type=int, default=2000, help="patients of known stage to test on")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="a setting, e.g. model.layers=2")
-    options = parser.parse_args()
-    settings = load([], ["model.task=stage", *options.overrides])
-    names = settings.model.stage_names
-    manifest = read_manifest(options.cohort / "data_manifest.csv", stage_names=names, check_files=False)
-    staged = [row for row in manifest.rows if row.stage is not None]
-    cohort = gather(staged, options.cohort, stage_names=names, coarsening=settings.coarsening)
+    options = parser.parse_args(arguments)
+    settings = load([], ["synthesis.law=composition", "model.task=stage", *options.overrides])
+    everybody = gather_simulated(options.patients, settings, seed=options.seed).cohort
+    cohort = everybody.take(np.flatnonzero(everybody.stage >= 0))
     last = np.unique(cohort.site)[-1]
     inside, outside = (np.flatnonzero(mask) for mask in (cohort.site != last, cohort.site == last))
-    train, fresh = np.split(inside[: options.calibration + options.fresh], [options.calibration])
+    wanted = options.calibration + options.fresh
+    if len(inside) < wanted:
+        parser.error(f"{len(inside)} staged patients of the sites trained on, {wanted} are needed; raise --patients")
+    train, fresh = np.split(inside[:wanted], [options.calibration])
     ensemble = train_on(cohort.take(train), settings.model, seed=options.seed, workers=options.workers)
-    shown = {
+    shown: dict[str, Any] = {
         "promised": 1 - settings.model.miscoverage,
         "same_sites": None,
         "unseen_site": None,

@@ -1,11 +1,12 @@
 """Score a model against oracle and rivals on fresh simulated patients.
 
-    wsigraph simulate --out COHORT --patients 2300 --seed 1 --law composition
-    python -m pipelines.score_simulated COHORT [--train 300] [--seed 1] [--rival NAME ...]
+    python -m pipelines.score_simulated --law spatial [--train 300] [--fresh 2000] [--seed 1] [--rival NAME ...]
 
-The first patients of the cohort are trained on (an ensemble of five folds), those after them are fresh. Prints JSON:
-scores with 95 % intervals from 2,000 bootstrap draws over fresh patients, paired differences, and D-calibration of the
-predicted survival beside that of hazards made half as high again, which the test must reject.
+Patients are simulated in memory, as ``wsigraph simulate`` draws them. The first are trained on (an ensemble of five
+folds), those after them are fresh. Nodes are what coarsening makes of a slide, or with ``--nodes regions`` the
+layout's own regions. Prints JSON: scores with 95 % intervals from 2,000 bootstrap draws over fresh patients, paired
+differences, and D-calibration of the predicted survival beside that of hazards made half as high again, which the test
+must reject.
 """
 
 from __future__ import annotations
@@ -13,56 +14,54 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from pathlib import Path
 
 import numpy as np
 
-from wsigraph.cohort.manifest import read_manifest
 from wsigraph.config import load
+from wsigraph.evaluation.baselines import Answers
 from wsigraph.evaluation.fresh import answer_fresh, calibration_of_survival, score_fresh, train_on
-from wsigraph.model.gather import gather
+from wsigraph.synthesis.cohort import gather_simulated
+from wsigraph.synthesis.laws import LAWS
 
 RIVALS = ("attention_mil", "pooled_forest", "pooled_ridge", "edge_product_ridge")
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the recipe."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("cohort", type=Path, help="directory that wsigraph simulate wrote")
+    parser.add_argument("--law", choices=list(LAWS), required=True)
     parser.add_argument("--train", type=int, default=300, help="patients to train on")
     parser.add_argument("--fresh", type=int, default=2000, help="other patients to score on")
+    parser.add_argument("--nodes", choices=("coarse", "regions", "superpixels"), default="coarse")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rival", action="append", default=None, help="rivals to ask; all bags and ridges by default")
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="a setting, e.g. model.layers=2")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    settings = load([], [f'synthesis.law="{options.law}"', *options.overrides])
     started = time.perf_counter()
-    settings = load([], options.overrides)
-    names = settings.model.stage_names
-    manifest = read_manifest(options.cohort / "data_manifest.csv", stage_names=names, check_files=False)
-    cohort = gather(manifest.rows, options.cohort, stage_names=names, coarsening=settings.coarsening)
-    rows = np.arange(cohort.n_rows)
-    train, fresh = cohort.take(rows[: options.train]), cohort.take(rows[options.train :][: options.fresh])
-    oracle = np.array([float(each["oracle_risk"]) for each in fresh.covariates])
-    gathered = time.perf_counter()
-    ensemble = train_on(train, settings.model, seed=options.seed, workers=options.workers)
+    everybody = gather_simulated(options.train + options.fresh, settings, seed=options.seed, nodes=options.nodes)
+    rows = np.arange(everybody.cohort.n_rows)
+    train, fresh = everybody.take(rows[: options.train]), everybody.take(rows[options.train :])
+    simulated = time.perf_counter()
+    ensemble = train_on(train.cohort, settings.model, seed=options.seed, workers=options.workers)
     trained = time.perf_counter()
     table = score_fresh(
         ensemble,
-        train,
-        fresh,
+        train.cohort,
+        fresh.cohort,
         seed=options.seed,
         names=options.rival or RIVALS,
-        oracle_risk=oracle,
+        oracle=Answers(risk=fresh.oracle_risk, stage_probability=fresh.oracle_stage),
         workers=options.workers,
     )
-    found = answer_fresh(ensemble.bundle, fresh)
     if settings.model.task != "stage":
-        table["d_calibration"] = calibration_of_survival(found, fresh)
-        table["d_calibration_of_hazards_times_1.5"] = calibration_of_survival(found, fresh, factor=1.5)
-    table["mean_nodes"] = round(float(np.mean([len(each.features) for each in cohort.inputs])), 1)
+        found = answer_fresh(ensemble.bundle, fresh.cohort)
+        table["d_calibration"] = calibration_of_survival(found, fresh.cohort)
+        table["d_calibration_of_hazards_times_1.5"] = calibration_of_survival(found, fresh.cohort, factor=1.5)
+    table["mean_nodes"] = round(float(np.mean([len(each.features) for each in everybody.cohort.inputs])), 1)
     table["passes"] = [each.n_epochs for each in ensemble.fitted]
-    table["seconds"] = {"gather": round(gathered - started), "train": round(trained - gathered)}
+    table["seconds"] = {"simulate": round(simulated - started), "train": round(trained - simulated)}
     print(json.dumps(table, indent=1))
 
 

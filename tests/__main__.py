@@ -1,7 +1,7 @@
 """``python -m tests``: everything that must hold before a change is accepted, and what each part cost.
 
-Formatting, linting, types, layers, docstrings, notebooks and tests, in that order; all parts run even if one fails.
-Arguments are handed to pytest.
+Formatting, linting, types, layers, docstrings, documentation, notebooks and tests, in that order; all parts run even if
+one fails. Arguments are handed to pytest.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ def parts(pytest_arguments: list[str]) -> dict[str, list[str]]:
         "layers": [python, "-c", layers],
         "docstrings": [python, "-m", "numpydoc", "lint", *MODULES],
     }
-    if NOTEBOOKS:
-        found["notebooks"] = [python, "-m", "pytest", "-q", "--nbmake", "--nbmake-timeout=120", *NOTEBOOKS]
+    found["documentation"] = [python, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", "build/site"]
+    found["cohort"] = [python, "-m", "pipelines.make_notebook_cohort"]
+    found["notebooks"] = [python, "-m", "pytest", "-q", "--nbmake", "--nbmake-timeout=60", *NOTEBOOKS]
     # what is slow runs by name; each such test has a short form that runs here
     quick = ["-n", "auto", "--dist", "loadscope", "-m", "not slow", "-q"]
     found["tests"] = [python, "-m", "pytest", *quick, *pytest_arguments]
@@ -51,7 +52,7 @@ def main() -> int:
         costs[name] = (process.wait(), time.perf_counter() - started)
     print("== cost")
     for name, (code, seconds) in costs.items():
-        print(f"{name:<12}{seconds:7.1f} s  {'passed' if code == 0 else 'FAILED'}")
+        print(f"{name:<14}{seconds:7.1f} s  {'passed' if code == 0 else 'FAILED'}")
     print(summary)
     return int(any(code != 0 for code, _ in costs.values()))
 

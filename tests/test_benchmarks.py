@@ -28,6 +28,7 @@ from tests.benchmarks import (
     reading,
     scaling,
     segmenters,
+    service,
     slide_maker,
     start,
     superpixels,
@@ -268,3 +269,14 @@ def test_superpixels_here_are_those_of_the_whole_way(tmp_path: Path) -> None:
             )
         labels = np.asarray(wsigraph.segment(slide, config, tissue=tissue).labels[:])
     np.testing.assert_array_equal(segmenters.ours(rgb, rgb.shape[0] * rgb.shape[1] / 30**2), labels)
+
+
+def test_viewers_pan_over_a_served_slide_and_every_tile_comes(tmp_path: Path) -> None:
+    latency, memory_table = service.benchmark(slide_maker.SOURCE, folder=tmp_path, n_viewers=4, lasts_s=2.0, starts=1)
+    assert set(latency.column("failed").values()) == {0}
+    warm = latency.column("tiles/s")["from the warm cache"]
+    assert isinstance(warm, float)
+    assert warm > 4
+    grown = memory_table.rows[0]
+    # three hundred tiles of some 20 kB, and no more
+    assert grown[3] - grown[2] < 30

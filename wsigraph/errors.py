@@ -20,6 +20,13 @@
     |   +-- LeaseLost          another process has taken over the slide that this one works on
     +-- SynthesisError         a request the generator cannot meet
     +-- ServiceError           a request the service refuses
+        +-- NotFound           nothing of that name
+        +-- NotSignedIn        no token, or one that is unknown
+        +-- NotAllowed         a token whose role does not reach so far, or a foreign page that asks
+        +-- Conflict           what is asked does not fit what is there
+        +-- TooLarge           more bytes or pixels than one request may cost
+        +-- TooMany            more requests, jobs or uploads than one caller may have
+        +-- Unavailable        what is needed is not there at the moment
 
 A message names what was met, what was expected and what to do. Each class takes the message alone, so that an
 error survives pickling on its way back from a worker process.
@@ -96,3 +103,31 @@ class SynthesisError(WsigraphError):
 
 class ServiceError(WsigraphError):
     """A request that the service refuses."""
+
+
+class NotFound(ServiceError):
+    """Nothing of that name."""
+
+
+class NotSignedIn(ServiceError):
+    """No token, or one that is unknown."""
+
+
+class NotAllowed(ServiceError):
+    """A token whose role does not reach so far, or a page of another origin that asks."""
+
+
+class Conflict(ServiceError):
+    """What is asked does not fit what is there."""
+
+
+class TooLarge(ServiceError):
+    """More bytes or pixels than one request may cost."""
+
+
+class TooMany(ServiceError):
+    """More requests, jobs or uploads than one caller may have."""
+
+
+class Unavailable(ServiceError):
+    """What is needed is not there at the moment."""

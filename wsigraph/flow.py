@@ -282,7 +282,8 @@ class _Walk:
         from wsigraph.coarsening.embed import load_embedding
 
         options = self.settings.coarsening
-        embedding = load_embedding(options.weights)
+        own = None if self.bundle is None else self.bundle.coarsening(options, self.slide.info.sha256)
+        options, embedding = own or (options, load_embedding(options.weights))
 
         def make(to: Destination) -> None:
             from wsigraph.coarsening.coarsen import coarsen
@@ -290,8 +291,7 @@ class _Walk:
             store.save_coarse_graph(coarsen(graph, options, embedding=embedding), to)
 
         inputs = self.directory.digest("graph") | {"embedding": embedding.embedding_id}
-        # a file of weights counts by its content, not by where it lies
-        config = {"coarsening": section_hash(options.model_copy(update={"weights": None}))}
+        config = {"coarsening": section_hash(options.model_copy(update={"weights": None}))}  # they count by content
         return self.directory.carry_out("coarsen", inputs, config, make, store.load_coarse_graph)
 
     def _predict(self, coarse: CoarseGraph, bundle: ModelBundle) -> Prediction:

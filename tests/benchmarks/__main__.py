@@ -21,6 +21,7 @@ from tests.benchmarks import (
     nuclei,
     reading,
     scaling,
+    service,
     slide_maker,
     start,
     superpixels,
@@ -29,7 +30,7 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.table import Table, circumstances, load_average, place
 
-OWN_PAGE = ("coarsening",)
+OWN_PAGE = ("coarsening", "service")
 """Not part of `all`: written to pages of their own."""
 NAMES = (
     "reading",
@@ -44,6 +45,7 @@ NAMES = (
     "batch",
     "explanations",
     "coarsening",
+    "service",
 )
 
 
@@ -84,6 +86,7 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
         "explanations": lambda: explanations.benchmark(options.threads),
         "batch": lambda: batch.benchmark(folder, options.repeats),
         "coarsening": lambda: coarsening.benchmark(),
+        "service": lambda: service.benchmark(options.slide or slide_maker.made(folder, 8_000, 6_000), folder=folder),
     }
 
 

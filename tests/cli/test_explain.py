@@ -11,6 +11,7 @@ import pytest
 from tests.cli.command import RECORDS, SLIDE, Finished, Run, content
 
 EXPLAINED = ["explanation.geojson", "explanation.json", "explanation.png", "explanation.safetensors", "report.html"]
+KNOWN_SITE = "simulated site 1"
 QUICK = ("--set", "explanation.random_orders=10", "--set", "explanation.steps=10")
 
 
@@ -60,3 +61,23 @@ def test_what_cannot_be_is_said_in_one_line(
     assert process.returncode == 1
     assert process.stderr.splitlines() == [process.stderr.strip()]
     assert said in process.stderr
+
+
+def test_a_manifest_names_the_site_that_a_slide_is_compared_with(run: Run, out: Path, tmp_path: Path) -> None:
+    shutil.copytree(out / SLIDE.stem, tmp_path / "runs" / SLIDE.stem)
+    known, unknown = tmp_path / "known.csv", tmp_path / "unknown.csv"
+    for path, site in ((known, KNOWN_SITE), (unknown, "elsewhere")):
+        path.write_text(f"slide_id,patient,path,site\n{SLIDE.stem},p1,{SLIDE},{site}\n")
+    same_site = (*QUICK, "--set", "explanation.baseline=site", "--out", tmp_path / "runs")
+    process = run("explain", "--manifest", known, *same_site, "--json")
+    assert process.returncode == 0, process.stderr
+    (told,) = json.loads(process.stdout)["slides"]
+    assert told["facts"]["baseline"].endswith(f" {KNOWN_SITE}")
+
+    again = run("predict", "--manifest", known, "--explain", "risk", *same_site, "--json")
+    assert again.returncode == 0, again.stderr
+    assert {"explain", "page"} <= set(json.loads(again.stdout)["slides"][0]["resumed"])
+
+    refused = run("explain", "--manifest", unknown, *same_site)
+    assert refused.returncode == 3
+    assert "site 'elsewhere' was not in training" in refused.stderr

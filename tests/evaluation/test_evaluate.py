@@ -76,6 +76,24 @@ def model_dir(cohort_dir: Path) -> Path:
     return out
 
 
+def test_further_divisions_are_scored_and_the_first_is_kept(cohort_dir: Path, model_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "again"
+    done = run(
+        "train", str(cohort_dir / "data_manifest.csv"), "--graphs", str(cohort_dir), "--out", str(out),
+        "--folds", "2", "--workers", "1", "--repeats", "3", "--json", *FAST,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (out / "model.safetensors").read_bytes() == (model_dir / "model.safetensors").read_bytes()
+    found = json.loads((out / "repeats.json").read_text())
+    assert json.loads(done.stdout)["over_repeats"] == found["over_repeats"]
+    values = [each["c_index"]["value"] for each in found["repeats"]]
+    assert values[0] == json.loads((out / "card.json").read_text())["metrics"]["c_index"]["value"]
+    assert len(set(values)) == 3
+    assert found["over_repeats"]["c_index"]["mean"] == pytest.approx(np.mean(values), abs=1e-4)
+    assert found["over_repeats"]["c_index"]["sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-4)
+    assert not (out / "checkpoints").exists()
+
+
 def test_training_leaves_a_whole_directory(model_dir: Path) -> None:
     names = ["card.json", "held_out.json", "losses.csv", "losses.png", "model.safetensors", "run.json"]
     assert set(names) <= {path.name for path in model_dir.iterdir()}

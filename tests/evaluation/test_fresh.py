@@ -8,10 +8,20 @@ import pytest
 from wsigraph.config import ModelConfig
 from wsigraph.errors import CohortError
 from wsigraph.evaluation.bags import bag_input
-from wsigraph.evaluation.baselines import Question
-from wsigraph.evaluation.fresh import answer_fresh, calibration_of_survival, coverage, joined, score_fresh, train_on
+from wsigraph.evaluation.baselines import Answers, Question
+from wsigraph.evaluation.fresh import (
+    RECIPE,
+    answer_fresh,
+    c_at_unseen_sites,
+    calibration_of_survival,
+    coverage,
+    joined,
+    score_fresh,
+    train_on,
+)
 from wsigraph.evaluation.tables import score_within
-from wsigraph.model.ensemble import Ensemble
+from wsigraph.metrics.survival import c_index
+from wsigraph.model.ensemble import Ensemble, train_folds
 from wsigraph.model.examples import Cohort
 
 CONFIG = ModelConfig(layers=1, heads=2, channels=4, epochs=12, time_intervals=4, batch_graphs=16, learning_rate=0.01)
@@ -76,7 +86,7 @@ def test_a_plain_relation_is_found_on_fresh_patients(ensemble: Ensemble, cohort:
         fresh,
         seed=0,
         names=("attention_mil", "pooled_ridge", "site_only", "stain_only"),
-        oracle_risk=level,
+        oracle=Answers(risk=level, stage_probability=np.zeros((200, 0))),
         n_draws=100,
     )
     own, oracle = table["model"]["survival"]["c_index"]["value"], table["oracle"]["survival"]["c_index"]["value"]
@@ -94,6 +104,7 @@ def test_hazards_half_as_high_again_are_less_calibrated(ensemble: Ensemble) -> N
     found = answer_fresh(ensemble.bundle, fresh)
     as_said, exaggerated = (calibration_of_survival(found, fresh, factor=factor) for factor in (1.0, 1.5))
     assert exaggerated["p"] < 1e-6
+    assert as_said["low"] <= as_said["largest_deviation"] <= as_said["high"]
     assert as_said["largest_deviation"] < exaggerated["largest_deviation"]
 
 
@@ -103,6 +114,8 @@ def test_stage_sets_cover_fresh_patients(ensemble: Ensemble) -> None:
     # 150 calibration patients: the coverage scatters by some 0.025, and CV+ may exceed its promise
     assert 0.82 < found["covered"] < 0.99
     assert found["n_calibration"] == 150
+    # Wilson's interval is about two standard errors either way
+    assert found["low"] < found["covered"] < found["high"] < found["low"] + 0.04
     assert set(found["by_site"]) == {"s0", "s1", "s2"}
     assert sum(part["n"] for part in found["by_stage"].values()) == 1500
 
@@ -120,3 +133,20 @@ def test_cohorts_with_a_patient_in_common_are_not_joined(cohort: Cohort) -> None
     assert joined(cohort, bags(5, 9)).n_rows == 155
     with pytest.raises(CohortError, match="1 patients are in both cohorts"):
         joined(cohort, replace(bags(5, 9), patient=np.array(["0-3", "b", "c", "d", "e"])))
+
+
+def test_fresh_patients_are_answered_by_the_member_that_never_saw_their_site(cohort: Cohort) -> None:
+    fold = np.unique(cohort.site, return_inverse=True)[1]
+    trained = train_folds(cohort, fold, [CONFIG], seed=1, about=RECIPE)
+    fresh = bags(120, 4)
+    found = c_at_unseen_sites(trained, cohort, fold, fresh, seed=0, n_draws=50)
+    assert found["n"] == sum(part["n"] for part in found["by_site"].values()) == 120
+    for number, site in enumerate(np.unique(cohort.site)):
+        rows = fresh.site == site
+        _, hazard = trained.bundle.members[number].read([fresh.inputs[row] for row in np.flatnonzero(rows)])
+        risk = np.logaddexp(0.0, hazard).sum(axis=1)
+        own = c_index(risk, fresh.time_days[rows], fresh.event[rows], weights=np.ones((1, rows.sum())))[0]
+        assert found["by_site"][str(site)]["c_index"]["value"] == pytest.approx(own, abs=1e-4)
+    # by patient, a site lies in several folds
+    with pytest.raises(CohortError, match="folds"):
+        c_at_unseen_sites(trained, cohort, np.arange(cohort.n_rows) % 3 ^ (np.arange(cohort.n_rows) % 2), fresh, seed=0)

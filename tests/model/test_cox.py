@@ -8,8 +8,9 @@ from lifelines import CoxPHFitter
 from lifelines.fitters.coxph_fitter import SemiParametricPHFitter
 
 from wsigraph.config import ModelConfig
+from wsigraph.model.batches import deal_batches
 from wsigraph.model.examples import Example, collect
-from wsigraph.model.fit import deal_batches, fit
+from wsigraph.model.fit import fit
 from wsigraph.model.heads import CoxHead, log_survival
 from wsigraph.model.losses import breslow_increments, cox_loss
 

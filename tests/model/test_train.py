@@ -9,8 +9,8 @@ import torch
 
 from wsigraph.config import ModelConfig
 from wsigraph.errors import ModelError
+from wsigraph.model.batches import drop_regions
 from wsigraph.model.examples import Example, validation_patients
-from wsigraph.model.fit import drop_regions
 from wsigraph.model.inputs import Scaler, graph_input
 from wsigraph.model.train import Trained, train
 
@@ -111,7 +111,7 @@ def test_faults_are_named(examples: list[Example], tiny_config: ModelConfig) -> 
     refused([replace(examples[0], time_days=math.nan)], "follow-up of nan days")
     refused([replace(examples[0], time_days=0.0)], "follow-up of 0.0 days")
     mixed = replace(examples[0].graph, embedding_id="another")
-    refused([replace(examples[0], graph=mixed), *examples[1:]], "2 kinds of moment schema and coarsening")
+    refused([replace(examples[0], graph=mixed), *examples[1:]], "2 kinds of moment schema, coarsening and encoder")
 
 
 def test_a_diverging_loss_is_an_error(examples: list[Example], tiny_config: ModelConfig) -> None:

@@ -9,6 +9,7 @@ from wsigraph.feature.interpret import FEATURE_NAMES, interpret
 from wsigraph.model.inputs import graph_input
 from wsigraph.model.weights import Score
 from wsigraph.synthesis.assess import c_index
+from wsigraph.synthesis.cohort import own_regions
 from wsigraph.synthesis.rewire import rewire
 from wsigraph.synthesis.rivals import (
     _fit_cox,
@@ -20,7 +21,7 @@ from wsigraph.synthesis.rivals import (
     size_and_degree,
 )
 from wsigraph.synthesis.simulate import Library, SimulatedPatient, simulate
-from wsigraph.synthesis.validity import Finding, own_regions
+from wsigraph.synthesis.validity import Finding
 
 
 @pytest.fixture(scope="module")

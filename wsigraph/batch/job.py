@@ -7,6 +7,7 @@ from typing import Literal
 
 from wsigraph.batch.lease import Holder
 from wsigraph.config import Config
+from wsigraph.explanation.question import Question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,8 @@ class Job:
         Last stage to carry out.
     seen_stale : Holder or None
         Lease that may be taken over.
+    explain : Question or None
+        What is to be explained, where anything is.
     """
 
     run_id: str
@@ -47,6 +50,7 @@ class Job:
     model: str | None
     until: str
     seen_stale: Holder | None = None
+    explain: Question | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,6 +110,7 @@ def _walk(job: Job, report: _Report) -> FlowResult:
         model=job.model,
         progress=report,
         until=job.until,
+        explain=job.explain,
     )
 
 

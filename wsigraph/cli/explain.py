@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import AsJson, ConfigFiles, Mpp, Out, Overrides, Threads, read_settings
+from wsigraph.cli.slides import FromManifest, NamedSlide, refuse_equal_names, select_slides, work_through
 
 if TYPE_CHECKING:
     from wsigraph.explanation.falsify import Falsification
     from wsigraph.flow import FlowResult
 
-_Slide = Annotated[str, typer.Argument(metavar="SLIDE", help="Slide file.", show_default=False)]
+_Slides = Annotated[list[str] | None, typer.Argument(metavar="[SLIDE]", help="Slide files.", show_default=False)]
 _Target = Annotated[str, typer.Option("--target", metavar="NAME", help="stage, risk or survival@DAYS.")]
 _Model = Annotated[
     str | None, typer.Option("--model", metavar="DIR", help="Model bundle; else the demonstration model.")
 ]
 _Site = Annotated[
-    str | None, typer.Option("--site", metavar="NAME", help="The slide's site, for explanation.baseline=site.")
+    str | None,
+    typer.Option(
+        "--site", metavar="NAME", help="The site, for explanation.baseline=site; a row of a manifest has its own."
+    ),
 ]
 _Thorough = Annotated[bool, typer.Option("--thorough", help="Try every baseline and say how far they agree.")]
 
@@ -37,7 +40,8 @@ _Falsify = Annotated[
 
 @ends_plainly
 def explain(
-    slide: _Slide,
+    slides: _Slides = None,
+    manifest: FromManifest = None,
     out: Out = "wsigraph-out",
     target: _Target = "risk",
     site: _Site = None,
@@ -51,10 +55,11 @@ def explain(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Explain what the model reads from a slide: which regions, which features, and whether the reasons hold.
+    """Explain what the model reads from slides: which regions, which features, and whether the reasons hold.
 
     Writes DIR/<slide>/ with explanation.safetensors, the page report.html and outlines with attributions for QuPath.
-    What predict has done already is not repeated.
+    What predict has done already is not repeated. With several slides, or a manifest, one that fails does not stop the
+    others.
     """
     from wsigraph.cli.progress import progress_line
     from wsigraph.explanation.question import Question
@@ -66,17 +71,49 @@ def explain(
 
         for claim in falsify:
             check_claim(claim)
-    question = Question(target=target, thorough=thorough, site=site)
-    with progress_line(slide) as progress:
-        result = run_slide(slide, out, settings, mpp=mpp, model=model, progress=progress, explain=question)
-    claims = _falsified(result, falsify or [], target, model or settings.model.path, settings.explanation.seed)
-    told = _explanation(result) | ({"falsified": [asdict(each) for each in claims]} if claims else {})
-    if as_json:
-        shown = {"directory": str(result.directory), "files": [path.name for path in result.files], **told}
-        print(json.dumps(shown, allow_nan=False))
-        return
-    print("\n".join([*told["text"], *(each.sentence() for each in claims)]))
-    print(f"\n{result.directory}/: {', '.join(path.name for path in result.files)}")
+    selection = select_slides(slides, manifest, mpp, settings)
+    refuse_equal_names(selection.slides)
+
+    def work(slide: NamedSlide) -> _Told:
+        question = Question(target=target, thorough=thorough, site=slide.site or site)
+        with progress_line(slide.label) as progress:
+            result = run_slide(
+                slide.path,
+                out,
+                settings,
+                mpp=slide.mpp,
+                slide_id=slide.slide_id,
+                model=model,
+                progress=progress,
+                explain=question,
+            )
+        claims = _falsified(result, falsify or [], target, model or settings.model.path, settings.explanation.seed)
+        return _Told(result=result, claims=claims)
+
+    work_through(selection, work, show=_show, plain=_plain, as_json=as_json, debug=debug)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What came of one slide."""
+
+    result: FlowResult
+    claims: list[Falsification]
+
+
+def _plain(told: _Told) -> dict[str, Any]:
+    """Return what --json prints of one slide."""
+    result = told.result
+    falsified = {"falsified": [asdict(each) for each in told.claims]} if told.claims else {}
+    files = [path.name for path in result.files]
+    return {"directory": str(result.directory), "files": files, **_explanation(result), **falsified}
+
+
+def _show(told: _Told) -> None:
+    """Print the text, the claims, and where the files are."""
+    result = told.result
+    print("\n".join([*_explanation(result)["text"], *(each.sentence() for each in told.claims)]))
+    print(f"\n{result.directory}/: {', '.join(path.name for path in result.files)}", flush=True)
 
 
 def _explanation(result: FlowResult) -> dict[str, Any]:

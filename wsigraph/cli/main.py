@@ -22,13 +22,16 @@ from wsigraph.cli import (
     predict,
     report,
     run,
+    serve,
     simulate,
     status,
     synthesize,
     train,
     train_synthesis,
     version,
+    viewer,
 )
+from wsigraph.cli.examples import add_examples
 from wsigraph.cli.failure import EXIT_INTERRUPTED, tell_interrupted
 
 app = typer.Typer(
@@ -44,6 +47,8 @@ app.command("train", short_help="A manifest and graphs in; a model with held-out
 app.command("evaluate", short_help="A model in; its held-out scores beside those of rivals out.")(evaluate.evaluate)
 app.command("run", short_help="A manifest in; the records of all its slides out, on a cluster.")(run.run)
 app.command("status", short_help="How a run stands, also after a crash.")(status.status)
+app.command("serve", short_help="Slides, jobs and results in a browser and over HTTP.")(serve.serve)
+app.command("viewer", short_help="What the viewer needs, put in place once.")(viewer.viewer)
 app.command("graph", short_help="A slide in; its superpixel graph and a picture out.")(graph.graph)
 app.command("export", short_help="A graph in; AnnData, GeoJSON, parquet or networkx out.")(export.export)
 app.command("simulate", short_help="A synthetic cohort with known truth out.")(simulate.simulate)
@@ -57,6 +62,7 @@ app.command("doctor", short_help="What is installed, what works, and the fixes."
 app.add_typer(report.app, name="report")
 app.add_typer(configuration.app, name="config")
 app.command("version", short_help="Print the version.")(version.version)
+add_examples(app)
 
 
 def main() -> None:

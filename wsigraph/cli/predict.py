@@ -48,12 +48,12 @@ def predict(
     from wsigraph.explanation.question import Question
     from wsigraph.flow import run_slide
 
-    question = None if explain is None else Question(target=explain)
     settings = read_settings(config, overrides, {"feature.encoder": encoder, "runtime.threads": threads})
     selection = select_slides(slides, manifest, mpp, settings)
     refuse_equal_names(selection.slides)
 
     def work(slide: NamedSlide) -> FlowResult:
+        question = None if explain is None else Question(target=explain, site=slide.site)
         with progress_line(slide.label) as progress:
             return run_slide(
                 slide.path,

@@ -34,11 +34,14 @@ class NamedSlide:
         Name in a manifest; where there is none, the file's name counts.
     mpp : float or None
         Pixel size that overrules the file's, um/px.
+    site : str or None
+        Hospital or scanner site, as the manifest says.
     """
 
     path: str
     slide_id: str | None
     mpp: float | None
+    site: str | None = None
 
     @property
     def label(self) -> str:
@@ -98,7 +101,9 @@ def select_slides(
     for warning in read.warnings:
         say(f"{manifest}: {warning}")
     rows = [(row, str(row.path)) for row in read.rows if row.path is not None]
-    slides = tuple(NamedSlide(path=path, slide_id=row.slide_id, mpp=row.mpp or mpp) for row, path in rows)
+    slides = tuple(
+        NamedSlide(path=path, slide_id=row.slide_id, mpp=row.mpp or mpp, site=row.site) for row, path in rows
+    )
     return Selection(slides=slides, is_single=False)
 
 

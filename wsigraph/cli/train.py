@@ -39,6 +39,9 @@ _Graphs = Annotated[Path, typer.Option("--graphs", metavar="DIR", help="Where <s
 _ModelOut = Annotated[Path, typer.Option("--out", metavar="DIR", help="Directory of the model.")]
 _Task = Annotated[Task | None, typer.Option("--task", help="What is learned; model.task where left out.")]
 _Folds = Annotated[int, typer.Option("--folds", min=2, help="Folds, each held out once.")]
+_Repeats = Annotated[
+    int, typer.Option("--repeats", min=1, help="Divisions to score; the model kept is that of the first.")
+]
 _Group = Annotated[Group, typer.Option("--group", help="What stays whole in a fold.")]
 _Seed = Annotated[int, typer.Option("--seed", help="Decides folds, weights and all else that is random.")]
 _Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes, a fold each; 0 takes every core.")]
@@ -57,6 +60,7 @@ def train(
     out: _ModelOut,
     task: _Task = None,
     n_folds: _Folds = 5,
+    repeats: _Repeats = 1,
     group: _Group = Group.PATIENT,
     seed: _Seed = 1,
     workers: _Workers = 0,
@@ -70,11 +74,13 @@ def train(
 ) -> None:
     """Train an ensemble of folds on a cohort; every patient is scored by a network that never saw them.
 
-    Rows whose split is "test" are never trained on. Killed, the same command goes on where it was.
+    Rows whose split is "test" are never trained on. Killed, the same command goes on where it was. With --repeats the
+    cohort is divided anew as often, and OUT/repeats.json tells how far the scores scatter.
     """
     from wsigraph.cli.progress import progress_line
     from wsigraph.cohort.manifest import read_manifest
-    from wsigraph.model.gather import gather
+    from wsigraph.model.gather import gather, what_to_read
+    from wsigraph.model.repeats import score_repeats
     from wsigraph.model.study import Design, train_model
 
     settings = read_settings(config, overrides, {"model.task": None if task is None else task.value})
@@ -86,7 +92,14 @@ def train(
     configurations = _configurations(settings, tries or [])
     design = Design(n_folds=n_folds, group=group.value, seed=seed, workers=workers, device=device)
     with progress_line(str(manifest)) as progress:
-        cohort = gather(rows, graphs, stage_names=names, coarsening=settings.coarsening, progress=progress)
+        cohort = gather(
+            rows,
+            graphs,
+            stage_names=names,
+            coarsening=settings.coarsening,
+            model=what_to_read(configurations),
+            progress=progress,
+        )
         ensemble = train_model(
             cohort,
             configurations,
@@ -96,7 +109,13 @@ def train(
             sources={"manifest": str(manifest.absolute()), "graphs": str(graphs.absolute())},
             progress=progress,
         )
-    _tell(ensemble, out, as_json)
+        over = {}
+        if repeats > 1:
+            scored = score_repeats(
+                ensemble, cohort, configurations, out, design=design, n_repeats=repeats, progress=progress
+            )
+            over = scored["over_repeats"]
+    _tell(ensemble, out, as_json, over)
 
 
 def _rows(rows: tuple[ManifestRow, ...], graphs: Path, allow_missing: bool) -> list[ManifestRow]:
@@ -143,7 +162,7 @@ def _about(out: Path, manifest: Path, rows: list[ManifestRow]) -> About:
     )
 
 
-def _tell(ensemble: Ensemble, out: Path, as_json: bool) -> None:
+def _tell(ensemble: Ensemble, out: Path, as_json: bool, over: dict[str, dict[str, float]]) -> None:
     card = ensemble.bundle.card
     scores = {name: score.model_dump() for name, score in card.metrics.items()}
     if as_json:
@@ -154,10 +173,13 @@ def _tell(ensemble: Ensemble, out: Path, as_json: bool) -> None:
             "n_folds": len(card.members),
             "split_by": card.split_by,
             "metrics": scores,
+            **({"over_repeats": over} if over else {}),
         }
         print(json.dumps(shown, allow_nan=False))
         return
     print(f"{out}: model {ensemble.bundle.model_id}, {len(card.members)} folds by {card.split_by}")
     for name, score in card.metrics.items():
         print(f"{name:24s} {score.value:.3f} ({score.low:.3f} to {score.high:.3f})")
+    for name, each in over.items():
+        print(f"{name:24s} {each['mean']:.3f}, sd {each['sd']:.3f} over divisions")
     print(f"rivals and all scores: wsigraph evaluate {out}")

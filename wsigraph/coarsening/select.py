@@ -71,7 +71,7 @@ def select(
     n_nodes = len(embedding)
     if edge_index.shape[1] == 0:
         return np.arange(n_nodes, dtype=np.int64)
-    typical = max(float(np.median(_neighbour_distances(embedding, edge_index))), 1.0)
+    typical = _typical_distance(embedding, edge_index)
     last_k = granularity * typical if n_wanted is None else np.inf
     leader = merge_in_rounds(
         embedding,
@@ -86,6 +86,31 @@ def select(
         chance=_CHANCE * typical * typical,
     )
     return _numbered(leader)
+
+
+def chance_of(embedding: NDArray[np.int64], edge_index: NDArray[np.int64]) -> float:
+    """Return the squared distance that chance explains, in squared units of the embedding.
+
+    Parameters
+    ----------
+    embedding : int64 (N, D)
+        Quantised embedding.
+    edge_index : int64 (2, E)
+        Neighbours, both directions.
+
+    Returns
+    -------
+    float
+        What `select` adds to every squared distance; above 0.
+    """
+    return _CHANCE * _typical_distance(embedding, edge_index) ** 2
+
+
+def _typical_distance(embedding: NDArray[np.int64], edge_index: NDArray[np.int64]) -> float:
+    """Return the median distance between neighbours, at least one unit."""
+    if edge_index.shape[1] == 0:
+        return 1.0
+    return max(float(np.median(_neighbour_distances(embedding, edge_index))), 1.0)
 
 
 @njit(nogil=True, cache=True)

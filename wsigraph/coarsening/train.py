@@ -1,20 +1,22 @@
 """Embedding and edge score learned together, without labels, from pairs of neighbouring regions.
 
-A teacher merges each slide by features averaged with their neighbours', down to one region in fifteen (a gland, at
-superpixels of 30 um; what is sought decides, so both are parameters). Neighbours that it joins are alike, neighbours
+A teacher merges each slide by mean colour (both stains, what they leave over, lightness) averaged with the neighbours',
+down to one region in fifteen (a gland, at superpixels of 30 um; what is sought decides, so both are parameters): over a
+few hundred pixels means are the features that chance moves least. Neighbours that it joins are alike, neighbours
 that it keeps apart are not: contrast measured between grown regions, which single superpixels are too noisy to show. A
 pair is described by the squared differences of every feature and of every feature's mean over the neighbours, under
 noise on features and on the strength of stains; a logistic regression with weights that may not be negative tells the
 two kinds of pairs apart (logistic discriminant metric learning: Guillaumin, Verbeek and Schmid, ICCV 2009, equation 5,
 with a diagonal metric). Its log-odds are the edge score, and the 16 directions in which the weighted features differ
-most within slides are the embedding, in which the squared distance is that score. The learned embedding then takes the
-teacher's place, once.
+most within slides are the embedding, in which the squared distance is that score. The learned embedding may take the
+teacher's place and be learned again (`passes`).
 
 What it learns is which features mean a change of tissue rather than chance; on glands, counts of nuclei, which vary
 much between neighbours of one tissue, lose weight. It is not optimal: a boundary that no feature shows over a few
 superpixels is never taught, and a diagonal metric sees no interplay. Tried on glands and left out for doing worse: a
 hinge loss on a perceptron with 32 hidden units; pairs from the weakest and strongest third of contrast alone, which
-leaves out the hard ones; distant regions of a slide as unlike, many of which are one tissue.
+leaves out the hard ones; distant regions of a slide as unlike, many of which are one tissue; a teacher that sees all
+features; a second pass.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from numpy.typing import NDArray
 from wsigraph.coarsening.embed import QUANTUM, Embedding, edge_lengths, embed, neighbour_mean, standardise
 from wsigraph.coarsening.select import select
 from wsigraph.errors import ModelError
-from wsigraph.feature.interpret import FEATURE_GROUPS, feature_schema_id, interpret
+from wsigraph.feature.interpret import FEATURE_GROUPS, FEATURE_NAMES, feature_schema_id, interpret
 from wsigraph.records import TissueGraph
 
 _FEATURE_NOISE = 0.15
@@ -39,6 +41,7 @@ _SQUARE_MAX = 16.0
 # shape says how SLIC cut, not what the tissue is
 _TISSUE = np.array([group != "shape" for group in FEATURE_GROUPS])
 _STAIN = np.array([group == "stain" for group in FEATURE_GROUPS])
+_TAUGHT = np.isin(FEATURE_NAMES, ("hematoxylin_mean", "eosin_mean", "residual_mean", "lightness_mean"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,9 +57,9 @@ class _Sample:
         return np.concatenate([features, neighbour_mean(features, self.graph.edge_index, self.length)], axis=1)
 
     def first_teacher(self, context: float) -> NDArray[np.int64]:
-        """Return features mixed with their means over the neighbours, quantised, int64 (N, F)."""
-        around = neighbour_mean(self.features, self.graph.edge_index, self.length)
-        mixed = (1 - context) * self.features + context * around
+        """Return mean colours mixed with their means over the neighbours, quantised, int64 (N, 4)."""
+        colour = np.ascontiguousarray(self.features[:, _TAUGHT])
+        mixed = (1 - context) * colour + context * neighbour_mean(colour, self.graph.edge_index, self.length)
         return np.rint(QUANTUM * mixed).astype(np.int64)
 
 
@@ -66,7 +69,7 @@ def train_embedding(
     generator: np.random.Generator,
     teacher_ratio: float = 15.0,
     teacher_context: float = 0.5,
-    passes: int = 2,
+    passes: int = 1,
     dimension: int = 16,
 ) -> Embedding:
     """Learn an embedding from graphs without labels.
@@ -80,7 +83,7 @@ def train_embedding(
     teacher_ratio : float
         Superpixels a region of the teacher; what the embedding shall tell apart has about this size.
     teacher_context : float
-        Share of the neighbours' mean in the first teacher's features, 0 to 1.
+        Share of the neighbours' mean in the first teacher's colours, 0 to 1.
     passes : int
         Times the metric is learned, each time from its predecessor.
     dimension : int

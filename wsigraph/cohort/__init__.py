@@ -1,1 +1,74 @@
-"""Whose slides they are: the manifest of a cohort, and its division into parts that share no patient."""
+"""Whose slides they are, and what a model says of them.
+
+The manifest of a cohort and its division into parts that share no patient; and, on top, tables for statistics: `load`
+joins what was predicted with what is known of the patients, and the functions beside it refuse whoever the model was
+trained on. Tables are pandas frames; pandas and lifelines are imported when the first of them is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wsigraph.cohort.attributions import reasons
+    from wsigraph.cohort.cox import CoxFit, check_proportional, fit_cox
+    from wsigraph.cohort.frame import load
+    from wsigraph.cohort.fresh import by_patient, describe, followed, risk_group, split_follow_up
+    from wsigraph.cohort.horizon import calibration_at, decision_curve, log_rank_by_risk
+    from wsigraph.cohort.incremental import AddedValue, added_value
+    from wsigraph.cohort.stages import confusion, set_coverage, stage_calibration, stage_scores
+
+_HOMES = {
+    "AddedValue": "incremental",
+    "CoxFit": "cox",
+    "added_value": "incremental",
+    "by_patient": "fresh",
+    "calibration_at": "horizon",
+    "check_proportional": "cox",
+    "confusion": "stages",
+    "decision_curve": "horizon",
+    "describe": "fresh",
+    "fit_cox": "cox",
+    "followed": "fresh",
+    "load": "frame",
+    "log_rank_by_risk": "horizon",
+    "reasons": "attributions",
+    "risk_group": "fresh",
+    "set_coverage": "stages",
+    "split_follow_up": "fresh",
+    "stage_calibration": "stages",
+    "stage_scores": "stages",
+}
+
+__all__ = [
+    "AddedValue",
+    "CoxFit",
+    "added_value",
+    "by_patient",
+    "calibration_at",
+    "check_proportional",
+    "confusion",
+    "decision_curve",
+    "describe",
+    "fit_cox",
+    "followed",
+    "load",
+    "log_rank_by_risk",
+    "reasons",
+    "risk_group",
+    "set_coverage",
+    "split_follow_up",
+    "stage_calibration",
+    "stage_scores",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"wsigraph.cohort.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'wsigraph.cohort' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -227,7 +227,7 @@ def _cell(value: object, folder: str) -> str:
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else repr(value)
+        return str(int(value)) if value.is_integer() else repr(float(value))
     if isinstance(value, Path):
         try:
             return Path(os.path.relpath(value, folder)).as_posix()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -107,3 +108,26 @@ class Fault:
 def quote(cell: str) -> str:
     """Return a cell as messages show it: in quotes, and not all of a very long one."""
     return repr(cell if len(cell) <= _CELL_TOLD else f"{cell[:_CELL_TOLD]}...")
+
+
+def patient_digest(patient: str) -> str:
+    """Return the digest by which a model knows a patient, 16 hexadecimal characters.
+
+    Parameters
+    ----------
+    patient : str
+        As in the manifest's column ``patient_id``.
+
+    Returns
+    -------
+    str
+        The same for the same name everywhere. It hides nobody whose name can be guessed.
+
+    Examples
+    --------
+    >>> patient_digest("TCGA-B0-5710") == patient_digest("TCGA-B0-5710")
+    True
+    >>> len(patient_digest("TCGA-B0-5710"))
+    16
+    """
+    return hashlib.sha256(f"patient {patient}".encode()).hexdigest()[:16]

@@ -16,6 +16,7 @@ from wsigraph.config.loading import load
 from wsigraph.config.model import ModelConfig
 from wsigraph.config.rendering import render, write
 from wsigraph.config.report import ReportConfig
+from wsigraph.config.service import ServiceConfig
 from wsigraph.config.slide import SlideConfig
 from wsigraph.config.superpixel import SuperpixelConfig
 from wsigraph.config.synthesis import SynthesisConfig
@@ -30,6 +31,7 @@ __all__ = [
     "FeatureConfig",
     "ModelConfig",
     "ReportConfig",
+    "ServiceConfig",
     "SlideConfig",
     "SuperpixelConfig",
     "SynthesisConfig",

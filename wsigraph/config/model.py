@@ -18,6 +18,19 @@ class ModelConfig(Section):
     )
     task: Literal["both", "stage", "survival"] = Field("both", description="what is learned and predicted")
     survival_head: Literal["hazard", "cox"] = Field("hazard", description="hazards of intervals, or proportional")
+    inputs: Literal["features", "encoding", "both"] = Field(
+        "features", description="what is read of a region: interpretable features, an encoder's, or both"
+    )
+    encoding_dimensions: int = Field(
+        64, ge=1, le=4096, description="most columns of an encoder's features; more are projected by random signs"
+    )
+    train_coarsening: bool = Field(
+        False, description="train the coarsening's embedding with the task, from where training without labels left it"
+    )
+    coarsening_rate: float = Field(3e-3, gt=0.0, le=1.0, description="peak step of AdamW for that embedding")
+    recoarsen_every: int = Field(
+        2, ge=1, le=1000, description="passes between two coarsenings of the cohort by the embedding as it stands"
+    )
     layers: int = Field(3, ge=0, le=16, description="attention layers between neighbouring regions")
     heads: int = Field(4, ge=1, le=32, description="attention heads a layer")
     channels: int = Field(16, ge=1, le=256, description="channels a head")

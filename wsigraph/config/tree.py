@@ -13,6 +13,7 @@ from wsigraph.config.explanation import ExplanationConfig
 from wsigraph.config.feature import FeatureConfig
 from wsigraph.config.model import ModelConfig
 from wsigraph.config.report import ReportConfig
+from wsigraph.config.service import ServiceConfig
 from wsigraph.config.slide import SlideConfig
 from wsigraph.config.superpixel import SuperpixelConfig
 from wsigraph.config.synthesis import SynthesisConfig
@@ -36,6 +37,7 @@ class Config(Section):
     report: ReportConfig = Field(default_factory=ReportConfig)
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
     batch: BatchConfig = Field(default_factory=BatchConfig)
+    service: ServiceConfig = Field(default_factory=ServiceConfig)
 
 
 def section_hash(section: Section) -> str:

@@ -159,7 +159,7 @@ def clinical_and_image(
 
 def image_risk(member: Member, cohort: Cohort) -> Table:
     """Return the risk that one member gives to all rows, float64 (n,)."""
-    hazard_logits = member.read(cohort.inputs)[1]
+    hazard_logits = member.read(member.inputs(cohort))[1]
     return log_cumulative_hazard(np.exp(-np.logaddexp(0.0, hazard_logits).sum(axis=1)))
 
 
@@ -189,7 +189,8 @@ def network(
     ModelError
         If a fold cannot be fitted.
     """
-    config = question.config.model_copy(update=dict(changes))
+    # a rival reads graphs as training without labels coarsens them, unless it is asked to train that too
+    config = question.config.model_copy(update={"train_coarsening": False, **changes})
     folds = question.folds
     jobs = [
         FitJob(rows=np.flatnonzero(question.fold != number), config=config, seed=question.seed + number)

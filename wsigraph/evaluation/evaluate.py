@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsigraph.cohort.manifest import ManifestRow, read_manifest
-from wsigraph.config import CoarseningConfig
+from wsigraph.config import CoarseningConfig, ModelConfig
 from wsigraph.errors import CohortError, ModelError, StoreError
 from wsigraph.evaluation.page import render_page
 from wsigraph.evaluation.tables import add_rivals, own_scores, question_of, rivals
@@ -168,15 +168,16 @@ def _cohorts(
             f"{len(missing)} of {len(held_out.patient)} patients that the model was trained on are not in {manifest}; "
             "name the manifest it was trained with"
         )
-    cohort = gather(rows, graphs, stage_names=names, coarsening=coarsening)
-    return cohort, _uncoarsened(rows, graphs, names)
+    card = bundle.card
+    cohort = gather(rows, graphs, stage_names=names, coarsening=card.coarsening or coarsening, model=card.config)
+    return cohort, _uncoarsened(rows, graphs, card.config)
 
 
-def _uncoarsened(rows: list[ManifestRow], graphs: Path, stage_names: tuple[str, ...]) -> Cohort | None:
+def _uncoarsened(rows: list[ManifestRow], graphs: Path, config: ModelConfig) -> Cohort | None:
     """Return the cohort before coarsening, where every slide still has that graph."""
     if not all((graphs / row.slide_id / "graph.safetensors").is_file() for row in rows):
         return None
-    return gather(rows, graphs, stage_names=stage_names, uncoarsened=True)
+    return gather(rows, graphs, stage_names=config.stage_names, uncoarsened=True, model=config)
 
 
 def _digests(cohort: Cohort) -> NDArray[np.str_]:

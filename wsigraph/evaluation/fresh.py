@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from wsigraph.cohort.splits import folds
 from wsigraph.config import ModelConfig
 from wsigraph.errors import CohortError
-from wsigraph.evaluation.baselines import Answers, Question
+from wsigraph.evaluation.baselines import Answers, Question, answers_of
 from wsigraph.evaluation.scores import Truth, answer_draws, differences, estimates
 from wsigraph.evaluation.tables import rivals
-from wsigraph.metrics.bootstrap import N_DRAWS, draw_weights
+from wsigraph.metrics.bootstrap import N_DRAWS, draw_weights, estimate
 from wsigraph.metrics.calibration import d_calibration
-from wsigraph.metrics.survival import survival_between
+from wsigraph.metrics.survival import c_index, survival_between
 from wsigraph.model.card import About
 from wsigraph.model.ensemble import Ensemble, log_cumulative_hazard, train_folds
 from wsigraph.model.examples import Cohort
+from wsigraph.model.fine import FineGraphs
+from wsigraph.model.member import inputs_of
 from wsigraph.model.network import one_thread
 from wsigraph.model.uncertainty import stage_probabilities, stage_sets
 from wsigraph.model.weights import ModelBundle
@@ -32,6 +34,8 @@ RECIPE = About(
     name="recipe", description="-", notice="made by a recipe; not kept", licence="-", data="-", simulated=False
 )
 """What a model says of itself that a recipe trains, scores and forgets."""
+
+_CALIBRATION_DRAWS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,7 +66,7 @@ def answer_fresh(bundle: ModelBundle, cohort: Cohort) -> FreshAnswers:
     Parameters
     ----------
     bundle : ModelBundle
-        The ensemble.
+        The ensemble; one with an embedding of its own coarsens the cohort anew.
     cohort : Cohort
         n rows.
 
@@ -78,8 +82,9 @@ def answer_fresh(bundle: ModelBundle, cohort: Cohort) -> FreshAnswers:
     """
     time_days = np.array(bundle.card.time_days)
     stages, curves = [], []
+    inputs = inputs_of(cohort, bundle.embedding)
     for member in bundle.members:
-        stage_logits, hazard_logits = member.read(cohort.inputs)
+        stage_logits, hazard_logits = member.read(inputs)
         if stage_logits.shape[1]:
             stages.append(stage_probabilities(stage_logits, member.temperature))
         if len(time_days):
@@ -178,8 +183,15 @@ def joined(first: Cohort, second: Cohort) -> Cohort:
         inputs=[*first.inputs, *second.inputs],
         slides=(*first.slides, *second.slides),
         covariates=(*first.covariates, *second.covariates),
+        fine=_joined_fine(first, second),
         **both,
     )
+
+
+def _joined_fine(first: Cohort, second: Cohort) -> FineGraphs | None:
+    if first.fine is None or second.fine is None:
+        return None
+    return replace(first.fine, rows=(*first.fine.rows, *second.fine.rows))
 
 
 _ARRAYS = ("patient", "site", "stain", "stage", "time_days", "event")
@@ -193,7 +205,7 @@ def score_fresh(
     *,
     seed: int,
     names: Sequence[str],
-    oracle_risk: NDArray[np.float64] | None = None,
+    oracle: Answers | None = None,
     n_draws: int = N_DRAWS,
     workers: int = 1,
 ) -> dict[str, Any]:
@@ -209,8 +221,8 @@ def score_fresh(
         Of draws and rivals.
     names : sequence of str
         Rivals, as `wsigraph.evaluation.tables.rivals` names them.
-    oracle_risk : float64 (n_fresh,), optional
-        The true log hazard ratio.
+    oracle : Answers, optional
+        The true log hazard ratio and stage probabilities of the fresh patients; no column where they are not known.
     n_draws : int
         Bootstrap draws over fresh patients.
     workers : int
@@ -237,8 +249,8 @@ def score_fresh(
     )
     own = answer_draws(truth, found.answers)
     table: dict[str, Any] = {"n_train": train.n_rows, "n_fresh": fresh.n_rows, "model": estimates(own)}
-    if oracle_risk is not None:
-        best = answer_draws(truth, Answers(risk=oracle_risk, stage_probability=np.zeros((fresh.n_rows, 0))))
+    if oracle is not None:
+        best = answer_draws(truth, oracle)
         table["oracle"] = {**estimates(best), "model_above": differences(own, best)}
     both = joined(train, fresh)
     fold = np.concatenate([np.full(train.n_rows, -1), one_fold])
@@ -253,6 +265,56 @@ def score_fresh(
         drawn = answer_draws(truth, theirs)
         table[name] = {**estimates(drawn), "model_above": differences(own, drawn)}
     return table
+
+
+@one_thread()
+def c_at_unseen_sites(
+    ensemble: Ensemble, train: Cohort, fold: NDArray[np.int64], fresh: Cohort, *, seed: int, n_draws: int = N_DRAWS
+) -> dict[str, Any]:
+    """Return the C-index of fresh patients, each answered by the member that never saw their site.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+        Trained on `train` in folds that keep sites whole.
+    train : Cohort
+        n rows.
+    fold : int64 (n,)
+        Fold of every row.
+    fresh : Cohort
+        Other patients of the same sites.
+    seed : int
+        Of the draws.
+    n_draws : int
+        Bootstrap draws over patients within a site.
+
+    Returns
+    -------
+    dict
+        ``c_index`` over pairs within a site, with its interval, ``n``, and ``by_site``, the same of each.
+
+    Raises
+    ------
+    CohortError
+        If a site of the fresh patients is not in training, or lies in two folds.
+    """
+    held = {str(site): np.unique(fold[train.site == site]) for site in np.unique(fresh.site)}
+    torn = [site for site, numbers in held.items() if len(numbers) != 1]
+    if torn:
+        raise CohortError(f"site {torn[0]!r} is in {len(held[torn[0]])} folds, expected one; split by site")
+    number = np.array([held[str(site)][0] for site in fresh.site])
+    question = Question(cohort=fresh, fold=number, config=ensemble.bundle.card.config, seed=seed)
+    risk = answers_of(question, ensemble.bundle.members).risk
+
+    def score(rows: NDArray[np.bool_]) -> dict[str, Any]:
+        stratum = np.unique(fresh.site[rows], return_inverse=True)[1]
+        weights = draw_weights(stratum, n_draws=n_draws, rng=np.random.default_rng(seed))
+        followed = (risk[rows], fresh.time_days[rows], fresh.event[rows])
+        found = estimate(c_index(*followed, stratum=stratum, weights=weights))
+        parts = {name: round(getattr(found, name), 4) for name in ("value", "low", "high")}
+        return {"c_index": parts, "n": int(rows.sum())}
+
+    return {**score(np.ones(fresh.n_rows, np.bool_)), "by_site": {site: score(fresh.site == site) for site in held}}
 
 
 def calibration_of_survival(found: FreshAnswers, cohort: Cohort, *, factor: float = 1.0) -> dict[str, float]:
@@ -270,13 +332,22 @@ def calibration_of_survival(found: FreshAnswers, cohort: Cohort, *, factor: floa
     Returns
     -------
     dict
-        ``largest_deviation`` of a decile's share from a tenth, and ``p``.
+        ``largest_deviation`` of a decile's share from a tenth, with the ends ``low`` and ``high`` of its 95 % bootstrap
+        interval (which lies high, for a maximum of noisy shares is too large), and ``p``.
     """
     own = np.diagonal(survival_between(found.time_days, found.survival, cohort.time_days)) ** factor
     # beyond the last interval nothing is predicted: there a patient counts as censored at its end
     seen = cohort.event & (cohort.time_days <= found.time_days[-1])
     result = d_calibration(own, seen)
-    return {"largest_deviation": round(result.deviation, 4), "p": float(f"{result.p:.3g}")}
+    rng = np.random.default_rng(0)
+    drawn = (rng.integers(0, len(own), len(own)) for _ in range(_CALIBRATION_DRAWS))
+    low, high = np.quantile([d_calibration(own[rows], seen[rows]).deviation for rows in drawn], [0.025, 0.975])
+    return {
+        "largest_deviation": round(result.deviation, 4),
+        "low": round(float(low), 4),
+        "high": round(float(high), 4),
+        "p": float(f"{result.p:.3g}"),
+    }
 
 
 def coverage(ensemble: Ensemble, found: FreshAnswers, cohort: Cohort) -> dict[str, Any]:
@@ -294,7 +365,8 @@ def coverage(ensemble: Ensemble, found: FreshAnswers, cohort: Cohort) -> dict[st
     Returns
     -------
     dict
-        ``covered``, ``mean_size``, ``n``, ``n_calibration``, and the same by stage and by site.
+        ``covered`` with the ends ``low`` and ``high`` of its 95 % interval (Wilson, "Probable inference", JASA 1927),
+        ``mean_size``, ``n``, ``n_calibration``, and the same by stage and by site.
     """
     calibration = ensemble.bundle.calibration
     share = ensemble.bundle.card.config.miscoverage
@@ -303,8 +375,11 @@ def coverage(ensemble: Ensemble, found: FreshAnswers, cohort: Cohort) -> dict[st
     held = inside[np.arange(len(inside)), np.maximum(cohort.stage, 0)]
 
     def part(rows: NDArray[np.bool_]) -> dict[str, Any]:
+        low, high = _share_interval(float(held[rows].mean()), int(rows.sum()))
         return {
             "covered": round(float(held[rows].mean()), 4),
+            "low": round(low, 4),
+            "high": round(high, 4),
             "mean_size": round(float(inside[rows].sum(axis=1).mean()), 3),
             "n": int(rows.sum()),
         }
@@ -316,3 +391,10 @@ def coverage(ensemble: Ensemble, found: FreshAnswers, cohort: Cohort) -> dict[st
         "by_stage": {name: part(cohort.stage == k) for k, name in enumerate(names) if (cohort.stage == k).any()},
         "by_site": {str(site): part(known & (cohort.site == site)) for site in np.unique(cohort.site[known])},
     }
+
+
+def _share_interval(share: float, n: int) -> tuple[float, float]:
+    """Return the ends of Wilson's 95 % interval of a share."""
+    z = 1.959964
+    centre, half = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return float((centre - half) / (1 + z**2 / n)), float((centre + half) / (1 + z**2 / n))

@@ -31,10 +31,10 @@ from wsigraph.explanation.intervene import cut_edges
 from wsigraph.explanation.members import Member, members
 from wsigraph.explanation.reference import Reference, load_reference
 from wsigraph.explanation.target import Target
-from wsigraph.feature.interpret import FEATURE_GROUPS, FEATURE_NAMES, feature_schema_id
-from wsigraph.feature.moments import schema_id as moment_schema_id
 from wsigraph.model.inputs import GraphInput, graph_input
-from wsigraph.model.weights import SHIPPED, ModelBundle, check_schemas, load_bundle
+from wsigraph.model.predict import check_graph
+from wsigraph.model.reading import Reading, column_groups
+from wsigraph.model.weights import SHIPPED, ModelBundle, load_bundle
 from wsigraph.records import CoarseGraph, Curves, Explanation, TissueGraph
 
 LEAST_SD = 0.05
@@ -147,10 +147,10 @@ def explain(
         model = load_bundle(directory)
         reference = reference or load_reference(directory, model)
     card = model.card
-    check_schemas(card, feature_schema_id(), moment_schema_id(coarse.graph.moment_names))
+    check_graph(model, coarse)
     networks = members(model, sha256)
     case = _Case(
-        raw=graph_input(coarse),
+        raw=graph_input(coarse, Reading.of(card.config, card.encoder)),
         networks=networks,
         target=Target.parse(target),
         reference=reference,
@@ -203,8 +203,8 @@ def _explanation(
         n_steps=max(each.n_steps for each in found),
         node=node,
         feature=feature,
-        feature_names=FEATURE_NAMES,
-        feature_groups=FEATURE_GROUPS,
+        feature_names=model.card.feature_names,
+        feature_groups=column_groups(model.card.feature_names),
         kind_share=np.mean([each.first_part for each in found], axis=0),
         edge=edge,
         other_targets={},

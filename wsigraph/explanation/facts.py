@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.explanation.kinds import spoken
 from wsigraph.explanation.reference import Reference
-from wsigraph.feature.interpret import FEATURE_UNITS, interpret
-from wsigraph.geometry import px_to_mm2
+from wsigraph.explanation.regions import RegionDescriber
 from wsigraph.records import CoarseGraph, Explanation, Prediction
 
 ASSOCIATION = (
@@ -26,17 +24,6 @@ ASSOCIATION = (
 RESEARCH = "For research use only; not for any decision about a patient."
 """Likewise."""
 _N_FEATURES = 3
-_UNIT_WORDS = {
-    "1": "",
-    "um": "µm",
-    "um2": "µm²",
-    "1/1000um2": "per 1000 µm²",
-    "max": "of the slide's maximum",
-    "OD": "optical density",
-    "bit": "bits",
-    "level2": "grey levels²",
-}
-_UM_PER_MM = 1000.0
 
 
 def gather_facts(
@@ -70,7 +57,7 @@ def gather_facts(
     difference = explanation.value - explanation.baseline_value
     sign = 1.0 if difference >= 0 else -1.0
     whole = float(np.abs(explanation.node).sum()) or 1.0
-    describe = _Describer(explanation, coarse, reference, whole)
+    describe = RegionDescriber(coarse, explanation, reference)
     for_it = [node for node in np.argsort(-sign * explanation.node, kind="stable") if sign * explanation.node[node] > 0]
     against = [node for node in np.argsort(sign * explanation.node, kind="stable") if sign * explanation.node[node] < 0]
     sd = explanation.output_sd
@@ -96,8 +83,8 @@ def gather_facts(
             "boundaries": float(explanation.edge.sum()),
         },
         "groups": _groups(explanation),
-        "regions": [describe(node) for node in for_it[:top]],
-        "against": [describe(node) for node in against[: max(1, top // 2)]],
+        "regions": [describe.region(node, n_features=_N_FEATURES) for node in for_it[:top]],
+        "against": [describe.region(node, n_features=_N_FEATURES) for node in against[: max(1, top // 2)]],
         "neighbourhoods": _neighbourhoods(explanation, coarse, whole)[:3],
         "edges": {
             "without": explanation.without_edges,
@@ -125,58 +112,6 @@ def gather_facts(
         "research": RESEARCH,
         "notice": explanation.notice,
     }
-
-
-class _Describer:
-    """Tells of one region at a time."""
-
-    def __init__(
-        self, explanation: Explanation, coarse: CoarseGraph, reference: Reference | None, whole: float
-    ) -> None:
-        graph = coarse.graph
-        self._explanation, self._whole = explanation, whole
-        self._centre_mm = graph.centroid_um / _UM_PER_MM
-        self._area_mm2 = px_to_mm2(1.0, graph.mpp) * graph.moment("n").astype(np.float64)
-        self._values = interpret(graph).values
-        self._percentile = None if reference is None else reference.percentiles(self._values)
-        self._cut = dict(zip(explanation.cut_node.tolist(), explanation.cut_change.tolist(), strict=True))
-
-    def __call__(self, node: int) -> dict[str, Any]:
-        own = self._explanation
-        # those that make the region what it counts for, not those that weaken it
-        towards = 1.0 if own.node[node] >= 0 else -1.0
-        order = np.argsort(-towards * own.feature[node], kind="stable")[:_N_FEATURES]
-        return {
-            "node": int(node),
-            "x_mm": float(self._centre_mm[node, 0]),
-            "y_mm": float(self._centre_mm[node, 1]),
-            "area_mm2": float(self._area_mm2[node]),
-            "area_fraction": float(self._area_mm2[node] / self._area_mm2.sum()),
-            "kind": own.kind_names[own.kind[node]],
-            "neighbourhood": int(own.neighbourhood[node]),
-            "attribution": float(own.node[node]),
-            "share": float(own.node[node] / self._whole),
-            "cut_change": self._cut.get(int(node)),
-            "features": [self._feature(node, int(column)) for column in order],
-        }
-
-    def _feature(self, node: int, column: int) -> dict[str, Any]:
-        own = self._explanation
-        return {
-            "feature": own.feature_names[column],
-            "name": spoken(own.feature_names[column]),
-            "unit": _unit(column),
-            "group": own.feature_groups[column],
-            "value": float(self._values[node, column]),
-            "percentile": None if self._percentile is None else float(self._percentile[node, column]),
-            "attribution": float(own.feature[node, column]),
-        }
-
-
-def _unit(column: int) -> str:
-    """Return a unit as people read it; empty for a pure number."""
-    unit = FEATURE_UNITS[column] if column < len(FEATURE_UNITS) else "1"
-    return _UNIT_WORDS.get(unit, unit)
 
 
 def _groups(explanation: Explanation) -> list[dict[str, Any]]:

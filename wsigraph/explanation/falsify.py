@@ -31,6 +31,7 @@ from wsigraph.explanation.reference import Reference, load_reference
 from wsigraph.explanation.target import Target
 from wsigraph.feature.interpret import FEATURE_NAMES
 from wsigraph.model.inputs import GraphInput, graph_input
+from wsigraph.model.reading import Reading
 from wsigraph.model.weights import SHIPPED, ModelBundle, load_bundle
 from wsigraph.records import CoarseGraph
 
@@ -139,7 +140,8 @@ def falsify(
         directory = SHIPPED if model is None else model
         model = load_bundle(directory)
         reference = reference or load_reference(directory, model)
-    networks, raw, asked = members(model), graph_input(coarse), Target.parse(target)
+    raw = graph_input(coarse, Reading.of(model.card.config, model.card.encoder))
+    networks, asked = members(model), Target.parse(target)
     asked.check([member.ends_days for member in networks], len(model.card.stage_names))
     change = _change(claim, raw, networks, reference, rng)
     outputs = replacing(networks, asked, raw, change.features, threads=threads)

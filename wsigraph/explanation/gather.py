@@ -22,6 +22,7 @@ from wsigraph.explanation.target import Target
 from wsigraph.model.heads import log_survival
 from wsigraph.model.inputs import GraphInput, graph_input
 from wsigraph.model.network import one_thread
+from wsigraph.model.reading import Reading
 from wsigraph.model.weights import ModelBundle
 from wsigraph.records import CoarseGraph, TissueGraph
 
@@ -90,7 +91,7 @@ def gather_reference(
     networks = members(bundle)
     inputs, sites, times, events, outputs = [], [], [], [], []
     for slide in slides:
-        raw = graph_input(slide.graph)
+        raw = graph_input(slide.graph, Reading.of(bundle.card.config, bundle.card.encoder))
         inputs.append(raw)
         sites.append(slide.site or "")
         times.append(np.nan if slide.time_days is None else slide.time_days)

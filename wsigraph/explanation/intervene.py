@@ -40,21 +40,21 @@ def cut_edges(
     source, end = raw.edge_index
     keeps = [np.zeros(len(source), np.bool_), *((source != node) & (end != node) for node in nodes)]
     graphs = [member.scaled(raw) for member in members]
-    values = [
-        np.mean([_output(member, target, graph, keep) for member, graph in zip(members, graphs, strict=True)])
-        for keep in keeps
-    ]
+    with one_thread(), torch.inference_mode():
+        values = [
+            np.mean([_output(member, target, graph, keep) for member, graph in zip(members, graphs, strict=True)])
+            for keep in keeps
+        ]
     return float(values[0]), np.array(values[1:], np.float64)
 
 
 def _output(member: Member, target: Target, graph: Standardised, keep: NDArray[np.bool_]) -> float:
-    with one_thread(), torch.inference_mode():
-        stage, hazard = member.network(
-            torch.from_numpy(graph.features),
-            torch.from_numpy(graph.edge_index[:, keep]),
-            torch.from_numpy(graph.edge_attribute[keep]),
-            torch.from_numpy(graph.area),
-            torch.zeros(len(graph.features), dtype=torch.int64),
-            1,
-        )
-        return float(target.read(stage, hazard, member.ends_days)[0])
+    stage, hazard = member.network(
+        torch.from_numpy(graph.features),
+        torch.from_numpy(graph.edge_index[:, keep]),
+        torch.from_numpy(graph.edge_attribute[keep]),
+        torch.from_numpy(graph.area),
+        torch.zeros(len(graph.features), dtype=torch.int64),
+        1,
+    )
+    return float(target.read(stage, hazard, member.ends_days)[0])

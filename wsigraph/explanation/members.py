@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsigraph.model.inputs import GraphInput, Scaler, Standardised
+from wsigraph.model.messages import finished
 from wsigraph.model.network import GraphNetwork
 from wsigraph.model.weights import ModelBundle, slide_digest
 
@@ -70,9 +71,7 @@ def members(bundle: ModelBundle, sha256: str | None = None) -> tuple[Member, ...
 
 
 def _member(network: GraphNetwork, scaler: Scaler, ends_days: Any) -> Member:
-    for weights in network.parameters():
-        weights.requires_grad_(False)
-    return Member(network=network, scaler=scaler, ends_days=np.asarray(ends_days, np.float64))
+    return Member(network=finished(network), scaler=scaler, ends_days=np.asarray(ends_days, np.float64))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

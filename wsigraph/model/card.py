@@ -12,7 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wsigraph.config import ModelConfig
+from wsigraph.cohort.row import patient_digest as patient_digest
+from wsigraph.config import CoarseningConfig, ModelConfig
 from wsigraph.store.header import canonical_document
 
 
@@ -125,11 +126,6 @@ class Seen(_CardPart):
     slides: dict[str, int] = Field(default_factory=dict)
 
 
-def patient_digest(patient: str) -> str:
-    """Return the digest by which a card knows a patient, 16 hexadecimal characters."""
-    return hashlib.sha256(f"patient {patient}".encode()).hexdigest()[:16]
-
-
 def slide_digest(sha256: str) -> str:
     """Return the digest by which a card knows a slide with these bytes, 16 hexadecimal characters."""
     return hashlib.sha256(f"slide {sha256}".encode()).hexdigest()[:16]
@@ -173,7 +169,12 @@ class Card(_CardPart):
     feature_schema_id, moment_schema_id : str
         Digests of the schemas that a graph must have.
     coarsening_embedding_id : str or None
-        Embedding that coarsened the training graphs; None where they were not coarsened.
+        Embedding that coarsens what the model reads; None where it reads graphs that are not coarsened. The training
+        graphs' own, or, where it was trained with the task, that in the bundle.
+    coarsening : CoarseningConfig or None
+        Settings by which the bundle's own embedding coarsens; None where the model has none of its own.
+    encoder : str or None
+        Encoder whose features are read; None where none are.
     stage_names : tuple of str
         The K stages; none where stage is not predicted.
     time_days : tuple of float
@@ -203,11 +204,26 @@ class Card(_CardPart):
     feature_schema_id: str
     moment_schema_id: str
     coarsening_embedding_id: str | None
+    coarsening: CoarseningConfig | None = None
+    encoder: str | None = None
     stage_names: tuple[str, ...]
     time_days: tuple[float, ...]
     seeds: dict[str, int]
     weights_sha256: str
 
     def document(self) -> bytes:
-        """Return the bytes of ``card.json``; equal cards give equal bytes."""
-        return canonical_document(self.model_dump(mode="json"))
+        """Return the bytes of ``card.json``; equal cards give equal bytes.
+
+        Fields that cards have got since their layout was fixed are left out where nothing is stated in them, so that an
+        older bundle keeps its identity.
+        """
+        fields = self.model_dump(mode="json", exclude={name for name in _LATER if getattr(self, name) is None})
+        for config in (fields["config"], *(member["config"] for member in fields["members"])):
+            for name in _LATER_SETTINGS:
+                if config[name] == ModelConfig.model_fields[name].default:
+                    del config[name]
+        return canonical_document(fields)
+
+
+_LATER = ("coarsening", "encoder")
+_LATER_SETTINGS = ("inputs", "encoding_dimensions", "train_coarsening", "coarsening_rate", "recoarsen_every")

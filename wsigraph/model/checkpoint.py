@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,10 +20,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_tensors
 
 from wsigraph.errors import ModelError
-from wsigraph.model.network import GraphNetwork
 from wsigraph.store.atomic import write_file
 
 _KEY = "state"
+
+
+class Learner(Protocol):
+    """What training changes: a network, or several modules as one."""
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Return everything that is learned, by name, copied."""
+
+    def load_arrays(self, arrays: dict[str, NDArray[np.float32]]) -> None:
+        """Set what `arrays` returned."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -54,7 +63,7 @@ def save_checkpoint(
     path: Path,
     identity: str,
     standing: Standing,
-    network: GraphNetwork,
+    network: Learner,
     optimiser: torch.optim.Optimizer,
     rng: np.random.Generator,
 ) -> None:
@@ -92,7 +101,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, identity: str, network: GraphNetwork, optimiser: torch.optim.Optimizer, rng: np.random.Generator
+    path: Path, identity: str, network: Learner, optimiser: torch.optim.Optimizer, rng: np.random.Generator
 ) -> Standing:
     """Set network, optimiser and both generators to where training stood.
 

@@ -8,7 +8,6 @@ averaged, and the risk is read from the averaged survival.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from wsigraph.coarsening.embed import Embedding
 from wsigraph.config import ModelConfig
-from wsigraph.errors import CohortError, ModelError
-from wsigraph.model.card import About, Card, MemberCard, Seen, Training, patient_digest, slide_digest
+from wsigraph.errors import CohortError
+from wsigraph.model.card import About, patient_digest
+from wsigraph.model.describe import make_card
 from wsigraph.model.examples import Cohort
 from wsigraph.model.fit import Fitted
+from wsigraph.model.gate import mean_embedding
 from wsigraph.model.held_out import HeldOut, pad_intervals
 from wsigraph.model.losses import SurvivalTarget, survival_target
 from wsigraph.model.member import Member
@@ -122,9 +124,10 @@ def train_folds(
     members = [each.member for each in chosen]
     held_out, logits = answer_held_out(cohort, fold, members)
     calibration = calibrate(held_out, logits, rng=np.random.default_rng(seed))
-    weights = pack(members, calibration)
+    embedding = own_embedding(members, cohort)
+    weights = pack(members, calibration, embedding)
     card = make_card(
-        cohort, fold, chosen, about=about, seed=seed, config=configurations[0], weights=weights
+        cohort, fold, chosen, about=about, seed=seed, config=configurations[0], weights=weights, embedding=embedding
     ).model_copy(
         update={
             "split_by": split_by,
@@ -201,7 +204,7 @@ def answer_held_out(
     hazards, curves = [], []
     for number, member in enumerate(members):
         rows = np.flatnonzero(fold == number)
-        stage_logits, hazard_logits = member.read([cohort.inputs[row] for row in rows])
+        stage_logits, hazard_logits = member.read(member.inputs(cohort.take(rows)))
         if n_stages:
             probability[rows] = stage_probabilities(stage_logits, member.temperature)
         hazards.append(hazard_logits)
@@ -233,8 +236,28 @@ def _median_risk(cohort: Cohort, trained_on: NDArray[np.bool_], member: Member) 
     """Return the median risk of those a member was trained on, which cuts the others into high and low risk."""
     if not len(member.ends_days) or not trained_on.any():
         return float("nan")
-    hazard_logits = member.read([cohort.inputs[row] for row in np.flatnonzero(trained_on)])[1]
+    hazard_logits = member.read(member.inputs(cohort.take(np.flatnonzero(trained_on))))[1]
     return float(np.median(log_cumulative_hazard(np.exp(-np.logaddexp(0.0, hazard_logits).sum(axis=1)))))
+
+
+def own_embedding(members: Sequence[Member], cohort: Cohort) -> Embedding | None:
+    """Return the embedding by which an ensemble coarsens new slides, where its members trained theirs.
+
+    Parameters
+    ----------
+    members : sequence of Member
+        The ensemble.
+    cohort : Cohort
+        What they were trained on.
+
+    Returns
+    -------
+    Embedding or None
+        The mean of the members' weights, which began as one; None where no member has its own.
+    """
+    if cohort.fine is None or all(member.embedding is None for member in members):
+        return None
+    return mean_embedding([member.embedding or cohort.fine.embedding for member in members])
 
 
 def pad_ends(ends_days: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
@@ -292,104 +315,3 @@ def calibrate(held_out: HeldOut, logits: Sequence[NDArray[np.float64]], *, rng: 
         target = SurvivalTarget(survived=survived, died=died)
         draws = recalibration_draws(np.concatenate(padded), target, rng=rng)
     return Calibration(score=score, member=member, recalibration=draws)
-
-
-def reporting_days(members: Sequence[Member]) -> tuple[float, ...]:
-    """Return the days at which an ensemble states survival: the mean of the members' interval ends, none beyond any."""
-    ends = [member.ends_days for member in members]
-    if not len(ends[0]):
-        return ()
-    fewest = min(len(each) for each in ends)
-    common = ends if all(len(each) == fewest for each in ends) else [each for each in ends if len(each) == fewest]
-    days = np.minimum(np.mean(common, axis=0), min(each[-1] for each in ends))
-    return tuple(float(day) for day in np.unique(days))
-
-
-def make_card(
-    cohort: Cohort,
-    fold: NDArray[np.int64] | None,
-    fitted: Sequence[Fitted],
-    *,
-    about: About,
-    seed: int,
-    config: ModelConfig,
-    weights: bytes,
-) -> Card:
-    """Return the card of fitted networks, without metrics.
-
-    Parameters
-    ----------
-    cohort : Cohort
-        What they were fitted to.
-    fold : int64 (n,) or None
-        Member that held out each row; None where every member was trained on all rows.
-    fitted : sequence of Fitted
-        The networks.
-    about : About
-        What the author states.
-    seed : int
-        Of the training.
-    config : ModelConfig
-        Settings on the card.
-    weights : bytes
-        Content of ``model.safetensors``.
-
-    Returns
-    -------
-    Card
-        Of this version's schema.
-
-    Raises
-    ------
-    ModelError
-        If there is no network.
-    """
-    if not fitted:
-        raise ModelError("no network to describe, expected at least one")
-    held_by = np.full(cohort.n_rows, -1) if fold is None else fold
-    n_patients = len(np.unique(cohort.patient))
-    cards = []
-    for number, each in enumerate(fitted):
-        seen = n_patients - len(np.unique(cohort.patient[held_by == number]))
-        n_validation = len(each.validation)
-        cards.append(
-            MemberCard(
-                config=each.member.config,
-                time_days=tuple(float(end) for end in each.member.ends_days),
-                temperature=each.member.temperature,
-                n_patients=seen - n_validation,
-                n_validation_patients=n_validation,
-                n_epochs=each.n_epochs,
-            )
-        )
-    members = [each.member for each in fitted]
-    return Card(
-        name=about.name,
-        description=about.description,
-        notice=about.notice,
-        licence=about.licence,
-        training=Training(
-            data=about.data,
-            simulated=about.simulated,
-            n_patients=n_patients,
-            n_slides=sum(max(1, len(slides)) for slides in cohort.slides),
-            n_events=int(cohort.event.sum()),
-            n_validation_patients=cards[0].n_validation_patients,
-            n_epochs=cards[0].n_epochs,
-        ),
-        limits=about.limits,
-        config=config.model_copy(update={"path": None}),
-        members=tuple(cards),
-        seen=Seen(
-            patients={patient_digest(name): int(held_by[row]) for row, name in enumerate(cohort.patient)},
-            slides={slide_digest(each): int(held_by[row]) for row, names in enumerate(cohort.slides) for each in names},
-        ),
-        feature_names=cohort.feature_names,
-        feature_schema_id=cohort.feature_id,
-        moment_schema_id=cohort.moment_id,
-        coarsening_embedding_id=cohort.embedding_id,
-        stage_names=() if config.task == "survival" else config.stage_names,
-        time_days=reporting_days(members),
-        seeds={"train": seed},
-        weights_sha256=hashlib.sha256(weights).hexdigest(),
-    )

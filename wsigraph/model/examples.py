@@ -9,11 +9,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from wsigraph.coarsening.coarsen import coarsen
+from wsigraph.coarsening.embed import Embedding
+from wsigraph.config import CoarseningConfig
 from wsigraph.errors import CohortError, ModelError
-from wsigraph.feature.interpret import FEATURE_NAMES, feature_schema_id
+from wsigraph.feature.interpret import feature_schema_id
 from wsigraph.feature.moments import schema_id as moment_schema_id
+from wsigraph.model.fine import FineGraphs
 from wsigraph.model.inputs import GraphInput, graph_input, join
 from wsigraph.model.losses import NO_STAGE
+from wsigraph.model.reading import Reading, column_names
 from wsigraph.records import CoarseGraph, TissueGraph
 
 
@@ -81,6 +86,10 @@ class Cohort:
         Embedding that coarsened the graphs; None where they are not coarsened.
     feature_names : tuple of str
         Columns of the node features.
+    reading : Reading
+        What they are, and of which encoder.
+    fine : FineGraphs or None
+        The rows before coarsening, kept where the coarsening is to be trained.
     """
 
     inputs: list[GraphInput]
@@ -96,6 +105,8 @@ class Cohort:
     feature_id: str
     embedding_id: str | None
     feature_names: tuple[str, ...]
+    reading: Reading = field(default_factory=Reading)
+    fine: FineGraphs | None = None
 
     @property
     def n_rows(self) -> int:
@@ -109,6 +120,7 @@ class Cohort:
             inputs=[self.inputs[row] for row in rows],
             slides=tuple(self.slides[row] for row in rows),
             covariates=tuple(self.covariates[row] for row in rows),
+            fine=None if self.fine is None else self.fine.take(rows.tolist()),
             **{name: getattr(self, name)[rows] for name in ("patient", "site", "stain", "stage", "time_days", "event")},
         )
 
@@ -148,16 +160,26 @@ def join_patients(cohort: Cohort) -> Cohort:
                     f"({', '.join(str(value) for value in np.unique(values)[:3])}), expected one; correct the manifest"
                 )
     joined = cohort.take(np.array([rows[0] for rows in members]))
+    fine = cohort.fine
+    if fine is not None:
+        fine = replace(fine, rows=tuple(sum((fine.rows[row] for row in rows), ()) for rows in members))
     return replace(
         joined,
+        fine=fine,
         inputs=[join([cohort.inputs[row] for row in rows]) for rows in members],
         slides=tuple(tuple(each for row in rows for each in cohort.slides[row]) for rows in members),
         stain=np.stack([cohort.stain[rows].mean(axis=0) for rows in members]),
     )
 
 
-def collect(examples: Iterable[Example], stage_names: tuple[str, ...]) -> Cohort:
-    """Return the numbers of all examples; the graphs themselves are not kept.
+def collect(
+    examples: Iterable[Example],
+    stage_names: tuple[str, ...],
+    *,
+    reading: Reading | None = None,
+    coarsening: tuple[CoarseningConfig, Embedding] | None = None,
+) -> Cohort:
+    """Return the numbers of all examples; the graphs themselves are kept only where their coarsening is to be trained.
 
     Parameters
     ----------
@@ -165,6 +187,10 @@ def collect(examples: Iterable[Example], stage_names: tuple[str, ...]) -> Cohort
         Read once.
     stage_names : tuple of str
         The K stages that indices point to.
+    reading : Reading, optional
+        What is read of a region; the interpretable features where left out.
+    coarsening : (CoarseningConfig, Embedding), optional
+        Coarsen the examples' graphs, which must be superpixel graphs, by these, and keep them for training both.
 
     Returns
     -------
@@ -175,12 +201,16 @@ def collect(examples: Iterable[Example], stage_names: tuple[str, ...]) -> Cohort
     ------
     ModelError
         If there is no example, a stage index is out of range, follow-up is not a number above 0, or the graphs differ
-        in schema or coarsening.
+        in schema, coarsening or encoder, or are coarse where superpixels are asked for.
     """
-    inputs, rows, schemas = [], [], set()
+    reading = reading or Reading()
+    inputs, rows, fine, schemas = [], [], [], set()
     known: list[tuple[str, tuple[str, ...], Mapping[str, str], NDArray[np.float64]]] = []
     for example in examples:
         graph = example.graph
+        if coarsening is not None:
+            fine.append((_superpixels(graph),))
+            graph = coarsen(fine[-1][0], coarsening[0], embedding=coarsening[1])
         tissue, embedding_id = (graph.graph, graph.embedding_id) if isinstance(graph, CoarseGraph) else (graph, None)
         if example.stage is not None and not 0 <= example.stage < len(stage_names):
             raise ModelError(
@@ -188,8 +218,9 @@ def collect(examples: Iterable[Example], stage_names: tuple[str, ...]) -> Cohort
                 f"expected 0 to {len(stage_names) - 1} for stages {', '.join(stage_names)}"
             )
         _check_follow_up(example)
-        schemas.add((moment_schema_id(tissue.moment_names), embedding_id))
-        inputs.append(graph_input(graph))
+        encoder = tissue.encoder if reading.needs_encoding else None
+        schemas.add((moment_schema_id(tissue.moment_names), embedding_id, encoder))
+        inputs.append(graph_input(graph, reading))
         stage = NO_STAGE if example.stage is None else example.stage
         time_days = math.nan if example.time_days is None else example.time_days
         rows.append((example.patient, stage, time_days, example.event))
@@ -199,12 +230,12 @@ def collect(examples: Iterable[Example], stage_names: tuple[str, ...]) -> Cohort
         raise ModelError("no graph to train on, expected graphs of at least two patients; check the manifest")
     if len(schemas) != 1:
         raise ModelError(
-            f"training graphs have {len(schemas)} kinds of moment schema and coarsening, expected one; "
+            f"training graphs have {len(schemas)} kinds of moment schema, coarsening and encoder, expected one; "
             "build and coarsen all of them with one version and one configuration"
         )
     patient, stages, times, events = zip(*rows, strict=True)
     sites, slides, covariates, stains = zip(*known, strict=True)
-    moment_id, embedding_id = schemas.pop()
+    moment_id, embedding_id, encoder = schemas.pop()
     return Cohort(
         inputs=inputs,
         patient=np.array(patient, np.str_),
@@ -218,8 +249,21 @@ def collect(examples: Iterable[Example], stage_names: tuple[str, ...]) -> Cohort
         moment_id=moment_id,
         feature_id=feature_schema_id(),
         embedding_id=embedding_id,
-        feature_names=FEATURE_NAMES,
+        feature_names=column_names(reading, inputs[0].features.shape[1]),
+        reading=replace(reading, encoder=encoder),
+        fine=None
+        if coarsening is None
+        else FineGraphs(rows=tuple(fine), config=coarsening[0], embedding=coarsening[1]),
     )
+
+
+def _superpixels(graph: CoarseGraph | TissueGraph) -> TissueGraph:
+    if isinstance(graph, CoarseGraph):
+        raise ModelError(
+            f"slide {graph.graph.slide_id!r} is coarsened already, expected its superpixel graph: the coarsening is to "
+            "be trained; keep graph.safetensors beside it, or set model.train_coarsening to false"
+        )
+    return graph
 
 
 def _check_follow_up(example: Example) -> None:

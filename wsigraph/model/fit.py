@@ -4,8 +4,9 @@ A part of the patients is trained on, the others only decide when to stop and ho
 Scaler, time intervals, starting hazards and Breslow's baseline come from the part that is trained on. Steps are AdamW's
 (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019) under a warm-up and a cosine fall; in each
 step every graph loses a share of its regions of its own, so that no single region carries the answer. Batches are dealt
-so that each holds an event. One torch thread and one seed: the same graphs give the same bytes on one machine. Graphs
-are held in memory, which suits thousands of coarse graphs, not thousands of uncoarsened slides.
+so that each holds an event. Where asked for, the coarsening's embedding is trained in the same steps (``joint``). One
+torch thread and one seed: the same graphs give the same bytes on one machine. Graphs are held in memory, which suits
+thousands of coarse graphs, not thousands of uncoarsened slides.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,10 +24,13 @@ from numpy.typing import NDArray
 
 from wsigraph.config import ModelConfig, section_hash
 from wsigraph.errors import ModelError
+from wsigraph.model.batches import deal_batches, draw_regions, keep_regions
 from wsigraph.model.checkpoint import Standing, load_checkpoint, save_checkpoint
 from wsigraph.model.examples import Cohort, validation_patients
+from wsigraph.model.gate import MergingWeights
 from wsigraph.model.heads import CoxHead
 from wsigraph.model.inputs import Scaler, Standardised
+from wsigraph.model.joint import CutGraphs, JointLearner
 from wsigraph.model.losses import (
     SurvivalTarget,
     breslow_increments,
@@ -77,11 +81,15 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Part:
-    graphs: list[Standardised]
+    cut: CutGraphs
     stage: NDArray[np.int64]
     time_days: NDArray[np.float64]
     event: NDArray[np.bool_]
     target: SurvivalTarget
+
+    @property
+    def graphs(self) -> list[Standardised]:
+        return self.cut.graphs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,10 +97,15 @@ class _Training:
     """What a pass needs beside the weights."""
 
     network: GraphNetwork
+    joint: JointLearner | None
     optimiser: torch.optim.Optimizer
     config: ModelConfig
     rng: np.random.Generator
     device: str
+
+    @property
+    def learner(self) -> GraphNetwork | JointLearner:
+        return self.network if self.joint is None else self.joint
 
 
 def fit(
@@ -132,7 +145,8 @@ def fit(
     Raises
     ------
     ModelError
-        If there are fewer than two patients, no event to learn survival from, or the loss is not finite.
+        If there are fewer than two patients, no event to learn survival from, the loss is not finite, or the coarsening
+        is to be trained and the cohort keeps no superpixel graphs.
     StoreError
         If the checkpoint cannot be written.
     """
@@ -151,17 +165,26 @@ def fit(
         network = GraphNetwork(config, n_features=scaler.n_features, n_intervals=len(ends_days)).to(device)
         if network.hazard is not None:
             network.hazard.start_at(torch.from_numpy(marginal_hazard(parts[0].target)))
-        optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-        training = _Training(network=network, optimiser=optimiser, config=config, rng=rng, device=device)
+        joint = _joint(network, cohort, config, scaler, device)
+        optimiser = _optimiser(network, joint, config)
+        training = _Training(network=network, joint=joint, optimiser=optimiser, config=config, rng=rng, device=device)
         standing = _run(training, parts[0], parts[1], checkpoint, identity, progress)
-        network.load_arrays(standing.best)
+        training.learner.load_arrays(standing.best)
+        if joint is not None:
+            joint.cut(*(part.cut for part in parts))
         _set_baseline(training, parts[0], ends_days)
         temperature = 1.0
         if network.stage is not None:
             temperature = fit_temperature(_outputs(training, parts[1])[0].cpu().double().numpy(), parts[1].stage)
         arrays = network.arrays()
-    config = config.model_copy(update={"path": None})
-    member = Member(config=config, arrays=arrays, scaler=scaler, ends_days=ends_days, temperature=temperature)
+    member = Member(
+        config=config.model_copy(update={"path": None}),
+        arrays=arrays,
+        scaler=scaler,
+        ends_days=ends_days,
+        temperature=temperature,
+        embedding=None if joint is None else joint.embedding,
+    )
     return Fitted(
         member=member,
         history=np.array(standing.history),
@@ -170,71 +193,34 @@ def fit(
     )
 
 
-def drop_regions(graph: Standardised, fraction: float, *, rng: np.random.Generator) -> Standardised:
-    """Return a graph without a random share of its regions and their edges; one region always stays.
-
-    Parameters
-    ----------
-    graph : Standardised
-        Any graph.
-    fraction : float
-        Probability of each region to be left out.
-    rng : numpy.random.Generator
-        Source of chance.
-
-    Returns
-    -------
-    Standardised
-        Regions in their old order; areas as they were.
-    """
-    draw = rng.random(len(graph.features))
-    kept = draw >= fraction
-    kept[np.argmax(draw)] = True
-    number = np.cumsum(kept) - 1
-    edges = kept[graph.edge_index].all(axis=0)
-    return replace(
-        graph,
-        features=graph.features[kept],
-        area=graph.area[kept],
-        edge_index=number[graph.edge_index[:, edges]],
-        edge_attribute=graph.edge_attribute[edges],
-    )
-
-
-def deal_batches(event: NDArray[np.bool_], batch_graphs: int, *, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Return rows in random batches of nearly one size, each with an event where there is one at all.
-
-    Parameters
-    ----------
-    event : bool (n,)
-        Which rows have an event.
-    batch_graphs : int
-        Most rows a batch; more where events would not suffice.
-    rng : numpy.random.Generator
-        Source of chance.
-
-    Returns
-    -------
-    list of int64 array
-        Every row once.
-    """
-    events, others = (rng.permutation(np.flatnonzero(mask)) for mask in (event, ~event))
-    n_batches = math.ceil(len(event) / batch_graphs)
-    if len(events):
-        n_batches = min(n_batches, len(events))
-    # dealt like cards: the events go round first
-    dealt = np.concatenate([events, others])
-    return [dealt[start::n_batches] for start in rng.permutation(n_batches)]
-
-
 def _part(cohort: Cohort, scaler: Scaler, ends_days: NDArray[np.float64], index: NDArray[np.int64]) -> _Part:
     return _Part(
-        graphs=[scaler.standardise(cohort.inputs[row]) for row in index],
+        cut=CutGraphs(rows=index, graphs=[scaler.standardise(cohort.inputs[row]) for row in index]),
         stage=cohort.stage[index],
         time_days=cohort.time_days[index],
         event=cohort.event[index],
         target=survival_target(cohort.time_days[index], cohort.event[index], ends_days),
     )
+
+
+def _joint(
+    network: GraphNetwork, cohort: Cohort, config: ModelConfig, scaler: Scaler, device: str
+) -> JointLearner | None:
+    if not config.train_coarsening:
+        return None
+    if cohort.fine is None:
+        raise ModelError(
+            "model.train_coarsening is true and the cohort keeps no superpixel graphs; gather it with these settings"
+        )
+    return JointLearner(network, MergingWeights(cohort.fine.embedding).to(device), cohort.fine, cohort.reading, scaler)
+
+
+def _optimiser(network: GraphNetwork, joint: JointLearner | None, config: ModelConfig) -> torch.optim.Optimizer:
+    groups = [{"params": list(network.parameters()), "peak": config.learning_rate}]
+    if joint is not None:
+        # decay would only fight the fixed size of the weights
+        groups.append({"params": list(joint.merging.parameters()), "peak": config.coarsening_rate, "weight_decay": 0.0})
+    return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
 def _identity(cohort: Cohort, rows: NDArray[np.int64], config: ModelConfig, seed: int) -> str:
@@ -246,6 +232,10 @@ def _identity(cohort: Cohort, rows: NDArray[np.int64], config: ModelConfig, seed
         digest.update(np.ascontiguousarray(array).tobytes())
     for each in chosen.inputs:
         digest.update(each.features.tobytes() + each.edge_index.tobytes() + each.edge_attribute.tobytes())
+    if config.train_coarsening and chosen.fine is not None:
+        digest.update(f"{section_hash(chosen.fine.config)} {chosen.fine.embedding.embedding_id}".encode())
+        for graph in (graph for graphs in chosen.fine.rows for graph in graphs):
+            digest.update(graph.moments.tobytes() + graph.edge_index.tobytes() + graph.boundary.tobytes())
     return digest.hexdigest()
 
 
@@ -258,14 +248,18 @@ def _run(
     progress: Progress | None,
 ) -> Standing:
     """Train in place, from the checkpoint on where there is one, and return the losses and the best weights."""
-    config, network = training.config, training.network
-    state = (network, training.optimiser, training.rng)
+    config, joint = training.config, training.joint
+    state = (training.learner, training.optimiser, training.rng)
     standing = load_checkpoint(checkpoint, identity, *state) if checkpoint is not None else Standing()
     for epoch in range(len(standing.history), config.epochs):
         if standing.best_pass and epoch - standing.best_pass >= config.patience:
             break
         for group in training.optimiser.param_groups:
-            group["lr"] = config.learning_rate * _rate(epoch, config)
+            group["lr"] = group["peak"] * _rate(epoch, config)
+        if joint is not None:
+            if epoch % config.recoarsen_every == 0:
+                joint.merging.take()
+            joint.cut(inner.cut, outer.cut)
         training_loss, validation_loss = _train_pass(training, inner), _validation_loss(training, outer)
         if not math.isfinite(training_loss + validation_loss):
             raise ModelError(
@@ -275,7 +269,7 @@ def _run(
         is_best = validation_loss < standing.best_loss
         standing.history.append((training_loss, validation_loss))
         if is_best:
-            standing.best_pass, standing.best = epoch + 1, network.arrays()
+            standing.best_pass, standing.best = epoch + 1, training.learner.arrays()
         if checkpoint is not None:
             save_checkpoint(checkpoint, identity, standing, *state)
         if progress is not None:
@@ -300,16 +294,26 @@ def _train_pass(training: _Training, part: _Part) -> float:
     training.optimiser.zero_grad()
     for number, rows in enumerate(batches):
         shares = rng.uniform(0.0, config.region_dropout, len(rows))
-        graphs = [drop_regions(part.graphs[row], share, rng=rng) for row, share in zip(rows, shares, strict=True)]
-        g = network.vectors_of(collate(graphs).to(training.device))
+        kept = [
+            draw_regions(len(part.graphs[row].features), share, rng=rng)
+            for row, share in zip(rows, shares, strict=True)
+        ]
+        graphs = [keep_regions(part.graphs[row], each) for row, each in zip(rows, kept, strict=True)]
+        batch = collate(graphs).to(training.device)
+        if training.joint is not None:
+            batch = training.joint.linked(batch, [part.cut.links[row] for row in rows], kept, training.device)
+        g = network.vectors_of(batch)
         loss = _loss(network, g, part, rows, config)
         n_summed = min(config.accumulate, len(batches) - number // config.accumulate * config.accumulate)
         (loss / n_summed).backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach()) * len(rows)
         if (number + 1) % config.accumulate == 0 or number + 1 == len(batches):
-            torch.nn.utils.clip_grad_norm_(network.parameters(), _MAX_GRADIENT_NORM)
+            for group in training.optimiser.param_groups:
+                torch.nn.utils.clip_grad_norm_(group["params"], _MAX_GRADIENT_NORM)
             training.optimiser.step()
             training.optimiser.zero_grad()
+            if training.joint is not None:
+                training.joint.merging.resize()
     return total / len(part.graphs)
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsigraph.cohort.manifest import ManifestRow
-from wsigraph.config import CoarseningConfig
-from wsigraph.errors import CohortError
+from wsigraph.config import CoarseningConfig, ModelConfig
+from wsigraph.errors import CohortError, ConfigError
 from wsigraph.model.examples import Cohort, Example, collect, join_patients
+from wsigraph.model.reading import Reading
 from wsigraph.store import load_coarse_graph, load_graph, load_slide_info
 
 if TYPE_CHECKING:
+    from wsigraph.coarsening.embed import Embedding
     from wsigraph.records import CoarseGraph, TissueGraph
     from wsigraph.slide.tiles import Progress
 
@@ -33,6 +35,7 @@ def gather(
     stage_names: tuple[str, ...],
     coarsening: CoarseningConfig | None = None,
     uncoarsened: bool = False,
+    model: ModelConfig | None = None,
     progress: Progress | None = None,
 ) -> Cohort:
     """Return the cohort of some rows of a manifest, one row a patient.
@@ -49,6 +52,9 @@ def gather(
         How graphs that are not coarsened yet are coarsened.
     uncoarsened : bool
         Take the graphs before coarsening; a slide that has only a coarse graph is then an error.
+    model : ModelConfig, optional
+        Says what is read of a region, and whether the coarsening is to be trained: then superpixel graphs are coarsened
+        here and kept. Interpretable features and coarse graphs as they are where left out.
     progress : callable, optional
         Told ``("gather", slides done, slides)``.
 
@@ -67,24 +73,92 @@ def gather(
         If a graph is damaged.
     """
     directory = Path(graphs)
-    wanted = [row for row in rows if uncoarsened and not (directory / row.slide_id / _FINE).is_file()]
+    learned = coarsening_to_train(coarsening, model) if not uncoarsened else None
+    fine_alone = uncoarsened or learned is not None
+    wanted = [row for row in rows if fine_alone and not (directory / row.slide_id / _FINE).is_file()]
     missing = wanted or find_missing(rows, directory)
     if missing:
         named = ", ".join(f"{row.slide_id} (line {row.line})" for row in missing[:_NAMED])
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise CohortError(
             f"{len(missing)} of {len(rows)} slides have no graph under {directory}: {named}{more}; "
-            "build them with wsigraph graph or wsigraph batch, name another --graphs, or leave them out with "
+            "build them with wsigraph graph or wsigraph run, name another --graphs, or leave them out with "
             "--allow-missing"
         )
 
     def examples() -> Iterable[Example]:
         for done, row in enumerate(rows, start=1):
-            yield _example(row, directory / row.slide_id, stage_names, coarsening, uncoarsened)
+            yield _example(row, directory / row.slide_id, stage_names, coarsening, fine_alone)
             if progress is not None:
                 progress("gather", done, len(rows))
 
-    return join_patients(_refuse_twins(collect(examples(), stage_names)))
+    reading = None if model is None else Reading.of(model)
+    return join_patients(_refuse_twins(collect(examples(), stage_names, reading=reading, coarsening=learned)))
+
+
+def what_to_read(configurations: Sequence[ModelConfig]) -> ModelConfig:
+    """Return the settings by which a cohort is gathered that serves several configurations.
+
+    Parameters
+    ----------
+    configurations : sequence of ModelConfig
+        At least one.
+
+    Returns
+    -------
+    ModelConfig
+        The first, with superpixel graphs kept where any of them trains the coarsening.
+
+    Raises
+    ------
+    ConfigError
+        If they read different inputs.
+    """
+    first = configurations[0]
+    readings = {(each.inputs, each.encoding_dimensions) for each in configurations}
+    if len(readings) > 1:
+        met = ", ".join(f"{inputs} in {width} dimensions" for inputs, width in sorted(readings))
+        raise ConfigError(
+            f"configurations read {met}; expected one model.inputs and model.encoding_dimensions; train them apart"
+        )
+    return first.model_copy(update={"train_coarsening": any(each.train_coarsening for each in configurations)})
+
+
+def coarsening_to_train(
+    coarsening: CoarseningConfig | None, model: ModelConfig | None
+) -> tuple[CoarseningConfig, Embedding] | None:
+    """Return how a cohort is coarsened before its coarsening is trained; None where it is not to be trained.
+
+    Parameters
+    ----------
+    coarsening : CoarseningConfig, optional
+        Settings; the defaults where left out.
+    model : ModelConfig, optional
+        Says whether the coarsening is trained.
+
+    Returns
+    -------
+    (CoarseningConfig, Embedding) or None
+        Settings without a path, and the embedding they name.
+
+    Raises
+    ------
+    ConfigError
+        If an encoder's features are to decide the merging, which no embedding learns.
+    ModelError
+        If the embedding's weights cannot be read.
+    """
+    from wsigraph.coarsening.embed import load_embedding
+
+    if model is None or not model.train_coarsening:
+        return None
+    settings = coarsening or CoarseningConfig()
+    if settings.space == "encoding":
+        raise ConfigError(
+            "coarsening.space is encoding and model.train_coarsening is true; an encoder's features have no weights to "
+            "train; set coarsening.space to features, or model.train_coarsening to false"
+        )
+    return settings.model_copy(update={"weights": None, "space": "features"}), load_embedding(settings.weights)
 
 
 def _example(

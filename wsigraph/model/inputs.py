@@ -1,8 +1,8 @@
 """What the network reads from a graph: node features, edge attributes, areas, and how they are scaled.
 
-Nodes carry the interpretable features; edges carry the length of the shared boundary, the distance of the centroids
-and the share of the source's perimeter that the boundary makes up. Lengths follow Crofton's estimate and are in um, so
-that two scans of one tissue give nearly the same input.
+Nodes carry the interpretable features, an encoder's, or both (``reading``); edges carry the length of the shared
+boundary, the distance of the centroids and the share of the source's perimeter that the boundary makes up. Lengths
+follow Crofton's estimate and are in um, so that two scans of one tissue give nearly the same input.
 The scaler is fitted on the training part alone and travels with the weights. Standardised features are clipped: one
 region of a kind never seen must not decide the whole slide, and the share of clipped values says that it tried.
 """
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.errors import ModelError
-from wsigraph.feature.interpret import interpret
 from wsigraph.geometry import crofton_um, px_to_um2
+from wsigraph.model.reading import Reading, column_names, region_columns
 from wsigraph.records import CoarseGraph, TissueGraph
 
 EDGE_ATTRIBUTES = ("log_boundary_um", "log_distance_um", "perimeter_fraction")
@@ -33,7 +33,7 @@ class GraphInput:
     Attributes
     ----------
     features : float64 (N, F)
-        Interpretable features in their own units.
+        Columns of the reading, in their own units.
     area_um2 : float64 (N,)
         Area of every region, um2.
     edge_index : int64 (2, E)
@@ -46,6 +46,43 @@ class GraphInput:
     area_um2: NDArray[np.float64]
     edge_index: NDArray[np.int64]
     edge_attribute: NDArray[np.float64]
+
+    def without(self, regions: Sequence[int] | NDArray[np.int64]) -> GraphInput:
+        """Return the graph with regions and all their edges left out, as the network met it in training.
+
+        Parameters
+        ----------
+        regions : sequence of int
+            Regions to leave out; where that is all of them, the largest stays.
+
+        Returns
+        -------
+        GraphInput
+            The others, in their order; what they are and where they touch stays as it was.
+
+        Raises
+        ------
+        ModelError
+            If there is no such region.
+        """
+        n_regions, chosen = len(self.features), np.asarray(regions, np.int64).ravel()
+        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < n_regions:
+            raise ModelError(
+                f"regions {chosen.min()} to {chosen.max()} are to be left out, expected numbers from 0 to "
+                f"{n_regions - 1}"
+            )
+        keeps = np.ones(n_regions, np.bool_)
+        keeps[chosen] = False
+        if not keeps.any():
+            keeps[np.argmax(self.area_um2)] = True
+        stays = keeps[self.edge_index].all(axis=0)
+        number = np.cumsum(keeps) - 1
+        return GraphInput(
+            features=self.features[keeps],
+            area_um2=self.area_um2[keeps],
+            edge_index=number[self.edge_index[:, stays]],
+            edge_attribute=self.edge_attribute[stays],
+        )
 
 
 def edge_attributes(graph: TissueGraph) -> NDArray[np.float64]:
@@ -79,13 +116,15 @@ def edge_attributes(graph: TissueGraph) -> NDArray[np.float64]:
     return np.stack([np.log1p(length_um), np.log1p(distance_um), share], axis=1)
 
 
-def graph_input(graph: CoarseGraph | TissueGraph) -> GraphInput:
+def graph_input(graph: CoarseGraph | TissueGraph, reading: Reading | None = None) -> GraphInput:
     """Return what the network reads from a graph, before scaling.
 
     Parameters
     ----------
     graph : CoarseGraph or TissueGraph
         A coarse graph stands for its coarse nodes.
+    reading : Reading, optional
+        What is read of a region; the interpretable features where left out.
 
     Returns
     -------
@@ -95,19 +134,21 @@ def graph_input(graph: CoarseGraph | TissueGraph) -> GraphInput:
     Raises
     ------
     ModelError
-        If a feature of a region is not a finite number.
+        If a feature of a region is not a finite number, or an encoder is read that the graph lacks.
     """
     tissue = graph.graph if isinstance(graph, CoarseGraph) else graph
-    table = interpret(tissue)
-    finite = np.isfinite(table.values)
+    reading = reading or Reading()
+    values = region_columns(tissue, reading)
+    finite = np.isfinite(values)
     if not finite.all():
-        named = ", ".join(table.names[column] for column in np.flatnonzero(~finite.all(axis=0)))
+        names = column_names(reading, values.shape[1])
+        named = ", ".join(names[column] for column in np.flatnonzero(~finite.all(axis=0)))
         raise ModelError(
             f"slide {tissue.slide_id!r}: {int((~finite).sum())} feature values are not finite ({named}); "
             "expected finite features; build the graph again"
         )
     return GraphInput(
-        features=table.values,
+        features=values,
         area_um2=px_to_um2(1.0, tissue.mpp) * tissue.moment("n").astype(np.float64),
         edge_index=tissue.edge_index,
         edge_attribute=edge_attributes(tissue),

@@ -9,11 +9,45 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wsigraph.coarsening.embed import Embedding
 from wsigraph.config import ModelConfig
+from wsigraph.errors import ModelError
+from wsigraph.model.examples import Cohort
 from wsigraph.model.inputs import GraphInput, Scaler, Standardised
 from wsigraph.model.network import GraphNetwork, collate, one_thread
 
 _READ_GRAPHS = 64
+
+
+def inputs_of(cohort: Cohort, embedding: Embedding | None) -> list[GraphInput]:
+    """Return what is read of a cohort's rows coarsened by an embedding.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        With its superpixel graphs, where an embedding is given.
+    embedding : Embedding or None
+        None takes the graphs as the cohort holds them.
+
+    Returns
+    -------
+    list of GraphInput
+        In the order of the rows.
+
+    Raises
+    ------
+    ModelError
+        If an embedding is given and the cohort keeps no superpixel graphs.
+    """
+    if embedding is None or embedding.embedding_id == cohort.embedding_id:
+        return cohort.inputs
+    if cohort.fine is None:
+        raise ModelError(
+            f"the model coarsens by its own embedding {embedding.embedding_id}, the cohort is coarsened by "
+            f"{cohort.embedding_id} and keeps no superpixel graphs; gather it with the model's settings "
+            "(train_coarsening) from graph.safetensors"
+        )
+    return cohort.fine.coarsened(embedding, cohort.reading)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,6 +66,8 @@ class Member:
         Right ends of its time intervals, days; empty where survival is not learned.
     temperature : float
         Stage logits are divided by it.
+    embedding : Embedding or None
+        By which the graphs it reads are coarsened, where it was trained together with the network.
     """
 
     config: ModelConfig
@@ -39,6 +75,27 @@ class Member:
     scaler: Scaler
     ends_days: NDArray[np.float64]
     temperature: float
+    embedding: Embedding | None = None
+
+    def inputs(self, cohort: Cohort) -> list[GraphInput]:
+        """Return what this member reads of a cohort.
+
+        Parameters
+        ----------
+        cohort : Cohort
+            With its superpixel graphs, where the member coarsens on its own.
+
+        Returns
+        -------
+        list of GraphInput
+            In the order of the rows.
+
+        Raises
+        ------
+        ModelError
+            If the member coarsens on its own and the cohort keeps no superpixel graphs.
+        """
+        return inputs_of(cohort, self.embedding)
 
     def network(self) -> GraphNetwork:
         """Return the network, ready for evaluation; torch's random state is left alone.

@@ -1,4 +1,4 @@
-"""From a coarse graph to stage probabilities, hazards and a survival curve.
+"""From a graph to stage probabilities, hazards and a survival curve.
 
 The bundle is checked against the graph's schema before anything is computed. All members of an ensemble answer and are
 averaged; a patient that the model knows is answered by the member that never saw them, and the prediction says so.
@@ -15,6 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wsigraph.coarsening.coarsen import coarsen
+from wsigraph.config import CoarseningConfig
+from wsigraph.errors import ModelError
 from wsigraph.feature.interpret import feature_schema_id
 from wsigraph.feature.moments import schema_id as moment_schema_id
 from wsigraph.metrics.survival import survival_between
@@ -22,6 +25,7 @@ from wsigraph.model.ensemble import log_cumulative_hazard
 from wsigraph.model.inputs import CLIP, Standardised, graph_input
 from wsigraph.model.member import Member
 from wsigraph.model.network import GraphNetwork
+from wsigraph.model.reading import Reading
 from wsigraph.model.uncertainty import LEAST_CALIBRATION, stage_probabilities, stage_sets, survival_band
 from wsigraph.model.weights import (
     SHIPPED,
@@ -32,7 +36,7 @@ from wsigraph.model.weights import (
     patient_digest,
     slide_digest,
 )
-from wsigraph.records import CoarseGraph, Prediction
+from wsigraph.records import CoarseGraph, Prediction, TissueGraph
 
 MAX_OUTSIDE_FRACTION = 0.05
 """Share of features outside the training range above which a prediction carries a warning."""
@@ -43,24 +47,28 @@ EXTERNAL, OUT_OF_FOLD, IN_TRAINING = "external", "out of fold", "in training"
 
 
 def predict(
-    coarse: CoarseGraph,
+    graph: CoarseGraph | TissueGraph,
     model: Path | str | ModelBundle | None = None,
     *,
     patient: str | None = None,
     sha256: str | None = None,
+    without: Sequence[int] | NDArray[np.int64] = (),
 ) -> Prediction:
-    """Return what a model reads from a coarse graph.
+    """Return what a model reads from a graph.
 
     Parameters
     ----------
-    coarse : CoarseGraph
-        The slide's regions; a single region without edges will do.
+    graph : CoarseGraph or TissueGraph
+        The slide's regions; a single region without edges will do. Superpixels are coarsened first: by the model's own
+        embedding where it was trained with one, else by the shipped one.
     model : Path, str or ModelBundle, optional
         A bundle or its directory; the shipped demonstration model where left out.
     patient : str, optional
         Whose slide it is.
     sha256 : str, optional
         Digest of the slide's bytes. By either of them the model knows whether it was trained on the patient.
+    without : sequence of int
+        Regions to leave out with all their edges; where that is all of them, the largest stays.
 
     Returns
     -------
@@ -70,7 +78,9 @@ def predict(
     Raises
     ------
     ModelError
-        If the bundle is missing, damaged or of another schema than the graph.
+        If the bundle is missing, damaged or of another schema than the graph, the graph lacks the encoder's features
+        that the model reads, it is coarsened by another embedding than the model's own, or there is no such region to
+        leave out.
 
     Notes
     -----
@@ -78,11 +88,15 @@ def predict(
     """
     bundle = model if isinstance(model, ModelBundle) else load_bundle(SHIPPED if model is None else model)
     card = bundle.card
-    check_schemas(card, feature_schema_id(), moment_schema_id(coarse.graph.moment_names))
+    coarse = graph if isinstance(graph, CoarseGraph) else _coarsened(graph, bundle, sha256)
+    check_graph(bundle, coarse)
     held_by = _held_by(card, patient, sha256)
+    if held_by is not None and held_by >= 0 and not _is_unseen(bundle, held_by, coarse):
+        held_by = -1
     numbers = list(range(len(bundle.members))) if held_by is None or held_by < 0 else [held_by]
     members = [bundle.members[number] for number in numbers]
-    raw = graph_input(coarse)
+    raw = graph_input(coarse, Reading.of(card.config, card.encoder))
+    raw = raw.without(without) if len(without) else raw
     graphs = [member.scaler.standardise(raw) for member in members]
     logits = [member.read([graph]) for member, graph in zip(members, graphs, strict=True)]
     stage, stage_set = _stage(bundle, members, [each[0] for each in logits])
@@ -108,6 +122,47 @@ def predict(
         distance=float(np.mean([graph.distance for graph in graphs])),
         relation=EXTERNAL if held_by is None else OUT_OF_FOLD if held_by >= 0 else IN_TRAINING,
     )
+
+
+def check_graph(bundle: ModelBundle, coarse: CoarseGraph) -> None:
+    """Refuse a graph that a model was not made for.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+        The model.
+    coarse : CoarseGraph
+        The slide's regions.
+
+    Raises
+    ------
+    ModelError
+        If the schema of moments or features differs, or the model coarsens by its own embedding and another one, or the
+        one of a member that is not there, coarsened the graph.
+    """
+    card = bundle.card
+    if Reading.of(card.config).needs_features:
+        check_schemas(card, feature_schema_id(), moment_schema_id(coarse.graph.moment_names))
+    if bundle.embedding is None:
+        return
+    own = [bundle.embedding, *(member.embedding for member in bundle.members)]
+    if coarse.embedding_id not in {each.embedding_id for each in own if each is not None}:
+        raise ModelError(
+            f"slide {coarse.graph.slide_id!r} was coarsened by embedding {coarse.embedding_id}, model {card.name!r} "
+            f"was trained together with its own, {card.coarsening_embedding_id}; give predict the superpixel graph, or "
+            "run wsigraph predict --model, which coarsens by the model's embedding"
+        )
+
+
+def _coarsened(graph: TissueGraph, bundle: ModelBundle, sha256: str | None) -> CoarseGraph:
+    config, embedding = bundle.coarsening(CoarseningConfig(), sha256) or (CoarseningConfig(), None)
+    return coarsen(graph, config, embedding=embedding)
+
+
+def _is_unseen(bundle: ModelBundle, held_by: int, coarse: CoarseGraph) -> bool:
+    """Return whether the coarsening too was done without knowledge of the patient."""
+    own = bundle.members[held_by].embedding
+    return own is None or own.embedding_id == coarse.embedding_id
 
 
 def load_network(bundle: ModelBundle, member: int = 0) -> GraphNetwork:
@@ -226,7 +281,7 @@ def _warnings(
             f"this slide is unlike the training slides: it lies {graph.distance:.1f} standard deviations from their "
             f"mean, where 99 of 100 training slides lie within {limit:.1f}"
         )
-    if card.coarsening_embedding_id not in (None, coarse.embedding_id):
+    if card.coarsening is None and card.coarsening_embedding_id not in (None, coarse.embedding_id):
         found.append(
             f"the graph was coarsened by embedding {coarse.embedding_id}, "
             f"the model was trained on graphs of embedding {card.coarsening_embedding_id}"

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from wsigraph.cohort.splits import folds
+from wsigraph.cohort.splits import folds, repeated
 from wsigraph.config import ModelConfig
 from wsigraph.metrics.bootstrap import draw_weights, estimate
 from wsigraph.metrics.stage import quadratic_kappa, stage_auc
@@ -110,18 +111,9 @@ def train_model(
         If the directory cannot be written.
     """
     directory, started = Path(out), time.perf_counter()
-    fold = folds(
-        cohort.patient.tolist(),
-        n_folds=design.n_folds,
-        stage=[None if stage < 0 else int(stage) for stage in cohort.stage],
-        event=cohort.event.tolist(),
-        site=[site or None for site in cohort.site.tolist()] if any(cohort.site.tolist()) else None,
-        group=design.group,
-        seed=design.seed,
-    )
     ensemble = train_folds(
         cohort,
-        fold,
+        divide(cohort, design)[0],
         configurations,
         seed=design.seed,
         about=about,
@@ -154,6 +146,41 @@ def train_model(
     save_bundle(ensemble.bundle, directory)
     discard(directory / CHECKPOINTS)
     return ensemble
+
+
+def divide(cohort: Cohort, design: Design, n_repeats: int = 1) -> NDArray[np.int64]:
+    """Return the folds of a design, balanced in stage, event and site, and those of further divisions.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        n rows.
+    design : Design
+        How many folds, what they keep whole, and the seed.
+    n_repeats : int
+        Divisions, at least 1; more leave the first as they are.
+
+    Returns
+    -------
+    int64 (n_repeats, n)
+        Fold of every row in every division.
+
+    Raises
+    ------
+    CohortError
+        If the folds cannot be formed.
+    """
+    patients = cohort.patient.tolist()
+    options: dict[str, Any] = {
+        "n_folds": design.n_folds,
+        "stage": [None if stage < 0 else int(stage) for stage in cohort.stage],
+        "event": cohort.event.tolist(),
+        "site": [site or None for site in cohort.site.tolist()] if any(cohort.site.tolist()) else None,
+        "group": design.group,
+        "seed": design.seed,
+    }
+    first = folds(patients, **options)[None]
+    return first if n_repeats == 1 else np.concatenate([first, repeated(patients, n_repeats=n_repeats - 1, **options)])
 
 
 @one_thread()

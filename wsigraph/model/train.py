@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.config import Config, ModelConfig
+from wsigraph.config import CoarseningConfig, Config, ModelConfig
 from wsigraph.model.card import About
-from wsigraph.model.ensemble import make_card
+from wsigraph.model.describe import make_card
+from wsigraph.model.ensemble import own_embedding
 from wsigraph.model.examples import Example, collect
 from wsigraph.model.fit import fit
+from wsigraph.model.gather import coarsening_to_train
+from wsigraph.model.reading import Reading
 from wsigraph.model.weights import Calibration, ModelBundle, pack
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ def train(
     *,
     seed: int,
     about: About,
+    coarsening: CoarseningConfig | None = None,
     progress: Progress | None = None,
 ) -> Trained:
     """Return a model trained on graphs with known outcomes.
@@ -58,6 +62,8 @@ def train(
         Decides the split, the starting weights, the order of graphs and all dropout.
     about : About
         What the card shall say.
+    coarsening : CoarseningConfig, optional
+        How superpixel graphs are coarsened where ``config.train_coarsening`` is true; the defaults where left out.
     progress : callable, optional
         Told ``("train", pass, passes)`` after every pass.
 
@@ -72,8 +78,12 @@ def train(
         If the examples are too few, of mixed schemas, name a stage that does not exist, or hold no event.
     """
     config = config or Config().model
-    cohort = collect(examples, config.stage_names)
+    learned = coarsening_to_train(coarsening, config)
+    cohort = collect(examples, config.stage_names, reading=Reading.of(config), coarsening=learned)
     fitted = fit(cohort, np.arange(cohort.n_rows), config, seed=seed, progress=progress)
-    weights = pack([fitted.member], Calibration.none())
-    card = make_card(cohort, None, [fitted], about=about, seed=seed, config=config, weights=weights)
+    embedding = own_embedding([fitted.member], cohort)
+    weights = pack([fitted.member], Calibration.none(), embedding)
+    card = make_card(
+        cohort, None, [fitted], about=about, seed=seed, config=config, weights=weights, embedding=embedding
+    )
     return Trained(bundle=ModelBundle(card=card, weights=weights), history=fitted.history)

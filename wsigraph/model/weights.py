@@ -22,6 +22,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from wsigraph.coarsening.embed import Embedding
+from wsigraph.config import CoarseningConfig
 from wsigraph.errors import ModelError
 from wsigraph.feature.interpret import feature_schema_id
 from wsigraph.feature.moments import schema_id as moment_schema_id
@@ -57,8 +59,8 @@ CARD_FILE = "card.json"
 SHIPPED = Path(__file__).parent / "shipped"
 """The demonstration model that comes with the package."""
 
-_NETWORK, _SCALER, _CALIBRATION = "network.", "scaler.", "calibration."
-_REMEDY = "name another directory with --model, or fetch or train the model again"
+_NETWORK, _SCALER, _CALIBRATION, _EMBEDDING = "network.", "scaler.", "calibration.", "embedding."
+_REMEDY = "name another directory, or fetch or train the model again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -148,6 +150,54 @@ class ModelBundle:
             )
         return Calibration(**arrays)
 
+    @cached_property
+    def embedding(self) -> Embedding | None:
+        """What coarsens the slides the model is asked about; None where it was not trained with the task.
+
+        Raises
+        ------
+        ModelError
+            If an array is missing.
+        """
+        return self._embedding(_EMBEDDING)
+
+    def coarsening(
+        self, config: CoarseningConfig, sha256: str | None = None
+    ) -> tuple[CoarseningConfig, Embedding] | None:
+        """Return how a slide has to be coarsened for this model.
+
+        Parameters
+        ----------
+        config : CoarseningConfig
+            What was asked for; a model with an embedding of its own keeps to the settings it was trained with.
+        sha256 : str, optional
+            Digest of the slide's bytes. One that the model was trained on is coarsened by the member that never saw it.
+
+        Returns
+        -------
+        (CoarseningConfig, Embedding) or None
+            None where the model has no embedding of its own.
+
+        Raises
+        ------
+        ModelError
+            If an array is missing.
+        """
+        if self.embedding is None:
+            return None
+        held_by = -1 if sha256 is None else self.card.seen.slides.get(slide_digest(sha256), -1)
+        own = self.members[held_by].embedding if held_by >= 0 else None
+        return self.card.coarsening or config, own or self.embedding
+
+    def _embedding(self, prefix: str) -> Embedding | None:
+        arrays = {name: value.astype(np.float64) for name, value in self._arrays(prefix).items()}
+        if not arrays:
+            return None
+        names = [each.name for each in dataclasses.fields(Embedding) if each.name != "feature_schema"]
+        if sorted(arrays) != sorted(names):
+            raise ModelError(f"the model holds embedding arrays {sorted(arrays)}, expected {sorted(names)}; {_REMEDY}")
+        return Embedding(**arrays, feature_schema=self.card.feature_schema_id)
+
     def _member(self, number: int, card: MemberCard) -> Member:
         arrays = self._arrays(f"{number}.{_SCALER}")
         names = [each.name for each in dataclasses.fields(Scaler)]
@@ -164,6 +214,7 @@ class ModelBundle:
             scaler=scaler,
             ends_days=np.array(card.time_days, np.float64),
             temperature=card.temperature,
+            embedding=self._embedding(f"{number}.{_EMBEDDING}"),
         )
 
     @cached_property
@@ -174,7 +225,7 @@ class ModelBundle:
         return {name.removeprefix(prefix): value for name, value in self._tensors.items() if name.startswith(prefix)}
 
 
-def pack(members: Sequence[Member], calibration: Calibration) -> bytes:
+def pack(members: Sequence[Member], calibration: Calibration, embedding: Embedding | None = None) -> bytes:
     """Return the content of ``model.safetensors``.
 
     Parameters
@@ -183,6 +234,8 @@ def pack(members: Sequence[Member], calibration: Calibration) -> bytes:
         The ensemble.
     calibration : Calibration
         From held-out patients.
+    embedding : Embedding, optional
+        Of the bundle, where the coarsening was trained with the task.
 
     Returns
     -------
@@ -193,7 +246,16 @@ def pack(members: Sequence[Member], calibration: Calibration) -> bytes:
     for number, member in enumerate(members):
         tensors |= {f"{number}.{_NETWORK}{name}": value for name, value in member.arrays.items()}
         tensors |= {f"{number}.{_SCALER}{name}": value for name, value in member.scaler.arrays().items()}
+        tensors |= _embedding_tensors(f"{number}.{_EMBEDDING}", member.embedding)
+    tensors |= _embedding_tensors(_EMBEDDING, embedding)
     return save_tensors({name: np.ascontiguousarray(value) for name, value in sorted(tensors.items())})
+
+
+def _embedding_tensors(prefix: str, embedding: Embedding | None) -> dict[str, NDArray[Any]]:
+    if embedding is None:
+        return {}
+    names = [each.name for each in dataclasses.fields(Embedding) if each.name != "feature_schema"]
+    return {f"{prefix}{name}": getattr(embedding, name) for name in names}
 
 
 def save_bundle(bundle: ModelBundle, directory: Path | str) -> Path:
@@ -255,7 +317,8 @@ def load_bundle(directory: Path | str) -> ModelBundle:
             f"{directory / WEIGHTS_FILE} is damaged: its digest is {sha256[:12]}, "
             f"the card expects {card.weights_sha256[:12]}; {_REMEDY}"
         )
-    check_schemas(card, feature_schema_id(), moment_schema_id())
+    if card.config.inputs != "encoding":
+        check_schemas(card, feature_schema_id(), moment_schema_id())
     _check_tensors(weights, directory / WEIGHTS_FILE)
     return ModelBundle(card=card, weights=weights)
 

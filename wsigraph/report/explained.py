@@ -186,7 +186,9 @@ def carry_out(
     inputs = directory.digest("graph") | directory.digest("coarsen") | {"model": asked.bundle.model_id}
     if asked.reference is not None:
         inputs["reference"] = asked.reference.reference_id
-    asking = canonical_json([question.target, question.thorough, question.site])
+    # the site says nothing to other baselines, and a slide that is explained need not be explained again for it
+    site = question.site if question.thorough or options.baseline == "site" else None
+    asking = canonical_json([question.target, question.thorough, site])
     config = {"explanation": section_hash(options), "question": hashlib.sha256(asking.encode()).hexdigest()}
     explanation = directory.carry_out("explain", inputs, config, explain_it, load_explanation)
     if until == "explain":

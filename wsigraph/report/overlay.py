@@ -80,12 +80,19 @@ class AttributionLayer:
 
 
 def attribution_layer(view: View, node: NDArray[np.float64], area: NDArray[np.float64]) -> AttributionLayer:
+    """Return attributions by area as colours over a view; see `attribution_colours`."""
+    return attribution_colours(view.regions, node, area)
+
+
+def attribution_colours(
+    regions: NDArray[np.int32], node: NDArray[np.float64], area: NDArray[np.float64]
+) -> AttributionLayer:
     """Return attributions by area as colours.
 
     Parameters
     ----------
-    view : View
-        What the map is laid over.
+    regions : int32 (h, w)
+        Coarse node plus one under each pixel, 0 where there is no tissue.
     node : float64 (C,)
         Attribution of every region.
     area : float64 (C,)
@@ -97,11 +104,11 @@ def attribution_layer(view: View, node: NDArray[np.float64], area: NDArray[np.fl
         Transparent where nothing is attributed.
     """
     density = node / area
-    shown = density[view.regions[view.regions > 0] - 1]
+    shown = density[regions[regions > 0] - 1]
     most = float(np.percentile(np.abs(shown), 98)) if shown.size else 1.0
     most = most or 1.0
     level = np.rint(np.clip(density / most, -1, 1) * _LEVELS).astype(np.int64) + _LEVELS + 1
-    index = np.concatenate([[0], level])[view.regions].astype(np.uint8)
+    index = np.concatenate([[0], level])[regions].astype(np.uint8)
     strength = np.abs(np.arange(-_LEVELS, _LEVELS + 1)) / _LEVELS
     alpha = np.concatenate([[0], np.rint(_MAX_ALPHA * strength**0.7)]).astype(np.uint8)
     colours = [(0, 0, 0)] + [LOWERS if each < 0 else RAISES for each in range(-_LEVELS, _LEVELS + 1)]

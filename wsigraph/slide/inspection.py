@@ -13,7 +13,9 @@ from wsigraph.slide.opening import open_reader
 _IDENTIFYING = ("label", "macro")
 
 
-def inspect(path: str | Path, *, mpp: float | None = None, reader: str | None = None) -> dict[str, Any]:
+def inspect(
+    path: str | Path, *, mpp: float | None = None, reader: str | None = None, with_digest: bool = True
+) -> dict[str, Any]:
     """Return what a slide file says of itself, as plain values.
 
     Parameters
@@ -24,6 +26,8 @@ def inspect(path: str | Path, *, mpp: float | None = None, reader: str | None = 
         Level-0 pixel size in um/px; wins over what the file states.
     reader : str, optional
         Reader plugin to use.
+    with_digest : bool, optional
+        Whether to read the whole file for its digest; ``sha256`` is None otherwise.
 
     Returns
     -------
@@ -68,7 +72,7 @@ def inspect(path: str | Path, *, mpp: float | None = None, reader: str | None = 
         "associated": list(description.associated),
         "identifying_images": [name for name in description.associated if name.lower() in _IDENTIFYING],
         "warnings": list(warnings),
-        "sha256": files.slide_digest(located),
+        "sha256": files.slide_digest(located) if with_digest else None,
         "bytes": sum(part.stat().st_size for part in parts),
     }
 

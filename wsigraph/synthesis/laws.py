@@ -13,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from wsigraph.errors import SynthesisError
 from wsigraph.synthesis.composition import Composition, Null, Site
@@ -48,12 +50,15 @@ class Outcome:
         Whether follow-up ended with the event.
     oracle_risk : float
         The true log hazard ratio.
+    staged_severity : float
+        What decides the stage, before noise.
     """
 
     stage: int | None
     time_days: float
     event: bool
     oracle_risk: float
+    staged_severity: float
 
 
 LAWS: dict[str, Law] = {
@@ -136,4 +141,22 @@ def sample_outcome(rule: Law, planted: Planted, *, rng: np.random.Generator) -> 
         time_days=max(0.1, round(float(min(death_days, censoring_days)), 1)),
         event=bool(death_days <= censoring_days),
         oracle_risk=float(risk),
+        staged_severity=float(planted.staged_severity),
     )
+
+
+def stage_probability(staged_severity: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the true stage probabilities of patients whose severity is known: the oracle's.
+
+    Parameters
+    ----------
+    staged_severity : float64 (n,)
+        What decides the stage, before noise.
+
+    Returns
+    -------
+    float64 (n, K)
+        Rows sum to 1.
+    """
+    below = ndtr((np.array(STAGE_CUTS) - staged_severity[:, None]) / STAGE_NOISE)  # (n, K - 1)
+    return np.asarray(np.diff(below, axis=1, prepend=0.0, append=1.0))

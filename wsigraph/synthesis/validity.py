@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.coarsening.coarsen import coarsen
-from wsigraph.coarsening.contract import contract
 from wsigraph.config import Config, ModelConfig
 from wsigraph.model.examples import Example
 from wsigraph.model.inputs import GraphInput, graph_input
@@ -28,11 +27,12 @@ from wsigraph.model.train import About, train
 from wsigraph.model.weights import Score
 from wsigraph.records import CoarseGraph, Prediction
 from wsigraph.synthesis.assess import bootstrap_weights, c_index, quadratic_kappa, score
+from wsigraph.synthesis.cohort import own_regions
 from wsigraph.synthesis.laws import N_STAGES, STAGE_CUTS, law
 from wsigraph.synthesis.layout import TISSUES
 from wsigraph.synthesis.rewire import rewire
 from wsigraph.synthesis.rivals import cox_risk, edge_products, forest_risk, pooled, ridge_stage, size_and_degree
-from wsigraph.synthesis.simulate import SimulatedPatient, SimulatedSlide, build_library, sample_sites, simulate
+from wsigraph.synthesis.simulate import SimulatedPatient, build_library, sample_sites, simulate
 
 Table = NDArray[np.float64]
 
@@ -113,16 +113,6 @@ class _Part:
 
     def measure(self, name: str) -> Table:
         return np.array([each.measures[name] for each in self.patients])
-
-
-def own_regions(slide: SimulatedSlide) -> CoarseGraph:
-    """Return the graph of a slide's own regions: what perfect coarsening would make of it."""
-    regions = slide.lattice.regions
-    return CoarseGraph(
-        graph=contract(slide.graph, regions.member, regions.shape.area),
-        assignment=regions.member,
-        embedding_id="own-regions",
-    )
 
 
 def check_law(

@@ -1,0 +1,253 @@
+"""The service under load: many viewers that pan over one slide, each tile's latency, and what memory it takes.
+
+The service runs as users run it, ``wsigraph serve`` on loopback, and the viewers on the same cores, so the figures
+count both. A viewer keeps connections open as a browser does, steps one tile to a side twice a second, and asks for the
+tiles of the new edge at once; a latency is the time from asking until the last byte has come. First every tile is asked
+for once, which opens the slide and fills the cache; then the viewers pan over the same tiles. The load on the page is
+that of a bare connection: nothing is decoded or drawn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+
+from tests.benchmarks.table import Table
+from wsigraph.geometry import Size
+from wsigraph.service.deepzoom import DeepZoom
+
+GOAL_MS = 100.0
+"""Most time wanted for 95 of 100 tiles from the warm cache, ms."""
+N_VIEWERS, STEP_S, LASTS_S = 50, 0.5, 20.0
+_EDGE, _CONNECTIONS = 4, 4
+
+
+@dataclass
+class Met:
+    """What the viewers met.
+
+    Attributes
+    ----------
+    ms : list of float
+        Latency of every tile.
+    n_bytes, n_failed : int
+        Bytes that came, and answers other than 200.
+    seconds : float
+        How long it took.
+    """
+
+    ms: list[float] = field(default_factory=list)
+    n_bytes: int = 0
+    n_failed: int = 0
+    seconds: float = 0.0
+
+
+@contextmanager
+def serving(data: Path) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """Yield the port and the process of a service whose one caller may ask as often as fifty."""
+    roomy = ["service.tiles_per_s=1000000", "service.tiles_burst=1000000"]
+    words = [sys.executable, "-m", "wsigraph", "serve", "--data", str(data), "--port", "0", "--workers", "1"]
+    process = subprocess.Popen(
+        [*words, *(word for each in roomy for word in ("--set", each))], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        line = process.stderr.readline() if process.stderr else ""
+        found = re.search(r":(\d+)/", line)
+        if found is None:
+            raise RuntimeError(f"the service did not start: {line}")
+        port = int(found.group(1))
+        _until_ready(port)
+        yield port, process
+    finally:
+        process.terminate()
+        process.wait(60)
+        if process.stderr:
+            process.stderr.close()
+
+
+def start_seconds(data: Path) -> float:
+    """Return the seconds from starting the command until ``/v1/slides`` has answered."""
+    began = time.perf_counter()
+    words = [sys.executable, "-m", "wsigraph", "serve", "--data", str(data), "--port", "0", "--workers", "1"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        found = re.search(r":(\d+)/", process.stderr.readline() if process.stderr else "")
+        if found is None:
+            raise RuntimeError("the service did not start")
+        with urllib.request.urlopen(f"http://127.0.0.1:{found.group(1)}/v1/slides") as answer:
+            answer.read()
+        took = time.perf_counter() - began
+        process.terminate()
+    return took
+
+
+def _until_ready(port: int) -> None:
+    """Wait until workers are there, so that their start does not count as load."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/ready") as answer:
+                if answer.status == 200:
+                    return
+        except URLError:
+            time.sleep(0.5)
+    raise RuntimeError("no worker has come within two minutes")
+
+
+class Connection:
+    """A connection that stays open, as a browser's does."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def fetch(self, path: str, met: Met) -> None:
+        """Ask for one tile and note what came."""
+        began = time.perf_counter()
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._streams
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        content = await reader.readexactly(int(length.group(1)) if length else 0)
+        met.ms.append(1e3 * (time.perf_counter() - began))
+        met.n_bytes += len(content)
+        met.n_failed += b" 200 " not in head[:20]
+
+    def close(self) -> None:
+        """Close it."""
+        if self._streams is not None:
+            self._streams[1].close()
+
+
+async def _pan(port: int, slide: str, pyramid: DeepZoom, seed: int, lasts_s: float, met: Met) -> None:
+    """Walk over the finest levels, a new edge of tiles each step."""
+    rng = np.random.default_rng(seed)
+    connections = [Connection(port) for _ in range(_CONNECTIONS)]
+    level = pyramid.n_levels - 1 - int(rng.integers(0, 3))
+    cols, rows = pyramid.grid(level)
+    col, row = int(rng.integers(0, cols)), int(rng.integers(0, max(1, rows - _EDGE)))
+    heading = 1 if rng.random() < 0.5 else -1
+    await asyncio.sleep(float(rng.random()) * STEP_S)
+    until = time.monotonic() + lasts_s
+    while (now := time.monotonic()) < until:
+        if not 0 <= col + heading < cols:
+            heading = -heading
+        col = min(max(col + heading, 0), cols - 1)
+        edge = range(row, min(row + _EDGE, rows))
+        paths = [f"/v1/slides/{slide}/tiles/{level}/{col}_{each}.jpeg" for each in edge]
+        await asyncio.gather(*(one.fetch(path, met) for one, path in zip(connections, paths, strict=False)))
+        await asyncio.sleep(max(0.0, STEP_S - (time.monotonic() - now)))
+    for connection in connections:
+        connection.close()
+
+
+async def _fill(port: int, slide: str, pyramid: DeepZoom, met: Met) -> None:
+    """Ask for every tile of the finest three levels once, four at a time."""
+    paths: asyncio.Queue[str] = asyncio.Queue()
+    for level in range(max(0, pyramid.n_levels - 3), pyramid.n_levels):
+        cols, rows = pyramid.grid(level)
+        for row in range(rows):
+            for col in range(cols):
+                paths.put_nowait(f"/v1/slides/{slide}/tiles/{level}/{col}_{row}.jpeg")
+
+    async def work() -> None:
+        connection = Connection(port)
+        while not paths.empty():
+            await connection.fetch(paths.get_nowait(), met)
+        connection.close()
+
+    await asyncio.gather(*(work() for _ in range(4)))
+
+
+def fill(port: int, slide: str, pyramid: DeepZoom) -> Met:
+    """Return what asking for every tile once came to."""
+    met, began = Met(), time.perf_counter()
+    asyncio.run(_fill(port, slide, pyramid, met))
+    met.seconds = time.perf_counter() - began
+    return met
+
+
+def pan(port: int, slide: str, pyramid: DeepZoom, n_viewers: int, lasts_s: float) -> Met:
+    """Return what many viewers met while they panned."""
+    met, began = Met(), time.perf_counter()
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(_pan(port, slide, pyramid, seed, lasts_s, met) for seed in range(n_viewers)))
+
+    asyncio.run(all_of_them())
+    met.seconds = time.perf_counter() - began
+    return met
+
+
+def benchmark(
+    slide: Path, *, folder: Path, n_viewers: int = N_VIEWERS, lasts_s: float = LASTS_S, starts: int = 3
+) -> list[Table]:
+    """Return the latencies of tiles and the memory of the service."""
+    import psutil
+
+    data = folder / "served"
+    data.mkdir(exist_ok=True)
+    target = data / slide.name
+    if not target.exists():
+        shutil.copy(slide, target)
+    latency = Table(
+        f"{n_viewers} viewers panning over {slide.name}",
+        ("tiles", "p95 over the goal", "p50 ms", "p95 ms", "p99 ms", "tiles/s", "failed"),
+    )
+    memory = Table("Memory of the service, MB", ("process", "before", "cache filled", "after the viewers"))
+    started = [start_seconds(data) for _ in range(starts)]
+    with serving(data) as (port, process):
+        name = slide.stem
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/slides/{name}") as answer:
+            size = json.load(answer)["size"]
+        pyramid = DeepZoom(size=Size(size["height"], size["width"]))
+        service = psutil.Process(process.pid)
+        resident = [_resident(service)]
+        cold = fill(port, name, pyramid)
+        resident.append(_resident(service))
+        before = service.cpu_times()
+        warm = pan(port, name, pyramid, n_viewers, lasts_s)
+        after = service.cpu_times()
+        resident.append(_resident(service))
+    for title, met in (("made anew, four at a time", cold), ("from the warm cache", warm)):
+        p50, p95, p99 = np.percentile(met.ms, [50, 95, 99])
+        latency.rows.append((title, p95 / GOAL_MS, p50, p95, p99, len(met.ms) / met.seconds, met.n_failed))
+    cpu = after.user + after.system - before.user - before.system
+    latency.notes.append(
+        f"goal: p95 under {GOAL_MS:g} ms from the warm cache; the service took {1e3 * cpu / len(warm.ms):.2f} ms of "
+        f"CPU a tile, {100 * cpu / warm.seconds:.0f} % of one core; viewers run on the same cores"
+    )
+    latency.notes.append(
+        f"/v1/slides answers {statistics.median(started):.2f} s after the command (median of {starts})"
+    )
+    for row in ("service", "slide processes"):
+        memory.rows.append((row, *(each[row] for each in resident)))
+    return [latency, memory]
+
+
+def _resident(service: object) -> dict[str, float]:
+    """Return resident memory of the service and of the processes that open slides, MB."""
+    import psutil
+
+    if not isinstance(service, psutil.Process):
+        raise TypeError("expected a process")
+    reading = [child for child in service.children() if "wsigraph.service.reading" in " ".join(child.cmdline())]
+    return {
+        "service": service.memory_info().rss / 1e6,
+        "slide processes": sum(child.memory_info().rss for child in reading) / 1e6,
+    }

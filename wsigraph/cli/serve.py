@@ -1,0 +1,111 @@
+"""``wsigraph serve``: slides, their graphs and the reasons for predictions over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wsigraph.cli.failure import Debug, ends_plainly, say
+from wsigraph.cli.options import ConfigFiles, Overrides, read_settings
+
+if TYPE_CHECKING:
+    from wsigraph.service.auth import Tokens
+
+_Data = Annotated[str | None, typer.Option("--data", metavar="DIR", help="Directory of slides.", show_default=False)]
+_Model = Annotated[
+    str | None, typer.Option("--model", metavar="DIR", help="Model bundle; else the demonstration model.")
+]
+_Host = Annotated[
+    str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; beyond loopback takes a token.")
+]
+_Port = Annotated[int, typer.Option("--port", min=0, max=65535, metavar="N", help="Port; 0 takes one that is free.")]
+_Workers = Annotated[
+    int | None, typer.Option("--workers", min=0, metavar="N", help="Workers of one thread each; 0 is one a core.")
+]
+_Cluster = Annotated[
+    str | None, typer.Option("--cluster", metavar="KIND", help="local, threads, slurm or a scheduler's address.")
+]
+_TokenFile = Annotated[
+    str | None, typer.Option("--token-file", metavar="FILE", help="Who may ask: lines of NAME:ROLE:SHA256.")
+]
+_Token = Annotated[
+    str | None,
+    typer.Option("--token", metavar="TEXT", help="One administrator's token; other users of the machine can read it."),
+]
+_NewToken = Annotated[
+    str | None,
+    typer.Option("--new-token", metavar="NAME:ROLE", help="Make a token (read, run, admin), print it once, and end."),
+]
+_Associated = Annotated[
+    bool, typer.Option("--associated-images", help="Serve labels and macro images, which may name the patient.")
+]
+
+
+@ends_plainly
+def serve(
+    data: _Data = None,
+    model: _Model = None,
+    host: _Host = "127.0.0.1",
+    port: _Port = 8008,
+    workers: _Workers = None,
+    cluster: _Cluster = None,
+    token_file: _TokenFile = None,
+    token: _Token = None,
+    new_token: _NewToken = None,
+    associated_images: _Associated = False,
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Serve the slides of a directory: Deep Zoom tiles, uploads, predictions and explanations as jobs, and the viewer.
+
+    What the service keeps lies in DIR/.wsigraph. Beyond loopback a token is demanded of every caller.
+    """
+    _check_installed()
+    from wsigraph.service import auth
+    from wsigraph.service.listening import check_exposure, listen
+
+    if new_token is not None:
+        if token_file is None:
+            raise typer.BadParameter("--new-token needs --token-file")
+        print(auth.new_token(Path(token_file), new_token), flush=True)
+        say(f"the token of {new_token} is printed once; {token_file} holds its digest alone")
+        return
+    if data is None:
+        raise typer.BadParameter("give the directory of slides with --data")
+    tokens = _tokens(token_file, token)
+    check_exposure(host, tokens)
+    settings = read_settings(config, overrides, {"cluster.workers": workers, "cluster.kind": cluster})
+    listen(
+        Path(data),
+        settings,
+        model=None if model is None else Path(model),
+        host=host,
+        port=port,
+        tokens=tokens,
+        serves_associated=associated_images,
+        say=say,
+    )
+
+
+def _tokens(token_file: str | None, token: str | None) -> Tokens:
+    from wsigraph.service.auth import ADMIN, Caller, Tokens, read_tokens
+
+    tokens = Tokens() if token_file is None else read_tokens(Path(token_file))
+    if token is not None:
+        tokens.add(Caller(name="token", role=ADMIN), token)
+    return tokens
+
+
+def _check_installed() -> None:
+    from importlib.util import find_spec
+
+    from wsigraph.errors import PluginError
+
+    missing = [name for name in ("fastapi", "prometheus_client", "sqlalchemy", "uvicorn") if find_spec(name) is None]
+    if missing:
+        raise PluginError(
+            f"wsigraph serve needs {', '.join(missing)}, not installed; install with: pip install 'wsigraph[service]'"
+        )

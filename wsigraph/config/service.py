@@ -1,0 +1,53 @@
+"""Settings of the service: its limits, its caches, how long it keeps what."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from wsigraph.runtime import Section
+
+
+class ServiceConfig(Section):
+    """How slides are served and how much of the machine one caller may take; never part of a hash."""
+
+    database: str | None = Field(
+        None,
+        pattern=r"^(sqlite|postgresql)(\+[a-z0-9]+)?://",
+        description="where jobs are kept: null is SQLite beside the data, else postgresql+psycopg://USER@HOST/NAME",
+    )
+    tile_px: int = Field(254, ge=64, le=1024, description="side of a Deep Zoom tile, px")
+    tile_overlap_px: int = Field(1, ge=0, le=8, description="pixels that neighbouring tiles share on each side, px")
+    tile_quality: int = Field(80, ge=20, le=98, description="quality of JPEG tiles, libjpeg's scale")
+    tile_cache_mb: float = Field(256.0, ge=1.0, le=65536.0, description="memory for encoded tiles, MB")
+    slide_processes: int = Field(2, ge=1, le=64, description="processes in which slides are opened")
+    slide_memory_gb: float = Field(
+        4.0, ge=1.0, le=1024.0, description="address space of such a process, GB; beyond it the request fails"
+    )
+    slide_time_s: float = Field(
+        30.0, gt=0.0, le=3600.0, description="time of one request to such a process, s; beyond it the process is ended"
+    )
+    decoded_max_mpx: float = Field(
+        128.0, ge=1.0, le=1e5, description="most pixels that are decoded for one tile or picture, Mpx"
+    )
+    slide_max_mpx: float = Field(2e5, ge=1.0, le=1e7, description="most pixels of a slide's finest level, Mpx")
+    upload_max_gb: float = Field(20.0, gt=0.0, le=1e5, description="largest slide that may be uploaded, GB")
+    upload_part_max_mb: float = Field(64.0, gt=0.0, le=1e5, description="most bytes of one request of an upload, MB")
+    uploads_max: int = Field(16, ge=1, le=10000, description="unfinished uploads at a time")
+    upload_expire_h: float = Field(
+        24.0, gt=0.0, le=1e4, description="an upload without news for this long is removed, h"
+    )
+    queue_max: int = Field(1000, ge=1, le=1_000_000, description="jobs that may wait or run")
+    queue_owner_max: int = Field(200, ge=1, le=1_000_000, description="jobs of one owner that may wait or run")
+    jobs_at_once: int = Field(0, ge=0, le=10000, description="jobs handed to workers at a time; 0 is one a worker")
+    attempts: int = Field(3, ge=1, le=10, description="times a job is tried where its worker dies")
+    claim_s: float = Field(
+        30.0, ge=3.0, le=3600.0, description="a job whose service shows no life for this long is taken over, s"
+    )
+    retention_days: float = Field(30.0, gt=0.0, le=36500.0, description="time that results are kept, days")
+    requests_per_s: float = Field(20.0, gt=0.0, le=1e5, description="requests of one caller, per s in the long run")
+    requests_burst: int = Field(200, ge=1, le=1_000_000, description="requests of one caller at once")
+    tiles_per_s: float = Field(300.0, gt=0.0, le=1e6, description="tiles of one caller, per s in the long run")
+    tiles_burst: int = Field(3000, ge=1, le=1_000_000, description="tiles of one caller at once")
+    body_max_kb: float = Field(64.0, gt=0.0, le=65536.0, description="most bytes of a request that is no upload, kB")
+    streams_max: int = Field(64, ge=1, le=10000, description="streams of events at a time")
+    audit_max_mb: float = Field(64.0, gt=0.0, le=1e5, description="size at which the audit log begins a new file, MB")

@@ -1,0 +1,41 @@
+"""The database under the store of jobs, set up so that many may read while one writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+
+
+def open_database(url: str) -> Engine:
+    """Return a database as SQLAlchemy serves it.
+
+    Parameters
+    ----------
+    url : str
+        Its address.
+
+    Returns
+    -------
+    Engine
+        Of SQLite with a write-ahead log; a transaction of its option ``writes`` has the lock from its beginning.
+    """
+    address = make_url(url)
+    if address.get_backend_name() != "sqlite":
+        return create_engine(address, pool_size=8, max_overflow=8, pool_pre_ping=True)
+    engine = create_engine(address, connect_args={"timeout": 30, "check_same_thread": False})
+
+    # the driver would begin a transaction at the first write, and two that have read before would then deadlock
+    @event.listens_for(engine, "connect")
+    def _(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    @event.listens_for(engine, "begin")
+    def _(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine

@@ -1,0 +1,144 @@
+"""Errors as problem documents, with the sentences that the command line would print.
+
+References
+----------
+RFC 9457, Problem Details for HTTP APIs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from wsigraph import errors
+
+MEDIA_TYPE = "application/problem+json"
+_STATUS: dict[type[errors.WsigraphError], int] = {
+    errors.NotSignedIn: 401,
+    errors.NotAllowed: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+    errors.TooMany: 429,
+    errors.Unavailable: 503,
+    errors.ClusterError: 503,
+    errors.PluginError: 501,
+    errors.StoreError: 507,
+}
+
+
+class Problem(BaseModel):
+    """What is wrong with a request.
+
+    Attributes
+    ----------
+    type : str
+        ``about:blank#`` and the class of the error.
+    title : str
+        The class of the error.
+    status : int
+        HTTP status.
+    detail : str
+        What was met, what was expected and what to do.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": description}
+    for status, description in {
+        400: "The request does not read",
+        401: "No token, or an unknown one",
+        403: "The role does not reach so far",
+        404: "Nothing of that name",
+        409: "Does not fit what is there",
+        413: "Too many bytes or pixels",
+        421: "Another host was asked",
+        422: "A value out of range, or a slide that cannot serve",
+        429: "Too many requests, jobs or uploads",
+        501: "Not installed",
+        503: "Not there at the moment",
+        507: "Cannot be stored",
+    }.items()
+}
+"""Problems that any route may answer with, for the OpenAPI document."""
+
+
+def status_of(error: errors.WsigraphError) -> int:
+    """Return the HTTP status of an error; 422 where it is the request, or its slide, that cannot serve."""
+    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 422)
+
+
+def problem(status: int, title: str, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Return a problem document.
+
+    Parameters
+    ----------
+    status : int
+        HTTP status.
+    title : str
+        Class of the error.
+    detail : str
+        One line.
+    headers : dict, optional
+        Further headers.
+
+    Returns
+    -------
+    JSONResponse
+        The answer.
+    """
+    content = Problem(type=f"about:blank#{title}", title=title, status=status, detail=detail).model_dump()
+    return JSONResponse(content, status, {"Cache-Control": "no-store", **(headers or {})}, MEDIA_TYPE)
+
+
+def problem_of(error: errors.WsigraphError) -> JSONResponse:
+    """Return an error as a problem document."""
+    status = status_of(error)
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}, 503: {"Retry-After": "5"}}.get(status)
+    return problem(status, type(error).__name__, " ".join(str(error).split()), headers)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of an application with a problem document.
+
+    Parameters
+    ----------
+    app : FastAPI
+        The application.
+    """
+
+    @app.exception_handler(errors.WsigraphError)
+    async def _(request: Request, error: errors.WsigraphError) -> JSONResponse:
+        return problem_of(_without_paths(request, error))
+
+    @app.exception_handler(RequestValidationError)
+    async def _(_request: Request, error: RequestValidationError) -> JSONResponse:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        return problem(422, "ValidationError", f"{where}: {fault['msg'].lower()}")
+
+    @app.exception_handler(HTTPException)
+    async def _(_request: Request, error: HTTPException) -> JSONResponse:
+        return problem(error.status_code, "HTTPException", str(error.detail), dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def _(_request: Request, error: Exception) -> JSONResponse:
+        return problem(500, "Unexpected", f"unexpected {type(error).__name__}; the service's log has the rest")
+
+
+def _without_paths(request: Request, error: errors.WsigraphError) -> errors.WsigraphError:
+    """Return the error without the directories of the service in its sentence."""
+    text = str(error)
+    for folder in request.app.state.service.private_paths:
+        text = text.replace(f"{folder}/", "")
+    return error if text == str(error) else type(error)(text)

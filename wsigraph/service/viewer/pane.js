@@ -1,0 +1,264 @@
+// One view of a slide with its regions: pan and zoom, colours with a legend, scale bar, place in mm, magnification.
+
+import { drawn, element } from "./elements.js";
+import { css } from "./colours.js";
+import { amount } from "./numbers.js";
+import { Overlay } from "./overlay.js";
+import { service } from "./service.js";
+
+const CALM = matchMedia("(prefers-reduced-motion: reduce)");
+
+/** A pane; tells `heard.picked(node)`, `heard.moved(pane)`, `heard.coloured(id)`. */
+export class Pane {
+  constructor(host, name, heard) {
+    this.heard = heard;
+    this.colourings = [];
+    this.slide = null;
+    this.view = null;
+    this.pending = 0;
+    this.build(host, name);
+    this.overlay = new Overlay(this.canvas);
+    new ResizeObserver(() => this.redraw()).observe(this.root);
+  }
+
+  build(host, name) {
+    this.canvas = element("canvas", { class: "overlay", "aria-hidden": "true" });
+    this.sight = element("div", { class: "sight", tabindex: "0", role: "application", "aria-label": `Slide, ${name} view` });
+    this.select = element("select", { "aria-label": `Colour regions by, ${name} view`, on: { change: () => this.heard.coloured(this.select.value) } });
+    this.strength = element("input", { type: "range", min: "0", max: "100", value: "100", "aria-label": "Opacity of the colours", on: { input: () => { this.overlay.opacity = this.strength.value / 100; this.redraw(); } } });
+    this.legend = element("div", { class: "legend" });
+    this.controls = element("div", { class: "controls float", hidden: true },
+      element("label", { class: "colour" }, element("span", {}, "Colour by"), this.select),
+      element("label", { class: "strength" }, element("span", {}, "Opacity"), this.strength), this.legend);
+    this.bar = element("div", { class: "scale-line" });
+    this.barText = element("span", {});
+    this.place = element("span", { class: "place" });
+    this.power = element("span", { class: "power" });
+    this.foot = element("div", { class: "foot float" }, element("div", { class: "scale" }, this.bar, this.barText), this.place, this.power);
+    const zooms = element("div", { class: "zooms float" }, ...[["+", "Closer", 1.5], ["\u2212", "Farther", 1 / 1.5], ["\u2302", "Whole slide", 0]].map(
+      ([sign, title, factor]) => element("button", { title, "aria-label": title, on: { click: () => (factor ? this.zoomBy(factor) : this.home()) } }, sign)));
+    this.note = element("p", { class: "note float", hidden: true });
+    this.root = element("div", { class: "pane" }, this.sight, this.canvas, this.controls, zooms, this.foot, this.note);
+    this.sight.addEventListener("pointermove", (event) => this.point(event));
+    this.sight.addEventListener("pointerleave", () => this.point(null));
+    host.append(this.root);
+  }
+
+  /** Show a slide; resolves once there is something to see. */
+  open(slide) {
+    this.close();
+    this.slide = slide;
+    if (window.OpenSeadragon) return this.openSeadragon(slide);
+    this.note.textContent = "OpenSeadragon is not installed, so the whole slide is shown small. Whoever runs this service installs it with: wsigraph viewer";
+    this.note.hidden = false;
+    return this.openThumbnail(slide);
+  }
+
+  openSeadragon(slide) {
+    const { tile_px: side, overlap_px: overlap, format } = slide.deepzoom;
+    this.viewer = window.OpenSeadragon({
+      element: this.sight,
+      tileSources: { Image: { xmlns: "http://schemas.microsoft.com/deepzoom/2008", Url: service.tiles(slide.slide_id), Format: format, Overlap: overlap, TileSize: side, Size: { Width: slide.size.width, Height: slide.size.height } } },
+      drawer: "canvas",
+      showNavigationControl: false,
+      showNavigator: true,
+      navigatorPosition: "TOP_RIGHT",
+      navigatorSizeRatio: 0.16,
+      navigatorAutoFade: false,
+      gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
+      gestureSettingsTouch: { clickToZoom: false, dblClickToZoom: true, flickEnabled: !CALM.matches },
+      gestureSettingsPen: { clickToZoom: false },
+      animationTime: CALM.matches ? 0 : 0.55,
+      springStiffness: 9,
+      maxZoomPixelRatio: 8,
+      minZoomImageRatio: 0.7,
+      visibilityRatio: 0.3,
+      imageLoaderLimit: 8,
+      maxImageCacheCount: 600,
+      immediateRender: false,
+      preserveImageSizeOnResize: true,
+    });
+    this.viewer.addHandler("canvas-key", (event) => { event.preventDefaultAction = true; });
+    this.viewer.addHandler("canvas-click", (event) => { if (event.quick) this.pick(event.position.x, event.position.y); });
+    this.viewer.addHandler("update-viewport", () => this.redraw());
+    this.viewer.addHandler("viewport-change", () => this.heard.moved(this));
+    return new Promise((resolve, reject) => {
+      this.viewer.addOnceHandler("open", () => { this.redraw(); resolve(); });
+      this.viewer.addOnceHandler("open-failed", (event) => reject(new Error(event.message)));
+    });
+  }
+
+  openThumbnail(slide) {
+    this.image = element("img", { class: "thumbnail", alt: "", src: service.thumbnail(slide.slide_id) });
+    this.sight.append(this.image);
+    this.sight.onclick = (event) => this.pick(event.offsetX, event.offsetY);
+    return this.image.decode().then(() => this.redraw());
+  }
+
+  close() {
+    this.viewer?.destroy();
+    this.viewer = null;
+    this.image?.remove();
+    this.setRegions(null, []);
+  }
+
+  /** Where level-0 pixels lie on the pane: scale and the place of the corner, CSS px; null while nothing is open. */
+  where() {
+    const { clientWidth: width, clientHeight: height } = this.sight;
+    if (this.image) {
+      const scale = Math.min(width / this.slide.size.width, height / this.slide.size.height);
+      return { scale, x: (width - scale * this.slide.size.width) / 2, y: (height - scale * this.slide.size.height) / 2 };
+    }
+    const item = this.viewer?.world.getItemAt(0);
+    if (!item) return null;
+    const bounds = this.viewer.viewport.getBounds(true), unit = width / bounds.width;
+    return { scale: unit / this.slide.size.width, x: -bounds.x * unit, y: -bounds.y * unit };
+  }
+
+  redraw() {
+    if (this.pending) return;
+    this.pending = requestAnimationFrame(() => {
+      this.pending = 0;
+      const where = this.slide && this.where();
+      if (!where) return;
+      this.view = where;
+      this.overlay.draw(where, this.sight.clientWidth, this.sight.clientHeight, () => this.redraw());
+      this.showScale(where.scale);
+    });
+  }
+
+  setRegions(regions, colourings) {
+    this.overlay.regions = regions;
+    this.overlay.selected = this.overlay.hovered = null;
+    this.overlay.removed = new Set();
+    this.colourings = colourings;
+    this.controls.hidden = !colourings.length;
+    const groups = new Map();
+    for (const { id, group, title } of colourings) {
+      if (!groups.has(group)) groups.set(group, element("optgroup", { label: group }));
+      groups.get(group).append(element("option", { value: id }, title));
+    }
+    this.select.replaceChildren(...groups.values());
+    this.redraw();
+  }
+
+  colour(id) {
+    const found = this.colourings.find((each) => each.id === id) ?? this.colourings[0] ?? null;
+    this.overlay.colouring = found;
+    if (found) {
+      this.select.value = found.id;
+      this.legend.replaceChildren(...legendOf(found));
+    }
+    this.redraw();
+    return found?.id ?? null;
+  }
+
+  get colouredBy() {
+    return this.overlay.colouring?.id ?? null;
+  }
+
+  select_(node) {
+    this.overlay.selected = node;
+    this.redraw();
+  }
+
+  remove(nodes) {
+    this.overlay.removed = new Set(nodes);
+    this.redraw();
+  }
+
+  /** Return the middle of what is seen in level-0 pixels, and screen pixels per level-0 pixel. */
+  centre() {
+    const where = this.where();
+    if (!where) return null;
+    return { x: (this.sight.clientWidth / 2 - where.x) / where.scale, y: (this.sight.clientHeight / 2 - where.y) / where.scale, scale: where.scale };
+  }
+
+  /** Move to a place. */
+  goTo({ x, y, scale }, { immediately = false } = {}) {
+    if (!this.viewer?.world.getItemAt(0)) return;
+    const { viewport } = this.viewer, width = this.slide.size.width;
+    if (scale) viewport.zoomTo((scale * width) / this.sight.clientWidth, null, immediately);
+    viewport.panTo(new window.OpenSeadragon.Point(x / width, y / width), immediately);
+  }
+
+  /** Move so that a region is seen whole. */
+  goToRegion(node) {
+    const { x0, y0, x1, y1 } = this.overlay.regions.box(node);
+    const scale = Math.min(this.sight.clientWidth / (x1 - x0), this.sight.clientHeight / (y1 - y0)) * 0.55;
+    this.goTo({ x: (x0 + x1) / 2, y: (y0 + y1) / 2, scale: Math.min(scale, 2) });
+  }
+
+  /** Move only as far as it takes to see a region. */
+  reveal(node) {
+    const where = this.where();
+    if (!where) return;
+    const { x0, y0, x1, y1 } = this.overlay.regions.box(node), x = (x0 + x1) / 2, y = (y0 + y1) / 2;
+    const left = x * where.scale + where.x, top = y * where.scale + where.y;
+    if (left < 40 || top < 40 || left > this.sight.clientWidth - 40 || top > this.sight.clientHeight - 40) this.goTo({ x, y });
+  }
+
+  panBy(across, down) {
+    const centre = this.centre();
+    if (centre) this.goTo({ x: centre.x + (across * this.sight.clientWidth) / centre.scale, y: centre.y + (down * this.sight.clientHeight) / centre.scale });
+  }
+
+  zoomBy(factor) {
+    this.viewer?.viewport.zoomBy(factor);
+    this.viewer?.viewport.applyConstraints();
+  }
+
+  home() {
+    this.viewer?.viewport.goHome();
+  }
+
+  pick(x, y) {
+    if (!this.overlay.regions || !this.view) return;
+    this.heard.picked(this.overlay.regions.under((x - this.view.x) / this.view.scale, (y - this.view.y) / this.view.scale, this.canvas));
+  }
+
+  point(event) {
+    const { view, slide, overlay } = this;
+    let node = null, text = "";
+    if (event && view && slide) {
+      const frame = this.sight.getBoundingClientRect();
+      const x = (event.clientX - frame.left - view.x) / view.scale, y = (event.clientY - frame.top - view.y) / view.scale;
+      if (x >= 0 && y >= 0 && x < slide.size.width && y < slide.size.height) {
+        text = slide.mpp ? `${((x * slide.mpp) / 1000).toFixed(3)}, ${((y * slide.mpp) / 1000).toFixed(3)} mm` : `${Math.round(x)}, ${Math.round(y)} px`;
+        if (overlay.regions && event.pointerType === "mouse") node = overlay.regions.under(x, y, this.canvas);
+        if (node !== null && overlay.colouring) text += ` \u00b7 region ${node}: ${overlay.colouring.value(node)}`;
+      }
+    }
+    this.place.textContent = text;
+    if (node !== overlay.hovered) {
+      overlay.hovered = node;
+      this.redraw();
+    }
+  }
+
+  showScale(scale) {
+    const { mpp, magnification } = this.slide;
+    if (mpp) {
+      const aim = (110 * mpp) / scale, power = 10 ** Math.floor(Math.log10(aim));
+      const length = [1, 2, 5, 10].map((step) => step * power).filter((each) => each <= aim * 1.25).pop();
+      this.bar.style.width = `${((length / mpp) * scale).toFixed(1)}px`;
+      this.barText.textContent = length >= 1000 ? `${amount(length / 1000)} mm` : `${amount(length)} \u00b5m`;
+    }
+    const native = magnification || (mpp ? 10 / mpp : null);
+    this.power.textContent = native ? `${magnification ? "" : "\u2248 "}${amount(native * scale, 2)}\u00d7` : "";
+    this.power.title = magnification ? `scanned at ${magnification}\u00d7` : "from the pixel size; the file names no objective";
+  }
+}
+
+function legendOf({ legend, told }) {
+  if (legend.kinds)
+    return [element("ul", { class: "kinds" }, ...legend.kinds.map(({ name, colour }) => element("li", {}, drawn("svg", { class: "swatch", viewBox: "0 0 10 10" }, drawn("rect", { width: 10, height: 10, rx: 2, fill: css(colour) })), name)))];
+  const name = `ramp-${Math.random().toString(36).slice(2)}`;
+  const stops = legend.stops.map((colour, at) => drawn("stop", { offset: at / (legend.stops.length - 1), "stop-color": css([...colour.slice(0, 3), 1]), "stop-opacity": colour[3] ?? 1 }));
+  return [
+    drawn("svg", { class: "ramp", viewBox: "0 0 200 10", preserveAspectRatio: "none", "aria-hidden": "true" },
+      drawn("linearGradient", { id: name }, ...stops), drawn("rect", { width: 200, height: 10, fill: "#fff" }), drawn("rect", { width: 200, height: 10, fill: `url(#${name})` })),
+    element("div", { class: "ends" }, ...legend.ends.map((end) => element("span", {}, end))),
+    element("p", { class: "unit" }, legend.words ? `blue ${legend.words[0]}, orange ${legend.words[1]} \u00b7 ` : "", told),
+  ];
+}
