@@ -6,12 +6,15 @@ import sys
 import numpy as np
 import pytest
 import torch
+from scipy.fft import dct
+from scipy.ndimage import gaussian_filter
 
 from tests.diffusion.test_scene import permuted
 from wsigraph.config import DiffusionConfig
 from wsigraph.diffusion.condition import collate, coordinates
-from wsigraph.diffusion.denoiser import N_RASTER, Denoiser, draw_raster, linear_share
+from wsigraph.diffusion.denoiser import N_RASTER, Denoiser, draw_raster
 from wsigraph.diffusion.generator import Generator
+from wsigraph.diffusion.prior import LinearPrior, cosine_matrix
 from wsigraph.diffusion.sample import denoise, guided
 from wsigraph.diffusion.scene import UNKNOWN, Scene, ordered
 from wsigraph.diffusion.schedule import load_diffusers, noise_weight, sampling_scheduler, training_scheduler
@@ -153,14 +156,40 @@ def test_the_last_level_is_pure_noise_and_the_weight_is_bounded(tiny: DiffusionC
     assert float(weight[-1]) == 1.0
 
 
-def test_the_linear_part_is_the_best_one() -> None:
+def test_the_linear_part_is_the_best_one_for_white_pixels() -> None:
     rng = np.random.default_rng(0)
-    clean, noise = 0.5 * rng.standard_normal(200_000), rng.standard_normal(200_000)
+    clean, noise = 0.5 * rng.standard_normal((2, 3, 64, 64)), rng.standard_normal((2, 3, 64, 64))
+    prior = LinearPrior(64, 1)
     for kept in (0.05, 0.5, 0.95):
         noisy = np.sqrt(kept) * clean + np.sqrt(1 - kept) * noise
         target = np.sqrt(kept) * noise - np.sqrt(1 - kept) * clean
-        best = (noisy @ target) / (noisy @ noisy)
-        assert float(linear_share(torch.tensor([kept]))[0]) == pytest.approx(best, abs=0.01)
+        best = (noisy * target).sum() / (noisy * noisy).sum()
+        given = torch.from_numpy(noisy).float(), torch.full((2,), kept), torch.zeros(2, dtype=torch.int64)
+        np.testing.assert_allclose(prior(*given).numpy(), best * noisy, atol=0.05)
+
+
+def test_the_measured_field_explains_more_than_white_pixels_and_its_mean() -> None:
+    rng = np.random.default_rng(0)
+    smooth = gaussian_filter(rng.standard_normal((40, 3, 32, 32)), (0, 0, 3, 3)) * 3 + 0.4
+    pictures = torch.from_numpy(smooth).float()
+    white, field = LinearPrior(32, 2), LinearPrior(32, 2)
+    field.fit(1, list(pictures[:30]))
+    new, noise = pictures[30:], torch.from_numpy(rng.standard_normal((10, 3, 32, 32))).float()
+    kept, style = torch.full((10,), 0.4), torch.ones(10, dtype=torch.int64)
+    noisy, target = 0.4**0.5 * new + 0.6**0.5 * noise, 0.4**0.5 * noise - 0.6**0.5 * new
+    errors = [(each(noisy, kept, style) - target).square().mean().item() for each in (white, field)]
+    assert errors[1] < 0.25 * errors[0]
+    # the other style was not measured
+    assert torch.equal(field(noisy, kept, style - 1), white(noisy, kept, style - 1))
+    # pure noise says nothing, which leaves the mean
+    empty = field(noise, torch.zeros(10), style)
+    torch.testing.assert_close(empty.mean(dim=(0, 2, 3)), -pictures[:30].mean(dim=(0, 2, 3)), atol=1e-3, rtol=0)
+
+
+def test_the_cosine_transform_is_orthonormal_and_scipys() -> None:
+    matrix = cosine_matrix(16)
+    torch.testing.assert_close(matrix @ matrix.T, torch.eye(16), atol=1e-6, rtol=0)
+    np.testing.assert_allclose(matrix.numpy(), dct(np.eye(16), norm="ortho", axis=0), atol=1e-6)
 
 
 def test_folding_pixels_into_cells_loses_nothing() -> None:

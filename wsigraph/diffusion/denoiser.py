@@ -6,9 +6,7 @@ The graph transformer is part of the network and learns with it.
 
 References
 ----------
-Cells instead of pixels: Hoogeboom et al., "Simple diffusion", 2023. U-Net: Rombach et al., 2022 (as in diffusers). A
-linear part beside the network: Karras et al., "Elucidating the design space of diffusion-based generative models",
-2022.
+Cells instead of pixels: Hoogeboom et al., "Simple diffusion", 2023. U-Net: Rombach et al., 2022 (as in diffusers).
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from torch import Tensor, nn
 
 from wsigraph.config import DiffusionConfig
 from wsigraph.diffusion.condition import N_COORDINATES, GraphEncoder, Tokens, coordinates
+from wsigraph.diffusion.prior import LinearPrior
 from wsigraph.diffusion.schedule import load_diffusers, training_scheduler
 from wsigraph.synthesis.layout import TISSUES
 
@@ -30,8 +29,6 @@ STYLES = ("painted", "real")
 N_RASTER = len(TISSUES) + 2
 """Channels of the class map: one a class, one for boundaries, one that says the map is there."""
 _N_NORM_GROUPS = 8
-_PIXEL_VARIANCE = 0.25
-"""Variance of pixels from -1 to 1, about."""
 
 
 class Denoiser(nn.Module):
@@ -43,7 +40,7 @@ class Denoiser(nn.Module):
         Sizes.
     """
 
-    linear: Tensor
+    kept: Tensor
 
     def __init__(self, config: DiffusionConfig) -> None:
         super().__init__()
@@ -72,8 +69,8 @@ class Denoiser(nn.Module):
             norm_num_groups=_N_NORM_GROUPS,
             num_class_embeds=len(STYLES),
         )
-        kept = training_scheduler(config).alphas_cumprod
-        self.register_buffer("linear", linear_share(kept), persistent=False)
+        self.prior = LinearPrior(config.canvas_px, len(STYLES))
+        self.register_buffer("kept", training_scheduler(config).alphas_cumprod, persistent=False)
 
     def forward(self, noisy: Tensor, level: Tensor, tokens: Tokens, raster: Tensor, style: Tensor) -> Tensor:
         """Return the velocity.
@@ -109,27 +106,8 @@ class Denoiser(nn.Module):
             encoder_attention_mask=valid,
             class_labels=style,
         ).sample
-        share: Tensor = self.linear[level][:, None, None, None]
-        return share * noisy + nn.functional.pixel_shuffle(found, self.fold)
-
-
-def linear_share(kept: Tensor) -> Tensor:
-    """Return what the best linear estimate of the velocity takes from the noisy picture.
-
-    The network has to learn the rest alone, which is free of the noise it would otherwise have to copy.
-
-    Parameters
-    ----------
-    kept : float (levels,)
-        Share of the clean picture's variance that is left at every level, the schedule's ``alphas_cumprod``.
-
-    Returns
-    -------
-    float (levels,)
-        a s (1 - d) / (a^2 d + s^2) with a^2 = kept, s^2 = 1 - kept and d the variance of pixels.
-    """
-    noise = 1.0 - kept
-    return (kept * noise).sqrt() * (1.0 - _PIXEL_VARIANCE) / (kept * _PIXEL_VARIANCE + noise)
+        linear: Tensor = self.prior(noisy, self.kept[level], style)
+        return linear + nn.functional.pixel_shuffle(found, self.fold)
 
 
 def draw_raster(class_map: NDArray[np.uint8], labels: NDArray[np.int32]) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ def train_extractor(
             examples = [cut(sheets[int(rng.integers(len(sheets)))], config, rng=rng) for _ in range(_BATCH)]
             truth = np.stack([each.scene.class_map(_labels(each.scene)) for each in examples])
             scores = network(torch.stack([to_tensor(each.image) for each in examples]))
-            loss = nn.functional.cross_entropy(scores, torch.from_numpy(truth.astype(np.int64)) - 1)
+            loss: Any = nn.functional.cross_entropy(scores, torch.from_numpy(truth.astype(np.int64)) - 1)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()

@@ -41,6 +41,8 @@ _DROP_SPREAD = 0.3
 _FALL = 0.25
 """Last share of the batches, over which the step falls to 0."""
 _MAX_GRADIENT = 1.0
+_N_MEASURED = 256
+"""Canvases of a style whose spectrum is measured."""
 _FREE = ("path", "sampler", "steps", "guidance", "overlap", "training_steps", "checkpoint_steps")
 
 
@@ -166,6 +168,7 @@ def train(
     with one_thread():
         torch.manual_seed(seed)
         network = Denoiser(config).to(device).train()
+        _fit_prior(network, sheets, config, seed)
         average = {name: value.detach().clone() for name, value in network.state_dict().items()}
         optimiser = torch.optim.AdamW(
             network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
@@ -218,6 +221,14 @@ def _step(
     if not math.isfinite(value):
         raise SynthesisError(f"the loss is {value} at batch {step + 1}; lower diffusion.learning_rate")
     return value
+
+
+def _fit_prior(network: Denoiser, sheets: Sequence[Sheet], config: DiffusionConfig, seed: int) -> None:
+    rng = np.random.default_rng([seed, 0, _N_MEASURED])
+    for style in sorted({each.style for each in sheets}):
+        own = [each for each in sheets if each.style == style]
+        chosen = [own[int(number)] for number in rng.integers(len(own), size=_N_MEASURED)]
+        network.prior.fit(style, [to_tensor(cut(each, config, rng=rng).image) for each in chosen])
 
 
 def _choose(sheets: Sequence[Sheet], config: DiffusionConfig, rng: np.random.Generator) -> list[Sheet]:
