@@ -56,6 +56,7 @@ def test_later_wins(tmp_path: Path) -> None:
         ("superpixel.iterations=many", "'superpixel.iterations' is 'many'"),
         ("superpixel=3", "expected section.key=value"),
         ("superpixel.spacing_um", "expected section.key=value"),
+        ("cluster.kind=mars", "is 'mars': expected local (processes), threads"),
         ("superpixel.spacing_um=[", "does not read as YAML"),
     ],
 )

@@ -129,6 +129,13 @@ def ratio(target_mpp: float, source_mpp: float, downsample: Fraction = Fraction(
     Fraction
         ``target / (source * downsample)`` with a denominator of at most 65536. The decimal text of both sizes is
         what counts, so that 1.0 over 0.25 is 4 and not a neighbour of 4.
+
+    Examples
+    --------
+    >>> ratio(1.0, 0.25)
+    Fraction(4, 1)
+    >>> ratio(1.0, 0.499)
+    Fraction(1000, 499)
     """
     exact = Fraction(repr(float(target_mpp))) / (Fraction(repr(float(source_mpp))) * downsample)
     return exact.limit_denominator(RATIO_DENOMINATOR_MAX)

@@ -54,6 +54,13 @@ def test_a_risk_on_another_scale_in_each_fold_changes_nothing(frame: pd.DataFram
     )
 
 
+def test_a_covariate_can_become_a_stratum(frame: pd.DataFrame) -> None:
+    fit = cohort.fit_cox(frame, ["risk"], strata=["stage"])
+    plain = fit.design.drop(columns="stage").assign(stage=frame["stage"].cat.codes)
+    other = CoxPHFitter().fit(plain, "time_days", "event", strata=["stage"])
+    np.testing.assert_allclose(fit.table["hazard_ratio"], np.exp(other.params_), rtol=1e-9)
+
+
 def test_words_become_columns_and_missing_values_are_counted(frame: pd.DataFrame) -> None:
     gaps = frame.assign(age=frame["age"].where(frame.index >= 7))
     fit = cohort.fit_cox(gaps, ["age", "sex"])

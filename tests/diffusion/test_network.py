@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from wsigraph.diffusion.denoiser import N_RASTER, Denoiser, draw_raster, linear_
 from wsigraph.diffusion.generator import Generator
 from wsigraph.diffusion.sample import denoise, guided
 from wsigraph.diffusion.scene import UNKNOWN, Scene, ordered
-from wsigraph.diffusion.schedule import noise_weight, sampling_scheduler, training_scheduler
+from wsigraph.diffusion.schedule import load_diffusers, noise_weight, sampling_scheduler, training_scheduler
+from wsigraph.errors import SynthesisError
 
 # float32 sums in another order differ in the last digits; attention over more tokens sums in another order
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -174,3 +176,9 @@ def test_coordinates_tell_places_apart() -> None:
     assert told.shape == (2, 18)
     assert torch.equal(told[:, :2], place)
     assert told.abs().max() <= 1.0
+
+
+def test_without_diffusers_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(SynthesisError, match=r"pip install 'wsigraph\[diffusion\]'"):
+        load_diffusers()

@@ -92,6 +92,19 @@ def test_a_drawn_mask_gives_back_the_graph(scene: Scene) -> None:
     assert rasterise(scene, mpp=2.0) is scene
 
 
+def test_what_no_area_covers_is_glass(scene: Scene) -> None:
+    thin = dataclasses.replace(scene, labels=None, area_um2=scene.area_um2 / 2)
+    labels = rasterise(thin, mpp=2.0).labels
+    assert labels is not None
+    assert (labels > 0).mean() == pytest.approx(0.5, abs=0.01)
+    assert set(np.unique(labels)) == set(range(7))
+
+
+def test_a_canvas_beyond_all_measure_is_refused(scene: Scene) -> None:
+    with pytest.raises(SynthesisError, match="expected at most 8192 px a side"):
+        rasterise(dataclasses.replace(scene, labels=None, size_um=(1e5, 64.0)), mpp=2.0)
+
+
 def test_a_document_round_trips(scene: Scene, tmp_path) -> None:
     (tmp_path / "graph.json").write_bytes(scene_document(scene))
     read = read_scene(tmp_path / "graph.json", mpp=2.0)

@@ -61,7 +61,7 @@ def regions(explained: TestClient, finished: Finished) -> dict[str, Any]:
 
 def test_outlines_are_those_of_the_report(regions: dict[str, Any], finished: Finished) -> None:
     report = json.loads((finished.records / "report.geojson").read_text())
-    assert regions["n_regions"] == len(report["features"]) == 56
+    assert regions["n_regions"] == len(report["features"]) > 20
     for region, feature in zip(rings(regions), report["features"], strict=True):
         geometry = feature["geometry"]
         polygons = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
@@ -224,9 +224,9 @@ def test_a_slider_can_be_followed(explained: TestClient, finished: Finished) -> 
 @pytest.mark.parametrize(
     ("path", "status"),
     [
-        ("regions/56", 404),
+        ("regions/9999", 404),
         ("regions/-1", 422),
-        ("regions/56/crop.jpeg", 404),
+        ("regions/9999/crop.jpeg", 404),
         ("regions?level=13", 422),
         ("regions?level=x", 422),
         ("regions/1e3", 422),
@@ -246,7 +246,7 @@ def test_what_is_not_there_is_said(explained: TestClient, finished: Finished, pa
         ({"top": 1, "nodes": [1]}, 422),
         ({"top": -1}, 422),
         ({"top": 1, "target": "fate"}, 422),
-        ({"nodes": [56]}, 404),
+        ({"nodes": [9999]}, 404),
         ({"nodes": [1], "path": "/etc/passwd"}, 422),
         ({"nodes": ["1; drop"]}, 422),
     ],

@@ -231,6 +231,7 @@ def test_everything_goes_by_keyboard(page: Page, finished: Finished) -> None:
     assert float(moved["zoom"]) > float(start["zoom"])
     assert float(moved["x"]) > float(start["x"])
     page.keyboard.press("0")
+    page.locator("#tab-slide").click()
     page.keyboard.press("n")
     page.wait_for_selector("#region h3")
     first = page.locator("#region h3").inner_text()

@@ -18,7 +18,7 @@ import pytest
 
 from tests.batch.cohorts import write_slides
 from tests.cli.command import SLIDE, command, content
-from wsigraph.errors import Conflict, NotFound, ServiceError
+from wsigraph.errors import Conflict, NotFound, NotSignedIn, ServiceError
 from wsigraph.flow import run_slide
 from wsigraph.service.client import Client
 
@@ -149,6 +149,29 @@ def test_a_service_that_is_killed_in_the_middle_goes_on_from_the_finished_stages
         done = client.wait(job_id, timeout_s=120, every_s=0.2)
         assert done["attempts"] == 2
     assert tissue.stat().st_mtime_ns == stamp
+
+
+def test_beyond_loopback_only_who_has_a_token_is_answered(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    file = tmp_path / "tokens"
+    made = subprocess.run(
+        command("serve", "--token-file", file, "--new-token", "ward-7:read"),
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    token = made.stdout.strip()
+    assert "printed once" in made.stderr
+    assert token not in file.read_text()
+    words = command("serve", "--data", tmp_path / "data", "--host", "0.0.0.0", "--port", 0, "--token-file", file)
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        found = re.search(r":(\d+)/", process.stderr.readline())
+        assert found
+        address = f"http://127.0.0.1:{found.group(1)}"
+        with Client(address) as nobody, pytest.raises(NotSignedIn):
+            nobody.slides()
+        with Client(address, token) as ward:
+            assert ward.slides() == []
+        process.send_signal(signal.SIGTERM)
 
 
 def test_an_address_that_is_taken_is_one_line(tmp_path: Path) -> None:

@@ -27,12 +27,23 @@ _LIBRARIES = (
     "torch-geometric",
     "captum",
     "lifelines",
+    "pandas",
+    "matplotlib",
+    "scikit-learn",
     "safetensors",
     "pyarrow",
     "pydantic",
     "typer",
     "rich",
 )
+_EXTRAS = {
+    "service": ("fastapi", "httpx", "prometheus-client", "sqlalchemy", "uvicorn"),
+    "postgres": ("psycopg",),
+    "diffusion": ("diffusers",),
+    "slurm": ("dask-jobqueue",),
+    "exchange": ("anndata", "h5py", "networkx"),
+    "dashboard": ("bokeh",),
+}
 _REINSTALL = "install again: pip install -c constraints.txt ."
 
 
@@ -90,6 +101,13 @@ def _plugins() -> Iterator[Finding]:
         except PluginError as error:
             is_own = name in ("tiled_tiff", "openslide", "image")
             yield Finding(f"reader {name}", str(error), _REINSTALL if is_own else "uninstall or repair it", is_own)
+    for group, kind in ((registry.NUCLEI, "nuclei"), (registry.STAIN_NORMALISERS, "stain normaliser")):
+        for name in registry.names(group):
+            try:
+                registry.load(group, name)
+                yield Finding(f"{kind} {name}", "loads")
+            except PluginError as error:
+                yield Finding(f"{kind} {name}", str(error), "uninstall or repair it")
     for name in registry.names(registry.ENCODERS):
         try:
             encoder = registry.load(registry.ENCODERS, name)()
@@ -97,6 +115,21 @@ def _plugins() -> Iterator[Finding]:
         except PluginError as error:
             # an encoder is optional: its message says what to install
             yield Finding(f"encoder {name}", str(error), "needed for --encoder alone")
+
+
+def _extras() -> Iterator[Finding]:
+    """Tell which optional parts are there; none is needed to predict."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    for extra, packages in _EXTRAS.items():
+        absent = []
+        for name in packages:
+            try:
+                version(name)
+            except PackageNotFoundError:
+                absent.append(name)
+        state = f"lacks {', '.join(absent)}" if absent else "installed"
+        yield Finding(f"extra {extra}", state, f"pip install 'wsigraph[{extra}]' if you want it" if absent else "")
 
 
 def _model() -> Iterator[Finding]:
@@ -129,4 +162,4 @@ def _machine() -> Iterator[Finding]:
     yield Finding("gpu", f"{state}; nothing in wsigraph predict needs one", f"if there is one, {fix}")
 
 
-_CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (_versions, _plugins, _model, _machine)
+_CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (_versions, _plugins, _extras, _model, _machine)

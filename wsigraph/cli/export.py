@@ -66,8 +66,6 @@ def export(
     networkx is GraphML or node-link JSON, by the file's name. GeoJSON and tiatoolbox get outlines where a slide's
     directory is given, else centroids, in level-0 pixels. AnnData, parquet and networkx need an extra, pip install
     'wsigraph[exchange]'; tiatoolbox is one of its own.
-
-    Example: wsigraph export wsigraph-out/slide --to anndata --out slide.h5ad
     """
     graph = _load(Path(source), coarse)
     files = _write(graph, Path(source), to, Path(out), points=points, mpp=mpp)

@@ -64,8 +64,6 @@ def graph(
     Writes DIR/<slide>/graph.safetensors, the records it is made from, and graph.png. Chunk size, threads and memory
     change how fast the answer comes, never the answer. With --features the tiles of that file are the nodes; give the
     slide too, so that their stain, texture and nuclei are measured. Without it --coarsen merges by the file's features.
-
-    Example: wsigraph graph slide.svs --out graphs --threads 8 --memory 2GB
     """
     spelled = {
         "feature.encoder": encoder,

@@ -31,6 +31,7 @@ from wsigraph.cli import (
     version,
     viewer,
 )
+from wsigraph.cli.examples import add_examples
 from wsigraph.cli.failure import EXIT_INTERRUPTED, tell_interrupted
 
 app = typer.Typer(
@@ -61,6 +62,7 @@ app.command("doctor", short_help="What is installed, what works, and the fixes."
 app.add_typer(report.app, name="report")
 app.add_typer(configuration.app, name="config")
 app.command("version", short_help="Print the version.")(version.version)
+add_examples(app)
 
 
 def main() -> None:

@@ -60,8 +60,6 @@ def run(
 
     Writes DIR/<slide>/ with every record, DIR/summary.md, summary.json and failures.parquet. A stage whose record is
     there and fits is not repeated. A slide that fails is tried again on another worker, then listed; exit code 3.
-
-    Example: wsigraph run data_manifest.csv --out runs --until graph --workers 8
     """
     from wsigraph.batch.run import check_stages, run_cohort
     from wsigraph.cli.watch import watching

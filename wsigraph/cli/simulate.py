@@ -49,8 +49,6 @@ def simulate(
     Writes DIR/data_manifest.csv, with the oracle's risk of every patient, and DIR/<slide>/graph.safetensors. With
     --images the tissue is painted into pyramidal TIFF slides in DIR/slides, and the graphs are built from them as
     from any slide. All of it is synthetic and says so.
-
-    Example: wsigraph simulate --out synthetic --patients 300 --seed 1 --law spatial
     """
     from wsigraph.synthesis.write import MANIFEST, simulate_cohort, write_cohort
 

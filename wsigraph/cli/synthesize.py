@@ -108,28 +108,26 @@ def synthesize(
     sizes = generator.config.model_dump(exclude={"path", "sampler", "steps", "guidance", "overlap"})
     settings = settings.model_copy(update={"diffusion": settings.diffusion.model_copy(update=sizes)})
     scene = _scene(graph, from_slide, box, slide_px, mpp, settings, seed)
+    canvas_um = settings.diffusion.canvas_px * settings.diffusion.mpp
     with progress_line("synthesize") as progress:
-        tiles = list(
-            paint(
-                scene,
-                settings,
-                seed=seed,
-                n=n,
-                generator=generator,
-                edits=tuple(edits or ()),
-                style=None if style is None else style.value,
-                raster=raster,
-                device=device,
-                progress=progress,
-            )
+        tiles = paint(
+            scene,
+            settings,
+            seed=seed,
+            n=n,
+            generator=generator,
+            edits=tuple(edits or ()),
+            style=None if style is None else style.value,
+            raster=raster,
+            device=device,
+            progress=progress,
         )
-    canvas = settings.diffusion.canvas_px
-    if max(tiles[0].image.shape) > canvas:
-        for tile in tiles:
-            write_slide(tile, out if n == 1 else out / f"{tile.number:05d}")
-    else:
-        write_samples(tiles, out)
-    facts = _facts(tiles, out, time.perf_counter() - started)
+        if max(scene.size_um) < canvas_um + settings.diffusion.mpp / 2:
+            last = write_samples(tiles, out)
+        else:
+            for last in tiles:
+                write_slide(last, out if n == 1 else out / f"{last.number:05d}")
+    facts = _facts(last, n, out, time.perf_counter() - started)
     print(json.dumps(facts, allow_nan=False) if as_json else _table(facts), flush=True)
 
 
@@ -171,17 +169,16 @@ def _parse_box(text: str) -> Any:
     return Box(y0=y, x0=x, y1=y + height, x1=x + width)
 
 
-def _facts(tiles: list[SyntheticTile], out: Path, seconds: float) -> dict[str, Any]:
-    first = tiles[0]
+def _facts(last: SyntheticTile, n: int, out: Path, seconds: float) -> dict[str, Any]:
     return {
         "synthetic": True,
         "directory": str(out),
-        "samples": len(tiles),
-        "height_px": first.image.shape[0],
-        "width_px": first.image.shape[1],
-        "nodes": first.graph.n_nodes,
+        "samples": n,
+        "height_px": last.image.shape[0],
+        "width_px": last.image.shape[1],
+        "nodes": last.graph.n_nodes,
         "seconds": round(seconds, 3),
-        **{key: value for key, value in first.facts.items() if key not in ("synthetic", "notice", "number")},
+        **{key: value for key, value in last.facts.items() if key not in ("synthetic", "notice", "number")},
     }
 
 

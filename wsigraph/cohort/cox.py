@@ -137,7 +137,8 @@ def fit_cox(frame: pd.DataFrame, covariates: Sequence[str], *, strata: Sequence[
     table = design(known, covariates)
     whole = table.notna().all(axis=1) & known[list(strata)].notna().all(axis=1)
     table = table[whole].assign(
-        **{name: known.loc[whole, name] for name in strata},
+        # a categorical would bring its empty levels, a stratum each
+        **{name: known.loc[whole, name].astype(str) for name in strata},
         time_days=known.loc[whole, "time_days"],
         event=known.loc[whole, "event"],
     )
@@ -148,7 +149,7 @@ def fit_cox(frame: pd.DataFrame, covariates: Sequence[str], *, strata: Sequence[
         return CoxFit(**counts, table=_table(None), log_likelihood=float("nan"), note=note, design=table, fitter=None)
     fitter = fit_design(table, strata)
     n_terms = len(fitter.params_)
-    note = f"{n_events} events of {len(table)} patients, {n_terms} covariates"
+    note = f"{n_events} events of {len(table)} patients, {n_terms} {'covariate' if n_terms == 1 else 'covariates'}"
     if n_events < 10 * n_terms:
         note += f"; only {n_events / n_terms:.1f} events a covariate, ten are customary: ratios are unstable"
     if counts["n_left_out"]:

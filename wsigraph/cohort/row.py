@@ -111,5 +111,23 @@ def quote(cell: str) -> str:
 
 
 def patient_digest(patient: str) -> str:
-    """Return the digest by which a model knows a patient, 16 hexadecimal characters."""
+    """Return the digest by which a model knows a patient, 16 hexadecimal characters.
+
+    Parameters
+    ----------
+    patient : str
+        As in the manifest's column ``patient_id``.
+
+    Returns
+    -------
+    str
+        The same for the same name everywhere. It hides nobody whose name can be guessed.
+
+    Examples
+    --------
+    >>> patient_digest("TCGA-B0-5710") == patient_digest("TCGA-B0-5710")
+    True
+    >>> len(patient_digest("TCGA-B0-5710"))
+    16
+    """
     return hashlib.sha256(f"patient {patient}".encode()).hexdigest()[:16]

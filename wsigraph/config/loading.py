@@ -60,12 +60,17 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"configuration file {path} does not read: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"configuration file {path} does not read: {_plain(error)}; check it") from None
     if values is None:
         values = {}
     if not isinstance(values, dict):
         raise ConfigError(f"configuration file {path} holds {type(values).__name__}, expected keys and values")
     return {path.stem: values} if path.stem in Config.model_fields else values
+
+
+def _plain(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())
 
 
 def _parse_override(text: str) -> dict[str, Any]:
@@ -105,4 +110,14 @@ def _nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors()[0]
     path = ".".join(str(part) for part in fault["loc"])
-    return f"configuration key '{path}' is {fault['input']!r}: {fault['msg'].lower()}"
+    told = fault["msg"].lower()
+    if fault["type"] == "string_pattern_mismatch":
+        # a pattern is for machines; the field's own description says what may stand there
+        told = f"expected {_described(fault['loc'])}"
+    return f"configuration key '{path}' is {fault['input']!r}: {told}"
+
+
+def _described(location: tuple[str | int, ...]) -> str:
+    section, field = (str(part) for part in location[:2])
+    annotation: Any = Config.model_fields[section].annotation
+    return str(annotation.model_fields[field].description)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from wsigraph.config import DiffusionConfig
 from wsigraph.diffusion.condition import N_COORDINATES, GraphEncoder, Tokens, coordinates
-from wsigraph.diffusion.schedule import training_scheduler
+from wsigraph.diffusion.schedule import load_diffusers, training_scheduler
 from wsigraph.synthesis.layout import TISSUES
 
 STYLES = ("painted", "real")
@@ -46,8 +46,6 @@ class Denoiser(nn.Module):
     linear: Tensor
 
     def __init__(self, config: DiffusionConfig) -> None:
-        from diffusers import UNet2DConditionModel
-
         super().__init__()
         self.config = config
         levels = len(config.channels)
@@ -55,8 +53,7 @@ class Denoiser(nn.Module):
         self.fold = config.unshuffle
         n_cell = 3 * self.fold**2
         self.encoder = GraphEncoder(config)
-        # Any: diffusers hides the module behind decorators that lose its type
-        self.unet: Any = UNet2DConditionModel(
+        self.unet: Any = load_diffusers().UNet2DConditionModel(
             sample_size=config.canvas_px // self.fold,
             in_channels=n_cell + N_COORDINATES + 4 * N_RASTER,
             out_channels=n_cell,

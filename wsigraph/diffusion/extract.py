@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from wsigraph.config import DiffusionConfig
 from wsigraph.diffusion.scene import Scene, of_labels
-from wsigraph.diffusion.sheet import cut, paint_many, split
+from wsigraph.diffusion.sheet import Sheet, cut, paint_many, split
 from wsigraph.diffusion.train import to_tensor
 from wsigraph.errors import SynthesisError
 from wsigraph.feature.network import one_thread
@@ -54,8 +54,10 @@ class Extractor(nn.Module):
         return scores
 
 
-def train_extractor(config: DiffusionConfig, *, seed: int, steps: int = 600) -> Extractor:
-    """Return an extractor trained on painted tissue.
+def train_extractor(
+    config: DiffusionConfig, *, seed: int, steps: int = 600, sheets: Sequence[Sheet] | None = None
+) -> Extractor:
+    """Return an extractor trained on painted tissue, or on sheets of known classes.
 
     Parameters
     ----------
@@ -65,6 +67,8 @@ def train_extractor(config: DiffusionConfig, *, seed: int, steps: int = 600) -> 
         Decides the tissue, weights and batches; not the seed of any generator.
     steps : int
         Batches.
+    sheets : sequence of Sheet, optional
+        What to learn from; every pixel's class has to be known.
 
     Returns
     -------
@@ -76,7 +80,7 @@ def train_extractor(config: DiffusionConfig, *, seed: int, steps: int = 600) -> 
     About 0.1 s a batch on one core.
     """
     with one_thread():
-        sheets = paint_many(config, _SHEETS, seed=seed, side_px=max(_SHEET_PX, config.canvas_px))
+        sheets = sheets or paint_many(config, _SHEETS, seed=seed, side_px=max(_SHEET_PX, config.canvas_px))
         torch.manual_seed(seed)
         network = Extractor().train()
         optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE)

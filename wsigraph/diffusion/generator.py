@@ -7,7 +7,6 @@ equal weights give equal bytes.
 from __future__ import annotations
 
 import hashlib
-import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -243,8 +242,6 @@ def load_generator(directory: Path | str | None = None) -> Generator:
 
 def _build(config: DiffusionConfig) -> Denoiser:
     state = torch.random.get_rng_state()
-    # diffusers tells on import of packages that are not needed here
-    logging.getLogger("diffusers").setLevel(logging.ERROR)
     network = Denoiser(config)
     torch.random.set_rng_state(state)
     return network

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from wsigraph.errors import SynthesisError
 from wsigraph.geometry import Box, Size, crofton_um, px_to_um, px_to_um2, um_to_px
@@ -27,7 +28,11 @@ UNKNOWN = -1
 """Class of a region whose tissue is not known."""
 _SAME_MPP = 1.1
 """Largest ratio of pixel sizes at which spreads of optical density are comparable."""
-_TILE_OF_DISTANCES = 64
+_NEAR, _ROWS = 24, 64
+_WHOLE = 0.95
+"""Share of the canvas from which on nodes cover all of it."""
+MAX_SIDE_PX = 8192
+"""Largest side of a picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -274,26 +279,45 @@ def rasterise(scene: Scene, *, mpp: float) -> Scene:
     Returns
     -------
     Scene
-        Every pixel belongs to the node whose ellipse, grown alike for all, reaches it first. Geometry, classes and
-        edges stay as they were asked.
+        Pixels belong to the node whose ellipse, grown alike for all, reaches them first, as many as the
+        areas add up to; those reached last are glass. Geometry, classes and edges stay as they were asked.
+
+    Raises
+    ------
+    SynthesisError
+        If the canvas is larger than a picture may be.
+
+    Notes
+    -----
+    Of the nodes, those with the nearest centres are tried at each pixel.
     """
     size = Size(um_to_px(scene.size_um[0], mpp), um_to_px(scene.size_um[1], mpp))
+    if max(size.height, size.width) > MAX_SIDE_PX:
+        raise SynthesisError(
+            f"a canvas of {size.width} x {size.height} px at {mpp:g} um/px, expected at most {MAX_SIDE_PX} px a side; "
+            "cut out a part of it"
+        )
     if scene.labels is not None and scene.labels.shape == (size.height, size.width):
         return scene
-    metric = _metric(scene)
+    metric, tree = _metric(scene), cKDTree(scene.position_um)
+    n_near = min(_NEAR, scene.n_nodes)
     x = px_to_um(1.0, mpp) * (np.arange(size.width) + 0.5)
     labels = np.empty((size.height, size.width), np.int32)
-    for top in range(0, size.height, _TILE_OF_DISTANCES):
-        y = px_to_um(1.0, mpp) * (np.arange(top, min(top + _TILE_OF_DISTANCES, size.height)) + 0.5)
-        best = np.full((len(y), size.width), np.inf)
-        rows = labels[top : top + len(y)]
-        for node in range(scene.n_nodes):
-            dx = (x - scene.position_um[node, 0])[None, :]
-            dy = (y - scene.position_um[node, 1])[:, None]
-            a, b, c = metric[node]
-            reach = a * dx * dx + 2 * b * dx * dy + c * dy * dy
-            nearer = reach < best
-            best[nearer], rows[nearer] = reach[nearer], node + 1
+    reach = np.empty((size.height, size.width), np.float32)
+    for top in range(0, size.height, _ROWS):
+        y = px_to_um(1.0, mpp) * (np.arange(top, min(top + _ROWS, size.height)) + 0.5)
+        point = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+        near = tree.query(point, k=n_near)[1].reshape(len(point), n_near)
+        dx, dy = np.moveaxis(point[:, None] - scene.position_um[near], -1, 0)
+        a, b, c = np.moveaxis(metric[near], -1, 0)
+        grown = a * dx * dx + 2 * b * dx * dy + c * dy * dy  # (pixels, near)
+        first = grown.argmin(axis=1)[:, None]
+        rows = np.s_[top : top + len(y)]
+        labels[rows] = (np.take_along_axis(near, first, axis=1) + 1).reshape(len(y), -1)
+        reach[rows] = np.take_along_axis(grown, first, axis=1).reshape(len(y), -1)
+    covered = float(scene.area_um2.sum()) / (scene.size_um[0] * scene.size_um[1])
+    if covered < _WHOLE:
+        labels[reach > np.quantile(reach, covered)] = 0
     return dataclasses.replace(scene, labels=labels)
 
 

@@ -11,19 +11,38 @@ et al., 2021. DPM-Solver++: Lu et al., 2022.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from typing import Any, Literal
 
 from torch import Tensor
 
 from wsigraph.config import DiffusionConfig
+from wsigraph.errors import SynthesisError
+
+
+def load_diffusers() -> Any:
+    """Return the package diffusers.
+
+    Raises
+    ------
+    SynthesisError
+        If it is not installed.
+    """
+    try:
+        import diffusers
+    except ImportError as error:
+        raise SynthesisError(
+            f"synthesis needs the package diffusers ({error}); install it with: pip install 'wsigraph[diffusion]'"
+        ) from None
+    # it tells of packages that are not needed here
+    logging.getLogger("diffusers").setLevel(logging.ERROR)
+    return diffusers
 
 
 def training_scheduler(config: DiffusionConfig) -> Any:
     """Return diffusers' schedule that adds noise."""
-    from diffusers import DDPMScheduler
-
-    return DDPMScheduler(**_shared(config))
+    return load_diffusers().DDPMScheduler(**_shared(config))
 
 
 def sampling_scheduler(config: DiffusionConfig, sampler: Literal["ddim", "dpmsolver"], steps: int) -> Any:
@@ -43,16 +62,15 @@ def sampling_scheduler(config: DiffusionConfig, sampler: Literal["ddim", "dpmsol
     diffusers scheduler
         Ready to step; the steps begin at the last level, as they must for pure noise.
     """
-    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
-
+    diffusers = load_diffusers()
     scheduler: Any
     with warnings.catch_warnings():
         # diffusers hands tensors to numpy in a way that numpy 2 will one day refuse
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
         if sampler == "ddim":
-            scheduler = DDIMScheduler(timestep_spacing="trailing", clip_sample=True, **_shared(config))
+            scheduler = diffusers.DDIMScheduler(timestep_spacing="trailing", clip_sample=True, **_shared(config))
         else:
-            scheduler = DPMSolverMultistepScheduler(
+            scheduler = diffusers.DPMSolverMultistepScheduler(
                 timestep_spacing="trailing", algorithm_type="dpmsolver++", **_shared(config)
             )
         scheduler.set_timesteps(steps)

@@ -10,7 +10,7 @@ bytes.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,15 +82,20 @@ class SyntheticTile:
         }
 
 
-def write_samples(tiles: Sequence[SyntheticTile], out: Path) -> None:
-    """Write samples of one graph, with their index.
+def write_samples(tiles: Iterable[SyntheticTile], out: Path) -> SyntheticTile:
+    """Write samples of one graph as they come, with their index at the end.
 
     Parameters
     ----------
-    tiles : sequence of SyntheticTile
-        At least one.
+    tiles : iterable of SyntheticTile
+        At least one; one is held in memory.
     out : Path
         Directory; made where missing.
+
+    Returns
+    -------
+    SyntheticTile
+        The last.
 
     Raises
     ------
@@ -100,32 +105,19 @@ def write_samples(tiles: Sequence[SyntheticTile], out: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    rows = []
     for tile in tiles:
         name = f"{tile.number:05d}"
         _write_zarr(tile, out / f"{name}.zarr", image=True)
         write_file(out / f"{name}.png", _png(Image.fromarray(tile.image), tile))
         write_file(out / f"{name}-mask.png", _png(_palette(tile.mask), tile))
-    write_file(out / GRAPH, scene_document(tiles[0].graph))
-    rows = [
-        {
-            "sample": f"{tile.number:05d}",
-            "synthetic": True,
-            "seed": tile.seed,
-            "model_id": tile.model_id,
-            "mpp": tile.mpp,
-            "n_nodes": tile.graph.n_nodes,
-            "guidance": float(tile.asked["guidance"]),
-            "steps": int(tile.asked["steps"]),
-            "image": f"{tile.number:05d}.png",
-            "mask": f"{tile.number:05d}-mask.png",
-            "store": f"{tile.number:05d}.zarr",
-        }
-        for tile in tiles
-    ]
+        rows.append(_row(tile, name))
+    write_file(out / GRAPH, scene_document(tile.graph))
     table = pa.Table.from_pylist(rows).replace_schema_metadata({"synthetic": "true", "notice": MARK})
     stream = io.BytesIO()
     pq.write_table(table, stream)
     write_file(out / INDEX, stream.getvalue())
+    return tile
 
 
 def write_slide(tile: SyntheticTile, out: Path) -> None:
@@ -172,6 +164,22 @@ def read_sample(path: Path) -> Scene:
         arrays: dict[str, Any] = {name: np.asarray(group[f"graph/{name}"]) for name in _GRAPH_ARRAYS}
         sides: Any = group.attrs["size_um"]
         return Scene(size_um=(float(sides[0]), float(sides[1])), **arrays)
+
+
+def _row(tile: SyntheticTile, name: str) -> dict[str, Any]:
+    return {
+        "sample": name,
+        "synthetic": True,
+        "seed": tile.seed,
+        "model_id": tile.model_id,
+        "mpp": tile.mpp,
+        "n_nodes": tile.graph.n_nodes,
+        "guidance": float(tile.asked["guidance"]),
+        "steps": int(tile.asked["steps"]),
+        "image": f"{name}.png",
+        "mask": f"{name}-mask.png",
+        "store": f"{name}.zarr",
+    }
 
 
 def _write_zarr(tile: SyntheticTile, path: Path, *, image: bool) -> None:

@@ -82,7 +82,7 @@ def gather(
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise CohortError(
             f"{len(missing)} of {len(rows)} slides have no graph under {directory}: {named}{more}; "
-            "build them with wsigraph graph or wsigraph batch, name another --graphs, or leave them out with "
+            "build them with wsigraph graph or wsigraph run, name another --graphs, or leave them out with "
             "--allow-missing"
         )
 

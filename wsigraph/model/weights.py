@@ -60,7 +60,7 @@ SHIPPED = Path(__file__).parent / "shipped"
 """The demonstration model that comes with the package."""
 
 _NETWORK, _SCALER, _CALIBRATION, _EMBEDDING = "network.", "scaler.", "calibration.", "embedding."
-_REMEDY = "name another directory with --model, or fetch or train the model again"
+_REMEDY = "name another directory, or fetch or train the model again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

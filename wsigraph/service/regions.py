@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from wsigraph.errors import Conflict
 from wsigraph.service.auth import READ, needs
-from wsigraph.service.house import house_of
+from wsigraph.service.catalogue import Entry
+from wsigraph.service.house import House, house_of
 
 # torch comes with the records of a job, and slides are listed before it is there
 if TYPE_CHECKING:
@@ -177,9 +178,7 @@ def crop(request: Request, job_id: JobId, node: Node) -> Response:
     house, slide = house_of(request), _slide(request, job_id)
     box = slide.crop_box(node)
     downsample = 1 << max(0, (max(box.width, box.height) - 1) // _CROP_PX).bit_length()
-    entry = house.slide_of(house.store.find(job_id))
-    if house.digest_of(entry) != slide.info.sha256:
-        raise Conflict(f"slide {entry.slide_id!r} has changed since this job; start it again")
+    entry = _unchanged(house, job_id, slide)
     window = (
         box.y0 // downsample,
         box.x0 // downsample,
@@ -208,6 +207,14 @@ def without(request: Request, job_id: JobId, removal: Removal) -> Without:
         area_fraction=float(area[regions].sum() / area.sum()),
         prediction=told.prediction_of(prediction),
     )
+
+
+def _unchanged(house: House, job_id: str, slide: ExplainedSlide) -> Entry:
+    """Return the slide of a job; one whose file has changed since would show other tissue than was read."""
+    entry = house.slide_of(house.store.find(job_id))
+    if house.digest_of(entry) != slide.info.sha256:
+        raise Conflict(f"slide {entry.slide_id!r} has changed since this job; start it again")
+    return entry
 
 
 def _compressed(request: Request, encoded: bytes, tag: str) -> Response:

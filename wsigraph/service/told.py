@@ -90,11 +90,11 @@ def values_of(slide: ExplainedSlide) -> dict[str, Any]:
             {
                 "feature": name,
                 "name": spoken(name),
-                "unit": unit_words(unit),
+                "unit": unit_words(name),
                 "group": group,
                 "values": _shorts(table.values[:, column]),
             }
-            for column, (name, unit, group) in enumerate(zip(table.names, table.units, table.groups, strict=True))
+            for column, (name, group) in enumerate(zip(table.names, table.groups, strict=True))
         ],
         "area_mm2": _shorts(area),
         "centre": np.rint(centre).astype(np.int64).tolist(),
@@ -162,7 +162,7 @@ def cohort_of(slide: ExplainedSlide) -> dict[str, Any] | None:
         return None
     curve = slide.reference.survival
     n_times = len(curve.time_days)
-    kept = np.unique(np.linspace(0, n_times - 1, min(n_times, _COHORT_POINTS)).astype(np.int64)) if n_times else []
+    kept = np.unique(np.linspace(0, max(0, n_times - 1), min(n_times, _COHORT_POINTS)).astype(np.int64))
     return {
         "n_patients": curve.n_patients,
         "n_events": curve.n_events,

@@ -37,7 +37,7 @@ _AGAIN_S = 15.0
 _RESTOCK_S = 20.0
 _RESTART_S = 600.0
 _SWEEP_S = 600.0
-_END_S = 30.0
+_END_S = 12.0
 _DAY_S = 86400.0
 # what another worker may survive, or another moment
 _PASSING = frozenset(

@@ -32,9 +32,9 @@ export function listenToKeys(page) {
   };
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-    // arrows belong to whatever they already move
-    if (event.target.closest("input, select, textarea, [role=tab]") && event.key !== "Escape") return;
-    if (event.key.startsWith("Arrow") && event.target.closest("#panel, #rail")) return;
+    // letters belong to where one writes, arrows to whatever they already move
+    if (event.key !== "Escape" && event.target.closest("select, textarea, input:not([type=range])")) return;
+    if (event.key.startsWith("Arrow") && event.target.closest("input, [role=tab], #panel, #rail")) return;
     const act = does[event.key];
     if (!act) return;
     event.preventDefault();

@@ -1,0 +1,87 @@
+"""What one types: examples that stand under the help of every verb.
+
+Each is checked by a test against the options that there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import typer
+
+EXAMPLES: Mapping[str, tuple[str, ...]] = {
+    "predict": (
+        "wsigraph predict slide.svs",
+        "wsigraph predict *.svs --out out --model models/own --json",
+        "wsigraph predict scan.tif --mpp 0.25 --explain risk",
+        "wsigraph predict --manifest data_manifest.csv --set coarsening.ratio=10",
+    ),
+    "explain": (
+        "wsigraph explain slide.svs --target stage",
+        "wsigraph explain slide.svs --target survival@1095 --thorough",
+        "wsigraph explain slide.svs --falsify nuclear_density --falsify 'hematoxylin_mean+2'",
+    ),
+    "train": (
+        "wsigraph train data_manifest.csv --graphs runs --out models/own",
+        "wsigraph train data_manifest.csv --graphs runs --out models/own --group site --try layers=1 --try layers=2",
+    ),
+    "evaluate": (
+        "wsigraph evaluate models/own",
+        "wsigraph evaluate models/own --manifest moved.csv --graphs runs --json",
+    ),
+    "run": (
+        "wsigraph run data_manifest.csv --out runs --workers 8",
+        "wsigraph run data_manifest.csv --out runs --until graph --cluster tcp://scheduler:8786",
+        "wsigraph run data_manifest.csv --out runs --cluster slurm --workers 32 --dry-run",
+    ),
+    "status": ("wsigraph status runs", "wsigraph status runs --json"),
+    "graph": (
+        "wsigraph graph slide.svs --out graphs --threads 8 --memory 2GB",
+        "wsigraph graph slide.svs --features slide.h5 --coarsen",
+    ),
+    "export": (
+        "wsigraph export wsigraph-out/slide --to anndata --out slide.h5ad",
+        "wsigraph export wsigraph-out/slide --coarse --to geojson --out slide.geojson",
+    ),
+    "simulate": (
+        "wsigraph simulate --out synthetic --patients 300 --seed 1 --law spatial",
+        "wsigraph simulate --out painted --patients 12 --images",
+    ),
+    "synthesize": ("wsigraph synthesize wsigraph-out/slide/coarse.safetensors --out synthetic --seed 1",),
+    "train-synthesis": ("wsigraph train-synthesis slides --out models/tissue",),
+    "serve": ("wsigraph serve --data slides",),
+    "viewer": ("wsigraph viewer",),
+    "inspect": ("wsigraph inspect slide.svs", "wsigraph inspect scan.tif --mpp 0.25 --json"),
+    "manifest create": (
+        "wsigraph manifest create slides --out data_manifest.csv",
+        "wsigraph manifest create tcga --recursive --tcga --sha256",
+    ),
+    "manifest check": ("wsigraph manifest check data_manifest.csv",),
+    "doctor": ("wsigraph doctor",),
+    "report cohort": ("wsigraph report cohort runs --manifest data_manifest.csv",),
+    "config show": ("wsigraph config show superpixel coarsening",),
+    "config write": ("wsigraph config write configs",),
+    "config check": ("wsigraph config check configs/superpixel.yaml",),
+    "version": ("wsigraph version",),
+}
+"""By verb; a verb of a group is named with it."""
+
+
+def add_examples(app: typer.Typer, group: str = "") -> None:
+    """Put the examples of every verb under its help.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        Verbs, and groups of them; changed in place.
+    group : str
+        Name of the group that `app` is.
+    """
+    for command in app.registered_commands:
+        listed = EXAMPLES.get(f"{group} {command.name}".strip(), ())
+        if listed:
+            # \b keeps lines as they are
+            command.epilog = "\n".join(["\b", "Examples:", *(f"  {line}" for line in listed)])
+    for each in app.registered_groups:
+        if each.typer_instance is not None and isinstance(each.name, str):
+            add_examples(each.typer_instance, each.name)
