@@ -39,7 +39,12 @@ GOALS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "conformal_coverage": ("conformal", ("same_sites",), "covered"),
     "conformal_coverage_unseen_site": ("conformal", ("unseen_site",), "covered"),
     "tcga_kirc_c_index_by_site": ("tcga_kirc", ("by_site", "survival", "c_index"), "value"),
-    "tcga_kirc_c_index_by_patient": ("tcga_kirc", ("by_patient", "survival", "c_index"), "value"),
+    "tcga_kirc_c_index_by_patient_site_alone": (
+        "tcga_kirc_by_patient",
+        ("by_patient", "baselines", "site_only", "survival", "c_index"),
+        "value",
+    ),
+    "tcga_kirc_c_index_by_patient": ("tcga_kirc_by_patient", ("by_patient", "survival", "c_index"), "value"),
 }
 """Figure by name: the recipe's file, the path to it, and the key of the estimate."""
 
