@@ -147,8 +147,10 @@ def test_the_slide_its_regions_and_its_prediction_are_shown(page: Page, finished
     show(page, finished)
     assert page.locator("#title").inner_text() == f"{finished.slide_id}.svs"
     assert page.locator(".sight canvas").count() >= 1
-    tiles = page.evaluate("performance.getEntriesByType('resource').filter(e => e.name.includes('/tiles/')).length")
-    assert tiles >= 4
+    page.wait_for_function(
+        "() => performance.getEntriesByType('resource').filter(({ name }) => name.includes('/tiles/')).length >= 4",
+        timeout=READY_MS,
+    )
     assert page.locator("#prediction .bars .bar.in").count() >= 1
     assert page.locator("#prediction .chart").count() == 4  # stage, survival, both curves of faithfulness
     assert "Research use only" in page.locator(".research").inner_text()
