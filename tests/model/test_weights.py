@@ -94,7 +94,7 @@ def test_a_new_figure_on_the_card_is_a_new_model(trained: Trained) -> None:
 
 
 def test_missing_directory_and_file_for_a_directory(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"nowhere does not exist, expected a directory .* --model"):
+    with pytest.raises(ModelError, match=r"nowhere does not exist, expected a directory .* or fetch or train"):
         load_bundle(tmp_path / "nowhere")
     (tmp_path / "file").write_text("x")
     with pytest.raises(ModelError, match="is a file, expected a directory"):
