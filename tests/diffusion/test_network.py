@@ -11,12 +11,12 @@ from scipy.ndimage import gaussian_filter
 
 from tests.diffusion.test_scene import permuted
 from wsigraph.config import DiffusionConfig
-from wsigraph.diffusion.condition import collate, coordinates
+from wsigraph.diffusion.condition import collate, coordinates, spread
 from wsigraph.diffusion.denoiser import N_RASTER, Denoiser, draw_raster
 from wsigraph.diffusion.generator import Generator
 from wsigraph.diffusion.prior import LinearPrior, cosine_matrix
 from wsigraph.diffusion.sample import denoise, guided
-from wsigraph.diffusion.scene import UNKNOWN, Scene, ordered
+from wsigraph.diffusion.scene import UNKNOWN, Scene, ordered, rasterise
 from wsigraph.diffusion.schedule import load_diffusers, noise_weight, sampling_scheduler, training_scheduler
 from wsigraph.errors import SynthesisError
 
@@ -70,6 +70,7 @@ def test_what_lies_in_a_filler_is_never_read(network: Denoiser, scene: Scene) ->
         density=tokens.density.clone(),
         pair=tokens.pair.clone(),
     )
+    assert int(tokens.owner.max()) == 6
     dirty.classes[:, 6:], dirty.geometry[:, 6:], dirty.density[:, 6:], dirty.pair[:, :, 6:] = 3, 1e3, -1e3, 1e3
     with torch.no_grad():
         clean, spoilt = network.encoder(tokens), network.encoder(dirty)
@@ -100,6 +101,18 @@ def test_the_graph_reaches_the_picture(network: Denoiser, scene: Scene) -> None:
         {"density": np.full((6, 6), 0.4)},
     ):
         assert (velocity(network, dataclasses.replace(scene, **change)) - plain).abs().max() > 1e-6, list(change)
+
+
+def test_a_token_is_shown_where_its_node_lies(scene: Scene) -> None:
+    tokens = collate([scene, smaller(scene, 1)], n_tokens=8)
+    token = torch.arange(9.0)[None, :, None].expand(2, -1, 1)
+    shown = spread(token, tokens.owner, (32, 32))
+    assert scene.labels is not None
+    drawn = torch.from_numpy(rasterise(dataclasses.replace(scene, labels=None), mpp=2.0).labels).float()
+    torch.testing.assert_close(shown[0, 0], drawn)
+    # one node of a sixth of the canvas leaves the rest to the canvas' own token
+    assert (shown[1] > 0).float().mean().item() == pytest.approx(scene.area_um2[0] / 64**2, abs=0.01)
+    assert (tokens.without().owner == 0).all()
 
 
 def test_the_map_reaches_the_picture(network: Denoiser, scene: Scene) -> None:

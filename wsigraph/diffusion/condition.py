@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wsigraph.config import DiffusionConfig
-from wsigraph.diffusion.scene import Scene
+from wsigraph.diffusion.scene import Scene, draw_labels
+from wsigraph.geometry import Size
 from wsigraph.synthesis.layout import TISSUES
 
 _OCTAVES = 4
@@ -34,6 +35,7 @@ N_COORDINATES = 2 + 4 * _OCTAVES
 _N_GEOMETRY = N_COORDINATES + 3
 _N_DENSITY = 8
 _N_PAIR = 3
+_N_PLACES = 32
 _HIDDEN = 16
 
 
@@ -53,6 +55,8 @@ class Tokens:
         Whether two regions touch, the length of the boundary against the size of the first, and their distance.
     valid : bool (B, N)
         False where a token only fills up.
+    owner : int64 (B, 32, 32)
+        1 + node that the nodes alone draw at each place, 0 where there is none.
     """
 
     classes: Tensor
@@ -60,6 +64,7 @@ class Tokens:
     density: Tensor
     pair: Tensor
     valid: Tensor
+    owner: Tensor
 
     def to(self, device: torch.device | str) -> Tokens:
         """Return the same tokens on a device."""
@@ -73,6 +78,7 @@ class Tokens:
             density=self.density,
             pair=self.pair,
             valid=torch.zeros_like(self.valid),
+            owner=torch.zeros_like(self.owner),
         )
 
 
@@ -94,6 +100,28 @@ def coordinates(place: Tensor) -> Tensor:
     return torch.cat([place, angle.sin(), angle.cos()], dim=-1)
 
 
+def spread(token: Tensor, owner: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return at every place the token of the node there.
+
+    Parameters
+    ----------
+    token : float (B, 1 + N, C)
+        The canvas, then every node.
+    owner : int64 (B, k, k)
+        1 + node of each place, 0 for the canvas.
+    size : tuple of int
+        Height and width of the result.
+
+    Returns
+    -------
+    float (B, C, h, w)
+        Blended between neighbouring places.
+    """
+    chosen = token.gather(1, owner.flatten(1)[..., None].expand(-1, -1, token.shape[-1]))
+    places = chosen.transpose(1, 2).unflatten(-1, owner.shape[1:])
+    return nn.functional.interpolate(places, size=size, mode="bilinear", align_corners=False)
+
+
 def collate(scenes: Sequence[Scene], *, n_tokens: int | None = None) -> Tokens:
     """Return a batch of graphs.
 
@@ -111,13 +139,14 @@ def collate(scenes: Sequence[Scene], *, n_tokens: int | None = None) -> Tokens:
     """
     width = max([scene.n_nodes for scene in scenes] + [1]) if n_tokens is None else n_tokens
     parts = [_padded(scene, width) for scene in scenes]
-    classes, geometry, density, pair, valid = (np.stack(each) for each in zip(*parts, strict=True))
+    classes, geometry, density, pair, valid, owner = (np.stack(each) for each in zip(*parts, strict=True))
     return Tokens(
         classes=torch.from_numpy(classes),
         geometry=torch.from_numpy(geometry),
         density=torch.from_numpy(density),
         pair=torch.from_numpy(pair),
         valid=torch.from_numpy(valid),
+        owner=torch.from_numpy(owner),
     )
 
 
@@ -141,7 +170,8 @@ def _padded(scene: Scene, width: int) -> tuple[NDArray[np.generic], ...]:
     pair[source, target, 0] = 1.0
     pair[source, target, 1] = scene.boundary_um / (np.pi * diameter_um[source])
     pair[:n, :n, 2] = np.linalg.norm(place[:, None] - place[None], axis=-1)
-    return classes, geometry, density, pair, np.arange(width) < n
+    owner = draw_labels(scene, Size(_N_PLACES, _N_PLACES)).astype(np.int64)
+    return classes, geometry, density, pair, np.arange(width) < n, owner
 
 
 class GraphEncoder(nn.Module):

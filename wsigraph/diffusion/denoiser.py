@@ -2,7 +2,9 @@
 
 The U-Net is diffusers' ``UNet2DConditionModel``. Beside the noisy picture it is given the coordinates of every cell,
 without which it could hardly tell where a token's centre lies, and a map of classes and boundaries that may be absent.
-The graph transformer is part of the network and learns with it.
+At every place it is shown the token of the node that
+the nodes alone draw there, and such a token also moves the mean of the linear estimate, which a network so shown need
+not find by attention. The graph transformer is part of the network and learns with it.
 
 References
 ----------
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wsigraph.config import DiffusionConfig
-from wsigraph.diffusion.condition import N_COORDINATES, GraphEncoder, Tokens, coordinates
+from wsigraph.diffusion.condition import N_COORDINATES, GraphEncoder, Tokens, coordinates, spread
 from wsigraph.diffusion.prior import LinearPrior
 from wsigraph.diffusion.schedule import load_diffusers, training_scheduler
 from wsigraph.synthesis.layout import TISSUES
@@ -28,6 +30,7 @@ STYLES = ("painted", "real")
 """What an example was cut from: painted tissue, or real slides. The model is always told."""
 N_RASTER = len(TISSUES) + 2
 """Channels of the class map: one a class, one for boundaries, one that says the map is there."""
+_N_SHOWN = 16
 _N_NORM_GROUPS = 8
 
 
@@ -52,7 +55,7 @@ class Denoiser(nn.Module):
         self.encoder = GraphEncoder(config)
         self.unet: Any = load_diffusers().UNet2DConditionModel(
             sample_size=config.canvas_px // self.fold,
-            in_channels=n_cell + N_COORDINATES + 4 * N_RASTER,
+            in_channels=n_cell + N_COORDINATES + 4 * N_RASTER + _N_SHOWN,
             out_channels=n_cell,
             down_block_types=tuple("CrossAttnDownBlock2D" if each else "DownBlock2D" for each in attends),
             # on the finest of them the way down alone looks at the graph: two layers on the way up cost a third
@@ -69,6 +72,10 @@ class Denoiser(nn.Module):
             norm_num_groups=_N_NORM_GROUPS,
             num_class_embeds=len(STYLES),
         )
+        self.show = nn.Linear(config.token_width, _N_SHOWN)
+        self.colour = nn.Linear(config.token_width, 3)
+        nn.init.zeros_(self.colour.weight)
+        nn.init.zeros_(self.colour.bias)
         self.prior = LinearPrior(config.canvas_px, len(STYLES))
         self.register_buffer("kept", training_scheduler(config).alphas_cumprod, persistent=False)
 
@@ -99,14 +106,17 @@ class Denoiser(nn.Module):
         given = nn.functional.pixel_unshuffle(coarse, 2)
         place = _grid(cells).expand(len(cells), -1, -1, -1)
         valid = nn.functional.pad(tokens.valid, (1, 0), value=True)
+        token = self.encoder(tokens)
+        shown = spread(self.show(token), tokens.owner, (cells.shape[-2], cells.shape[-1]))
         found = self.unet(
-            torch.cat([cells, place, given], dim=1),
+            torch.cat([cells, place, given, shown], dim=1),
             level,
-            encoder_hidden_states=self.encoder(tokens),
+            encoder_hidden_states=token,
             encoder_attention_mask=valid,
             class_labels=style,
         ).sample
-        linear: Tensor = self.prior(noisy, self.kept[level], style)
+        colour = spread(self.colour(token), tokens.owner, (noisy.shape[-2], noisy.shape[-1]))
+        linear: Tensor = self.prior(noisy, self.kept[level], style, colour)
         return linear + nn.functional.pixel_shuffle(found, self.fold)
 
 

@@ -134,6 +134,11 @@ def changed(before: Scene, after: Scene) -> NDArray[np.bool_]:
     -------
     bool (h, w)
         True where class, optical density or extent of the region differ.
+
+    Raises
+    ------
+    SynthesisError
+        If one has no label image, or they are of two sizes.
     """
     if before.labels is None or after.labels is None or before.labels.shape != after.labels.shape:
         raise SynthesisError("two scenes without label images of one size, expected an edit of one canvas")

@@ -49,7 +49,7 @@ class LinearPrior(nn.Module):
         self.register_buffer("variance", torch.full((n_styles, 3, side_px, side_px), _PIXEL_VARIANCE))
         self.register_buffer("cosine", cosine_matrix(side_px), persistent=False)
 
-    def forward(self, noisy: Tensor, kept: Tensor, style: Tensor) -> Tensor:
+    def forward(self, noisy: Tensor, kept: Tensor, style: Tensor, moved: Tensor | None = None) -> Tensor:
         """Return the linear estimate of the velocity.
 
         Parameters
@@ -60,6 +60,8 @@ class LinearPrior(nn.Module):
             Share of the clean picture's variance that is left, the schedule's ``alphas_cumprod``.
         style : int64 (B,)
             Style of each picture.
+        moved : float (B, 3, h, w), optional
+            What is known of each place's mean beyond that of the style.
 
         Returns
         -------
@@ -70,6 +72,7 @@ class LinearPrior(nn.Module):
         with torch.autocast(noisy.device.type, enabled=False):
             a, s = kept.sqrt()[:, None, None, None], (1.0 - kept).sqrt()[:, None, None, None]
             mean, colour, variance = self.mean[style][..., None, None], self.colour[style], self.variance[style]
+            mean = mean if moved is None else mean + moved.float()
             found = torch.einsum("bij,bjhw->bihw", colour, noisy.float() - a * mean)
             found = self.cosine @ found @ self.cosine.T
             found = found * (a * s * (1.0 - variance) / (a * a * variance + s * s))

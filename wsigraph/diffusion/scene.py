@@ -299,13 +299,33 @@ def rasterise(scene: Scene, *, mpp: float) -> Scene:
         )
     if scene.labels is not None and scene.labels.shape == (size.height, size.width):
         return scene
+    return dataclasses.replace(scene, labels=draw_labels(scene, size))
+
+
+def draw_labels(scene: Scene, size: Size) -> NDArray[np.int32]:
+    """Return the label image that nodes alone draw, whatever image the scene has.
+
+    Parameters
+    ----------
+    scene : Scene
+        Nodes; none gives glass.
+    size : Size
+        Pixels of the canvas.
+
+    Returns
+    -------
+    int32 (h, w)
+        As `rasterise`.
+    """
+    labels = np.zeros((size.height, size.width), np.int32)
+    if not scene.n_nodes:
+        return labels
     metric, tree = _metric(scene), cKDTree(scene.position_um)
     n_near = min(_NEAR, scene.n_nodes)
-    x = px_to_um(1.0, mpp) * (np.arange(size.width) + 0.5)
-    labels = np.empty((size.height, size.width), np.int32)
+    x = scene.size_um[1] * (np.arange(size.width) + 0.5) / size.width
     reach = np.empty((size.height, size.width), np.float32)
     for top in range(0, size.height, _ROWS):
-        y = px_to_um(1.0, mpp) * (np.arange(top, min(top + _ROWS, size.height)) + 0.5)
+        y = scene.size_um[0] * (np.arange(top, min(top + _ROWS, size.height)) + 0.5) / size.height
         point = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
         near = tree.query(point, k=n_near)[1].reshape(len(point), n_near)
         dx, dy = np.moveaxis(point[:, None] - scene.position_um[near], -1, 0)
@@ -318,7 +338,7 @@ def rasterise(scene: Scene, *, mpp: float) -> Scene:
     covered = float(scene.area_um2.sum()) / (scene.size_um[0] * scene.size_um[1])
     if covered < _WHOLE:
         labels[reach > np.quantile(reach, covered)] = 0
-    return dataclasses.replace(scene, labels=labels)
+    return labels
 
 
 def _metric(scene: Scene) -> NDArray[np.float64]:

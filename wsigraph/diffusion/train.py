@@ -104,9 +104,8 @@ def make_batch(examples: Sequence[Example], config: DiffusionConfig, *, rng: np.
     draws = rng.random((len(examples), 5))
     scenes = [_forget(each.scene, draw, config) for each, draw in zip(examples, draws, strict=True)]
     tokens = collate(scenes)
-    tokens = dataclasses.replace(
-        tokens, valid=tokens.valid & torch.from_numpy(draws[:, 0] >= config.drop_graph)[:, None]
-    )
+    kept = torch.from_numpy(draws[:, 0] >= config.drop_graph)
+    tokens = dataclasses.replace(tokens, valid=tokens.valid & kept[:, None], owner=tokens.owner * kept[:, None, None])
     raster = torch.stack([_raster(each) for each in examples])
     raster[torch.from_numpy(draws[:, 1] < config.drop_raster)] = 0.0
     return Batch(
