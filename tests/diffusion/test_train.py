@@ -179,3 +179,10 @@ def test_weights_of_another_size_are_refused(tiny: DiffusionConfig, generator: G
     card = generator.card.model_copy(update={"config": tiny.model_copy(update={"token_width": 32})})
     with pytest.raises(SynthesisError, match="do not fit its card"):
         _ = Generator(card=card, weights=generator.weights).network
+
+
+def test_the_shipped_generator_loads_and_is_small() -> None:
+    generator = load_generator()
+    assert len(generator.weights) < 40_000_000
+    assert generator.network.training is False
+    assert sum(value.numel() for value in generator.network.state_dict().values()) == generator.card.n_weights
