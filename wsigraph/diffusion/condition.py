@@ -118,7 +118,7 @@ def spread(token: Tensor, owner: Tensor, size: tuple[int, int]) -> Tensor:
         Blended between neighbouring places.
     """
     chosen = token.gather(1, owner.flatten(1)[..., None].expand(-1, -1, token.shape[-1]))
-    places = chosen.transpose(1, 2).unflatten(-1, owner.shape[1:])
+    places = chosen.transpose(1, 2).reshape(len(chosen), chosen.shape[-1], *owner.shape[1:])
     return nn.functional.interpolate(places, size=size, mode="bilinear", align_corners=False)
 
 
