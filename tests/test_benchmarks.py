@@ -179,8 +179,9 @@ def test_an_empty_cache_is_filled_by_one_run(small_slide: Path) -> None:
 def test_help_needs_no_stage_and_each_room_starts_alone() -> None:
     found = start.import_table(1).column("wall s")
     assert set(found) == {"a bare interpreter", "wsigraph --help", *(f"import {room}" for room in start.ROOMS)}
-    assert float(str(found["wsigraph --help"])) < float(str(found["import wsigraph.flow"]))
-    assert float(str(found["import wsigraph"])) < float(str(found["import wsigraph.slide.reader"]))
+    # far apart, so that other work on the machine cannot turn them round
+    assert float(str(found["wsigraph --help"])) < float(str(found["import wsigraph.model.predict"]))
+    assert float(str(found["import wsigraph"])) < float(str(found["import wsigraph.model.predict"]))
 
 
 def test_a_failing_command_is_an_error_not_a_time(tmp_path: Path) -> None:

@@ -192,10 +192,10 @@ def test_the_place_under_the_pointer_is_told_in_mm(page: Page, finished: Finishe
 def test_the_slider_takes_regions_away_and_the_prediction_follows(page: Page, finished: Finished) -> None:
     show(page, finished)
     before = risk(page)
-    remove(page, 12)
+    remove(page, 60)
     assert risk(page) < before - 0.05
     assert page.locator(".figures del").count() == 2
-    assert hashed(page)["remove"] == "12"
+    assert hashed(page)["remove"] == "60"
     page.locator("#remove").evaluate("slider => { slider.value = 0; slider.dispatchEvent(new Event('input')); }")
     page.wait_for_function("() => !document.querySelector('.figures del')")
     assert risk(page) == before
