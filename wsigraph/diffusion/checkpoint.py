@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from wsigraph.errors import SynthesisError
+from wsigraph.model.checkpoint import moments_of, set_moments, under
 from wsigraph.store.atomic import write_file
 
 _KEY = "state"
@@ -48,8 +49,7 @@ def save_checkpoint(
     """
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.items()}
-    for number, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
+    tensors |= {f"optimiser.{name}": value for name, value in moments_of(optimiser).items()}
     notes = json.dumps({"identity": identity, "losses": losses}, sort_keys=True)
     ordered = {name: value.detach().cpu().contiguous() for name, value in sorted(tensors.items())}
     write_file(path, save(ordered, {_KEY: notes}))
@@ -91,16 +91,8 @@ def load_checkpoint(
         raise SynthesisError(
             f"checkpoint {path} is of other settings, other data or another seed; delete it, or name another directory"
         )
-    network.load_state_dict(_under(tensors, "network."))
-    for name, value in _under(tensors, "average.").items():
+    network.load_state_dict(under(tensors, "network."))
+    for name, value in under(tensors, "average.").items():
         average[name].copy_(value)
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in _under(tensors, "optimiser.").items():
-        number, _, moment = name.partition(".")
-        state.setdefault(int(number), {})[moment] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    set_moments(optimiser, under(tensors, "optimiser."))
     return [float(loss) for loss in notes["losses"]]
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

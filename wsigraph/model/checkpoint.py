@@ -9,9 +9,10 @@ is not gone on from.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from wsigraph.errors import ModelError
 from wsigraph.store.atomic import write_file
 
 _KEY = "state"
+_Tensor = TypeVar("_Tensor")
 
 
 class Learner(Protocol):
@@ -87,8 +89,7 @@ def save_checkpoint(
     """
     tensors: dict[str, NDArray[Any]] = {f"network.{name}": value for name, value in network.arrays().items()}
     tensors |= {f"best.{name}": value for name, value in standing.best.items()}
-    for number, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{number}.{name}": value.cpu().numpy() for name, value in state.items()}
+    tensors |= {f"optimiser.{name}": value.cpu().numpy() for name, value in moments_of(optimiser).items()}
     tensors["generator"] = torch.random.get_rng_state().numpy()
     notes = {
         "identity": identity,
@@ -134,20 +135,33 @@ def load_checkpoint(
         raise ModelError(f"checkpoint {path} is damaged ({error}); delete it and run again") from None
     if notes["identity"] != identity:
         return Standing()
-    network.load_arrays(_under(tensors, "network."))
-    moments: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in _under(tensors, "optimiser.").items():
-        number, _, moment = name.partition(".")
-        moments.setdefault(int(number), {})[moment] = torch.from_numpy(value.copy())
-    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+    network.load_arrays(under(tensors, "network."))
+    moments = under(tensors, "optimiser.").items()
+    set_moments(optimiser, {name: torch.from_numpy(value.copy()) for name, value in moments})
     torch.random.set_rng_state(torch.from_numpy(tensors["generator"].copy()))
     rng.bit_generator.state = notes["rng"]
     return Standing(
         history=[(float(inner), float(outer)) for inner, outer in notes["history"]],
         best_pass=int(notes["best_pass"]),
-        best=_under(tensors, "best."),
+        best=under(tensors, "best."),
     )
 
 
-def _under(tensors: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+def moments_of(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Return what an optimiser remembers of each parameter, by ``<number of the parameter>.<name>``."""
+    states = optimiser.state_dict()["state"].items()
+    return {f"{number}.{name}": value for number, state in states for name, value in state.items()}
+
+
+def set_moments(optimiser: torch.optim.Optimizer, moments: Mapping[str, torch.Tensor]) -> None:
+    """Set what `moments_of` returned; learning rates and the like stay as they are."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in moments.items():
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def under(tensors: Mapping[str, _Tensor], prefix: str) -> dict[str, _Tensor]:
+    """Return the tensors whose names begin with `prefix`, by the rest of their names."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
