@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from pipelines.build_reference import reference_of
 from wsigraph.coarsening.coarsen import coarsen
-from wsigraph.coarsening.contract import contract
 from wsigraph.config import Config, SynthesisConfig
 from wsigraph.explanation.reference import Reference
 from wsigraph.model.card import About
@@ -21,6 +20,7 @@ from wsigraph.model.weights import ModelBundle
 from wsigraph.records import CoarseGraph, TissueGraph
 from wsigraph.synthesis.arrange import touches
 from wsigraph.synthesis.assess import Case, assess
+from wsigraph.synthesis.cohort import own_regions
 from wsigraph.synthesis.layout import LYMPHOCYTES, NECROSIS, TUMOUR, Lattice, sample_layout
 from wsigraph.synthesis.simulate import Library, build_library, draw_graph, sample_sites, simulate
 
@@ -174,12 +174,7 @@ def train_on_law(law: str, n_patients: int, *, seed: int, nodes: Nodes = "coarse
 def _regions(graph: TissueGraph, lattice: Lattice, nodes: Nodes) -> CoarseGraph:
     if nodes == "coarse":
         return coarsen(graph, Config().coarsening)
-    regions = lattice.regions
-    return CoarseGraph(
-        graph=contract(graph, regions.member, regions.shape.area),
-        assignment=regions.member,
-        embedding_id="own-regions",
-    )
+    return own_regions(graph, lattice)
 
 
 def _library(seed: int) -> Library:

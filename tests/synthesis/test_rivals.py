@@ -74,7 +74,7 @@ def test_ridge_orders_stages_and_leaves_out_unknown_ones() -> None:
 
 
 def test_tables_do_not_know_neighbours_and_edge_products_do(patient: SimulatedPatient) -> None:
-    graph = own_regions(patient.slides[0])
+    graph = own_regions(patient.graph, patient.slides[0].lattice)
     rng = np.random.default_rng(1)
     right, wrong = graph_input(graph), graph_input(rewire(graph, rng=rng))
     assert pooled(right) == pytest.approx(pooled(wrong))
@@ -93,7 +93,7 @@ def test_edge_products_equal_their_slow_spelling(patient: SimulatedPatient) -> N
 
 
 def test_rewiring_keeps_regions_and_all_their_features(patient: SimulatedPatient) -> None:
-    graph = own_regions(patient.slides[0])
+    graph = own_regions(patient.graph, patient.slides[0].lattice)
     wrong = rewire(graph, rng=np.random.default_rng(0))
     assert interpret(wrong.graph).values == pytest.approx(interpret(graph.graph).values)
     source, target = wrong.graph.edge_index
@@ -109,7 +109,7 @@ def test_rewiring_keeps_regions_and_all_their_features(patient: SimulatedPatient
 
 def test_own_regions_hold_one_class_each_and_everything(patient: SimulatedPatient) -> None:
     slide = patient.slides[0]
-    graph = own_regions(slide)
+    graph = own_regions(slide.graph, slide.lattice)
     assert (graph.graph.moments.sum(axis=0) == slide.graph.moments.sum(axis=0)).all()
     assert graph.graph.n_nodes == slide.lattice.regions.shape.area
     assert (graph.graph.edge_index == slide.lattice.regions.edge_index).all()

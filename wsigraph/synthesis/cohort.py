@@ -21,6 +21,7 @@ from wsigraph.config import CoarseningConfig, Config
 from wsigraph.model.examples import Cohort, Example, collect, join_patients
 from wsigraph.records import CoarseGraph, TissueGraph
 from wsigraph.synthesis.laws import stage_probability
+from wsigraph.synthesis.layout import Lattice
 from wsigraph.synthesis.simulate import SimulatedPatient, SimulatedSlide
 from wsigraph.synthesis.write import simulate_cohort
 
@@ -53,11 +54,11 @@ class SimulatedCohort:
         )
 
 
-def own_regions(slide: SimulatedSlide) -> CoarseGraph:
-    """Return the graph of a slide's own regions: what perfect coarsening would make of it."""
-    regions = slide.lattice.regions
+def own_regions(graph: TissueGraph, lattice: Lattice) -> CoarseGraph:
+    """Return the graph of a layout's own regions: what perfect coarsening would make of its superpixels."""
+    regions = lattice.regions
     return CoarseGraph(
-        graph=contract(slide.graph, regions.member, regions.shape.area),
+        graph=contract(graph, regions.member, regions.shape.area),
         assignment=regions.member,
         embedding_id="own-regions",
     )
@@ -127,5 +128,5 @@ def _examples(patients: Iterable[SimulatedPatient], coarsening: CoarseningConfig
 
 def _graph(slide: SimulatedSlide, coarsening: CoarseningConfig, nodes: Nodes) -> CoarseGraph | TissueGraph:
     if nodes == "regions":
-        return own_regions(slide)
+        return own_regions(slide.graph, slide.lattice)
     return slide.graph if nodes == "superpixels" else coarsen(slide.graph, coarsening)

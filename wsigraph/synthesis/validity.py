@@ -177,7 +177,7 @@ def _part(patients: Iterator[SimulatedPatient], settings: Config) -> _Part:
     for patient in patients:
         slide = patient.slides[0]
         superpixels.append(pooled(graph_input(slide.graph)))
-        regions.append(own_regions(slide))
+        regions.append(own_regions(slide.graph, slide.lattice))
         coarse.append(graph_input(coarsen(slide.graph, settings.coarsening)))
         # the superpixels themselves are not needed again
         kept.append(replace(patient, slides=(replace(slide, graph=regions[-1].graph),)))
