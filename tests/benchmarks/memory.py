@@ -7,26 +7,16 @@ before the slide is opened, so that what imports cost can be told apart.
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.benchmarks.table import Table
+from wsigraph.batch.memory import peak_bytes
 
 ROOT = Path(__file__).parents[2]
 GOALS_GB = {1_200_000_000: 1.5, 4_800_000_000: 2.0}
 """Most resident memory wanted, GB, by the slide's level-0 pixels."""
-
-
-def peak_bytes() -> int:
-    """Return the highest resident memory of this process so far."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        factor = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def probe(path: Path, threads: int) -> None:

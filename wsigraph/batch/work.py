@@ -7,7 +7,6 @@ run. Only what a worker's process itself does not survive reaches the scheduler.
 from __future__ import annotations
 
 import errno
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 
 from wsigraph.batch.job import Job, Outcome
 from wsigraph.batch.lease import Holder, Lease, acquire
+from wsigraph.batch.memory import peak_bytes
 from wsigraph.batch.share import ChunkMapper
 from wsigraph.batch.state import lease_path
 from wsigraph.errors import UnreadableSlide
@@ -191,22 +191,3 @@ def _is_disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def peak_bytes() -> int:
-    """Return the highest resident memory of this process so far; 0 where the system does not tell."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return _peak_of_usage()
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
-
-
-def _peak_of_usage() -> int:
-    """Return the peak that systems without /proc tell; on Linux it would count the parent's memory as well."""
-    if sys.platform == "win32":
-        return 0
-    import resource
-
-    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return highest if sys.platform == "darwin" else highest * 1024

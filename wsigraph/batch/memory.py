@@ -1,0 +1,25 @@
+"""How much memory this process has held at most."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def peak_bytes() -> int:
+    """Return the highest resident memory of this process so far; 0 where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return _peak_of_usage()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+def _peak_of_usage() -> int:
+    """Return the peak that systems without /proc tell; on Linux it would count the parent's memory as well."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return highest if sys.platform == "darwin" else highest * 1024
