@@ -14,7 +14,7 @@ from PIL import Image
 from tests.diffusion.test_scene import assert_same, permuted
 from wsigraph import read, synthesize
 from wsigraph.config import Config
-from wsigraph.diffusion.edit import Move, Reclass, Remove, changed, edit, parse_edit
+from wsigraph.diffusion.edit import Move, Reclass, Remove, changed, edit, hold, parse_edit
 from wsigraph.diffusion.generator import Generator
 from wsigraph.diffusion.mosaic import crop
 from wsigraph.diffusion.scene import UNKNOWN, Scene, of_labels
@@ -213,6 +213,42 @@ def test_a_node_may_not_vanish_under_another() -> None:
     (large,) = np.flatnonzero(three.area_um2 == 400)
     with pytest.raises(SynthesisError, match="wholly; move it less far, or remove that"):
         edit(three, [Move(int(large), 32.0, 0.0)], mpp=2.0)
+
+
+def test_an_edit_repaints_its_region_and_leaves_the_rest(settings: Config, generator: Generator) -> None:
+    for side, number in ((32, 0), (80, 3)):
+        scene = lay_out(settings.diffusion, side, seed=4)
+        edits = [f"class {number}=necrosis"]
+        plain = next(synthesize(scene, settings, seed=2, generator=generator)).image
+        held = next(synthesize(scene, settings, seed=2, generator=generator, edits=edits))
+        anew = settings.model_copy(update={"diffusion": settings.diffusion.model_copy(update={"repaint_um": None})})
+        free = next(synthesize(scene, anew, seed=2, generator=generator, edits=edits))
+        region = hold(scene, held.graph, margin_um=10.0, mpp=2.0)
+        assert 0 < region.keep.mean() < 1
+        np.testing.assert_array_equal(held.image[region.keep], plain[region.keep])
+        assert (held.image[~region.keep] != plain[~region.keep]).any()
+        assert (free.image[region.keep] != plain[region.keep]).any()
+        assert_same(free.graph, held.graph)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpmsolver"])
+def test_an_edit_that_changes_nothing_gives_the_same_picture(
+    scene: Scene, settings: Config, generator: Generator, sampler: str
+) -> None:
+    chosen = settings.model_copy(update={"diffusion": settings.diffusion.model_copy(update={"sampler": sampler})})
+    plain = next(synthesize(scene, chosen, seed=2, generator=generator)).image
+    same = next(synthesize(scene, chosen, seed=2, generator=generator, edits=["class 1=tumour"])).image
+    np.testing.assert_array_equal(same, plain)
+
+
+def test_the_room_around_an_edit_is_as_wide_as_asked(scene: Scene) -> None:
+    after = edit(scene, [Reclass(0, NECROSIS)], mpp=2.0)
+    assert scene.labels is not None
+    own = scene.labels == 1
+    np.testing.assert_array_equal(hold(scene, after, margin_um=0.0, mpp=2.0).keep, ~own)
+    rows, columns = np.nonzero(~hold(scene, after, margin_um=10.0, mpp=2.0).keep)
+    assert rows.max() == np.nonzero(own)[0].max() + 5
+    assert columns.max() == np.nonzero(own)[1].max() + 5
 
 
 def test_a_large_graph_becomes_a_slide_with_its_truth(settings: Config, generator: Generator, tmp_path: Path) -> None:

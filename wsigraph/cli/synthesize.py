@@ -91,6 +91,7 @@ def synthesize(
     Example: wsigraph synthesize graph.json --out tissue --seed 1 --n 8 --edit "class 7=necrosis"
     """
     from wsigraph.cli.progress import progress_line
+    from wsigraph.config.diffusion import PAINTING
     from wsigraph.diffusion.generator import load_generator
     from wsigraph.diffusion.synthesize import synthesize as paint
     from wsigraph.diffusion.write import write_samples, write_slide
@@ -105,7 +106,7 @@ def synthesize(
     started = time.perf_counter()
     generator = load_generator(settings.diffusion.path)
     # how the graph is found has to be as in training; how it is painted is for the user
-    sizes = generator.config.model_dump(exclude={"path", "sampler", "steps", "guidance", "overlap"})
+    sizes = generator.config.model_dump(exclude=set(PAINTING))
     settings = settings.model_copy(update={"diffusion": settings.diffusion.model_copy(update=sizes)})
     scene = _scene(graph, from_slide, box, slide_px, mpp, settings, seed)
     canvas_um = settings.diffusion.canvas_px * settings.diffusion.mpp

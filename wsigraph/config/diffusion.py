@@ -9,6 +9,9 @@ from pydantic import Field
 from wsigraph.geometry import MPP_MAX, MPP_MIN
 from wsigraph.runtime import Section
 
+PAINTING = ("path", "sampler", "steps", "guidance", "overlap", "repaint_um")
+"""Settings of painting alone: they may differ from those a model was trained with."""
+
 
 class DiffusionConfig(Section):
     """How tissue is painted from a graph, and how the model that paints it is trained."""
@@ -20,6 +23,9 @@ class DiffusionConfig(Section):
         3.0, ge=0.0, le=50.0, description="weight of the graph: 0 ignores it, 1 is the plain model, more exaggerates"
     )
     overlap: float = Field(0.5, ge=0.0, le=0.75, description="share of a canvas that neighbouring ones have in common")
+    repaint_um: float | None = Field(
+        10.0, ge=0.0, description="an edit repaints its region and this much around it, um; null paints all anew"
+    )
     canvas_px: int = Field(64, ge=16, le=1024, description="side of the model's canvas, px; trained")
     mpp: float = Field(2.0, ge=MPP_MIN, le=MPP_MAX, description="pixel size of the canvas, um; trained")
     max_nodes: int = Field(64, ge=1, le=1024, description="most regions on a canvas; trained")

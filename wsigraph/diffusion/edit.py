@@ -1,7 +1,8 @@
 """Changes to a graph before it is painted: ``remove node 12``, ``class 7=necrosis``, ``move 3 by 40,0 um``.
 
 An edit changes the label image, and the graph is measured from it again. Numbers are those of the graph that was given,
-whatever earlier edits removed. Room that becomes free goes to the nearest other region, pixel by pixel.
+whatever earlier edits removed. Room that becomes free goes to the nearest other region, pixel by pixel. What is
+repainted is what changed and some room around it; all else is held.
 """
 
 from __future__ import annotations
@@ -50,6 +51,22 @@ class Move:
 
 
 Edit = Remove | Reclass | Move
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """What an edit leaves as it was.
+
+    Attributes
+    ----------
+    before : Scene
+        The graph without the edit, with its label image (h, w).
+    keep : bool (h, w)
+        Where the picture stays as that graph alone has it.
+    """
+
+    before: Scene
+    keep: NDArray[np.bool_]
 
 
 def parse_edit(text: str) -> Edit:
@@ -152,6 +169,34 @@ def changed(before: Scene, after: Scene) -> NDArray[np.bool_]:
     table[0, 0] = True
     table[old[same] + 1, new[same] + 1] = True
     return ~table[before.labels, after.labels]
+
+
+def hold(before: Scene, after: Scene, *, margin_um: float, mpp: float) -> Held:
+    """Return what stays where a graph was edited.
+
+    Parameters
+    ----------
+    before, after : Scene
+        With label images of one size.
+    margin_um : float
+        Room around the edit that is repainted with it, um.
+    mpp : float
+        Pixel size, um/px.
+
+    Returns
+    -------
+    Held
+        All but what changed and the room around it.
+
+    Raises
+    ------
+    SynthesisError
+        As for `changed`.
+    """
+    touched = changed(before, after)
+    if not touched.any():
+        return Held(before, ~touched)
+    return Held(before, np.asarray(distance_transform_edt(~touched) > margin_um / mpp))
 
 
 def _vacate(labels: NDArray[np.int32], region: int) -> NDArray[np.int32]:

@@ -3,7 +3,7 @@
 All canvases are denoised together: at every step each predicts its own part of the velocity, parts are blended with
 weights that fall towards the rim, and the sampler takes one step on the whole picture. The lattice of canvases is
 shifted at every step, so that no line is a border twice. What a canvas is asked is the graph of its own part of the
-label image.
+label image. Of an edit, only the canvases that show it are painted twice.
 
 References
 ----------
@@ -22,16 +22,17 @@ from torch import Tensor
 from wsigraph.config import DiffusionConfig
 from wsigraph.diffusion.condition import collate
 from wsigraph.diffusion.denoiser import N_RASTER, Denoiser, draw_raster
+from wsigraph.diffusion.edit import Held
 from wsigraph.diffusion.grid import to_image
-from wsigraph.diffusion.sample import guided
+from wsigraph.diffusion.sample import Velocity, guided, walk
 from wsigraph.diffusion.scene import UNKNOWN, Scene, check_scene, of_labels
-from wsigraph.diffusion.schedule import sampling_scheduler
 from wsigraph.diffusion.sheet import split
 from wsigraph.geometry import um2_to_px
 from wsigraph.slide.tiles import Progress
 
 _BATCH = 16
 _GLASS_DENSITY = 0.03
+_LEAST_WEIGHT = 1e-6
 
 
 @torch.no_grad()
@@ -45,6 +46,7 @@ def paint_mosaic(
     raster: bool,
     device: str = "cpu",
     rng: np.random.Generator,
+    held: Held | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.uint8]:
     """Return a picture of a graph larger than a canvas.
@@ -67,6 +69,8 @@ def paint_mosaic(
         Where the network runs.
     rng : numpy.random.Generator
         Shifts the lattice of canvases.
+    held : Held, optional
+        What an edit leaves as it was; all is painted anew where left out.
     progress : callable, optional
         Told ("synthesize", steps done, steps).
 
@@ -84,26 +88,35 @@ def paint_mosaic(
     -----
     Time is linear in the area, and in 1 / (1 - overlap) squared. Memory: about 40 bytes a pixel.
     """
-    trained = network.config
-    side = trained.canvas_px
-    height, width = noise.shape[-2:]
-    scheduler = sampling_scheduler(trained, options.sampler, options.steps)
-    window = _window(side)
-    picture = noise
-    for number, level in enumerate(scheduler.timesteps):
-        stride = max(trained.unshuffle, round((1.0 - options.overlap) * side))
-        rows, columns = (_starts(length, side, stride, int(rng.integers(stride))) for length in (height, width))
-        corners = [(y, x) for y in rows for x in columns]
-        total, weight = torch.zeros_like(picture), torch.zeros(1, 1, height, width)
-        for first in range(0, len(corners), _BATCH):
-            some = corners[first : first + _BATCH]
-            found = _predict(network, scene, picture, some, level, options, style, raster, device)
-            for (y, x), part in zip(some, found, strict=True):
-                total[..., y : y + side, x : x + side] += part * window
-                weight[..., y : y + side, x : x + side] += window
-        picture = scheduler.step(total / weight, level, picture).prev_sample
-        if progress is not None:
-            progress("synthesize", number + 1, len(scheduler.timesteps))
+    shifts = rng.integers(_stride(network.config, options), size=(options.steps, 2))
+    window = _window(network.config.canvas_px)
+
+    def asked(scene: Scene, keep: NDArray[np.bool_] | None) -> Velocity:
+        def velocity(number: int, picture: Tensor, level: Tensor) -> Tensor:
+            total, weight = torch.zeros_like(picture), torch.zeros_like(picture[:, :1])
+            corners = _corners(picture, network.config, options, shifts[number], keep)
+            for first in range(0, len(corners), _BATCH):
+                some = corners[first : first + _BATCH]
+                found = _predict(network, scene, picture, some, level, options, style, raster, device)
+                for (y, x), part in zip(some, found, strict=True):
+                    place = np.s_[..., y : y + len(window), x : x + len(window)]
+                    total[place] += part * window
+                    weight[place] += window
+            # no canvas lies where all is kept
+            return total / weight.clamp(min=_LEAST_WEIGHT)
+
+        return velocity
+
+    picture = walk(
+        network.config,
+        options.sampler,
+        options.steps,
+        noise,
+        asked(scene, None if held is None else held.keep),
+        before=None if held is None else asked(held.before, None),
+        keep=None if held is None else torch.from_numpy(held.keep)[None, None],
+        told=None if progress is None else lambda done: progress("synthesize", done, options.steps),
+    )
     return np.asarray(to_image(picture)[0])
 
 
@@ -175,6 +188,27 @@ def _predict(
 def _map(scene: Scene) -> Tensor:
     labels: Any = scene.labels
     return draw_raster(scene.class_map(labels), labels)
+
+
+def _stride(trained: DiffusionConfig, options: DiffusionConfig) -> int:
+    return max(trained.unshuffle, round((1.0 - options.overlap) * trained.canvas_px))
+
+
+def _corners(
+    picture: Tensor,
+    trained: DiffusionConfig,
+    options: DiffusionConfig,
+    shift: NDArray[np.int64],
+    keep: NDArray[np.bool_] | None,
+) -> list[tuple[int, int]]:
+    """Return where canvases lie, (y, x) px, that cover all that is not kept."""
+    side, stride = trained.canvas_px, _stride(trained, options)
+    lengths = picture.shape[-2:]
+    rows, columns = (_starts(each, side, stride, int(by)) for each, by in zip(lengths, shift, strict=True))
+    corners = [(y, x) for y in rows for x in columns]
+    if keep is None:
+        return corners
+    return [(y, x) for y, x in corners if not keep[y : y + side, x : x + side].all()]
 
 
 def _starts(length: int, side: int, stride: int, shift: int) -> list[int]:

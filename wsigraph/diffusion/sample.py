@@ -1,25 +1,104 @@
 """From noise to a picture, step by step, guided by the graph.
 
-The samplers are diffusers'; here is what they call for: the velocity, as far as the graph changes it.
+The samplers are diffusers'; here is what they call for: the velocity, as far as the graph changes it. The picture of an
+edited graph walks beside that of the graph before, from the same noise, and takes at every step the pixels of the
+latter wherever the edit shall change nothing: there the two are equal to the byte.
 
 References
 ----------
-Guidance: Ho and Salimans, "Classifier-free diffusion guidance", 2022.
+Guidance: Ho and Salimans, "Classifier-free diffusion guidance", 2022. Edits: Avrahami et al., "Blended diffusion for
+text-driven editing of natural images", 2022.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from wsigraph.config import DiffusionConfig
 from wsigraph.diffusion.condition import Tokens
 from wsigraph.diffusion.denoiser import Denoiser
 from wsigraph.diffusion.schedule import sampling_scheduler
 
+Velocity = Callable[[int, Tensor, Tensor], Tensor]
+"""Of a step's number, a noisy picture and its level of noise (a scalar): the velocity."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unedited:
+    """What is asked of a batch before it was edited, and where that stays.
+
+    Attributes
+    ----------
+    tokens : Tokens
+        Graphs.
+    raster : float (B, 9, h, w)
+        Maps; zeros where left out.
+    keep : bool (B, 1, h, w)
+        Where the edit changes nothing.
+    """
+
+    tokens: Tokens
+    raster: Tensor
+    keep: Tensor
+
 
 @torch.no_grad()
+def walk(
+    config: DiffusionConfig,
+    sampler: Literal["ddim", "dpmsolver"],
+    steps: int,
+    noise: Tensor,
+    velocity: Velocity,
+    *,
+    before: Velocity | None = None,
+    keep: Tensor | None = None,
+    told: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Return the picture at the end of the way from noise.
+
+    Parameters
+    ----------
+    config : DiffusionConfig
+        Levels of noise of training.
+    sampler : str
+        ``ddim`` or ``dpmsolver``.
+    steps : int
+        Steps of the sampler.
+    noise : float (B, 3, h, w)
+        Standard normal.
+    velocity : callable
+        What is asked.
+    before : callable, optional
+        What was asked before an edit.
+    keep : bool (B, 1, h, w), optional
+        Where the picture shall be that of `before`; with it only.
+    told : callable, optional
+        Told how many steps are done.
+
+    Returns
+    -------
+    float (B, 3, h, w)
+        About -1 to 1.
+    """
+    # a sampler of several steps remembers: every way has its own
+    ways = [(each, sampling_scheduler(config, sampler, steps)) for each in (before, velocity) if each is not None]
+    pictures = [noise] * len(ways)
+    for number, level in enumerate(ways[0][1].timesteps.to(noise.device)):
+        for place, (each, scheduler) in enumerate(ways):
+            found = each(number, pictures[place], level)
+            pictures[place] = scheduler.step(found, level, pictures[place]).prev_sample
+        if keep is not None:
+            pictures[-1] = torch.where(keep, pictures[0], pictures[-1])
+        if told is not None:
+            told(number + 1)
+    return pictures[-1]
+
+
 def denoise(
     network: Denoiser,
     tokens: Tokens,
@@ -30,6 +109,7 @@ def denoise(
     steps: int,
     guidance: float,
     sampler: Literal["ddim", "dpmsolver"] = "ddim",
+    unedited: Unedited | None = None,
 ) -> Tensor:
     """Return pictures painted from noise.
 
@@ -51,20 +131,27 @@ def denoise(
         0 ignores graph and map, 1 is the plain model.
     sampler : str
         ``ddim`` or ``dpmsolver``.
+    unedited : Unedited, optional
+        What was asked before an edit, and where it stays; all is painted anew where left out.
 
     Returns
     -------
     float (B, 3, h, w)
         Pictures, -1 to 1.
     """
-    scheduler = sampling_scheduler(network.config, sampler, steps)
-    picture = noise
-    for level in scheduler.timesteps.to(noise.device):
-        velocity = guided(network, picture, level.expand(len(noise)), tokens, raster, style, guidance)
-        picture = scheduler.step(velocity, level, picture).prev_sample
+
+    def asked(tokens: Tokens, raster: Tensor) -> Velocity:
+        return lambda _, picture, level: guided(
+            network, picture, level.expand(len(picture)), tokens, raster, style, guidance
+        )
+
+    before = None if unedited is None else asked(unedited.tokens, unedited.raster)
+    keep = None if unedited is None else unedited.keep
+    picture = walk(network.config, sampler, steps, noise, asked(tokens, raster), before=before, keep=keep)
     return picture.clamp(-1.0, 1.0)
 
 
+@torch.no_grad()
 def guided(
     network: Denoiser, picture: Tensor, level: Tensor, tokens: Tokens, raster: Tensor, style: Tensor, guidance: float
 ) -> Tensor:

@@ -17,11 +17,11 @@ import torch
 from wsigraph.config import Config, DiffusionConfig
 from wsigraph.diffusion.condition import collate
 from wsigraph.diffusion.denoiser import N_RASTER, STYLES, draw_raster
-from wsigraph.diffusion.edit import edit, parse_edit
+from wsigraph.diffusion.edit import Held, edit, hold, parse_edit
 from wsigraph.diffusion.generator import Generator, load_generator
 from wsigraph.diffusion.grid import to_image
 from wsigraph.diffusion.mosaic import paint_mosaic
-from wsigraph.diffusion.sample import denoise
+from wsigraph.diffusion.sample import Unedited, denoise
 from wsigraph.diffusion.scene import UNKNOWN, Scene, check_scene, of_labels, rasterise
 from wsigraph.diffusion.sheet import read_sheet, split
 from wsigraph.diffusion.write import SyntheticTile
@@ -54,7 +54,7 @@ def synthesize(
     scene : Scene
         The graph, of one canvas or larger.
     settings : Config, optional
-        Section ``diffusion``: sampler, steps, guidance and overlap.
+        Section ``diffusion``: sampler, steps, guidance, overlap, and what an edit repaints.
     seed : int
         Decides all noise.
     n : int
@@ -88,9 +88,8 @@ def synthesize(
     generator = generator or load_generator(options.path)
     trained = generator.config
     check_scene(scene)
-    changes = [parse_edit(text) for text in edits]
-    drawn = edit(scene, changes, mpp=trained.mpp) if changes else rasterise(scene, mpp=trained.mpp)
-    assert drawn.labels is not None  # noqa: S101 - both draw them
+    drawn, held = _edited(scene, edits, options, trained)
+    assert drawn.labels is not None  # noqa: S101 - drawn above
     single = _fits(drawn, trained)
     if single:
         check_scene(drawn, max_nodes=trained.max_nodes)
@@ -108,7 +107,8 @@ def synthesize(
     with one_thread():
         for number in range(n):
             if single:
-                image = _paint_canvas(network, drawn, options, _noise(drawn, seed, number), chosen, raster, device)
+                noise = _noise(drawn, seed, number)
+                image = _paint_canvas(network, drawn, options, noise, chosen, raster, device, held)
                 if progress is not None:
                     progress("synthesize", number + 1, n)
             else:
@@ -122,6 +122,7 @@ def synthesize(
                     raster=raster,
                     device=device,
                     rng=np.random.default_rng([seed, number, 1]),
+                    held=held,
                     progress=progress,
                 )
             yield SyntheticTile(
@@ -199,6 +200,20 @@ def scene_from_slide(
     return of_labels(pieces, sheet.classes[owner - 1], mpp=options.mpp, image=np.ascontiguousarray(image))
 
 
+def _edited(
+    scene: Scene, edits: Sequence[str], options: DiffusionConfig, trained: DiffusionConfig
+) -> tuple[Scene, Held | None]:
+    """Return the graph to paint, with its label image, and what an edit leaves as it was."""
+    before = rasterise(scene, mpp=trained.mpp)
+    changes = [parse_edit(text) for text in edits]
+    if not changes:
+        return before, None
+    after = edit(before, changes, mpp=trained.mpp)
+    if options.repaint_um is None:
+        return after, None
+    return after, hold(before, after, margin_um=options.repaint_um, mpp=trained.mpp)
+
+
 def _fits(scene: Scene, trained: DiffusionConfig) -> bool:
     sides = [um_to_px(side, trained.mpp) for side in scene.size_um]
     if min(sides) < trained.canvas_px:
@@ -216,20 +231,36 @@ def _noise(scene: Scene, seed: int, number: int) -> torch.Tensor:
 
 
 def _paint_canvas(
-    network: Any, scene: Scene, options: DiffusionConfig, noise: torch.Tensor, style: str, raster: bool, device: str
+    network: Any,
+    scene: Scene,
+    options: DiffusionConfig,
+    noise: torch.Tensor,
+    style: str,
+    raster: bool,
+    device: str,
+    held: Held | None,
 ) -> np.ndarray[Any, Any]:
-    assert scene.labels is not None  # noqa: S101 - the caller drew them
-    given = torch.zeros(1, N_RASTER, *scene.labels.shape)
-    if raster:
-        given = draw_raster(scene.class_map(scene.labels), scene.labels)[None]
+    unedited = None
+    if held is not None:
+        keep = torch.from_numpy(held.keep)[None, None].to(device)
+        unedited = Unedited(collate([held.before]).to(device), _map(held.before, raster).to(device), keep)
     painted = denoise(
         network,
         collate([scene]).to(device),
-        given.to(device),
+        _map(scene, raster).to(device),
         torch.tensor([STYLES.index(style)], device=device),
         noise.to(device),
         steps=options.steps,
         guidance=options.guidance,
         sampler=options.sampler,
+        unedited=unedited,
     )
     return np.asarray(to_image(painted)[0])
+
+
+def _map(scene: Scene, raster: bool) -> torch.Tensor:
+    """Return the map beside a graph, float (1, 9, h, w); zeros where it is not given."""
+    assert scene.labels is not None  # noqa: S101 - the caller drew them
+    if raster:
+        return draw_raster(scene.class_map(scene.labels), scene.labels)[None]
+    return torch.zeros(1, N_RASTER, *scene.labels.shape)

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from wsigraph.config import DiffusionConfig, section_hash
+from wsigraph.config.diffusion import PAINTING
 from wsigraph.diffusion.checkpoint import load_checkpoint, save_checkpoint
 from wsigraph.diffusion.condition import Tokens, collate
 from wsigraph.diffusion.denoiser import Denoiser, draw_raster
@@ -43,7 +44,7 @@ _FALL = 0.25
 _MAX_GRADIENT = 1.0
 _N_MEASURED = 256
 """Canvases of a style whose spectrum is measured."""
-_FREE = ("path", "sampler", "steps", "guidance", "overlap", "training_steps", "checkpoint_steps")
+_FREE = (*PAINTING, "training_steps", "checkpoint_steps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
