@@ -205,6 +205,7 @@ def score_fresh(
     *,
     seed: int,
     names: Sequence[str],
+    found: FreshAnswers | None = None,
     oracle: Answers | None = None,
     n_draws: int = N_DRAWS,
     workers: int = 1,
@@ -221,6 +222,8 @@ def score_fresh(
         Of draws and rivals.
     names : sequence of str
         Rivals, as `wsigraph.evaluation.tables.rivals` names them.
+    found : FreshAnswers, optional
+        What the model says of the fresh patients; it is asked where left out.
     oracle : Answers, optional
         The true log hazard ratio and stage probabilities of the fresh patients; no column where they are not known.
     n_draws : int
@@ -238,7 +241,7 @@ def score_fresh(
     CohortError
         If the cohorts share a patient.
     """
-    found = answer_fresh(ensemble.bundle, fresh)
+    found = found or answer_fresh(ensemble.bundle, fresh)
     one_fold = np.zeros(fresh.n_rows, np.int64)
     truth = Truth(
         fold=one_fold,
