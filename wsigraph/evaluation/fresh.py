@@ -17,6 +17,7 @@ from wsigraph.evaluation.scores import Truth, answer_draws, differences, estimat
 from wsigraph.evaluation.tables import rivals
 from wsigraph.metrics.bootstrap import N_DRAWS, draw_weights
 from wsigraph.metrics.calibration import d_calibration
+from wsigraph.metrics.share import wilson
 from wsigraph.metrics.survival import survival_between
 from wsigraph.model.card import About
 from wsigraph.model.ensemble import Ensemble, log_cumulative_hazard, train_folds
@@ -318,7 +319,7 @@ def coverage(ensemble: Ensemble, found: FreshAnswers, cohort: Cohort) -> dict[st
     Returns
     -------
     dict
-        ``covered`` with the ends ``low`` and ``high`` of its 95 % interval (Wilson, "Probable inference", JASA 1927),
+        ``covered`` with the ends ``low`` and ``high`` of its 95 % interval (Wilson's),
         ``mean_size``, ``n``, ``n_calibration``, and the same by stage and by site.
     """
     calibration = ensemble.bundle.calibration
@@ -328,7 +329,7 @@ def coverage(ensemble: Ensemble, found: FreshAnswers, cohort: Cohort) -> dict[st
     held = inside[np.arange(len(inside)), np.maximum(cohort.stage, 0)]
 
     def part(rows: NDArray[np.bool_]) -> dict[str, Any]:
-        low, high = _share_interval(float(held[rows].mean()), int(rows.sum()))
+        low, high = wilson(int(held[rows].sum()), int(rows.sum()))
         return {
             "covered": round(float(held[rows].mean()), 4),
             "low": round(low, 4),
@@ -344,10 +345,3 @@ def coverage(ensemble: Ensemble, found: FreshAnswers, cohort: Cohort) -> dict[st
         "by_stage": {name: part(cohort.stage == k) for k, name in enumerate(names) if (cohort.stage == k).any()},
         "by_site": {str(site): part(known & (cohort.site == site)) for site in np.unique(cohort.site[known])},
     }
-
-
-def _share_interval(share: float, n: int) -> tuple[float, float]:
-    """Return the ends of Wilson's 95 % interval of a share."""
-    z = 1.959964
-    centre, half = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return float((centre - half) / (1 + z**2 / n)), float((centre + half) / (1 + z**2 / n))
