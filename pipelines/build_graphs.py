@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     settings = load(options.config)
-    manifest = read_manifest(options.manifest, stage_names=settings.model.stage_names, check_digests=False)
+    manifest = read_manifest(options.manifest, stage_names=settings.model.stage_names, digest_max_bytes=0)
     for warning in manifest.warnings:
         print(warning, file=sys.stderr)
     result = run_cohort(manifest, options.out, settings, until="graph")

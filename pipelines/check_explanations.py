@@ -27,8 +27,9 @@ from wsigraph.explanation.explain import explain
 from wsigraph.explanation.gradients import Precision, integrate, to_nodes
 from wsigraph.explanation.members import members
 from wsigraph.explanation.reference import Reference, load_reference
-from wsigraph.explanation.scores import average_precision, points_at, randomised, wilson
+from wsigraph.explanation.scores import average_precision, points_at, randomised
 from wsigraph.explanation.target import Target
+from wsigraph.metrics.share import wilson
 from wsigraph.model.inputs import graph_input
 from wsigraph.model.weights import SHIPPED, ModelBundle, load_bundle
 from wsigraph.records import CoarseGraph, TissueGraph

@@ -46,17 +46,18 @@ def main(arguments: list[str] | None = None) -> None:
     simulated = time.perf_counter()
     ensemble = train_on(train.cohort, settings.model, seed=options.seed, workers=options.workers)
     trained = time.perf_counter()
+    found = answer_fresh(ensemble.bundle, fresh.cohort)
     table = score_fresh(
         ensemble,
         train.cohort,
         fresh.cohort,
         seed=options.seed,
         names=options.rival or RIVALS,
+        found=found,
         oracle=Answers(risk=fresh.oracle_risk, stage_probability=fresh.oracle_stage),
         workers=options.workers,
     )
     if settings.model.task != "stage":
-        found = answer_fresh(ensemble.bundle, fresh.cohort)
         table["d_calibration"] = calibration_of_survival(found, fresh.cohort)
         table["d_calibration_of_hazards_times_1.5"] = calibration_of_survival(found, fresh.cohort, factor=1.5)
     table["mean_nodes"] = round(float(np.mean([len(each.features) for each in everybody.cohort.inputs])), 1)

@@ -118,8 +118,9 @@ def rival_scores(
         By the names that stand on the card.
     """
     cohort = join_patients(collect((case.example for case in fresh), settings.model.stage_names))
-    table = score_fresh(ensemble, train, cohort, seed=seed, names=RIVALS, workers=workers)
-    calibration = calibration_of_survival(answer_fresh(ensemble.bundle, cohort), cohort)
+    answers = answer_fresh(ensemble.bundle, cohort)
+    table = score_fresh(ensemble, train, cohort, seed=seed, names=RIVALS, found=answers, workers=workers)
+    calibration = calibration_of_survival(answers, cohort)
     found = {f"stage_{name}": Score(**table["model"]["stage"][name]) for name in ("auc", "quadratic_kappa")}
     found["d_calibration_largest_deviation"] = Score(
         value=calibration["largest_deviation"], low=calibration["low"], high=calibration["high"]

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-FOUNDATIONS = {"matplotlib", "numpy", "pandas", "lifelines", "pathlib", "subprocess", "sys", "wsigraph"}
+FOUNDATIONS = {"matplotlib", "numpy", "pandas", "lifelines", "pathlib", "subprocess", "sys", "warnings", "wsigraph"}
 MAX_FUNCTION_LINES = 10
 
 

@@ -245,7 +245,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes, met: str) -
 def test_a_manifest_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CohortError, match="No such file"):
         read_manifest(tmp_path / "none.csv", stage_names=STAGES)
-    with pytest.raises(CohortError, match="Is a directory"):
+    with pytest.raises(CohortError, match="is a folder, expected a table"):
         read_manifest(tmp_path, stage_names=STAGES)
 
 

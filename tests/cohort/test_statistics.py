@@ -14,6 +14,7 @@ from scipy.stats import chi2
 
 from tests.cohort.predicted import model_directory, patients
 from wsigraph import cohort
+from wsigraph.cohort.cox import design
 from wsigraph.cohort.incremental import cross_fitted
 from wsigraph.errors import CohortError
 
@@ -161,6 +162,10 @@ def test_follow_up_is_split_without_losing_an_event(frame: pd.DataFrame) -> None
     assert early["event"].sum() + late["event"].sum() == frame["event"].sum()
     assert early["time_days"].max() == 500.0
     assert (late["time_days"] > 0).all()
+    # a step of risk is the same in both parts
+    whole = design(frame, ["risk"]).loc[late.index, "risk (per SD)"]
+    np.testing.assert_array_equal(design(late, ["risk"])["risk (per SD)"], whole)
+    assert whole.std(ddof=0) != pytest.approx(1.0, abs=0.02)
 
 
 def test_log_rank_of_one_fold_is_lifelines(frame: pd.DataFrame) -> None:

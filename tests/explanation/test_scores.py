@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wsigraph.explanation.members import members
-from wsigraph.explanation.scores import average_precision, points_at, randomised, wilson
+from wsigraph.explanation.scores import average_precision, points_at, randomised
 from wsigraph.model.weights import ModelBundle
 
 
@@ -28,13 +28,6 @@ def test_average_precision_of_chance_and_of_truth() -> None:
 def test_the_pointing_game_looks_at_the_highest_place() -> None:
     assert points_at(np.array([0.0, 3.0, -9.0]), np.array([False, True, False]))
     assert not points_at(np.array([0.0, 3.0, -9.0]), np.array([True, False, True]))
-
-
-def test_wilson_is_the_published_interval() -> None:
-    low, high = wilson(81, 263)  # Newcombe, Statistics in Medicine 1998, table I
-    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
-    assert wilson(0, 20)[0] == 0.0
-    assert wilson(0, 0) == (0.0, 1.0)
 
 
 def test_weights_are_drawn_anew_and_the_model_is_left_alone(bundle: ModelBundle) -> None:

@@ -16,7 +16,7 @@ from wsigraph.coarsening.embed import load_embedding
 from wsigraph.errors import ModelError
 from wsigraph.feature.interpret import feature_schema_id
 from wsigraph.feature.moments import schema_id as moment_schema_id
-from wsigraph.model.predict import load_network, predict
+from wsigraph.model.predict import predict
 from wsigraph.model.train import Trained
 from wsigraph.model.weights import (
     CARD_FILE,
@@ -159,7 +159,7 @@ def test_an_architecture_that_is_not_the_cards(directory: Path) -> None:
     (member,) = json.loads((directory / CARD_FILE).read_text())["members"]
     edit_card(directory, members=[member | {"config": member["config"] | {"channels": 5}}])
     with pytest.raises(ModelError, match="do not fit the architecture"):
-        load_network(load_bundle(directory))
+        load_bundle(directory).members[0].network()
 
 
 def test_weights_that_are_not_safetensors(directory: Path) -> None:
@@ -195,7 +195,7 @@ def test_the_shipped_model_is_small_and_says_what_it_is() -> None:
     assert "no medical meaning" in card.notice
     assert card.metrics["c_index"].low > 0.65
     assert card.metrics["c_index"].value <= card.metrics["c_index_oracle"].high
-    load_network(load_bundle(SHIPPED))
+    load_bundle(SHIPPED).members[0].network()
 
 
 def test_the_shipped_model_belongs_to_the_shipped_coarsening() -> None:

@@ -6,9 +6,9 @@ import pytest
 from lifelines import CoxPHFitter
 
 from wsigraph.feature.interpret import FEATURE_NAMES, interpret
+from wsigraph.metrics.survival import c_index
 from wsigraph.model.inputs import graph_input
 from wsigraph.model.weights import Score
-from wsigraph.synthesis.assess import c_index
 from wsigraph.synthesis.cohort import own_regions
 from wsigraph.synthesis.rewire import rewire
 from wsigraph.synthesis.rivals import (
@@ -55,10 +55,9 @@ def test_ridge_cox_equals_lifelines() -> None:
 def test_rivals_find_what_is_there_and_nothing_where_there_is_nothing(rival) -> None:
     x, time, event = survival(300, 1)
     fresh, later, died = survival(300, 2)
-    ones = np.ones((1, 300), np.int64)
-    found = c_index(rival(x, time, event, fresh, rng=np.random.default_rng(0)), later, died, ones)[0]
+    found = c_index(rival(x, time, event, fresh, rng=np.random.default_rng(0)), later, died)[0]
     noise = np.random.default_rng(3).standard_normal((2, 300, 5))
-    nothing = c_index(rival(noise[0], time, event, noise[1], rng=np.random.default_rng(0)), later, died, ones)[0]
+    nothing = c_index(rival(noise[0], time, event, noise[1], rng=np.random.default_rng(0)), later, died)[0]
     assert found > 0.72
     assert nothing == pytest.approx(0.5, abs=0.07)
 

@@ -105,7 +105,7 @@ def check(
             manifest,
             stage_names=settings.model.stage_names,
             check_files=not no_files,
-            check_digests=not no_digests,
+            digest_max_bytes=0 if no_digests else None,
             digest_cache=None if keep_digests is None else Path(keep_digests),
             progress=progress,
         )

@@ -98,13 +98,12 @@ def _read(manifest: str, settings: Config, out: Path | None) -> Manifest:
     from wsigraph.batch.state import DIRECTORY
     from wsigraph.cohort.manifest import read_manifest
 
-    stages = settings.model.stage_names
-    found = read_manifest(manifest, stage_names=stages, check_digests=False)
-    stated = [row.path for row in found.rows if row.sha256 is not None and row.path is not None]
-    if not 0 < sum(path.stat().st_size for path in stated) <= settings.batch.digest_max_gb * 1e9:
-        return found
-    cache = None if out is None else out / DIRECTORY / "digests.json"
-    return read_manifest(manifest, stage_names=stages, digest_cache=cache)
+    return read_manifest(
+        manifest,
+        stage_names=settings.model.stage_names,
+        digest_max_bytes=settings.batch.digest_max_gb * 1e9,
+        digest_cache=None if out is None else out / DIRECTORY / "digests.json",
+    )
 
 
 def _tell_plan(manifest: Manifest, out: str, until: str, settings: Config) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wsigraph.cohort.fresh import followed
+from wsigraph.cohort.fresh import followed, standardised_risk
 from wsigraph.errors import CohortError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def design(frame: pd.DataFrame, covariates: Sequence[str]) -> pd.DataFrame:
     for name in covariates:
         values = frame[name]
         if name == "risk":
-            columns["risk (per SD)"] = values.groupby(frame["fold"]).transform(_standardised)
+            columns["risk (per SD)"] = standardised_risk(frame)
         elif isinstance(values.dtype, pd.CategoricalDtype):
             columns[f"{name} (per step)"] = values.cat.codes.where(values.notna()).astype(float)
         elif pd.api.types.is_numeric_dtype(values):
@@ -99,11 +99,6 @@ def design(frame: pd.DataFrame, covariates: Sequence[str]) -> pd.DataFrame:
             levels = values.value_counts().index[1:]
             columns |= {f"{name}: {level}": (values == level).where(values.notna()).astype(float) for level in levels}
     return pd.DataFrame(columns, index=frame.index)
-
-
-def _standardised(values: pd.Series) -> pd.Series:
-    spread = float(values.std(ddof=0))
-    return (values - values.mean()) / (spread if spread > 0 else 1.0)
 
 
 def fit_cox(frame: pd.DataFrame, covariates: Sequence[str], *, strata: Sequence[str] = ("fold",)) -> CoxFit:

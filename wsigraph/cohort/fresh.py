@@ -197,7 +197,8 @@ def split_follow_up(frame: pd.DataFrame, day: float) -> tuple[pd.DataFrame, pd.D
     -------
     early, late : pandas.DataFrame
         Everybody, with events after the day censored at it; and whoever was still followed then, their time counted
-        from the day. Hazard ratios that differ between the two are what non-proportional hazards look like.
+        from the day. Hazard ratios that differ between the two are what non-proportional hazards look like. Column
+        ``risk_sd`` is the risk in standard deviations of everybody, so that both ratios are per the same step.
 
     Raises
     ------
@@ -205,8 +206,33 @@ def split_follow_up(frame: pd.DataFrame, day: float) -> tuple[pd.DataFrame, pd.D
         As `followed`.
     """
     known = followed(frame)
+    # whoever is still followed differs less in risk: by their own spread the later ratio would be of a smaller step
+    known["risk_sd"] = standardised_risk(known)
     early, late = known.copy(), known[known["time_days"] > day].copy()
     early["event"] = early["event"] & (early["time_days"] <= day)
     early["time_days"] = np.minimum(early["time_days"], day)
     late["time_days"] = late["time_days"] - day
     return early, late
+
+
+def standardised_risk(frame: pd.DataFrame) -> pd.Series:
+    """Return the risk in standard deviations within its fold, for risks of two folds share no scale.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `load`, or a part of `split_follow_up`, whose ``risk_sd`` stays as it is.
+
+    Returns
+    -------
+    pandas.Series
+        float64.
+    """
+    if "risk_sd" in frame.columns:
+        return frame["risk_sd"]
+    return frame["risk"].groupby(frame["fold"]).transform(_standardised)
+
+
+def _standardised(values: pd.Series) -> pd.Series:
+    spread = float(values.std(ddof=0))
+    return (values - values.mean()) / (spread if spread > 0 else 1.0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def read_manifest(
     stage_names: Sequence[str],
     requires: Sequence[str] = (),
     check_files: bool = True,
-    check_digests: bool = True,
+    digest_max_bytes: float | None = None,
     digest_cache: Path | None = None,
     threads: int = 8,
     progress: Progress | None = None,
@@ -91,9 +91,10 @@ def read_manifest(
         Columns that every row must fill, e.g. ``("path",)`` where slides are to be read.
     check_files : bool
         Whether the slides must be there.
-    check_digests : bool
-        Whether slides with a stated digest, and those that look alike, are read to compare their bytes; False leaves
-        that to the run. Without `check_files` nothing is read.
+    digest_max_bytes : float, optional
+        Slides with a stated digest, and those that look alike, are read to compare their bytes: always where left out,
+        else only if those with a stated digest are this large together at most; 0 leaves that to the run. Without
+        `check_files` nothing is read.
     digest_cache : Path, optional
         JSON file in which digests are kept, so that the next start reads only what has changed.
     threads : int
@@ -117,7 +118,7 @@ def read_manifest(
         stage_names=stage_names,
         requires=requires,
         check_files=check_files,
-        check_digests=check_digests,
+        digest_max_bytes=digest_max_bytes,
         digest_cache=digest_cache,
         threads=threads,
         progress=progress,
@@ -138,7 +139,7 @@ def check_manifest(
     stage_names: Sequence[str],
     requires: Sequence[str] = (),
     check_files: bool = True,
-    check_digests: bool = True,
+    digest_max_bytes: float | None = None,
     digest_cache: Path | None = None,
     threads: int = 8,
     progress: Progress | None = None,
@@ -147,7 +148,7 @@ def check_manifest(
 
     Parameters
     ----------
-    path, stage_names, requires, check_files, check_digests, digest_cache, threads, progress
+    path, stage_names, requires, check_files, digest_max_bytes, digest_cache, threads, progress
         As for `read_manifest`.
 
     Returns
@@ -174,7 +175,7 @@ def check_manifest(
     if check_files:
         there, missing = find_files(rows, threads=threads)
         faults += missing
-        if check_digests:
+        if digest_max_bytes is None or 0 < _stated_bytes(rows, there) <= digest_max_bytes:
             cache = DigestCache(digest_cache)
             digests, differing, unread = compare_digests(rows, there, cache, threads=threads, progress=progress)
             faults += differing
@@ -183,6 +184,12 @@ def check_manifest(
     faults += shared
     warnings += alike
     return Findings(path=named, rows=tuple(rows), faults=tuple(sorted(faults)), warnings=tuple(warnings))
+
+
+def _stated_bytes(rows: Sequence[ManifestRow], there: Mapping[Path, os.stat_result]) -> int:
+    """Return how large the slides are together whose digest is stated."""
+    stated = {row.path for row in rows if row.sha256 is not None and row.path is not None}
+    return sum(there[path].st_size for path in stated if path in there)
 
 
 def write_manifest(rows: Iterable[ManifestRow], path: Path | str) -> None:

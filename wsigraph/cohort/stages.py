@@ -16,6 +16,7 @@ from wsigraph.cohort.fresh import refuse_in_training
 from wsigraph.errors import CohortError
 from wsigraph.metrics.bootstrap import N_DRAWS, draw_weights, estimate
 from wsigraph.metrics.calibration import beyond_each_stage, calibration_curve
+from wsigraph.metrics.share import wilson
 from wsigraph.metrics.stage import balanced_accuracy, quadratic_kappa, stage_auc, stage_brier
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def stage_scores(frame: pd.DataFrame, *, n_draws: int = N_DRAWS, rng: np.random.
     -------
     pandas.DataFrame
         Rows ``auc``, ``balanced_accuracy``, ``quadratic_kappa``, ``brier``; columns ``value``, ``low``, ``high``,
-        ``chance``, what a model without knowledge gets (NaN for the Brier score, where it depends on the shares).
+        ``chance``, what a model gets that knows no patient; of the Brier score, one that states the shares of stages.
 
     Raises
     ------
@@ -63,11 +64,12 @@ def stage_scores(frame: pd.DataFrame, *, n_draws: int = N_DRAWS, rng: np.random.
     fold = known["fold"].to_numpy(np.int64)
     weights = draw_weights(fold, n_draws=n_draws, rng=rng)
     likeliest, n_stages = probability.argmax(axis=1), probability.shape[1]
+    shares = np.bincount(stage, minlength=n_stages) / len(stage)
     draws = {
         "auc": (stage_auc(probability, stage, stratum=fold, weights=weights), 0.5),
         "balanced_accuracy": (balanced_accuracy(likeliest, stage, weights=weights), 1 / n_stages),
         "quadratic_kappa": (quadratic_kappa(likeliest, stage, n_stages, weights=weights), 0.0),
-        "brier": (stage_brier(probability, stage, weights=weights), np.nan),
+        "brier": (stage_brier(probability, stage, weights=weights), 1.0 - float(shares @ shares)),
     }
     found = {name: (estimate(values), chance) for name, (values, chance) in draws.items()}
     rows = {name: (each.value, each.low, each.high, chance) for name, (each, chance) in found.items()}
@@ -147,7 +149,7 @@ def set_coverage(frame: pd.DataFrame, *, miscoverage: float = 0.1, by: str | Non
     Returns
     -------
     pandas.DataFrame
-        ``coverage``, ``mean_size``, ``n``.
+        ``coverage`` with the ends ``low`` and ``high`` of its 95 % interval (Wilson's), ``mean_size``, ``n``.
 
     Raises
     ------
@@ -171,13 +173,19 @@ def set_coverage(frame: pd.DataFrame, *, miscoverage: float = 0.1, by: str | Non
         inside = _sets(probability, stage, known["fold"].to_numpy(np.int64), miscoverage)
     table = pd.DataFrame(
         {
-            "coverage": inside[np.arange(len(stage)), stage].astype(float),
-            "mean_size": inside.sum(axis=1).astype(float),
-            "n": 1,
+            "hit": inside[np.arange(len(stage)), stage].astype(int),
+            "size": inside.sum(axis=1).astype(float),
             "part": "all" if by is None else known[by].to_numpy(),
         }
     )
-    return table.groupby("part").agg({"coverage": "mean", "mean_size": "mean", "n": "sum"}).rename_axis(by)
+    rows = {name: _covered(part) for name, part in table.groupby("part")}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by)
+
+
+def _covered(part: pd.DataFrame) -> dict[str, float | int]:
+    hits, n = int(part["hit"].sum()), len(part)
+    low, high = wilson(hits, n)
+    return {"coverage": hits / n, "low": low, "high": high, "mean_size": float(part["size"].mean()), "n": n}
 
 
 def _sets(

@@ -107,6 +107,10 @@ def _read(path: Path) -> bytes:
             if b"\0" in head:
                 raise CohortError(f"manifest {path} is not a table of text; give a CSV file with a column {_KEY}")
             return head + handle.read()
+    except IsADirectoryError:
+        raise CohortError(
+            f"manifest {path} is a folder, expected a table; 'wsigraph manifest create {path}' drafts one of its slides"
+        ) from None
     except OSError as error:
         raise CohortError(f"manifest {path} cannot be read: {error.strerror}; check the path and its rights") from None
 

@@ -101,7 +101,7 @@ def _merge(tree: dict[str, dict[str, Any]], values: Mapping[Any, Any], origin: s
 
 def _nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
     names = list(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.65)
     if close:
         return f"; did you mean '{prefix}{close[0]}'?"
     return f"; expected one of {', '.join(names)}"

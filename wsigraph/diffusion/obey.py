@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from wsigraph.diffusion.scene import Scene
-from wsigraph.explanation.scores import wilson
+from wsigraph.metrics.share import wilson
 from wsigraph.synthesis.layout import TISSUES
 
 _REACH_UM = 8.0

@@ -17,6 +17,7 @@ from wsigraph.evaluation.scores import Truth, answer_draws, differences, estimat
 from wsigraph.evaluation.tables import rivals
 from wsigraph.metrics.bootstrap import N_DRAWS, draw_weights
 from wsigraph.metrics.calibration import d_calibration
+from wsigraph.metrics.share import wilson
 from wsigraph.metrics.survival import survival_between
 from wsigraph.model.card import About
 from wsigraph.model.ensemble import Ensemble, log_cumulative_hazard, train_folds
@@ -205,6 +206,7 @@ def score_fresh(
     *,
     seed: int,
     names: Sequence[str],
+    found: FreshAnswers | None = None,
     oracle: Answers | None = None,
     n_draws: int = N_DRAWS,
     workers: int = 1,
@@ -221,6 +223,8 @@ def score_fresh(
         Of draws and rivals.
     names : sequence of str
         Rivals, as `wsigraph.evaluation.tables.rivals` names them.
+    found : FreshAnswers, optional
+        What the model says of the fresh patients; it is asked where left out.
     oracle : Answers, optional
         The true log hazard ratio and stage probabilities of the fresh patients; no column where they are not known.
     n_draws : int
@@ -238,7 +242,7 @@ def score_fresh(
     CohortError
         If the cohorts share a patient.
     """
-    found = answer_fresh(ensemble.bundle, fresh)
+    found = found or answer_fresh(ensemble.bundle, fresh)
     one_fold = np.zeros(fresh.n_rows, np.int64)
     truth = Truth(
         fold=one_fold,
@@ -315,7 +319,7 @@ def coverage(ensemble: Ensemble, found: FreshAnswers, cohort: Cohort) -> dict[st
     Returns
     -------
     dict
-        ``covered`` with the ends ``low`` and ``high`` of its 95 % interval (Wilson, "Probable inference", JASA 1927),
+        ``covered`` with the ends ``low`` and ``high`` of its 95 % interval (Wilson's),
         ``mean_size``, ``n``, ``n_calibration``, and the same by stage and by site.
     """
     calibration = ensemble.bundle.calibration
@@ -325,7 +329,7 @@ def coverage(ensemble: Ensemble, found: FreshAnswers, cohort: Cohort) -> dict[st
     held = inside[np.arange(len(inside)), np.maximum(cohort.stage, 0)]
 
     def part(rows: NDArray[np.bool_]) -> dict[str, Any]:
-        low, high = _share_interval(float(held[rows].mean()), int(rows.sum()))
+        low, high = wilson(int(held[rows].sum()), int(rows.sum()))
         return {
             "covered": round(float(held[rows].mean()), 4),
             "low": round(low, 4),
@@ -341,10 +345,3 @@ def coverage(ensemble: Ensemble, found: FreshAnswers, cohort: Cohort) -> dict[st
         "by_stage": {name: part(cohort.stage == k) for k, name in enumerate(names) if (cohort.stage == k).any()},
         "by_site": {str(site): part(known & (cohort.site == site)) for site in np.unique(cohort.site[known])},
     }
-
-
-def _share_interval(share: float, n: int) -> tuple[float, float]:
-    """Return the ends of Wilson's 95 % interval of a share."""
-    z = 1.959964
-    centre, half = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return float((centre - half) / (1 + z**2 / n)), float((centre + half) / (1 + z**2 / n))

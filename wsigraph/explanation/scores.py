@@ -3,14 +3,12 @@
 References
 ----------
 Zhang et al., "Top-down neural attention by excitation backprop", IJCV 2018 (the pointing game); Adebayo et al.,
-"Sanity checks for saliency maps", NeurIPS 2018 (randomised weights); Wilson, "Probable inference, the law of
-succession, and statistical inference", JASA 1927.
+"Sanity checks for saliency maps", NeurIPS 2018 (randomised weights).
 """
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,8 +16,6 @@ import torch
 from numpy.typing import NDArray
 
 from wsigraph.explanation.members import Member
-
-_Z = 1.959963984540054
 
 
 def points_at(score: NDArray[np.float64], is_cause: NDArray[np.bool_]) -> bool:
@@ -51,27 +47,6 @@ def average_precision(score: NDArray[np.float64], is_cause: NDArray[np.bool_], a
     if not found[-1] > 0:
         return 0.0
     return float(np.sum(np.diff(found, prepend=0.0) * found / taken) / found[-1])
-
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Return the 95 % Wilson interval of a share.
-
-    Parameters
-    ----------
-    hits, n : int
-        Successes, and trials.
-
-    Returns
-    -------
-    low, high : float
-        0 and 1 where there is no trial.
-    """
-    if n == 0:
-        return 0.0, 1.0
-    share, z2 = hits / n, _Z * _Z
-    centre = share + z2 / (2 * n)
-    spread = _Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, (centre - spread) / (1 + z2 / n)), min(1.0, (centre + spread) / (1 + z2 / n))
 
 
 def randomised(members: Sequence[Member], *, seed: int) -> tuple[Member, ...]:

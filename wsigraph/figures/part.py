@@ -41,7 +41,9 @@ def plot_attributions(
     """
     part = frame[frame["by"] == by]
     strength = part["share"].abs().groupby(part["name"]).mean().sort_values(ascending=False)[:top]
-    drawn = plain(axes(ax, 5.6, 1.0 + 0.3 * len(strength)))
+    # a kind of tissue is named by several features: on one line they would leave no room for the bars
+    labels = [str(name).replace(", ", ",\n") for name in strength.index]
+    drawn = plain(axes(ax, 5.6, 1.0 + 0.3 * sum(1 + label.count("\n") for label in labels)))
     at = np.arange(len(strength))[::-1]
     drawn.barh(at, strength.to_numpy(float), color=COLOURS[0], alpha=0.35)
     for y, name in zip(at, strength.index, strict=True):
@@ -50,7 +52,7 @@ def plot_attributions(
         offset = (np.arange(len(shares)) / max(1, len(shares) - 1) - 0.5) * 0.5
         drawn.plot(shares, y + offset, ".", color=COLOURS[0], markersize=3)
     drawn.axvline(0.0, color=GREY, linewidth=0.8)
-    drawn.set_yticks(at, list(strength.index))
+    drawn.set_yticks(at, labels)
     drawn.set_xlabel(f"share of the attribution to {frame['target'].iloc[0]}: bar mean size, dots signed, one a slide")
     return drawn
 

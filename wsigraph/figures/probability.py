@@ -77,7 +77,8 @@ def plot_stage_calibration(frame: pd.DataFrame, n_bins: int = 10, *, ax: Axes | 
     """
     drawn = _square(ax)
     table = stage_calibration(frame, n_bins)
-    drawn.plot(table["stated"], table["observed"], "o-", color=COLOURS[0])
+    # a point on the frame is drawn whole
+    drawn.plot(table["stated"], table["observed"], "o-", color=COLOURS[0], clip_on=False)
     drawn.set(xlabel="stated probability of being beyond a stage", ylabel="observed share")
     return drawn
 

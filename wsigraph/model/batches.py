@@ -11,26 +11,6 @@ from numpy.typing import NDArray
 from wsigraph.model.inputs import Standardised
 
 
-def drop_regions(graph: Standardised, fraction: float, *, rng: np.random.Generator) -> Standardised:
-    """Return a graph without a random share of its regions and their edges; one region always stays.
-
-    Parameters
-    ----------
-    graph : Standardised
-        Any graph.
-    fraction : float
-        Probability of each region to be left out.
-    rng : numpy.random.Generator
-        Source of chance.
-
-    Returns
-    -------
-    Standardised
-        Regions in their old order; areas as they were.
-    """
-    return keep_regions(graph, draw_regions(len(graph.features), fraction, rng=rng))
-
-
 def draw_regions(n_regions: int, fraction: float, *, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Return which regions stay, bool (n_regions,), each left out with probability `fraction`; one always stays."""
     draw = rng.random(n_regions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ def inputs_of(cohort: Cohort, embedding: Embedding | None) -> list[GraphInput]:
     return cohort.fine.coarsened(embedding, cohort.reading)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Member:
     """A fitted network.
 
@@ -112,6 +113,11 @@ class Member:
         network.eval()
         return network
 
+    @cached_property
+    def _network(self) -> GraphNetwork:
+        """The network that `read` asks; built once, for building takes longer than reading a slide."""
+        return self.network()
+
     def read(self, graphs: Sequence[GraphInput | Standardised]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the logits of graphs.
 
@@ -132,7 +138,7 @@ class Member:
         ModelError
             If graphs have another number of features, or the weights do not fit.
         """
-        network = self.network()
+        network = self._network
         scaled = [self.scaler.standardise(each) if isinstance(each, GraphInput) else each for each in graphs]
         stages, hazards = [], []
         with one_thread(), torch.inference_mode():

@@ -24,7 +24,6 @@ from wsigraph.metrics.survival import survival_between
 from wsigraph.model.ensemble import log_cumulative_hazard
 from wsigraph.model.inputs import CLIP, Standardised, graph_input
 from wsigraph.model.member import Member
-from wsigraph.model.network import GraphNetwork
 from wsigraph.model.reading import Reading
 from wsigraph.model.uncertainty import LEAST_CALIBRATION, stage_probabilities, stage_sets, survival_band
 from wsigraph.model.weights import (
@@ -163,29 +162,6 @@ def _is_unseen(bundle: ModelBundle, held_by: int, coarse: CoarseGraph) -> bool:
     """Return whether the coarsening too was done without knowledge of the patient."""
     own = bundle.members[held_by].embedding
     return own is None or own.embedding_id == coarse.embedding_id
-
-
-def load_network(bundle: ModelBundle, member: int = 0) -> GraphNetwork:
-    """Return one of a bundle's networks, ready for evaluation.
-
-    Parameters
-    ----------
-    bundle : ModelBundle
-        A checked bundle.
-    member : int
-        Which of its networks.
-
-    Returns
-    -------
-    GraphNetwork
-        In evaluation mode.
-
-    Raises
-    ------
-    ModelError
-        If the weights do not fit the architecture on the card.
-    """
-    return bundle.members[member].network()
 
 
 def _held_by(card: Card, patient: str | None, sha256: str | None) -> int | None:

@@ -145,7 +145,7 @@ def _locate_series(folder: Path) -> Path:
     if not series:
         raise UnreadableSlide(
             f"{str(folder)!r} is a directory without DICOM instances (*.dcm) and no OME-Zarr; give a slide file or "
-            "such a directory"
+            f"such a directory; for a folder of slides name them, or start with 'wsigraph manifest create {folder}'"
         )
     if len(series) > 1:
         raise UnreadableSlide(

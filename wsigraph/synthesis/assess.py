@@ -17,6 +17,9 @@ from lifelines import CoxPHFitter
 from numpy.typing import NDArray
 
 from wsigraph.errors import SynthesisError
+from wsigraph.metrics.bootstrap import draw_weights, estimate
+from wsigraph.metrics.stage import balanced_accuracy
+from wsigraph.metrics.survival import c_index
 from wsigraph.model.examples import Example
 from wsigraph.model.inputs import graph_input
 from wsigraph.model.losses import NO_STAGE
@@ -149,116 +152,11 @@ def assess(
         "stage_balanced_accuracy": np.array([prediction.stage_probability.argmax() for prediction in predictions]),
         "stage_balanced_accuracy_ridge": ridge_stage(before.pooled, before.stage, after.pooled),
     }
-    weights = bootstrap_weights(len(fresh), n_draws, rng=rng)
-    draws = {name: c_index(risk, after.time_days, after.event, weights) for name, risk in risks.items()}
+    weights = draw_weights(np.zeros(len(fresh), np.int64), n_draws=n_draws, rng=rng)
+    draws = {name: c_index(risk, after.time_days, after.event, weights=weights) for name, risk in risks.items()}
     draws["c_index_below_oracle"] = draws["c_index_oracle"] - draws["c_index"]
-    draws |= {name: balanced_accuracy(found, after.stage, weights) for name, found in stages.items()}
+    draws |= {name: balanced_accuracy(found, after.stage, weights=weights) for name, found in stages.items()}
     return {name: score(values) for name, values in draws.items()}
-
-
-def bootstrap_weights(n_patients: int, n_draws: int, *, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return how often each patient counts: once in the first row, as drawn with replacement in the others."""
-    drawn = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), n_draws)
-    return np.concatenate([np.ones((1, n_patients), np.int64), drawn])
-
-
-def c_index(
-    risk: NDArray[np.float64], time_days: NDArray[np.float64], event: NDArray[np.bool_], weights: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return Harrell's C-index under several weightings of the patients.
-
-    Parameters
-    ----------
-    risk : float64 (n,)
-        Higher is worse.
-    time_days : float64 (n,)
-        Follow-up.
-    event : bool (n,)
-        Whether it ended with the event.
-    weights : int64 (draws, n)
-        How often each patient counts in each draw.
-
-    Returns
-    -------
-    float64 (draws,)
-        Share of comparable pairs in which the patient who died first had the higher risk; ties of risk count half.
-
-    Raises
-    ------
-    SynthesisError
-        If a draw has no comparable pair.
-
-    References
-    ----------
-    Harrell et al., "Evaluating the yield of medical tests", JAMA 1982.
-    """
-    later = (time_days[None, :] > time_days[:, None]) | ((time_days[None, :] == time_days[:, None]) & ~event[None, :])
-    comparable = (event[:, None] & later).astype(np.float64)
-    concordant = comparable * ((risk[:, None] > risk[None, :]) + 0.5 * (risk[:, None] == risk[None, :]))
-    weighted = weights.astype(np.float64)
-    pairs = ((weighted @ comparable) * weighted).sum(axis=1)
-    if not (pairs > 0).all():
-        raise SynthesisError("no two patients can be compared, expected events and later follow-up; add patients")
-    return np.asarray(((weighted @ concordant) * weighted).sum(axis=1) / pairs)
-
-
-def balanced_accuracy(
-    found: NDArray[np.int64], stage: NDArray[np.int64], weights: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return the mean recall of the stages under several weightings of the patients.
-
-    Parameters
-    ----------
-    found, stage : int64 (n,)
-        Predicted and true stage; -1 where the truth is unknown.
-    weights : int64 (draws, n)
-        How often each patient counts in each draw.
-
-    Returns
-    -------
-    float64 (draws,)
-        Over the stages that a draw holds.
-    """
-    known = np.unique(stage[stage != NO_STAGE])
-    member = (stage[:, None] == known).astype(np.float64)  # (n, stages)
-    total = weights @ member
-    right = weights @ (member * (found == stage)[:, None])
-    recall = np.divide(right, total, out=np.zeros_like(right), where=total > 0)
-    return np.asarray(recall.sum(axis=1) / (total > 0).sum(axis=1))
-
-
-def quadratic_kappa(
-    found: NDArray[np.int64], stage: NDArray[np.int64], weights: NDArray[np.int64], *, n_stages: int
-) -> NDArray[np.float64]:
-    """Return Cohen's kappa with quadratic weights under several weightings of the patients.
-
-    Parameters
-    ----------
-    found, stage : int64 (n,)
-        Predicted and true stage; -1 where the truth is unknown.
-    weights : int64 (draws, n)
-        How often each patient counts in each draw.
-    n_stages : int
-        Number of stages, K.
-
-    Returns
-    -------
-    float64 (draws,)
-        1 for perfect agreement, 0 for chance.
-
-    References
-    ----------
-    Cohen, "Weighted kappa", Psychological Bulletin 1968.
-    """
-    known = stage != NO_STAGE
-    cost = np.subtract.outer(np.arange(n_stages), np.arange(n_stages)) ** 2
-    kappa = np.empty(len(weights))
-    for draw, weight in enumerate(weights):
-        table = np.bincount(stage[known] * n_stages + found[known], weight[known], n_stages**2)
-        table = table.reshape(n_stages, n_stages)
-        by_chance = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
-        kappa[draw] = 1.0 - (cost * table).sum() / (cost * by_chance).sum()
-    return kappa
 
 
 def _truth(part: Sequence[Case]) -> _Truth:
@@ -290,15 +188,20 @@ def score(draws: NDArray[np.float64]) -> Score:
 
     Parameters
     ----------
-    draws : float64 (draws,)
-        At least two.
+    draws : float64 (1 + draws,)
+        A figure under every row of `wsigraph.metrics.bootstrap.draw_weights`.
 
     Returns
     -------
     Score
         Rounded to four digits.
+
+    Raises
+    ------
+    SynthesisError
+        If the figure is not defined: a C-index where no two patients can be compared.
     """
-    low, high = np.quantile(draws[1:], [0.025, 0.975])
-    return Score(
-        value=round(float(draws[0]), _DIGITS), low=round(float(low), _DIGITS), high=round(float(high), _DIGITS)
-    )
+    found = estimate(draws)
+    if not np.isfinite([found.value, found.low, found.high]).all():
+        raise SynthesisError("no two patients can be compared, expected events and later follow-up; add patients")
+    return Score(value=round(found.value, _DIGITS), low=round(found.low, _DIGITS), high=round(found.high, _DIGITS))

@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 
 from wsigraph.coarsening.coarsen import coarsen
 from wsigraph.config import Config, ModelConfig
+from wsigraph.metrics.bootstrap import draw_weights
+from wsigraph.metrics.stage import quadratic_kappa
+from wsigraph.metrics.survival import c_index
 from wsigraph.model.examples import Example
 from wsigraph.model.inputs import GraphInput, graph_input
 from wsigraph.model.losses import NO_STAGE
@@ -26,7 +29,7 @@ from wsigraph.model.predict import predict
 from wsigraph.model.train import About, train
 from wsigraph.model.weights import Score
 from wsigraph.records import CoarseGraph, Prediction
-from wsigraph.synthesis.assess import bootstrap_weights, c_index, quadratic_kappa, score
+from wsigraph.synthesis.assess import score
 from wsigraph.synthesis.cohort import own_regions
 from wsigraph.synthesis.laws import N_STAGES, STAGE_CUTS, law
 from wsigraph.synthesis.layout import TISSUES
@@ -160,7 +163,7 @@ def check_law(
         library = build_library(sites, options, settings.feature, rng=own)
         parts.append(_part(simulate(n_patients, library, options, rng=own, cohort=cohort), settings))
     before, after = parts
-    measure = _Measure(before, after, bootstrap_weights(n_fresh, 500, rng=draws), rng)
+    measure = _Measure(before, after, draw_weights(np.zeros(n_fresh, np.int64), n_draws=500, rng=draws), rng)
     censored = measure.weights @ ~after.event / n_fresh
     yield Finding(name="censored share", value=score(censored), low=0.35, high=0.40)
     yield Finding(name="oracle C-index", value=measure.c(after.oracle), low=0.80, high=0.86)
@@ -190,18 +193,18 @@ class _Measure:
 
     before: _Part
     after: _Part
-    weights: NDArray[np.int64]
+    weights: Table
     rng: np.random.Generator
 
     def c(self, risk: Table) -> Score:
-        return score(c_index(risk, self.after.time_days, self.after.event, self.weights))
+        return score(c_index(risk, self.after.time_days, self.after.event, weights=self.weights))
 
     def kappa(self, stage: NDArray[np.int64]) -> Score:
-        return score(quadratic_kappa(stage, self.after.stage, self.weights, n_stages=N_STAGES))
+        return score(quadratic_kappa(stage, self.after.stage, N_STAGES, weights=self.weights))
 
     def correlation(self, one: Table, other: Table) -> Score:
         found = []
-        for weight in self.weights:
+        for weight in self.weights.astype(np.int64):
             covariance = np.cov(one, other, fweights=weight)
             found.append(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
         return score(np.array(found))
@@ -236,8 +239,9 @@ class _Measure:
                     after.superpixels[unseen],
                     rng=self.rng,
                 )
-                weights = bootstrap_weights(int(unseen.sum()), len(self.weights) - 1, rng=self.rng)
-                draws.append(c_index(risk, after.time_days[unseen], after.event[unseen], weights))
+                stratum = np.zeros(int(unseen.sum()), np.int64)
+                weights = draw_weights(stratum, n_draws=len(self.weights) - 1, rng=self.rng)
+                draws.append(c_index(risk, after.time_days[unseen], after.event[unseen], weights=weights))
             value = score(np.mean(draws, axis=0))
             yield Finding(name=f"pooled {word}, leaving sites out, C-index", value=value, low=0.48, high=0.52)
 
