@@ -20,7 +20,7 @@ class DiffusionConfig(Section):
     sampler: Literal["ddim", "dpmsolver"] = Field("ddim", description="how noise becomes a picture")
     steps: int = Field(25, ge=1, le=1000, description="steps of the sampler")
     guidance: float = Field(
-        3.0, ge=0.0, le=50.0, description="weight of the graph: 0 ignores it, 1 is the plain model, more exaggerates"
+        1.5, ge=0.0, le=50.0, description="weight of the graph: 0 ignores it, 1 is the plain model, more exaggerates"
     )
     overlap: float = Field(0.5, ge=0.0, le=0.75, description="share of a canvas that neighbouring ones have in common")
     repaint_um: float | None = Field(
