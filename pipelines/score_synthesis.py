@@ -33,18 +33,17 @@ from pipelines.synthesis_tables import tables, write_page
 from wsigraph.config import Config
 from wsigraph.diffusion.condition import collate
 from wsigraph.diffusion.denoiser import N_RASTER, STYLES, Denoiser, draw_raster
-from wsigraph.diffusion.edit import Edit, Move, Reclass, Remove, changed, edit
+from wsigraph.diffusion.edit import Edit, Move, Reclass, Remove, edit, hold
 from wsigraph.diffusion.extract import extract, train_extractor
 from wsigraph.diffusion.generator import Generator, load_generator
 from wsigraph.diffusion.grid import draw_mask, to_image
 from wsigraph.diffusion.obey import pair_alike, score_obedience
 from wsigraph.diffusion.realism import kernel_distance, look_for_copies, pixel_rows, turned
-from wsigraph.diffusion.sample import denoise
+from wsigraph.diffusion.sample import denoise, draw_noise
 from wsigraph.diffusion.scene import Scene
 from wsigraph.diffusion.sheet import Example, Sheet, cut, paint_many
 from wsigraph.errors import SynthesisError
 from wsigraph.feature.network import efficientnet_lite0, one_thread
-from wsigraph.geometry import um_to_px
 from wsigraph.synthesis.layout import TISSUES
 
 EXTRACTOR_SEED, LAYOUT_SEED = 9001, 9002
@@ -74,10 +73,12 @@ class Painter:
         with one_thread():
             for first in range(0, len(scenes), self.batch):
                 some = scenes[first : first + self.batch]
-                noise = torch.cat([_noise(side, seed, first + number) for number in range(len(some))])
+                noise = torch.cat(
+                    [draw_noise(side, side, seed=seed, number=first + number) for number in range(len(some))]
+                )
                 given = torch.zeros(len(some), N_RASTER, side, side)
                 if raster:
-                    given = torch.stack([_map(each) for each in some])
+                    given = torch.stack([draw_raster(each) for each in some])
                 tokens = collate(some) if graph else collate(some).without()
                 weight = self.guidance if guidance is None else guidance
                 painted = denoise(
@@ -187,7 +188,6 @@ def score_edits(painter: Painter, settings: Config, n: int, out: Path) -> dict[s
     config = settings.diffusion
     scores: dict[str, Any] = {}
     rng = np.random.default_rng(LAYOUT_SEED)
-    halo = um_to_px(_HALO_UM, config.mpp)
     grid: list[Images] = [[], [], []]
     for kind in _EDIT_KINDS:
         before, after = _edited(_canvases_of(config, 2 * n), kind, n, config.mpp, rng)
@@ -196,7 +196,7 @@ def score_edits(painter: Painter, settings: Config, n: int, out: Path) -> dict[s
         jittered = painter.paint([_jitter(each, rng) for each in before], "painted", "graph", seed=LAYOUT_SEED)
         inside, outside, null = [], [], []
         for old, new, a, b, c in zip(before, after, plain, other, jittered, strict=True):
-            region = _grow(changed(old, new), halo)
+            region = ~hold(old, new, margin_um=_HALO_UM, mpp=config.mpp).keep
             if region.all():
                 continue
             moved = np.abs(a.astype(np.float64) - b).mean(axis=-1)
@@ -309,22 +309,6 @@ def _features(images: Images) -> NDArray[np.float64]:
         filled = [*some, *[some[-1]] * (encoder.batch - len(some))]
         rows.append(encoder.encode(np.stack(filled)).mean(axis=(1, 2))[: len(some)])
     return np.concatenate(rows).astype(np.float64)
-
-
-def _noise(side: int, seed: int, number: int) -> torch.Tensor:
-    state = int(np.random.default_rng([seed, number]).integers(2**62))
-    return torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(state))
-
-
-def _map(scene: Scene) -> torch.Tensor:
-    labels: Any = scene.labels
-    return draw_raster(scene.class_map(labels), labels)
-
-
-def _grow(region: NDArray[np.bool_], by_px: int) -> NDArray[np.bool_]:
-    from scipy.ndimage import distance_transform_edt
-
-    return np.asarray(distance_transform_edt(~region) <= by_px)
 
 
 def _save_grid(path: Path, rows: Sequence[Sequence[NDArray[np.uint8]]]) -> None:

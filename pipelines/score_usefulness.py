@@ -113,7 +113,7 @@ def paint_like(network: Denoiser, real: Sequence[Sheet], n: int, *, seed: int, d
             some = examples[first : first + _BATCH]
             labels = [each.scene.labels for each in some if each.scene.labels is not None]
             maps = [each.scene.class_map(label) for each, label in zip(some, labels, strict=True)]
-            raster = torch.stack([draw_raster(each, label) for each, label in zip(maps, labels, strict=True)])
+            raster = torch.stack([draw_raster(each.scene) for each in some])
             noise = torch.randn(
                 len(some), 3, *raster.shape[2:], generator=torch.Generator().manual_seed(int(rng.integers(2**62)))
             )

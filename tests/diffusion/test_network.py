@@ -117,7 +117,7 @@ def test_a_token_is_shown_where_its_node_lies(scene: Scene) -> None:
 
 def test_the_map_reaches_the_picture(network: Denoiser, scene: Scene) -> None:
     assert scene.labels is not None
-    raster = draw_raster(scene.class_map(scene.labels), scene.labels)[None]
+    raster = draw_raster(scene)[None]
     assert (velocity(network, scene, raster=raster) - velocity(network, scene)).abs().max() > 1e-5
     assert raster[0, :7].sum(dim=0).eq(1).all()
     assert raster[0, 7, 8, 10] == 1

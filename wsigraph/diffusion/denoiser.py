@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wsigraph.config import DiffusionConfig
 from wsigraph.diffusion.condition import N_COORDINATES, GraphEncoder, Tokens, coordinates, spread
 from wsigraph.diffusion.prior import LinearPrior
+from wsigraph.diffusion.scene import Scene
 from wsigraph.diffusion.schedule import load_diffusers, training_scheduler
 from wsigraph.synthesis.layout import TISSUES
 
@@ -120,23 +120,23 @@ class Denoiser(nn.Module):
         return linear + nn.functional.pixel_shuffle(found, self.fold)
 
 
-def draw_raster(class_map: NDArray[np.uint8], labels: NDArray[np.int32]) -> Tensor:
+def draw_raster(scene: Scene) -> Tensor:
     """Return the map that may be given beside a graph.
 
     Parameters
     ----------
-    class_map : uint8 (h, w)
-        1 + class of every pixel, 0 where not known.
-    labels : int32 (h, w)
-        Region of every pixel.
+    scene : Scene
+        With its label image (h, w).
 
     Returns
     -------
     float32 (9, h, w)
         Classes, boundaries between regions, and ones.
     """
-    classes = torch.from_numpy(class_map.astype(np.int64))
-    raster = torch.ones(N_RASTER, *class_map.shape)
+    labels = scene.labels
+    assert labels is not None  # noqa: S101 - the caller drew them
+    classes = torch.from_numpy(scene.class_map(labels).astype(np.int64))
+    raster = torch.ones(N_RASTER, *labels.shape)
     raster[: len(TISSUES)] = nn.functional.one_hot(classes, len(TISSUES) + 1)[..., 1:].permute(2, 0, 1)
     edge = np.zeros(labels.shape, bool)
     edge[:, :-1] |= labels[:, :-1] != labels[:, 1:]

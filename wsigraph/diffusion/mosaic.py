@@ -12,8 +12,6 @@ Bar-Tal et al., "MultiDiffusion: fusing diffusion paths for controlled image gen
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -107,14 +105,16 @@ def paint_mosaic(
 
         return velocity
 
+    unedited = None
+    if held is not None:
+        unedited = (asked(held.before, None), torch.from_numpy(held.keep)[None, None])
     picture = walk(
         network.config,
         options.sampler,
         options.steps,
         noise,
         asked(scene, None if held is None else held.keep),
-        before=None if held is None else asked(held.before, None),
-        keep=None if held is None else torch.from_numpy(held.keep)[None, None],
+        unedited=unedited,
         told=None if progress is None else lambda done: progress("synthesize", done, options.steps),
     )
     return np.asarray(to_image(picture)[0])
@@ -172,7 +172,7 @@ def _predict(
     scenes = [crop(scene, y, x, network.config) for y, x in corners]
     given = torch.zeros(len(parts), N_RASTER, side, side)
     if raster:
-        given = torch.stack([_map(each) for each in scenes])
+        given = torch.stack([draw_raster(each) for each in scenes])
     found = guided(
         network,
         parts.to(device),
@@ -183,11 +183,6 @@ def _predict(
         options.guidance,
     )
     return found.cpu()
-
-
-def _map(scene: Scene) -> Tensor:
-    labels: Any = scene.labels
-    return draw_raster(scene.class_map(labels), labels)
 
 
 def _stride(trained: DiffusionConfig, options: DiffusionConfig) -> int:

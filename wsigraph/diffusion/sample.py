@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,6 +48,12 @@ class Unedited:
     keep: Tensor
 
 
+def draw_noise(height: int, width: int, *, seed: int, number: int) -> Tensor:
+    """Return the noise that a sample begins with, float32 (1, 3, h, w), whatever else is painted from the seed."""
+    state = int(np.random.default_rng([seed, number]).integers(2**62))
+    return torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(state))
+
+
 @torch.no_grad()
 def walk(
     config: DiffusionConfig,
@@ -55,8 +62,7 @@ def walk(
     noise: Tensor,
     velocity: Velocity,
     *,
-    before: Velocity | None = None,
-    keep: Tensor | None = None,
+    unedited: tuple[Velocity, Tensor] | None = None,
     told: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Return the picture at the end of the way from noise.
@@ -73,10 +79,8 @@ def walk(
         Standard normal.
     velocity : callable
         What is asked.
-    before : callable, optional
-        What was asked before an edit.
-    keep : bool (B, 1, h, w), optional
-        Where the picture shall be that of `before`; with it only.
+    unedited : tuple of callable and bool (B, 1, h, w), optional
+        What was asked before an edit, and where the picture shall be as that has it.
     told : callable, optional
         Told how many steps are done.
 
@@ -86,14 +90,15 @@ def walk(
         About -1 to 1.
     """
     # a sampler of several steps remembers: every way has its own
-    ways = [(each, sampling_scheduler(config, sampler, steps)) for each in (before, velocity) if each is not None]
+    asked = [velocity] if unedited is None else [unedited[0], velocity]
+    ways = [(each, sampling_scheduler(config, sampler, steps)) for each in asked]
     pictures = [noise] * len(ways)
     for number, level in enumerate(ways[0][1].timesteps.to(noise.device)):
         for place, (each, scheduler) in enumerate(ways):
             found = each(number, pictures[place], level)
             pictures[place] = scheduler.step(found, level, pictures[place]).prev_sample
-        if keep is not None:
-            pictures[-1] = torch.where(keep, pictures[0], pictures[-1])
+        if unedited is not None:
+            pictures[-1] = torch.where(unedited[1], pictures[0], pictures[-1])
         if told is not None:
             told(number + 1)
     return pictures[-1]
@@ -145,9 +150,8 @@ def denoise(
             network, picture, level.expand(len(picture)), tokens, raster, style, guidance
         )
 
-    before = None if unedited is None else asked(unedited.tokens, unedited.raster)
-    keep = None if unedited is None else unedited.keep
-    picture = walk(network.config, sampler, steps, noise, asked(tokens, raster), before=before, keep=keep)
+    before = None if unedited is None else (asked(unedited.tokens, unedited.raster), unedited.keep)
+    picture = walk(network.config, sampler, steps, noise, asked(tokens, raster), unedited=before)
     return picture.clamp(-1.0, 1.0)
 
 

@@ -21,7 +21,7 @@ from wsigraph.diffusion.edit import Held, edit, hold, parse_edit
 from wsigraph.diffusion.generator import Generator, load_generator
 from wsigraph.diffusion.grid import to_image
 from wsigraph.diffusion.mosaic import paint_mosaic
-from wsigraph.diffusion.sample import Unedited, denoise
+from wsigraph.diffusion.sample import Unedited, denoise, draw_noise
 from wsigraph.diffusion.scene import UNKNOWN, Scene, check_scene, of_labels, rasterise
 from wsigraph.diffusion.sheet import read_sheet, split
 from wsigraph.diffusion.write import SyntheticTile
@@ -226,8 +226,7 @@ def _fits(scene: Scene, trained: DiffusionConfig) -> bool:
 
 def _noise(scene: Scene, seed: int, number: int) -> torch.Tensor:
     assert scene.labels is not None  # noqa: S101 - the caller drew them
-    state = int(np.random.default_rng([seed, number]).integers(2**62))
-    return torch.randn(1, 3, *scene.labels.shape, generator=torch.Generator().manual_seed(state))
+    return draw_noise(*scene.labels.shape, seed=seed, number=number)
 
 
 def _paint_canvas(
@@ -260,7 +259,7 @@ def _paint_canvas(
 
 def _map(scene: Scene, raster: bool) -> torch.Tensor:
     """Return the map beside a graph, float (1, 9, h, w); zeros where it is not given."""
-    assert scene.labels is not None  # noqa: S101 - the caller drew them
     if raster:
-        return draw_raster(scene.class_map(scene.labels), scene.labels)[None]
+        return draw_raster(scene)[None]
+    assert scene.labels is not None  # noqa: S101 - the caller drew them
     return torch.zeros(1, N_RASTER, *scene.labels.shape)

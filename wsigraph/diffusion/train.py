@@ -107,7 +107,7 @@ def make_batch(examples: Sequence[Example], config: DiffusionConfig, *, rng: np.
     tokens = collate(scenes)
     kept = torch.from_numpy(draws[:, 0] >= config.drop_graph)
     tokens = dataclasses.replace(tokens, valid=tokens.valid & kept[:, None], owner=tokens.owner * kept[:, None, None])
-    raster = torch.stack([_raster(each) for each in examples])
+    raster = torch.stack([draw_raster(each.scene) for each in examples])
     raster[torch.from_numpy(draws[:, 1] < config.drop_raster)] = 0.0
     return Batch(
         picture=torch.stack([to_tensor(each.image) for each in examples]),
@@ -254,12 +254,6 @@ def _forget(scene: Scene, draw: np.ndarray[Any, Any], config: DiffusionConfig) -
     if draw[4] < _DROP_SPREAD:
         density[:, 3:] = np.nan
     return dataclasses.replace(scene, classes=classes, density=density)
-
-
-def _raster(example: Example) -> Tensor:
-    labels = example.scene.labels
-    assert labels is not None  # noqa: S101 - examples are cut from label images
-    return draw_raster(example.scene.class_map(labels), labels)
 
 
 def _rate(step: int, config: DiffusionConfig) -> float:
