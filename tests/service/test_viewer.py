@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import socket
 import threading
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvicorn
+from PIL import Image
 
 from tests.service.finished import WILD, Finished, opened
 from tests.service.houses import TOKENS, house, tokens
@@ -23,7 +25,7 @@ from wsigraph.service.app import VIEWER, create_app
 from wsigraph.service.house import House
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 CHROMIUM = Path("/usr/bin/chromium")
 READY_MS = 60_000
@@ -301,6 +303,24 @@ def test_a_name_is_text_whatever_it_says(page: Page, finished: Finished) -> None
     page.wait_for_timeout(300)
     assert page.title() != "hit"
     assert "Not predicted yet" in page.locator("#prediction").inner_text()
+
+
+def test_tiles_on_their_way_are_given_up_when_another_slide_is_opened(page: Page, finished: Finished) -> None:
+    tiles: list[Route] = []
+    page.route(f"**/v1/slides/{finished.slide_id}/tiles/**", lambda tile: tiles.append(tile))
+    show(page, finished)
+    page.wait_for_function("() => document.querySelector('.sight canvas')")
+    assert tiles
+    page.locator("#slides button").filter(has_text="onerror").click()
+    page.wait_for_function("name => document.querySelector('#title').textContent === name", arg=WILD)
+    page.wait_for_timeout(300)
+    stream = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(stream, "JPEG")
+    tile_jpeg = stream.getvalue()
+    for tile in tiles:
+        tile.fulfill(body=tile_jpeg, content_type="image/jpeg")
+    # one that came all the same would be warned of, and a warning is a fault
+    page.wait_for_timeout(300)
 
 
 def test_a_job_is_started_followed_and_cancelled(page: Page, finished: Finished) -> None:

@@ -16,6 +16,7 @@ export class Pane {
     this.slide = null;
     this.view = null;
     this.pending = 0;
+    this.loads = new Set();
     this.build(host, name);
     this.overlay = new Overlay(this.canvas);
     new ResizeObserver(() => this.redraw()).observe(this.root);
@@ -83,7 +84,7 @@ export class Pane {
     this.viewer.addHandler("update-viewport", () => this.redraw({ isMove: true }));
     this.viewer.addHandler("viewport-change", () => this.heard.moved(this));
     return new Promise((resolve, reject) => {
-      this.viewer.addOnceHandler("open", () => { this.redraw(); resolve(); });
+      this.viewer.addOnceHandler("open", () => { this.watchLoads(this.viewer.world.getItemAt(0).source); this.redraw(); resolve(); });
       this.viewer.addOnceHandler("open-failed", (event) => reject(new Error(event.message)));
     });
   }
@@ -95,7 +96,23 @@ export class Pane {
     return this.image.decode().then(() => this.redraw());
   }
 
+  /** Know which tiles are on their way: OpenSeadragon gives up those that wait, not those it has asked for. */
+  watchLoads(source) {
+    const start = source.downloadTileStart;
+    source.downloadTileStart = (load) => {
+      const { callback } = load;
+      load.callback = (done) => { this.loads.delete(load); callback(done); };
+      this.loads.add(load);
+      start.call(source, load);
+    };
+  }
+
   close() {
+    for (const load of this.loads) {
+      load.source.downloadTileAbort(load);
+      clearTimeout(load.jobId);
+    }
+    this.loads.clear();
     this.viewer?.destroy();
     this.viewer = null;
     this.image?.remove();
