@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import io
 import re
-import socket
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvicorn
 from PIL import Image
 
 from tests.service.finished import WILD, Finished, opened
 from tests.service.houses import TOKENS, house, tokens
+from tests.service.serving import serving
 from wsigraph.errors import PluginError
 from wsigraph.service import vendor
-from wsigraph.service.app import VIEWER, create_app
-from wsigraph.service.house import House
+from wsigraph.service.app import VIEWER
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
@@ -45,22 +40,6 @@ def address(finished: Finished) -> Iterator[str]:
     """Address of the service on a socket."""
     with serving(opened(finished)) as address:
         yield address
-
-
-@contextmanager
-def serving(service: House) -> Iterator[str]:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port = listening.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="error"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        until = time.monotonic() + 30
-        while not server.started and time.monotonic() < until:
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
-        server.should_exit = True
-        thread.join(30)
 
 
 @pytest.fixture(scope="module")
