@@ -57,6 +57,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_training_starts_from_a_generator_and_takes_its_sizes(model: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(1).integers(90, 255, (80, 80, 3), np.uint8)).save(tmp_path / "a.png")
+    sets = [part for text in SMALL if "training_steps" in text for part in ("--set", text)]
+    asked = ("train-synthesis", tmp_path / "a.png", "--mpp", 2.0, "--painted", 1, "--start", model, *sets)
+    done = run(*asked, "--out", tmp_path / "own")
+    assert done.returncode == 0, done.stderr
+    card, base = (json.loads((folder / "card.json").read_text()) for folder in (tmp_path / "own", model))
+    assert card["config"]["channels"] == base["config"]["channels"]
+    assert "started from generator" in card["data"]
+
+
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
     path = tmp_path / "graph.json"

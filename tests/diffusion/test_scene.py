@@ -153,9 +153,17 @@ def test_a_node_that_cannot_be_painted_is_refused(scene: Scene, change: dict, me
         parse_scene(json.dumps(asked).encode(), "graph.json", mpp=2.0)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"nodes": 3, "size_um": [1, 1]}', b"\xff\xfe"])
-def test_nonsense_is_no_graph(content: bytes) -> None:
-    with pytest.raises(SynthesisError, match="no graph to paint"):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not JSON"),
+        (b"[]", "no graph to paint"),
+        (b'{"nodes": 3, "size_um": [1, 1]}', "no graph to paint"),
+        (b"\xff\xfe", "is not JSON"),
+    ],
+)
+def test_nonsense_is_no_graph(content: bytes, message: str) -> None:
+    with pytest.raises(SynthesisError, match=message):
         parse_scene(content, "graph.json", mpp=2.0)
 
 

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from wsigraph.config import Config, DiffusionConfig
+from wsigraph.diffusion.denoiser import Denoiser
 from wsigraph.diffusion.generator import CARD_FILE, WEIGHTS_FILE, About, Generator, load_generator, save_generator
 from wsigraph.diffusion.grid import sample_grid
 from wsigraph.diffusion.scene import UNKNOWN
@@ -63,6 +64,21 @@ def test_a_checkpoint_of_something_else_is_refused(tiny: DiffusionConfig, sheets
     (tmp_path / CHECKPOINT).write_bytes((tmp_path / CHECKPOINT).read_bytes()[:500])
     with pytest.raises(SynthesisError, match="is damaged"):
         train(sheets, short, seed=3, out=tmp_path)
+
+
+def test_training_goes_on_from_a_generator_of_the_same_sizes(
+    tiny: DiffusionConfig, sheets: list[Sheet], trained: Trained, tmp_path: Path
+) -> None:
+    start = Denoiser(tiny)
+    start.load_state_dict(trained.weights)
+    still = tiny.model_copy(update={"training_steps": 1, "learning_rate": 1e-12})
+    moved = train(sheets, still, seed=8, start=start).weights
+    assert all(torch.allclose(moved[name], trained.weights[name], atol=1e-6) for name in moved)
+    train(sheets, still, seed=8, start=start, out=tmp_path)
+    with pytest.raises(SynthesisError, match="other data"):
+        train(sheets, still, seed=8, out=tmp_path)
+    with pytest.raises(SynthesisError, match=f"train with diffusion.token_width={tiny.token_width}"):
+        train(sheets, tiny.model_copy(update={"token_width": 2 * tiny.token_width}), seed=8, start=start)
 
 
 def test_nothing_to_train_on_is_refused(tiny: DiffusionConfig) -> None:

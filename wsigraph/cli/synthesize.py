@@ -38,7 +38,7 @@ _Steps = Annotated[
 ]
 _Guidance = Annotated[
     float | None,
-    typer.Option("--guidance", min=0.0, metavar="X", help="Weight of the graph; 0 ignores it.", show_default="3"),
+    typer.Option("--guidance", min=0.0, metavar="X", help="Weight of the graph; 0 ignores it.", show_default="1.5"),
 ]
 _Edits = Annotated[
     list[str] | None,

@@ -18,6 +18,10 @@ _Data = Annotated[
 _ModelOut = Annotated[Path, typer.Option("--out", metavar="MODEL", help="Directory of the generator.")]
 _Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides weights, batches and noise.")]
 _Painted = Annotated[int, typer.Option("--painted", min=0, help="Sheets of painted tissue to learn from as well.")]
+_Start = Annotated[
+    str | None,
+    typer.Option("--start", metavar="MODEL", help="Go on from this generator's weights; 'shipped' is the package's."),
+]
 _Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 _SHEET_PX = 256
 
@@ -28,6 +32,7 @@ def train_synthesis(
     out: _ModelOut,
     seed: _Seed = 1,
     painted: _Painted = 64,
+    start: _Start = None,
     mpp: Mpp = None,
     device: _Device = "cpu",
     config: ConfigFiles = None,
@@ -39,17 +44,25 @@ def train_synthesis(
     """Train a generator on slides, or on images with masks of tissue classes (1 + class; 0 where not known).
 
     Slides without masks are cut into regions by segment and coarsen. Writes MODEL/generator.safetensors and card.json,
-    pictures of how training stands, and a checkpoint from which a killed run goes on.
+    pictures of how training stands, and a checkpoint from which a killed run goes on. With --start the sizes of the
+    network are those of the generator that it starts from.
 
-    Example: wsigraph train-synthesis slides --out generator --set diffusion.training_steps=20000
+    Examples: wsigraph train-synthesis slides --out generator --set diffusion.training_steps=20000
+
+    wsigraph train-synthesis slides --out own --start shipped --set diffusion.training_steps=1000
     """
     from wsigraph.cli.progress import progress_line
-    from wsigraph.diffusion.generator import About, save_generator
+    from wsigraph.config.diffusion import SIZES
+    from wsigraph.diffusion.generator import About, load_generator, save_generator
     from wsigraph.diffusion.grid import sample_grid
     from wsigraph.diffusion.sheet import find_sources, paint_many, read_sheets
     from wsigraph.diffusion.train import CHECKPOINT, train
 
     settings = read_settings(config, overrides, {"runtime.threads": threads})
+    base = None if start is None else load_generator(None if start == "shipped" else start)
+    if base is not None:
+        sizes = {name: getattr(base.config, name) for name in SIZES}
+        settings = settings.model_copy(update={"diffusion": settings.diffusion.model_copy(update=sizes)})
     real, skipped = read_sheets(find_sources(data), settings, mpp=mpp)
     for text in skipped:
         say(text)
@@ -63,6 +76,7 @@ def train_synthesis(
             sheets,
             settings.diffusion,
             seed=seed,
+            start=None if base is None else base.network,
             out=out,
             device=device,
             progress=progress,
@@ -72,7 +86,8 @@ def train_synthesis(
         name=out.resolve().name,
         description="Tissue of a canvas from its graph, trained with wsigraph train-synthesis.",
         licence="not stated",
-        data=f"{len(real)} sheets of {data.name}, {painted} painted sheets",
+        data=f"{len(real)} sheets of {data.name}, {painted} painted sheets"
+        + ("" if base is None else f"; started from {base}, which learned from {base.card.data}"),
         seed=seed,
     )
     generator = save_generator(out, trained, settings.diffusion, about)

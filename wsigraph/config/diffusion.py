@@ -11,6 +11,11 @@ from wsigraph.runtime import Section
 
 PAINTING = ("path", "sampler", "steps", "guidance", "overlap", "repaint_um")
 """Settings of painting alone: they may differ from those a model was trained with."""
+SIZES = (
+    "canvas_px", "mpp", "max_nodes", "min_area_um2", "unshuffle", "channels", "attention_levels", "heads",
+    "token_width", "token_layers", "token_heads", "noise_levels",
+)  # fmt: skip
+"""Settings that a model which goes on from another's weights has to share with it."""
 
 
 class DiffusionConfig(Section):

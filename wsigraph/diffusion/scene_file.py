@@ -104,6 +104,9 @@ def parse_scene(content: bytes, name: str, *, mpp: float) -> Scene:
     """
     try:
         asked = parse_json(content)
+    except ValueError as error:
+        raise SynthesisError(f"{name} is not JSON ({error}); expected e.g. {_EXAMPLE}") from None
+    try:
         height, width = (float(side) for side in asked["size_um"])
         nodes = list(asked["nodes"])
         classes = np.array([_class(node, each.get("class")) for node, each in enumerate(nodes)], np.int64)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from wsigraph.config import DiffusionConfig, section_hash
-from wsigraph.config.diffusion import PAINTING
+from wsigraph.config.diffusion import PAINTING, SIZES
 from wsigraph.diffusion.checkpoint import load_checkpoint, save_checkpoint
 from wsigraph.diffusion.condition import Tokens, collate
 from wsigraph.diffusion.denoiser import Denoiser, draw_raster
@@ -127,6 +127,7 @@ def train(
     config: DiffusionConfig,
     *,
     seed: int,
+    start: Denoiser | None = None,
     out: Path | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
@@ -142,6 +143,8 @@ def train(
         Sizes and schedule.
     seed : int
         Decides the starting weights, every batch and all noise.
+    start : Denoiser, optional
+        Of the same sizes; training goes on from its weights, spectra included, instead of random ones.
     out : Path, optional
         Directory of checkpoints; a run that was killed there goes on. None keeps nothing.
     device : str
@@ -159,7 +162,7 @@ def train(
     Raises
     ------
     SynthesisError
-        If there is no sheet, a sheet is too small, or a checkpoint does not serve.
+        If there is no sheet, a sheet is too small, or the start or a checkpoint does not serve.
     StoreError
         If a checkpoint cannot be written.
     """
@@ -168,12 +171,15 @@ def train(
     with one_thread():
         torch.manual_seed(seed)
         network = Denoiser(config).to(device).train()
-        _fit_prior(network, sheets, config, seed)
+        if start is None:
+            _fit_prior(network, sheets, config, seed)
+        else:
+            _take_over(network, start)
         average = {name: value.detach().clone() for name, value in network.state_dict().items()}
         optimiser = torch.optim.AdamW(
             network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
         )
-        path, identity = (None if out is None else out / CHECKPOINT), _identity(sheets, config, seed)
+        path, identity = (None if out is None else out / CHECKPOINT), _identity(sheets, config, seed, start)
         losses = [] if path is None else load_checkpoint(path, identity, network, average, optimiser)
         scheduler = training_scheduler(config)
         for step in range(len(losses), config.training_steps):
@@ -278,10 +284,20 @@ def _show(
     torch.random.set_rng_state(state)
 
 
-def _identity(sheets: Sequence[Sheet], config: DiffusionConfig, seed: int) -> str:
+def _take_over(network: Denoiser, start: Denoiser) -> None:
+    others = [name for name in SIZES if getattr(network.config, name) != getattr(start.config, name)]
+    if others:
+        wanted = ", ".join(f"diffusion.{name}={getattr(start.config, name)}" for name in others)
+        raise SynthesisError(f"the generator to start from has other sizes; train with {wanted}, or start from nothing")
+    network.load_state_dict(start.state_dict())
+
+
+def _identity(sheets: Sequence[Sheet], config: DiffusionConfig, seed: int, start: Denoiser | None) -> str:
     # how long it shall go on, and how it is used afterwards, may change on the way
     free = {name: DiffusionConfig.model_fields[name].default for name in _FREE}
     total = hashlib.sha256(f"{seed} {section_hash(config.model_copy(update=free))}".encode())
+    for value in () if start is None else start.state_dict().values():
+        total.update(value.cpu().numpy().data)
     for sheet in sheets:
         total.update(np.ascontiguousarray(sheet.image).data)
         total.update(np.ascontiguousarray(sheet.labels).data)
