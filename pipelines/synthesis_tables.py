@@ -38,24 +38,29 @@ def tables(scores: dict[str, Any]) -> str:
             cells = " | ".join(format(row["f1_by_class"][each], ".2f") for each in TISSUES)
             parts[-1] += f"\n| {name} | {cells} |"
     if "edit" in scores:
-        parts.append("| edit | n | inside changes | outside stays | inside over outside |\n|---|---|---|---|---|")
+        parts.append("| edit | n | inside changes | outside stays | both |\n|---|---|---|---|---|")
         for name, row in scores["edit"].items():
             parts[-1] += (
                 f"\n| {name} | {row['n']} | {row['inside_changes']:.2f} | {row['outside_stays']:.2f} "
-                f"| {row['inside_over_outside']:.1f} |"
+                f"| {row['both']:.2f} |"
             )
     if "real" in scores:
+        rows = scores["real"]["rows"]
+        spaces = [name for name in ("features", "inception") if f"copying_{name}" in rows["real"]]
         parts.append(
-            "| set | kernel distance | error | closer than 1 % of new: features | pixels | median ratio: features "
-            "| pixels | caught |\n|---|---|---|---|---|---|---|---|"
+            f"| set | {' | '.join(f'kernel distance, {each}' for each in spaces)} |\n|---|{'---|' * len(spaces)}"
         )
-        for name, row in scores["real"]["rows"].items():
-            near, pixel = row["copying_features"], row["copying_pixels"]
-            parts[-1] += (
-                f"\n| {name} | {row['kernel_distance']:.4f} | {row['error']:.4f} | {near['close_fraction']:.3f} "
-                f"| {pixel['close_fraction']:.3f} | {near['median_ratio']:.2f} | {pixel['median_ratio']:.2f} "
-                f"| {'yes' if near['caught'] or pixel['caught'] else 'no'} |"
-            )
+        for name, row in rows.items():
+            distances = [row[f"kernel_distance_{each}"] for each in spaces]
+            shown = " | ".join(f"{each['value']:.4f} +- {each['error']:.4f}" for each in distances)
+            parts[-1] += f"\n| {name} | {shown} |"
+        spaces.append("pixels")
+        head = " | ".join(f"{each}: closer, ratio" for each in spaces)
+        parts.append(f"| set | {head} | caught |\n|---|{'---|' * (len(spaces) + 1)}")
+        for name, row in rows.items():
+            copying = [row[f"copying_{each}"] for each in spaces]
+            shown = " | ".join(f"{each['close_fraction']:.3f}, {each['median_ratio']:.2f}" for each in copying)
+            parts[-1] += f"\n| {name} | {shown} | {'yes' if any(each['caught'] for each in copying) else 'no'} |"
     return "\n\n".join(parts)
 
 
@@ -71,6 +76,6 @@ def write_page(page: Path, scores: dict[str, Any], options: argparse.Namespace) 
             pictures += f"\n{title}\n\n![{title}]({folder.name}/{name})\n"
     about = (
         f"Generator {scores['model_id']}: {options.graphs} graphs, {options.edits} edits of a kind, {options.pictures} "
-        f"pictures a set, {options.steps} steps, guidance {options.guidance:g}."
+        f"pictures a set, {options.steps} steps of {options.sampler}, guidance {options.guidance:g}."
     )
     page.write_text(f"{kept}{_MEASURED}\n{about}\n\n{tables(scores)}\n{pictures}", encoding="utf-8")
