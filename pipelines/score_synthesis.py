@@ -2,7 +2,8 @@
 
     python -m pipelines.score_synthesis --oral DIR [--histolytics DIR] [--model DIR] [--out DIR] [--graphs N]
         [--edits N] [--pictures N] [--steps N] [--sampler ddim|dpmsolver] [--guidance X] [--batch N]
-        [--inception FILE] [--device auto|cpu|cuda] [--parts time,obey,edit,real] [--page docs/synthesis.md]
+        [--inception FILE] [--slide PX] [--device auto|cpu|cuda] [--parts time,obey,edit,real,slide]
+        [--page docs/synthesis.md]
 
 One network is the unconditional model, the model of maps, of graphs and of both, since each condition is left out of a
 share of its training: all rows have the same size and the same training by construction. Layouts come from seeds that
@@ -39,17 +40,21 @@ from wsigraph.diffusion.edit import Edit, Held, Move, Reclass, Remove, edit, hol
 from wsigraph.diffusion.extract import extract, train_extractor
 from wsigraph.diffusion.generator import Generator, load_generator
 from wsigraph.diffusion.grid import draw_mask, to_image
+from wsigraph.diffusion.mosaic import crop
 from wsigraph.diffusion.obey import pair_alike, score_obedience
 from wsigraph.diffusion.realism import kernel_distance, look_for_copies, turned
 from wsigraph.diffusion.sample import Unedited, denoise, draw_noise
 from wsigraph.diffusion.scene import Scene
-from wsigraph.diffusion.sheet import Example, Sheet, cut, paint_many
+from wsigraph.diffusion.sheet import Example, Sheet, cut, lay_out, paint_many
+from wsigraph.diffusion.synthesize import synthesize
 from wsigraph.errors import SynthesisError
 from wsigraph.feature.network import one_thread
+from wsigraph.slide.tiles import n_threads
 from wsigraph.synthesis.layout import TISSUES
 
 EXTRACTOR_SEED, LAYOUT_SEED = 9001, 9002
 _GUIDED = {"unconditional": (False, False), "map": (False, True), "graph": (True, False), "graph + map": (True, True)}
+_BESIDE_PX = 512
 _HALO_UM, _EDIT_KINDS = 10.0, ("remove", "class", "move")
 
 
@@ -128,8 +133,9 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=1.5)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--inception", type=Path, help="TorchScript file")
+    parser.add_argument("--slide", type=int, default=2048, help="side of the slide whose seams are looked for, px")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--parts", default="time,obey,edit,real")
+    parser.add_argument("--parts", default="time,obey,edit,real,slide")
     parser.add_argument("--page", type=Path, help="page whose measured part is written anew")
     options = parser.parse_args()
     device = options.device
@@ -148,6 +154,7 @@ def main() -> None:
         "obey": lambda: score_graphs(painter, settings, options.graphs, options.out),
         "edit": lambda: score_edits(painter, settings, options.edits, options.out),
         "real": lambda: score_real(painter, settings, options),
+        "slide": lambda: score_seams(painter, generator, options.slide, options.out),
     }
     for part in options.parts.split(","):
         if part in parts:
@@ -168,8 +175,17 @@ def score_time(painter: Painter, generator: Generator) -> dict[str, float]:
     return {
         "wall_s": time.perf_counter() - wall,
         "cpu_s": time.process_time() - cpu,
+        **_score_tile(painter, generator),
         "weights": generator.card.n_weights,
     }
+
+
+def _score_tile(painter: Painter, generator: Generator) -> dict[str, float]:
+    settings = Config().model_copy(update={"diffusion": generator.config.model_copy(update={"steps": 25})})
+    scene = lay_out(generator.config, 256, seed=LAYOUT_SEED)
+    started = time.perf_counter()
+    next(synthesize(scene, settings, seed=0, generator=generator, device=painter.device))
+    return {"tile_256_wall_s": time.perf_counter() - started, "threads": n_threads()}
 
 
 def score_graphs(painter: Painter, settings: Config, n: int, out: Path) -> dict[str, Any]:
@@ -281,6 +297,40 @@ def score_real(painter: Painter, settings: Config, options: argparse.Namespace) 
                 distance, error = kernel_distance(found, new, rng=rng)
                 rows[name][f"kernel_distance_{space}"] = {"value": distance, "error": error}
     return {"n": n, "held_out_sheets": len(held), "rows": rows}
+
+
+def score_seams(painter: Painter, generator: Generator, side_px: int, out: Path) -> dict[str, float]:
+    """Return how much more neighbouring pixels differ across the borders of canvases than elsewhere.
+
+    Once in a slide that is painted as one, and once in canvases of the same graph that are laid side by side.
+    """
+    config = generator.config
+    chosen = config.model_copy(
+        update={"steps": painter.steps, "sampler": painter.sampler, "guidance": painter.guidance, "overlap": 0.25}
+    )
+    settings = Config().model_copy(update={"diffusion": chosen})
+    scene = lay_out(config, side_px, seed=LAYOUT_SEED)
+    started = time.perf_counter()
+    whole = next(synthesize(scene, settings, seed=LAYOUT_SEED, generator=generator, device=painter.device)).image
+    seconds = time.perf_counter() - started
+    corners = range(0, min(side_px, _BESIDE_PX), config.canvas_px)
+    parts = painter.paint([crop(scene, y, x, config) for y in corners for x in corners], "painted", "graph", seed=1)
+    beside = np.vstack([np.hstack(parts[first : first + len(corners)]) for first in range(0, len(parts), len(corners))])
+    Image.fromarray(np.hstack([each[:256, :256] for each in (whole, beside)])).save(out / "slide.png")
+    return {
+        "side_px": side_px,
+        "seconds": seconds,
+        "threads": n_threads(),
+        "as_one": _border_step(whole, config.canvas_px),
+        "side_by_side": _border_step(beside, config.canvas_px),
+    }
+
+
+def _border_step(image: NDArray[np.uint8], side: int) -> float:
+    ways = [each.astype(np.float64) for each in (image, np.rot90(image))]
+    step = np.concatenate([np.abs(np.diff(each, axis=1)).mean(axis=2) for each in ways]).mean(axis=0)
+    border = np.arange(side - 1, len(step), side)
+    return float(step[border].mean() / np.delete(step, border).mean())
 
 
 def _canvases(generator: Generator, n: int) -> list[Example]:

@@ -12,56 +12,73 @@ _MEASURED = "<!-- synthesis: measured -->"
 _PICTURES = {
     "obey.png": "Graphs, painter, then the rows unconditional, map, graph, graph + map (painted tissue).",
     "edits.png": "Before, the edited mask, after: three of each kind, removed, another class, moved.",
+    "slide.png": "A corner of a slide painted as one, and of canvases side by side.",
     "real.png": "Regions of held-out real tissue, then what the rows paint from them (real tissue).",
 }
 
 
 def tables(scores: dict[str, Any]) -> str:
     """Return scores as Markdown."""
-    parts = []
-    if "time" in scores:
-        cost = scores["time"]
-        parts.append(f"One picture in 25 guided steps: {cost['cpu_s']:.1f} CPU s ({cost['wall_s']:.1f} s).")
-    if "obey" in scores:
-        parts.append(
-            "| row | precision | recall (95 %) | F1 | position, um | area, log2 | edge F1 |\n"
-            "|---|---|---|---|---|---|---|"
+    parts = {"time": _time, "obey": _obey, "edit": _edit, "real": _real, "slide": _slide}
+    return "\n\n".join(write(scores[name]) for name, write in parts.items() if name in scores)
+
+
+def _time(cost: dict[str, Any]) -> str:
+    return (
+        f"One canvas in 25 guided steps: {cost['cpu_s']:.1f} CPU s ({cost['wall_s']:.1f} s); 256 px, from overlapping "
+        f"canvases, on {cost['threads']} threads: {cost['tile_256_wall_s']:.1f} s."
+    )
+
+
+def _obey(rows: dict[str, Any]) -> str:
+    lines = ["| row | precision | recall (95 %) | F1 | position, um | area, log2 | edge F1 |", f"|{'---|' * 7}"]
+    for name, row in rows.items():
+        low, high = row["recall_interval"]
+        lines.append(
+            f"| {name} | {row['precision']:.3f} | {row['recall']:.3f} ({low:.3f}-{high:.3f}) | {row['f1']:.3f} "
+            f"| {row['position_um']:.1f} | {row['area_log2']:.2f} | {row['edge_f1']:.3f} |"
         )
-        for name, row in scores["obey"].items():
-            low, high = row["recall_interval"]
-            parts[-1] += (
-                f"\n| {name} | {row['precision']:.3f} | {row['recall']:.3f} ({low:.3f}-{high:.3f}) | {row['f1']:.3f} "
-                f"| {row['position_um']:.1f} | {row['area_log2']:.2f} | {row['edge_f1']:.3f} |"
-            )
-        parts.append(f"| F1 by class | {' | '.join(TISSUES)} |\n|---|{'---|' * len(TISSUES)}")
-        for name, row in scores["obey"].items():
-            cells = " | ".join(format(row["f1_by_class"][each], ".2f") for each in TISSUES)
-            parts[-1] += f"\n| {name} | {cells} |"
-    if "edit" in scores:
-        parts.append("| edit | n | inside changes | outside stays | both |\n|---|---|---|---|---|")
-        for name, row in scores["edit"].items():
-            parts[-1] += (
-                f"\n| {name} | {row['n']} | {row['inside_changes']:.2f} | {row['outside_stays']:.2f} "
-                f"| {row['both']:.2f} |"
-            )
-    if "real" in scores:
-        rows = scores["real"]["rows"]
-        spaces = [name for name in ("features", "inception") if f"copying_{name}" in rows["real"]]
-        parts.append(
-            f"| set | {' | '.join(f'kernel distance, {each}' for each in spaces)} |\n|---|{'---|' * len(spaces)}"
+    lines += ["", f"| F1 by class | {' | '.join(TISSUES)} |", f"|---|{'---|' * len(TISSUES)}"]
+    for name, row in rows.items():
+        cells = " | ".join(format(row["f1_by_class"][each], ".2f") for each in TISSUES)
+        lines.append(f"| {name} | {cells} |")
+    return "\n".join(lines)
+
+
+def _edit(rows: dict[str, Any]) -> str:
+    lines = ["| edit | n | inside changes | outside stays | both |", f"|{'---|' * 5}"]
+    for name, row in rows.items():
+        lines.append(
+            f"| {name} | {row['n']} | {row['inside_changes']:.2f} | {row['outside_stays']:.2f} | {row['both']:.2f} |"
         )
-        for name, row in rows.items():
-            distances = [row[f"kernel_distance_{each}"] for each in spaces]
-            shown = " | ".join(f"{each['value']:.4f} +- {each['error']:.4f}" for each in distances)
-            parts[-1] += f"\n| {name} | {shown} |"
-        spaces.append("pixels")
-        head = " | ".join(f"{each}: closer, ratio" for each in spaces)
-        parts.append(f"| set | {head} | caught |\n|---|{'---|' * (len(spaces) + 1)}")
-        for name, row in rows.items():
-            copying = [row[f"copying_{each}"] for each in spaces]
-            shown = " | ".join(f"{each['close_fraction']:.3f}, {each['median_ratio']:.2f}" for each in copying)
-            parts[-1] += f"\n| {name} | {shown} | {'yes' if any(each['caught'] for each in copying) else 'no'} |"
-    return "\n\n".join(parts)
+    return "\n".join(lines)
+
+
+def _real(scores: dict[str, Any]) -> str:
+    rows = scores["rows"]
+    spaces = [name for name in ("features", "inception") if f"copying_{name}" in rows["real"]]
+    heads = " | ".join(f"kernel distance, {each}" for each in spaces)
+    lines = [f"| set | {heads} |", f"|---|{'---|' * len(spaces)}"]
+    for name, row in rows.items():
+        distances = [row[f"kernel_distance_{each}"] for each in spaces]
+        shown = " | ".join(f"{each['value']:.4f} +- {each['error']:.4f}" for each in distances)
+        lines.append(f"| {name} | {shown} |")
+    spaces.append("pixels")
+    heads = " | ".join(f"{each}: closer, ratio" for each in spaces)
+    lines += ["", f"| set | {heads} | caught |", f"|---|{'---|' * (len(spaces) + 1)}"]
+    for name, row in rows.items():
+        copying = [row[f"copying_{each}"] for each in spaces]
+        shown = " | ".join(f"{each['close_fraction']:.3f}, {each['median_ratio']:.2f}" for each in copying)
+        lines.append(f"| {name} | {shown} | {'yes' if any(each['caught'] for each in copying) else 'no'} |")
+    return "\n".join(lines)
+
+
+def _slide(seam: dict[str, Any]) -> str:
+    return (
+        f"A slide of {seam['side_px']:.0f} px took {seam['seconds']:.0f} s on {seam['threads']:.0f} threads. Steps "
+        f"between neighbouring pixels across the borders of canvases, over those elsewhere: {seam['as_one']:.3f} in "
+        f"the slide, {seam['side_by_side']:.3f} in canvases side by side."
+    )
 
 
 def write_page(page: Path, scores: dict[str, Any], options: argparse.Namespace) -> None:

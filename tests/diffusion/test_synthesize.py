@@ -253,7 +253,10 @@ def test_the_room_around_an_edit_is_as_wide_as_asked(scene: Scene) -> None:
 
 def test_a_large_graph_becomes_a_slide_with_its_truth(settings: Config, generator: Generator, tmp_path: Path) -> None:
     scene = lay_out(settings.diffusion, 300, seed=4)
-    tiles = [next(synthesize(scene, settings, seed=2, generator=generator)) for _ in range(2)]
+    tiles = []
+    for threads in (1, 3):
+        chosen = settings.model_copy(update={"runtime": settings.runtime.model_copy(update={"threads": threads})})
+        tiles.append(next(synthesize(scene, chosen, seed=2, generator=generator)))
     for number, tile in enumerate(tiles):
         write_slide(tile, tmp_path / str(number))
     assert files(tmp_path / "0") == files(tmp_path / "1")

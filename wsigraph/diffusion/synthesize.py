@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import dask
 import numpy as np
 import torch
 
@@ -29,7 +30,7 @@ from wsigraph.errors import SynthesisError
 from wsigraph.feature.network import one_thread
 from wsigraph.geometry import Box, um2_to_px, um_to_px
 from wsigraph.slide.reader import read
-from wsigraph.slide.tiles import Progress
+from wsigraph.slide.tiles import Progress, n_threads
 
 Style = Literal["painted", "real"]
 
@@ -113,18 +114,19 @@ def synthesize(
                     progress("synthesize", number + 1, n)
             else:
                 noise = _noise(drawn, seed, number)
-                image = paint_mosaic(
-                    network,
-                    drawn,
-                    options,
-                    noise,
-                    style=STYLES.index(chosen),
-                    raster=raster,
-                    device=device,
-                    rng=np.random.default_rng([seed, number, 1]),
-                    held=held,
-                    progress=progress,
-                )
+                with dask.config.set(num_workers=settings.runtime.threads or n_threads()):
+                    image = paint_mosaic(
+                        network,
+                        drawn,
+                        options,
+                        noise,
+                        style=STYLES.index(chosen),
+                        raster=raster,
+                        device=device,
+                        rng=np.random.default_rng([seed, number, 1]),
+                        held=held,
+                        progress=progress,
+                    )
             yield SyntheticTile(
                 image=image,
                 mask=mask,
