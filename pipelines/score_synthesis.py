@@ -236,7 +236,7 @@ def score_edits(painter: Painter, settings: Config, n: int, out: Path) -> dict[s
         jittered = painter.paint([_jitter(each, rng) for each in before], "painted", "graph", seed=LAYOUT_SEED)
         for name, parts in ((f"{kind}, as the command paints it", held), (f"{kind}, painted whole", None)):
             other = painter.paint(after, "painted", "graph", seed=LAYOUT_SEED, held=parts)
-            scores[name] = _score_edit([each.keep for each in held], plain, other, jittered)
+            scores[name] = score_edit([each.keep for each in held], plain, other, jittered)
             grid[2] += [] if parts is None else other[:3]
         grid[0] += plain[:3]
         grid[1] += [draw_mask(each) for each in after[:3]]
@@ -244,7 +244,8 @@ def score_edits(painter: Painter, settings: Config, n: int, out: Path) -> dict[s
     return scores
 
 
-def _score_edit(keep: Sequence[NDArray[np.bool_]], plain: Images, other: Images, jittered: Images) -> dict[str, float]:
+def score_edit(keep: Sequence[NDArray[np.bool_]], plain: Images, other: Images, jittered: Images) -> dict[str, float]:
+    """Return the share of edits whose region changes more than by a redraw, and whose rest changes less."""
     inside, outside, null = [], [], []
     for stays, a, b, c in zip(keep, plain, other, jittered, strict=True):
         if not stays.any():
@@ -321,12 +322,13 @@ def score_seams(painter: Painter, generator: Generator, side_px: int, out: Path)
         "side_px": side_px,
         "seconds": seconds,
         "threads": n_threads(),
-        "as_one": _border_step(whole, config.canvas_px),
-        "side_by_side": _border_step(beside, config.canvas_px),
+        "as_one": step_at_borders(whole, config.canvas_px),
+        "side_by_side": step_at_borders(beside, config.canvas_px),
     }
 
 
-def _border_step(image: NDArray[np.uint8], side: int) -> float:
+def step_at_borders(image: NDArray[np.uint8], side: int) -> float:
+    """Return the mean step between neighbouring pixels across the borders of canvases, over that elsewhere."""
     ways = [each.astype(np.float64) for each in (image, np.rot90(image))]
     step = np.concatenate([np.abs(np.diff(each, axis=1)).mean(axis=2) for each in ways]).mean(axis=0)
     border = np.arange(side - 1, len(step), side)
