@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.command import command
+from tests.cli.command import SLIDE, command
+from wsigraph.coarsening.coarsen import coarsen
 from wsigraph.cohort.manifest import ManifestRow, read_manifest, write_manifest
 from wsigraph.config import Config
 from wsigraph.errors import CohortError, ModelError
@@ -18,7 +19,7 @@ from wsigraph.evaluation.tables import site_warnings
 from wsigraph.model.gather import gather
 from wsigraph.model.predict import predict
 from wsigraph.model.weights import SHIPPED, load_bundle
-from wsigraph.store import load_graph, save_graph
+from wsigraph.store import load_coarse_graph, load_graph, save_graph
 from wsigraph.synthesis.simulate import build_library, sample_sites, simulate
 
 FAST = ["--set", "model.epochs=2", "--set", "model.layers=1", "--set", "model.channels=4", "--seed", "3"]
@@ -230,3 +231,17 @@ def test_a_model_that_coarsens_on_its_own_is_trained_and_evaluated(cohort_dir: P
     assert len(stage) == 39
     with pytest.raises(ModelError, match="keeps no superpixel graphs"):
         bundle.members[0].inputs(replace(cohort, fine=None, embedding_id="another"))
+    # a slide is coarsened by the model's own embedding and budget, whatever the settings say
+    done = run("predict", str(SLIDE), "--model", str(out), "--out", str(tmp_path / "slides"), "--json")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert shown["patient"] == "external"
+    assert not any("coarsened by" in warning for warning in shown["warnings"])
+    directory = tmp_path / "slides" / SLIDE.stem
+    superpixels = load_graph(directory / "graph.safetensors")
+    regions = load_coarse_graph(directory / "coarse.safetensors")
+    assert regions.embedding_id == bundle.embedding.embedding_id
+    own = coarsen(superpixels, bundle.card.coarsening, embedding=bundle.embedding)
+    assert (regions.assignment == own.assignment).all()
+    assert shown["nodes"] == own.graph.n_nodes < superpixels.n_nodes / 4
+    assert predict(superpixels, bundle).stage_probability.tolist() == list(shown["stage"].values())
