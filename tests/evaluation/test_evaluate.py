@@ -245,3 +245,34 @@ def test_a_model_that_coarsens_on_its_own_is_trained_and_evaluated(cohort_dir: P
     assert (regions.assignment == own.assignment).all()
     assert shown["nodes"] == own.graph.n_nodes < superpixels.n_nodes / 4
     assert predict(superpixels, bundle).stage_probability.tolist() == list(shown["stage"].values())
+
+
+def test_a_model_with_a_linear_start_is_trained_explained_and_evaluated(cohort_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "started"
+    done = run(
+        "train", str(cohort_dir / "data_manifest.csv"), "--graphs", str(cohort_dir), "--out", str(out),
+        "--folds", "2", "--workers", "1", "--json", *FAST,
+        "--set", "model.survival_head=cox", "--set", "model.linear_start=true",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert load_bundle(out).card.config.linear_start
+    done = run(
+        "predict", str(SLIDE), "--model", str(out), "--out", str(tmp_path / "slides"), "--explain", "risk", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert np.isfinite(json.loads(done.stdout)["risk"])
+    told = json.loads((tmp_path / "slides" / SLIDE.stem / "explanation.json").read_text())
+    assert told["facts"]["target"] == "risk"
+    assert told["facts"]["completeness"]["is_complete"]
+    found = evaluate(out)
+    assert set(found["baselines"]) >= {"attention_mil", "pooled_ridge", "edge_product_ridge", "clinical_and_image"}
+    for name in ("attention_mil", "uncoarsened_gat", "clinical_and_image"):
+        assert np.isfinite(found["baselines"][name]["survival"]["c_index"]["value"]), name
+    # the head of discrete hazards has no ratio to start at
+    done = run(
+        "train", str(cohort_dir / "data_manifest.csv"), "--graphs", str(cohort_dir), "--out", str(tmp_path / "no"),
+        "--folds", "2", "--workers", "1", *FAST, "--set", "model.linear_start=true",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "set model.survival_head=cox" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 + done.stderr.count("left alone")
