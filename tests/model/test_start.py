@@ -23,7 +23,7 @@ from wsigraph.model.fit import fit
 from wsigraph.model.inputs import GraphInput, Scaler
 from wsigraph.model.network import collate
 from wsigraph.model.predict import predict
-from wsigraph.model.stacked import columns_of, fit_start, stacking_weights, start_of
+from wsigraph.model.stacked import columns_of, fit_start, left_out_folds, stacking_weights, start_of
 from wsigraph.model.start import LinearStart, check_start
 from wsigraph.model.weights import load_bundle, save_bundle
 
@@ -150,6 +150,25 @@ def test_a_row_has_no_say_in_what_left_out_fits_say_of_it(cohort: Cohort, scaler
     # fitted to the outcome itself where anything was fitted at all; left out, a correlation of chance (3 / sqrt n)
     assert abs(np.corrcoef(left_out, longer)[0, 1]) < 0.28 or left_out.std() == 0
     assert whole.std() == 0 or np.corrcoef(whole, longer)[0, 1] < np.corrcoef(left_out, longer)[0, 1]
+
+
+def test_whole_sites_are_left_out_where_there_are_enough(cohort: Cohort) -> None:
+    rows = np.arange(cohort.n_rows)
+
+    def torn(site: np.ndarray, patient: np.ndarray = cohort.patient) -> bool:
+        fold = left_out_folds(replace(cohort, site=site, patient=patient), rows, seed=1)
+        assert set(fold.tolist()) == {0, 1, 2}
+        assert all(len(set(fold[patient == name])) == 1 for name in patient)
+        return any(len(set(fold[site == name])) > 1 for name in site)
+
+    named = np.array([f"s{row % 8}" for row in rows])
+    assert not torn(named)
+    assert torn(np.array([f"s{row % 5}" for row in rows]))
+    assert torn(np.where(rows == 3, "", named))
+    # a patient at two sites belongs to neither
+    assert torn(named, np.array([f"p{row // 2}" for row in rows]))
+    few = left_out_folds(cohort, rows[:5], seed=1)
+    assert (few == 0).all()
 
 
 def test_what_says_nothing_counts_for_nothing() -> None:

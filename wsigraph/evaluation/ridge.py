@@ -59,7 +59,8 @@ def stage_ridge(
 
     inner = inner_folds(patient[train], stage[train].tolist(), seed)
     scores = np.zeros(len(PENALTIES))
-    for number in np.unique(inner) if inner is not None else ():
+    numbers = np.unique(inner)
+    for number in numbers if len(numbers) > 1 else ():
         rows, out = train[inner != number], train[inner == number]
         for tried, penalty in enumerate(PENALTIES):
             found = stage_auc(fit(rows, penalty)[out], stage[out])[0]

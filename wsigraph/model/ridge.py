@@ -1,13 +1,13 @@
 """Ridge regression of survival by Cox's partial likelihood, with the penalty chosen inside the training rows.
 
 Efron's ties, Newton's method, in the space of the rows where there are more columns than rows. The penalty comes from
-three inner folds of whole patients; what those folds say of the rows they left out is kept, for it is the only honest
+inner folds; what those folds say of the rows they left out is kept, for it is the only honest
 answer a fit can give of its own training rows. Not optimal where hazards are not proportional.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,8 @@ PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Penalties tried, per patient and on standardised columns."""
 FARTHEST = 20.0
 """Standardised values of rows outside training are cut off there, in training standard deviations."""
-_INNER_FOLDS = 3
+INNER_FOLDS = 3
+"""Folds in which penalties are chosen."""
 _NEWTON_STEPS = 30
 
 
@@ -37,8 +38,8 @@ class CoxFit:
     weight : float64 (p,)
         Coefficients of standardised columns; 0 for a column that hardly varies.
     held_out : float64 (n,)
-        What the inner folds, at the chosen penalty, say of the training rows that they left out; elsewhere what the
-        whole fit says. Zeros where the training rows are too few for inner folds.
+        What the inner folds, at the chosen penalty, say of the training rows that they left out, 0 where there are no
+        inner folds; of other rows, what the whole fit says.
     """
 
     centre: Table
@@ -146,10 +147,8 @@ def fit_cox(
     x: Table,
     time_days: Table,
     event: NDArray[np.bool_],
-    patient: NDArray[np.str_],
     train: NDArray[np.int64],
-    *,
-    seed: int,
+    inner: NDArray[np.int64],
 ) -> CoxFit:
     """Return a ridge Cox regression fitted to some rows.
 
@@ -159,12 +158,10 @@ def fit_cox(
         Covariates.
     time_days, event
         Follow-up of the n rows; NaN where unknown.
-    patient : str (n,)
-        Whose row it is.
     train : int64 (m,)
         Rows to fit on; no outcome of another row is looked at.
-    seed : int
-        Of the inner folds.
+    inner : int64 (n,)
+        Inner fold of every row, e.g. from `inner_folds`; where they are one, the strongest penalty is taken.
 
     Returns
     -------
@@ -183,21 +180,20 @@ def fit_cox(
         weight[varies] = cox_ridge(scaled, time_days[rows], event[rows], penalty)
         return CoxFit(centre=centre, spread=np.where(varies, spread, 1.0), weight=weight, held_out=np.zeros(len(x)))
 
-    inner = inner_folds(patient[train], event[train].tolist(), seed)
-    scores, held_out = np.zeros(len(PENALTIES)), np.zeros((len(PENALTIES), len(train)))
-    for number in np.unique(inner) if inner is not None else ():
-        rows, out = train[inner != number], train[inner == number]
+    scores, held_out = np.zeros(len(PENALTIES)), np.zeros((len(PENALTIES), len(x)))
+    numbers = np.unique(inner[train])
+    for number in numbers if len(numbers) > 1 else ():
+        rows, out = train[inner[train] != number], train[inner[train] == number]
         for tried, penalty in enumerate(PENALTIES):
-            said = fit(rows, penalty).risk(x[out])
-            held_out[tried, inner == number] = said
+            said = held_out[tried, out] = fit(rows, penalty).risk(x[out])
             found = c_index(said, time_days[out], event[out])[0]
             scores[tried] += found if np.isfinite(found) else 0.5
     # of equals the strongest penalty
     best = len(PENALTIES) - 1 - int(scores[::-1].argmax())
     whole = fit(train, PENALTIES[best])
-    said = whole.risk(x) if inner is not None else np.zeros(len(x))
-    said[train] = held_out[best]
-    return CoxFit(centre=whole.centre, spread=whole.spread, weight=whole.weight, held_out=said)
+    told = whole.risk(x)
+    told[train] = held_out[best, train]
+    return replace(whole, held_out=told)
 
 
 def cox_risk(
@@ -213,22 +209,28 @@ def cox_risk(
 
     Parameters
     ----------
-    x, time_days, event, patient, train, seed
+    x, time_days, event, train
         As for `fit_cox`.
+    patient : str (n,)
+        Whose row it is.
+    seed : int
+        Of the inner folds.
 
     Returns
     -------
     float64 (n,)
         Higher is worse; zeros where no training row has an event.
     """
-    return fit_cox(x, time_days, event, patient, train, seed=seed).risk(x)
+    known, inner = train[np.isfinite(time_days[train])], np.zeros(len(x), np.int64)
+    inner[known] = inner_folds(patient[known], event[known].tolist(), seed)
+    return fit_cox(x, time_days, event, train, inner).risk(x)
 
 
-def inner_folds(patient: NDArray[np.str_], balance: list[int] | list[bool], seed: int) -> NDArray[np.int64] | None:
-    """Return three folds of whole patients, int64 (n,), balanced in what is given; None where patients are too few."""
-    if len(np.unique(patient)) < 2 * _INNER_FOLDS:
-        return None
+def inner_folds(patient: NDArray[np.str_], balance: list[int] | list[bool], seed: int) -> NDArray[np.int64]:
+    """Return three folds of whole patients, int64 (n,), balanced in what is given; one where patients are too few."""
+    if len(np.unique(patient)) < 2 * INNER_FOLDS:
+        return np.zeros(len(patient), np.int64)
     # a patient of several rows may differ in them (a benign and a malignant image), so the first one balances
     first = dict(reversed(list(zip(patient.tolist(), balance, strict=True))))
     named = [str(first[name]) for name in patient.tolist()]
-    return folds(patient.tolist(), n_folds=_INNER_FOLDS, stage=named, seed=seed)
+    return folds(patient.tolist(), n_folds=INNER_FOLDS, stage=named, seed=seed)

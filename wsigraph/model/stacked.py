@@ -19,12 +19,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wsigraph.cohort.splits import folds
 from wsigraph.model.examples import Cohort
 from wsigraph.model.inputs import Scaler, Standardised
 from wsigraph.model.network import collate, one_thread
-from wsigraph.model.ridge import Table, cox_ridge, fit_cox
+from wsigraph.model.ridge import INNER_FOLDS, Table, cox_ridge, fit_cox, inner_folds
 from wsigraph.model.start import LinearStart
 
+LEAST_SITES = 6
+"""Sites from which on whole sites are left out in stacking."""
 _READ_GRAPHS = 64
 _STACKING_PENALTY = 1e-3
 
@@ -65,9 +68,10 @@ def fit_start(
     n_axes = start.axes.shape[1]
     _set(start, axes=vectors[:, ::-1][:, :n_axes], length_unit=np.array([scaler.edge_mean[0], scaler.edge_scale[0]]))
     x = columns_of(start, graphs)
-    time, event, patient = cohort.time_days[rows], cohort.event[rows], cohort.patient[rows]
+    time, event = cohort.time_days[rows], cohort.event[rows]
     parts = (slice(0, start.n_pooled), slice(start.n_pooled, None))
-    fits = [fit_cox(x[:, part], time, event, patient, np.arange(len(rows)), seed=seed) for part in parts]
+    inner = left_out_folds(cohort, rows, seed=seed)
+    fits = [fit_cox(x[:, part], time, event, np.arange(len(rows)), inner) for part in parts]
     held_out = np.stack([each.held_out for each in fits], axis=1)
     share = stacking_weights(held_out, time, event)
     _set(
@@ -77,6 +81,31 @@ def fit_start(
         weight=np.concatenate([factor * each.weight for factor, each in zip(share, fits, strict=True)]),
     )
     return np.asarray(held_out @ share, np.float32)
+
+
+def left_out_folds(cohort: Cohort, rows: NDArray[np.int64], *, seed: int) -> NDArray[np.int64]:
+    """Return what is left out together where ridges are asked for what they did not see.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Patients, sites and events.
+    rows : int64 (n,)
+        Rows that are divided.
+    seed : int
+        Of the division.
+
+    Returns
+    -------
+    int64 (n,)
+        Three folds: of whole sites where every patient has one and there are six or more, for a ridge should count by
+        what it says of a hospital that it did not see; else of whole patients. One where those are too few.
+    """
+    patient, site, event = cohort.patient[rows], cohort.site[rows], cohort.event[rows].tolist()
+    pairs = set(zip(patient.tolist(), site.tolist(), strict=True))
+    if (site != "").all() and len(np.unique(site)) >= LEAST_SITES and len(pairs) == len(np.unique(patient)):
+        return folds(patient.tolist(), n_folds=INNER_FOLDS, event=event, site=site.tolist(), group="site", seed=seed)
+    return inner_folds(patient, event, seed)
 
 
 def stacking_weights(held_out: Table, time_days: Table, event: NDArray[np.bool_]) -> Table:
