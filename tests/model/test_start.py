@@ -274,6 +274,14 @@ def test_the_clinical_rival_weighs_the_image_by_ridges_that_left_its_patients_ou
         validation.append(validation_patients(cohort.patient[rows], cohort.event[rows], share, rng=rng))
     found = clinical_and_image(question, ensemble.bundle.members, validation)
     assert np.isfinite(found.risk).all()
+    # what the rival fits again, to ask it for patients left out, is what the member starts at
+    member = ensemble.bundle.members[1]
+    again, ready = LinearStart(member.scaler.n_features), member.network().start
+    left_out = fit_start(again, cohort, np.flatnonzero(fold != 1), member.scaler, seed=1 + 1)
+    assert ready is not None
+    assert all(torch.equal(value, ready.state_dict()[name]) for name, value in again.state_dict().items())
+    own = start_of(ready, [member.scaler.standardise(cohort.inputs[row]) for row in np.flatnonzero(fold != 1)])
+    assert np.abs(left_out - own).max() > 0.05
 
 
 @pytest.mark.parametrize(

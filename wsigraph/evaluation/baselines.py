@@ -154,7 +154,8 @@ def clinical_and_image(
         of_clinic = cox_risk(x, cohort.time_days, cohort.event, cohort.patient, train, seed=question.seed)
         outside = train[np.isin(cohort.patient[train], validation[number])]
         of_image = image_risk(members[number], cohort)
-        of_image[outside] += _left_out(members[number], cohort, train, question.seed + number)[outside]
+        trained_on = train[question.fold[train] >= 0]
+        of_image[outside] += _left_out(members[number], cohort, trained_on, question.seed + number)[outside]
         both = np.stack([of_clinic, of_image], axis=1)
         # the clinical risk keeps its own scale; two slopes on a fifth of the patients
         joint = cox_risk(both, cohort.time_days, cohort.event, cohort.patient, outside, seed=question.seed)
