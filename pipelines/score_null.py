@@ -1,24 +1,31 @@
 """Score models where there is nothing to find.
 
-    python -m pipelines.score_null [--cohorts 20] [--patients 120]
+    python -m pipelines.score_null [--cohorts 20] [--patients 120] [--seed 1 --seed 2]
+    python -m pipelines.score_null --printed docs/results/null.json docs/results/null_seed_2.json
 
 Patients of the law ``null`` are simulated in memory and dealt into cohorts; each is cross-validated with another seed.
-Prints one JSON object: mean held-out C-index and stage AUC over cohorts with
-their 95 % intervals, and the permutation p-values of the C-index.
-Chance is 0.5.
+Prints one JSON object: mean held-out C-index and stage AUC over cohorts with their 95 % intervals, and the permutation
+p-values of the C-index. Chance is 0.5. Cohorts of several seeds, or of what earlier runs printed, are pooled, with the
+means of each beside them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from wsigraph.config import load
+from wsigraph.config import Config, load
 from wsigraph.evaluation.fresh import train_on
 from wsigraph.evaluation.tables import mean_over, own_scores
 from wsigraph.synthesis.cohort import gather_simulated
+
+FIGURES = ("c_index", "stage_auc", "permutation_p")
+"""What is known of every cohort."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -26,29 +33,67 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cohorts", type=int, default=20)
     parser.add_argument("--patients", type=int, default=120, help="patients of each")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, action="append", default=None, help="1 by default; several are pooled")
+    parser.add_argument("--printed", type=Path, nargs="+", default=None, help="pool what was printed, train nothing")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="a setting, e.g. model.layers=2")
     options = parser.parse_args(arguments)
-    settings = load([], ['synthesis.law="null"', *options.overrides])
-    everybody = gather_simulated(options.cohorts * options.patients, settings, seed=options.seed).cohort
-    table = []
-    for seed, rows in enumerate(np.array_split(np.arange(everybody.n_rows), options.cohorts)):
-        ensemble = train_on(everybody.take(rows), settings.model, seed=seed, workers=options.workers)
-        found, _ = own_scores(ensemble.bundle, ensemble.held_out, seed=seed, n_draws=200)
-        table.append((found["survival"]["c_index"]["value"], found["stage"]["auc"]["value"], found["survival"]))
-    p = [survival["permutation_p"] for _, _, survival in table]
-    shown = {
-        "cohorts": len(table),
-        "patients_each": options.patients,
-        "mean_c_index": mean_over([c for c, _, _ in table]),
-        "mean_stage_auc": mean_over([auc for _, auc, _ in table]),
-        "c_index": [c for c, _, _ in table],
-        "stage_auc": [auc for _, auc, _ in table],
-        "permutation_p": p,
-        "p_below_0.05": int(np.sum(np.array(p) < 0.05)),
+    if options.printed:
+        tables = [json.loads(path.read_text()) for path in options.printed]
+    else:
+        settings = load([], ['synthesis.law="null"', *options.overrides])
+        tables = [
+            score_cohorts(settings, options.cohorts, options.patients, seed=seed, workers=options.workers)
+            for seed in options.seed or [1]
+        ]
+    print(json.dumps(tables[0] if len(tables) == 1 else pool(tables), indent=1))
+
+
+def score_cohorts(settings: Config, n_cohorts: int, n_patients: int, *, seed: int, workers: int) -> dict[str, Any]:
+    """Return the figures of simulated cohorts of one seed, and their means."""
+    everybody = gather_simulated(n_cohorts * n_patients, settings, seed=seed).cohort
+    figures: dict[str, list[float]] = {name: [] for name in FIGURES}
+    for number, rows in enumerate(np.array_split(np.arange(everybody.n_rows), n_cohorts)):
+        ensemble = train_on(everybody.take(rows), settings.model, seed=number, workers=workers)
+        found, _ = own_scores(ensemble.bundle, ensemble.held_out, seed=number, n_draws=200)
+        survival = found["survival"]
+        told = (survival["c_index"]["value"], found["stage"]["auc"]["value"], survival["permutation_p"])
+        for name, value in zip(FIGURES, told, strict=True):
+            figures[name].append(value)
+    return summed_up(figures, n_patients)
+
+
+def summed_up(figures: dict[str, list[float]], n_patients: int) -> dict[str, Any]:
+    """Return means over cohorts with their intervals, beside the figures of every cohort."""
+    return {
+        "cohorts": len(figures["c_index"]),
+        "patients_each": n_patients,
+        "mean_c_index": mean_over(figures["c_index"]),
+        "mean_stage_auc": mean_over(figures["stage_auc"]),
+        **figures,
+        "p_below_0.05": int(np.sum(np.array(figures["permutation_p"]) < 0.05)),
     }
-    print(json.dumps(shown, indent=1))
+
+
+def pool(tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the cohorts of several runs as one table, with the means of each run beside it.
+
+    Parameters
+    ----------
+    tables : sequence of dict
+        From `score_cohorts`, cohorts of equal size.
+
+    Returns
+    -------
+    dict
+        As of one run, and ``runs``.
+    """
+    sizes = {table["patients_each"] for table in tables}
+    if len(sizes) > 1:
+        raise SystemExit(f"cohorts hold {sorted(sizes)} patients, expected one size; pool runs of equal cohorts")
+    figures = {name: [value for table in tables for value in table[name]] for name in FIGURES}
+    runs = [{name: value for name, value in table.items() if name not in FIGURES} for table in tables]
+    return {**summed_up(figures, sizes.pop()), "runs": runs}
 
 
 if __name__ == "__main__":

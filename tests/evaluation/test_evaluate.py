@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.command import command
+from tests.cli.command import SLIDE, command
+from wsigraph.coarsening.coarsen import coarsen
 from wsigraph.cohort.manifest import ManifestRow, read_manifest, write_manifest
 from wsigraph.config import Config
 from wsigraph.errors import CohortError, ModelError
@@ -18,7 +19,7 @@ from wsigraph.evaluation.tables import site_warnings
 from wsigraph.model.gather import gather
 from wsigraph.model.predict import predict
 from wsigraph.model.weights import SHIPPED, load_bundle
-from wsigraph.store import load_graph, save_graph
+from wsigraph.store import load_coarse_graph, load_graph, save_graph
 from wsigraph.synthesis.simulate import build_library, sample_sites, simulate
 
 FAST = ["--set", "model.epochs=2", "--set", "model.layers=1", "--set", "model.channels=4", "--seed", "3"]
@@ -230,3 +231,48 @@ def test_a_model_that_coarsens_on_its_own_is_trained_and_evaluated(cohort_dir: P
     assert len(stage) == 39
     with pytest.raises(ModelError, match="keeps no superpixel graphs"):
         bundle.members[0].inputs(replace(cohort, fine=None, embedding_id="another"))
+    # a slide is coarsened by the model's own embedding and budget, whatever the settings say
+    done = run("predict", str(SLIDE), "--model", str(out), "--out", str(tmp_path / "slides"), "--json")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert shown["patient"] == "external"
+    assert not any("coarsened by" in warning for warning in shown["warnings"])
+    directory = tmp_path / "slides" / SLIDE.stem
+    superpixels = load_graph(directory / "graph.safetensors")
+    regions = load_coarse_graph(directory / "coarse.safetensors")
+    assert regions.embedding_id == bundle.embedding.embedding_id
+    own = coarsen(superpixels, bundle.card.coarsening, embedding=bundle.embedding)
+    assert (regions.assignment == own.assignment).all()
+    assert shown["nodes"] == own.graph.n_nodes < superpixels.n_nodes / 4
+    assert predict(superpixels, bundle).stage_probability.tolist() == list(shown["stage"].values())
+
+
+def test_a_model_with_a_linear_start_is_trained_explained_and_evaluated(cohort_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "started"
+    done = run(
+        "train", str(cohort_dir / "data_manifest.csv"), "--graphs", str(cohort_dir), "--out", str(out),
+        "--folds", "2", "--workers", "1", "--json", *FAST,
+        "--set", "model.survival_head=cox", "--set", "model.linear_start=true",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert load_bundle(out).card.config.linear_start
+    done = run(
+        "predict", str(SLIDE), "--model", str(out), "--out", str(tmp_path / "slides"), "--explain", "risk", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert np.isfinite(json.loads(done.stdout)["risk"])
+    told = json.loads((tmp_path / "slides" / SLIDE.stem / "explanation.json").read_text())
+    assert told["facts"]["target"] == "risk"
+    assert told["facts"]["completeness"]["is_complete"]
+    found = evaluate(out)
+    assert set(found["baselines"]) >= {"attention_mil", "pooled_ridge", "edge_product_ridge", "clinical_and_image"}
+    for name in ("attention_mil", "uncoarsened_gat", "clinical_and_image"):
+        assert np.isfinite(found["baselines"][name]["survival"]["c_index"]["value"]), name
+    # the head of discrete hazards has no ratio to start at
+    done = run(
+        "train", str(cohort_dir / "data_manifest.csv"), "--graphs", str(cohort_dir), "--out", str(tmp_path / "no"),
+        "--folds", "2", "--workers", "1", *FAST, "--set", "model.linear_start=true",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "set model.survival_head=cox" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 + done.stderr.count("left alone")

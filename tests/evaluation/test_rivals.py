@@ -11,10 +11,11 @@ from wsigraph.config import ModelConfig
 from wsigraph.evaluation.baselines import Question, pooled_ridge, site_only
 from wsigraph.evaluation.forest import forest_risk, martingale_residuals
 from wsigraph.evaluation.pooled import clinical, edge_products, means_and_spreads, one_hot
-from wsigraph.evaluation.ridge import cox_ridge, cox_risk, mean_stage_ridge, stage_ridge
+from wsigraph.evaluation.ridge import mean_stage_ridge, stage_ridge
 from wsigraph.metrics.survival import c_index
 from wsigraph.model.examples import Cohort
 from wsigraph.model.inputs import GraphInput
+from wsigraph.model.ridge import cox_ridge, cox_risk
 
 
 def survival(n: int, p: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

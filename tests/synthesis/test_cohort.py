@@ -110,6 +110,29 @@ def test_recipes_print_their_table(recipe, own: list[str], shown: str, capsys: p
         assert table["same_sites"]["n_calibration"] == 30
 
 
+def test_null_cohorts_of_two_seeds_are_pooled(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    quick = [part for each in (*(f"synthesis.{name}" for name in SMALL), *(f"model.{name}" for name in QUICK))
+             for part in ("--set", each)]  # fmt: skip
+    score_null.main(["--cohorts", "2", "--patients", "30", "--workers", "1", "--seed", "1", "--seed", "2", *quick])
+    both = json.loads(capsys.readouterr().out)
+    assert both["cohorts"] == len(both["c_index"]) == 4
+    assert both["mean_c_index"]["value"] == pytest.approx(np.mean(both["c_index"]), abs=1e-4)
+    assert both["p_below_0.05"] == sum(p < 0.05 for p in both["permutation_p"])
+    assert [run["cohorts"] for run in both["runs"]] == [2, 2]
+    assert both["runs"][0]["mean_c_index"] != both["runs"][1]["mean_c_index"]
+    # of cohorts of another size no mean is taken
+    for number, size in enumerate((30, 40)):
+        (tmp_path / f"{number}.json").write_text(json.dumps({**both, "patients_each": size}))
+    with pytest.raises(SystemExit, match=r"\[30, 40\] patients"):
+        score_null.main(["--printed", str(tmp_path / "0.json"), str(tmp_path / "1.json")])
+
+
+def test_the_pooled_figures_of_nothing_are_those_of_the_runs_that_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    kept = [str(goal_figures.RESULTS / name) for name in ("null.json", "null_seed_2.json")]
+    score_null.main(["--printed", *kept])
+    assert json.loads(capsys.readouterr().out) == json.loads((goal_figures.RESULTS / "null_pooled.json").read_text())
+
+
 def test_a_card_takes_the_figures_that_the_recipes_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = tmp_path / "model"
     shutil.copytree(SHIPPED, model)

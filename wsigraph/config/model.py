@@ -31,6 +31,10 @@ class ModelConfig(Section):
     recoarsen_every: int = Field(
         2, ge=1, le=1000, description="passes between two coarsenings of the cohort by the embedding as it stands"
     )
+    linear_start: bool = Field(
+        False,
+        description="start the log hazard ratio (survival_head cox) at ridges on pooled features and edge products",
+    )
     layers: int = Field(3, ge=0, le=16, description="attention layers between neighbouring regions")
     heads: int = Field(4, ge=1, le=32, description="attention heads a layer")
     channels: int = Field(16, ge=1, le=256, description="channels a head")

@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from wsigraph.config import ModelConfig
 from wsigraph.evaluation.forest import forest_risk, forest_stage
 from wsigraph.evaluation.pooled import Table, clinical, edge_products, means_and_spreads, one_hot
-from wsigraph.evaluation.ridge import cox_risk, stage_ridge
+from wsigraph.evaluation.ridge import stage_ridge
 from wsigraph.model.ensemble import answer_held_out, log_cumulative_hazard
 from wsigraph.model.examples import Cohort
 from wsigraph.model.member import Member
+from wsigraph.model.ridge import cox_risk
+from wsigraph.model.stacked import fit_start, start_of
+from wsigraph.model.start import LinearStart
 from wsigraph.model.workers import FitJob, run_fits
 
 if TYPE_CHECKING:
@@ -135,7 +138,8 @@ def clinical_and_image(
         The model's, one a fold.
     validation : sequence of str array
         Patients that each member was not trained on. The weight of the image against the clinical risk is fitted on
-        them alone, for on those it was trained on its risk is too good.
+        them alone, for on those it was trained on its risk is too good; a linear start, which is fitted to them too,
+        counts by what ridges that left them out say.
 
     Returns
     -------
@@ -148,8 +152,10 @@ def clinical_and_image(
         train, test = (np.flatnonzero(question.fold != number), np.flatnonzero(question.fold == number))
         x = clinical(cohort, question.clinical_columns, train)
         of_clinic = cox_risk(x, cohort.time_days, cohort.event, cohort.patient, train, seed=question.seed)
-        of_image = image_risk(members[number], cohort)
         outside = train[np.isin(cohort.patient[train], validation[number])]
+        of_image = image_risk(members[number], cohort)
+        trained_on = train[question.fold[train] >= 0]
+        of_image[outside] += _left_out(members[number], cohort, trained_on, question.seed + number)[outside]
         both = np.stack([of_clinic, of_image], axis=1)
         # the clinical risk keeps its own scale; two slopes on a fifth of the patients
         joint = cox_risk(both, cohort.time_days, cohort.event, cohort.patient, outside, seed=question.seed)
@@ -161,6 +167,16 @@ def image_risk(member: Member, cohort: Cohort) -> Table:
     """Return the risk that one member gives to all rows, float64 (n,)."""
     hazard_logits = member.read(member.inputs(cohort))[1]
     return log_cumulative_hazard(np.exp(-np.logaddexp(0.0, hazard_logits).sum(axis=1)))
+
+
+def _left_out(member: Member, cohort: Cohort, train: NDArray[np.int64], seed: int) -> Table:
+    """Return by how much ridges that left a row out differ from those a member starts at, float64 (n,)."""
+    found, ready = np.zeros(cohort.n_rows), member.network().start
+    if ready is not None:
+        again = LinearStart(member.scaler.n_features)
+        found[train] = fit_start(again, cohort, train, member.scaler, seed=seed)
+        found[train] -= start_of(ready, [member.scaler.standardise(cohort.inputs[row]) for row in train])
+    return found
 
 
 def network(

@@ -177,7 +177,8 @@ def rivals(
     has_site = len({site for site in cohort.site.tolist() if site}) > 1
     has_stain = bool(np.isfinite(cohort.stain).all())
     return {
-        "attention_mil": lambda: deep(question, layers=0),
+        # a start holds products over edges, and is the pooled ridges themselves
+        "attention_mil": lambda: deep(question, layers=0, linear_start=False),
         "pooled_forest": lambda: baselines.pooled_forest(question),
         "pooled_ridge": lambda: baselines.pooled_ridge(question),
         "edge_product_ridge": lambda: baselines.edge_product_ridge(question),

@@ -226,4 +226,11 @@ class Card(_CardPart):
 
 
 _LATER = ("coarsening", "encoder")
-_LATER_SETTINGS = ("inputs", "encoding_dimensions", "train_coarsening", "coarsening_rate", "recoarsen_every")
+_LATER_SETTINGS = (
+    "inputs",
+    "encoding_dimensions",
+    "train_coarsening",
+    "coarsening_rate",
+    "recoarsen_every",
+    "linear_start",
+)

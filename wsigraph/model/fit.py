@@ -4,9 +4,11 @@ A part of the patients is trained on, the others only decide when to stop and ho
 Scaler, time intervals, starting hazards and Breslow's baseline come from the part that is trained on. Steps are AdamW's
 (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019) under a warm-up and a cosine fall; in each
 step every graph loses a share of its regions of its own, so that no single region carries the answer. Batches are dealt
-so that each holds an event. Where asked for, the coarsening's embedding is trained in the same steps (``joint``). One
-torch thread and one seed: the same graphs give the same bytes on one machine. Graphs are held in memory, which suits
-thousands of coarse graphs, not thousands of uncoarsened slides.
+so that each holds an event. Where asked for, the coarsening's embedding is trained in the same steps (``joint``), or
+the risk starts at stacked ridges (``stacked``): those are fitted to the validation part too, but the network learns
+from, and is judged by, what they say of patients they left out. One torch thread and one seed: the same graphs give the
+same bytes on one machine. Graphs are held in memory, which suits thousands of coarse graphs, not thousands of
+uncoarsened slides.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +45,8 @@ from wsigraph.model.losses import (
 )
 from wsigraph.model.member import Member
 from wsigraph.model.network import GraphNetwork, collate, one_thread
+from wsigraph.model.stacked import fit_start
+from wsigraph.model.start import check_start
 from wsigraph.model.uncertainty import fit_temperature
 
 if TYPE_CHECKING:
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
 
 _MAX_GRADIENT_NORM = 5.0
 _READ_GRAPHS = 64
+_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,6 +91,7 @@ class _Part:
     time_days: NDArray[np.float64]
     event: NDArray[np.bool_]
     target: SurvivalTarget
+    start: NDArray[np.float32]
 
     @property
     def graphs(self) -> list[Standardised]:
@@ -144,12 +150,15 @@ def fit(
 
     Raises
     ------
+    ConfigError
+        If a linear start is asked for under settings that have no place for one.
     ModelError
         If there are fewer than two patients, no event to learn survival from, the loss is not finite, or the coarsening
         is to be trained and the cohort keeps no superpixel graphs.
     StoreError
         If the checkpoint cannot be written.
     """
+    check_start(config)
     rng = np.random.default_rng(seed)
     validation = validation_patients(cohort.patient[rows], cohort.event[rows], config.validation_fraction, rng=rng)
     is_outer = np.isin(cohort.patient[rows], validation)
@@ -166,16 +175,22 @@ def fit(
         if network.hazard is not None:
             network.hazard.start_at(torch.from_numpy(marginal_hazard(parts[0].target)))
         joint = _joint(network, cohort, config, scaler, device)
+        if network.start is not None:
+            parts = _started(parts, fit_start(network.start, cohort, rows, scaler, seed=seed), is_outer)
         optimiser = _optimiser(network, joint, config)
         training = _Training(network=network, joint=joint, optimiser=optimiser, config=config, rng=rng, device=device)
         standing = _run(training, parts[0], parts[1], checkpoint, identity, progress)
         training.learner.load_arrays(standing.best)
         if joint is not None:
             joint.cut(*(part.cut for part in parts))
+        if network.start is not None:
+            _weigh_correction(training, parts[1])
         _set_baseline(training, parts[0], ends_days)
         temperature = 1.0
         if network.stage is not None:
-            temperature = fit_temperature(_outputs(training, parts[1])[0].cpu().double().numpy(), parts[1].stage)
+            with torch.inference_mode():
+                logits = network.stage(_vectors(training, parts[1].graphs))
+            temperature = fit_temperature(logits.cpu().double().numpy(), parts[1].stage)
         arrays = network.arrays()
     member = Member(
         config=config.model_copy(update={"path": None}),
@@ -200,7 +215,13 @@ def _part(cohort: Cohort, scaler: Scaler, ends_days: NDArray[np.float64], index:
         time_days=cohort.time_days[index],
         event=cohort.event[index],
         target=survival_target(cohort.time_days[index], cohort.event[index], ends_days),
+        start=np.zeros(len(index), np.float32),
     )
+
+
+def _started(parts: list[_Part], start: NDArray[np.float32], is_outer: NDArray[np.bool_]) -> list[_Part]:
+    """Return training and validation part with the log hazard ratio that each of their rows starts at."""
+    return [replace(part, start=start[mask]) for part, mask in zip(parts, (~is_outer, is_outer), strict=True)]
 
 
 def _joint(
@@ -327,11 +348,6 @@ def _vectors(training: _Training, graphs: Sequence[Standardised]) -> torch.Tenso
     return torch.cat(parts)
 
 
-def _outputs(training: _Training, part: _Part) -> tuple[torch.Tensor, torch.Tensor]:
-    with torch.inference_mode():
-        return training.network.heads(_vectors(training, part.graphs))
-
-
 def _validation_loss(training: _Training, part: _Part) -> float:
     g = _vectors(training, part.graphs)
     with torch.inference_mode():
@@ -343,8 +359,10 @@ def _loss(
 ) -> torch.Tensor:
     loss = torch.zeros((), device=g.device)
     if isinstance(network.hazard, CoxHead):
-        time, event = (torch.from_numpy(each[rows]).to(g.device) for each in (part.time_days, part.event))
-        loss = loss + cox_loss(network.hazard.log_hazard(g), time, event)
+        time, event, start = (
+            torch.from_numpy(each[rows]).to(g.device) for each in (part.time_days, part.event, part.start)
+        )
+        loss = loss + cox_loss(network.hazard.log_hazard(g) + start, time, event)
     elif network.hazard is not None:
         target = part.target
         survived, died = (torch.from_numpy(each[rows]).to(g.device) for each in (target.survived, target.died))
@@ -355,11 +373,26 @@ def _loss(
     return loss
 
 
+def _weigh_correction(training: _Training, part: _Part) -> None:
+    """Keep the share of the correction to the start, from none to all, that serves the validation part best."""
+    head = training.network.hazard
+    if not isinstance(head, CoxHead):
+        return
+    time, event, start = (torch.from_numpy(each) for each in (part.time_days, part.event, part.start))
+    with torch.no_grad():
+        correction = head.log_hazard(_vectors(training, part.graphs)).cpu()
+        losses = [float(cox_loss(start + share * correction, time, event)) for share in _SHARES]
+        # of equals the smallest
+        head.score.weight *= _SHARES[int(np.argmin(losses))]
+
+
 def _set_baseline(training: _Training, part: _Part, ends_days: NDArray[np.float64]) -> None:
     head = training.network.hazard
     if not isinstance(head, CoxHead):
         return
     with torch.inference_mode():
-        log_hazard = head.log_hazard(_vectors(training, part.graphs)).cpu().double().numpy()
+        log_hazard = head.log_hazard(_vectors(training, part.graphs)).cpu().double().numpy() + part.start.astype(
+            np.float64
+        )
     increment = breslow_increments(log_hazard, part.time_days, part.event, ends_days)
     head.set_baseline(torch.from_numpy(increment.astype(np.float32)).to(training.device))

@@ -118,10 +118,27 @@ class CoxHead(nn.Module):
         ratio: Tensor = self.score(g).squeeze(1)
         return ratio
 
-    def forward(self, g: Tensor) -> Tensor:
-        """Return hazard logits, float32 (B, T), of slides (B, width)."""
+    def start_from_zero(self) -> None:
+        """Set the log hazard ratio of every slide to 0, before training, where it is added to one known already."""
+        nn.init.zeros_(self.score.weight)
+
+    def forward(self, g: Tensor, start: Tensor | float = 0.0) -> Tensor:
+        """Return hazard logits.
+
+        Parameters
+        ----------
+        g : Tensor float32 (B, width)
+            Slides.
+        start : Tensor float32 (B,), optional
+            Log hazard ratios to add to those of `log_hazard`.
+
+        Returns
+        -------
+        Tensor float32 (B, T)
+            Of every interval.
+        """
         # below e^-60 a hazard is 0 and above e^60 it is 1, for any float
-        cumulative = (self.log_hazard(g)[:, None] + self.log_increment).clamp(-60.0, 60.0).exp()
+        cumulative = ((self.log_hazard(g) + start)[:, None] + self.log_increment).clamp(-60.0, 60.0).exp()
         # logit(1 - exp(-x)) = log(expm1(x)), which is x itself where expm1 would overflow
         safe = cumulative.clamp_max(30.0)
         return torch.where(cumulative > 30.0, cumulative, torch.expm1(safe).log())

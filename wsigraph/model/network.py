@@ -1,8 +1,9 @@
 """The network: regions talk to their neighbours, the slide listens to its regions, two heads answer.
 
 A linear map, a few GATv2 blocks with edge attributes, pooling by gated attention and by area, a small trunk, and the
-ordinal stage and discrete-time hazard heads. It takes plain tensors, so that gradients with respect to node features
-and edge attributes can be asked for, and any number of graphs as one disjoint union.
+ordinal stage and discrete-time hazard heads; a log hazard ratio can be added to a linear start (``start.py``). It takes
+plain tensors, so that gradients with respect to node features and edge attributes can be asked for, and any number of
+graphs as one disjoint union.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from wsigraph.errors import ModelError
 from wsigraph.model.attention import AttentionBlock, AttentionPooling
 from wsigraph.model.heads import CoxHead, HazardHead, OrdinalHead
 from wsigraph.model.inputs import EDGE_ATTRIBUTES, Standardised
+from wsigraph.model.start import LinearStart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -114,6 +116,9 @@ class GraphNetwork(nn.Module):
         if config.task != "stage":
             head = CoxHead if config.survival_head == "cox" else HazardHead
             self.hazard = head(width, n_intervals)
+        self.start = LinearStart(n_features) if config.linear_start else None
+        if self.start is not None and isinstance(self.hazard, CoxHead):
+            self.hazard.start_from_zero()
 
     def forward(
         self, features: Tensor, edge_index: Tensor, edge_attribute: Tensor, area: Tensor, batch: Tensor, n_graphs: int
@@ -132,12 +137,16 @@ class GraphNetwork(nn.Module):
         hazard_logits : Tensor float32 (B, T)
             Hazard logits; no column where survival is not learned.
         """
-        return self.heads(self.slide_vectors(features, edge_index, edge_attribute, area, batch, n_graphs))
-
-    def heads(self, g: Tensor) -> tuple[Tensor, Tensor]:
-        """Return stage and hazard logits of slide vectors (B, width), as `forward` does."""
-        none = g.new_zeros((len(g), 0))
-        return (none if self.stage is None else self.stage(g)), (none if self.hazard is None else self.hazard(g))
+        graphs = (features, edge_index, edge_attribute, area, batch, n_graphs)
+        g = self.slide_vectors(*graphs)
+        stage = hazard = g.new_zeros((len(g), 0))
+        if self.stage is not None:
+            stage = self.stage(g)
+        if isinstance(self.hazard, CoxHead) and self.start is not None:
+            hazard = self.hazard(g, self.start(*graphs))
+        elif self.hazard is not None:
+            hazard = self.hazard(g)
+        return stage, hazard
 
     def slide_vectors(
         self, features: Tensor, edge_index: Tensor, edge_attribute: Tensor, area: Tensor, batch: Tensor, n_graphs: int
@@ -151,7 +160,10 @@ class GraphNetwork(nn.Module):
 
     def read(self, graphs: GraphBatch) -> tuple[Tensor, Tensor]:
         """Return the logits of a batch, as `forward` does."""
-        return self.heads(self.vectors_of(graphs))
+        logits: tuple[Tensor, Tensor] = self(
+            graphs.features, graphs.edge_index, graphs.edge_attribute, graphs.area, graphs.batch, graphs.n_graphs
+        )
+        return logits
 
     def vectors_of(self, graphs: GraphBatch) -> Tensor:
         """Return one vector a graph of a batch, as `slide_vectors` does."""
