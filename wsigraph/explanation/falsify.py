@@ -227,7 +227,7 @@ def _replace_kind(claim: str, raw: GraphInput, reference: Reference | None, rng:
     changed = reference.kinds(raw.features) == source
     if not changed.any():
         raise ConfigError(f"claim {claim!r}: the slide has no region of kind {reference.kind_names[source]!r}")
-    donors = find_donors(raw, np.full(len(changed), end), reference, rng=rng)
+    donors = find_donors(raw, np.full(len(changed), end), reference, among=reference.region_kind, rng=rng)
     action = f"replacing '{reference.kind_names[source]}' by '{reference.kind_names[end]}'"
     return _Change(features=donors.feature, changed=changed, action=action)
 

@@ -124,7 +124,7 @@ export class Findings {
 
   testing(explanation) {
     const { curves, unit, target } = explanation, found = [];
-    const titles = { drop: "Regions dropped", replace: "Regions replaced by training regions of their kind" };
+    const titles = { drop: "Regions dropped", replace: "Regions replaced by training regions of their broad kind" };
     for (const [name, curve] of Object.entries(curves)) {
       const chart = curveChart(curve, unit);
       if (name === "drop") this.drop = chart;
