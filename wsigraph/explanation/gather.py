@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wsigraph.config import ExplanationConfig
 from wsigraph.errors import ModelError
 from wsigraph.explanation.kaplan_meier import kaplan_meier
 from wsigraph.explanation.kinds import cluster, nearest, of_tissue, telling_names
 from wsigraph.explanation.members import Member, Shape, members, read
-from wsigraph.explanation.reference import Reference
+from wsigraph.explanation.reference import Reference, save_reference
 from wsigraph.explanation.target import Target, mean_log_survival
 from wsigraph.model.examples import Cohort
 from wsigraph.model.inputs import GraphInput, graph_input
@@ -174,15 +177,10 @@ class _Regions:
         return cls(raw.features[rows], area, area * (raw.area_um2.sum() / area.sum()))
 
 
-def gather_cohort(
-    cohort: Cohort,
-    bundle: ModelBundle,
-    *,
-    rng: np.random.Generator,
-    n_kinds: int = 8,
-    n_broad_kinds: int = 4,
-) -> Reference:
-    """Return the reference of a model from the cohort that it was trained on.
+def write_reference(
+    cohort: Cohort, bundle: ModelBundle, directory: Path | str, settings: ExplanationConfig, *, seed: int
+) -> Path:
+    """Write the reference of a model from the cohort that it was trained on.
 
     Parameters
     ----------
@@ -190,28 +188,42 @@ def gather_cohort(
         One row a patient; slides of a patient count as one.
     bundle : ModelBundle
         The finished model.
-    rng, n_kinds, n_broad_kinds
-        As for `gather_reference`.
+    directory : Path or str
+        Directory of the bundle.
+    settings : ExplanationConfig
+        Says how many kinds of tissue, and how many broad ones.
+    seed : int
+        Decides clusters and sample.
 
     Returns
     -------
-    Reference
-        Not yet stored, and so without a digest of its own.
+    Path
+        The file.
 
     Raises
     ------
     ModelError
         If the cohort was coarsened by another embedding than the model's and keeps no superpixel graphs.
+    StoreError
+        If it cannot be written.
+
+    Notes
+    -----
+    One reading of every row by every member, and about four times `_NUMBERS_A_SLIDE` numbers a row in memory.
     """
     slides = (
-        TrainingSlide(
-            graph=graph, site=str(site) or None, time_days=None if np.isnan(days) else float(days), event=bool(event)
-        )
+        TrainingSlide(graph=graph, site=site or None, time_days=None if isnan(days) else days, event=event)
         for graph, site, days, event in zip(
-            inputs_of(cohort, bundle.embedding), cohort.site, cohort.time_days, cohort.event, strict=True
+            inputs_of(cohort, bundle.embedding),
+            cohort.site.tolist(),
+            cohort.time_days.tolist(),
+            cohort.event.tolist(),
+            strict=True,
         )
     )
-    return gather_reference(slides, bundle, rng=rng, n_kinds=n_kinds, n_broad_kinds=n_broad_kinds)
+    rng = np.random.default_rng(seed)
+    found = gather_reference(slides, bundle, rng=rng, n_kinds=settings.kinds, n_broad_kinds=settings.broad_kinds)
+    return save_reference(found, directory)
 
 
 def _outputs(
