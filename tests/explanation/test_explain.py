@@ -18,7 +18,7 @@ from wsigraph.errors import ConfigError, RecordError
 from wsigraph.explanation import explain as explaining
 from wsigraph.explanation.explain import explain
 from wsigraph.explanation.facts import ASSOCIATION, gather_facts
-from wsigraph.explanation.faithfulness import dropping
+from wsigraph.explanation.faithfulness import dropping, replacing
 from wsigraph.explanation.members import members
 from wsigraph.explanation.reference import Reference, load_reference
 from wsigraph.explanation.scores import randomised
@@ -56,6 +56,19 @@ def test_it_explains_the_prediction(explanation: Explanation, coarse: CoarseGrap
     assert set(explanation.baseline_agreement) == {"site", "draws", "mean"}
     assert set(explanation.curves) == {"replace", "drop"}
     assert explanation.member_agreement is None
+
+
+def test_curves_say_what_the_output_shall_move_towards(
+    explanation: Explanation, coarse: CoarseGraph, bundle: ModelBundle, reference: Reference
+) -> None:
+    raw = graph_input(coarse)
+    typical = reference.broad_mean[reference.broad_kinds(raw.features)]
+    replaced = replacing(members(bundle), Target("risk"), raw, typical)(np.ones((1, len(typical)), np.bool_))[0]
+    assert explanation.curves["drop"].towards == explanation.baseline_value
+    assert explanation.curves["replace"].towards == pytest.approx(replaced, abs=1e-5)
+    for curve in explanation.curves.values():
+        # the first share taken is 0, so that every order begins at the slide
+        assert curve.output["attribution"][0] == pytest.approx(explanation.value, abs=1e-5)
 
 
 def test_it_names_both_divisions_of_tissue(

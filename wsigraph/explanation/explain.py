@@ -288,6 +288,7 @@ def _curves(case: _Case, own: Explanation, broad: Integral | None) -> tuple[dict
             orders[name],
             raw.area_um2,
             value=float(output(np.zeros((1, len(raw.features)), np.bool_))[0]),
+            towards=towards[name],
             sign=signs[name],
             unit=unit,
             n_random=case.settings.random_orders,

@@ -100,6 +100,7 @@ def gather_facts(
         "baseline_agreement": dict(explanation.baseline_agreement),
         "curves": {
             name: {
+                "towards": curve.towards,
                 "gain": dict(curve.gain),
                 "random_beaten": curve.random_beaten,
                 "n_random": curve.n_random,

@@ -198,6 +198,7 @@ def draw_curves(
     area: NDArray[np.float64],
     *,
     value: float,
+    towards: float,
     sign: float,
     unit: float,
     n_random: int,
@@ -216,6 +217,8 @@ def draw_curves(
         Area of every region.
     value : float
         Output of the whole slide.
+    towards : float
+        Output of its baseline; noted alone.
     sign : float
         1 where the output shall fall to reach its baseline, -1 where it shall rise.
     unit : float
@@ -258,6 +261,7 @@ def draw_curves(
     return Curves(
         area_fraction=grid,
         output=named,
+        towards=towards,
         gain=gain,
         n_random=n_random,
         n_members=n_members,

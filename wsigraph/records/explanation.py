@@ -22,6 +22,9 @@ class Curves:
     output : mapping of str to float64 (P,)
         Output by order: ``attribution`` and its rivals ``area``, ``attention``, ``gradient_x_input``, and the 5th,
         50th and 95th percentile and the mean of random orders (``random_p5`` ...).
+    towards : float
+        Output of the baseline that the order was made for: of ``drop`` that of the explanation, of ``replace`` that of
+        the means of the regions' broad kinds.
     gain : mapping of str to float
         Mean over the curve of how far the output has moved towards the baseline, in standard deviations of the
         training outputs; higher is better.
@@ -33,6 +36,7 @@ class Curves:
 
     area_fraction: NDArray[np.float64]
     output: Mapping[str, NDArray[np.float64]]
+    towards: float
     gain: Mapping[str, float]
     n_random: int
     n_members: int
