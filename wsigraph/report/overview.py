@@ -52,6 +52,7 @@ return (Number.isNaN(n)?x.localeCompare(y):n)*(up?1:-1)});body.append(...rows)})
 _STYLE = """
 td img{width:96px;height:auto;background:#fff;display:block}th button{font:inherit;color:inherit;background:none;
 border:0;padding:0;cursor:pointer;text-decoration:underline dotted}
+#survival+figure{max-width:42rem}
 th[aria-sort=ascending] button::after{content:" \\25B2"}
 th[aria-sort=descending] button::after{content:" \\25BC"}
 """
@@ -330,7 +331,7 @@ def _table(rows: Sequence[SlideRow]) -> str:
 def _table_row(row: SlideRow) -> str:
     name = escape(row.slide_id)
     link = name if row.page is None else f'<a href="{escape(row.page)}">{name}</a>'
-    picture = "" if row.thumbnail is None else f'<img src="{row.thumbnail}" alt="{name} as a stamp" loading="lazy">'
+    picture = "" if row.thumbnail is None else f'<img src="{row.thumbnail}" alt="{name} as a stamp">'
     stage = "" if row.stage is None else f"{escape(row.stage)} ({row.stage_probability:.0%})"
     risk = "" if row.risk is None else f"{row.risk:+.2f}"
     median = "beyond" if row.median_survival_days is None else f"{row.median_survival_days:,.0f} days"
