@@ -24,7 +24,7 @@ from wsigraph.config import ExplanationConfig
 from wsigraph.explanation.aggregate import rank_correlation, to_superpixels
 from wsigraph.explanation.baseline import BASELINES, make_baseline
 from wsigraph.explanation.explain import explain
-from wsigraph.explanation.gradients import Precision, integrate, to_nodes
+from wsigraph.explanation.gradients import Precision, integrate
 from wsigraph.explanation.members import members
 from wsigraph.explanation.reference import Reference, load_reference
 from wsigraph.explanation.scores import average_precision, points_at, randomised
@@ -138,8 +138,7 @@ def _untrained(
     networks = randomised(members(bundle), seed=crc32(f"{graph.slide_id} {draw}".encode()))
     raw = graph_input(coarse)
     way = make_baseline("kind", raw, networks[0], reference, rng=np.random.default_rng(0))
-    found = integrate(networks, [Target("risk")], raw, way, Precision(n_steps=20))[0]
-    return np.asarray(np.mean([to_nodes(each.feature, each.edge, raw) for each in found], axis=0))
+    return integrate(networks, [Target("risk")], raw, way, Precision(n_steps=20))[0].of_regions(raw)
 
 
 def table(found: Sequence[Found]) -> list[str]:

@@ -40,6 +40,8 @@ def explanation(slide_id: str, target: str = "risk") -> Explanation:
         superpixel=FEATURE.sum(axis=1),
         kind=np.array([0, 1, 0]),
         kind_names=("dark", "pale"),
+        broad_kind=np.zeros(len(FEATURE), np.int64),
+        broad_names=("tissue",),
         neighbourhood=np.array([0, 1, 0]),
         member_value=np.array([1.0]),
         member_agreement=None,

@@ -12,10 +12,12 @@ import pytest
 from tests.cli.command import SLIDE, command
 from wsigraph.coarsening.coarsen import coarsen
 from wsigraph.cohort.manifest import ManifestRow, read_manifest, write_manifest
-from wsigraph.config import Config
+from wsigraph.config import Config, ExplanationConfig
 from wsigraph.errors import CohortError, ModelError
 from wsigraph.evaluation.evaluate import evaluate
 from wsigraph.evaluation.tables import site_warnings
+from wsigraph.explanation.explain import explain
+from wsigraph.explanation.reference import load_reference
 from wsigraph.model.gather import gather
 from wsigraph.model.predict import predict
 from wsigraph.model.weights import SHIPPED, load_bundle
@@ -107,6 +109,24 @@ def test_training_leaves_a_whole_directory(model_dir: Path) -> None:
     assert card["split_by"] == "patient"
     assert card["training"]["simulated"]
     assert set(card["metrics"]) >= {"c_index", "stage_auc"}
+
+
+def test_training_leaves_what_explanations_must_know(model_dir: Path, cohort_dir: Path) -> None:
+    bundle = load_bundle(model_dir)
+    reference = load_reference(model_dir, bundle)
+    assert reference is not None
+    assert reference.site_names == ("site0", "site1")
+    assert len(reference.output_risk) == bundle.card.training.n_patients == 39
+    assert (len(reference.kind_names), len(reference.broad_names)) == (8, 4)
+    rows = read_manifest(cohort_dir / "data_manifest.csv", stage_names=bundle.card.stage_names, check_files=False).rows
+    known = [row for row in rows if row.split != "test"]
+    assert reference.survival.n_events == sum(bool(row.event) for row in known)
+    fine = load_graph(cohort_dir / rows[0].slide_id / "graph.safetensors")
+    coarse = coarsen(fine)
+    found = explain(coarse, fine, model_dir, config=ExplanationConfig(steps=10, random_orders=2))
+    assert found.baseline_id == f"kind {reference.reference_id}"
+    assert set(found.curves) == {"drop", "replace"}
+    assert found.output_sd == pytest.approx(reference.output_risk.std())
 
 
 def test_the_evaluation_has_its_own_scores_first_and_every_rival(model_dir: Path) -> None:
@@ -222,7 +242,12 @@ def test_a_model_that_coarsens_on_its_own_is_trained_and_evaluated(cohort_dir: P
     assert bundle.card.coarsening_embedding_id == bundle.embedding.embedding_id
     rows = read_manifest(cohort_dir / "data_manifest.csv", stage_names=bundle.card.stage_names, check_files=False).rows
     graph = load_graph(cohort_dir / rows[0].slide_id / "graph.safetensors")
-    assert predict(graph, bundle).relation == "external"
+    seen = predict(graph, bundle)
+    assert seen.relation == "external"
+    coarse = coarsen(graph, bundle.card.coarsening, embedding=bundle.embedding)
+    why = explain(coarse, graph, out, config=ExplanationConfig(steps=4, random_orders=0))
+    assert why.value == pytest.approx(seen.risk, abs=1e-5)
+    assert why.baseline_id.startswith("kind ")
     cohort = gather(
         rows[1:], cohort_dir, stage_names=bundle.card.stage_names, coarsening=bundle.card.coarsening,
         model=bundle.card.config,

@@ -42,6 +42,7 @@ def test_the_right_order_beats_all_others_on_a_sum() -> None:
         {"attribution": order_by(weight / area, np.sign(value)), "area": order_by(area)},
         area,
         value=value,
+        towards=0.0,
         sign=float(np.sign(value)),
         unit=1.0,
         n_random=50,
@@ -61,6 +62,7 @@ def test_equal_regions_give_the_exact_curve() -> None:
         {"attribution": np.arange(100)},
         np.ones(100),
         value=float(weight.sum()),
+        towards=0.0,
         sign=1.0,
         unit=1.0,
         n_random=0,
@@ -111,19 +113,22 @@ def test_replacing_all_is_another_slide(bundle: ModelBundle, raw: GraphInput) ->
     assert found[0] == pytest.approx(swapped[0], abs=1e-5)
 
 
-def test_donors_are_of_the_kind_and_the_size(raw: GraphInput, reference: Reference) -> None:
-    kind = reference.kinds(raw.features)
-    donors = find_donors(raw, kind, reference, rng=RNG(0))
-    again = find_donors(raw, kind, reference, rng=RNG(0))
+@pytest.mark.parametrize("division", ["narrow", "broad"])
+def test_donors_are_of_the_kind_and_the_size(raw: GraphInput, reference: Reference, division: str) -> None:
+    of = reference.kinds if division == "narrow" else reference.broad_kinds
+    among = reference.region_kind if division == "narrow" else reference.region_broad_kind
+    kind = of(raw.features)
+    donors = find_donors(raw, kind, reference, among=among, rng=RNG(0))
+    again = find_donors(raw, kind, reference, among=among, rng=RNG(0))
     np.testing.assert_array_equal(donors.feature, again.feature)
-    np.testing.assert_array_equal(reference.kinds(donors.feature), kind)
+    np.testing.assert_array_equal(of(donors.feature), kind)
     known = {row.tobytes(): area for row, area in zip(reference.region_feature, reference.region_area_um2, strict=True)}
     for node in np.flatnonzero(donors.is_matched):
         area = known[donors.feature[node].astype(np.float32).tobytes()]
         assert abs(area / raw.area_um2[node] - 1) <= MATCH_AREA + 1e-6
     assert donors.is_matched.mean() > 0.9
     huge = replace(raw, area_um2=raw.area_um2 * 1e4)
-    assert not find_donors(huge, kind, reference, rng=RNG(0)).is_matched.any()
+    assert not find_donors(huge, kind, reference, among=among, rng=RNG(0)).is_matched.any()
 
 
 def test_superpixels_share_their_regions_attribution() -> None:

@@ -26,7 +26,7 @@ def one_feature(monkeypatch: pytest.MonkeyPatch, bundle: ModelBundle) -> None:
     blind = np.ones(len(FEATURE_NAMES), np.bool_)
     blind[FEATURE_NAMES.index(SURVIVES)] = False
     member.network.embed.weight[:, blind] = 0.0
-    monkeypatch.setattr(module, "members", lambda _: (member,))
+    monkeypatch.setattr(module, "members", lambda *_: (member,))
     assert isinstance(member, Member)
 
 

@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from wsigraph.errors import ConfigError
-from wsigraph.explanation.baseline import BASELINES, Baseline, make_baseline
+from wsigraph.explanation.baseline import BASELINES, Baseline, broad_baseline, make_baseline
+from wsigraph.explanation.faithfulness import dropping, replacing
 from wsigraph.explanation.gradients import Precision, attention, gradient_x_input, integrate, to_nodes
 from wsigraph.explanation.members import Member, members
 from wsigraph.explanation.reference import Reference
+from wsigraph.explanation.scores import randomised
 from wsigraph.explanation.target import Target
 from wsigraph.model.inputs import GraphInput, Scaler, graph_input
 from wsigraph.model.weights import ModelBundle
@@ -65,7 +67,7 @@ def test_a_linear_network_gets_weight_times_difference() -> None:
     network: Any = Linear(4)
     member = Member(network=network, scaler=plain_scaler(graph), ends_days=np.array([1.0, 2.0]))
     way = Baseline(name="site", baseline_id="x", ways=((start,),))
-    (found,) = integrate([member], [Target("stage")], graph, way, Precision(n_steps=4))[0]
+    (found,) = integrate([member], [Target("stage")], graph, way, Precision(n_steps=4))
     share = (graph.area_um2 / graph.area_um2.sum())[:, None]
     expected = network.weight.numpy() * share * (graph.features - start.features)
     np.testing.assert_allclose(found.feature, expected, atol=1e-6)
@@ -83,11 +85,65 @@ def test_attributions_add_up(
     networks = members(bundle)
     way = make_baseline(name, raw, networks[0], reference, site="site 1", rng=RNG(0))
     precision = Precision(n_steps=20, floor=0.05 * reference.output_sd(Target.parse(target)))
-    (found,) = integrate(networks, [Target.parse(target)], raw, way, precision)[0]
+    (found,) = integrate(networks, [Target.parse(target)], raw, way, precision)
     total = found.feature.sum() + found.edge.sum()
     assert found.gap <= precision.limit(found.value - found.baseline_value) * (20 if name == "draws" else 1)
     assert abs(total - (found.value - found.baseline_value)) <= found.gap + 1e-9
     assert to_nodes(found.feature, found.edge, raw).sum() == pytest.approx(total, abs=1e-9)
+
+
+def ensemble(bundle: ModelBundle) -> tuple[Member, ...]:
+    """Return three members that disagree in weights, intervals and temperature."""
+    (own,) = members(bundle)
+    drawn = [randomised([own], seed=seed)[0] for seed in range(2)]
+    stretched = [
+        replace(each, ends_days=own.ends_days * stretch, temperature=temperature)
+        for each, stretch, temperature in zip(drawn, (1.1, 1.5), (2.0, 0.5), strict=True)
+    ]
+    return (own, *stretched)
+
+
+@pytest.mark.parametrize("target", ["stage", "risk", "survival@700"])
+def test_an_ensemble_is_integrated_as_one(
+    bundle: ModelBundle, raw: GraphInput, reference: Reference, target: str
+) -> None:
+    networks, asked = ensemble(bundle), Target.parse(target)
+    way = make_baseline("kind", raw, networks[0], reference, rng=RNG(0))
+    precision = Precision(n_steps=20, floor=0.05 * reference.output_sd(asked))
+    (found,) = integrate(networks, [asked], raw, way, precision)
+    together = dropping(networks, asked, raw)(np.zeros((1, len(raw.features)), np.bool_))[0]
+    assert found.value == pytest.approx(together, abs=1e-6)
+    assert found.gap <= precision.limit(found.value - found.baseline_value)
+    np.testing.assert_allclose(found.member_node.sum(axis=0), found.of_regions(raw), atol=1e-9)
+    alone = [integrate([each], [asked], raw, way, precision)[0] for each in networks]
+    mean = np.mean([each.value - each.baseline_value for each in alone], axis=0)
+    # a mean of survivals is linear in its members; the log-odds and the risk of one are not
+    limit = precision.limit(mean)
+    assert (abs(found.value - found.baseline_value - mean) < 2 * limit) == (asked.kind == "survival")
+
+
+def test_a_slide_too_large_to_hold_all_members_gives_the_same(
+    bundle: ModelBundle, raw: GraphInput, reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = ensemble(bundle)
+    way = make_baseline("mean", raw, networks[0], reference, rng=RNG(0))
+    exact = Precision(n_steps=6, max_steps=6)
+    monkeypatch.setattr("wsigraph.explanation.gradients.CHUNK_NODES", len(raw.features))
+    (held,) = integrate(networks, [Target("risk")], raw, way, exact)
+    monkeypatch.setattr("wsigraph.explanation.gradients.CHUNK_NODES", len(raw.features) - 1)
+    (again,) = integrate(networks, [Target("risk")], raw, way, exact)
+    np.testing.assert_array_equal(held.feature, again.feature)
+    np.testing.assert_array_equal(held.edge, again.edge)
+
+
+def test_what_a_broad_kind_can_undo_leaves_edges_alone(
+    bundle: ModelBundle, raw: GraphInput, reference: Reference
+) -> None:
+    (found,) = integrate(members(bundle), [Target("risk")], raw, broad_baseline(raw, reference), Precision())
+    assert not found.edge.any()
+    typical = reference.broad_mean[reference.broad_kinds(raw.features)]
+    outputs = replacing(members(bundle), Target("risk"), raw, typical)
+    assert outputs(np.ones((1, len(raw.features)), np.bool_))[0] == pytest.approx(found.baseline_value, abs=1e-5)
 
 
 def permuted(raw: GraphInput, order: np.ndarray) -> GraphInput:
@@ -107,7 +163,7 @@ def test_permuting_nodes_permutes_attributions(bundle: ModelBundle, raw: GraphIn
     found = []
     for graph in (raw, permuted(raw, order)):
         way = make_baseline("kind", graph, networks[0], reference, rng=RNG(0))
-        (each,) = integrate(networks, [Target("risk")], graph, way, Precision())[0]
+        (each,) = integrate(networks, [Target("risk")], graph, way, Precision())
         found.append(to_nodes(each.feature, each.edge, graph))
     # sums in float32 in another order
     np.testing.assert_allclose(found[1], found[0][order], atol=2e-5)
@@ -121,18 +177,21 @@ def test_threads_and_chunks_leave_no_trace(
     targets = [Target("risk"), Target("stage")]
     one = integrate(networks, targets, raw, way, Precision(), threads=1)
     two = integrate(networks, targets, raw, way, Precision(), threads=2)
-    for left, right in zip(one[0] + one[1], two[0] + two[1], strict=True):
-        np.testing.assert_array_equal(left.feature, right.feature)
+    for left, right in zip(one, two, strict=True):
+        for name in ("feature", "edge", "first_part", "member_node"):
+            np.testing.assert_array_equal(getattr(left, name), getattr(right, name))
     monkeypatch.setattr("wsigraph.explanation.gradients.CHUNK_NODES", 1)
     small = integrate(networks[:1], targets[:1], raw, way, Precision())
-    np.testing.assert_allclose(small[0][0].feature, one[0][0].feature, atol=1e-5)
+    # two members of the same weights are one, and each passes half of it
+    np.testing.assert_allclose(small[0].feature, one[0].feature, atol=1e-5)
+    np.testing.assert_allclose(one[0].member_node[0], one[0].member_node[1], atol=1e-6)
 
 
 def test_more_steps_are_taken_where_the_gap_is_too_large(bundle: ModelBundle, raw: GraphInput) -> None:
     networks = members(bundle)
     way = make_baseline("mean", raw, networks[0], None, rng=RNG(0))
-    (rough,) = integrate(networks, [Target("risk")], raw, way, Precision(n_steps=2, max_steps=2))[0]
-    (fine,) = integrate(networks, [Target("risk")], raw, way, Precision(n_steps=2, max_gap=1e-4))[0]
+    (rough,) = integrate(networks, [Target("risk")], raw, way, Precision(n_steps=2, max_steps=2))
+    (fine,) = integrate(networks, [Target("risk")], raw, way, Precision(n_steps=2, max_gap=1e-4))
     assert fine.n_steps > rough.n_steps == 2
     assert fine.gap < rough.gap
 
@@ -140,19 +199,18 @@ def test_more_steps_are_taken_where_the_gap_is_too_large(bundle: ModelBundle, ra
 def test_the_first_part_tells_what_tissue_there_is(bundle: ModelBundle, raw: GraphInput, reference: Reference) -> None:
     networks = members(bundle)
     way = make_baseline("kind", raw, networks[0], reference, rng=RNG(0))
-    (found,) = integrate(networks, [Target("risk")], raw, way, Precision())[0]
+    (found,) = integrate(networks, [Target("risk")], raw, way, Precision())
     typical = Baseline(name="site", baseline_id="x", ways=(way.ways[0][:1],))
-    (first,) = integrate(networks, [Target("risk")], way.ways[0][1], typical, Precision())[0]
+    (first,) = integrate(networks, [Target("risk")], way.ways[0][1], typical, Precision())
     np.testing.assert_allclose(found.first_part, first.feature.sum(axis=1), atol=1e-3)
 
 
 def test_rivals_are_what_they_are_called(bundle: ModelBundle, raw: GraphInput) -> None:
     (member,) = members(bundle)
-    graph = member.scaled(raw)
-    weight = attention(member, graph)
+    weight = attention(member, member.scaled(raw))
     assert weight.sum() == pytest.approx(1, abs=1e-5)
     assert (weight > 0).all()
-    assert np.isfinite(gradient_x_input(member, Target("risk"), graph)).all()
+    assert np.isfinite(gradient_x_input([member], Target("risk"), raw)).all()
 
 
 def test_one_region_without_edges(bundle: ModelBundle, raw: GraphInput, reference: Reference) -> None:
@@ -164,7 +222,7 @@ def test_one_region_without_edges(bundle: ModelBundle, raw: GraphInput, referenc
     )
     networks = members(bundle)
     way = make_baseline("kind", alone, networks[0], reference, rng=RNG(0))
-    (found,) = integrate(networks, [Target("risk")], alone, way, Precision())[0]
+    (found,) = integrate(networks, [Target("risk")], alone, way, Precision())
     assert found.feature.sum() == pytest.approx(found.value - found.baseline_value, abs=0.02)
 
 
@@ -187,11 +245,14 @@ def test_baselines_that_cannot_be_are_refused(bundle: ModelBundle, raw: GraphInp
 
 
 def test_survival_runs_through_its_intervals() -> None:
-    ends = np.array([100.0, 200.0])
-    logits = torch.logit(torch.tensor([[0.5, 0.5]]))
-    none = torch.zeros(1, 3)
-    values = [float(Target("survival", days).read(none, logits, ends)[0]) for days in (100.0, 150.0, 200.0)]
+    network: Any = None
+    scaler: Any = None
+    member = Member(network=network, scaler=scaler, ends_days=np.array([100.0, 200.0]))
+    ends, logits = member.ends_days, (torch.zeros(1, 3), torch.logit(torch.tensor([[0.5, 0.5]])))
+    days_asked = (100.0, 150.0, 200.0)
+    values = [float(Target("survival", days).read([member], [logits])[0]) for days in days_asked]
     assert values == pytest.approx([0.5, 0.5**1.5, 0.25])
+    assert float(Target("risk").read([member], [logits])[0]) == pytest.approx(np.log(-np.log(0.25)))
     log_alive = np.log(np.array([[0.5, 0.25]]))
     known = [
         Target("survival", days).of_training(log_alive[:, 0], log_alive[:, 0], log_alive, ends) for days in (50, 150)

@@ -10,7 +10,7 @@ import pytest
 from lifelines import KaplanMeierFitter
 
 from wsigraph.errors import ModelError, StoreError
-from wsigraph.explanation.gather import gather_reference
+from wsigraph.explanation.gather import TrainingSlide, gather_reference
 from wsigraph.explanation.kaplan_meier import kaplan_meier
 from wsigraph.explanation.kinds import cluster, nearest, telling_names
 from wsigraph.explanation.reference import REFERENCE_FILE, Reference, load_reference, save_reference
@@ -18,6 +18,8 @@ from wsigraph.explanation.target import Target
 from wsigraph.model.inputs import graph_input
 from wsigraph.model.predict import predict
 from wsigraph.model.weights import SHIPPED, ModelBundle, load_bundle
+from wsigraph.store.header import Destination
+from wsigraph.store.tensors import read_tensors, save_tensors
 from wsigraph.synthesis.simulate import SimulatedPatient
 
 
@@ -108,6 +110,41 @@ def test_kaplan_meier_is_lifelines() -> None:
     assert len(kaplan_meier(time_days, np.zeros(80, bool)).time_days) == 0
 
 
+def test_broad_kinds_divide_the_same_regions(reference: Reference) -> None:
+    features = reference.region_feature.astype(np.float64)
+    # features are kept in 12 bits, so that a region on a border may be laid to the other side
+    assert (reference.broad_kinds(features) == reference.region_broad_kind).mean() > 0.99
+    assert (reference.kinds(features) == reference.region_kind).mean() > 0.99
+    assert len(reference.broad_names) == len(reference.broad_mean) == 2
+    assert len(set(reference.broad_names)) == 2
+
+
+def test_a_reference_without_broad_kinds_says_what_to_do(
+    reference: Reference, bundle: ModelBundle, tmp_path: Path
+) -> None:
+    path = save_reference(reference, tmp_path)
+    header, tensors, texts = read_tensors(path, "Reference")
+    texts = {name: value for name, value in texts.items() if name != "broad_names"}
+    save_tensors(Destination(path, header["inputs"]), "Reference", tensors, texts)
+    with pytest.raises(ModelError, match=r"written by an earlier version.*wsigraph train"):
+        load_reference(tmp_path, bundle)
+
+
+def test_slides_of_very_many_regions_are_sampled(
+    patients: list[SimulatedPatient], bundle: ModelBundle, reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slides = [TrainingSlide(graph=graph_input(each.graph), site=f"site {each.site}") for each in patients]
+    monkeypatch.setattr("wsigraph.explanation.gather._NUMBERS_A_SLIDE", 20 * len(reference.mean))
+    few = gather_reference(slides, bundle, rng=np.random.default_rng(0), n_kinds=3, n_broad_kinds=2)
+    assert len(few.region_feature) == 20 * len(patients)
+    np.testing.assert_array_equal(few.output_risk, reference.output_risk)
+    np.testing.assert_allclose(few.edge_mean, reference.edge_mean)
+    # a tenth of a standard deviation is what some 800 regions know of a mean
+    assert np.abs(few.mean - reference.mean)[reference.scale > 0] / reference.scale[
+        reference.scale > 0
+    ] == pytest.approx(0, abs=0.15)
+
+
 def test_no_slide_is_refused(bundle: ModelBundle) -> None:
     with pytest.raises(ModelError, match="no training slide"):
         gather_reference([], bundle, rng=np.random.default_rng(0))
@@ -119,3 +156,5 @@ def test_the_shipped_model_brings_its_reference() -> None:
     assert reference is not None
     assert (SHIPPED / REFERENCE_FILE).stat().st_size < 1_000_000
     assert len(reference.output_risk) == bundle.card.training.n_slides
+    assert (len(reference.kind_names), len(reference.broad_names)) == (8, 4)
+    assert len(reference.site_names) == len(reference.site_mean) == 6

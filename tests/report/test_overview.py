@@ -17,7 +17,9 @@ from PIL import Image
 from wsigraph import store
 from wsigraph.cohort.manifest import Manifest, ManifestRow
 from wsigraph.errors import StoreError
+from wsigraph.metrics.share import wilson
 from wsigraph.records import Prediction
+from wsigraph.report.holding import holding
 from wsigraph.report.overview import OVERVIEW, gather_rows, render, survival_groups, write_overview
 
 Maker = Callable[[str, float], Path]
@@ -124,3 +126,32 @@ def test_patients_of_the_training_cohort_are_left_out(runs: Path) -> None:
 def test_a_directory_without_slides_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="holds no slide's directory"):
         write_overview(tmp_path / "absent")
+
+
+def test_quality_is_told_and_sorts(runs: Path) -> None:
+    rows, _ = gather_rows(runs, None)
+    assert {row.distance for row in rows} == {None}
+    blurred = replace(rows[0], artefact_mm2={"fold": 0.0, "out of focus": 0.25}, distance=3.21)
+    page = render([blurred, *rows[1:]], [], {}).decode()
+    assert '<td class="number" data-key="0.25">out of focus 0.25 mm²</td>' in page
+    assert '<td class="number" data-key="3.21">3.2 SD</td>' in page
+    assert "fold" not in page
+
+
+def test_explanations_are_counted_against_their_rivals(runs: Path) -> None:
+    rows, _ = gather_rows(runs, None)
+    assert b"No slide is explained" in render(rows, [], {})
+    right = {"drop": {"attribution": 0.5, "random_mean": 0.1, "area": 0.6}}
+    wrong = {"drop": {"attribution": 0.05, "random_mean": 0.1, "area": 0.0}}
+    found = holding([right, right, right, wrong, {}])
+    assert "4 of 5 slides are explained" in found
+    assert "<td>random orders, on average</td><td class=number>3 of 4</td>" in found
+    assert "<td>largest first</td><td class=number>1 of 4</td>" in found
+    low, high = wilson(3, 4)
+    assert f"0.75 ({low:.2f} to {high:.2f})" in found
+    assert "replaced" not in found
+    facts = {"curves": {"drop": {"gain": right["drop"], "n_random": 3}}}
+    store.save_document(
+        store.Destination(runs / "slide & 2" / "explanation.json"), "ExplanationFacts", {"facts": facts}
+    )
+    assert "1 of 8 slides are explained" in write_overview(runs).read_text(encoding="utf-8")

@@ -131,7 +131,8 @@ def _falsified(result: FlowResult, claims: list[str], target: str, model: str | 
     import numpy as np
 
     from wsigraph.explanation.falsify import falsify
-    from wsigraph.store import load_coarse_graph
+    from wsigraph.store import load_coarse_graph, load_slide_info
 
     coarse = load_coarse_graph(result.directory / "coarse.safetensors")
-    return [falsify(coarse, claim, model, target, rng=np.random.default_rng(seed)) for claim in claims]
+    sha256 = load_slide_info(result.directory / "slide.json").sha256
+    return [falsify(coarse, claim, model, target, sha256=sha256, rng=np.random.default_rng(seed)) for claim in claims]

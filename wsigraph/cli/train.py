@@ -74,11 +74,13 @@ def train(
 ) -> None:
     """Train an ensemble of folds on a cohort; every patient is scored by a network that never saw them.
 
-    Rows whose split is "test" are never trained on. Killed, the same command goes on where it was. With --repeats the
-    cohort is divided anew as often, and OUT/repeats.json tells how far the scores scatter.
+    What explanations must know of the cohort is written beside the model. Rows whose split is "test" are never trained
+    on. Killed, the same command goes on where it was. With --repeats the cohort is divided anew as often, and
+    OUT/repeats.json tells how far the scores scatter.
     """
     from wsigraph.cli.progress import progress_line
     from wsigraph.cohort.manifest import read_manifest
+    from wsigraph.explanation.gather import write_reference
     from wsigraph.model.gather import gather, what_to_read
     from wsigraph.model.repeats import score_repeats
     from wsigraph.model.study import Design, train_model
@@ -107,6 +109,7 @@ def train(
             design=design,
             about=_about(out, manifest, rows),
             sources={"manifest": str(manifest.absolute()), "graphs": str(graphs.absolute())},
+            beside=lambda bundle: write_reference(cohort, bundle, out, settings.explanation, seed=seed),
             progress=progress,
         )
         over = {}

@@ -20,7 +20,7 @@ gradients", Nature Machine Intelligence 2021.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class Baseline:
     Attributes
     ----------
     name : str
-        One of `BASELINES`.
+        One of `BASELINES`, or ``broad``.
     baseline_id : str
         Name and digest of the reference that it was taken from.
     ways : tuple of tuple of GraphInput
@@ -117,6 +117,25 @@ def make_baseline(
     start = _same(raw, reference.mean, reference.edge_mean)
     typical = _same(raw, reference.kind_mean[reference.kinds(raw.features)], reference.edge_mean)
     return Baseline(name=name, baseline_id=named, ways=((start, typical),))
+
+
+def broad_baseline(raw: GraphInput, reference: Reference) -> Baseline:
+    """Return the way from the mean of each region's broad kind to the slide, with the slide's own edges.
+
+    Parameters
+    ----------
+    raw : GraphInput
+        The slide.
+    reference : Reference
+        The training cohort.
+
+    Returns
+    -------
+    Baseline
+        What replacing regions by others of their broad kind can undo; not one to explain a slide by.
+    """
+    start = _same(raw, reference.broad_mean[reference.broad_kinds(raw.features)], reference.edge_mean)
+    return Baseline(name="broad", baseline_id="broad", ways=((replace(start, edge_attribute=raw.edge_attribute),),))
 
 
 def _same(raw: GraphInput, features: NDArray[np.floating], edge_attribute: NDArray[np.float64]) -> GraphInput:

@@ -1,6 +1,7 @@
 """One slide's explanation: attributions with their gap, agreement and interventions, and curves that test them.
 
-The slide is compared with a baseline, every member of an ensemble is integrated, and what they agree on is the mean.
+The slide is compared with a baseline, and what is integrated is the output that the prediction reports, of an ensemble
+all members as one; how far their parts in it agree is told.
 Beside the output that was asked for, the attributions of stage and risk are given, so that maps of both can be shown.
 Attributions go down to superpixels and up to neighbourhoods of one kind of tissue. What each region hears from its
 neighbours is tested by cutting its edges, because an edge has no baseline of its own.
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from wsigraph.config import ExplanationConfig
 from wsigraph.explanation.aggregate import find_neighbourhoods, rank_correlation, to_superpixels
-from wsigraph.explanation.baseline import BASELINES, Baseline, make_baseline
+from wsigraph.explanation.baseline import BASELINES, Baseline, broad_baseline, make_baseline
 from wsigraph.explanation.faithfulness import draw_curves, dropping, find_donors, order_by, replacing
 from wsigraph.explanation.gradients import (
     Integral,
@@ -25,7 +26,6 @@ from wsigraph.explanation.gradients import (
     attention,
     gradient_x_input,
     integrate,
-    to_nodes,
 )
 from wsigraph.explanation.intervene import cut_edges
 from wsigraph.explanation.members import Member, members
@@ -74,16 +74,17 @@ class _Case:
             name, self.raw, self.networks[0], self.reference, site=self.site, rng=self.rng(BASELINES.index(name))
         )
 
-    def precision(self, target: Target) -> Precision:
-        """Return how exact attributions must be; further outputs begin with fewer steps, under the same limit."""
+    def precision(self, target: Target, *, is_first: bool = True) -> Precision:
+        """Return how exact attributions must be; all but the first begin with fewer steps, under the same limit."""
         floor = 0.0 if self.reference is None else LEAST_SD * self.reference.output_sd(target)
         settings = self.settings
-        n_steps = settings.steps if target == self.target else max(2, settings.steps // _OTHERS_SHARE)
+        n_steps = settings.steps if is_first else max(2, settings.steps // _OTHERS_SHARE)
         return Precision(n_steps=n_steps, max_steps=_MOST_TIMES * settings.steps, max_gap=settings.max_gap, floor=floor)
 
-    def integrals(self, targets: Sequence[Target], baseline: Baseline) -> list[list[Integral]]:
-        each = [self.precision(target) for target in targets]
-        return integrate(self.networks, targets, self.raw, baseline, each, threads=self.threads)
+    def integrals(self, asked: Sequence[tuple[Target, Baseline]]) -> list[Integral]:
+        targets, baselines = [target for target, _ in asked], [baseline for _, baseline in asked]
+        exact = [self.precision(target, is_first=number == 0) for number, target in enumerate(targets)]
+        return integrate(self.networks, targets, self.raw, baselines, exact, threads=self.threads)
 
 
 def explain(
@@ -161,11 +162,13 @@ def explain(
     case.target.check([member.ends_days for member in networks], len(card.stage_names))
     baseline = case.baseline(case.settings.baseline if reference is not None else "mean")
     others = _other_targets(case, len(card.stage_names))
-    integrals = case.integrals([case.target, *others], baseline)
+    broad = [] if reference is None else [(case.target, broad_baseline(case.raw, reference))]
+    integrals = case.integrals([(case.target, baseline), *broad, *((each, baseline) for each in others)])
     own = _explanation(case, coarse, graph, model, baseline, integrals[0])
     agreement = _baseline_agreement(case, own.node, baseline) if thorough else {}
-    nodes = {str(each): _mean_node(found, case.raw) for each, found in zip(others, integrals[1:], strict=True)}
-    curves, told = _curves(case, own)
+    further = integrals[1 + len(broad) :]
+    nodes = {str(each): found.of_regions(case.raw) for each, found in zip(others, further, strict=True)}
+    curves, told = _curves(case, own, integrals[1] if broad else None)
     warnings = (*_warnings(case, own, agreement), *told)
     return replace(own, other_targets=nodes, baseline_agreement=agreement, curves=curves, warnings=warnings)
 
@@ -176,47 +179,46 @@ def _explanation(
     graph: TissueGraph,
     model: ModelBundle,
     baseline: Baseline,
-    found: Sequence[Integral],
+    found: Integral,
 ) -> Explanation:
     raw, reference = case.raw, case.reference
-    feature = np.mean([each.feature for each in found], axis=0)
-    edge = np.mean([each.edge for each in found], axis=0)
-    node = to_nodes(feature, edge, raw)
-    kind = np.zeros(len(node), np.int64) if reference is None else reference.kinds(raw.features)
-    limits = [case.precision(case.target).limit(each.value - each.baseline_value) for each in found]
-    worst = int(np.argmax([each.gap / limit for each, limit in zip(found, limits, strict=True)]))
+    node = found.of_regions(raw)
+    kind = broad = np.zeros(len(node), np.int64)
+    if reference is not None:
+        kind, broad = reference.kinds(raw.features), reference.broad_kinds(raw.features)
     top = order_by(np.abs(node))[: case.settings.top_regions]
     without, cut = cut_edges(case.networks, case.target, raw, top)
-    value = float(np.mean([each.value for each in found]))
-    by_member = [to_nodes(each.feature, each.edge, raw) for each in found]
+    nothing = np.zeros((1, len(node)), np.bool_)
     return Explanation(
         slide_id=coarse.graph.slide_id,
         model_id=model.model_id,
         target=str(case.target),
         unit=case.target.unit,
         baseline_id=baseline.baseline_id,
-        value=value,
-        baseline_value=float(np.mean([each.baseline_value for each in found])),
+        value=found.value,
+        baseline_value=found.baseline_value,
         output_sd=case.sd,
-        gap=found[worst].gap,
-        gap_limit=limits[worst],
-        n_steps=max(each.n_steps for each in found),
+        gap=found.gap,
+        gap_limit=case.precision(case.target).limit(found.value - found.baseline_value),
+        n_steps=found.n_steps,
         node=node,
-        feature=feature,
+        feature=found.feature,
         feature_names=model.card.feature_names,
         feature_groups=column_groups(model.card.feature_names),
-        kind_share=np.mean([each.first_part for each in found], axis=0),
-        edge=edge,
+        kind_share=found.first_part,
+        edge=found.edge,
         other_targets={},
         superpixel=to_superpixels(node, coarse.assignment, graph.moment("n")),
         kind=kind,
         kind_names=(_ONE_KIND,) if reference is None else reference.kind_names,
+        broad_kind=broad,
+        broad_names=(_ONE_KIND,) if reference is None else reference.broad_names,
         neighbourhood=find_neighbourhoods(kind, raw.edge_index),
-        member_value=np.array([each.value for each in found]),
-        member_agreement=_pairwise(by_member),
+        member_value=np.array([dropping([each], case.target, raw)(nothing)[0] for each in case.networks]),
+        member_agreement=_pairwise(found.member_node),
         without_edges=without,
         cut_node=top,
-        cut_change=cut - value,
+        cut_change=cut - found.value,
         notice=model.card.notice,
     )
 
@@ -228,11 +230,7 @@ def _other_targets(case: _Case, n_stages: int) -> list[Target]:
     return [each for each in known if each != case.target]
 
 
-def _mean_node(found: Sequence[Integral], raw: GraphInput) -> NDArray[np.float64]:
-    return np.asarray(np.mean([to_nodes(each.feature, each.edge, raw) for each in found], axis=0))
-
-
-def _pairwise(nodes: Sequence[NDArray[np.float64]]) -> float | None:
+def _pairwise(nodes: NDArray[np.float64]) -> float | None:
     """Return the mean rank correlation between all pairs; None of fewer than two."""
     found = [rank_correlation(nodes[a], nodes[b]) for a in range(len(nodes)) for b in range(a)]
     return float(np.mean(found)) if found else None
@@ -243,24 +241,26 @@ def _baseline_agreement(case: _Case, node: NDArray[np.float64], baseline: Baseli
     for name in BASELINES:
         is_known = case.reference is not None and (name != "site" or case.site in case.reference.site_names)
         if name != baseline.name and (is_known or name == "mean"):
-            (other,) = case.integrals([case.target], case.baseline(name))
-            found[name] = rank_correlation(node, _mean_node(other, case.raw))
+            (other,) = case.integrals([(case.target, case.baseline(name))])
+            found[name] = rank_correlation(node, other.of_regions(case.raw))
     return found
 
 
-def _curves(case: _Case, own: Explanation) -> tuple[dict[str, Curves], tuple[str, ...]]:
+def _curves(case: _Case, own: Explanation, broad: Integral | None) -> tuple[dict[str, Curves], tuple[str, ...]]:
     """Return both curves, and what is to be said of them.
 
     Regions are taken by their attribution for each unit of area, since curves run over area. Whoever replaces a region
-    by another of its kind can only undo what is not due to the kind, and is judged by that part.
+    by another of its broad kind can only undo what is not due to that kind: the order is that of attributions against
+    the mean of the broad kind, towards the output of that mean.
     """
     raw, target = case.raw, case.target
     asked = case.networks[: max(1, _CURVE_NODES // len(raw.features))]
     graphs = [(member, member.scaled(raw)) for member in asked]
-    rival = np.mean([gradient_x_input(member, target, graph) for member, graph in graphs], axis=0)
+    rival = gradient_x_input(asked, target, raw)
     heard = np.mean([attention(member, graph) for member, graph in graphs], axis=0)
-    towards = {"drop": own.baseline_value, "replace": own.baseline_value + float(own.kind_share.sum())}
-    tested = {"drop": own.node, "replace": own.node - own.kind_share}
+    towards, tested = {"drop": own.baseline_value}, {"drop": own.node}
+    if broad is not None:
+        towards["replace"], tested["replace"] = broad.baseline_value, broad.of_regions(raw)
     orders, signs = {}, {}
     for name, score in tested.items():
         signs[name] = sign = 1.0 if own.value >= towards[name] else -1.0
@@ -275,7 +275,8 @@ def _curves(case: _Case, own: Explanation) -> tuple[dict[str, Curves], tuple[str
     if case.reference is None:
         told = ("regions were not replaced by training regions, because the model brings no reference",)
     else:
-        donors = find_donors(raw, own.kind, case.reference, rng=case.rng(10))
+        among = case.reference.region_broad_kind
+        donors = find_donors(raw, own.broad_kind, case.reference, among=among, rng=case.rng(10))
         outputs["replace"] = replacing(asked, target, raw, donors.feature, threads=case.threads)
         unmatched = 1 - float(donors.is_matched.mean())
         if unmatched > 0.1:
@@ -287,6 +288,7 @@ def _curves(case: _Case, own: Explanation) -> tuple[dict[str, Curves], tuple[str
             orders[name],
             raw.area_um2,
             value=float(output(np.zeros((1, len(raw.features)), np.bool_))[0]),
+            towards=towards[name],
             sign=signs[name],
             unit=unit,
             n_random=case.settings.random_orders,

@@ -82,6 +82,7 @@ def gather_facts(
             "within": float(explanation.feature.sum() - explanation.kind_share.sum()),
             "boundaries": float(explanation.edge.sum()),
         },
+        "kinds": _kinds(explanation),
         "groups": _groups(explanation),
         "regions": [describe.region(node, n_features=_N_FEATURES) for node in for_it[:top]],
         "against": [describe.region(node, n_features=_N_FEATURES) for node in against[: max(1, top // 2)]],
@@ -99,6 +100,7 @@ def gather_facts(
         "baseline_agreement": dict(explanation.baseline_agreement),
         "curves": {
             name: {
+                "towards": curve.towards,
                 "gain": dict(curve.gain),
                 "random_beaten": curve.random_beaten,
                 "n_random": curve.n_random,
@@ -112,6 +114,12 @@ def gather_facts(
         "research": RESEARCH,
         "notice": explanation.notice,
     }
+
+
+def _kinds(explanation: Explanation) -> dict[str, Any]:
+    """Return the division of tissue that baselines are taken from, and the broad one that regions are replaced by."""
+    names, broad = list(explanation.kind_names), list(explanation.broad_names)
+    return {"n": len(names), "n_broad": len(broad), "names": names, "broad_names": broad}
 
 
 def _groups(explanation: Explanation) -> list[dict[str, Any]]:

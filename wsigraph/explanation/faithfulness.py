@@ -1,10 +1,12 @@
 """Whether attributions name what the model rests on: regions are taken away in their order, and the output watched.
 
 If an order is right, the output moves towards the baseline soonest. Regions are taken in two ways: replaced by matched
-training regions, of the same kind of tissue and within a fifth of the area, which keeps the slide like the training
-slides; and dropped with their edges, which the model met in training. The share of area taken is what orders are
-compared at, so that large regions bring no advantage of their own. Every order replaces a region by the same donor. A
-random order costs as much as the one that is tested, so that of a large slide only some members are asked.
+training regions, of the same broad kind of tissue and within a fifth of the area, which keeps the slide like the
+training slides; and dropped with their edges, which the model met in training. Broad kinds are few, so that a donor can
+differ in what the model tells apart: one of a region's own narrow kind, against which attributions are taken, would
+leave the output as it is. The share of area taken is what orders are compared at, so that large regions bring no
+advantage of their own. Every order replaces a region by the same donor. A random order costs as much as the one that is
+tested, so that of a large slide only some members are asked.
 
 References
 ----------
@@ -24,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from wsigraph.explanation.gradients import CHUNK_NODES
-from wsigraph.explanation.members import Member, Shape, read
+from wsigraph.explanation.members import Logits, Member, Shape, read
 from wsigraph.explanation.reference import Reference
 from wsigraph.explanation.target import Target
 from wsigraph.model.inputs import GraphInput, Standardised
@@ -38,6 +40,7 @@ MATCH_AREA = 0.2
 
 Outputs = Callable[[NDArray[np.bool_]], NDArray[np.float64]]
 """From sets of regions taken, bool (S, N), to the output of every version, float64 (S,)."""
+_Answer = Callable[[NDArray[np.bool_]], Logits]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,7 +59,14 @@ class Donors:
     is_matched: NDArray[np.bool_]
 
 
-def find_donors(raw: GraphInput, kind: NDArray[np.int64], reference: Reference, *, rng: np.random.Generator) -> Donors:
+def find_donors(
+    raw: GraphInput,
+    kind: NDArray[np.int64],
+    reference: Reference,
+    *,
+    among: NDArray[np.int16],
+    rng: np.random.Generator,
+) -> Donors:
     """Return a random matched training region for every region.
 
     Parameters
@@ -67,6 +77,9 @@ def find_donors(raw: GraphInput, kind: NDArray[np.int64], reference: Reference, 
         Kind of tissue that each donor shall have.
     reference : Reference
         Where donors come from.
+    among : int16 (R,)
+        Kind of every region of the reference, by the same division of tissue as `kind`: ``region_kind`` or
+        ``region_broad_kind``.
     rng : numpy.random.Generator
         Source of the choice.
 
@@ -80,9 +93,9 @@ def find_donors(raw: GraphInput, kind: NDArray[np.int64], reference: Reference, 
     u = rng.random(len(kind))
     for each in np.unique(kind):
         own = np.flatnonzero(kind == each)
-        rows = np.flatnonzero(reference.region_kind == each)
+        rows = np.flatnonzero(among == each)
         if not len(rows):
-            rows = np.arange(len(reference.region_kind))
+            rows = np.arange(len(among))
         rows = rows[np.argsort(reference.region_area_um2[rows], kind="stable")]
         areas = reference.region_area_um2[rows].astype(np.float64)
         low = np.searchsorted(areas, raw.area_um2[own] * (1 - MATCH_AREA), side="left")
@@ -107,7 +120,7 @@ def replacing(
     Parameters
     ----------
     members : sequence of Member
-        The model; the mean of their outputs counts.
+        The model, or some of its members, as one.
     target : Target
         The output.
     raw : GraphInput
@@ -124,21 +137,20 @@ def replacing(
     """
     pairs = [(member, member.scaled(raw), member.scaled(replace(raw, features=donors))) for member in members]
 
-    def one(member: Member, slide: Standardised, other: Standardised, taken: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def one(member: Member, slide: Standardised, other: Standardised, taken: NDArray[np.bool_]) -> Logits:
         mask = torch.from_numpy(taken)[:, :, None]
         features = torch.where(mask, torch.from_numpy(other.features), torch.from_numpy(slide.features))
         edges = torch.from_numpy(slide.edge_attribute).expand(len(taken), -1, -1)
-        stage, hazard = read(member.network, Shape.of(slide), features, edges)
-        return target.read(stage, hazard, member.ends_days).double().numpy()
+        return read(member.network, Shape.of(slide), features, edges)
 
-    return _averaged([partial(one, *pair) for pair in pairs], threads)
+    return _together(members, target, [partial(one, *pair) for pair in pairs], threads)
 
 
 def dropping(members: Sequence[Member], target: Target, raw: GraphInput, *, threads: int = 1) -> Outputs:
     """Return the model's output as a function of which regions are dropped; parameters as in `replacing`."""
     pairs = [(member, member.scaled(raw)) for member in members]
 
-    def one(member: Member, slide: Standardised, taken: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def one(member: Member, slide: Standardised, taken: NDArray[np.bool_]) -> Logits:
         kept = ~taken
         kept[~kept.any(axis=1), np.argmax(slide.area)] = True  # the last region stays, as in training
         version, node = np.nonzero(kept)
@@ -154,28 +166,30 @@ def dropping(members: Sequence[Member], target: Target, raw: GraphInput, *, thre
             torch.from_numpy(version),
             len(kept),
         )
-        return target.read(stage, hazard, member.ends_days).double().numpy()
+        return stage, hazard
 
-    return _averaged([partial(one, *pair) for pair in pairs], threads)
+    return _together(members, target, [partial(one, *pair) for pair in pairs], threads)
 
 
-def _averaged(outputs: Sequence[Outputs], threads: int) -> Outputs:
-    """Return the mean of several outputs, worked out in chunks of bounded size."""
+def _together(members: Sequence[Member], target: Target, answers: Sequence[_Answer], threads: int) -> Outputs:
+    """Return the output that members reach together, worked out in chunks of bounded size."""
 
-    def mean(taken: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def outputs(taken: NDArray[np.bool_]) -> NDArray[np.float64]:
         chunk = max(1, CHUNK_NODES // taken.shape[1])
-        jobs = [(output, start) for output in outputs for start in range(0, len(taken), chunk)]
+        jobs = [(answer, start) for start in range(0, len(taken), chunk) for answer in answers]
 
-        def work(job: tuple[Outputs, int]) -> NDArray[np.float64]:
+        def work(job: tuple[_Answer, int]) -> Logits:
             # inference mode holds for a thread, not for a block
             with torch.inference_mode():
                 return job[0](taken[job[1] : job[1] + chunk])
 
         with one_thread(), ThreadPoolExecutor(max(1, min(threads, len(jobs)))) as pool:
-            parts = list(pool.map(work, jobs))
-        return np.asarray(np.concatenate(parts).reshape(len(outputs), len(taken)).mean(axis=0))
+            logits = list(pool.map(work, jobs))
+        with one_thread(), torch.inference_mode():
+            parts = [target.read(members, logits[k : k + len(answers)]) for k in range(0, len(jobs), len(answers))]
+            return np.asarray(torch.cat(parts).numpy())
 
-    return mean
+    return outputs
 
 
 def draw_curves(
@@ -184,6 +198,7 @@ def draw_curves(
     area: NDArray[np.float64],
     *,
     value: float,
+    towards: float,
     sign: float,
     unit: float,
     n_random: int,
@@ -202,6 +217,8 @@ def draw_curves(
         Area of every region.
     value : float
         Output of the whole slide.
+    towards : float
+        Output of its baseline; noted alone.
     sign : float
         1 where the output shall fall to reach its baseline, -1 where it shall rise.
     unit : float
@@ -244,6 +261,7 @@ def draw_curves(
     return Curves(
         area_fraction=grid,
         output=named,
+        towards=towards,
         gain=gain,
         n_random=n_random,
         n_members=n_members,

@@ -100,6 +100,7 @@ def falsify(
     target: str = "risk",
     *,
     reference: Reference | None = None,
+    sha256: str | None = None,
     rng: np.random.Generator,
     threads: int = 1,
 ) -> Falsification:
@@ -117,6 +118,8 @@ def falsify(
         ``stage``, ``risk`` or ``survival@DAYS``.
     reference : Reference, optional
         The training cohort; read from the model's directory where `model` names one.
+    sha256 : str, optional
+        Digest of the slide's bytes; of a slide of the training cohort the member is asked that never saw it.
     rng : numpy.random.Generator
         Source of donors and halves.
     threads : int
@@ -141,7 +144,7 @@ def falsify(
         model = load_bundle(directory)
         reference = reference or load_reference(directory, model)
     raw = graph_input(coarse, Reading.of(model.card.config, model.card.encoder))
-    networks, asked = members(model), Target.parse(target)
+    networks, asked = members(model, sha256), Target.parse(target)
     asked.check([member.ends_days for member in networks], len(model.card.stage_names))
     change = _change(claim, raw, networks, reference, rng)
     outputs = replacing(networks, asked, raw, change.features, threads=threads)
@@ -227,7 +230,7 @@ def _replace_kind(claim: str, raw: GraphInput, reference: Reference | None, rng:
     changed = reference.kinds(raw.features) == source
     if not changed.any():
         raise ConfigError(f"claim {claim!r}: the slide has no region of kind {reference.kind_names[source]!r}")
-    donors = find_donors(raw, np.full(len(changed), end), reference, rng=rng)
+    donors = find_donors(raw, np.full(len(changed), end), reference, among=reference.region_kind, rng=rng)
     action = f"replacing '{reference.kind_names[source]}' by '{reference.kind_names[end]}'"
     return _Change(features=donors.feature, changed=changed, action=action)
 

@@ -1,10 +1,14 @@
 """Integrated Gradients of a model's output, by captum, on node features and edge attributes.
 
-Every member of an ensemble is integrated on its own, in its own units, along straight parts of a baseline's way, by
-Gauss-Legendre quadrature in chunks whose memory does not grow with the number of steps. Attributions must add up to the
-difference of the outputs at both ends; where they miss it by more than is allowed, the number of steps is doubled, and
-where that does not help either, the gap is told. Not optimal where the output saturates along the way: then most steps
-fall where nothing happens.
+What is integrated is the output that the prediction reports. Of an ensemble that is no mean of its members' outputs, so
+all members go along the way together: each reads the same point of it in its own units, the output is read from all
+their answers, and a feature's attribution is the sum of what it does through each. What passes through one member is
+that member's part, by which their agreement is judged.
+
+The way's straight parts are integrated by Gauss-Legendre quadrature in chunks whose memory does not grow with the
+number of steps. Attributions must add up to the difference of the outputs at both ends; where a part misses its own by
+more than its share of what is allowed, its steps are doubled, and where that does not help either, the gap is told. Not
+optimal where the output saturates along the way: then most steps fall where nothing happens.
 
 References
 ----------
@@ -23,6 +27,7 @@ import torch
 from captum.attr import IntegratedGradients
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from wsigraph.explanation.baseline import Baseline
 from wsigraph.explanation.members import Member, Shape, read
@@ -33,12 +38,13 @@ from wsigraph.model.network import one_thread
 CHUNK_NODES = 8192
 """Nodes of all versions of a slide that are read at once; more would leave the processor's cache."""
 
-Output = Callable[[Tensor, Tensor], Tensor]
+Output = Callable[..., Tensor]
+"""From versions of features (S, N, F) of every member, then of edge attributes (S, E, A) of each, to outputs (S,)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Integral:
-    """Attributions of one member.
+    """Attributions of one output.
 
     Attributes
     ----------
@@ -48,26 +54,28 @@ class Integral:
         What of a region's attribution arose on the first part of the way; 0 where the way has one part.
     edge : float64 (E,)
         Attribution of every directed edge, its attributes together.
+    member_node : float64 (M, N)
+        Part of every member in what a region contributes, features and edges; their sum is that of the model.
     value, baseline_value : float
         Output at both ends; the mean over ways.
     gap : float
         How far the attributions miss the difference.
     n_steps : int
-        Steps of all parts of a way together.
+        Steps of all parts of a way together; the most that a way took.
     """
 
     feature: NDArray[np.float64]
     first_part: NDArray[np.float64]
     edge: NDArray[np.float64]
+    member_node: NDArray[np.float64]
     value: float
     baseline_value: float
     gap: float
     n_steps: int
 
-    @property
-    def node(self) -> NDArray[np.float64]:
-        """Attribution of every region's features, float64 (N,)."""
-        return np.asarray(self.feature.sum(axis=1))
+    def of_regions(self, raw: GraphInput) -> NDArray[np.float64]:
+        """Return what every region contributes, features and edges (see `to_nodes`), float64 (N,)."""
+        return to_nodes(self.feature, self.edge, raw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,130 +109,168 @@ def integrate(
     members: Sequence[Member],
     targets: Sequence[Target],
     raw: GraphInput,
-    baseline: Baseline,
+    baseline: Baseline | Sequence[Baseline],
     precision: Precision | Sequence[Precision],
     *,
     threads: int = 1,
-) -> list[list[Integral]]:
-    """Return the attributions of several outputs by every member.
+) -> list[Integral]:
+    """Return the attributions of several outputs of a model.
 
     Parameters
     ----------
     members : sequence of Member
-        The model.
+        The model, all of it as one.
     targets : sequence of Target
         Outputs.
     raw : GraphInput
         The slide.
-    baseline : Baseline
-        What it is compared with.
+    baseline : Baseline or sequence of Baseline
+        What it is compared with, for all targets or each.
     precision : Precision or sequence of Precision
         How closely attributions must add up, for all targets or each.
     threads : int
-        Members and outputs worked on at once; each takes one torch thread, so that numbers do not depend on it.
+        Parts of ways and outputs worked on at once; each takes one torch thread, so that numbers do not depend on it.
 
     Returns
     -------
-    list of list of Integral
-        By target, then by member.
+    list of Integral
+        By target.
     """
-    each = [precision] * len(targets) if isinstance(precision, Precision) else list(precision)
-    jobs = [(member, target, exact) for target, exact in zip(targets, each, strict=True) for member in members]
+    exact = [precision] * len(targets) if isinstance(precision, Precision) else list(precision)
+    starts = [baseline] * len(targets) if isinstance(baseline, Baseline) else list(baseline)
+    jobs = [
+        _Job(members=members, target=target, way=(*way, raw), part=part, precision=each, n_ways=len(start.ways))
+        for target, start, each in zip(targets, starts, exact, strict=True)
+        for way in start.ways
+        for part in range(len(way))
+    ]
     with one_thread(), ThreadPoolExecutor(max(1, min(threads, len(jobs)))) as pool:
-        found = list(pool.map(lambda job: _integrate_ways(job[0], job[1], raw, baseline, job[2]), jobs))
-    return [found[start : start + len(members)] for start in range(0, len(found), len(members))]
+        found = pool.map(_integrate_part, jobs)
+        return [_of_ways([[next(found) for _ in way] for way in start.ways], raw, start) for start in starts]
 
 
-def output_of(member: Member, target: Target, shape: Shape) -> Output:
-    """Return a member's output as a function of versions of features (S, N, F) and edge attributes (S, E, A)."""
+def output_of(members: Sequence[Member], target: Target, shape: Shape) -> Output:
+    """Return a model's output as a function of every member's features (S, N, F), then edge attributes (S, E, A)."""
+    is_large = len(shape.area) > CHUNK_NODES
 
-    def output(features: Tensor, edge_attribute: Tensor) -> Tensor:
-        stage_logits, hazard_logits = read(member.network, shape, features, edge_attribute)
-        value = target.read(stage_logits, hazard_logits, member.ends_days)
+    def output(*inputs: Tensor) -> Tensor:
+        logits = []
+        for number, member in enumerate(members):
+            versions = inputs[number], inputs[len(members) + number]
+            # members are held until all have answered; of a large slide each is read again rather than held
+            logits.append(
+                checkpoint(read, member.network, shape, *versions, use_reentrant=False, preserve_rng_state=False)
+                if is_large and torch.is_grad_enabled()
+                else read(member.network, shape, *versions)
+            )
         # a network without attention layers never looks at edges, and captum asks for their gradient all the same
-        return value + 0.0 * edge_attribute.sum(dim=(1, 2))
+        unread = sum(0.0 * edges.sum(dim=(1, 2)) for edges in inputs[len(members) :])
+        return target.read(members, logits) + unread
 
     return output
 
 
-def _integrate_ways(
-    member: Member, target: Target, raw: GraphInput, baseline: Baseline, precision: Precision
-) -> Integral:
-    slide = member.scaled(raw)
-    output = output_of(member, target, Shape.of(slide))
-    # many ways average out their errors, so each may take fewer steps
-    n_ways = len(baseline.ways)
-    n_steps = max(8, precision.n_steps // 5) if n_ways > 1 else precision.n_steps
-    found = [
-        _integrate_way([*(member.scaled(stop) for stop in way), slide], output, n_steps, precision)
-        for way in baseline.ways
-    ]
-    return Integral(
-        feature=np.mean([each.feature for each in found], axis=0),
-        first_part=np.mean([each.first_part for each in found], axis=0)
-        if baseline.parts_kind
-        else np.zeros(len(raw.features)),
-        edge=np.mean([each.edge for each in found], axis=0),
-        value=float(np.mean([each.value for each in found])),
-        baseline_value=float(np.mean([each.baseline_value for each in found])),
-        gap=float(np.mean([each.gap for each in found])),
-        n_steps=max(each.n_steps for each in found),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Job:
+    """A straight part of a way to one output."""
+
+    members: Sequence[Member]
+    target: Target
+    way: tuple[GraphInput, ...]
+    part: int
+    precision: Precision
+    n_ways: int
+
+    def stop(self, number: int) -> tuple[Tensor, ...]:
+        """Return what members read at a stop of the way: features (1, N, F) of each, then edge attributes."""
+        graphs = [member.scaled(self.way[number]) for member in self.members]
+        names = ("features", "edge_attribute")
+        return tuple(torch.from_numpy(getattr(graph, name))[None] for name in names for graph in graphs)
 
 
-def _integrate_way(stops: list[Standardised], output: Output, n_steps: int, precision: Precision) -> Integral:
-    points = [(torch.from_numpy(stop.features)[None], torch.from_numpy(stop.edge_attribute)[None]) for stop in stops]
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Part:
+    """What came of it: features (N, F), edges (E,) and nodes (M, N) as in `Integral`, outputs at its ends, steps."""
+
+    feature: NDArray[np.float64]
+    edge: NDArray[np.float64]
+    member_feature: NDArray[np.float64]
+    member_edge: NDArray[np.float64]
+    values: tuple[float, float]
+    n_steps: int
+
+
+def _integrate_part(job: _Job) -> _Part:
+    output = output_of(job.members, job.target, Shape.of(job.members[0].scaled(job.way[-1])))
+    stops, n_parts, precision = [job.stop(k) for k in range(len(job.way))], len(job.way) - 1, job.precision
     with torch.no_grad():
-        values = [float(output(*point)) for point in points]
-    limit = precision.limit(values[-1] - values[0])
-    n_parts = len(points) - 1
-    steps = [max(2, n_steps // n_parts)] * n_parts
-    parts = [_part(output, points[k], points[k + 1], steps[k]) for k in range(n_parts)]
+        values = [float(output(*stop)) for stop in stops]
+    limit = precision.limit(values[-1] - values[0]) / n_parts
+    start, end = values[job.part : job.part + 2]
+    # many ways average out their errors, so each may take fewer steps
+    n_steps = max(8, precision.n_steps // 5) if job.n_ways > 1 else precision.n_steps
+    n_steps = max(2, n_steps // n_parts)
     while True:
-        misses = [_total(part) - (values[k + 1] - values[k]) for k, part in enumerate(parts)]
-        if abs(sum(misses)) <= limit or 2 * sum(steps) > precision.max_steps:
+        found = _attribute(output, stops[job.part], stops[job.part + 1], n_steps)
+        miss = sum(float(each.sum()) for each in found) - (end - start)
+        if abs(miss) <= limit or 2 * n_steps * n_parts > precision.max_steps:
             break
-        for k in range(n_parts):
-            # a part that is exact already is not worth more steps
-            if abs(misses[k]) > limit / (2 * n_parts):
-                steps[k] *= 2
-                parts[k] = _part(output, points[k], points[k + 1], steps[k])
-    feature = np.sum([part[0] for part in parts], axis=0)
-    return Integral(
-        feature=feature,
-        first_part=parts[0][0].sum(axis=1),
-        edge=np.sum([part[1] for part in parts], axis=0),
-        value=values[-1],
-        baseline_value=values[0],
-        gap=abs(sum(misses)),
-        n_steps=sum(steps),
+        n_steps *= 2
+    n_members = len(job.members)
+    features, edges = found[:n_members], [each.sum(axis=1) for each in found[n_members:]]
+    return _Part(
+        feature=np.sum(features, axis=0),
+        edge=np.sum(edges, axis=0),
+        member_feature=np.stack([each.sum(axis=1) for each in features]),
+        member_edge=np.stack(edges),
+        values=(start, end),
+        n_steps=n_steps,
     )
 
 
-def _part(
-    output: Output, start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor], n_steps: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return attributions of features (N, F) and edges (E,) on a straight part of the way."""
+def _attribute(
+    output: Output, start: tuple[Tensor, ...], end: tuple[Tensor, ...], n_steps: int
+) -> list[NDArray[np.float64]]:
+    """Return attributions of everything that members read, features (N, F) of each, then edges (E, A) of each."""
     chunk = max(1, CHUNK_NODES // end[0].shape[1])
     ways: Any = IntegratedGradients(output)
-    features, edges = ways.attribute(
-        end, start, n_steps=n_steps, method="gausslegendre", internal_batch_size=min(chunk, n_steps)
+    found = ways.attribute(end, start, n_steps=n_steps, method="gausslegendre", internal_batch_size=min(chunk, n_steps))
+    return [each[0].double().numpy() for each in found]
+
+
+def _of_ways(ways: Sequence[Sequence[_Part]], raw: GraphInput, baseline: Baseline) -> Integral:
+    """Return the mean over ways of the sums over their parts."""
+    feature, edge, member_feature, member_edge = (
+        np.sum([getattr(part, name) for way in ways for part in way], axis=0) / len(ways)
+        for name in ("feature", "edge", "member_feature", "member_edge")
     )
-    return features[0].double().numpy(), edges[0].double().numpy().sum(axis=1)
+    value = float(np.mean([way[-1].values[1] for way in ways]))
+    start = float(np.mean([way[0].values[0] for way in ways]))
+    first = np.mean([way[0].feature.sum(axis=1) for way in ways], axis=0)
+    return Integral(
+        feature=feature,
+        first_part=first if baseline.parts_kind else np.zeros(len(first)),
+        edge=edge,
+        member_node=np.stack(
+            [to_nodes(own[:, None], edges, raw) for own, edges in zip(member_feature, member_edge, strict=True)]
+        ),
+        value=value,
+        baseline_value=start,
+        gap=abs(float(feature.sum() + edge.sum()) - (value - start)),
+        n_steps=max(sum(part.n_steps for part in way) for way in ways),
+    )
 
 
-def _total(part: tuple[NDArray[np.float64], NDArray[np.float64]]) -> float:
-    return float(part[0].sum() + part[1].sum())
-
-
-def gradient_x_input(member: Member, target: Target, graph: Standardised) -> NDArray[np.float64]:
+def gradient_x_input(members: Sequence[Member], target: Target, raw: GraphInput) -> NDArray[np.float64]:
     """Return the gradient of an output times the standardised features, summed over features, float64 (N,)."""
-    output = output_of(member, target, Shape.of(graph))
-    features = torch.from_numpy(graph.features)[None].requires_grad_()
+    graphs = [member.scaled(raw) for member in members]
+    features = [torch.from_numpy(graph.features)[None].requires_grad_() for graph in graphs]
+    edges = [torch.from_numpy(graph.edge_attribute)[None] for graph in graphs]
     with one_thread():
-        value = output(features, torch.from_numpy(graph.edge_attribute)[None])
-        (gradient,) = torch.autograd.grad(value.sum(), [features])
-    return np.asarray((gradient * features.detach())[0].double().sum(dim=1).numpy())
+        value = output_of(members, target, Shape.of(graphs[0]))(*features, *edges)
+        gradients = torch.autograd.grad(value.sum(), features)
+    parts = [(slope * at.detach())[0].double().sum(dim=1) for slope, at in zip(gradients, features, strict=True)]
+    return np.asarray(torch.stack(parts).sum(dim=0).numpy())
 
 
 def attention(member: Member, graph: Standardised) -> NDArray[np.float64]:

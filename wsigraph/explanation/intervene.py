@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsigraph.explanation.members import Member
+from wsigraph.explanation.members import Logits, Member
 from wsigraph.explanation.target import Target
 from wsigraph.model.inputs import GraphInput, Standardised
 from wsigraph.model.network import one_thread
@@ -22,7 +22,7 @@ def cut_edges(
     Parameters
     ----------
     members : sequence of Member
-        The model; the mean of their outputs counts.
+        The model, all of it as one.
     target : Target
         The output.
     raw : GraphInput
@@ -41,14 +41,14 @@ def cut_edges(
     keeps = [np.zeros(len(source), np.bool_), *((source != node) & (end != node) for node in nodes)]
     graphs = [member.scaled(raw) for member in members]
     with one_thread(), torch.inference_mode():
-        values = [
-            np.mean([_output(member, target, graph, keep) for member, graph in zip(members, graphs, strict=True)])
-            for keep in keeps
-        ]
-    return float(values[0]), np.array(values[1:], np.float64)
+        values = []
+        for keep in keeps:
+            logits = [_read(member, graph, keep) for member, graph in zip(members, graphs, strict=True)]
+            values.append(float(target.read(members, logits)[0]))
+    return values[0], np.array(values[1:], np.float64)
 
 
-def _output(member: Member, target: Target, graph: Standardised, keep: NDArray[np.bool_]) -> float:
+def _read(member: Member, graph: Standardised, keep: NDArray[np.bool_]) -> Logits:
     stage, hazard = member.network(
         torch.from_numpy(graph.features),
         torch.from_numpy(graph.edge_index[:, keep]),
@@ -57,4 +57,4 @@ def _output(member: Member, target: Target, graph: Standardised, keep: NDArray[n
         torch.zeros(len(graph.features), dtype=torch.int64),
         1,
     )
-    return float(target.read(stage, hazard, member.ends_days)[0])
+    return stage, hazard

@@ -1,8 +1,9 @@
 """The networks of a bundle as functions from numbers to numbers, which is all that an explanation needs of a model.
 
-A member reads a graph in its own units: its scaler turns features into what its network was trained on. A slide of
-fixed shape, with its edges in place, is read for many versions of its features at once: the versions become one
-disjoint union of graphs. This module alone knows how bundles hold their networks.
+A member reads a graph in its own units: its scaler turns features into what its network was trained on, and its
+temperature and intervals say what its logits mean beside those of the others. A slide of fixed shape, with its edges in
+place, is read for many versions of its features at once: the versions become one disjoint union of graphs. This module
+alone knows how bundles hold their networks.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from wsigraph.model.messages import finished
 from wsigraph.model.network import GraphNetwork
 from wsigraph.model.weights import ModelBundle, slide_digest
 
+Logits = tuple[Tensor, Tensor]
+"""What a member answers for S versions of a slide: cumulative logits of stage (S, K - 1), logits of hazard (S, T)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Member:
@@ -33,11 +37,17 @@ class Member:
         From features in their own units to the network's.
     ends_days : float64 (T,)
         Right ends of its time intervals, days.
+    temperature : float
+        What its stage logits are divided by.
+    risk_days : float
+        Day at which the model states risk, the same for all members; the last of its intervals where that is earlier.
     """
 
     network: GraphNetwork
     scaler: Scaler
     ends_days: NDArray[np.float64]
+    temperature: float = 1.0
+    risk_days: float = np.inf
 
     def scaled(self, raw: GraphInput) -> Standardised:
         """Return a graph in the network's units."""
@@ -67,11 +77,17 @@ def members(bundle: ModelBundle, sha256: str | None = None) -> tuple[Member, ...
     """
     held_by = -1 if sha256 is None else bundle.card.seen.slides.get(slide_digest(sha256), -1)
     chosen = bundle.members if held_by < 0 else bundle.members[held_by : held_by + 1]
-    return tuple(_member(each.network(), each.scaler, each.ends_days) for each in chosen)
-
-
-def _member(network: GraphNetwork, scaler: Scaler, ends_days: Any) -> Member:
-    return Member(network=finished(network), scaler=scaler, ends_days=np.asarray(ends_days, np.float64))
+    risk_days = max(bundle.card.time_days, default=np.inf)
+    return tuple(
+        Member(
+            network=finished(each.network()),
+            scaler=each.scaler,
+            ends_days=np.asarray(each.ends_days, np.float64),
+            temperature=each.temperature,
+            risk_days=risk_days,
+        )
+        for each in chosen
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -107,7 +123,7 @@ class Shape:
         return self._unions[n_versions]
 
 
-def read(network: Any, shape: Shape, features: Tensor, edge_attribute: Tensor) -> tuple[Tensor, Tensor]:
+def read(network: Any, shape: Shape, features: Tensor, edge_attribute: Tensor) -> Logits:
     """Return the logits of several versions of one slide.
 
     Parameters

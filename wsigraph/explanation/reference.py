@@ -29,6 +29,7 @@ REFERENCE_FILE = "reference.safetensors"
 
 _RECORD = "Reference"
 _CURVE = "kaplan_meier_"
+_NAMES = ("feature_names", "kind_names", "broad_names", "site_names")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,15 +47,21 @@ class Reference:
     mean, edge_mean : float64 (F,), (A,)
         Means over training tissue by area, and over training edges.
     kind_names, kind_centre, kind_mean, kind_fraction : tuple of str, float64 (k, F), (k, F), (k,)
-        Kinds of tissue: names, standardised centres, means in the features' units by area, shares of the area.
+        Kinds of tissue: names, standardised centres, means in the features' units by area, shares of the area. Narrow
+        enough that what a model tells apart is not one kind: attributions are taken against them.
+    broad_names, broad_centre, broad_mean : tuple of str, float64 (b, F), (b, F)
+        Broad kinds of tissue, by a clustering of their own, so that a narrow kind need not lie in one of them: names,
+        standardised centres, means by area. What a region is replaced by is of its broad kind.
     site_names, site_mean : tuple of str, float64 (S, F)
         Sites and their means by area.
-    region_feature, region_area_um2, region_kind : float32 (R, F), float32 (R,), int16 (R,)
+    region_feature, region_area_um2 : float32 (R, F), float32 (R,)
         A sample of training regions, the same number from each kind as far as they go.
+    region_kind, region_broad_kind : int16 (R,)
+        Their kinds, narrow and broad.
     percentile : float32 (101, F)
         Percentiles 0 to 100 of every feature over training regions.
     output_stage, output_risk, output_log_survival : float64 (B,), (B,), (B, T)
-        What the finished model says of the training slides.
+        What the finished model says of the training slides, as `Target` reads it; 0 and empty where not predicted.
     time_days : float64 (T,)
         Days of the last.
     survival : SurvivalSteps
@@ -73,11 +80,15 @@ class Reference:
     kind_centre: NDArray[np.float64]
     kind_mean: NDArray[np.float64]
     kind_fraction: NDArray[np.float64]
+    broad_names: tuple[str, ...]
+    broad_centre: NDArray[np.float64]
+    broad_mean: NDArray[np.float64]
     site_names: tuple[str, ...]
     site_mean: NDArray[np.float64]
     region_feature: NDArray[np.float32]
     region_area_um2: NDArray[np.float32]
     region_kind: NDArray[np.int16]
+    region_broad_kind: NDArray[np.int16]
     percentile: NDArray[np.float32]
     output_stage: NDArray[np.float64]
     output_risk: NDArray[np.float64]
@@ -94,6 +105,10 @@ class Reference:
     def kinds(self, features: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the kind of tissue of every region, int64 (n,), from features in their own units."""
         return nearest(of_tissue(self.standardised(features), self.feature_names), self.kind_centre)
+
+    def broad_kinds(self, features: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the broad kind of tissue of every region, int64 (n,), from features in their own units."""
+        return nearest(of_tissue(self.standardised(features), self.feature_names), self.broad_centre)
 
     def percentiles(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return where features lie among the training regions, float64 (n, F), 0 to 100; ties take the middle."""
@@ -131,7 +146,7 @@ def save_reference(reference: Reference, directory: Path | str) -> Path:
     """
     path = Path(directory) / REFERENCE_FILE
     values = {each.name: getattr(reference, each.name) for each in fields(reference)}
-    texts = {name: list(values.pop(name)) for name in ("feature_names", "kind_names", "site_names")}
+    texts = {name: list(values.pop(name)) for name in _NAMES}
     curve, _ = values.pop("survival"), values.pop("reference_id")
     tensors = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
     tensors |= {_CURVE + name: getattr(curve, name) for name in ("time_days", "survival", "low", "high")}
@@ -159,7 +174,7 @@ def load_reference(directory: Path | str, bundle: ModelBundle) -> Reference | No
     Raises
     ------
     ModelError
-        If it belongs to other weights or features.
+        If it belongs to other weights or features, or an earlier version wrote it.
     StoreError
         If the file is damaged.
     """
@@ -173,13 +188,19 @@ def load_reference(directory: Path | str, bundle: ModelBundle) -> Reference | No
             f"{path} was made for weights {texts['weights_sha256'][:12]}, the model beside it has "
             f"{card.weights_sha256[:12]}; remove the file, or build it again for this model"
         )
+    if any(name not in texts for name in _NAMES):
+        raise ModelError(
+            f"{path} was written by an earlier version and does not know the broad kinds of tissue from which regions "
+            "are replaced; write it again, with wsigraph train or python -m pipelines.build_reference --model "
+            f"{Path(directory)}, or remove the file to be explained without a training cohort"
+        )
     arrays: dict[str, Any] = dict(tensors)
     curve = SurvivalSteps(
         n_patients=texts["n_patients"],
         n_events=texts["n_events"],
         **{name: arrays.pop(_CURVE + name) for name in ("time_days", "survival", "low", "high")},
     )
-    named: dict[str, Any] = {name: tuple(texts[name]) for name in ("feature_names", "kind_names", "site_names")}
+    named: dict[str, Any] = {name: tuple(texts[name]) for name in _NAMES}
     return Reference(
         weights_sha256=texts["weights_sha256"],
         survival=curve,

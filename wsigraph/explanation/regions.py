@@ -56,7 +56,7 @@ class RegionDescriber:
         self._values = region_columns(coarse.graph, Reading.of_columns(self._names))
         self._area_mm2 = px_to_mm2(1.0, coarse.graph.mpp) * coarse.graph.moment("n").astype(np.float64)
         self._percentile = None if reference is None else reference.percentiles(self._values)
-        self._kind = self._kinds(reference)
+        self._kind, self._broad = self._kinds(reference)
         self._whole = 1.0 if explanation is None else float(np.abs(explanation.node).sum()) or 1.0
         self._cut = (
             {}
@@ -97,6 +97,7 @@ class RegionDescriber:
             "area_mm2": float(self._area_mm2[node]),
             "area_fraction": float(self._area_mm2[node] / self._area_mm2.sum()),
             "kind": None if self._kind is None else self._kind[node],
+            "broad_kind": None if self._broad is None else self._broad[node],
             "neighbourhood": None if own is None else int(own.neighbourhood[node]),
             "attribution": None if own is None else float(own.node[node]),
             "share": None if own is None else float(own.node[node] / self._whole),
@@ -145,12 +146,15 @@ class RegionDescriber:
             for row in np.argsort(-boundary, kind="stable")
         ]
 
-    def _kinds(self, reference: Reference | None) -> list[str] | None:
-        if self._own is not None:
-            return [self._own.kind_names[each] for each in self._own.kind]
-        if reference is not None:
-            return [reference.kind_names[each] for each in reference.kinds(self._values)]
-        return None
+    def _kinds(self, reference: Reference | None) -> tuple[list[str] | None, list[str] | None]:
+        """Return the kind and the broad kind of every region."""
+        own = self._own
+        if own is not None:
+            return [own.kind_names[each] for each in own.kind], [own.broad_names[each] for each in own.broad_kind]
+        if reference is None:
+            return None, None
+        kind, broad = reference.kinds(self._values), reference.broad_kinds(self._values)
+        return [reference.kind_names[each] for each in kind], [reference.broad_names[each] for each in broad]
 
     def _columns(self, node: int, n_features: int | None) -> NDArray[np.int64]:
         if n_features is None or self._own is None:

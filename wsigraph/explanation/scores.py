@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ def randomised(members: Sequence[Member], *, seed: int) -> tuple[Member, ...]:
     Returns
     -------
     tuple of Member
-        With the same scalers and intervals.
+        With the same scalers, temperatures and intervals.
     """
     found = []
     with torch.random.fork_rng(devices=[]):
@@ -73,5 +74,5 @@ def randomised(members: Sequence[Member], *, seed: int) -> tuple[Member, ...]:
                 reset = getattr(module, "reset_parameters", None)
                 if reset is not None:
                     reset()
-            found.append(Member(network=network, scaler=member.scaler, ends_days=member.ends_days))
+            found.append(replace(member, network=network))
     return tuple(found)

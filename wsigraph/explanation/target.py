@@ -1,26 +1,32 @@
 """Which output of a model is explained.
 
-``stage`` is the log-odds of a higher stage: the cumulative logits of an ordinal head differ by constants, so that all
-of them have the same attributions, and their mean stands for them. ``risk`` is the log cumulative hazard at the last
-interval. ``survival@DAYS`` is the probability of being alive at that day, with a constant hazard inside an interval.
-An ensemble's output is the mean of its members' outputs.
+An output is a function of what a prediction reports, so that an ensemble is explained as one model and not as the mean
+of several: members are averaged as `wsigraph.model.predict` averages them, and the output is read from the mean.
+``stage`` is the log-odds of a higher stage, the mean over the K - 1 borders between stages of the logit of the reported
+probability to lie beyond it; of a single network that is its stage score up to a constant. ``risk`` is the reported
+risk, the log cumulative hazard of the mean survival at the last day that the model states. ``survival@DAYS`` is the
+mean probability of being alive at that day, with a constant hazard inside an interval of each member.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from wsigraph.errors import ConfigError
-from wsigraph.model.heads import log_survival, risk
+from wsigraph.explanation.members import Logits, Member
+from wsigraph.model.heads import log_survival
 
 _KINDS = ("stage", "risk", "survival")
+# as in the prediction: the risk of a survival of one is finite
+_LEAST_HAZARD = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,30 +110,29 @@ class Target:
         if self.days is not None and self.days > last:
             raise ConfigError(f"target '{self}' lies beyond the model's last interval; expected at most {last:g} days")
 
-    def read(self, stage_logits: Tensor, hazard_logits: Tensor, ends_days: NDArray[np.float64]) -> Tensor:
-        """Return the output of every slide.
+    def read(self, members: Sequence[Member], logits: Sequence[Logits]) -> Tensor:
+        """Return the output that members reach together, of every version of a slide.
 
         Parameters
         ----------
-        stage_logits : Tensor (S, K - 1)
-            Cumulative logits.
-        hazard_logits : Tensor (S, T)
-            Hazard logits.
-        ends_days : float64 (T,)
-            Right ends of the intervals, days.
+        members : sequence of Member
+            M of them, at least one.
+        logits : sequence of (Tensor (S, K - 1), Tensor (S, T))
+            What each of them answers: cumulative logits of stage and logits of hazard.
 
         Returns
         -------
-        Tensor (S,)
+        Tensor float64 (S,)
             In the target's unit.
         """
         if self.kind == "stage":
-            return stage_logits.mean(dim=1)
-        if self.days is None:
-            return risk(hazard_logits)
-        left, share = _interval(ends_days, self.days)
-        curve = torch.cat([torch.zeros_like(hazard_logits[:, :1]), log_survival(hazard_logits)], dim=1)
-        return torch.lerp(curve[:, left], curve[:, left + 1], share).exp()
+            scaled = torch.stack([stage.double() / each.temperature for each, (stage, _) in _pairs(members, logits)])
+            # both sides by their logarithms: a probability next to 1 keeps its odds
+            above, beyond = (torch.logsumexp(logsigmoid(sign * scaled), dim=0) for sign in (1, -1))
+            return (above - beyond).mean(dim=1)
+        day = members[0].risk_days if self.days is None else self.days
+        log_alive = mean_log_survival(members, logits, np.array([day]))[:, 0]
+        return log_alive.exp() if self.days is not None else (-log_alive).clamp_min(_LEAST_HAZARD).log()
 
     def of_training(
         self,
@@ -143,24 +148,54 @@ class Target:
         stage, risk_ : float64 (B,)
             Those outputs of every slide.
         log_alive : float64 (B, T)
-            Logarithm of survival to the end of every interval.
+            Logarithm of the model's survival to every day that it states.
         ends_days : float64 (T,)
-            Right ends of the intervals, days.
+            Those days.
 
         Returns
         -------
         float64 (B,)
-            In the target's unit.
+            In the target's unit; between two days of a constant hazard, which an ensemble's is only nearly.
         """
         if self.days is None:
             return stage if self.kind == "stage" else risk_
-        left, share = _interval(ends_days, min(self.days, float(ends_days[-1])))
+        left, share = _interval(ends_days, self.days)
         curve = np.concatenate([np.zeros((len(log_alive), 1)), log_alive], axis=1)
         return np.asarray(np.exp((1 - share) * curve[:, left] + share * curve[:, left + 1]))
 
 
+def mean_log_survival(members: Sequence[Member], logits: Sequence[Logits], days: NDArray[np.float64]) -> Tensor:
+    """Return the logarithm of the mean survival of several members.
+
+    Parameters
+    ----------
+    members : sequence of Member
+        M of them, at least one.
+    logits : sequence of (Tensor (S, K - 1), Tensor (S, T))
+        What each of them answers.
+    days : float64 (D,)
+        Days asked for; after a member's last interval its survival stays what it was.
+
+    Returns
+    -------
+    Tensor float64 (S, D)
+        By version and day.
+    """
+    curves = []
+    for member, (_, hazard) in _pairs(members, logits):
+        alive = torch.nn.functional.pad(log_survival(hazard.double()), (1, 0))
+        places = [_interval(member.ends_days, float(day)) for day in days]
+        curves.append(torch.stack([torch.lerp(alive[:, k], alive[:, k + 1], share) for k, share in places], dim=1))
+    return torch.logsumexp(torch.stack(curves), dim=0) - math.log(len(curves))
+
+
+def _pairs(members: Sequence[Member], logits: Sequence[Logits]) -> Iterator[tuple[Member, Logits]]:
+    return zip(members, logits, strict=True)
+
+
 def _interval(ends_days: NDArray[np.float64], days: float) -> tuple[int, float]:
-    """Return the interval that holds a day, and how far into it the day lies."""
+    """Return the interval that holds a day, the last where it is later, and how far into it the day lies."""
     ends = np.concatenate([[0.0], ends_days])
+    days = min(days, float(ends[-1]))
     left = min(int(np.searchsorted(ends, days, side="left")) - 1, len(ends) - 2)
     return left, float((days - ends[left]) / (ends[left + 1] - ends[left]))

@@ -135,7 +135,7 @@ def _opening(facts: Mapping[str, Any]) -> list[str]:
         if facts["difference_in_sd"] is None
         else ", {difference_in_sd:+.2g} standard deviations of the training outputs"
     )
-    of_members = " (mean of {members.n} members)" if facts["members"]["n"] > 1 else ""
+    of_members = " (of {members.n} members as one)" if facts["members"]["n"] > 1 else ""
     found.append(
         f"Explained is the {{unit}} ({{target}}): {{value:.3g}} for this slide{of_members}, "
         "{direction} the {baseline_value:.3g} of the "
@@ -207,11 +207,14 @@ def _checks(facts: Mapping[str, Any]) -> list[str]:
         for name in facts["baseline_agreement"]
     ]
     is_ensemble = facts["members"]["n"] > 1
-    ways = {"replace": "replaced by training regions of their kind", "drop": "left out"}
+    orders = {"replace": "the order of their attributions against its mean", "drop": "the order of the map"}
+    of_kinds = "one of {kinds.n_broad}, where the baseline tells {kinds.n} kinds apart"
+    ways = {"replace": f"replaced by training regions of their broad kind ({of_kinds})", "drop": "left out"}
     for name in facts["curves"]:
         if facts["curves"][name]["n_random"]:
             found.append(
-                f"When regions are {ways[name]} in this order, the output moves faster to the baseline than in "
+                f"When regions are {ways[name]} in {orders[name]}, the output moves faster towards "
+                f"{{curves.{name}.towards:.3g}} than in "
                 f"{{curves.{name}.random_beaten:.0%}} of {{curves.{name}.n_random}} random orders"
                 + (f" ({{curves.{name}.n_members}} of {{members.n}} members asked)." if is_ensemble else ".")
             )

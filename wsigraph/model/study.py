@@ -8,7 +8,7 @@ took). While training goes on, ``OUT/checkpoints`` holds how far each fold is; a
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -75,6 +75,7 @@ def train_model(
     design: Design,
     about: About,
     sources: dict[str, str] | None = None,
+    beside: Callable[[ModelBundle], object] | None = None,
     progress: Progress | None = None,
 ) -> Ensemble:
     """Train an ensemble of folds and write its directory.
@@ -93,6 +94,8 @@ def train_model(
         What the card shall say.
     sources : dict of str to str, optional
         What else to note in ``run.json``: where manifest and graphs lie.
+    beside : callable, optional
+        Writes what else belongs into the directory, told the finished model; killed in it, a run goes on there.
     progress : callable, optional
         Told of passes and folds.
 
@@ -144,6 +147,8 @@ def train_model(
     notes: dict[str, Any] = {**(sources or {}), "seconds": round(time.perf_counter() - started, 1)}
     write_file(directory / RUN_FILE, canonical_document(notes))
     save_bundle(ensemble.bundle, directory)
+    if beside is not None:
+        beside(ensemble.bundle)
     discard(directory / CHECKPOINTS)
     return ensemble
 

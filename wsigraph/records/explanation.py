@@ -22,6 +22,9 @@ class Curves:
     output : mapping of str to float64 (P,)
         Output by order: ``attribution`` and its rivals ``area``, ``attention``, ``gradient_x_input``, and the 5th,
         50th and 95th percentile and the mean of random orders (``random_p5`` ...).
+    towards : float
+        Output of the baseline that the order was made for: of ``drop`` that of the explanation, of ``replace`` that of
+        the means of the regions' broad kinds.
     gain : mapping of str to float
         Mean over the curve of how far the output has moved towards the baseline, in standard deviations of the
         training outputs; higher is better.
@@ -33,6 +36,7 @@ class Curves:
 
     area_fraction: NDArray[np.float64]
     output: Mapping[str, NDArray[np.float64]]
+    towards: float
     gain: Mapping[str, float]
     n_random: int
     n_members: int
@@ -52,18 +56,17 @@ class Explanation:
     baseline_id : str
         What the slide is compared with: name and digest of the reference it was taken from.
     value, baseline_value : float
-        Output for the slide and for the baseline, means over the members of an ensemble.
+        Output for the slide and for the baseline, of an ensemble all members as one, as the prediction reports it.
     output_sd : float or None
         Standard deviation of the output over the training slides; None where the model brings no reference.
     gap, gap_limit : float
-        Largest difference over members between the sum of all attributions and ``value - baseline_value``, and what
-        it was allowed to be.
+        Difference between the sum of all attributions and ``value - baseline_value``, and what it was allowed to be.
     n_steps : int
-        Steps of the integral that were needed, a member.
+        Steps of the integral that were needed.
     node : float64 (C,)
         Attribution of every coarse node: its features', and half of those of every boundary it has.
     feature : float64 (C, F)
-        Attribution of every feature of every coarse node, mean over members.
+        Attribution of every feature of every coarse node, through all members together.
     feature_names, feature_groups : tuple of str
         What the columns are, and the group of each.
     kind_share : float64 (C,)
@@ -76,15 +79,21 @@ class Explanation:
     superpixel : float64 (N,)
         Attribution of every fine node, its share of its coarse node's by area.
     kind : int64 (C,)
-        Kind of tissue of every node, index into `kind_names`.
+        Kind of tissue of every node, index into `kind_names`: what the baseline ``kind`` compares it with, and what
+        neighbourhoods are patches of.
     kind_names : tuple of str
         Kinds of tissue in the training cohort.
+    broad_kind : int64 (C,)
+        Broad kind of every node, index into `broad_names`: what it is replaced by in the curve ``replace``.
+    broad_names : tuple of str
+        Broad kinds of tissue in the training cohort, a division of their own.
     neighbourhood : int64 (C,)
         Number of the connected patch of one kind that a node belongs to.
     member_value : float64 (members,)
-        Output of every member.
+        Output of every member alone.
     member_agreement : float or None
-        Mean rank correlation of node attributions between members; None of a single member.
+        Mean rank correlation, over pairs of members, of what passes through each to the output of all; None of a single
+        member.
     baseline_agreement : mapping of str to float
         Rank correlation of node attributions with those of other baselines; empty unless asked for.
     without_edges : float
@@ -92,7 +101,7 @@ class Explanation:
     cut_node, cut_change : int64 (k,), float64 (k,)
         Nodes of strongest attribution, and how the output changes when a node's edges alone are cut.
     curves : mapping of str to Curves
-        ``replace`` (by training regions of the same kind and size) and ``drop``.
+        ``replace`` (by training regions of the same broad kind and size) and ``drop``.
     notice : str
         What must be known of the model.
     warnings : tuple of str
@@ -119,6 +128,8 @@ class Explanation:
     superpixel: NDArray[np.float64]
     kind: NDArray[np.int64]
     kind_names: tuple[str, ...]
+    broad_kind: NDArray[np.int64]
+    broad_names: tuple[str, ...]
     neighbourhood: NDArray[np.int64]
     member_value: NDArray[np.float64]
     member_agreement: float | None
@@ -133,7 +144,9 @@ class Explanation:
 
     def __post_init__(self) -> None:
         n_nodes, n_features = self.feature.shape
-        rows = {len(self.kind_share), len(self.kind), len(self.neighbourhood), len(self.node)}
+        rows = {len(self.kind_share), len(self.neighbourhood), len(self.node)}
+        kinds = ((self.kind, self.kind_names), (self.broad_kind, self.broad_names))
+        rows |= {len(of) for of, _ in kinds}
         rows |= {len(each) for each in self.other_targets.values()}
         numbers = np.concatenate([self.feature.ravel(), self.edge, self.superpixel, self.node])
         refuse(
@@ -146,8 +159,9 @@ class Explanation:
                 }
                 != {n_features},
                 "an attribution is not a finite number": not np.isfinite(numbers).all(),
-                "a node is of a kind that has no name": not 0 <= int(self.kind.min()) <= int(self.kind.max())
-                or int(self.kind.max()) >= len(self.kind_names),
+                "a node is of a kind that has no name": not all(
+                    0 <= int(of.min()) <= int(of.max()) < len(names) for of, names in kinds
+                ),
                 "cut_node and cut_change differ in length": len(self.cut_node) != len(self.cut_change),
             },
         )

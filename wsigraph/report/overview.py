@@ -29,7 +29,9 @@ from wsigraph.cohort.manifest import Manifest
 from wsigraph.errors import StoreError
 from wsigraph.explanation.kaplan_meier import SurvivalSteps, kaplan_meier
 from wsigraph.report.charts import groups
-from wsigraph.store import load_prediction, read_document, write_file
+from wsigraph.report.holding import Gains, gains, holding
+from wsigraph.store import load_prediction, load_tissue_map, read_document, write_file
+from wsigraph.tissue.artefact import artefact_areas
 
 OVERVIEW = "cohort.html"
 """File name inside a run's directory."""
@@ -50,6 +52,7 @@ return (Number.isNaN(n)?x.localeCompare(y):n)*(up?1:-1)});body.append(...rows)})
 _STYLE = """
 td img{width:96px;height:auto;background:#fff;display:block}th button{font:inherit;color:inherit;background:none;
 border:0;padding:0;cursor:pointer;text-decoration:underline dotted}
+#survival+figure{max-width:42rem}
 th[aria-sort=ascending] button::after{content:" \\25B2"}
 th[aria-sort=descending] button::after{content:" \\25BC"}
 """
@@ -69,6 +72,12 @@ class SlideRow:
         Of survival.
     tissue_mm2 : float
         Tissue.
+    artefact_mm2 : mapping of str to float
+        Area of each artefact that was found; empty where there is no tissue map.
+    distance : float or None
+        How unlike the training slides it is, standard deviations; about 1 for a slide like them.
+    gains : mapping
+        How the orders of its explanation did (`wsigraph.report.holding.gains`).
     warnings : tuple of str
         What to beware of.
     relation : str
@@ -86,6 +95,9 @@ class SlideRow:
     risk: float | None
     median_survival_days: float | None
     tissue_mm2: float
+    artefact_mm2: Mapping[str, float]
+    distance: float | None
+    gains: Gains
     warnings: tuple[str, ...]
     relation: str
     page: str | None
@@ -180,7 +192,7 @@ def _told_failures(path: Path) -> dict[str, str]:
 
 def _row(folder: Path, patient: str) -> SlideRow:
     prediction = load_prediction(folder / "prediction.json")
-    report = folder / "report.json"
+    report, tissue = folder / "report.json", folder / "tissue.zarr"
     facts: dict[str, Any] = {"tissue_mm2": 0.0, "warnings": []}
     if report.exists():
         facts = read_document(report, "Report")[1]
@@ -194,6 +206,9 @@ def _row(folder: Path, patient: str) -> SlideRow:
         risk=None if prediction.risk is None else float(prediction.risk),
         median_survival_days=prediction.median_survival_days,
         tissue_mm2=float(facts["tissue_mm2"]),
+        artefact_mm2=artefact_areas(load_tissue_map(tissue)) if tissue.exists() else {},
+        distance=prediction.distance,
+        gains=gains(folder),
         warnings=tuple(facts["warnings"]),
         relation=prediction.relation,
         page=None if page is None else f"{quote(folder.name)}/{page}",
@@ -283,6 +298,7 @@ def render(rows: Sequence[SlideRow], failures: Sequence[Failure], survival: Mapp
         f'<style>{style}</style></head><body><header><h1>Cohort of {len(rows):,} slides</h1><p class="notice">For '
         "research use only; not for any decision about a patient.</p></header><main>"
         f'<h2 id="survival">Survival by predicted risk</h2>{_survival(survival, n_training)}'
+        f'<h2 id="holding">Do the explanations hold?</h2>{holding([row.gains for row in rows])}'
         f'<h2 id="failures">Failures</h2><div class="scroll">{failed}</div>'
         f'<h2 id="slides">Slides</h2><div class="scroll">{_table(rows)}</div></main>'
         f"<script>{_SORT}</script></body></html>\n"
@@ -304,7 +320,10 @@ def _survival(survival: Mapping[str, SurvivalSteps], n_training: int) -> str:
 
 
 def _table(rows: Sequence[SlideRow]) -> str:
-    heads = ("slide", "patient", "stage", "risk", "median survival", "tissue", "warnings", "known to the model")
+    heads = (
+        *("slide", "patient", "stage", "risk", "median survival", "tissue"),
+        *("artefacts", "unlike training", "warnings", "known to the model"),
+    )
     head = "".join(f'<th scope="col"><button type="button">{each}</button></th>' for each in heads)
     return f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(map(_table_row, rows))}</tbody></table>"
 
@@ -312,17 +331,21 @@ def _table(rows: Sequence[SlideRow]) -> str:
 def _table_row(row: SlideRow) -> str:
     name = escape(row.slide_id)
     link = name if row.page is None else f'<a href="{escape(row.page)}">{name}</a>'
-    picture = "" if row.thumbnail is None else f'<img src="{row.thumbnail}" alt="{name} as a stamp" loading="lazy">'
+    picture = "" if row.thumbnail is None else f'<img src="{row.thumbnail}" alt="{name} as a stamp">'
     stage = "" if row.stage is None else f"{escape(row.stage)} ({row.stage_probability:.0%})"
     risk = "" if row.risk is None else f"{row.risk:+.2f}"
     median = "beyond" if row.median_survival_days is None else f"{row.median_survival_days:,.0f} days"
     listed = "".join(f"<li>{escape(text)}</li>" for text in row.warnings)
     warnings = f"<details><summary>{len(row.warnings)}</summary><ul>{listed}</ul></details>" if listed else "0"
+    artefacts = "<br>".join(f"{escape(name)} {area:.2f} mm²" for name, area in row.artefact_mm2.items() if area) or "0"
+    unlike = "" if row.distance is None else f"{row.distance:.1f} SD"
     far = 1e9 if row.median_survival_days is None else row.median_survival_days
     return (
         f"<tr><td>{picture}</td><td>{link}</td><td>{escape(row.patient)}</td><td>{stage}</td>"
         f'<td class="number" data-key="{-1e9 if row.risk is None else row.risk!r}">{risk}</td>'
         f'<td class="number" data-key="{far!r}">{median}</td>'
         f'<td class="number" data-key="{row.tissue_mm2!r}">{row.tissue_mm2:.2f} mm²</td>'
+        f'<td class="number" data-key="{sum(row.artefact_mm2.values())!r}">{artefacts}</td>'
+        f'<td class="number" data-key="{-1 if row.distance is None else row.distance!r}">{unlike}</td>'
         f'<td data-key="{len(row.warnings)}">{warnings}</td><td>{escape(row.relation)}</td></tr>'
     )

@@ -24,7 +24,7 @@ from wsigraph.report.panel import duration
 MAX_BYTES = 5_000_000
 """Largest page."""
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-_WAYS = {"replace": "Replaced by matched training regions", "drop": "Left out"}
+_WAYS = {"replace": "Replaced by training regions of their broad kind and size", "drop": "Left out"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,15 +287,18 @@ def _features(page: Page) -> str:
 
 def _tests(page: Page) -> str:
     shown = [
-        f"<figure><figcaption>{_WAYS[name]}: {escape(page.facts['unit'])}. Shaded: 90 % of "
+        f"<figure><figcaption>{_WAYS[name]}: {escape(page.facts['unit'])}, which shall move towards "
+        f"{curve.towards:.3g}. Shaded: 90 % of "
         f"{curve.n_random} random orders.</figcaption>{curves(curve, _WAYS[name], page.facts['unit'])}"
         f"{curve_legend(curve.gain)}</figure>"
         for name, curve in page.explanation.curves.items()
     ]
     return (
         '<h2 id="tests">Does the explanation hold?</h2><p>Regions are taken away in the order of the explanation and '
-        "in others; if it names what the model rests on, the output moves towards the baseline soonest. Numbers are "
-        f'mean movements in standard deviations of the training outputs.</p><div class="two">{"".join(shown)}</div>'
+        "in others; if it names what the model rests on, the output moves towards the baseline soonest. The baseline "
+        "of what is left out is that of the map; of what is replaced, the mean of each region's broad kind of tissue. "
+        "Numbers are mean movements in standard deviations of the training outputs.</p>"
+        f'<div class="two">{"".join(shown)}</div>'
     )
 
 
@@ -303,19 +306,21 @@ def _model(page: Page) -> str:
     card = page.card
     training = card.training
     scores = "".join(
-        f"<tr><td>{escape(name)}</td><td class=number>{score.value:.3f} ({score.low:.3f} to {score.high:.3f})</td></tr>"
+        f"<tr><td>{escape(name.replace('_', ' '))}</td><td class=number>{score.value:.3f} ({score.low:.3f} to "
+        f"{score.high:.3f})</td></tr>"
         for name, score in card.metrics.items()
     )
     limits = "".join(f"<li>{escape(text)}</li>" for text in card.limits)
     made = "".join(
-        f"<tr><td>{escape(name)}</td><td><code>{escape(value)}</code></td></tr>" for name, value in _flat(page)
+        f"<tr><td>{escape(name.replace('_', ' '))}</td><td><code>{escape(value)}</code></td></tr>"
+        for name, value in _flat(page)
     )
     return (
         f'<h2 id="model">The model and this result</h2><p><b>{escape(card.name)}</b> ({escape(card.licence)}): '
         f"{escape(card.description)}</p><p>Trained on {training.n_slides} slides of {training.n_patients} patients, "
         f"{training.n_events} events: {escape(training.data)}.</p><h3>Limits</h3><ul>{limits}</ul>"
         f"<details open><summary>Scores</summary><p>{escape(card.evaluation)}</p>"
-        f'<div class="scroll"><table><tbody>{scores}</tbody></table></div></details>'
+        f'<div class="scroll"><table class="scores"><tbody>{scores}</tbody></table></div></details>'
         f'<details open><summary>Versions and digests</summary><div class="scroll"><table><tbody>{made}</tbody></table>'
         "</div></details>"
     )

@@ -175,6 +175,7 @@ def _curve(curve: Curves) -> dict[str, Any]:
         "area_fraction": _shorts(curve.area_fraction),
         "output": {name: _shorts(output) for name, output in curve.output.items()},
         "gain": {name: _short(gain) for name, gain in curve.gain.items()},
+        "towards": _short(curve.towards),
         "random_beaten": curve.random_beaten,
         "n_random": curve.n_random,
         "n_members": curve.n_members,

@@ -44,6 +44,7 @@ def save_explanation(explanation: Explanation, to: Destination | Path | str) -> 
         tensors[f"{_CURVE}{name}.area_fraction"] = curve.area_fraction
         tensors |= {f"{_CURVE}{name}.output.{order}": output for order, output in curve.output.items()}
         scalars["curves"][name] = {
+            "towards": curve.towards,
             "gain": dict(curve.gain),
             "n_random": curve.n_random,
             "n_members": curve.n_members,

@@ -124,12 +124,12 @@ export class Findings {
 
   testing(explanation) {
     const { curves, unit, target } = explanation, found = [];
-    const titles = { drop: "Regions dropped", replace: "Regions replaced by training regions of their kind" };
+    const titles = { drop: "Regions dropped", replace: "Regions replaced by training regions of their broad kind" };
     for (const [name, curve] of Object.entries(curves)) {
       const chart = curveChart(curve, unit);
       if (name === "drop") this.drop = chart;
       found.push(element("figure", {}, element("figcaption", {}, `${titles[name] ?? name}: ${unit}`), chart,
-        element("p", { class: "caption" }, `By attribution the output moves ${amount(curve.gain.attribution)} SD on average, at random ${amount(curve.gain.random_mean)} SD; it beats ${percent(curve.random_beaten)} of ${curve.n_random} random orders.`)));
+        element("p", { class: "caption" }, `By attribution the output moves ${amount(curve.gain.attribution)} SD towards ${amount(curve.towards)} on average, at random ${amount(curve.gain.random_mean)} SD; it beats ${percent(curve.random_beaten)} of ${curve.n_random} random orders.`)));
     }
     const first = Object.values(curves)[0];
     return [element("section", {}, element("h3", {}, `Do the reasons hold? \u2013 ${target}`), ...found, first ? key(curveKey(first)) : null), restsOn(explanation)];
