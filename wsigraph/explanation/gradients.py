@@ -7,7 +7,7 @@ that member's part, by which their agreement is judged.
 
 The way's straight parts are integrated by Gauss-Legendre quadrature in chunks whose memory does not grow with the
 number of steps. Attributions must add up to the difference of the outputs at both ends; where a part misses its own by
-more than its share of what is allowed, its steps are doubled, and where that does not help either, the gap is told. Not
+more than its share of what is allowed, its steps are doubled, and where that does not help, the gap is told. Not
 optimal where the output saturates along the way: then most steps fall where nothing happens.
 
 References
@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -139,13 +140,14 @@ def integrate(
     exact = [precision] * len(targets) if isinstance(precision, Precision) else list(precision)
     starts = [baseline] * len(targets) if isinstance(baseline, Baseline) else list(baseline)
     jobs = [
-        _Job(members=members, target=target, way=(*way, raw), part=part, precision=each, n_ways=len(start.ways))
-        for target, start, each in zip(targets, starts, exact, strict=True)
+        _Job(members=members, target=target, way=(*way, raw), parts=parts, precision=each, n_ways=len(start.ways))
+        for number, (target, start, each) in enumerate(zip(targets, starts, exact, strict=True))
         for way in start.ways
-        for part in range(len(way))
+        # parts to the first output are worked on at once, those to a further one, which are quick, judged together
+        for parts in ([(part,) for part in range(len(way))] if number == 0 else [tuple(range(len(way)))])
     ]
     with one_thread(), ThreadPoolExecutor(max(1, min(threads, len(jobs)))) as pool:
-        found = pool.map(_integrate_part, jobs)
+        found = chain.from_iterable(pool.map(_integrate_parts, jobs))
         return [_of_ways([[next(found) for _ in way] for way in start.ways], raw, start) for start in starts]
 
 
@@ -172,12 +174,12 @@ def output_of(members: Sequence[Member], target: Target, shape: Shape) -> Output
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Job:
-    """A straight part of a way to one output."""
+    """Straight parts of a way to one output, which together must be exact."""
 
     members: Sequence[Member]
     target: Target
     way: tuple[GraphInput, ...]
-    part: int
+    parts: tuple[int, ...]
     precision: Precision
     n_ways: int
 
@@ -200,30 +202,44 @@ class _Part:
     n_steps: int
 
 
-def _integrate_part(job: _Job) -> _Part:
+def _integrate_parts(job: _Job) -> list[_Part]:
     output = output_of(job.members, job.target, Shape.of(job.members[0].scaled(job.way[-1])))
     stops, n_parts, precision = [job.stop(k) for k in range(len(job.way))], len(job.way) - 1, job.precision
     with torch.no_grad():
         values = [float(output(*stop)) for stop in stops]
-    limit = precision.limit(values[-1] - values[0]) / n_parts
-    start, end = values[job.part : job.part + 2]
+    share = len(job.parts) / n_parts
+    limit = precision.limit(values[-1] - values[0]) * share
     # many ways average out their errors, so each may take fewer steps
     n_steps = max(8, precision.n_steps // 5) if job.n_ways > 1 else precision.n_steps
-    n_steps = max(2, n_steps // n_parts)
+    steps = [max(2, n_steps // n_parts)] * len(job.parts)
+    found = [_attribute(output, stops[k], stops[k + 1], n) for k, n in zip(job.parts, steps, strict=True)]
     while True:
-        found = _attribute(output, stops[job.part], stops[job.part + 1], n_steps)
-        miss = sum(float(each.sum()) for each in found) - (end - start)
-        if abs(miss) <= limit or 2 * n_steps * n_parts > precision.max_steps:
+        misses = [
+            sum(float(each.sum()) for each in part) - (values[k + 1] - values[k])
+            for k, part in zip(job.parts, found, strict=True)
+        ]
+        if abs(sum(misses)) <= limit or 2 * sum(steps) > precision.max_steps * share:
             break
-        n_steps *= 2
-    n_members = len(job.members)
+        for row, k in enumerate(job.parts):
+            # a part that is exact already is not worth more steps
+            if abs(misses[row]) > limit / (2 * len(job.parts)):
+                steps[row] *= 2
+                found[row] = _attribute(output, stops[k], stops[k + 1], steps[row])
+    return [
+        _summed(part, len(job.members), (values[k], values[k + 1]), n)
+        for k, part, n in zip(job.parts, found, steps, strict=True)
+    ]
+
+
+def _summed(found: list[NDArray[np.float64]], n_members: int, values: tuple[float, float], n_steps: int) -> _Part:
+    """Return a part from what every member attributes, features (N, F) of each, then edges (E, A) of each."""
     features, edges = found[:n_members], [each.sum(axis=1) for each in found[n_members:]]
     return _Part(
         feature=np.sum(features, axis=0),
         edge=np.sum(edges, axis=0),
         member_feature=np.stack([each.sum(axis=1) for each in features]),
         member_edge=np.stack(edges),
-        values=(start, end),
+        values=values,
         n_steps=n_steps,
     )
 
