@@ -34,11 +34,11 @@ _Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where images, 
 _Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Decides everything random.")]
 _Number = Annotated[int, typer.Option("--n", min=1, max=100_000, metavar="N", help="Samples of the graph.")]
 _Steps = Annotated[
-    int | None, typer.Option("--steps", min=1, metavar="N", help="Steps of the sampler.", show_default="25")
+    int | None, typer.Option("--steps", min=1, metavar="N", help="Steps of the sampler.", show_default="12")
 ]
 _Guidance = Annotated[
     float | None,
-    typer.Option("--guidance", min=0.0, metavar="X", help="Weight of the graph; 0 ignores it.", show_default="1.5"),
+    typer.Option("--guidance", min=0.0, metavar="X", help="Weight of the graph; 0 ignores it.", show_default="4"),
 ]
 _Edits = Annotated[
     list[str] | None,

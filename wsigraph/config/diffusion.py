@@ -22,10 +22,10 @@ class DiffusionConfig(Section):
     """How tissue is painted from a graph, and how the model that paints it is trained."""
 
     path: str | None = Field(None, description="model directory, or null for the shipped one")
-    sampler: Literal["ddim", "dpmsolver"] = Field("ddim", description="how noise becomes a picture")
-    steps: int = Field(25, ge=1, le=1000, description="steps of the sampler")
+    sampler: Literal["ddim", "dpmsolver"] = Field("dpmsolver", description="how noise becomes a picture")
+    steps: int = Field(12, ge=1, le=1000, description="steps of the sampler")
     guidance: float = Field(
-        1.5, ge=0.0, le=50.0, description="weight of the graph: 0 ignores it, 1 is the plain model, more exaggerates"
+        4.0, ge=0.0, le=50.0, description="weight of the graph: 0 ignores it, 1 is the plain model, more exaggerates"
     )
     overlap: float = Field(0.5, ge=0.0, le=0.75, description="share of a canvas that neighbouring ones have in common")
     repaint_um: float | None = Field(
