@@ -241,7 +241,7 @@ def test_attributions_of_a_mean_are_its_weight_times_the_difference(ensemble: En
         start.weight[3] = 0.5
     raw = cohort.inputs[0]
     way = Baseline(name="site", baseline_id="x", ways=((replace(raw, features=0.5 * raw.features),),))
-    (found,) = integrate([own], [Target("risk")], raw, way, Precision(n_steps=8))[0]
+    found = integrate([own], [Target("risk")], raw, way, Precision(n_steps=8))[0]
     here, there = (own.scaled(each) for each in (raw, way.ways[0][0]))
     expected = 0.5 / float(start.spread[3]) * here.area * (here.features - there.features)[:, 3]
     np.testing.assert_allclose(found.feature[:, 3], expected, atol=1e-5)
@@ -255,9 +255,9 @@ def test_attributions_of_the_whole_start_add_up(ensemble: Ensemble, cohort: Coho
     # every region at the slide's mean: spreads are 0 there
     mean = np.broadcast_to(raw.features.mean(axis=0), raw.features.shape)
     way = Baseline(name="site", baseline_id="x", ways=((replace(raw, features=mean),),))
-    for found in integrate(networks, [Target("risk")], raw, way, Precision(n_steps=50, max_steps=800))[0]:
-        assert np.isfinite(found.feature).all()
-        assert found.gap <= 0.01 * max(abs(found.value - found.baseline_value), 1e-3)
+    found = integrate(networks, [Target("risk")], raw, way, Precision(n_steps=50, max_steps=800))[0]
+    assert np.isfinite(found.feature).all()
+    assert found.gap <= 0.01 * max(abs(found.value - found.baseline_value), 1e-3)
 
 
 def test_the_clinical_rival_weighs_the_image_by_ridges_that_left_its_patients_out(
