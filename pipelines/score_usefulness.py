@@ -102,7 +102,7 @@ def read_glas(folder: Path, config: DiffusionConfig) -> dict[str, list[Sheet]]:
     for path in sorted((folder / "images").iterdir()):
         with Image.open(path) as image, Image.open(next((folder / "labels").glob(f"{path.stem}[._]*"))) as label:
             size = Size(*(round(side * GLAS_MPP / config.mpp) for side in (image.height, image.width)))
-            small = np.asarray(image.convert("RGB").resize((size.width, size.height), Image.Resampling.BOX))
+            small = np.array(image.convert("RGB").resize((size.width, size.height), Image.Resampling.BOX))
             gland = np.asarray(label.resize((size.width, size.height), Image.Resampling.NEAREST)) > 0
         classes = np.where(gland, GLAND, STROMA)
         sheet = Sheet(

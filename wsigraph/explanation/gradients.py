@@ -147,7 +147,9 @@ def integrate(
         for parts in ([(part,) for part in range(len(way))] if number == 0 else [tuple(range(len(way)))])
     ]
     with one_thread(), ThreadPoolExecutor(max(1, min(threads, len(jobs)))) as pool:
-        found = chain.from_iterable(pool.map(_integrate_parts, jobs))
+        # the many quick ones of further outputs fill the threads before the parts of the first, which are long
+        waiting = [pool.submit(_integrate_parts, job) for job in reversed(jobs)]
+        found = chain.from_iterable(each.result() for each in reversed(waiting))
         return [_of_ways([[next(found) for _ in way] for way in start.ways], raw, start) for start in starts]
 
 
