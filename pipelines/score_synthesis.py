@@ -7,8 +7,8 @@
 
 One network is the unconditional model, the model of maps, of graphs and of both, since each condition is left out of a
 share of its training: all rows have the same size and the same training by construction. Layouts come from seeds that
-no training has seen, real tissue from the tiles held out of it. Results go to ``OUT/scores.json`` part by part,
-as tables into the page that ``--page`` names, pictures beside it.
+no training has seen, real tissue from the tiles held out of it. Results go to ``OUT/scores.json`` part by part, beside
+what an earlier run has scored there, and as tables into the page that ``--page`` names, pictures beside it.
 
 Features are those of EfficientNet-Lite0 (extra ``encoder``): 112 channels averaged over the picture. Distances in them
 compare rows of this table with one another and with nothing else. ``--inception`` names a TorchScript file of the
@@ -146,9 +146,10 @@ def main() -> None:
         generator.network.to(device), options.steps, options.guidance, options.batch, device, options.sampler
     )
     settings = Config().model_copy(update={"diffusion": generator.config})
-    scores: dict[str, Any] = {"model_id": generator.model_id, "steps": options.steps, "guidance": options.guidance}
-    scores["sampler"] = options.sampler
+    how = {"steps": options.steps, "sampler": options.sampler, "guidance": options.guidance}
     options.out.mkdir(parents=True, exist_ok=True)
+    scores = _begun(options.out / "scores.json", {"model_id": generator.model_id, **how})
+    counts = {"obey": options.graphs, "edit": options.edits, "real": options.pictures}
     parts: dict[str, Callable[[], Any]] = {
         "time": lambda: score_time(painter, generator),
         "obey": lambda: score_graphs(painter, settings, options.graphs, options.out),
@@ -159,10 +160,18 @@ def main() -> None:
     for part in options.parts.split(","):
         if part in parts:
             scores[part] = parts[part]()
+            if part in counts:
+                scores["counts"] = scores.get("counts", {}) | {part: counts[part]}
             (options.out / "scores.json").write_text(json.dumps(scores, indent=1))
             print(tables({part: scores[part]}), flush=True)
     if options.page is not None:
-        write_page(options.page, scores, options)
+        write_page(options.page, scores, options.out)
+
+
+def _begun(path: Path, how: dict[str, Any]) -> dict[str, Any]:
+    """Return what an earlier run scored of the same model, painted in the same way."""
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return found if {name: found.get(name) for name in how} == how else how
 
 
 def score_time(painter: Painter, generator: Generator) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -81,18 +80,21 @@ def _slide(seam: dict[str, Any]) -> str:
     )
 
 
-def write_page(page: Path, scores: dict[str, Any], options: argparse.Namespace) -> None:
+def write_page(page: Path, scores: dict[str, Any], pictures: Path) -> None:
     """Write tables and pictures into a page, below its mark."""
     kept = page.read_text(encoding="utf-8").split(_MEASURED)[0]
     folder = page.with_suffix("")
     folder.mkdir(exist_ok=True)
-    pictures = ""
+    shown = ""
     for name, title in _PICTURES.items():
-        if (options.out / name).is_file():
-            (folder / name).write_bytes((options.out / name).read_bytes())
-            pictures += f"\n{title}\n\n![{title}]({folder.name}/{name})\n"
+        if (pictures / name).is_file():
+            (folder / name).write_bytes((pictures / name).read_bytes())
+            shown += f"\n{title}\n\n![{title}]({folder.name}/{name})\n"
+    names = {"obey": "graphs", "edit": "edits of a kind", "real": "pictures a set"}
+    counts = [f"{n} {names[part]}" for part, n in scores.get("counts", {}).items()]
+    counts.append(f"{scores['steps']} steps")
     about = (
-        f"Generator {scores['model_id']}: {options.graphs} graphs, {options.edits} edits of a kind, {options.pictures} "
-        f"pictures a set, {options.steps} steps of {options.sampler}, guidance {options.guidance:g}."
+        f"Generator {scores['model_id']}: {', '.join(counts)} of {scores['sampler']}, "
+        f"guidance {scores['guidance']:g} (1.5 for real tissue)."
     )
-    page.write_text(f"{kept}{_MEASURED}\n{about}\n\n{tables(scores)}\n{pictures}", encoding="utf-8")
+    page.write_text(f"{kept}{_MEASURED}\n{about}\n\n{tables(scores)}\n{shown}", encoding="utf-8")
