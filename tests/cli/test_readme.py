@@ -30,10 +30,10 @@ def test_it_opens_with_exactly_two_commands_of_one_line_each() -> None:
 
 @pytest.mark.parametrize("line", "".join(blocks("console")).splitlines())
 def test_every_command_and_option_exists(line: str, run: Run) -> None:
-    verb = re.findall(r"^wsigraph((?: [a-z]+)+)", line)[0].split()
+    verb = re.findall(r"^wsigraph((?: [a-z][a-z-]*)+)", line)[0].split()
     shown = run(*verb, "--help")
     assert shown.returncode == 0
-    for option in re.findall(r"--[a-z]+", line):
+    for option in re.findall(r"--[a-z-]+", line):
         assert option in shown.stdout
 
 
