@@ -209,10 +209,12 @@ def cox_risk(
 
     Parameters
     ----------
-    x, time_days, event, train
+    x, time_days, event
         As for `fit_cox`.
     patient : str (n,)
         Whose row it is.
+    train
+        As for `fit_cox`.
     seed : int
         Of the inner folds.
 
