@@ -12,9 +12,6 @@ Bar-Tal et al., "MultiDiffusion: fusing diffusion paths for controlled image gen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -89,8 +86,8 @@ def paint_mosaic(
 
     Notes
     -----
-    Time is linear in the area, and in 1 / (1 - overlap) squared; canvases are shared among threads on a CPU. Memory:
-    about 40 bytes a pixel.
+    Time is linear in the area, and in 1 / (1 - overlap) squared; canvases are shared among as many threads as
+    `wsigraph.slide.tiles.n_threads` says. Memory: about 40 bytes a pixel.
     """
     shifts = rng.integers(_stride(network.config, options), size=(options.steps, 2))
     window = _window(network.config.canvas_px)
@@ -101,8 +98,7 @@ def paint_mosaic(
             corners = _corners(picture, network.config, options, shifts[number], keep)
             groups = [corners[first : first + _BATCH] for first in range(0, len(corners), _BATCH)]
             shared = (network, scene, picture, level, options, style, raster, device)
-            each = map_threads if device == "cpu" else _in_turn
-            predicted = each(_predict, groups, *shared)
+            predicted = map_threads(_predict, groups, *shared)
             for some, found in zip(groups, predicted, strict=True):
                 for (y, x), part in zip(some, found, strict=True):
                     place = np.s_[..., y : y + len(window), x : x + len(window)]
@@ -161,10 +157,6 @@ def crop(scene: Scene, y: int, x: int, config: DiffusionConfig) -> Scene:
     cut = of_labels(pieces, scene.classes[owner - 1], mpp=config.mpp, density=scene.density[owner - 1])
     check_scene(cut, max_nodes=config.max_nodes)
     return cut
-
-
-def _in_turn(function: Callable[..., Tensor], items: Sequence[Any], *shared: Any) -> list[Tensor]:
-    return [function(item, *shared) for item in items]
 
 
 @torch.no_grad()

@@ -114,7 +114,9 @@ def synthesize(
                     progress("synthesize", number + 1, n)
             else:
                 noise = _noise(drawn, seed, number)
-                with dask.config.set(num_workers=settings.runtime.threads or n_threads()):
+                # a GPU takes one group of canvases after the other
+                threads = (settings.runtime.threads or n_threads()) if device == "cpu" else 1
+                with dask.config.set(num_workers=threads):
                     image = paint_mosaic(
                         network,
                         drawn,

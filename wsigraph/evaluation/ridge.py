@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from wsigraph.metrics.stage import stage_auc
 from wsigraph.model.network import one_thread
-from wsigraph.model.ridge import FARTHEST, PENALTIES, Table, inner_folds, units
+from wsigraph.model.ridge import PENALTIES, Table, inner_folds, units
+from wsigraph.model.start import FARTHEST
 
 
 def standardise(before: Table, after: Table) -> tuple[Table, Table]:

@@ -1,8 +1,8 @@
 """Ridge regression of survival by Cox's partial likelihood, with the penalty chosen inside the training rows.
 
 Efron's ties, Newton's method, in the space of the rows where there are more columns than rows. The penalty comes from
-inner folds; what those folds say of the rows they left out is kept, for it is the only honest
-answer a fit can give of its own training rows. Not optimal where hazards are not proportional.
+inner folds; what those folds say of the rows they left out is kept, for it is the only honest answer a fit can give of
+its own training rows. Not optimal where hazards are not proportional.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from wsigraph.cohort.splits import folds
 from wsigraph.metrics.survival import c_index
 from wsigraph.model.network import one_thread
+from wsigraph.model.start import FARTHEST
 
 Table = NDArray[np.float64]
 
 PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Penalties tried, per patient and on standardised columns."""
-FARTHEST = 20.0
-"""Standardised values of rows outside training are cut off there, in training standard deviations."""
 INNER_FOLDS = 3
 """Folds in which penalties are chosen."""
 _NEWTON_STEPS = 30
