@@ -35,12 +35,12 @@ from pipelines.synthesis_sheets import real_sheets
 from pipelines.synthesis_tables import tables, write_page
 from wsigraph.config import Config
 from wsigraph.diffusion.condition import collate
-from wsigraph.diffusion.denoiser import N_RASTER, STYLES, Denoiser, draw_raster
+from wsigraph.diffusion.denoiser import N_RASTER, STYLES, Denoiser, draw_raster, for_painting
 from wsigraph.diffusion.edit import Edit, Held, Move, Reclass, Remove, edit, hold
 from wsigraph.diffusion.extract import extract, train_extractor
 from wsigraph.diffusion.generator import Generator, load_generator
 from wsigraph.diffusion.grid import draw_mask, to_image
-from wsigraph.diffusion.mosaic import crop
+from wsigraph.diffusion.mosaic import crop, draw_lattices, mosaic_chance
 from wsigraph.diffusion.obey import pair_alike, score_obedience
 from wsigraph.diffusion.realism import kernel_distance, look_for_copies, turned
 from wsigraph.diffusion.sample import Unedited, denoise, draw_noise
@@ -128,9 +128,10 @@ def main() -> None:
     parser.add_argument("--graphs", type=int, default=300)
     parser.add_argument("--edits", type=int, default=100, help="of each kind")
     parser.add_argument("--pictures", type=int, default=500)
-    parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--sampler", choices=("ddim", "dpmsolver"), default="ddim")
-    parser.add_argument("--guidance", type=float, default=1.5)
+    usual = Config().diffusion
+    parser.add_argument("--steps", type=int, default=usual.steps)
+    parser.add_argument("--sampler", choices=("ddim", "dpmsolver"), default=usual.sampler)
+    parser.add_argument("--guidance", type=float, default=usual.guidance)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--inception", type=Path, help="TorchScript file")
     parser.add_argument("--slide", type=int, default=2048, help="side of the slide whose seams are looked for, px")
@@ -142,9 +143,8 @@ def main() -> None:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     generator = load_generator(options.model)
-    painter = Painter(
-        generator.network.to(device), options.steps, options.guidance, options.batch, device, options.sampler
-    )
+    network = for_painting(generator.network, half=usual.half, device=device)
+    painter = Painter(network, options.steps, options.guidance, options.batch, device, options.sampler)
     settings = Config().model_copy(update={"diffusion": generator.config})
     how = {"steps": options.steps, "sampler": options.sampler, "guidance": options.guidance}
     options.out.mkdir(parents=True, exist_ok=True)
@@ -190,7 +190,7 @@ def score_time(painter: Painter, generator: Generator) -> dict[str, float]:
 
 
 def _score_tile(painter: Painter, generator: Generator) -> dict[str, float]:
-    settings = Config().model_copy(update={"diffusion": generator.config.model_copy(update={"steps": 25})})
+    settings = _as_the_command(steps=25, sampler=painter.sampler, guidance=painter.guidance)
     scene = lay_out(generator.config, 256, seed=LAYOUT_SEED)
     started = time.perf_counter()
     next(synthesize(scene, settings, seed=0, generator=generator, device=painter.device))
@@ -315,10 +315,7 @@ def score_seams(painter: Painter, generator: Generator, side_px: int, out: Path)
     Once in a slide that is painted as one, and once in canvases of the same graph that are laid side by side.
     """
     config = generator.config
-    chosen = config.model_copy(
-        update={"steps": painter.steps, "sampler": painter.sampler, "guidance": painter.guidance, "overlap": 0.25}
-    )
-    settings = Config().model_copy(update={"diffusion": chosen})
+    settings = _as_the_command(steps=painter.steps, sampler=painter.sampler, guidance=painter.guidance)
     scene = lay_out(config, side_px, seed=LAYOUT_SEED)
     started = time.perf_counter()
     whole = next(synthesize(scene, settings, seed=LAYOUT_SEED, generator=generator, device=painter.device)).image
@@ -327,21 +324,32 @@ def score_seams(painter: Painter, generator: Generator, side_px: int, out: Path)
     parts = painter.paint([crop(scene, y, x, config) for y in corners for x in corners], "painted", "graph", seed=1)
     beside = np.vstack([np.hstack(parts[first : first + len(corners)]) for first in range(0, len(parts), len(corners))])
     Image.fromarray(np.hstack([each[:256, :256] for each in (whole, beside)])).save(out / "slide.png")
+    # of every step it is the last whose borders nothing comes after
+    lattice = draw_lattices(config, settings.diffusion, (side_px, side_px), mosaic_chance(LAYOUT_SEED, 0))[-1]
+    apart = list(corners)
     return {
         "side_px": side_px,
         "seconds": seconds,
         "threads": n_threads(),
-        "as_one": step_at_borders(whole, config.canvas_px),
-        "side_by_side": step_at_borders(beside, config.canvas_px),
+        "as_one": step_at_borders(whole, *lattice, side=config.canvas_px),
+        "side_by_side": step_at_borders(beside, apart, apart, side=config.canvas_px),
     }
 
 
-def step_at_borders(image: NDArray[np.uint8], side: int) -> float:
+def step_at_borders(image: NDArray[np.uint8], rows: Sequence[int], columns: Sequence[int], *, side: int) -> float:
     """Return the mean step between neighbouring pixels across the borders of canvases, over that elsewhere."""
-    ways = [each.astype(np.float64) for each in (image, np.rot90(image))]
-    step = np.concatenate([np.abs(np.diff(each, axis=1)).mean(axis=2) for each in ways]).mean(axis=0)
-    border = np.arange(side - 1, len(step), side)
-    return float(step[border].mean() / np.delete(step, border).mean())
+    at_borders, elsewhere = [], []
+    for axis, starts in enumerate((rows, columns)):
+        step = np.abs(np.diff(image.astype(np.float64), axis=axis)).mean(axis=(2, 1 - axis))
+        ends = {start + each for start in starts for each in (-1, side - 1)}
+        border = [each for each in sorted(ends) if 0 <= each < len(step)]
+        at_borders.append(step[border])
+        elsewhere.append(np.delete(step, border))
+    return float(np.concatenate(at_borders).mean() / np.concatenate(elsewhere).mean())
+
+
+def _as_the_command(**chosen: Any) -> Config:
+    return Config().model_copy(update={"diffusion": Config().diffusion.model_copy(update=chosen)})
 
 
 def _canvases(generator: Generator, n: int) -> list[Example]:

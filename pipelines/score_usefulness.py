@@ -8,8 +8,8 @@ generator starts from one that has seen none of these images (the shipped one wh
 with the training patients alone and paints pictures of the graphs and masks of their canvases; small segmenters learn
 to tell gland from the rest. Every arm has equal batches, turned and mirrored, in stains, sharpness and noise that vary;
 "both" draws as many canvases of one kind as of the other. Dice is over the pixels of a test patient, mean over seeds;
-intervals are a paired bootstrap of patients. ``--few`` leaves so many training patients. The images are for research
-only: no weights from here are shipped.
+intervals are a paired bootstrap of patients. ``--few`` leaves so many training patients. Folds that FILE holds whole,
+from the same settings, are not run again. The images are for research only: no weights from here are shipped.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -28,7 +29,7 @@ from PIL import Image
 
 from wsigraph.config import DiffusionConfig
 from wsigraph.diffusion.condition import collate
-from wsigraph.diffusion.denoiser import Denoiser, draw_raster
+from wsigraph.diffusion.denoiser import Denoiser, draw_raster, for_painting
 from wsigraph.diffusion.extract import Extractor, train_extractor
 from wsigraph.diffusion.generator import load_generator
 from wsigraph.diffusion.grid import to_image
@@ -67,14 +68,22 @@ def main() -> None:
     config = start.config.model_copy(update={**learning, "drop_class": 0.0})
     sheets = read_glas(options.glas, config)
     patients = sorted(sheets)
-    results: list[dict[str, object]] = []
+    settings = {
+        "model": start.model_id,
+        **{name: getattr(options, name) for name in ("folds", "seeds", "steps", "generator_steps", "pictures", "few")},
+    }
+    results = read_rows(options.out, settings)
+    done = {row["fold"] for row in results}
     for number, held in enumerate(np.array_split(np.random.default_rng(0).permutation(patients), options.folds)):
+        if number in done:
+            continue
         kept = [name for name in patients if name not in set(held)]
         kept = list(np.random.default_rng(number).permutation(kept)[: options.few])
         real = [sheet for name in kept for sheet in sheets[name]]
         generator = Denoiser(config)
         generator.load_state_dict(train(real, config, seed=number, start=start.network, device=device).weights)
-        made = paint_like(generator.to(device).eval(), real, options.pictures, seed=number, device=device)
+        generator = for_painting(generator, half=config.half, device=device)
+        made = paint_like(generator, real, options.pictures, seed=number, device=device)
         show(options.out.with_suffix(f".{number}.png"), made)
         arms = {"real": real, "synthetic": made, "both": [*real * max(1, len(made) // len(real)), *made]}
         for seed, (arm, learned) in product(range(options.seeds), arms.items()):
@@ -83,8 +92,21 @@ def main() -> None:
                 {"fold": number, "seed": seed, "arm": arm, "patient": str(name), "dice": dice(segmenter, sheets[name])}
                 for name in held
             ]
-            options.out.write_text(json.dumps(results, indent=1))
-        print(f"fold {number}: {len(kept)} patients to train on\n{summary(results)}", flush=True)
+        options.out.write_text(json.dumps({"settings": settings, "rows": results}, indent=1) + "\n")
+        print(f"fold {number}: {len(kept)} patients to train on", flush=True)
+    print(summary(results))
+
+
+def read_rows(path: Path, settings: dict[str, object]) -> list[dict[str, object]]:
+    """Return the rows of an earlier run; SystemExit where it had other settings."""
+    if not path.exists():
+        return []
+    earlier = json.loads(path.read_text())
+    if earlier["settings"] != settings:
+        sys.exit(
+            f"{path} was made with {earlier['settings']}, asked are {settings}; move it away or name another --out"
+        )
+    return list(earlier["rows"])
 
 
 def show(path: Path, made: Sequence[Sheet]) -> None:

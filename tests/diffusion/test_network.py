@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from tests.diffusion.test_scene import permuted
 from wsigraph.config import DiffusionConfig
 from wsigraph.diffusion.condition import collate, coordinates, spread
-from wsigraph.diffusion.denoiser import N_RASTER, Denoiser, draw_raster
+from wsigraph.diffusion.denoiser import N_RASTER, Denoiser, computes_half, draw_raster, for_painting
 from wsigraph.diffusion.generator import Generator
 from wsigraph.diffusion.prior import LinearPrior, cosine_matrix
 from wsigraph.diffusion.sample import denoise, guided
@@ -131,6 +131,18 @@ def test_guidance_is_the_line_through_both_models(network: Denoiser, scene: Scen
         none, plain, twice = (guided(network, *asked, weight) for weight in (0.0, 1.0, 2.0))
     torch.testing.assert_close(twice - plain, plain - none, **CLOSE)
     assert (plain - none).abs().max() > 1e-6
+
+
+def test_half_precision_moves_the_picture_little_and_the_weights_not_at_all(network: Denoiser, scene: Scene) -> None:
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    whole, half = (for_painting(network, half=each, device="cpu") for each in (False, True))
+    assert velocity(whole, scene).equal(velocity(network, scene))
+    assert half.unet.dtype == (torch.bfloat16 if computes_half("cpu") else torch.float32)
+    assert half.encoder.canvas.dtype == torch.float32
+    found, expected = velocity(half, scene), velocity(network, scene)
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().mean() < 0.02 * expected.abs().mean()
+    assert all(value.equal(before[name]) for name, value in network.state_dict().items())
 
 
 def test_without_guidance_the_graph_is_not_read(network: Denoiser, scene: Scene) -> None:

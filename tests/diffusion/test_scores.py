@@ -32,9 +32,12 @@ def test_an_edit_counts_that_changes_its_region_alone() -> None:
 
 def test_a_border_of_canvases_shows_in_the_steps_between_pixels() -> None:
     image = np.random.default_rng(0).integers(90, 110, (64, 64, 3), np.uint8)
-    assert step_at_borders(image, 16) == pytest.approx(1.0, abs=0.05)
+    lattice = [0, 16, 32, 48], [0, 16, 32, 48]
+    assert step_at_borders(image, *lattice, side=16) == pytest.approx(1.0, abs=0.05)
     image[:, 16:32] += 40
-    assert step_at_borders(image, 16) > 1.2
+    assert step_at_borders(image, *lattice, side=16) > 1.2
+    # elsewhere than the borders it is no seam
+    assert step_at_borders(image, [0, 24], [0, 24], side=24) < 1.0
 
 
 def test_what_is_held_stays_as_it_was(scene: Scene, settings: Config, generator: Generator) -> None:

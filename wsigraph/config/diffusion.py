@@ -27,7 +27,7 @@ class DiffusionConfig(Section):
     guidance: float = Field(
         4.0, ge=0.0, le=50.0, description="weight of the graph: 0 ignores it, 1 is the plain model, more exaggerates"
     )
-    overlap: float = Field(0.5, ge=0.0, le=0.75, description="share of a canvas that neighbouring ones have in common")
+    overlap: float = Field(0.25, ge=0.0, le=0.75, description="share of a canvas that neighbouring ones have in common")
     repaint_um: float | None = Field(
         10.0, ge=0.0, description="an edit repaints its region and this much around it, um; null paints all anew"
     )
@@ -56,7 +56,7 @@ class DiffusionConfig(Section):
         200, ge=0, le=1_000_000, description="batches over which the step rises; it falls over the last quarter"
     )
     weight_decay: float = Field(1e-2, ge=0.0, le=10.0, description="decoupled weight decay of AdamW")
-    half: bool = Field(True, description="compute in bfloat16 while training; weights and their averages stay whole")
+    half: bool = Field(True, description="compute in bfloat16 where the processor does; weights stay whole")
     ema: float = Field(0.999, ge=0.0, lt=1.0, description="share of the averaged weights kept at a step")
     min_snr: float = Field(5.0, gt=0.0, le=1e6, description="bound on the signal-to-noise weight of the loss")
     noise_levels: int = Field(1000, ge=10, le=10000, description="levels of noise; trained")

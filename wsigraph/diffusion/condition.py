@@ -81,6 +81,12 @@ class Tokens:
             owner=torch.zeros_like(self.owner),
         )
 
+    def beside(self, other: Tokens) -> Tokens:
+        """Return one batch of these graphs, then the other's, filled up to as many nodes."""
+        return Tokens(
+            **{name: torch.cat([getattr(self, name), getattr(other, name)]) for name in self.__dataclass_fields__}
+        )
+
 
 def coordinates(place: Tensor) -> Tensor:
     """Return the channels that tell a place.

@@ -13,6 +13,7 @@ Cells instead of pixels: Hoogeboom et al., "Simple diffusion", 2023. U-Net: Romb
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -102,22 +103,54 @@ class Denoiser(nn.Module):
         """
         cells = nn.functional.pixel_unshuffle(noisy, self.fold)
         # classes at half a cell are as fine as the network can place them
-        coarse = nn.functional.avg_pool2d(raster, self.fold // 2)
+        coarse = nn.functional.avg_pool2d(raster, self.fold // 2) if self.fold > 2 else raster
         given = nn.functional.pixel_unshuffle(coarse, 2)
         place = _grid(cells).expand(len(cells), -1, -1, -1)
         valid = nn.functional.pad(tokens.valid, (1, 0), value=True)
         token = self.encoder(tokens)
         shown = spread(self.show(token), tokens.owner, (cells.shape[-2], cells.shape[-1]))
         found = self.unet(
-            torch.cat([cells, place, given, shown], dim=1),
+            torch.cat([cells, place, given, shown], dim=1).to(self.unet.dtype),
             level,
-            encoder_hidden_states=token,
+            encoder_hidden_states=token.to(self.unet.dtype),
             encoder_attention_mask=valid,
             class_labels=style,
-        ).sample
+        ).sample.float()
         colour = spread(self.colour(token), tokens.owner, (noisy.shape[-2], noisy.shape[-1]))
         linear: Tensor = self.prior(noisy, self.kept[level], style, colour)
         return linear + nn.functional.pixel_shuffle(found, self.fold)
+
+
+def computes_half(device: str) -> bool:
+    """Return whether a device calculates in bfloat16 itself: any graphics card of ours, and some processors."""
+    if device != "cpu":
+        return True
+    # torch before 2.7 does not say
+    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+def for_painting(network: Denoiser, *, half: bool, device: str) -> Denoiser:
+    """Return the network as it paints fastest.
+
+    Parameters
+    ----------
+    network : Denoiser
+        Weights; they stay as they are.
+    half : bool
+        Compute the U-Net in bfloat16, where the device does.
+    device : str
+        ``cpu`` or ``cuda``.
+
+    Returns
+    -------
+    Denoiser
+        In evaluation mode, on the device. Graph transformer and linear estimate stay whole.
+    """
+    network = copy.deepcopy(network).eval().to(device)
+    if half and computes_half(device):
+        network.unet.to(torch.bfloat16, memory_format=torch.channels_last)
+    return network
 
 
 def draw_raster(scene: Scene) -> Tensor:

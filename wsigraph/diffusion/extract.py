@@ -23,6 +23,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from wsigraph.config import DiffusionConfig
+from wsigraph.diffusion.denoiser import computes_half
 from wsigraph.diffusion.scene import Scene, of_labels
 from wsigraph.diffusion.sheet import Sheet, cut, paint_many, split
 from wsigraph.diffusion.train import to_tensor
@@ -102,8 +103,9 @@ def train_extractor(
         for _ in range(steps):
             examples = [cut(sheets[int(rng.integers(len(sheets)))], config, rng=rng) for _ in range(_BATCH)]
             truth = np.stack([each.scene.class_map(_labels(each.scene)) for each in examples])
-            scores = network(torch.stack([to_tensor(_vary(each.image, rng)) for each in examples]))
-            loss: Any = nn.functional.cross_entropy(scores, torch.from_numpy(truth.astype(np.int64)) - 1)
+            with torch.autocast("cpu", torch.bfloat16, enabled=computes_half("cpu")):
+                scores = network(torch.stack([to_tensor(_vary(each.image, rng)) for each in examples]))
+            loss: Any = nn.functional.cross_entropy(scores.float(), torch.from_numpy(truth.astype(np.int64)) - 1)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()

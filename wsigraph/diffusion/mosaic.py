@@ -1,16 +1,20 @@
 """Pictures larger than a canvas, painted from overlapping ones without a seam.
 
 All canvases are denoised together: at every step each predicts its own part of the velocity, parts are blended with
-weights that fall towards the rim, and the sampler takes one step on the whole picture. The lattice of canvases is
-shifted at every step, so that no line is a border twice. What a canvas is asked is the graph of its own part of the
-label image. Of an edit, only the canvases that show it are painted twice.
+weights that fall towards the rim, and the sampler takes one step on the whole picture. Canvases shift at every step, so
+that what one leaves at its border lies inside another at the next: a quarter of overlap then serves as well as a half,
+but none, if only in the first third of the steps, leaves borders. What a canvas is asked is the graph of its own part
+of the label image. Of an edit, only the canvases that show it are painted twice.
 
 References
 ----------
-Bar-Tal et al., "MultiDiffusion: fusing diffusion paths for controlled image generation", 2023.
+Bar-Tal et al., "MultiDiffusion: fusing diffusion paths for controlled image generation", 2023. Shifted canvases:
+Frolov et al., "SpotDiffusion: a fast approach for seamless panorama generation over time", 2024.
 """
 
 from __future__ import annotations
+
+from itertools import product
 
 import numpy as np
 import torch
@@ -89,14 +93,18 @@ def paint_mosaic(
     Time is linear in the area, and in 1 / (1 - overlap) squared; canvases are shared among as many threads as
     `wsigraph.slide.tiles.n_threads` says. Memory: about 40 bytes a pixel.
     """
-    shifts = rng.integers(_stride(network.config, options), size=(options.steps, 2))
+    lattices = draw_lattices(network.config, options, (noise.shape[-2], noise.shape[-1]), rng)
     window = _window(network.config.canvas_px)
 
     def asked(scene: Scene, keep: NDArray[np.bool_] | None) -> Velocity:
         def velocity(number: int, picture: Tensor, level: Tensor) -> Tensor:
             total, weight = torch.zeros_like(picture), torch.zeros_like(picture[:, :1])
-            corners = _corners(picture, network.config, options, shifts[number], keep)
-            groups = [corners[first : first + _BATCH] for first in range(0, len(corners), _BATCH)]
+            corners = [
+                (y, x)
+                for y, x in product(*lattices[number])
+                if keep is None or not keep[y : y + len(window), x : x + len(window)].all()
+            ]
+            groups = _share(corners)
             shared = (network, scene, picture, level, options, style, raster, device)
             predicted = map_threads(_predict, groups, *shared)
             for some, found in zip(groups, predicted, strict=True):
@@ -122,6 +130,40 @@ def paint_mosaic(
         told=None if progress is None else lambda done: progress("synthesize", done, options.steps),
     )
     return np.asarray(to_image(picture)[0])
+
+
+def mosaic_chance(seed: int, number: int) -> np.random.Generator:
+    """Return what shifts the canvases of a sample."""
+    return np.random.default_rng([seed, number, 1])
+
+
+def draw_lattices(
+    trained: DiffusionConfig, options: DiffusionConfig, size: tuple[int, int], rng: np.random.Generator
+) -> list[tuple[list[int], list[int]]]:
+    """Return where canvases begin at every step, so that they cover a picture.
+
+    Parameters
+    ----------
+    trained : DiffusionConfig
+        Size of the canvas.
+    options : DiffusionConfig
+        Steps and overlap.
+    size : tuple of int
+        Height and width of the picture, px.
+    rng : numpy.random.Generator
+        Shifts all canvases but the first and last of a line at every step, by less than they overlap.
+
+    Returns
+    -------
+    list of tuple of list of int
+        Of every step the first rows and the first columns of canvases, px: as few as cover the picture with that
+        overlap, evenly spread.
+    """
+    lattices = []
+    for _ in range(options.steps):
+        rows, columns = (_starts(length, trained, options.overlap, rng) for length in size)
+        lattices.append((rows, columns))
+    return lattices
 
 
 def crop(scene: Scene, y: int, x: int, config: DiffusionConfig) -> Scene:
@@ -191,32 +233,22 @@ def _predict(
     return found.cpu()
 
 
-def _stride(trained: DiffusionConfig, options: DiffusionConfig) -> int:
-    return max(trained.unshuffle, round((1.0 - options.overlap) * trained.canvas_px))
+def _share(corners: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Return canvases in groups of nearly one size, an even number of them, so that two threads end together."""
+    n = -(-len(corners) // _BATCH)
+    n += n % 2 if n > 1 else 0
+    return [corners[len(corners) * i // n : len(corners) * (i + 1) // n] for i in range(n)]
 
 
-def _corners(
-    picture: Tensor,
-    trained: DiffusionConfig,
-    options: DiffusionConfig,
-    shift: NDArray[np.int64],
-    keep: NDArray[np.bool_] | None,
-) -> list[tuple[int, int]]:
-    """Return where canvases lie, (y, x) px, that cover all that is not kept."""
-    side, stride = trained.canvas_px, _stride(trained, options)
-    lengths = picture.shape[-2:]
-    rows, columns = (_starts(each, side, stride, int(by)) for each, by in zip(lengths, shift, strict=True))
-    corners = [(y, x) for y in rows for x in columns]
-    if keep is None:
-        return corners
-    return [(y, x) for y, x in corners if not keep[y : y + side, x : x + side].all()]
-
-
-def _starts(length: int, side: int, stride: int, shift: int) -> list[int]:
-    """Return where canvases begin along an axis, so that they cover it all."""
-    starts = {min(max(start, 0), length - side) for start in range(shift - side, length, stride)}
-    # the last full step can leave a rest that only a canvas at the end covers
-    return sorted(starts | {0, length - side})
+def _starts(length: int, trained: DiffusionConfig, overlap: float, rng: np.random.Generator) -> list[int]:
+    """Return where canvases begin along an axis."""
+    side = trained.canvas_px
+    stride = max(trained.unshuffle, round((1.0 - overlap) * side))
+    n = -(-(length - side) // stride) + 1
+    starts = np.linspace(0, length - side, n).round().astype(np.int64)
+    slack = max(0, side - int(np.diff(starts, prepend=0).max()) - 1)
+    starts[1:-1] += rng.integers(-slack, slack, endpoint=True)
+    return [int(start) for start in starts]
 
 
 def _window(side: int) -> Tensor:

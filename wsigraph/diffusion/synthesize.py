@@ -17,11 +17,11 @@ import torch
 
 from wsigraph.config import Config, DiffusionConfig
 from wsigraph.diffusion.condition import collate
-from wsigraph.diffusion.denoiser import N_RASTER, STYLES, draw_raster
+from wsigraph.diffusion.denoiser import N_RASTER, STYLES, draw_raster, for_painting
 from wsigraph.diffusion.edit import Held, edit, hold, parse_edit
 from wsigraph.diffusion.generator import Generator, load_generator
 from wsigraph.diffusion.grid import to_image
-from wsigraph.diffusion.mosaic import paint_mosaic
+from wsigraph.diffusion.mosaic import mosaic_chance, paint_mosaic
 from wsigraph.diffusion.sample import Unedited, denoise, draw_noise
 from wsigraph.diffusion.scene import UNKNOWN, Scene, check_scene, of_labels, rasterise
 from wsigraph.diffusion.sheet import read_sheet, split
@@ -104,7 +104,7 @@ def synthesize(
         "edits": list(edits),
     }
     mask = drawn.class_map(drawn.labels)
-    network = generator.network.to(device)
+    network = for_painting(generator.network, half=options.half, device=device)
     with one_thread():
         for number in range(n):
             if single:
@@ -125,7 +125,7 @@ def synthesize(
                         style=STYLES.index(chosen),
                         raster=raster,
                         device=device,
-                        rng=np.random.default_rng([seed, number, 1]),
+                        rng=mosaic_chance(seed, number),
                         held=held,
                         progress=progress,
                     )

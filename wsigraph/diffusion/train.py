@@ -28,7 +28,7 @@ from wsigraph.config import DiffusionConfig, section_hash
 from wsigraph.config.diffusion import PAINTING, SIZES
 from wsigraph.diffusion.checkpoint import load_checkpoint, save_checkpoint
 from wsigraph.diffusion.condition import Tokens, collate
-from wsigraph.diffusion.denoiser import Denoiser, draw_raster
+from wsigraph.diffusion.denoiser import Denoiser, computes_half, draw_raster
 from wsigraph.diffusion.scene import UNKNOWN, Scene
 from wsigraph.diffusion.schedule import noise_weight, training_scheduler
 from wsigraph.diffusion.sheet import PAINTED, Example, Sheet, cut
@@ -215,7 +215,7 @@ def _step(
     level = (part * config.noise_levels).long().clamp(max=config.noise_levels - 1).to(device)
     for group in optimiser.param_groups:
         group["lr"] = config.learning_rate * _rate(step, config)
-    with torch.autocast(device, torch.bfloat16, enabled=config.half):
+    with torch.autocast(device, torch.bfloat16, enabled=config.half and computes_half(device)):
         found = network(scheduler.add_noise(picture, noise, level), level, batch.tokens.to(device), raster, style)
     error = (found.float() - scheduler.get_velocity(picture, noise, level)).square().mean(dim=(1, 2, 3))
     loss = (noise_weight(scheduler, level, config.min_snr) * error).mean()
