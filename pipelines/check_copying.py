@@ -3,11 +3,11 @@
     python -m pipelines.check_copying --oral DIR [--histolytics DIR] [--model DIR] [--out FILE] [--tiles N]
         [--repeats N] [--steps N] [--pictures N] [--seed N] [--inception FILE]
 
-Both go on from the same weights with as many batches of real tiles of one canvas; in one set a tile stands
-``--repeats`` times. Each then paints the graphs of tiles drawn from what it learned from, and the detector of
-``wsigraph.diffusion.realism`` compares the pictures with those tiles, mirrored and turned, and with as many held-out
-ones. It has to catch the one and to pass the other. What the first paints of the tile's own graph, and of other
-graphs, is told apart. The generators are not kept.
+Both go on from the same weights with as many batches of real tiles of one canvas, half of them without their graph; in
+one set a tile stands ``--repeats`` times. What each then paints without a graph is compared by the detector of
+``wsigraph.diffusion.realism`` with the tiles it learned from, mirrored and turned, and with as many held-out ones: it
+has to catch the one and to pass the other. Pictures of the repeated tile's own graph are looked at as well. The
+generators are not kept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.score_synthesis import Painter
@@ -31,9 +30,9 @@ from wsigraph.config import Config, DiffusionConfig
 from wsigraph.diffusion.denoiser import Denoiser, for_painting
 from wsigraph.diffusion.generator import load_generator
 from wsigraph.diffusion.realism import look_for_copies, turned
+from wsigraph.diffusion.scene import Scene
 from wsigraph.diffusion.sheet import Sheet, cut
 from wsigraph.diffusion.train import train
-from wsigraph.feature.network import one_thread
 
 _RATE = 3e-4
 _STEPS, _GUIDANCE, _PAINTED_TOGETHER = 12, 1.5, 20
@@ -56,7 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     start = load_generator(options.model)
     learning = {"training_steps": options.steps, "learning_rate": _RATE, "painted_share": 0.0}
-    config = start.config.model_copy(update=learning)
+    config = start.config.model_copy(update={**learning, "drop_graph": 0.5, "drop_raster": 1.0})
     training, held = real_sheets(options.oral, options.histolytics, Config().model_copy(update={"diffusion": config}))
     rng = np.random.default_rng(options.seed)
     tiles = _tiles(training, config, options.tiles, rng)
@@ -71,16 +70,17 @@ def main() -> None:
     for name, learned in sets.items():
         network = Denoiser(config)
         network.load_state_dict(train(learned, config, seed=options.seed, start=start.network).weights)
-        # one draw for all sets: which of the tiles a picture is asked from
-        chosen = np.random.default_rng([options.seed, 1]).integers(len(learned), size=options.pictures)
         painting = for_painting(network, half=config.half, device="cpu")
-        images = _paint(painting, [learned[number] for number in chosen], config, options.seed)
-        own = np.array([learned[number] is tiles[0] for number in chosen])
-        results["sets"][name] = {
-            space: _look(encode(images), encode(turned([each.image for each in learned])), encode(new), own)
-            for space, encode in spaces.items()
-        }
-        _show(options.out.with_name(f"{options.out.stem}-{name.replace(' ', '-')}.png"), images, own, tiles[0])
+        graphs = _graphs(learned, config, options.pictures, options.seed)
+        images = _paint(painting, graphs, "unconditional", options.seed)
+        own = _paint(painting, _graphs(tiles[:1], config, options.pictures // 10, options.seed), "graph", options.seed)
+        found = results["sets"][name] = {}
+        for space, encode in spaces.items():
+            near, others = encode(turned([each.image for each in learned])), encode(new)
+            found[space] = asdict(look_for_copies(encode(images), near, others)) | {
+                "close_of_own_graph": look_for_copies(encode(own), near, others).close_fraction
+            }
+        _show(options.out.with_name(f"{options.out.stem}-{name.replace(' ', '-')}.png"), tiles[0], images, own)
         options.out.write_text(json.dumps(results, indent=1) + "\n")
         print(json.dumps(results["sets"][name], indent=1), flush=True)
 
@@ -103,30 +103,20 @@ def _tiles(sheets: Sequence[Sheet], config: DiffusionConfig, n: int, rng: np.ran
     return tiles
 
 
-def _paint(network: Denoiser, asked: Sequence[Sheet], config: DiffusionConfig, seed: int) -> Images:
+def _graphs(sheets: Sequence[Sheet], config: DiffusionConfig, n: int, seed: int) -> list[Scene]:
     rng = np.random.default_rng([seed, 2])
+    return [cut(sheets[number % len(sheets)], config, rng=rng).scene for number in range(n)]
+
+
+def _paint(network: Denoiser, scenes: Sequence[Scene], row: str, seed: int) -> Images:
     painter = Painter(network, _STEPS, _GUIDANCE, _PAINTED_TOGETHER, "cpu", "dpmsolver")
-    with one_thread(), torch.no_grad():
-        return painter.paint([cut(each, config, rng=rng).scene for each in asked], "real", "graph", seed=seed)
+    with torch.no_grad():
+        return painter.paint(scenes, "real", row, seed=seed)
 
 
-def _look(
-    found: NDArray[np.float64], near: NDArray[np.float64], new: NDArray[np.float64], own: NDArray[np.bool_]
-) -> dict[str, Any]:
-    """Return what the detector says of all pictures, and the share of close ones among those of the tile's graph."""
-    said: dict[str, Any] = asdict(look_for_copies(found, near, new))
-    for name, some in (("tile", own), ("others", ~own)):
-        said[f"close_{name}"] = look_for_copies(found[some], near, new).close_fraction if some.any() else None
-    return said
-
-
-def _show(path: Path, images: Images, own: NDArray[np.bool_], tile: Sheet) -> None:
-    """Write the repeated tile and pictures of its graph above pictures of other graphs."""
-    first = [tile.image, *(images[number] for number in np.flatnonzero(own)[:9])]
-    second = [images[number] for number in np.flatnonzero(~own)[:10]]
-    blank = np.full_like(tile.image, 255)
-    rows = [np.hstack([*row, *[blank] * (10 - len(row))]) for row in (first, second)]
-    Image.fromarray(np.vstack(rows)).save(path)
+def _show(path: Path, tile: Sheet, images: Images, own: Images) -> None:
+    """Write the repeated tile and pictures of its graph above pictures without a graph."""
+    Image.fromarray(np.vstack([np.hstack([tile.image, *own[:9]]), np.hstack(images[:10])])).save(path)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ SHIPPED = Path(__file__).parent / "shipped"
 """The generator that comes with the package."""
 WEIGHTS_FILE, CARD_FILE = "generator.safetensors", "card.json"
 _SMOOTHED = 100
-_REMEDY = "name another directory with --model, or train the model again"
+_REMEDY = "name another directory, or train the model again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

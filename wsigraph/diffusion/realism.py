@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 _SMALL_PX = 32
 _CLOSE_PERCENTILE = 1.0
+_LEAST_CONTRAST = 1.0
+"""Of 255: a picture with less is glass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,12 +100,18 @@ def turned(images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
 
 
 def pixel_rows(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
-    """Return pictures shrunk to 32 px as rows, float64 (n, 3072)."""
+    """Return pictures as rows to compare, float64 (n, 3072).
+
+    Shrunk to 32 px, each channel less its mean over the picture, and at one contrast: otherwise a dull picture lies
+    near all others and passes for a copy.
+    """
     from PIL import Image
 
     side = (_SMALL_PX, _SMALL_PX)
     small = [np.asarray(Image.fromarray(each).resize(side, Image.Resampling.BOX), np.float64) for each in images]
-    return np.stack(small).reshape(len(images), -1)
+    rows = np.stack([each - each.mean(axis=(0, 1)) for each in small]).reshape(len(images), -1)
+    contrast = np.sqrt((rows**2).mean(axis=1, keepdims=True))
+    return np.asarray(rows / np.maximum(contrast, _LEAST_CONTRAST))
 
 
 def _kernel(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
