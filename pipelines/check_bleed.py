@@ -12,6 +12,7 @@ from pathlib import Path
 from wsigraph.config import load
 from wsigraph.flow import run_slide
 from wsigraph.synthesis.bleed import measure_bleed
+from wsigraph.synthesis.simulate import SimulatedSlide
 from wsigraph.synthesis.write import simulate_cohort, write_cohort
 
 
@@ -24,15 +25,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     settings = load(overrides=["synthesis.law=spatial", "synthesis.second_slide_fraction=0"])
     patients = list(simulate_cohort(options.patients, settings, seed=options.seed))
+
+    def segment(slide: SimulatedSlide, path: Path | None) -> None:
+        run_slide(str(path), options.out, settings, slide_id=slide.slide_id, until="graph")
+
     write_cohort(
         patients,
         options.out,
         settings,
         seed=options.seed,
         images=True,
-        finished=lambda slide, path: run_slide(
-            str(path), options.out, settings, slide_id=slide.slide_id, until="graph"
-        ),
+        finished=segment,
     )
     found = measure_bleed(patients, options.out, settings)
     print(f"{options.patients} synthetic patients, {found['superpixels']:.0f} superpixels of lymphocytes")

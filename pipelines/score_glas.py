@@ -90,7 +90,7 @@ def main() -> None:
         tables |= {"encoder": encoding, "encoder_and_features": np.concatenate([encoding, pooled], axis=1)}
     shown: dict[str, Any] = {"images": cohort.n_rows, "patients": int(patient.max()) + 1}
     for name, table in tables.items():
-        answers = ridge_on(question, lambda _, table=table: table)
+        answers = ridge_on(question, lambda _, table=table: table)  # type: ignore[misc]
         shown[f"ridge on {name}"] = malignancy(answers.stage_probability[:, 1], cohort.stage, patient)
     fine = means_and_spreads(collect(superpixels, CLASSES))
     six = [x[:, kept] for x in (pooled, fine, np.concatenate([pooled, fine], axis=1)) for kept in chosen(x, colour)]
