@@ -48,7 +48,7 @@ def _inception(network: torch.jit.ScriptModule, images: Images) -> NDArray[np.fl
     rows = []
     with one_thread():
         for image in _enlarge(images, _INCEPTION_PX):
-            picture = (torch.from_numpy(image).permute(2, 0, 1)[None].float() - 128.0) / 128.0
+            picture = (torch.tensor(image).permute(2, 0, 1)[None].float() - 128.0) / 128.0
             rows.append(network(picture)[0].numpy())
     return np.stack(rows).astype(np.float64)
 

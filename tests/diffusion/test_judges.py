@@ -95,3 +95,7 @@ def test_copies_are_caught_and_new_pictures_are_not(tiny: DiffusionConfig) -> No
     found = look_for_copies(pixel_rows([*fresh[6:], *copies]), known, pixel_rows(new))
     assert found.caught
     assert found.close_fraction >= 0.1
+    # a dull picture is no nearer than a vivid one, though it is by bare pixels
+    dull = [(each.mean(axis=(0, 1)) + 0.2 * (each - each.mean(axis=(0, 1)))).round().astype(np.uint8) for each in fresh]
+    vivid, pale = (look_for_copies(pixel_rows(each), known, pixel_rows(new)).median_ratio for each in (fresh, dull))
+    assert pale == pytest.approx(vivid, abs=0.03)
