@@ -27,7 +27,9 @@ class DiffusionConfig(Section):
     guidance: float = Field(
         4.0, ge=0.0, le=50.0, description="weight of the graph: 0 ignores it, 1 is the plain model, more exaggerates"
     )
-    overlap: float = Field(0.25, ge=0.0, le=0.75, description="share of a canvas that neighbouring ones have in common")
+    overlap: float = Field(
+        0.25, ge=0.0, le=0.75, description="least share of a canvas that neighbouring ones have in common"
+    )
     repaint_um: float | None = Field(
         10.0, ge=0.0, description="an edit repaints its region and this much around it, um; null paints all anew"
     )

@@ -17,7 +17,7 @@ import torch
 
 from wsigraph.config import Config, DiffusionConfig
 from wsigraph.diffusion.condition import collate
-from wsigraph.diffusion.denoiser import N_RASTER, STYLES, draw_raster, for_painting
+from wsigraph.diffusion.denoiser import N_RASTER, STYLES, computes_half, draw_raster, for_painting
 from wsigraph.diffusion.edit import Held, edit, hold, parse_edit
 from wsigraph.diffusion.generator import Generator, load_generator
 from wsigraph.diffusion.grid import to_image
@@ -99,6 +99,7 @@ def synthesize(
         "sampler": options.sampler,
         "steps": options.steps,
         "guidance": options.guidance,
+        "precision": "bfloat16" if options.half and computes_half(device) else "float32",
         "style": chosen,
         "raster": raster,
         "edits": list(edits),
