@@ -87,7 +87,7 @@ def main() -> None:
         show(options.out.with_suffix(f".{number}.png"), made)
         arms = {"real": real, "synthetic": made, "both": [*real * max(1, len(made) // len(real)), *made]}
         for seed, (arm, learned) in product(range(options.seeds), arms.items()):
-            segmenter = train_extractor(config, seed=1000 + seed, steps=options.steps, sheets=learned)
+            segmenter = train_extractor(config, seed=1000 + seed, steps=options.steps, sheets=learned, half=config.half)
             results += [
                 {"fold": number, "seed": seed, "arm": arm, "patient": str(name), "dice": dice(segmenter, sheets[name])}
                 for name in held

@@ -69,7 +69,12 @@ class Extractor(nn.Module):
 
 
 def train_extractor(
-    config: DiffusionConfig, *, seed: int, steps: int = 1000, sheets: Sequence[Sheet] | None = None
+    config: DiffusionConfig,
+    *,
+    seed: int,
+    steps: int = 1000,
+    sheets: Sequence[Sheet] | None = None,
+    half: bool = False,
 ) -> Extractor:
     """Return an extractor trained on painted tissue, or on sheets of known classes.
 
@@ -83,6 +88,9 @@ def train_extractor(
         Batches.
     sheets : sequence of Sheet, optional
         What to learn from; every pixel's class has to be known.
+    half : bool
+        Learn in bfloat16 where the processor calculates so, a third faster: not for a judge, who should be the same
+        on every machine.
 
     Returns
     -------
@@ -103,7 +111,7 @@ def train_extractor(
         for _ in range(steps):
             examples = [cut(sheets[int(rng.integers(len(sheets)))], config, rng=rng) for _ in range(_BATCH)]
             truth = np.stack([each.scene.class_map(_labels(each.scene)) for each in examples])
-            with torch.autocast("cpu", torch.bfloat16, enabled=computes_half("cpu")):
+            with torch.autocast("cpu", torch.bfloat16, enabled=half and computes_half("cpu")):
                 scores = network(torch.stack([to_tensor(_vary(each.image, rng)) for each in examples]))
             loss: Any = nn.functional.cross_entropy(scores.float(), torch.from_numpy(truth.astype(np.int64)) - 1)
             optimiser.zero_grad(set_to_none=True)
