@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.score_synthesis import Painter, score_edit, step_at_borders
+from pipelines.score_synthesis import Painter
 from pipelines.score_usefulness import summary
+from pipelines.synthesis_measures import score_edit, step_at_borders
 from pipelines.synthesis_tables import tables
 from wsigraph.config import Config
 from wsigraph.diffusion.edit import edit, hold, parse_edit

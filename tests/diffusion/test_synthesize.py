@@ -11,7 +11,7 @@ import tifffile
 import zarr
 from PIL import Image
 
-from pipelines.score_synthesis import step_at_borders
+from pipelines.synthesis_measures import step_at_borders
 from tests.diffusion.test_scene import assert_same, permuted
 from wsigraph import read, synthesize
 from wsigraph.config import Config
