@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from pipelines.score_synthesis import Painter
 from pipelines.synthesis_features import Images, encoders
-from pipelines.synthesis_sheets import real_sheets
+from pipelines.synthesis_sheets import REAL_GUIDANCE, real_sheets
 from wsigraph.config import Config, DiffusionConfig
 from wsigraph.diffusion.denoiser import Denoiser, for_painting
 from wsigraph.diffusion.generator import load_generator
@@ -35,8 +34,7 @@ from wsigraph.diffusion.sheet import Sheet, cut
 from wsigraph.diffusion.train import train
 
 _RATE = 3e-4
-_STEPS, _GUIDANCE, _PAINTED_TOGETHER = 12, 1.5, 20
-_PLANTED = "one tile repeated"
+_STEPS, _PAINTED_TOGETHER = 12, 20
 
 
 def main() -> None:
@@ -60,14 +58,17 @@ def main() -> None:
     rng = np.random.default_rng(options.seed)
     tiles = _tiles(training, config, options.tiles, rng)
     new = [each.image for each in _tiles(held, config, options.pictures, rng)]
-    sets = {"every tile once": tiles, _PLANTED: tiles[: -options.repeats] + tiles[:1] * options.repeats}
+    spaces = encoders(options.inception)
+    near = {space: encode(turned([each.image for each in tiles])) for space, encode in spaces.items()}
+    others = {space: encode(new) for space, encode in spaces.items()}
     results: dict[str, Any] = {
         "model": start.model_id,
         **{name: getattr(options, name) for name in ("tiles", "repeats", "steps", "pictures", "seed")},
         "sets": {},
     }
-    spaces = encoders(options.inception)
-    for name, learned in sets.items():
+    for name, repeats in (("every tile once", 0), ("one tile repeated", options.repeats)):
+        kept = tiles[: len(tiles) - repeats]
+        learned = kept + tiles[:1] * repeats
         network = Denoiser(config)
         network.load_state_dict(train(learned, config, seed=options.seed, start=start.network).weights)
         painting = for_painting(network, half=config.half, device="cpu")
@@ -76,13 +77,13 @@ def main() -> None:
         own = _paint(painting, _graphs(tiles[:1], config, options.pictures // 10, options.seed), "graph", options.seed)
         found = results["sets"][name] = {}
         for space, encode in spaces.items():
-            near, others = encode(turned([each.image for each in learned])), encode(new)
-            found[space] = asdict(look_for_copies(encode(images), near, others)) | {
-                "close_of_own_graph": look_for_copies(encode(own), near, others).close_fraction
+            known = near[space][: len(near[space]) * len(kept) // len(tiles)]
+            found[space] = asdict(look_for_copies(encode(images), known, others[space])) | {
+                "close_of_own_graph": look_for_copies(encode(own), known, others[space]).close_fraction
             }
-        _show(options.out.with_name(f"{options.out.stem}-{name.replace(' ', '-')}.png"), tiles[0], images, own)
         options.out.write_text(json.dumps(results, indent=1) + "\n")
-        print(json.dumps(results["sets"][name], indent=1), flush=True)
+        _show(options.out.with_name(f"{options.out.stem}-{name.replace(' ', '-')}.png"), tiles[0], images, own)
+        print(json.dumps(found, indent=1), flush=True)
 
 
 def _tiles(sheets: Sequence[Sheet], config: DiffusionConfig, n: int, rng: np.random.Generator) -> list[Sheet]:
@@ -109,14 +110,15 @@ def _graphs(sheets: Sequence[Sheet], config: DiffusionConfig, n: int, seed: int)
 
 
 def _paint(network: Denoiser, scenes: Sequence[Scene], row: str, seed: int) -> Images:
-    painter = Painter(network, _STEPS, _GUIDANCE, _PAINTED_TOGETHER, "cpu", "dpmsolver")
-    with torch.no_grad():
-        return painter.paint(scenes, "real", row, seed=seed)
+    painter = Painter(network, _STEPS, REAL_GUIDANCE, _PAINTED_TOGETHER, "cpu", "dpmsolver")
+    return painter.paint(scenes, "real", row, seed=seed)
 
 
 def _show(path: Path, tile: Sheet, images: Images, own: Images) -> None:
     """Write the repeated tile and pictures of its graph above pictures without a graph."""
-    Image.fromarray(np.vstack([np.hstack([tile.image, *own[:9]]), np.hstack(images[:10])])).save(path)
+    first = [tile.image, *own]
+    n = min(10, len(first), len(images))
+    Image.fromarray(np.vstack([np.hstack(row[:n]) for row in (first, images)])).save(path)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from PIL import Image
 
 from pipelines.synthesis_features import Images, encoders
 from pipelines.synthesis_measures import score_edit, step_at_borders
-from pipelines.synthesis_sheets import real_sheets
+from pipelines.synthesis_sheets import REAL_GUIDANCE, real_sheets
 from pipelines.synthesis_tables import tables, write_page
 from wsigraph.config import Config
 from wsigraph.diffusion.condition import collate
@@ -269,7 +269,7 @@ def score_real(painter: Painter, settings: Config, options: argparse.Namespace) 
         "painter": [each.image for each in _canvases_of(config, n)],
     }
     for row in _GUIDED:
-        sets[row] = painter.paint(scenes, "real", row, seed=LAYOUT_SEED, guidance=1.5)
+        sets[row] = painter.paint(scenes, "real", row, seed=LAYOUT_SEED, guidance=REAL_GUIDANCE)
     # real pictures stay out of what may be published
     shown = [[draw_mask(each) for each in scenes[:8]], *(sets[row][:8] for row in _GUIDED)]
     _save_grid(options.out / "real.png", shown)

@@ -27,6 +27,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipelines.synthesis_sheets import REAL_GUIDANCE
 from wsigraph.config import DiffusionConfig
 from wsigraph.diffusion.condition import collate
 from wsigraph.diffusion.denoiser import Denoiser, draw_raster, for_painting
@@ -43,7 +44,7 @@ from wsigraph.synthesis.layout import GLAND, STROMA, TISSUES
 GLAS_MPP = 0.62
 _BATCH = 16
 _RATE = 3e-4
-_STEPS, _GUIDANCE = 12, 1.5
+_STEPS = 12
 
 
 def main() -> None:
@@ -159,7 +160,7 @@ def paint_like(network: Denoiser, real: Sequence[Sheet], n: int, *, seed: int, d
                 torch.full((len(some),), REAL, device=device),
                 noise.to(device),
                 steps=_STEPS,
-                guidance=_GUIDANCE,
+                guidance=REAL_GUIDANCE,
                 sampler="dpmsolver",
             )
             made += [

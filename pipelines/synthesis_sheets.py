@@ -26,6 +26,8 @@ ORAL_MPP = 1.0
 """The tiles state no pixel size; nuclei of 6 to 8 px say about 1 um/px."""
 CROP_MPP = 0.5
 """Likewise the crops of histolytics: lymphocytes of 14 to 18 px."""
+REAL_GUIDANCE = 1.5
+"""With which real tissue is painted: more obeys better and looks worse."""
 _BLOCK = 20
 _HELD_OUT = 4
 """Of so many blocks of tiles, one is held out."""

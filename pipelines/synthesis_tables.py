@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pipelines.synthesis_sheets import REAL_GUIDANCE
 from wsigraph.synthesis.layout import TISSUES
 
 _MEASURED = "<!-- synthesis: measured -->"
@@ -95,6 +96,6 @@ def write_page(page: Path, scores: dict[str, Any], pictures: Path) -> None:
     counts.append(f"{scores['steps']} steps")
     about = (
         f"Generator {scores['model_id']}: {', '.join(counts)} of {scores['sampler']}, "
-        f"guidance {scores['guidance']:g} (1.5 for real tissue)."
+        f"guidance {scores['guidance']:g} ({REAL_GUIDANCE:g} for real tissue)."
     )
     page.write_text(f"{kept}{_MEASURED}\n{about}\n\n{tables(scores)}\n{shown}", encoding="utf-8")

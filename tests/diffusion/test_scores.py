@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from pipelines.score_synthesis import Painter
-from pipelines.score_usefulness import summary
+from pipelines.score_usefulness import read_rows, summary
 from pipelines.synthesis_measures import score_edit, step_at_borders
 from pipelines.synthesis_tables import tables
 from wsigraph.config import Config
@@ -75,3 +78,12 @@ def test_usefulness_is_paired_by_patient() -> None:
     ]
     assert "| synthetic | 0.400 | 0.80 | -0.100 (-0.100 to -0.100) |" in summary(rows)
     assert "| both | 0.550 | 1.10 | +0.050 (+0.050 to +0.050) |" in summary(rows)
+
+
+def test_usefulness_goes_on_only_from_its_own_settings(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    assert read_rows(path, {"steps": 1}) == []
+    path.write_text(json.dumps({"settings": {"steps": 1}, "rows": [{"fold": 0}]}))
+    assert read_rows(path, {"steps": 1}) == [{"fold": 0}]
+    with pytest.raises(SystemExit, match="was made with"):
+        read_rows(path, {"steps": 2})

@@ -82,7 +82,7 @@ class Tokens:
         )
 
     def beside(self, other: Tokens) -> Tokens:
-        """Return one batch of these graphs, then the other's, filled up to as many nodes."""
+        """Return one batch of these graphs, then the other's, which are filled up to as many nodes already."""
         return Tokens(
             **{name: torch.cat([getattr(self, name), getattr(other, name)]) for name in self.__dataclass_fields__}
         )

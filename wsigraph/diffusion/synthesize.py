@@ -17,7 +17,7 @@ import torch
 
 from wsigraph.config import Config, DiffusionConfig
 from wsigraph.diffusion.condition import collate
-from wsigraph.diffusion.denoiser import N_RASTER, STYLES, computes_half, draw_raster, for_painting
+from wsigraph.diffusion.denoiser import N_RASTER, STYLES, draw_raster, for_painting
 from wsigraph.diffusion.edit import Held, edit, hold, parse_edit
 from wsigraph.diffusion.generator import Generator, load_generator
 from wsigraph.diffusion.grid import to_image
@@ -95,17 +95,17 @@ def synthesize(
     if single:
         check_scene(drawn, max_nodes=trained.max_nodes)
     chosen = style or ("painted" if (drawn.classes != UNKNOWN).any() else "real")
+    network = for_painting(generator.network, half=options.half, device=device)
     asked: dict[str, Any] = {
         "sampler": options.sampler,
         "steps": options.steps,
         "guidance": options.guidance,
-        "precision": "bfloat16" if options.half and computes_half(device) else "float32",
+        "precision": str(network.unet.dtype).removeprefix("torch."),
         "style": chosen,
         "raster": raster,
         "edits": list(edits),
     }
     mask = drawn.class_map(drawn.labels)
-    network = for_painting(generator.network, half=options.half, device=device)
     with one_thread():
         for number in range(n):
             if single:
