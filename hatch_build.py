@@ -19,7 +19,7 @@ class ViewerHook(BuildHookInterface):  # type: ignore[type-arg]
         try:
             # imports nothing but the standard library: a build has no dependencies
             from wsigraph.errors import PluginError
-            from wsigraph.service import vendor
+            from wsigraph.service import openseadragon as vendor
         finally:
             sys.path.remove(str(root))
         if not vendor.is_installed():

@@ -10,9 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from wsigraph.batch.run import run_cohort
-from wsigraph.cohort.manifest import read_manifest
+from wsigraph.cohort.manifest.manifest import read_manifest
 from wsigraph.config import load
+from wsigraph.run.batch.run import run_cohort
 
 ROOT = Path(__file__).parent.parent
 

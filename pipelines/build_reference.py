@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from wsigraph.explanation.gather import TrainingSlide, gather_reference
+from wsigraph.explanation.fit_reference import TrainingSlide, gather_reference
 from wsigraph.explanation.reference import Reference, save_reference
-from wsigraph.model.weights import SHIPPED, ModelBundle, load_bundle
-from wsigraph.synthesis.assess import Case
+from wsigraph.model.bundle import SHIPPED, ModelBundle, load_bundle
+from wsigraph.synthesis.simulation.assess import Case
 
 
 def main(arguments: list[str] | None = None) -> int:

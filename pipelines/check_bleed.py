@@ -10,10 +10,10 @@ import argparse
 from pathlib import Path
 
 from wsigraph.config import load
-from wsigraph.flow import run_slide
-from wsigraph.synthesis.bleed import measure_bleed
-from wsigraph.synthesis.simulate import SimulatedSlide
-from wsigraph.synthesis.write import simulate_cohort, write_cohort
+from wsigraph.run.steps import run_slide
+from wsigraph.synthesis.simulation.bleed import measure_bleed
+from wsigraph.synthesis.simulation.simulate import SimulatedSlide
+from wsigraph.synthesis.simulation.write_cohort import simulate_cohort, write_cohort
 
 
 def main(arguments: list[str] | None = None) -> int:

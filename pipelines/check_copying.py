@@ -5,7 +5,7 @@
 
 Both go on from the same weights with as many batches of real tiles of one canvas, half of them without their graph; in
 one set a tile stands ``--repeats`` times. What each then paints without a graph is compared by the detector of
-``wsigraph.diffusion.realism`` with the tiles it learned from, mirrored and turned, and with as many held-out ones: it
+``wsigraph.synthesis.diffusion.realism`` with the tiles it learned from, mirrored and turned, and with as many held-out ones: it
 has to catch a generator that paints the tile from memory, and to pass the other. Pictures of the repeated tile's own
 graph are looked at as well. The generators are not kept.
 """
@@ -26,12 +26,12 @@ from pipelines.score_synthesis import Painter
 from pipelines.synthesis_features import Images, encoders
 from pipelines.synthesis_sheets import REAL_GUIDANCE, real_sheets
 from wsigraph.config import Config, DiffusionConfig
-from wsigraph.diffusion.denoiser import Denoiser, for_painting
-from wsigraph.diffusion.generator import load_generator
-from wsigraph.diffusion.realism import look_for_copies, turned
-from wsigraph.diffusion.scene import Scene
-from wsigraph.diffusion.sheet import Sheet, cut
-from wsigraph.diffusion.train import train
+from wsigraph.synthesis.diffusion.denoiser import Denoiser, for_painting
+from wsigraph.synthesis.diffusion.generator import load_generator
+from wsigraph.synthesis.diffusion.realism import look_for_copies, turned
+from wsigraph.synthesis.diffusion.scene import Scene
+from wsigraph.synthesis.diffusion.train import train
+from wsigraph.synthesis.diffusion.training_images import Sheet, cut
 
 _RATE = 3e-4
 _STEPS, _PAINTED_TOGETHER = 12, 20

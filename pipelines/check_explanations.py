@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.planted_causes import PLANTED, PlantedSlide, train_on_law
+from wsigraph.cohort.metrics.proportion_interval import wilson
 from wsigraph.config import ExplanationConfig
 from wsigraph.explanation.aggregate import rank_correlation, to_superpixels
 from wsigraph.explanation.baseline import BASELINES, make_baseline
@@ -27,11 +28,10 @@ from wsigraph.explanation.explain import explain
 from wsigraph.explanation.gradients import Precision, integrate
 from wsigraph.explanation.members import members
 from wsigraph.explanation.reference import Reference, load_reference
-from wsigraph.explanation.scores import average_precision, points_at, randomised
+from wsigraph.explanation.sanity_checks import average_precision, points_at, randomised
 from wsigraph.explanation.target import Target
-from wsigraph.metrics.share import wilson
+from wsigraph.model.bundle import SHIPPED, ModelBundle, load_bundle
 from wsigraph.model.inputs import graph_input
-from wsigraph.model.weights import SHIPPED, ModelBundle, load_bundle
 from wsigraph.records import CoarseGraph, TissueGraph
 
 

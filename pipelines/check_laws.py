@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 
 from wsigraph.config import Config
-from wsigraph.synthesis.laws import LAWS
-from wsigraph.synthesis.validity import check_law
+from wsigraph.synthesis.simulation.scenarios import LAWS
+from wsigraph.synthesis.simulation.validity import check_law
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -23,10 +23,10 @@ from skimage.segmentation import find_boundaries
 import wsigraph
 from wsigraph import cohort, figures, store
 from wsigraph.config import Config
-from wsigraph.explanation.question import Question
+from wsigraph.explanation.request import Question
 from wsigraph.figures.axes import COLOURS
-from wsigraph.flow import FlowResult, run_slide
 from wsigraph.geometry import Box
+from wsigraph.run.steps import FlowResult, run_slide
 
 SLIDE = Path("tests/data/CMU-1-Small-Region.svs")
 _DPI = 110

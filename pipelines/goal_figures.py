@@ -12,8 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from wsigraph.model.bundle import SHIPPED, ModelBundle, load_bundle, save_bundle
 from wsigraph.model.card import Score
-from wsigraph.model.weights import SHIPPED, ModelBundle, load_bundle, save_bundle
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 """Where the recipes' output lies."""

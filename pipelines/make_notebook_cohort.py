@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from wsigraph.config import load
-from wsigraph.synthesis.write import simulate_cohort, write_cohort
+from wsigraph.synthesis.simulation.write_cohort import simulate_cohort, write_cohort
 
 _CLINICAL = ("patient_id", "site", "stage", "time_days", "event")
 _SMALL = ("synthesis.min_side=5", "synthesis.max_side=6", "synthesis.second_slide_fraction=0", "synthesis.sites=2")

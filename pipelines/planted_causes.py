@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.build_reference import reference_of
-from wsigraph.coarsening.coarsen import coarsen
 from wsigraph.config import Config, SynthesisConfig
 from wsigraph.explanation.reference import Reference
+from wsigraph.graph.coarsening.coarsen import coarsen
+from wsigraph.model.bundle import ModelBundle
 from wsigraph.model.card import About
-from wsigraph.model.train import train
-from wsigraph.model.weights import ModelBundle
 from wsigraph.records import CoarseGraph, TissueGraph
-from wsigraph.synthesis.arrange import touches
-from wsigraph.synthesis.assess import Case, assess
-from wsigraph.synthesis.cohort import own_regions
-from wsigraph.synthesis.layout import LYMPHOCYTES, NECROSIS, TUMOUR, Lattice, sample_layout
-from wsigraph.synthesis.simulate import Library, build_library, draw_graph, sample_sites, simulate
+from wsigraph.synthesis.simulation.arrange import touches
+from wsigraph.synthesis.simulation.assess import Case, assess
+from wsigraph.synthesis.simulation.cohort import own_regions
+from wsigraph.synthesis.simulation.layout import LYMPHOCYTES, NECROSIS, TUMOUR, Lattice, sample_layout
+from wsigraph.synthesis.simulation.simulate import Library, build_library, draw_graph, sample_sites, simulate
+from wsigraph.training.train import train
 
 Nodes = Literal["coarse", "regions"]
 """What regions are: as coarsened, or the layout's own, which is what perfect coarsening would make of it."""

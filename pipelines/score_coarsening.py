@@ -23,19 +23,19 @@ from typing import Any
 
 import numpy as np
 
-from wsigraph.coarsening.coarsen import coarsen
-from wsigraph.coarsening.embed import Embedding
+from wsigraph.cohort.metrics.bootstrap import draw_weights
 from wsigraph.config import CoarseningConfig, Config, load
-from wsigraph.evaluation.baselines import Answers
-from wsigraph.evaluation.fresh import answer_fresh, train_on
-from wsigraph.evaluation.scores import Truth, answer_draws, differences, estimates
-from wsigraph.metrics.bootstrap import draw_weights
-from wsigraph.model.examples import Cohort, Example, collect, join_patients
-from wsigraph.model.gather import coarsening_to_train
+from wsigraph.graph.coarsening.coarsen import coarsen
+from wsigraph.graph.coarsening.embed import Embedding
 from wsigraph.model.inputs import GraphInput
-from wsigraph.model.study import held_out_metrics
-from wsigraph.synthesis.laws import LAWS
-from wsigraph.synthesis.write import simulate_cohort
+from wsigraph.synthesis.simulation.scenarios import LAWS
+from wsigraph.synthesis.simulation.write_cohort import simulate_cohort
+from wsigraph.training.cross_validate import held_out_metrics
+from wsigraph.training.dataset import Cohort, Example, collect, join_patients
+from wsigraph.training.evaluation.baselines import Answers
+from wsigraph.training.evaluation.held_out_scores import Truth, answer_draws, differences, estimates
+from wsigraph.training.evaluation.refit_baselines import answer_fresh, train_on
+from wsigraph.training.load_cohort import coarsening_to_train
 
 ARMS = ("superpixels", "regions_without_labels", "regions_by_the_task")
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from wsigraph.config import load
-from wsigraph.evaluation.fresh import answer_fresh, coverage, train_on
-from wsigraph.synthesis.cohort import gather_simulated
+from wsigraph.synthesis.simulation.cohort import gather_simulated
+from wsigraph.training.evaluation.refit_baselines import answer_fresh, coverage, train_on
 
 
 def main(arguments: list[str] | None = None) -> None:

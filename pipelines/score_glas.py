@@ -20,17 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph import build_graph, coarsen, read, segment
+from wsigraph.cohort.metrics.bootstrap import draw_weights, estimate
+from wsigraph.cohort.metrics.concordance import area_under_curve
+from wsigraph.cohort.metrics.stage import quadratic_kappa
 from wsigraph.config import Config, load
-from wsigraph.evaluation.baselines import Question, network, ridge_on
-from wsigraph.evaluation.pooled import means_and_spreads
-from wsigraph.evaluation.ridge import mean_stage_ridge
-from wsigraph.feature.interpret import FEATURE_GROUPS
-from wsigraph.metrics.bootstrap import draw_weights, estimate
-from wsigraph.metrics.concordance import area_under_curve
-from wsigraph.metrics.stage import quadratic_kappa
-from wsigraph.model.examples import Example, collect
-from wsigraph.model.reading import Reading
+from wsigraph.graph.feature.interpret import FEATURE_GROUPS
+from wsigraph.model.columns import Reading
 from wsigraph.records import TissueGraph
+from wsigraph.training.dataset import Example, collect
+from wsigraph.training.evaluation.baselines import Question, network, ridge_on
+from wsigraph.training.evaluation.pooled import means_and_spreads
+from wsigraph.training.evaluation.ridge import mean_stage_ridge
 
 MPP = 0.62
 CLASSES = ("benign", "malignant")

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from wsigraph.config import Config, load
-from wsigraph.evaluation.fresh import train_on
-from wsigraph.evaluation.tables import mean_over, own_scores
-from wsigraph.synthesis.cohort import gather_simulated
+from wsigraph.synthesis.simulation.cohort import gather_simulated
+from wsigraph.training.evaluation.evaluation_document import mean_over, own_scores
+from wsigraph.training.evaluation.refit_baselines import train_on
 
 FIGURES = ("c_index", "stage_auc", "permutation_p")
 """What is known of every cohort."""

@@ -18,10 +18,10 @@ import time
 import numpy as np
 
 from wsigraph.config import load
-from wsigraph.evaluation.baselines import Answers
-from wsigraph.evaluation.fresh import answer_fresh, calibration_of_survival, score_fresh, train_on
-from wsigraph.synthesis.cohort import gather_simulated
-from wsigraph.synthesis.laws import LAWS
+from wsigraph.synthesis.simulation.cohort import gather_simulated
+from wsigraph.synthesis.simulation.scenarios import LAWS
+from wsigraph.training.evaluation.baselines import Answers
+from wsigraph.training.evaluation.refit_baselines import answer_fresh, calibration_of_survival, score_fresh, train_on
 
 RIVALS = ("attention_mil", "pooled_forest", "pooled_ridge", "edge_product_ridge")
 

@@ -15,14 +15,14 @@ import json
 
 import numpy as np
 
-from wsigraph.cohort.splits import folds, site_folds
+from wsigraph.cohort.manifest.splits import folds, site_folds
 from wsigraph.config import load
-from wsigraph.evaluation.baselines import Question
-from wsigraph.evaluation.fresh import RECIPE
-from wsigraph.evaluation.tables import score_within
-from wsigraph.evaluation.unseen import c_at_unseen_sites
-from wsigraph.model.ensemble import train_folds
-from wsigraph.synthesis.cohort import gather_simulated
+from wsigraph.synthesis.simulation.cohort import gather_simulated
+from wsigraph.training.ensemble import train_folds
+from wsigraph.training.evaluation.baselines import Question
+from wsigraph.training.evaluation.evaluation_document import score_within
+from wsigraph.training.evaluation.refit_baselines import RECIPE
+from wsigraph.training.evaluation.unseen import c_at_unseen_sites
 
 
 def main(arguments: list[str] | None = None) -> None:

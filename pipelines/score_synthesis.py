@@ -35,23 +35,23 @@ from pipelines.synthesis_measures import score_edit, step_at_borders
 from pipelines.synthesis_sheets import REAL_GUIDANCE, real_sheets
 from pipelines.synthesis_tables import tables, write_page
 from wsigraph.config import Config
-from wsigraph.diffusion.condition import collate
-from wsigraph.diffusion.denoiser import N_RASTER, STYLES, Denoiser, draw_raster, for_painting
-from wsigraph.diffusion.edit import Edit, Held, Move, Reclass, Remove, edit, hold
-from wsigraph.diffusion.extract import extract, train_extractor
-from wsigraph.diffusion.generator import Generator, load_generator
-from wsigraph.diffusion.grid import draw_mask, to_image
-from wsigraph.diffusion.mosaic import crop, draw_lattices, mosaic_chance
-from wsigraph.diffusion.obey import pair_alike, score_obedience
-from wsigraph.diffusion.realism import kernel_distance, look_for_copies, turned
-from wsigraph.diffusion.sample import Unedited, denoise, draw_noise
-from wsigraph.diffusion.scene import Scene
-from wsigraph.diffusion.sheet import Example, Sheet, cut, lay_out, paint_many
-from wsigraph.diffusion.synthesize import synthesize
 from wsigraph.errors import SynthesisError
-from wsigraph.feature.network import one_thread
-from wsigraph.slide.tiles import n_threads
-from wsigraph.synthesis.layout import TISSUES
+from wsigraph.graph.feature.efficientnet import one_thread
+from wsigraph.slide.map_boxes import n_threads
+from wsigraph.synthesis.diffusion.condition import collate
+from wsigraph.synthesis.diffusion.condition_fidelity import pair_alike, score_obedience
+from wsigraph.synthesis.diffusion.denoiser import N_RASTER, STYLES, Denoiser, draw_raster, for_painting
+from wsigraph.synthesis.diffusion.edit import Edit, Held, Move, Reclass, Remove, edit, hold
+from wsigraph.synthesis.diffusion.extract import extract, train_extractor
+from wsigraph.synthesis.diffusion.generator import Generator, load_generator
+from wsigraph.synthesis.diffusion.grid import draw_mask, to_image
+from wsigraph.synthesis.diffusion.mosaic import crop, draw_lattices, mosaic_chance
+from wsigraph.synthesis.diffusion.realism import kernel_distance, look_for_copies, turned
+from wsigraph.synthesis.diffusion.sampling_loop import Unedited, denoise, draw_noise
+from wsigraph.synthesis.diffusion.scene import Scene
+from wsigraph.synthesis.diffusion.synthesize import synthesize
+from wsigraph.synthesis.diffusion.training_images import Example, Sheet, cut, lay_out, paint_many
+from wsigraph.synthesis.simulation.layout import TISSUES
 
 EXTRACTOR_SEED, LAYOUT_SEED = 9001, 9002
 _GUIDED = {"unconditional": (False, False), "map": (False, True), "graph": (True, False), "graph + map": (True, True)}

@@ -19,16 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.cohort.splits import folds, site_folds
+from wsigraph.cohort.manifest.splits import folds, site_folds
+from wsigraph.cohort.metrics.bootstrap import draw_weights, estimate
+from wsigraph.cohort.metrics.concordance import area_under_curve
 from wsigraph.config import load
-from wsigraph.evaluation.bags import bag_input
-from wsigraph.evaluation.baselines import Question
-from wsigraph.evaluation.fresh import RECIPE
-from wsigraph.evaluation.tables import score_within
-from wsigraph.metrics.bootstrap import draw_weights, estimate
-from wsigraph.metrics.concordance import area_under_curve
-from wsigraph.model.ensemble import train_folds
-from wsigraph.model.examples import Cohort, join_patients
+from wsigraph.training.dataset import Cohort, join_patients
+from wsigraph.training.ensemble import train_folds
+from wsigraph.training.evaluation.bags import bag_input
+from wsigraph.training.evaluation.baselines import Question
+from wsigraph.training.evaluation.evaluation_document import score_within
+from wsigraph.training.evaluation.refit_baselines import RECIPE
 
 STAGES = {"Stage I": 0, "Stage II": 1, "Stage III": 2, "Stage IV": 3}
 RIVALS = (

@@ -29,17 +29,17 @@ from PIL import Image
 
 from pipelines.synthesis_sheets import REAL_GUIDANCE
 from wsigraph.config import DiffusionConfig
-from wsigraph.diffusion.condition import collate
-from wsigraph.diffusion.denoiser import Denoiser, draw_raster, for_painting
-from wsigraph.diffusion.extract import Extractor, train_extractor
-from wsigraph.diffusion.generator import load_generator
-from wsigraph.diffusion.grid import to_image
-from wsigraph.diffusion.sample import denoise
-from wsigraph.diffusion.sheet import REAL, Sheet, cut
-from wsigraph.diffusion.train import to_tensor, train
-from wsigraph.feature.network import one_thread
 from wsigraph.geometry import Size
-from wsigraph.synthesis.layout import GLAND, STROMA, TISSUES
+from wsigraph.graph.feature.efficientnet import one_thread
+from wsigraph.synthesis.diffusion.condition import collate
+from wsigraph.synthesis.diffusion.denoiser import Denoiser, draw_raster, for_painting
+from wsigraph.synthesis.diffusion.extract import Extractor, train_extractor
+from wsigraph.synthesis.diffusion.generator import load_generator
+from wsigraph.synthesis.diffusion.grid import to_image
+from wsigraph.synthesis.diffusion.sampling_loop import denoise
+from wsigraph.synthesis.diffusion.train import to_tensor, train
+from wsigraph.synthesis.diffusion.training_images import REAL, Sheet, cut
+from wsigraph.synthesis.simulation.layout import GLAND, STROMA, TISSUES
 
 GLAS_MPP = 0.62
 _BATCH = 16

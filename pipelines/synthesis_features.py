@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsigraph.diffusion.realism import pixel_rows
-from wsigraph.feature.network import efficientnet_lite0, one_thread
+from wsigraph.graph.feature.efficientnet import efficientnet_lite0, one_thread
+from wsigraph.synthesis.diffusion.realism import pixel_rows
 
 Images = list[NDArray[np.uint8]]
 Encode = Callable[[Images], NDArray[np.float64]]

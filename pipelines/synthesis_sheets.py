@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsigraph.config import Config
-from wsigraph.diffusion.sheet import Sheet, paint_sheet, read_sheets
-from wsigraph.synthesis.procedural import SiteStain, sample_site
-from wsigraph.tissue.stain import count_colours, empty_histogram, estimate_stain
+from wsigraph.graph.tissue.stain import count_colours, empty_histogram, estimate_stain
+from wsigraph.synthesis.diffusion.training_images import Sheet, paint_sheet, read_sheets
+from wsigraph.synthesis.simulation.procedural import SiteStain, sample_site
 
 ROOT = Path(__file__).parent.parent
 ORAL_MPP = 1.0

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.synthesis_sheets import REAL_GUIDANCE
-from wsigraph.synthesis.layout import TISSUES
+from wsigraph.synthesis.simulation.layout import TISSUES
 
 _MEASURED = "<!-- synthesis: measured -->"
 _PICTURES = {

@@ -16,8 +16,8 @@ import time
 import numpy as np
 
 from wsigraph.config import load
-from wsigraph.model.fit import fit
-from wsigraph.synthesis.cohort import gather_simulated
+from wsigraph.synthesis.simulation.cohort import gather_simulated
+from wsigraph.training.fit import fit
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from wsigraph import build_graph, read, segment
-from wsigraph.coarsening.coarsen import coarsen
-from wsigraph.coarsening.embed import save_embedding
-from wsigraph.coarsening.train import train_embedding
+from wsigraph.graph.coarsening.coarsen import coarsen
+from wsigraph.graph.coarsening.embed import save_embedding
+from wsigraph.graph.coarsening.train_embedding import train_embedding
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,7 +25,7 @@ def main() -> None:
     """Run the recipe."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("slides", nargs="*", type=Path, default=[ROOT / "tests/data/CMU-1-Small-Region.svs"])
-    parser.add_argument("--out", type=Path, default=ROOT / "wsigraph/coarsening/shipped/embedding.safetensors")
+    parser.add_argument("--out", type=Path, default=ROOT / "wsigraph/graph/coarsening/shipped/embedding.safetensors")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 

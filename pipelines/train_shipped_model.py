@@ -17,17 +17,17 @@ import numpy as np
 
 from pipelines.build_reference import reference_of
 from pipelines.goal_figures import goal_figures
-from wsigraph.coarsening.coarsen import coarsen
 from wsigraph.config import Config
-from wsigraph.evaluation.fresh import answer_fresh, calibration_of_survival, score_fresh, train_on
 from wsigraph.explanation.reference import save_reference
+from wsigraph.graph.coarsening.coarsen import coarsen
+from wsigraph.model.bundle import SHIPPED, ModelBundle, save_bundle
 from wsigraph.model.card import About, Score
-from wsigraph.model.ensemble import Ensemble
-from wsigraph.model.examples import Cohort, collect, join_patients
-from wsigraph.model.study import held_out_metrics
-from wsigraph.model.weights import SHIPPED, ModelBundle, save_bundle
-from wsigraph.synthesis.assess import Case, assess, cases
-from wsigraph.synthesis.simulate import build_library, sample_sites, simulate
+from wsigraph.synthesis.simulation.assess import Case, assess, cases
+from wsigraph.synthesis.simulation.simulate import build_library, sample_sites, simulate
+from wsigraph.training.cross_validate import held_out_metrics
+from wsigraph.training.dataset import Cohort, collect, join_patients
+from wsigraph.training.ensemble import Ensemble
+from wsigraph.training.evaluation.refit_baselines import answer_fresh, calibration_of_survival, score_fresh, train_on
 
 RIVALS = ("attention_mil", "pooled_forest", "pooled_ridge", "edge_product_ridge")
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from pipelines.synthesis_sheets import paint_sheets, real_sheets
 from wsigraph.cli.progress import progress_line
 from wsigraph.config import load
-from wsigraph.diffusion.generator import SHIPPED, About, save_generator
-from wsigraph.diffusion.grid import sample_grid
-from wsigraph.diffusion.train import train
+from wsigraph.synthesis.diffusion.generator import SHIPPED, About, save_generator
+from wsigraph.synthesis.diffusion.grid import sample_grid
+from wsigraph.synthesis.diffusion.train import train
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import tifffile
 
 from wsigraph import registry, store
 from wsigraph.errors import MissingMpp, UnreadableSlide
-from wsigraph.flow import run_slide
+from wsigraph.run.steps import run_slide
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")

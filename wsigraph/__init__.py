@@ -10,25 +10,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wsigraph.coarsening.coarsen import coarsen
-    from wsigraph.diffusion.synthesize import synthesize
     from wsigraph.graph.build import build_graph
+    from wsigraph.graph.coarsening.coarsen import coarsen
+    from wsigraph.graph.superpixel.segment import segment
+    from wsigraph.graph.tissue.mask import find_tissue
     from wsigraph.model.predict import predict
     from wsigraph.slide.reader import Slide, read
-    from wsigraph.superpixel.segment import segment
-    from wsigraph.tissue.mask import find_tissue
+    from wsigraph.synthesis.diffusion.synthesize import synthesize
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Slide": "wsigraph.slide.reader",
     "build_graph": "wsigraph.graph.build",
-    "coarsen": "wsigraph.coarsening.coarsen",
-    "find_tissue": "wsigraph.tissue.mask",
+    "coarsen": "wsigraph.graph.coarsening.coarsen",
+    "find_tissue": "wsigraph.graph.tissue.mask",
     "predict": "wsigraph.model.predict",
     "read": "wsigraph.slide.reader",
-    "segment": "wsigraph.superpixel.segment",
-    "synthesize": "wsigraph.diffusion.synthesize",
+    "segment": "wsigraph.graph.superpixel.segment",
+    "synthesize": "wsigraph.synthesis.diffusion.synthesize",
 }
 
 __all__ = ["Slide", "__version__", "build_graph", "coarsen", "find_tissue", "predict", "read", "segment", "synthesize"]

@@ -15,11 +15,11 @@ from wsigraph.errors import PluginError
 READERS = "wsigraph.readers"
 """Classes that meet ``wsigraph.slide.reader.SlideReader``."""
 ENCODERS = "wsigraph.encoders"
-"""Callables that return a ``wsigraph.feature.encode.Encoder``."""
+"""Callables that return a ``wsigraph.graph.feature.encode.Encoder``."""
 NUCLEI = "wsigraph.nuclei"
-"""Callables that return a ``wsigraph.feature.detect.NucleusDetector``."""
+"""Callables that return a ``wsigraph.graph.feature.detect.NucleusDetector``."""
 STAIN_NORMALISERS = "wsigraph.stain_normalisers"
-"""Callables that return a ``wsigraph.tissue.normalise.StainNormaliser``."""
+"""Callables that return a ``wsigraph.graph.tissue.normalise.StainNormaliser``."""
 
 
 def names(group: str) -> tuple[str, ...]:

@@ -18,11 +18,11 @@ from typing import Any
 
 from tests.benchmarks import slide_maker
 from tests.benchmarks.table import Table
-from wsigraph.batch.run import run_cohort
-from wsigraph.cluster import KEEPS_MEMORY
-from wsigraph.cohort.manifest import Manifest, ManifestRow
+from wsigraph.cohort.manifest.manifest import Manifest, ManifestRow
 from wsigraph.config import Config, load
-from wsigraph.flow import run_slide
+from wsigraph.run.batch.run import run_cohort
+from wsigraph.run.cluster import KEEPS_MEMORY
+from wsigraph.run.steps import run_slide
 
 N_SLIDES, WIDTH, HEIGHT = 24, 8_000, 6_000
 UNTIL = "graph"

@@ -24,10 +24,10 @@ from tests.benchmarks import merging
 from tests.benchmarks.merging import Case, Labels, Way
 from tests.benchmarks.table import Table
 from tests.benchmarks.truth import SHARED, Scene, follow, regions_of
-from wsigraph.coarsening.embed import Embedding, load_embedding
-from wsigraph.coarsening.train import train_embedding
 from wsigraph.config import load
 from wsigraph.geometry import Box
+from wsigraph.graph.coarsening.embed import Embedding, load_embedding
+from wsigraph.graph.coarsening.train_embedding import train_embedding
 
 RATIOS = (4, 10)
 N_FOLDS = 5

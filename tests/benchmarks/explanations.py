@@ -19,15 +19,15 @@ from tests.benchmarks.table import Table
 from wsigraph.config import Config, ExplanationConfig, load
 from wsigraph.explanation import explain as explaining
 from wsigraph.explanation.members import Member, members
-from wsigraph.explanation.question import Question
 from wsigraph.explanation.reference import load_reference
-from wsigraph.explanation.scores import randomised
-from wsigraph.flow import run_slide
+from wsigraph.explanation.request import Question
+from wsigraph.explanation.sanity_checks import randomised
 from wsigraph.geometry import Size
-from wsigraph.model.weights import SHIPPED, load_bundle
+from wsigraph.model.bundle import SHIPPED, load_bundle
 from wsigraph.records import CoarseGraph, TissueGraph
-from wsigraph.synthesis.layout import sample_lattice, sample_layout
-from wsigraph.synthesis.simulate import build_library, draw_graph, sample_sites
+from wsigraph.run.steps import run_slide
+from wsigraph.synthesis.simulation.layout import sample_lattice, sample_layout
+from wsigraph.synthesis.simulation.simulate import build_library, draw_graph, sample_sites
 
 
 def simulated_graph(rows: int, columns: int) -> TissueGraph:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from tests.benchmarks.table import Table
-from wsigraph.batch.memory import peak_bytes
+from wsigraph.run.batch.peak_memory import peak_bytes
 
 ROOT = Path(__file__).parents[2]
 GOALS_GB = {1_200_000_000: 1.5, 4_800_000_000: 2.0}

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from skimage import graph as skimage_graph
 
 from tests.benchmarks.segmenters import count, ours
-from wsigraph.coarsening.embed import QUANTUM, Embedding, edge_lengths, embed, neighbour_mean, standardise
-from wsigraph.coarsening.select import select
-from wsigraph.feature.interpret import interpret
+from wsigraph.graph.coarsening.embed import QUANTUM, Embedding, edge_lengths, embed, neighbour_mean, standardise
+from wsigraph.graph.coarsening.select import select
+from wsigraph.graph.feature.interpret import interpret
 from wsigraph.records import TissueGraph
 
 Labels = NDArray[np.int32]

@@ -17,10 +17,10 @@ import wsigraph
 from tests.benchmarks.table import Table
 from tests.benchmarks.truth import SHARED, regions_of
 from wsigraph.config import Config, load
-from wsigraph.feature import nuclei
-from wsigraph.feature.concentration import concentrations
-from wsigraph.feature.moments import OD_UNIT
 from wsigraph.geometry import Box
+from wsigraph.graph.feature import nuclei
+from wsigraph.graph.feature.concentration import concentrations
+from wsigraph.graph.feature.moments import OD_UNIT
 from wsigraph.records import StainBasis
 
 MPP = 0.25

@@ -19,11 +19,11 @@ import wsigraph
 from tests.benchmarks import slide_maker, whole
 from tests.benchmarks.measure import clocked
 from tests.benchmarks.table import Table
-from wsigraph.coarsening.coarsen import coarsen
 from wsigraph.config import load
-from wsigraph.feature.interpret import interpret
 from wsigraph.geometry import Box
 from wsigraph.graph.adjacency import both_ways, count_boundaries, sum_boundaries
+from wsigraph.graph.coarsening.coarsen import coarsen
+from wsigraph.graph.feature.interpret import interpret
 from wsigraph.records import TissueGraph
 
 SIZES = ((10_000, 7_500), (20_000, 15_000), (30_000, 22_500), (40_000, 30_000))

@@ -17,10 +17,10 @@ from skimage.segmentation import slic as skimage_slic
 
 from wsigraph.config import SuperpixelConfig
 from wsigraph.geometry import Box, Size
-from wsigraph.superpixel.components import chunk_components, relabel
-from wsigraph.superpixel.connectivity import resolve
-from wsigraph.superpixel.lab import rgb_to_lab, smooth, smoothing_passes
-from wsigraph.superpixel.slic import Lattice, slic
+from wsigraph.graph.superpixel.components import chunk_components, relabel
+from wsigraph.graph.superpixel.connectivity import resolve
+from wsigraph.graph.superpixel.lab import rgb_to_lab, smooth, smoothing_passes
+from wsigraph.graph.superpixel.slic import Lattice, slic
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int32]

@@ -26,12 +26,12 @@ HELP_GOAL_S = 0.3
 ROOMS = (
     "wsigraph",
     "wsigraph.slide.reader",
-    "wsigraph.tissue.mask",
-    "wsigraph.superpixel.segment",
+    "wsigraph.graph.tissue.mask",
+    "wsigraph.graph.superpixel.segment",
     "wsigraph.graph.build",
-    "wsigraph.coarsening.coarsen",
+    "wsigraph.graph.coarsening.coarsen",
     "wsigraph.model.predict",
-    "wsigraph.flow",
+    "wsigraph.run.steps",
 )
 """What is imported, each in a process of its own."""
 _COMPILED = "functions compiled: "

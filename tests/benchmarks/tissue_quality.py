@@ -16,11 +16,11 @@ from PIL import Image
 import wsigraph
 from tests.benchmarks.table import Table
 from tests.benchmarks.truth import SHARED
-from tests.tissue.painting import dice, on_lattice, paintings
+from tests.graph.tissue.painting import dice, on_lattice, paintings
 from wsigraph.geometry import Box
+from wsigraph.graph.tissue.artefact import ARTEFACT_BLUR, ARTEFACT_EDGE, ARTEFACT_FOLD, ARTEFACT_INK, artefact_areas
+from wsigraph.graph.tissue.mask import find_tissue
 from wsigraph.records import TissueMap
-from wsigraph.tissue.artefact import ARTEFACT_BLUR, ARTEFACT_EDGE, ARTEFACT_FOLD, ARTEFACT_INK, artefact_areas
-from wsigraph.tissue.mask import find_tissue
 
 ROOT = Path(__file__).parent.parent.parent
 CODES = {

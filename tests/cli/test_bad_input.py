@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from tests.cli.command import SLIDE, Finished, Run, write_tiff
-from wsigraph.model.weights import SHIPPED
+from wsigraph.model.bundle import SHIPPED
 
 
 def missing(directory: Path) -> list[object]:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.command import RECORDS, SLIDE, Finished, Run, content
 from wsigraph.explanation.reference import load_reference
-from wsigraph.model.weights import SHIPPED, load_bundle
+from wsigraph.model.bundle import SHIPPED, load_bundle
 
 EXPLAINED = ["explanation.geojson", "explanation.json", "explanation.png", "explanation.safetensors", "report.html"]
 QUICK = ("--set", "explanation.random_orders=10", "--set", "explanation.steps=10")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.command import SLIDE, Run
 from wsigraph import store
-from wsigraph.slide.tiles import BYTES_PER_PX, plan_chunks
+from wsigraph.slide.map_boxes import BYTES_PER_PX, plan_chunks
 
 
 def test_graph_and_picture_are_written(run: Run, tmp_path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.command import Run
 from wsigraph import store
-from wsigraph.feature.interpret import interpret
+from wsigraph.graph.feature.interpret import interpret
 
 SMALL = [
     argument

@@ -135,7 +135,7 @@ def test_bad_requests_end_in_one_line(
 
 
 def test_graphs_are_read_without_torch() -> None:
-    modules = "wsigraph.config, wsigraph.diffusion.scene_file"
+    modules = "wsigraph.config, wsigraph.synthesis.diffusion.scene_file"
     program = f"import sys, {modules}; print('torch' in sys.modules, 'diffusers' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert shown.stdout.split() == ["False", "False"]

@@ -15,14 +15,14 @@ import pytest
 from distributed import Client, LocalCluster
 
 from wsigraph.config import TissueConfig
-from wsigraph.feature.encode import encode
-from wsigraph.feature.network import efficientnet_lite0
 from wsigraph.geometry import Box
+from wsigraph.graph.feature.efficientnet import efficientnet_lite0
+from wsigraph.graph.feature.encode import encode
+from wsigraph.graph.superpixel.lab import rgb_to_lab, smooth
+from wsigraph.graph.tissue import focus, mask
+from wsigraph.graph.tissue.mask import find_tissue
 from wsigraph.records import SuperpixelLabels, TissueMap
 from wsigraph.slide.reader import Slide, read
-from wsigraph.superpixel.lab import rgb_to_lab, smooth
-from wsigraph.tissue import focus, mask
-from wsigraph.tissue.mask import find_tissue
 
 SCHEDULERS = ("synchronous", "threads-1", "threads-2", "threads-3", "processes", "distributed")
 

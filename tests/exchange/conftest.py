@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wsigraph.feature.moments import COLUMN, MOMENT_NAMES
 from wsigraph.geometry import Size
 from wsigraph.graph.adjacency import both_ways
+from wsigraph.graph.feature.moments import COLUMN, MOMENT_NAMES
 from wsigraph.records import CoarseGraph, StainBasis, TissueGraph
 
 WriteFeatures = Callable[..., Path]

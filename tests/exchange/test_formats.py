@@ -13,14 +13,14 @@ import pytest
 from wsigraph.errors import MissingMpp, PluginError, StoreError
 from wsigraph.exchange.anndata import to_anndata, write_anndata
 from wsigraph.exchange.annotation_store import write_annotation_store
-from wsigraph.exchange.geojson import encode_points, write_points
+from wsigraph.exchange.geojson_points import encode_points, write_points
 from wsigraph.exchange.networkx import to_networkx, write_networkx
 from wsigraph.exchange.parquet import write_parquet
 from wsigraph.exchange.tables import edge_columns, node_columns, provenance
-from wsigraph.exchange.tiles import GEOMETRY_NAMES
-from wsigraph.feature.interpret import FEATURE_NAMES, FEATURE_UNITS, interpret
-from wsigraph.feature.moments import COLUMN
+from wsigraph.exchange.tile_graph import GEOMETRY_NAMES
 from wsigraph.geometry import crofton_um
+from wsigraph.graph.feature.interpret import FEATURE_NAMES, FEATURE_UNITS, interpret
+from wsigraph.graph.feature.moments import COLUMN
 from wsigraph.records import CoarseGraph, TissueGraph
 
 

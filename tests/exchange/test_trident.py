@@ -12,12 +12,12 @@ import pytest
 from wsigraph.config import Config, load
 from wsigraph.errors import MissingMpp, PluginError, RecordError, StoreError
 from wsigraph.exchange import optional
-from wsigraph.exchange.tiles import GEOMETRY_NAMES
+from wsigraph.exchange.tile_graph import GEOMETRY_NAMES
 from wsigraph.exchange.trident import graph_from_features, read_features
-from wsigraph.feature.encode import encoding
-from wsigraph.feature.interpret import interpret
-from wsigraph.feature.moments import MOMENT_NAMES
 from wsigraph.geometry import Size
+from wsigraph.graph.feature.encode import encoding
+from wsigraph.graph.feature.interpret import interpret
+from wsigraph.graph.feature.moments import MOMENT_NAMES
 from wsigraph.records import TissueGraph
 from wsigraph.slide.reader import read
 from wsigraph.store import load_graph, save_graph
@@ -110,7 +110,7 @@ def test_features_come_back_as_means(write_features: WriteFeatures) -> None:
 
 def test_coarse_sums_are_those_of_the_tiles(small_slide: Path, write_features: WriteFeatures) -> None:
     """The graph serves the coarsening like one of superpixels."""
-    from wsigraph.coarsening.coarsen import coarsen
+    from wsigraph.graph.coarsening.coarsen import coarsen
 
     path = write_features(_grid(range(3, 9), range(2, 8)), **TRIDENT)
     with read(small_slide) as slide:

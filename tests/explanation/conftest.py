@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from wsigraph.config import Config
-from wsigraph.explanation.gather import TrainingSlide, gather_reference
+from wsigraph.explanation.fit_reference import TrainingSlide, gather_reference
 from wsigraph.explanation.reference import Reference
-from wsigraph.model.examples import Example
-from wsigraph.model.train import About, train
-from wsigraph.model.weights import ModelBundle
+from wsigraph.model.bundle import ModelBundle
 from wsigraph.records import CoarseGraph
-from wsigraph.synthesis.simulate import SimulatedPatient, build_library, sample_sites, simulate
+from wsigraph.synthesis.simulation.simulate import SimulatedPatient, build_library, sample_sites, simulate
+from wsigraph.training.dataset import Example
+from wsigraph.training.train import About, train
 
 ABOUT = About(
     name="tiny",

@@ -17,17 +17,17 @@ from wsigraph.config import ExplanationConfig
 from wsigraph.errors import ConfigError, RecordError
 from wsigraph.explanation import explain as explaining
 from wsigraph.explanation.explain import explain
-from wsigraph.explanation.facts import ASSOCIATION, gather_facts
 from wsigraph.explanation.faithfulness import dropping, replacing
+from wsigraph.explanation.findings import ASSOCIATION, gather_facts
 from wsigraph.explanation.members import members
 from wsigraph.explanation.reference import Reference, load_reference
-from wsigraph.explanation.scores import randomised
+from wsigraph.explanation.report_text import fact, tell
+from wsigraph.explanation.sanity_checks import randomised
 from wsigraph.explanation.target import Target
-from wsigraph.explanation.words import fact, tell
+from wsigraph.model.bundle import SHIPPED, ModelBundle, load_bundle
 from wsigraph.model.card import slide_digest
 from wsigraph.model.inputs import graph_input
 from wsigraph.model.predict import predict
-from wsigraph.model.weights import SHIPPED, ModelBundle, load_bundle
 from wsigraph.records import CoarseGraph, Explanation
 
 QUICK = ExplanationConfig(steps=20, random_orders=20)

@@ -20,9 +20,9 @@ from wsigraph.explanation.faithfulness import (
 from wsigraph.explanation.members import members
 from wsigraph.explanation.reference import Reference
 from wsigraph.explanation.target import Target
+from wsigraph.model.bundle import ModelBundle
 from wsigraph.model.inputs import GraphInput, graph_input
 from wsigraph.model.predict import predict
-from wsigraph.model.weights import ModelBundle
 from wsigraph.records import CoarseGraph
 
 RNG = np.random.default_rng

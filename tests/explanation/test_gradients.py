@@ -15,10 +15,10 @@ from wsigraph.explanation.faithfulness import dropping, replacing
 from wsigraph.explanation.gradients import Precision, attention, gradient_x_input, integrate, to_nodes
 from wsigraph.explanation.members import Member, members
 from wsigraph.explanation.reference import Reference
-from wsigraph.explanation.scores import randomised
+from wsigraph.explanation.sanity_checks import randomised
 from wsigraph.explanation.target import Target
+from wsigraph.model.bundle import ModelBundle
 from wsigraph.model.inputs import GraphInput, Scaler, graph_input
-from wsigraph.model.weights import ModelBundle
 from wsigraph.records import CoarseGraph
 
 RNG = np.random.default_rng

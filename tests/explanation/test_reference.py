@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from lifelines import KaplanMeierFitter
 
+from wsigraph.cohort.metrics.kaplan_meier import kaplan_meier
 from wsigraph.errors import ModelError, StoreError
-from wsigraph.explanation.gather import TrainingSlide, gather_reference
-from wsigraph.explanation.kaplan_meier import kaplan_meier
+from wsigraph.explanation.fit_reference import TrainingSlide, gather_reference
 from wsigraph.explanation.kinds import cluster, nearest, telling_names
 from wsigraph.explanation.reference import REFERENCE_FILE, Reference, load_reference, save_reference
 from wsigraph.explanation.target import Target
+from wsigraph.model.bundle import SHIPPED, ModelBundle, load_bundle
 from wsigraph.model.inputs import graph_input
 from wsigraph.model.predict import predict
-from wsigraph.model.weights import SHIPPED, ModelBundle, load_bundle
 from wsigraph.store.header import Destination
 from wsigraph.store.tensors import read_tensors, save_tensors
-from wsigraph.synthesis.simulate import SimulatedPatient
+from wsigraph.synthesis.simulation.simulate import SimulatedPatient
 
 
 def test_it_comes_back_as_it_went(reference: Reference, bundle: ModelBundle, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_slides_of_very_many_regions_are_sampled(
     patients: list[SimulatedPatient], bundle: ModelBundle, reference: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slides = [TrainingSlide(graph=graph_input(each.graph), site=f"site {each.site}") for each in patients]
-    monkeypatch.setattr("wsigraph.explanation.gather._NUMBERS_A_SLIDE", 20 * len(reference.mean))
+    monkeypatch.setattr("wsigraph.explanation.fit_reference._NUMBERS_A_SLIDE", 20 * len(reference.mean))
     few = gather_reference(slides, bundle, rng=np.random.default_rng(0), n_kinds=3, n_broad_kinds=2)
     assert len(few.region_feature) == 20 * len(patients)
     np.testing.assert_array_equal(few.output_risk, reference.output_risk)

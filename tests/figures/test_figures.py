@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.cohort.predicted import model_directory, patients
+from tests.cohort.statistics.predicted import model_directory, patients
 from wsigraph import cohort, figures
 from wsigraph.errors import CohortError
 

@@ -6,7 +6,7 @@ import pytest
 
 import wsigraph
 from wsigraph.config import load
-from wsigraph.feature.moments import COLUMN
+from wsigraph.graph.feature.moments import COLUMN
 
 
 @pytest.fixture(scope="module")

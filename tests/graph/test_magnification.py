@@ -14,8 +14,8 @@ from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
 import wsigraph
-from wsigraph.feature.interpret import FeatureTable, interpret
 from wsigraph.geometry import Box
+from wsigraph.graph.feature.interpret import FeatureTable, interpret
 from wsigraph.records import TissueGraph
 
 

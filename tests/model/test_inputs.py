@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from wsigraph.errors import ModelError
-from wsigraph.feature.interpret import FEATURE_NAMES, interpret
-from wsigraph.feature.moments import COLUMN, MOMENT_NAMES
 from wsigraph.geometry import Size
+from wsigraph.graph.feature.interpret import FEATURE_NAMES, interpret
+from wsigraph.graph.feature.moments import COLUMN, MOMENT_NAMES
 from wsigraph.model.inputs import CLIP, GraphInput, Scaler, edge_attributes, graph_input
 from wsigraph.records import TissueGraph
-from wsigraph.synthesis.simulate import SimulatedPatient
+from wsigraph.synthesis.simulation.simulate import SimulatedPatient
 
 
 def two_squares(patient: SimulatedPatient, mpp: float = 1.0) -> TissueGraph:

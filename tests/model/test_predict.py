@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from wsigraph.errors import ModelError
-from wsigraph.feature.moments import COLUMN
+from wsigraph.graph.feature.moments import COLUMN
+from wsigraph.model.bundle import SHIPPED, ModelBundle, load_bundle, save_bundle
 from wsigraph.model.predict import median_survival_days, predict
-from wsigraph.model.train import Trained
-from wsigraph.model.weights import SHIPPED, ModelBundle, load_bundle, save_bundle
 from wsigraph.records import TissueGraph
-from wsigraph.synthesis.simulate import SimulatedPatient, shift_moments
+from wsigraph.synthesis.simulation.simulate import SimulatedPatient, shift_moments
+from wsigraph.training.train import Trained
 
 from .conftest import uncoarsened
 

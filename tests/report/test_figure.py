@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.report.regions import coarse_of, dense, graph_of, labels_of, lattice_of, prediction, slide_info
-from tests.report.test_outline import blobs
+from tests.outline.drawn_regions import coarse_of, dense, graph_of, labels_of, lattice_of, prediction, slide_info
+from tests.outline.test_outline import blobs
 from wsigraph.geometry import Box, Size
-from wsigraph.report.facts import summary
+from wsigraph.outline.label_grid import resample
+from wsigraph.outline.outline import trace_outlines
 from wsigraph.report.figure import MAX_BYTES, draw_report
-from wsigraph.report.lattice import resample
-from wsigraph.report.outline import trace_outlines
 from wsigraph.report.panel import duration
 from wsigraph.report.picture import scale_bar_um
+from wsigraph.report.slide_summary import summary
 from wsigraph.report.view import MAX_DETAIL_FRACTION, RegionMap, View, find_detail, mean_colours
 
 NOTICE_COLOUR = (255, 244, 206)

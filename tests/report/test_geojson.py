@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import shapely
 
-from tests.report.regions import coarse_of, graph_of, lattice_of, shapes
-from tests.report.test_outline import blobs
+from tests.outline.drawn_regions import coarse_of, graph_of, lattice_of, shapes
+from tests.outline.test_outline import blobs
 from wsigraph.errors import ConfigError, RecordError
-from wsigraph.feature.interpret import FEATURE_NAMES, interpret
+from wsigraph.graph.feature.interpret import FEATURE_NAMES, interpret
+from wsigraph.outline.outline import trace_outlines
 from wsigraph.records import CoarseGraph
 from wsigraph.report.geojson import encode_geojson, measurement_name, region_ids
-from wsigraph.report.outline import trace_outlines
 from wsigraph.report.palette import PALETTE
 
 CELLS = blobs(2)

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from scipy.ndimage import zoom
 from scipy.spatial import cKDTree
 
-from tests.report.regions import graph_of
+from tests.outline.drawn_regions import graph_of
 from wsigraph.config import Config
-from wsigraph.feature.interpret import interpret
+from wsigraph.graph.feature.interpret import interpret
+from wsigraph.outline.label_grid import RegionLattice
+from wsigraph.outline.outline import trace_outlines
 from wsigraph.records import CoarseGraph
 from wsigraph.report.geojson import encode_geojson
-from wsigraph.report.lattice import RegionLattice
-from wsigraph.report.outline import trace_outlines
 
 MEASURE = 10
 """Cells of the lattice to one of the picture that graphs are counted on, which a test need not know to the pixel."""

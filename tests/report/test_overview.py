@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from wsigraph import store
-from wsigraph.cohort.manifest import Manifest, ManifestRow
+from wsigraph.cohort.manifest.manifest import Manifest, ManifestRow
+from wsigraph.cohort.metrics.proportion_interval import wilson
 from wsigraph.errors import StoreError
-from wsigraph.metrics.share import wilson
 from wsigraph.records import Prediction
-from wsigraph.report.holding import holding
+from wsigraph.report.faithfulness_summary import holding
 from wsigraph.report.overview import OVERVIEW, gather_rows, render, survival_groups, write_overview
 
 Maker = Callable[[str, float], Path]

@@ -7,8 +7,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from tests.report.regions import graph_of
-from tests.report.test_outline import blobs
+from tests.outline.drawn_regions import graph_of
+from tests.outline.test_outline import blobs
 from wsigraph.records import TissueGraph
 from wsigraph.report.palette import PALETTE, colour_regions
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from tests.service.contexts import house, write_slide
 from tests.service.finished import Finished, finish, opened
-from tests.service.houses import house, write_slide
 from wsigraph.service.app import create_app
 
 

@@ -6,10 +6,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.service.houses import house
-from wsigraph.explanation.question import Question
-from wsigraph.flow import run_slide
-from wsigraph.service.house import House
+from tests.service.contexts import house
+from wsigraph.explanation.request import Question
+from wsigraph.run.steps import run_slide
+from wsigraph.service.context import House
 
 WILD = "<img src=x onerror=document.title='hit'>&\"'.svs"
 """A file name that would do harm where names are parsed as HTML."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from wsigraph.service.app import create_app
-from wsigraph.service.house import House
+from wsigraph.service.context import House
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.service.houses import TOKENS, house, tokens, write_slide
+from tests.service.contexts import TOKENS, house, tokens, write_slide
 from wsigraph.errors import ConfigError, NotAllowed, NotFound, NotSignedIn, ServiceError, Unavailable
 from wsigraph.service import client as module
 from wsigraph.service.app import create_app

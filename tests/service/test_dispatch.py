@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.houses import deadly, hang, light, marks, settings, slow
-from wsigraph.batch.job import Job, Outcome
+from tests.service.contexts import deadly, hang, light, marks, settings, slow
+from wsigraph.run.batch.job import Job, Outcome
 from wsigraph.service.jobs.dispatch import Dispatcher
-from wsigraph.service.jobs.flight import Flight, inherit
+from wsigraph.service.jobs.running_job import Flight, inherit
+from wsigraph.service.jobs.schema import CANCELLED, DONE, FAILED, QUEUED, RUNNING, StoredJob, new_job
 from wsigraph.service.jobs.store import JobStore
-from wsigraph.service.jobs.table import CANCELLED, DONE, FAILED, QUEUED, RUNNING, StoredJob, new_job
 
 Work = Callable[[Job], Outcome]
 
@@ -209,7 +209,7 @@ def test_a_job_that_hangs_is_given_up_and_its_worker_begins_anew(
 def test_results_that_are_gone_are_made_again(tmp_path: Path) -> None:
     from fastapi.testclient import TestClient
 
-    from tests.service.houses import house, write_slide
+    from tests.service.contexts import house, write_slide
     from wsigraph.service.app import create_app
 
     write_slide(tmp_path / "s.tiff")

@@ -17,7 +17,7 @@ with warnings.catch_warnings():
 
 from fastapi.testclient import TestClient
 
-from tests.service.houses import house, write_slide
+from tests.service.contexts import house, write_slide
 from wsigraph.service.app import create_app
 
 FEW, MANY = 6, 200

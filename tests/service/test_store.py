@@ -14,8 +14,8 @@ from sqlalchemy import create_engine, text
 
 from tests.service.databases import postgres
 from wsigraph.errors import NotFound, PluginError, StoreError, TooMany
+from wsigraph.service.jobs.schema import CANCELLED, DONE, FAILED, QUEUED, RUNNING, STATES, StoredJob, new_job
 from wsigraph.service.jobs.store import JobStore
-from wsigraph.service.jobs.table import CANCELLED, DONE, FAILED, QUEUED, RUNNING, STATES, StoredJob, new_job
 
 
 @pytest.fixture(scope="session")
@@ -244,7 +244,7 @@ def test_databases_that_are_not_there_are_errors_of_ours(tmp_path: Path) -> None
 def test_a_given_pixel_size_is_another_wish(tmp_path: Path) -> None:
     from fastapi.testclient import TestClient
 
-    from tests.service.houses import house, write_slide
+    from tests.service.contexts import house, write_slide
     from wsigraph.service.app import create_app
 
     write_slide(tmp_path / "s.tiff", mpp=None)

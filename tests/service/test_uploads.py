@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.service.houses import bearer, house, tokens, write_slide
+from tests.service.contexts import bearer, house, tokens, write_slide
 from wsigraph.service.app import create_app
 
 

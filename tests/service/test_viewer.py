@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
+from tests.service.contexts import TOKENS, house, tokens
 from tests.service.finished import WILD, Finished, opened
-from tests.service.houses import TOKENS, house, tokens
 from tests.service.serving import serving
 from wsigraph.errors import PluginError
-from wsigraph.service import vendor
+from wsigraph.service import openseadragon as vendor
 from wsigraph.service.app import VIEWER
 
 if TYPE_CHECKING:

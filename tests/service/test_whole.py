@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.batch.cohorts import write_slides
 from tests.cli.command import SLIDE, command, content
+from tests.run.batch.cohorts import write_slides
 from wsigraph.errors import Conflict, NotFound, NotSignedIn, ServiceError
-from wsigraph.flow import run_slide
+from wsigraph.run.steps import run_slide
 from wsigraph.service.client import Client
 
 LISTENS_S = 10.0

@@ -133,9 +133,9 @@ def _extras() -> Iterator[Finding]:
 
 
 def _model() -> Iterator[Finding]:
-    from wsigraph.coarsening.embed import load_embedding
     from wsigraph.errors import ModelError
-    from wsigraph.model.weights import SHIPPED, load_bundle
+    from wsigraph.graph.coarsening.embed import load_embedding
+    from wsigraph.model.bundle import SHIPPED, load_bundle
 
     try:
         bundle = load_bundle(SHIPPED)

@@ -37,7 +37,7 @@ def evaluate(
     Writes evaluation.json and evaluation.html into MODEL; asked again, the rivals are not trained again.
     """
     from wsigraph.cli.progress import progress_line
-    from wsigraph.evaluation.evaluate import PAGE, Sources, evaluate
+    from wsigraph.training.evaluation.evaluate import PAGE, Sources, evaluate
 
     settings = read_settings(config, overrides, {})
     with progress_line(str(model)) as progress:
@@ -60,7 +60,7 @@ def evaluate(
 
 
 def _lines(document: dict[str, Any]) -> list[str]:
-    from wsigraph.evaluation.page import interval
+    from wsigraph.training.evaluation.evaluation_page import interval
 
     lines = [f"{document['model']['name']}, {document['n_patients']} held-out patients, by {document['split_by']}"]
     for part in ("survival", "stage"):

@@ -9,11 +9,11 @@ import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import AsJson, ConfigFiles, Mpp, Out, Overrides, Threads, read_settings
-from wsigraph.cli.slides import FromManifest, NamedSlide, refuse_equal_names, select_slides, work_through
+from wsigraph.cli.slide_arguments import FromManifest, NamedSlide, refuse_equal_names, select_slides, work_through
 
 if TYPE_CHECKING:
-    from wsigraph.explanation.falsify import Falsification
-    from wsigraph.flow import FlowResult
+    from wsigraph.explanation.perturbation_test import Falsification
+    from wsigraph.run.steps import FlowResult
 
 _Slides = Annotated[list[str] | None, typer.Argument(metavar="[SLIDE]", help="Slide files.", show_default=False)]
 _Target = Annotated[str, typer.Option("--target", metavar="NAME", help="stage, risk or survival@DAYS.")]
@@ -62,12 +62,12 @@ def explain(
     others.
     """
     from wsigraph.cli.progress import progress_line
-    from wsigraph.explanation.question import Question
-    from wsigraph.flow import run_slide
+    from wsigraph.explanation.request import Question
+    from wsigraph.run.steps import run_slide
 
     settings = read_settings(config, overrides, {"runtime.threads": threads})
     if falsify:
-        from wsigraph.explanation.falsify import check_claim
+        from wsigraph.explanation.perturbation_test import check_claim
 
         for claim in falsify:
             check_claim(claim)
@@ -130,7 +130,7 @@ def _falsified(result: FlowResult, claims: list[str], target: str, model: str | 
         return []
     import numpy as np
 
-    from wsigraph.explanation.falsify import falsify
+    from wsigraph.explanation.perturbation_test import falsify
     from wsigraph.store import load_coarse_graph, load_slide_info
 
     coarse = load_coarse_graph(result.directory / "coarse.safetensors")

@@ -123,7 +123,7 @@ def _geojson(graph: TissueGraph | CoarseGraph, source: Path, points: bool, mpp: 
     if info is not None and source.is_dir() and not points:
         return _outlines(graph, source, info)
     from wsigraph.errors import MissingMpp
-    from wsigraph.exchange.geojson import encode_points
+    from wsigraph.exchange.geojson_points import encode_points
 
     level0_mpp = mpp if mpp is not None or info is None else info.mpp
     if level0_mpp is None:
@@ -146,11 +146,11 @@ def _outlines(graph: TissueGraph | CoarseGraph, directory: Path, info: SlideInfo
     from wsigraph import store
     from wsigraph.config import ReportConfig
     from wsigraph.exchange.tables import provenance
-    from wsigraph.feature.interpret import interpret
+    from wsigraph.graph.feature.interpret import interpret
+    from wsigraph.outline.label_grid import sample_regions
+    from wsigraph.outline.outline import trace_outlines
     from wsigraph.records import CoarseGraph
     from wsigraph.report.geojson import encode_geojson
-    from wsigraph.report.lattice import sample_regions
-    from wsigraph.report.outline import trace_outlines
 
     options = ReportConfig()
     regions = graph

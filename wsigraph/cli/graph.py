@@ -10,7 +10,7 @@ import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import AsJson, ConfigFiles, Encoder, Mpp, Out, Overrides, Threads, read_settings
-from wsigraph.cli.slides import FromManifest, NamedSlide, select_slides, work_through
+from wsigraph.cli.slide_arguments import FromManifest, NamedSlide, select_slides, work_through
 
 if TYPE_CHECKING:
     from wsigraph.config import Config
@@ -95,7 +95,7 @@ def _from_slide(slide: NamedSlide, out: str, settings: Config, *, coarsen: bool)
     """Build the graph of superpixels and its picture and return what is worth knowing."""
     from wsigraph import store
     from wsigraph.cli.progress import progress_line
-    from wsigraph.flow import run_slide
+    from wsigraph.run.steps import run_slide
     from wsigraph.slide.reader import read
 
     until = "coarsen" if coarsen else "graph"
@@ -105,7 +105,7 @@ def _from_slide(slide: NamedSlide, out: str, settings: Config, *, coarsen: bool)
         )
         labels = store.load_labels(result.directory / "superpixels.zarr")
         built = store.load_graph(result.directory / "graph.safetensors")
-        from wsigraph.report.graph import write_graph_picture
+        from wsigraph.report.graph_picture import write_graph_picture
 
         with read(slide.path, mpp=slide.mpp, slide_id=slide.slide_id) as opened:
             write_graph_picture(
@@ -171,7 +171,7 @@ def _from_features(
 def _coarsen(built: TissueGraph, directory: Path, inputs: dict[str, str], settings: Config) -> int:
     """Write the coarse graph beside the graph and return how many regions it has."""
     from wsigraph import store
-    from wsigraph.coarsening.coarsen import coarsen
+    from wsigraph.graph.coarsening.coarsen import coarsen
 
     coarse = coarsen(built, settings.coarsening)
     store.save_coarse_graph(coarse, store.Destination(directory / "coarse.safetensors", inputs))

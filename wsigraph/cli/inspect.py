@@ -8,7 +8,7 @@ import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import AsJson, Mpp
-from wsigraph.cli.slides import FromManifest, NamedSlide, select_slides, work_through
+from wsigraph.cli.slide_arguments import FromManifest, NamedSlide, select_slides, work_through
 
 _Slide = Annotated[str | None, typer.Argument(metavar="[SLIDE]", help="Slide file.", show_default=False)]
 

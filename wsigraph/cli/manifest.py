@@ -14,7 +14,7 @@ from wsigraph.cli.failure import EXIT_ERROR, EXIT_SOME_FAILED, Debug, ends_plain
 from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, read_settings
 
 if TYPE_CHECKING:
-    from wsigraph.cohort.manifest import Findings
+    from wsigraph.cohort.manifest.manifest import Findings
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Draft or check the table of a cohort's slides.")
 
@@ -53,8 +53,8 @@ def create(
     Stage, follow-up and split are left for you to fill in, and so is the patient unless --tcga finds a barcode.
     """
     from wsigraph.cli.progress import progress_line
-    from wsigraph.cohort.draft import draft_manifest, find_slides
-    from wsigraph.cohort.manifest import write_manifest
+    from wsigraph.cohort.manifest.create import draft_manifest, find_slides
+    from wsigraph.cohort.manifest.manifest import write_manifest
     from wsigraph.errors import CohortError, StoreError
 
     if Path(out).exists() and not force:
@@ -97,7 +97,7 @@ def check(
     Stages are those of model.stage_names in the settings. The exit code is 1 where there is a fault.
     """
     from wsigraph.cli.progress import progress_line
-    from wsigraph.cohort.manifest import check_manifest
+    from wsigraph.cohort.manifest.manifest import check_manifest
 
     settings = read_settings(config, overrides, {})
     with progress_line(manifest) as progress:

@@ -8,10 +8,10 @@ import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import AsJson, ConfigFiles, Encoder, Mpp, Out, Overrides, Threads, read_settings
-from wsigraph.cli.slides import FromManifest, NamedSlide, refuse_equal_names, select_slides, work_through
+from wsigraph.cli.slide_arguments import FromManifest, NamedSlide, refuse_equal_names, select_slides, work_through
 
 if TYPE_CHECKING:
-    from wsigraph.flow import FlowResult
+    from wsigraph.run.steps import FlowResult
 
 _Slides = Annotated[list[str] | None, typer.Argument(metavar="[SLIDE]", help="Slide files.", show_default=False)]
 _Model = Annotated[
@@ -45,8 +45,8 @@ def predict(
     slides, or a manifest, one that fails does not stop the others.
     """
     from wsigraph.cli.progress import progress_line
-    from wsigraph.explanation.question import Question
-    from wsigraph.flow import run_slide
+    from wsigraph.explanation.request import Question
+    from wsigraph.run.steps import run_slide
 
     settings = read_settings(config, overrides, {"feature.encoder": encoder, "runtime.threads": threads})
     selection = select_slides(slides, manifest, mpp, settings)

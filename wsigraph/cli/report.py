@@ -32,7 +32,7 @@ def cohort(
     debug: Debug = False,
 ) -> None:
     """Write DIR/cohort.html: slides with stage, risk and quality, sortable; survival by predicted risk; failures."""
-    from wsigraph.cohort.manifest import read_manifest
+    from wsigraph.cohort.manifest.manifest import read_manifest
     from wsigraph.report.overview import gather_rows, write_overview
 
     settings = read_settings(config, overrides, {})

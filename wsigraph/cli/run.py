@@ -12,9 +12,9 @@ from wsigraph.cli.failure import EXIT_SOME_FAILED, Debug, ends_plainly, say
 from wsigraph.cli.options import AsJson, ConfigFiles, Encoder, Overrides, read_settings
 
 if TYPE_CHECKING:
-    from wsigraph.cluster import Cluster
-    from wsigraph.cohort.manifest import Manifest
+    from wsigraph.cohort.manifest.manifest import Manifest
     from wsigraph.config import Config
+    from wsigraph.run.cluster import Cluster
 
 _Manifest = Annotated[
     str, typer.Argument(metavar="MANIFEST", help="Table of the slides (data_manifest.md).", show_default=False)
@@ -61,8 +61,8 @@ def run(
     Writes DIR/<slide>/ with every record, DIR/summary.md, summary.json and failures.parquet. A stage whose record is
     there and fits is not repeated. A slide that fails is tried again on another worker, then listed; exit code 3.
     """
-    from wsigraph.batch.run import check_stages, run_cohort
     from wsigraph.cli.watch import watching
+    from wsigraph.run.batch.run import check_stages, run_cohort
 
     spelled = {"cluster.kind": cluster, "cluster.workers": workers, "feature.encoder": encoder}
     settings = read_settings(config, overrides, spelled)
@@ -95,8 +95,8 @@ def _tell_cluster(cluster: Cluster) -> None:
 
 def _read(manifest: str, settings: Config, out: Path | None) -> Manifest:
     """Return the manifest, bytes compared with stated digests here where that is soon done, else by the workers."""
-    from wsigraph.batch.state import DIRECTORY
-    from wsigraph.cohort.manifest import read_manifest
+    from wsigraph.cohort.manifest.manifest import read_manifest
+    from wsigraph.run.batch.run_state import DIRECTORY
 
     return read_manifest(
         manifest,
@@ -108,7 +108,7 @@ def _read(manifest: str, settings: Config, out: Path | None) -> Manifest:
 
 def _tell_plan(manifest: Manifest, out: str, until: str, settings: Config) -> None:
     """Say what would be done on stderr; the job script alone goes to stdout."""
-    from wsigraph.cluster import job_script, n_cores, n_jobs
+    from wsigraph.run.cluster import job_script, n_cores, n_jobs
 
     n_slides = sum(row.path is not None for row in manifest.rows)
     n_without = len(manifest.rows) - n_slides

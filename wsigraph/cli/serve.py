@@ -11,7 +11,7 @@ from wsigraph.cli.failure import Debug, ends_plainly, say
 from wsigraph.cli.options import ConfigFiles, Overrides, read_settings
 
 if TYPE_CHECKING:
-    from wsigraph.service.auth import Tokens
+    from wsigraph.service.security.auth import Tokens
 
 _Data = Annotated[str | None, typer.Option("--data", metavar="DIR", help="Directory of slides.", show_default=False)]
 _Model = Annotated[
@@ -64,8 +64,8 @@ def serve(
     What the service keeps lies in DIR/.wsigraph. Beyond loopback a token is demanded of every caller.
     """
     _check_installed()
-    from wsigraph.service import auth
-    from wsigraph.service.listening import check_exposure, listen
+    from wsigraph.service.security import auth
+    from wsigraph.service.server import check_exposure, listen
 
     if new_token is not None:
         if token_file is None:
@@ -91,7 +91,7 @@ def serve(
 
 
 def _tokens(token_file: str | None, token: str | None) -> Tokens:
-    from wsigraph.service.auth import ADMIN, Caller, Tokens, read_tokens
+    from wsigraph.service.security.auth import ADMIN, Caller, Tokens, read_tokens
 
     tokens = Tokens() if token_file is None else read_tokens(Path(token_file))
     if token is not None:

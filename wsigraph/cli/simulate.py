@@ -13,9 +13,9 @@ from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, Threads, read_settings
 
 if TYPE_CHECKING:
-    from wsigraph.cohort.row import ManifestRow
+    from wsigraph.cohort.manifest.row import ManifestRow
     from wsigraph.config import Config
-    from wsigraph.synthesis.simulate import SimulatedSlide
+    from wsigraph.synthesis.simulation.simulate import SimulatedSlide
 
 _Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Where the manifest and <slide>/ are written.")]
 _Patients = Annotated[int, typer.Option("--patients", min=1, metavar="N", help="How many patients.")]
@@ -50,7 +50,7 @@ def simulate(
     --images the tissue is painted into pyramidal TIFF slides in DIR/slides, and the graphs are built from them as
     from any slide. All of it is synthetic and says so.
     """
-    from wsigraph.synthesis.write import MANIFEST, simulate_cohort, write_cohort
+    from wsigraph.synthesis.simulation.write_cohort import MANIFEST, simulate_cohort, write_cohort
 
     settings = read_settings(config, overrides, {"synthesis.law": law, "runtime.threads": threads})
     started = time.perf_counter()
@@ -70,7 +70,7 @@ def simulate(
 def _reader(folder: Path, settings: Config) -> Any:
     """Return what builds the graph of a painted slide as soon as it is there."""
     from wsigraph.cli.progress import progress_line
-    from wsigraph.flow import run_slide
+    from wsigraph.run.steps import run_slide
 
     def read(slide: SimulatedSlide, path: Path | None) -> None:
         with progress_line(str(path)) as progress:

@@ -13,7 +13,7 @@ from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from wsigraph.batch.state import ClientState
+    from wsigraph.run.batch.run_state import ClientState
 
 _Directory = Annotated[str, typer.Argument(metavar="DIR", help="The --out directory of a run.", show_default=False)]
 
@@ -24,7 +24,7 @@ def status(directory: _Directory, as_json: AsJson = False, debug: Debug = False)
 
     Reads what each client wrote last, at most two seconds ago while it lives; nothing is changed.
     """
-    from wsigraph.batch.state import held_slides, read_states
+    from wsigraph.run.batch.run_state import held_slides, read_states
 
     states, held = read_states(Path(directory)), held_slides(Path(directory))
     if as_json:

@@ -15,8 +15,8 @@ from wsigraph.cli.options import AsJson, ConfigFiles, Mpp, Overrides, Threads, r
 
 if TYPE_CHECKING:
     from wsigraph.config import Config
-    from wsigraph.diffusion.scene import Scene
-    from wsigraph.diffusion.write import SyntheticTile
+    from wsigraph.synthesis.diffusion.scene import Scene
+    from wsigraph.synthesis.diffusion.writer import SyntheticTile
 
 
 class Style(StrEnum):
@@ -92,9 +92,9 @@ def synthesize(
     """
     from wsigraph.cli.progress import progress_line
     from wsigraph.config.diffusion import PAINTING
-    from wsigraph.diffusion.generator import load_generator
-    from wsigraph.diffusion.synthesize import synthesize as paint
-    from wsigraph.diffusion.write import write_samples, write_slide
+    from wsigraph.synthesis.diffusion.generator import load_generator
+    from wsigraph.synthesis.diffusion.synthesize import synthesize as paint
+    from wsigraph.synthesis.diffusion.writer import write_samples, write_slide
 
     spelled = {
         "diffusion.steps": steps,
@@ -141,9 +141,9 @@ def _scene(
     settings: Config,
     seed: int,
 ) -> Scene:
-    from wsigraph.diffusion.scene_file import read_scene
-    from wsigraph.diffusion.sheet import lay_out
-    from wsigraph.diffusion.synthesize import scene_from_slide
+    from wsigraph.synthesis.diffusion.scene_file import read_scene
+    from wsigraph.synthesis.diffusion.synthesize import scene_from_slide
+    from wsigraph.synthesis.diffusion.training_images import lay_out
 
     given = [each is not None for each in (graph, from_slide, slide_px)]
     if sum(given) != 1:

@@ -13,10 +13,10 @@ from wsigraph.cli.failure import Debug, ends_plainly, say
 from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, read_settings
 
 if TYPE_CHECKING:
-    from wsigraph.cohort.manifest import ManifestRow
+    from wsigraph.cohort.manifest.manifest import ManifestRow
     from wsigraph.config import Config, ModelConfig
     from wsigraph.model.card import About
-    from wsigraph.model.ensemble import Ensemble
+    from wsigraph.training.ensemble import Ensemble
 
 
 class Task(StrEnum):
@@ -79,11 +79,11 @@ def train(
     OUT/repeats.json tells how far the scores scatter.
     """
     from wsigraph.cli.progress import progress_line
-    from wsigraph.cohort.manifest import read_manifest
-    from wsigraph.explanation.gather import write_reference
-    from wsigraph.model.gather import gather, what_to_read
-    from wsigraph.model.repeats import score_repeats
-    from wsigraph.model.study import Design, train_model
+    from wsigraph.cohort.manifest.manifest import read_manifest
+    from wsigraph.explanation.fit_reference import write_reference
+    from wsigraph.training.cross_validate import Design, train_model
+    from wsigraph.training.load_cohort import gather, what_to_read
+    from wsigraph.training.repeats import score_repeats
 
     settings = read_settings(config, overrides, {"model.task": None if task is None else task.value})
     names = settings.model.stage_names
@@ -122,7 +122,7 @@ def train(
 
 
 def _rows(rows: tuple[ManifestRow, ...], graphs: Path, allow_missing: bool) -> list[ManifestRow]:
-    from wsigraph.model.gather import find_missing
+    from wsigraph.training.load_cohort import find_missing
 
     kept = [row for row in rows if row.split != "test"]
     if len(kept) < len(rows):

@@ -53,10 +53,10 @@ def train_synthesis(
     """
     from wsigraph.cli.progress import progress_line
     from wsigraph.config.diffusion import SIZES
-    from wsigraph.diffusion.generator import About, load_generator, save_generator
-    from wsigraph.diffusion.grid import sample_grid
-    from wsigraph.diffusion.sheet import find_sources, paint_many, read_sheets
-    from wsigraph.diffusion.train import CHECKPOINT, train
+    from wsigraph.synthesis.diffusion.generator import About, load_generator, save_generator
+    from wsigraph.synthesis.diffusion.grid import sample_grid
+    from wsigraph.synthesis.diffusion.train import CHECKPOINT, train
+    from wsigraph.synthesis.diffusion.training_images import find_sources, paint_many, read_sheets
 
     settings = read_settings(config, overrides, {"runtime.threads": threads})
     base = None if start is None else load_generator(None if start == "shipped" else start)

@@ -23,7 +23,7 @@ def viewer(package: _Package = None, debug: Debug = False) -> None:
 
     Wheels built where npm is at hand hold it already. Taken from the registry that npm is set up for, or from a file.
     """
-    from wsigraph.service import vendor
+    from wsigraph.service import openseadragon as vendor
 
     files = vendor.install(None if package is None else Path(package))
     print("\n".join(str(path) for path in files), flush=True)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from wsigraph.cli.failure import say
 
 if TYPE_CHECKING:
-    from wsigraph.batch.active import Active
-    from wsigraph.batch.tally import Tally
+    from wsigraph.run.batch.active import Active
+    from wsigraph.run.batch.tally import Tally
 
 _SHOWN = 12
 """Slides in flight that are drawn, the longest under way first."""

@@ -11,13 +11,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wsigraph.cohort.attributions import reasons
-    from wsigraph.cohort.cox import CoxFit, check_proportional, fit_cox
-    from wsigraph.cohort.frame import load
-    from wsigraph.cohort.fresh import by_patient, describe, followed, risk_group, split_follow_up
-    from wsigraph.cohort.horizon import calibration_at, decision_curve, log_rank_by_risk
-    from wsigraph.cohort.incremental import AddedValue, added_value
-    from wsigraph.cohort.stages import confusion, set_coverage, stage_calibration, stage_scores
+    from wsigraph.cohort.statistics.attributions import reasons
+    from wsigraph.cohort.statistics.cox import CoxFit, check_proportional, fit_cox
+    from wsigraph.cohort.statistics.external_only import by_patient, describe, followed, risk_group, split_follow_up
+    from wsigraph.cohort.statistics.frame import load
+    from wsigraph.cohort.statistics.horizon import calibration_at, decision_curve, log_rank_by_risk
+    from wsigraph.cohort.statistics.incremental import AddedValue, added_value
+    from wsigraph.cohort.statistics.stages import confusion, set_coverage, stage_calibration, stage_scores
 
 _HOMES = {
     "AddedValue": "incremental",

@@ -3,7 +3,7 @@
 Every stage owns one section, named like its package; its class lies in the file of that name here. Values are frozen;
 an unknown key is an error that names its path and the nearest key there is. The order is: defaults, then files in the
 order given, then ``--set`` overrides. There are no environment variables and no globals. The sections of
-``wsigraph.runtime`` are left out of every hash: they may change how fast an answer comes, never the answer.
+``wsigraph.config.runtime`` are left out of every hash: they may change how fast an answer comes, never the answer.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from wsigraph.config.runtime import Section
 from wsigraph.geometry import MPP_MAX, MPP_MIN
-from wsigraph.runtime import Section
 
 PAINTING = ("path", "sampler", "steps", "guidance", "overlap", "repaint_um")
 """Settings of painting alone: they may differ from those a model was trained with."""

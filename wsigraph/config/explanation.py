@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from wsigraph.runtime import Section
+from wsigraph.config.runtime import Section
 
 
 class ExplanationConfig(Section):

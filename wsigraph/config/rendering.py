@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
+from wsigraph.config.runtime import Section
 from wsigraph.config.tree import Config
 from wsigraph.errors import ConfigError
-from wsigraph.runtime import Section
 
 
 def render(section: str, values: Section | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from wsigraph.runtime import Section
+from wsigraph.config.runtime import Section
 
 
 class ServiceConfig(Section):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from wsigraph.config.runtime import Section
 from wsigraph.geometry import MPP_MAX, MPP_MIN
-from wsigraph.runtime import Section
 
 
 class SuperpixelConfig(Section):

@@ -13,12 +13,12 @@ from wsigraph.config.explanation import ExplanationConfig
 from wsigraph.config.feature import FeatureConfig
 from wsigraph.config.model import ModelConfig
 from wsigraph.config.report import ReportConfig
+from wsigraph.config.runtime import BatchConfig, ClusterConfig, RuntimeConfig, Section
 from wsigraph.config.service import ServiceConfig
 from wsigraph.config.slide import SlideConfig
 from wsigraph.config.superpixel import SuperpixelConfig
 from wsigraph.config.synthesis import SynthesisConfig
 from wsigraph.config.tissue import TissueConfig
-from wsigraph.runtime import BatchConfig, ClusterConfig, RuntimeConfig, Section
 
 
 class Config(Section):

@@ -15,8 +15,8 @@ from scipy import sparse
 
 from wsigraph.exchange.optional import load_package
 from wsigraph.exchange.tables import features_of, node_columns, provenance, tissue_graph
-from wsigraph.feature.encode import encoding
 from wsigraph.geometry import crofton_um
+from wsigraph.graph.feature.encode import encoding
 from wsigraph.records import CoarseGraph, TissueGraph
 from wsigraph.store.atomic import partial_of, writing
 

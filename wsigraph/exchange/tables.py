@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph import __version__
-from wsigraph.feature.interpret import FeatureTable, feature_schema_id, interpret
-from wsigraph.feature.moments import MOMENT_NAMES, schema_id
 from wsigraph.geometry import crofton_um, px_to_um2
+from wsigraph.graph.feature.interpret import FeatureTable, feature_schema_id, interpret
+from wsigraph.graph.feature.moments import MOMENT_NAMES, schema_id
 from wsigraph.records import CoarseGraph, TissueGraph
 
 Columns = dict[str, NDArray[Any]]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from wsigraph.config import Config
 from wsigraph.errors import MissingMpp, RecordError, StoreError
 from wsigraph.exchange.optional import load_package
-from wsigraph.exchange.tiles import (
+from wsigraph.exchange.tile_graph import (
     GEOMETRY_NAMES,
     TileLabels,
     TileRectangles,
@@ -31,15 +31,15 @@ from wsigraph.exchange.tiles import (
     place_tiles,
     tile_edges,
 )
-from wsigraph.feature.encode import ENCODING_UNIT, FEATURE_MAX
 from wsigraph.geometry import MPP_MAX, MPP_MIN, Size, ratio
 from wsigraph.graph.adjacency import both_ways
 from wsigraph.graph.build import build_graph
+from wsigraph.graph.feature.encode import ENCODING_UNIT, FEATURE_MAX
+from wsigraph.graph.tissue.mask import find_tissue
+from wsigraph.graph.tissue.stain import empty_histogram, estimate_stain
 from wsigraph.records import SuperpixelLabels, TissueGraph
+from wsigraph.slide.map_boxes import Progress
 from wsigraph.slide.reader import Slide
-from wsigraph.slide.tiles import Progress
-from wsigraph.tissue.mask import find_tissue
-from wsigraph.tissue.stain import empty_histogram, estimate_stain
 
 _UNNAMED = "unnamed"
 

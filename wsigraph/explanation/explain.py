@@ -31,10 +31,10 @@ from wsigraph.explanation.intervene import cut_edges
 from wsigraph.explanation.members import Member, members
 from wsigraph.explanation.reference import Reference, load_reference
 from wsigraph.explanation.target import Target
+from wsigraph.model.bundle import SHIPPED, ModelBundle, load_bundle
+from wsigraph.model.columns import Reading, column_groups
 from wsigraph.model.inputs import GraphInput, graph_input
 from wsigraph.model.predict import check_graph
-from wsigraph.model.reading import Reading, column_groups
-from wsigraph.model.weights import SHIPPED, ModelBundle, load_bundle
 from wsigraph.records import CoarseGraph, Curves, Explanation, TissueGraph
 
 LEAST_SD = 0.05

@@ -30,7 +30,7 @@ from wsigraph.explanation.members import Logits, Member, Shape, read
 from wsigraph.explanation.reference import Reference
 from wsigraph.explanation.target import Target
 from wsigraph.model.inputs import GraphInput, Standardised
-from wsigraph.model.network import one_thread
+from wsigraph.model.nn.network import one_thread
 from wsigraph.records import Curves
 
 AREA_FRACTIONS = (0.0, 0.05, 0.1, 0.2, 0.4)

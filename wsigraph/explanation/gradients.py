@@ -34,7 +34,7 @@ from wsigraph.explanation.baseline import Baseline
 from wsigraph.explanation.members import Member, Shape, read
 from wsigraph.explanation.target import Target
 from wsigraph.model.inputs import GraphInput, Standardised
-from wsigraph.model.network import one_thread
+from wsigraph.model.nn.network import one_thread
 
 CHUNK_NODES = 8192
 """Nodes of all versions of a slide that are read at once; more would leave the processor's cache."""

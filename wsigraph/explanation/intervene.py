@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wsigraph.explanation.members import Logits, Member
 from wsigraph.explanation.target import Target
 from wsigraph.model.inputs import GraphInput, Standardised
-from wsigraph.model.network import one_thread
+from wsigraph.model.nn.network import one_thread
 
 
 def cut_edges(

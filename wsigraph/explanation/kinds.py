@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.feature.interpret import FEATURE_GROUPS, FEATURE_NAMES
+from wsigraph.graph.feature.interpret import FEATURE_GROUPS, FEATURE_NAMES
 
 _SHAPE = frozenset(name for name, group in zip(FEATURE_NAMES, FEATURE_GROUPS, strict=True) if group == "shape")
 _ROUNDS = 50

@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wsigraph.model.bundle import ModelBundle, slide_digest
 from wsigraph.model.inputs import GraphInput, Scaler, Standardised
-from wsigraph.model.messages import finished
-from wsigraph.model.network import GraphNetwork
-from wsigraph.model.weights import ModelBundle, slide_digest
+from wsigraph.model.nn.fused_gatv2 import finished
+from wsigraph.model.nn.network import GraphNetwork
 
 Logits = tuple[Tensor, Tensor]
 """What a member answers for S versions of a slide: cumulative logits of stage (S, K - 1), logits of hazard (S, T)."""

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsigraph.cohort.metrics.kaplan_meier import SurvivalSteps
 from wsigraph.errors import ModelError
-from wsigraph.explanation.kaplan_meier import SurvivalSteps
 from wsigraph.explanation.kinds import nearest, of_tissue
 from wsigraph.explanation.target import Target
-from wsigraph.model.weights import ModelBundle
+from wsigraph.model.bundle import ModelBundle
 from wsigraph.store.header import Destination
 from wsigraph.store.tensors import read_tensors, save_tensors
 

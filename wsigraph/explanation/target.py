@@ -22,7 +22,7 @@ from torch.nn.functional import logsigmoid
 
 from wsigraph.errors import ConfigError
 from wsigraph.explanation.members import Logits, Member
-from wsigraph.model.heads import log_survival
+from wsigraph.model.nn.heads import log_survival
 
 _KINDS = ("stage", "risk", "survival")
 # as in the prediction: the risk of a survival of one is finite

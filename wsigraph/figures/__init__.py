@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wsigraph.figures.confusion_matrix import plot_confusion
     from wsigraph.figures.hazard import plot_forest
     from wsigraph.figures.part import plot_attributions, plot_regions
     from wsigraph.figures.probability import plot_calibration, plot_decision_curve, plot_stage_calibration
-    from wsigraph.figures.survival import plot_kaplan_meier
-    from wsigraph.figures.table import plot_confusion
+    from wsigraph.figures.survival_curves import plot_kaplan_meier
 
 _HOMES = {
     "plot_attributions": "part",

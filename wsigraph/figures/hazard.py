@@ -11,7 +11,7 @@ from wsigraph.figures.axes import COLOURS, GREY, axes, plain
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from wsigraph.cohort.cox import CoxFit
+    from wsigraph.cohort.statistics.cox import CoxFit
 
 
 def plot_forest(fit: CoxFit, *, ax: Axes | None = None) -> Axes:

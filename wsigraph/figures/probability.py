@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wsigraph.cohort.horizon import calibration_at, decision_curve
-from wsigraph.cohort.stages import stage_calibration
+from wsigraph.cohort.statistics.horizon import calibration_at, decision_curve
+from wsigraph.cohort.statistics.stages import stage_calibration
 from wsigraph.figures.axes import COLOURS, GREY, axes, plain
 
 if TYPE_CHECKING:

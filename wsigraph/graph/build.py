@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.config import Config
-from wsigraph.feature.count import CountScales, count_moments
-from wsigraph.feature.detect import NUCLEUS_COLUMNS, detect_nuclei
-from wsigraph.feature.encode import encode
-from wsigraph.feature.moments import MOMENT_NAMES
 from wsigraph.geometry import Box, grid
 from wsigraph.graph.adjacency import both_ways, count_boundaries, sum_boundaries
+from wsigraph.graph.feature.count import CountScales, count_moments
+from wsigraph.graph.feature.detect import NUCLEUS_COLUMNS, detect_nuclei
+from wsigraph.graph.feature.encode import encode
+from wsigraph.graph.feature.moments import MOMENT_NAMES
+from wsigraph.graph.tissue.window import tissue_box
 from wsigraph.records import SuperpixelLabels, TissueGraph
 from wsigraph.registry import ENCODERS, NUCLEI, load
+from wsigraph.slide.map_boxes import Progress, map_chunks
 from wsigraph.slide.reader import Slide
-from wsigraph.slide.tiles import Progress, map_chunks
-from wsigraph.tissue.window import tissue_box
 
 ChunkTable = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 

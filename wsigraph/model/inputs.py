@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from wsigraph.errors import ModelError
 from wsigraph.geometry import crofton_um, px_to_um2
-from wsigraph.model.reading import Reading, column_names, region_columns
+from wsigraph.model.columns import Reading, column_names, region_columns
 from wsigraph.records import CoarseGraph, TissueGraph
 
 EDGE_ATTRIBUTES = ("log_boundary_um", "log_distance_um", "perimeter_fraction")

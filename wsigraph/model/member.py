@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsigraph.coarsening.embed import Embedding
 from wsigraph.config import ModelConfig
 from wsigraph.errors import ModelError
-from wsigraph.model.examples import Cohort
+from wsigraph.graph.coarsening.embed import Embedding
 from wsigraph.model.inputs import GraphInput, Scaler, Standardised
-from wsigraph.model.network import GraphNetwork, collate, one_thread
+from wsigraph.model.nn.network import GraphNetwork, collate, one_thread
+from wsigraph.training.dataset import Cohort
 
 _READ_GRAPHS = 64
 

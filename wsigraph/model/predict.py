@@ -15,27 +15,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.coarsening.coarsen import coarsen
+from wsigraph.cohort.metrics.survival import survival_between
 from wsigraph.config import CoarseningConfig
 from wsigraph.errors import ModelError
-from wsigraph.feature.interpret import feature_schema_id
-from wsigraph.feature.moments import schema_id as moment_schema_id
-from wsigraph.metrics.survival import survival_between
-from wsigraph.model.ensemble import log_cumulative_hazard
+from wsigraph.graph.coarsening.coarsen import coarsen
+from wsigraph.graph.feature.interpret import feature_schema_id
+from wsigraph.graph.feature.moments import schema_id as moment_schema_id
+from wsigraph.model.bundle import SHIPPED, Card, ModelBundle, check_schemas, load_bundle, patient_digest, slide_digest
+from wsigraph.model.columns import Reading
+from wsigraph.model.conformal import LEAST_CALIBRATION, stage_probabilities, stage_sets, survival_band
 from wsigraph.model.inputs import CLIP, Standardised, graph_input
 from wsigraph.model.member import Member
-from wsigraph.model.reading import Reading
-from wsigraph.model.uncertainty import LEAST_CALIBRATION, stage_probabilities, stage_sets, survival_band
-from wsigraph.model.weights import (
-    SHIPPED,
-    Card,
-    ModelBundle,
-    check_schemas,
-    load_bundle,
-    patient_digest,
-    slide_digest,
-)
 from wsigraph.records import CoarseGraph, Prediction, TissueGraph
+from wsigraph.training.ensemble import log_cumulative_hazard
 
 MAX_OUTSIDE_FRACTION = 0.05
 """Share of features outside the training range above which a prediction carries a warning."""

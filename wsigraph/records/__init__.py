@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wsigraph.records.explanation import Curves, Explanation
-from wsigraph.records.stages import (
+from wsigraph.records.slide_records import (
     CoarseGraph,
     LazyArray,
     Level,

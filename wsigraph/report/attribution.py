@@ -32,7 +32,7 @@ def draw_attribution(view: View, layer: AttributionLayer, facts: Mapping[str, An
     layer : AttributionLayer
         Attributions over it.
     facts : mapping of str to JSON value
-        `wsigraph.explanation.facts.gather_facts`.
+        `wsigraph.explanation.findings.gather_facts`.
 
     Returns
     -------

@@ -12,7 +12,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.explanation.kaplan_meier import SurvivalSteps
+from wsigraph.cohort.metrics.kaplan_meier import SurvivalSteps
 from wsigraph.records import Curves, Prediction
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 520, 64, 14, 14, 44

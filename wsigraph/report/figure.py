@@ -66,7 +66,7 @@ def draw_report(
     prediction : Prediction
         Stage, survival and notice.
     facts : mapping of str to value
-        The slide's `wsigraph.report.facts.summary`.
+        The slide's `wsigraph.report.slide_summary.summary`.
 
     Returns
     -------

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.errors import ConfigError, RecordError
-from wsigraph.feature.interpret import FeatureTable
 from wsigraph.geometry import px_to_um2
+from wsigraph.graph.feature.interpret import FeatureTable
+from wsigraph.outline.outline import Outlines
 from wsigraph.records import CoarseGraph
-from wsigraph.report.outline import Outlines
 from wsigraph.report.palette import PALETTE, colour_regions
 from wsigraph.store import canonical_json
 

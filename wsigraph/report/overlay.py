@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsigraph.geometry import Box, um_to_px, um_to_px_exact
+from wsigraph.outline.label_grid import RegionLattice
+from wsigraph.outline.outline import Outlines
 from wsigraph.records import TissueMap
-from wsigraph.report.lattice import RegionLattice
-from wsigraph.report.outline import Outlines
 from wsigraph.report.view import View, cut_view
 from wsigraph.slide.reader import Slide
 

@@ -25,13 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsigraph.cohort.manifest import Manifest
+from wsigraph.cohort.manifest.manifest import Manifest
+from wsigraph.cohort.metrics.kaplan_meier import SurvivalSteps, kaplan_meier
 from wsigraph.errors import StoreError
-from wsigraph.explanation.kaplan_meier import SurvivalSteps, kaplan_meier
+from wsigraph.graph.tissue.artefact import artefact_areas
 from wsigraph.report.charts import groups
-from wsigraph.report.holding import Gains, gains, holding
+from wsigraph.report.faithfulness_summary import Gains, gains, holding
 from wsigraph.store import load_prediction, load_tissue_map, read_document, write_file
-from wsigraph.tissue.artefact import artefact_areas
 
 OVERVIEW = "cohort.html"
 """File name inside a run's directory."""
@@ -77,7 +77,7 @@ class SlideRow:
     distance : float or None
         How unlike the training slides it is, standard deviations; about 1 for a slide like them.
     gains : mapping
-        How the orders of its explanation did (`wsigraph.report.holding.gains`).
+        How the orders of its explanation did (`wsigraph.report.faithfulness_summary.gains`).
     warnings : tuple of str
         What to beware of.
     relation : str

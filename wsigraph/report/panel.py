@@ -36,7 +36,7 @@ def draw_facts(axes: Axes, facts: Mapping[str, Any]) -> None:
     axes : Axes
         Where to write.
     facts : mapping of str to value
-        The slide's `wsigraph.report.facts.summary`.
+        The slide's `wsigraph.report.slide_summary.summary`.
     """
     axes.axis("off")
     axes.set_title("Measured", fontsize=12, loc="left", color=INK, fontfamily=FONT)

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from wsigraph.geometry import Box, px_to_um
-from wsigraph.report.outline import Outlines
+from wsigraph.outline.outline import Outlines
 from wsigraph.report.panel import FONT, INK
 from wsigraph.report.view import RegionMap, View, mean_colours
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.geometry import Box, px_to_um, ratio
-from wsigraph.report.lattice import RegionLattice, resample
-from wsigraph.report.outline import Outlines
+from wsigraph.outline.label_grid import RegionLattice, resample
+from wsigraph.outline.outline import Outlines
 from wsigraph.slide.reader import Slide
 
 MAX_DETAIL_FRACTION = 0.4

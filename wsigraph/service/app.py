@@ -15,12 +15,24 @@ from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 import wsigraph
-from wsigraph.service import health, overlay_routes, problems, regions, session, slides, upload_routes
-from wsigraph.service.gate import Gate
-from wsigraph.service.house import House
-from wsigraph.service.jobs import routes as job_routes
-from wsigraph.service.limits import Buckets
+from wsigraph.service.context import House
 from wsigraph.service.metrics import Metrics
+from wsigraph.service.routes import (
+    health,
+    regions,
+    session,
+    slides,
+)
+from wsigraph.service.routes import jobs as job_routes
+from wsigraph.service.routes import (
+    overlays as overlay_routes,
+)
+from wsigraph.service.routes import (
+    uploads as upload_routes,
+)
+from wsigraph.service.security import problems
+from wsigraph.service.security.limits import Buckets
+from wsigraph.service.security.middleware import Gate
 
 VIEWER = Path(__file__).parent / "viewer"
 """The page and what it loads."""

@@ -29,8 +29,8 @@ from wsigraph.geometry import Box, Size
 from wsigraph.slide import mpp, tiff_index
 from wsigraph.slide.colour import to_rgb
 from wsigraph.slide.description import FileDescription, make_levels
-from wsigraph.slide.lattice import TileCache, assemble
 from wsigraph.slide.mpp import StatedMpp
+from wsigraph.slide.tile_grid import TileCache, assemble
 
 _UM = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6, "angstrom": 1e-4}
 _ROOT_FILES = (".zattrs", "zarr.json")

@@ -21,8 +21,8 @@ from wsigraph.geometry import Box, Size, grid
 from wsigraph.slide import mpp, objective, tiff_index
 from wsigraph.slide.colour import WHITE, to_rgb
 from wsigraph.slide.description import FileDescription, make_levels
-from wsigraph.slide.lattice import TileCache, assemble
 from wsigraph.slide.mpp import StatedMpp
+from wsigraph.slide.tile_grid import TileCache, assemble
 
 _TILE_PX = 512
 _TILE_AREA_MIN, _TILE_AREA_MAX = 64**2, 4096**2

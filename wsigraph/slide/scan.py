@@ -11,8 +11,8 @@ from pathlib import Path
 
 from wsigraph.geometry import Box, grid
 from wsigraph.slide.damage import BadTile
+from wsigraph.slide.map_boxes import Progress, map_chunks
 from wsigraph.slide.reader import Slide
-from wsigraph.slide.tiles import Progress, map_chunks
 from wsigraph.store import Destination, read_document, save_document
 
 _CHUNK_PX = 2048

@@ -22,8 +22,8 @@ from wsigraph.geometry import Box, Size
 from wsigraph.slide import mpp, tiff_index
 from wsigraph.slide.colour import WHITE, to_rgb
 from wsigraph.slide.description import FileDescription, make_levels
-from wsigraph.slide.lattice import TileCache, assemble
 from wsigraph.slide.mpp import StatedMpp
+from wsigraph.slide.tile_grid import TileCache, assemble
 
 _SUFFIXES = (".jp2",)
 _BLOCK_PX = 512

@@ -23,8 +23,8 @@ from wsigraph.geometry import Box, Size
 from wsigraph.slide import jpeg, mpp, objective, tiff_index
 from wsigraph.slide.colour import to_rgb
 from wsigraph.slide.description import FileDescription, make_levels
-from wsigraph.slide.lattice import TileCache, assemble
 from wsigraph.slide.resample import shrink
+from wsigraph.slide.tile_grid import TileCache, assemble
 
 _JPEG = 7
 _CODECS = {1: "none", 5: "LZW", 7: "JPEG", 8: "deflate", 32946: "deflate", 33005: "JPEG 2000", 34712: "JPEG 2000"}

@@ -8,6 +8,7 @@ Zarr holds what is larger than memory, safetensors fixed bundles of arrays, JSON
 from __future__ import annotations
 
 from wsigraph.store.atomic import write_file
+from wsigraph.store.completion import is_done, verify
 from wsigraph.store.directory import SlideDirectory
 from wsigraph.store.documents import (
     load_prediction,
@@ -18,8 +19,7 @@ from wsigraph.store.documents import (
     save_slide_info,
 )
 from wsigraph.store.explanations import load_explanation, save_explanation
-from wsigraph.store.header import SCHEMA_VERSION, Destination, canonical_document, canonical_json, digest, parse_json
-from wsigraph.store.lattices import (
+from wsigraph.store.grids import (
     CHUNK_PX,
     SHARD_PX,
     LabelsWriter,
@@ -29,7 +29,7 @@ from wsigraph.store.lattices import (
     save_labels,
     save_tissue_map,
 )
-from wsigraph.store.state import is_done, verify
+from wsigraph.store.header import SCHEMA_VERSION, Destination, canonical_document, canonical_json, digest, parse_json
 from wsigraph.store.tensors import load_coarse_graph, load_graph, save_coarse_graph, save_graph
 
 __all__ = [

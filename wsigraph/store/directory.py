@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 from wsigraph.errors import StoreError
 from wsigraph.records import SlideInfo
 from wsigraph.store.atomic import discard, write_file, writing
+from wsigraph.store.completion import is_done
 from wsigraph.store.documents import load_slide_info, read_document
 from wsigraph.store.header import Destination, canonical_document, digest
-from wsigraph.store.state import is_done
 
 SLIDE_FILE = "slide.json"
 """What is known of the slide; tells whose directory it is."""

@@ -1,1 +1,1 @@
-"""Tissue that never was: layouts, painted tiles and simulated graphs, always marked synthetic."""
+"""Synthetic tissue: simulated cohorts with a known truth, and images generated from a graph. Always marked synthetic."""

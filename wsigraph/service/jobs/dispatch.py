@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 from wsigraph.config import Config
 from wsigraph.errors import ClusterError, StoreError, WsigraphError
+from wsigraph.service.jobs.schema import CANCELLED, DONE, FAILED, QUEUED
 from wsigraph.service.jobs.store import JobStore
-from wsigraph.service.jobs.table import CANCELLED, DONE, FAILED, QUEUED
 
 if TYPE_CHECKING:
-    from wsigraph.batch.job import Job, Outcome
-    from wsigraph.cluster import Cluster
-    from wsigraph.service.jobs.flight import Flight
+    from wsigraph.run.batch.job import Job, Outcome
+    from wsigraph.run.cluster import Cluster
+    from wsigraph.service.jobs.running_job import Flight
 
 _LOOK_S = 0.25
 _TELL_S = 0.5
@@ -60,7 +60,7 @@ class Dispatcher:
     model : Path, optional
         Model bundle, as the workers see it.
     work : callable, optional
-        What a worker does with a job; ``wsigraph.batch.work.carry_out`` where left out.
+        What a worker does with a job; ``wsigraph.run.batch.work.carry_out`` where left out.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ class Dispatcher:
         self._restarts.shutdown(wait=False, cancel_futures=True)
 
     def _run(self) -> None:
-        from wsigraph.cluster import connect
+        from wsigraph.run.cluster import connect
 
         while not self._ending.is_set():
             try:
@@ -192,8 +192,8 @@ class Dispatcher:
         return True
 
     def _begin(self, cluster: Cluster, job: Any) -> None:
-        from wsigraph.batch.work import topic
-        from wsigraph.service.jobs.flight import Flight, inherit
+        from wsigraph.run.batch.work import topic
+        from wsigraph.service.jobs.running_job import Flight, inherit
 
         flight = Flight(job=job, run_id=f"{self.instance}-{job.job_id}")
         for earlier in self._store.done_before(job.slide_key):
@@ -206,7 +206,7 @@ class Dispatcher:
 
     def _submit(self, cluster: Cluster, flight: Flight) -> None:
         if self._work is None:
-            from wsigraph.batch.work import carry_out
+            from wsigraph.run.batch.work import carry_out
 
             self._work = carry_out
         flight.future = cluster.client.submit(
@@ -283,7 +283,7 @@ class Dispatcher:
             self._store.finish(job_id, self.instance, CANCELLED)
 
     def _drop(self, cluster: Cluster, flight: Flight) -> None:
-        from wsigraph.batch.work import topic
+        from wsigraph.run.batch.work import topic
 
         self._flights.pop(flight.job.job_id, None)
         cluster.client.unsubscribe_topic(topic(flight.run_id))
@@ -292,7 +292,7 @@ class Dispatcher:
         """Let workers that would idle help with what runs."""
         from distributed import Event
 
-        from wsigraph.batch.share import idle_event
+        from wsigraph.run.batch.split_work import idle_event
 
         is_idle = len(self._flights) < self.n_workers
         for flight in self._flights.values():

@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQL
 
 from wsigraph.errors import NotFound, PluginError, StoreError, TooMany
 from wsigraph.service.jobs.database import open_database
-from wsigraph.service.jobs.table import (
+from wsigraph.service.jobs.schema import (
     ACTIVE,
     CANCELLED,
     DONE,

@@ -1,0 +1,186 @@
+"""Artefacts painted on real tissue are found where they were painted, named, measured and left out as configured.
+
+The floors are what was measured (``python -m tests.benchmarks artefacts``) less a margin of about 0.05.
+"""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import wsigraph
+from wsigraph.config import TissueConfig
+from wsigraph.geometry import Box
+from wsigraph.graph.tissue import focus
+from wsigraph.graph.tissue.artefact import (
+    ARTEFACT_BLUR,
+    ARTEFACT_EDGE,
+    ARTEFACT_FOLD,
+    ARTEFACT_INK,
+    ARTEFACTS,
+    artefact_areas,
+    write_codes,
+)
+from wsigraph.graph.tissue.line import long_narrow_pieces
+from wsigraph.graph.tissue.mask import find_tissue
+from wsigraph.records import StainBasis, TissueMap
+
+from .painting import dice, on_lattice, paintings
+
+CENTRE = (900.0, 450.0)
+
+
+@pytest.fixture(scope="module")
+def pixels(small_slide):
+    with wsigraph.read(small_slide) as slide:
+        return slide.read(Box.whole(slide.size(1.0)), 1.0)
+
+
+def mapped(rgb, folder, config=None):
+    path = folder / "painted.png"
+    Image.fromarray(rgb).save(path, compress_level=1)
+    with wsigraph.read(path, mpp=1.0) as slide:
+        return find_tissue(slide, config)
+
+
+@pytest.fixture(scope="module")
+def clean(pixels, tmp_path_factory):
+    return mapped(pixels, tmp_path_factory.mktemp("clean"))
+
+
+def test_a_clean_slide_loses_nothing(clean):
+    assert set(np.unique(clean.artefact)) <= {0, ARTEFACT_FOLD}
+    assert 0.35 < clean.tissue.mean() < 0.45
+    # a dense band of epithelium passes for a fold; it is written down and stays
+    assert (clean.artefact == ARTEFACT_FOLD)[clean.tissue > 0].mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "floor"),
+    [
+        ("ink, blue", ARTEFACT_INK, 0.80),
+        ("ink, green", ARTEFACT_INK, 0.80),
+        ("ink, black", ARTEFACT_INK, 0.90),
+        ("ink, red", ARTEFACT_INK, 0.88),
+        ("ink, brown", ARTEFACT_INK, 0.88),
+        ("ink, orange", ARTEFACT_INK, 0.88),
+        ("ink, purple", ARTEFACT_INK, 0.90),
+        ("blur, 2 um", ARTEFACT_BLUR, 0.85),
+        ("blur, 3 um", ARTEFACT_BLUR, 0.85),
+        ("blur, 5 um", ARTEFACT_BLUR, 0.82),
+        ("bubble", ARTEFACT_EDGE, 0.66),
+        ("edge", ARTEFACT_EDGE, 0.74),
+    ],
+)
+def test_what_is_painted_is_found_and_left_out(pixels, clean, tmp_path, what, code, floor):
+    rgb, mask = paintings(pixels, CENTRE)[what]()
+    found = mapped(rgb, tmp_path)
+    truth, tissue = on_lattice(mask, clean.tissue.shape), clean.tissue > 0
+    marked = found.artefact == code
+    if code != ARTEFACT_INK:
+        truth, marked = truth & tissue, marked & tissue
+    assert dice(marked, truth) > floor
+    assert not (found.tissue[found.artefact == code]).any()
+    away = ~on_lattice(mask, truth.shape) & tissue
+    assert marked[away].mean() < 0.06
+
+
+def test_each_artefact_can_be_kept_and_is_written_down_all_the_same(pixels, tmp_path):
+    for what, code, switch in (
+        ("ink, red", ARTEFACT_INK, "mask_ink"),
+        ("blur, 3 um", ARTEFACT_BLUR, "mask_blur"),
+        ("bubble", ARTEFACT_EDGE, "mask_edge"),
+    ):
+        rgb, _ = paintings(pixels, CENTRE)[what]()
+        kept = mapped(rgb, tmp_path, TissueConfig(**{switch: False}))
+        assert (kept.artefact == code).any()
+        assert kept.tissue[kept.artefact == code].any()
+
+
+def test_folds_stay_unless_told_otherwise(pixels, tmp_path):
+    rgb, _ = paintings(pixels, CENTRE)["fold"]()
+    kept, dropped = mapped(rgb, tmp_path), mapped(rgb, tmp_path, TissueConfig(mask_fold=True))
+    folds = kept.artefact == ARTEFACT_FOLD
+    assert folds.any()
+    assert kept.tissue[folds].all()
+    assert not dropped.tissue[folds].any()
+
+
+def test_focus_does_not_depend_on_chunks(pixels, tmp_path, monkeypatch):
+    rgb, _ = paintings(pixels, CENTRE)["blur, 2 um"]()
+    whole = mapped(rgb, tmp_path)
+    monkeypatch.setattr(focus, "_CELLS_PER_CHUNK", 3)
+    again = mapped(rgb, tmp_path)
+    assert (whole.artefact == ARTEFACT_BLUR).any()
+    np.testing.assert_array_equal(whole.artefact, again.artefact)
+    np.testing.assert_array_equal(whole.tissue, again.tissue)
+
+
+def test_a_coarse_slide_is_not_judged(pixels, tmp_path):
+    rgb, _ = paintings(pixels, CENTRE)["blur, 5 um"]()
+    Image.fromarray(rgb).save(tmp_path / "coarse.png", compress_level=1)
+    for mpp, is_judged in ((1.0, True), (2.5, False)):
+        with wsigraph.read(tmp_path / "coarse.png", mpp=mpp) as slide:
+            size = slide.size(4.0)
+            blurred = focus.find_blur(slide, np.ones((size.height, size.width), bool), TissueConfig())
+        assert blurred.any() == is_judged
+
+
+def test_detail_of_a_cell_in_closed_form():
+    # one bright pixel: Laplacian 4 v there and -v at four neighbours; averaged 2 x 2 it is one bright pixel of sum v
+    rgb = np.zeros((16, 16, 3), np.uint8)
+    rgb[6, 6] = (10, 20, 30)
+    energy = focus.cell_energies(rgb, 16)
+    assert energy.shape == (1, 1, focus.N_SCALES, 2)
+    assert energy[0, 0, 0].tolist() == [20 * 60**2, 14 * 14]
+    assert energy[0, 0, 1].tolist() == [20 * 60**2, 6 * 6]
+    assert energy[0, 0, 2].tolist() == [16 * 60**2 + 60**2 * 2, 2 * 2]
+
+
+def test_white_noise_is_not_blur_and_a_ramp_has_no_detail():
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    energy = focus.cell_energies(noise, 64)[0, 0]
+    # white noise: equal squares at each scale but for the sums of four
+    assert energy[0, 0] / energy[0, 1] == pytest.approx(energy[1, 0] / energy[1, 1] / 4, rel=0.2)
+    ramp = np.broadcast_to(np.arange(64, dtype=np.uint8)[:, None, None], (64, 64, 3)).copy()
+    assert not focus.cell_energies(ramp, 64)[..., 0].any()
+
+
+def test_areas_name_every_reason():
+    codes = np.zeros((100, 100), np.uint8)
+    codes[:10, :25], codes[50, :] = ARTEFACT_INK, ARTEFACT_FOLD
+    stain = StainBasis(vectors=np.eye(3)[:2], max_concentration=np.ones(2), nucleus_threshold=0.5, source="reference")
+    tissue = TissueMap(
+        tissue=np.ones_like(codes), artefact=codes, section=np.ones(codes.shape, np.uint16), mpp=10.0, stain=stain
+    )
+    areas = artefact_areas(tissue)
+    assert list(areas) == list(ARTEFACTS.values())[1:]
+    assert areas["pen ink"] == pytest.approx(250 * 100 / 1e6)
+    assert areas["fold"] == pytest.approx(0.01)
+    assert areas["out of focus"] == 0.0
+
+
+def test_the_lower_code_is_written():
+    here = np.array([[True, True, False]])
+    codes = write_codes((1, 3), {ARTEFACT_FOLD: here, ARTEFACT_INK: np.array([[True, False, False]])})
+    np.testing.assert_array_equal(codes, [[ARTEFACT_INK, ARTEFACT_FOLD, 0]])
+
+
+def test_long_and_narrow_is_a_matter_of_the_whole_piece():
+    mask = np.zeros((80, 80), bool)
+    mask[5, 5:60] = True
+    mask[20:50, 20:50] = True
+    y, x = np.mgrid[:80, :80]
+    ring = np.abs(np.hypot(y - 62, x - 64) - 13) < 1.5
+    found = long_narrow_pieces(mask | ring, 30, 4)
+    assert found[5, 5:60].all()
+    assert not found[30, 30]
+    assert found[ring].all()
+    assert not long_narrow_pieces(mask, 60, 4).any()
+
+
+def test_clean_real_slides_have_no_false_alarm(shared_slides):
+    for name, mpp, fraction in (("kidney_glomeruli.svs", 0.5, 0.998), ("pyramid_wrong_mpp.tiff", 0.5, 0.826)):
+        with wsigraph.read(shared_slides / name, mpp=mpp) as slide:
+            found = find_tissue(slide)
+        assert set(np.unique(found.artefact)) <= {0, ARTEFACT_FOLD}
+        assert found.tissue.mean() == pytest.approx(fraction, abs=0.005)

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from wsigraph.config import ModelConfig
+from wsigraph.errors import ModelError
+from wsigraph.model.inputs import Scaler, Standardised, graph_input
+from wsigraph.model.nn.layers import AttentionPooling
+from wsigraph.model.nn.network import GraphNetwork, collate, one_thread
+from wsigraph.synthesis.simulation.simulate import SimulatedPatient
+
+
+@pytest.fixture(scope="module")
+def graphs(patients: list[SimulatedPatient]) -> list[Standardised]:
+    inputs = [graph_input(each.graph) for each in patients[:3]]
+    scaler = Scaler.fit(inputs)
+    return [scaler.standardise(each) for each in inputs]
+
+
+@pytest.fixture(scope="module")
+def network(tiny_config: ModelConfig, graphs: list[Standardised]) -> GraphNetwork:
+    torch.manual_seed(0)
+    config = tiny_config.model_copy(update={"layers": 3})
+    return GraphNetwork(config, n_features=graphs[0].features.shape[1], n_intervals=5).eval()
+
+
+def logits(network: GraphNetwork, graphs: list[Standardised]) -> torch.Tensor:
+    with one_thread(), torch.inference_mode():
+        return torch.cat(network.read(collate(graphs)), dim=1)
+
+
+def permuted(graph: Standardised, seed: int) -> Standardised:
+    order = np.random.default_rng(seed).permutation(len(graph.features))
+    position = np.argsort(order)
+    edges = position[graph.edge_index]
+    by_source = np.lexsort((edges[1], edges[0]))
+    return replace(
+        graph,
+        features=graph.features[order],
+        area=graph.area[order],
+        edge_index=edges[:, by_source],
+        edge_attribute=graph.edge_attribute[by_source],
+    )
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_permuting_the_regions_leaves_the_logits(network: GraphNetwork, graphs: list[Standardised], seed: int) -> None:
+    # float32 sums in another order: a few units in the seventh digit
+    assert torch.allclose(
+        logits(network, [permuted(graphs[0], seed)]), logits(network, [graphs[0]]), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_batch_gives_what_its_graphs_give_alone(network: GraphNetwork, graphs: list[Standardised]) -> None:
+    alone = torch.cat([logits(network, [graph]) for graph in graphs])
+    assert torch.allclose(logits(network, graphs), alone, rtol=1e-4, atol=1e-5)
+
+
+def test_neighbours_matter(network: GraphNetwork, graphs: list[Standardised]) -> None:
+    graph = graphs[0]
+    cut = replace(graph, edge_index=np.zeros((2, 0), np.int64), edge_attribute=np.zeros((0, 3), np.float32))
+    assert not torch.allclose(logits(network, [cut]), logits(network, [graph]), atol=1e-4)
+    other = replace(graph, edge_attribute=graph.edge_attribute + 1)
+    assert not torch.allclose(logits(network, [other]), logits(network, [graph]), atol=1e-4)
+
+
+def test_one_region_and_no_edges(network: GraphNetwork, graphs: list[Standardised]) -> None:
+    single = replace(
+        graphs[0],
+        features=graphs[0].features[:1],
+        area=np.ones(1, np.float32),
+        edge_index=np.zeros((2, 0), np.int64),
+        edge_attribute=np.zeros((0, 3), np.float32),
+    )
+    assert torch.isfinite(logits(network, [single])).all()
+    mixed = logits(network, [single, graphs[1], single])
+    assert torch.allclose(mixed[0], mixed[2])
+
+
+def test_gradients_reach_features_and_edge_attributes(network: GraphNetwork, graphs: list[Standardised]) -> None:
+    batch = collate(graphs[:1])
+    features, attributes = batch.features.requires_grad_(), batch.edge_attribute.requires_grad_()
+    _, hazard = network(features, batch.edge_index, attributes, batch.area, batch.batch, 1)
+    gradients = torch.autograd.grad(hazard.sum(), [features, attributes])
+    assert all(bool((gradient != 0).any()) for gradient in gradients)
+
+
+def test_splitting_a_region_leaves_the_pooling() -> None:
+    pooling = AttentionPooling(6)
+    h = torch.randn(4, 6, generator=torch.Generator().manual_seed(2))
+    area = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    whole = pooling(h, area, torch.zeros(4, dtype=torch.int64), 1)
+    split = torch.cat([h, h[3:]])
+    halves = torch.tensor([0.1, 0.2, 0.3, 0.25, 0.15])
+    assert torch.allclose(pooling(split, halves, torch.zeros(5, dtype=torch.int64), 1), whole, atol=1e-6)
+
+
+def test_weights_round_trip_and_their_faults(network: GraphNetwork, tiny_config: ModelConfig) -> None:
+    arrays = network.arrays()
+    torch.manual_seed(9)
+    config = tiny_config.model_copy(update={"layers": 3})
+    n_features = arrays["embed.weight"].shape[1]
+    other = GraphNetwork(config, n_features=n_features, n_intervals=5)
+    other.load_arrays(arrays)
+    assert all((other.arrays()[name] == value).all() for name, value in arrays.items())
+    with pytest.raises(ModelError, match=r"trunk\.0\.bias missing"):
+        other.load_arrays({name: value for name, value in arrays.items() if name != "trunk.0.bias"})
+    with pytest.raises(ModelError, match="expected none"):
+        other.load_arrays(arrays | {"extra": np.zeros(1, np.float32)})
+    with pytest.raises(ModelError, match=r"embed.bias \(3,\), expected \(8,\)"):
+        other.load_arrays(arrays | {"embed.bias": np.zeros(3, np.float32)})
+
+
+def test_the_number_of_threads_is_restored_even_after_an_error() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        with pytest.raises(ZeroDivisionError), one_thread():
+            _ = 1 / 0
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wsigraph.model.conformal import (
+    fit_temperature,
+    recalibration_draws,
+    stage_probabilities,
+    stage_sets,
+    survival_band,
+)
+from wsigraph.model.nn.losses import SurvivalTarget
+
+
+def cumulative(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return true cumulative logits of four stages and stages drawn from them."""
+    logits = 1.5 * rng.normal(size=(n, 1)) - np.array([-1.0, 0.0, 1.0])
+    p = stage_probabilities(logits)
+    return logits, (rng.random((n, 1)) > np.cumsum(p, axis=1)[:, :-1]).sum(axis=1)
+
+
+def test_the_temperature_undoes_exaggeration() -> None:
+    logits, stage = cumulative(3000, np.random.default_rng(0))
+    # the standard error of a scale at this size is about 0.03
+    assert fit_temperature(3 * logits, stage) == pytest.approx(3.0, rel=0.1)
+    assert fit_temperature(logits[:5], stage[:5]) == 1.0
+    assert fit_temperature(logits, np.full(3000, -1)) == 1.0
+
+
+def test_stage_sets_hold_the_truth_as_often_as_promised() -> None:
+    rng = np.random.default_rng(1)
+    # members err, each in its own way; every calibration patient is scored by the member that held it out
+    logits, stage = cumulative(3000, rng)
+    shift = rng.normal(scale=0.5, size=5)
+    p = np.stack([stage_probabilities(1.4 * logits + each) for each in shift])
+    member = np.arange(1000) % 5
+    score = 1 - p[member, np.arange(1000), stage[:1000]]
+    inside = stage_sets(p[:, 1000:], score, member, 0.1)
+    covered = inside[np.arange(2000), stage[1000:]].mean()
+    # a valid 90 % method shows 0.877-0.922 on 1,000 + 2,000 patients
+    assert 0.877 <= covered <= 0.922
+    assert 1.0 <= inside.sum(axis=1).mean() < 4.0
+    assert stage_sets(p[:, 1000:], score, member, 0.3).sum() < inside.sum()
+
+
+def test_the_likeliest_stage_always_belongs() -> None:
+    inside = stage_sets(np.array([[[0.4, 0.3, 0.3]]]), np.zeros(200), np.zeros(200, int), 0.1)
+    assert inside.tolist() == [[True, False, False]]
+
+
+def followed(n: int, rng: np.random.Generator) -> tuple[np.ndarray, SurvivalTarget]:
+    logits = rng.normal(size=(n, 1)) + np.array([-2.0, -1.5, -1.0])
+    dies = rng.random((n, 3)) < 1 / (1 + np.exp(-logits))
+    first = np.where(dies.any(axis=1), dies.argmax(axis=1), 3)
+    died = (np.arange(3) == first[:, None]).astype(np.float32)
+    return logits, SurvivalTarget(survived=(np.arange(3) < first[:, None]).astype(np.float32), died=died)
+
+
+def test_the_band_narrows_with_patients_and_holds_the_curve() -> None:
+    rng = np.random.default_rng(2)
+    widths = []
+    for n in (100, 1600):
+        draws = recalibration_draws(*followed(n, rng), rng=rng)
+        assert draws.mean(axis=0) == pytest.approx([0, 1], abs=0.1)
+        ends = np.array([10.0, 20.0, 30.0])
+        logits = np.array([-2.0, -1.5, -1.0])
+        band = survival_band([logits], draws, [ends], ends)
+        curve = np.cumprod(1 - 1 / (1 + np.exp(-logits)))
+        assert (band[0] < curve).all()
+        assert (band[1] > curve).all()
+        widths.append((band[1] - band[0]).mean())
+    # sixteen times the patients, a quarter of the width
+    assert widths[0] / widths[1] == pytest.approx(4.0, rel=0.35)

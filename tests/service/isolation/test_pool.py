@@ -1,0 +1,135 @@
+"""The processes that open slides: lost ones are replaced, late ones ended, hungry ones stopped; frames are plain."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.service.contexts import settings, write_slide
+from wsigraph.errors import NotFound, TooLarge, Unavailable, UnreadableSlide
+from wsigraph.service.isolation import protocol as frames
+from wsigraph.service.isolation.pool import ReadingPool
+from wsigraph.service.tile_cache import EncodedPictures
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ReadingPool]:
+    made = ReadingPool(settings("service.slide_memory_gb=2", "service.decoded_max_mpx=1").service)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_slide(tmp_path_factory.mktemp("pool") / "s.tiff", 1200, 1300)
+
+
+def picture(slide: Path, box: tuple[int, int, int, int] = (0, 0, 256, 256), downsample: int = 1) -> dict[str, object]:
+    return {
+        "op": "picture", "path": str(slide), "version": "1", "box": list(box), "downsample": downsample, "quality": 80,
+    }  # fmt: skip
+
+
+def process_of(pool: ReadingPool) -> int:
+    return pool._all[0].start().pid
+
+
+def test_a_process_that_dies_costs_one_request(pool: ReadingPool, slide: Path) -> None:
+    assert pool.ask(picture(slide))[1].startswith(b"\xff\xd8")
+    lost, pid = pool.n_lost, process_of(pool)
+    os.kill(pid, signal.SIGSTOP)
+    threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
+    with pytest.raises(UnreadableSlide, match="ended the process that read it"):
+        pool.ask(picture(slide))
+    assert pool.n_lost == lost + 1
+    assert pool.ask(picture(slide))[1].startswith(b"\xff\xd8")
+    assert process_of(pool) != pid
+
+
+def test_a_process_that_hangs_is_ended_in_time(pool: ReadingPool, slide: Path) -> None:
+    pool.ask(picture(slide))
+    os.kill(process_of(pool), signal.SIGSTOP)
+    began = time.monotonic()
+    with pytest.raises(UnreadableSlide, match=r"took longer than 0\.5 s"):
+        pool.ask(picture(slide), time_s=0.5)
+    assert time.monotonic() - began < 5
+    assert pool.ask(picture(slide))[1].startswith(b"\xff\xd8")
+
+
+def test_more_pixels_than_allowed_are_not_decoded(pool: ReadingPool, slide: Path) -> None:
+    with pytest.raises(TooLarge, match=r"service\.decoded_max_mpx"):
+        pool.ask(picture(slide, (0, 0, 600, 650), 2))
+
+
+def test_more_memory_than_allowed_is_refused_and_the_process_lives_on(pool: ReadingPool, slide: Path) -> None:
+    # a box far outside the slide holds no pixel that would be decoded, but room for 3 GB
+    pid = process_of(pool)
+    with pytest.raises((TooLarge, UnreadableSlide)):
+        pool.ask(picture(slide, (0, 0, 30_000, 33_000)))
+    assert pool.ask(picture(slide))[1].startswith(b"\xff\xd8")
+    assert process_of(pool) == pid
+
+
+def test_errors_keep_their_class_and_words(pool: ReadingPool, tmp_path: Path) -> None:
+    with pytest.raises(UnreadableSlide, match="does not exist; check the path"):
+        pool.ask({"op": "describe", "path": str(tmp_path / "none.svs")})
+    with pytest.raises(UnreadableSlide, match="KeyError"):
+        pool.ask({"op": "nonsense"})
+
+
+def test_a_closed_pool_says_so(slide: Path) -> None:
+    pool = ReadingPool(settings().service)
+    pool.close()
+    with pytest.raises(Unavailable):
+        pool.ask(picture(slide))
+
+
+def test_frames_come_back_and_broken_ones_are_refused() -> None:
+    stream = io.BytesIO()
+    frames.send(stream, {"a": [1, None, "ü"]}, b"\0\1")
+    stream.seek(0)
+    assert frames.receive(stream) == ({"a": [1, None, "ü"]}, b"\0\1")
+    with pytest.raises(EOFError):
+        frames.receive(stream)
+    with pytest.raises(ValueError, match="expected at most"):
+        frames.receive(io.BytesIO(b"\xff" * 8))
+    with pytest.raises(ValueError, match="no object"):
+        frames.receive(io.BytesIO(b"\0\0\0\2\0\0\0\0[]"))
+
+
+def test_pictures_are_made_once_and_kept_within_a_bound() -> None:
+    kept, made = EncodedPictures(1000), []
+
+    def make(size: int) -> bytes:
+        made.append(size)
+        time.sleep(0.05)
+        return bytes(size)
+
+    threads = [threading.Thread(target=lambda: kept.find_or_make("a", lambda: make(400))) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [400]
+    for name in "bcd":
+        kept.find_or_make(name, lambda: make(400))
+        assert kept.n_bytes <= 1000
+    assert kept.find("a") is None
+    assert kept.find("d") == bytes(400)
+    kept.find_or_make("huge", lambda: make(2000))
+    assert kept.find("huge") is None
+
+    def fail() -> bytes:
+        raise NotFound("no")
+
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            kept.find_or_make("e", fail)
+    assert kept.find_or_make("e", lambda: b"x") == b"x"

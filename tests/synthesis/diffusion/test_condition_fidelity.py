@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.score_synthesis import Painter
+from pipelines.score_usefulness import read_rows, summary
+from pipelines.synthesis_measures import score_edit, step_at_borders
+from pipelines.synthesis_tables import tables
+from wsigraph.config import Config
+from wsigraph.synthesis.diffusion.edit import edit, hold, parse_edit
+from wsigraph.synthesis.diffusion.generator import Generator
+from wsigraph.synthesis.diffusion.scene import Scene
+
+
+def test_an_edit_counts_that_changes_its_region_alone() -> None:
+    rng = np.random.default_rng(0)
+    plain = [np.full((16, 16, 3), 100, np.uint8) for _ in range(4)]
+    keep = [np.arange(16)[:, None] * np.ones(16) > 7 for _ in range(4)]
+    # a redraw changes every place by about one grey level
+    again = [each + rng.integers(0, 3, each.shape, np.uint8) for each in plain]
+    inside, everywhere, nothing = (
+        [np.where(mask[..., None], each, each + np.uint8(20)) for mask, each in zip(keep, plain, strict=True)],
+        [each + np.uint8(20) for each in plain],
+        plain,
+    )
+    shares = [score_edit(keep, plain, other, again) for other in (inside, everywhere, nothing)]
+    assert [each["both"] for each in shares] == [1.0, 0.0, 0.0]
+    assert [each["inside_changes"] for each in shares] == [1.0, 1.0, 0.0]
+    assert [each["outside_stays"] for each in shares] == [1.0, 0.0, 1.0]
+    assert shares[0]["n"] == 4
+
+
+def test_a_border_of_canvases_shows_in_the_steps_between_pixels() -> None:
+    image = np.random.default_rng(0).integers(90, 110, (64, 64, 3), np.uint8)
+    lattice = [0, 16, 32, 48], [0, 16, 32, 48]
+    assert step_at_borders(image, *lattice, side=16) == pytest.approx(1.0, abs=0.05)
+    image[:, 16:32] += 40
+    assert step_at_borders(image, *lattice, side=16) > 1.2
+    # elsewhere than the borders it is no seam
+    assert step_at_borders(image, [0, 24], [0, 24], side=24) < 1.0
+
+
+def test_what_is_held_stays_as_it_was(scene: Scene, settings: Config, generator: Generator) -> None:
+    painter = Painter(generator.network, 4, 50.0, 2, "cpu", "dpmsolver")
+    after = edit(scene, [parse_edit("class 2=necrosis")], mpp=2.0)
+    held = hold(scene, after, margin_um=4.0, mpp=2.0)
+    (plain,) = painter.paint([scene], "painted", "graph", seed=3)
+    (edited,) = painter.paint([after], "painted", "graph", seed=3, held=[held])
+    assert np.array_equal(plain[held.keep], edited[held.keep])
+    assert (plain != edited).any()
+
+
+def test_tables_say_what_was_measured() -> None:
+    copying = {"close_fraction": 0.01, "median_ratio": 1.0, "caught": False}
+    space = {"kernel_distance_features": {"value": 0.5, "error": 0.1}, "copying_features": copying}
+    text = tables(
+        {
+            "edit": {"move": {"n": 7, "inside_changes": 0.9, "outside_stays": 0.8, "both": 0.7}},
+            "real": {"rows": {"real": space | {"copying_pixels": copying}}},
+            "slide": {"side_px": 64, "seconds": 2.0, "threads": 2, "as_one": 1.0, "side_by_side": 1.5},
+        }
+    )
+    assert "| move | 7 | 0.90 | 0.80 | 0.70 |" in text
+    assert "| real | 0.5000 +- 0.1000 |" in text
+    assert "| real | 0.010, 1.00 | 0.010, 1.00 | no |" in text
+    assert "1.000 in the slide, 1.500 in canvases side by side" in text
+
+
+def test_usefulness_is_paired_by_patient() -> None:
+    rows = [
+        {"arm": arm, "patient": patient, "dice": dice + gain}
+        for patient, dice in (("a", 0.2), ("b", 0.8))
+        for arm, gain in (("real", 0.0), ("synthetic", -0.1), ("both", 0.05))
+    ]
+    assert "| synthetic | 0.400 | 0.80 | -0.100 (-0.100 to -0.100) |" in summary(rows)
+    assert "| both | 0.550 | 1.10 | +0.050 (+0.050 to +0.050) |" in summary(rows)
+
+
+def test_usefulness_goes_on_only_from_its_own_settings(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    assert read_rows(path, {"steps": 1}) == []
+    path.write_text(json.dumps({"settings": {"steps": 1}, "rows": [{"fold": 0}]}))
+    assert read_rows(path, {"steps": 1}) == [{"fold": 0}]
+    with pytest.raises(SystemExit, match="was made with"):
+        read_rows(path, {"steps": 2})

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import numpy as np
+import pytest
+import torch
+from scipy.fft import dct
+from scipy.ndimage import gaussian_filter
+
+from tests.synthesis.diffusion.test_scene import permuted
+from wsigraph.config import DiffusionConfig
+from wsigraph.errors import SynthesisError
+from wsigraph.synthesis.diffusion.condition import collate, coordinates, spread
+from wsigraph.synthesis.diffusion.denoiser import N_RASTER, Denoiser, computes_half, draw_raster, for_painting
+from wsigraph.synthesis.diffusion.generator import Generator
+from wsigraph.synthesis.diffusion.prior import LinearPrior, cosine_matrix
+from wsigraph.synthesis.diffusion.sampling_loop import denoise, guided
+from wsigraph.synthesis.diffusion.scene import UNKNOWN, Scene, ordered, rasterise
+from wsigraph.synthesis.diffusion.schedule import load_diffusers, noise_weight, sampling_scheduler, training_scheduler
+
+# float32 sums in another order differ in the last digits; attention over more tokens sums in another order
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+@pytest.fixture
+def network(generator: Generator) -> Denoiser:
+    return generator.network
+
+
+def velocity(network: Denoiser, *scenes: Scene, n_tokens: int | None = None, raster: torch.Tensor | None = None):
+    side, n = network.config.canvas_px, len(scenes)
+    picture = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(1)).expand(n, -1, -1, -1)
+    given = torch.zeros(n, N_RASTER, side, side) if raster is None else raster
+    style = torch.zeros(n, dtype=torch.int64)
+    with torch.no_grad():
+        return network(picture, torch.full((n,), 50), collate(scenes, n_tokens=n_tokens), given, style)
+
+
+def smaller(scene: Scene, n: int) -> Scene:
+    kept = (scene.edge_index < n).all(axis=0)
+    return dataclasses.replace(
+        scene,
+        classes=scene.classes[:n],
+        position_um=scene.position_um[:n],
+        area_um2=scene.area_um2[:n],
+        shape=scene.shape[:n],
+        density=scene.density[:n],
+        edge_index=scene.edge_index[:, kept],
+        boundary_um=scene.boundary_um[kept],
+        labels=None,
+    )
+
+
+def test_tokens_that_fill_up_change_nothing(network: Denoiser, scene: Scene) -> None:
+    alone = velocity(network, scene)
+    torch.testing.assert_close(velocity(network, scene, n_tokens=40), alone, **CLOSE)
+    beside = velocity(network, smaller(scene, 2), scene)
+    torch.testing.assert_close(beside[1:], alone, **CLOSE)
+    torch.testing.assert_close(beside[:1], velocity(network, smaller(scene, 2)), **CLOSE)
+
+
+def test_what_lies_in_a_filler_is_never_read(network: Denoiser, scene: Scene) -> None:
+    tokens = collate([scene], n_tokens=9)
+    dirty = dataclasses.replace(
+        tokens,
+        classes=tokens.classes.clone(),
+        geometry=tokens.geometry.clone(),
+        density=tokens.density.clone(),
+        pair=tokens.pair.clone(),
+    )
+    assert int(tokens.owner.max()) == 6
+    dirty.classes[:, 6:], dirty.geometry[:, 6:], dirty.density[:, 6:], dirty.pair[:, :, 6:] = 3, 1e3, -1e3, 1e3
+    with torch.no_grad():
+        clean, spoilt = network.encoder(tokens), network.encoder(dirty)
+    torch.testing.assert_close(clean, spoilt)
+    assert (clean[:, 7:] == 0).all()
+
+
+def test_the_order_of_nodes_permutes_tokens_and_leaves_the_picture(network: Denoiser, scene: Scene) -> None:
+    order = np.random.default_rng(4).permutation(scene.n_nodes)
+    other = permuted(scene, order)
+    with torch.no_grad():
+        one, two = network.encoder(collate([scene])), network.encoder(collate([other]))
+    torch.testing.assert_close(two[:, 1:], one[:, 1:][:, order], **CLOSE)
+    torch.testing.assert_close(velocity(network, other), velocity(network, scene), **CLOSE)
+    assert torch.equal(velocity(network, ordered(other)), velocity(network, scene))
+
+
+def test_the_graph_reaches_the_picture(network: Denoiser, scene: Scene) -> None:
+    plain = velocity(network, scene)
+    for change in (
+        {"classes": np.roll(scene.classes, 1)},
+        {"position_um": scene.position_um[::-1].copy()},
+        {"area_um2": scene.area_um2 * np.arange(1, 7)},
+        {"shape": scene.shape + 0.5},
+        {"boundary_um": scene.boundary_um * np.linspace(1, 9, len(scene.boundary_um))},
+        {"edge_index": scene.edge_index[:, :0], "boundary_um": scene.boundary_um[:0]},
+        {"classes": np.full(6, UNKNOWN)},
+        {"density": np.full((6, 6), 0.4)},
+    ):
+        assert (velocity(network, dataclasses.replace(scene, **change)) - plain).abs().max() > 1e-6, list(change)
+
+
+def test_a_token_is_shown_where_its_node_lies(scene: Scene) -> None:
+    tokens = collate([scene, smaller(scene, 1)], n_tokens=8)
+    token = torch.arange(9.0)[None, :, None].expand(2, -1, 1)
+    shown = spread(token, tokens.owner, (32, 32))
+    assert scene.labels is not None
+    drawn = torch.from_numpy(rasterise(dataclasses.replace(scene, labels=None), mpp=2.0).labels).float()
+    torch.testing.assert_close(shown[0, 0], drawn)
+    # one node of a sixth of the canvas leaves the rest to the canvas' own token
+    assert (shown[1] > 0).float().mean().item() == pytest.approx(scene.area_um2[0] / 64**2, abs=0.01)
+    assert (tokens.without().owner == 0).all()
+
+
+def test_the_map_reaches_the_picture(network: Denoiser, scene: Scene) -> None:
+    assert scene.labels is not None
+    raster = draw_raster(scene)[None]
+    assert (velocity(network, scene, raster=raster) - velocity(network, scene)).abs().max() > 1e-5
+    assert raster[0, :7].sum(dim=0).eq(1).all()
+    assert raster[0, 7, 8, 10] == 1
+
+
+def test_guidance_is_the_line_through_both_models(network: Denoiser, scene: Scene) -> None:
+    side = network.config.canvas_px
+    picture = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(2))
+    asked = (picture, torch.tensor([30]), collate([scene]), torch.zeros(1, N_RASTER, side, side), torch.tensor([1]))
+    with torch.no_grad():
+        none, plain, twice = (guided(network, *asked, weight) for weight in (0.0, 1.0, 2.0))
+    torch.testing.assert_close(twice - plain, plain - none, **CLOSE)
+    assert (plain - none).abs().max() > 1e-6
+
+
+def test_half_precision_moves_the_picture_little_and_the_weights_not_at_all(network: Denoiser, scene: Scene) -> None:
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    whole, half = (for_painting(network, half=each, device="cpu") for each in (False, True))
+    assert velocity(whole, scene).equal(velocity(network, scene))
+    assert half.unet.dtype == (torch.bfloat16 if computes_half("cpu") else torch.float32)
+    assert half.encoder.canvas.dtype == torch.float32
+    found, expected = velocity(half, scene), velocity(network, scene)
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().mean() < 0.02 * expected.abs().mean()
+    assert all(value.equal(before[name]) for name, value in network.state_dict().items())
+
+
+def test_without_guidance_the_graph_is_not_read(network: Denoiser, scene: Scene) -> None:
+    side = network.config.canvas_px
+    noise = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(2))
+    raster, style = torch.zeros(1, N_RASTER, side, side), torch.tensor([0])
+    other = dataclasses.replace(scene, classes=np.roll(scene.classes, 2))
+    one, two = (
+        denoise(network, collate([each]), raster, style, noise, steps=2, guidance=0.0) for each in (scene, other)
+    )
+    assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpmsolver"])
+def test_a_perfect_network_gives_back_the_picture(tiny: DiffusionConfig, sampler: str) -> None:
+    clean = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    noise = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(4))
+    scheduler = sampling_scheduler(tiny, sampler, 5)  # type: ignore[arg-type]
+    picture, schedule = noise, training_scheduler(tiny)
+    for level in scheduler.timesteps:
+        kept = schedule.alphas_cumprod[level]
+        # what makes this noise of the current picture and the true one
+        own = (picture - kept.sqrt() * clean) / (1 - kept).sqrt()
+        picture = scheduler.step(kept.sqrt() * own - (1 - kept).sqrt() * clean, level, picture).prev_sample
+    # the last step leaves the noise of level 0 where a sampler ends above it
+    torch.testing.assert_close(picture, clean, rtol=0, atol=0.05)
+
+
+def test_the_last_level_is_pure_noise_and_the_weight_is_bounded(tiny: DiffusionConfig) -> None:
+    scheduler = training_scheduler(tiny)
+    assert float(scheduler.alphas_cumprod[-1]) == 0.0
+    kept = scheduler.alphas_cumprod
+    weight = noise_weight(scheduler, torch.arange(len(kept)), 5.0)
+    ratio = (kept / (1 - kept)).double()
+    torch.testing.assert_close(weight.double(), (ratio + 1).clamp(max=5.0) / (ratio + 1), rtol=1e-4, atol=1e-6)
+    assert float(weight[-1]) == 1.0
+
+
+def test_the_linear_part_is_the_best_one_for_white_pixels() -> None:
+    rng = np.random.default_rng(0)
+    clean, noise = 0.5 * rng.standard_normal((2, 3, 64, 64)), rng.standard_normal((2, 3, 64, 64))
+    prior = LinearPrior(64, 1)
+    for kept in (0.05, 0.5, 0.95):
+        noisy = np.sqrt(kept) * clean + np.sqrt(1 - kept) * noise
+        target = np.sqrt(kept) * noise - np.sqrt(1 - kept) * clean
+        best = (noisy * target).sum() / (noisy * noisy).sum()
+        given = torch.from_numpy(noisy).float(), torch.full((2,), kept), torch.zeros(2, dtype=torch.int64)
+        np.testing.assert_allclose(prior(*given).numpy(), best * noisy, atol=0.05)
+
+
+def test_the_measured_field_explains_more_than_white_pixels_and_its_mean() -> None:
+    rng = np.random.default_rng(0)
+    smooth = gaussian_filter(rng.standard_normal((40, 3, 32, 32)), (0, 0, 3, 3)) * 3 + 0.4
+    pictures = torch.from_numpy(smooth).float()
+    white, field = LinearPrior(32, 2), LinearPrior(32, 2)
+    field.fit(1, list(pictures[:30]))
+    new, noise = pictures[30:], torch.from_numpy(rng.standard_normal((10, 3, 32, 32))).float()
+    kept, style = torch.full((10,), 0.4), torch.ones(10, dtype=torch.int64)
+    noisy, target = 0.4**0.5 * new + 0.6**0.5 * noise, 0.4**0.5 * noise - 0.6**0.5 * new
+    errors = [(each(noisy, kept, style) - target).square().mean().item() for each in (white, field)]
+    assert errors[1] < 0.25 * errors[0]
+    # the other style was not measured
+    assert torch.equal(field(noisy, kept, style - 1), white(noisy, kept, style - 1))
+    # pure noise says nothing, which leaves the mean
+    empty = field(noise, torch.zeros(10), style)
+    torch.testing.assert_close(empty.mean(dim=(0, 2, 3)), -pictures[:30].mean(dim=(0, 2, 3)), atol=1e-3, rtol=0)
+
+
+def test_the_cosine_transform_is_orthonormal_and_scipys() -> None:
+    matrix = cosine_matrix(16)
+    torch.testing.assert_close(matrix @ matrix.T, torch.eye(16), atol=1e-6, rtol=0)
+    np.testing.assert_allclose(matrix.numpy(), dct(np.eye(16), norm="ortho", axis=0), atol=1e-6)
+
+
+def test_folding_pixels_into_cells_loses_nothing() -> None:
+    picture = torch.randn(2, 3, 16, 16)
+    cells = torch.nn.functional.pixel_unshuffle(picture, 4)
+    assert cells.shape == (2, 48, 4, 4)
+    assert torch.equal(torch.nn.functional.pixel_shuffle(cells, 4), picture)
+
+
+def test_coordinates_tell_places_apart() -> None:
+    place = torch.tensor([[-1.0, 1.0], [0.0, 0.5]])
+    told = coordinates(place)
+    assert told.shape == (2, 18)
+    assert torch.equal(told[:, :2], place)
+    assert told.abs().max() <= 1.0
+
+
+def test_without_diffusers_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(SynthesisError, match=r"pip install 'wsigraph\[diffusion\]'"):
+        load_diffusers()

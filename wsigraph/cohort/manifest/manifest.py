@@ -1,0 +1,243 @@
+"""The manifest: which slides a cohort has, whose they are, and what is known of the patients.
+
+A table of text with a header (``data_manifest.md`` describes its columns). Reading it checks everything that can be
+checked before a slide is opened and reports all faults at once, each with its line and slide. A slide that no reader
+opens is no fault of the manifest: it fails in the run, alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsigraph.cohort.manifest.content import compare_digests, find_files, group_same_bytes
+from wsigraph.cohort.manifest.csv_table import doubtful_columns, read_table
+from wsigraph.cohort.manifest.digests import DigestCache, Progress
+from wsigraph.cohort.manifest.row import COLUMNS, Fault, ManifestRow
+from wsigraph.cohort.manifest.validation import find_contradictions, parse_rows, tell_same_bytes
+from wsigraph.errors import CohortError
+from wsigraph.store.atomic import write_file
+
+__all__ = ["Fault", "Findings", "Manifest", "ManifestRow", "check_manifest", "read_manifest", "write_manifest"]
+
+_FAULTS_TOLD = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A manifest without faults.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    rows : tuple of ManifestRow
+        One for each slide, in the order of the file.
+    warnings : tuple of str
+        What is doubtful but can stand.
+    """
+
+    path: Path
+    rows: tuple[ManifestRow, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What was found in a manifest, faults included.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    rows : tuple of ManifestRow
+        Rows that are whole, in the order of the file; a cell with a fault is None.
+    faults : tuple of Fault
+        All faults, by line.
+    warnings : tuple of str
+        What is doubtful but can stand.
+    """
+
+    path: Path
+    rows: tuple[ManifestRow, ...]
+    faults: tuple[Fault, ...]
+    warnings: tuple[str, ...]
+
+
+def read_manifest(
+    path: Path | str,
+    *,
+    stage_names: Sequence[str],
+    requires: Sequence[str] = (),
+    check_files: bool = True,
+    digest_max_bytes: float | None = None,
+    digest_cache: Path | None = None,
+    threads: int = 8,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Read a manifest and refuse one with faults.
+
+    Parameters
+    ----------
+    path : Path or str
+        The manifest: UTF-8, separated by commas, semicolons or tabs.
+    stage_names : sequence of str
+        Stages that the settings name (``model.stage_names``).
+    requires : sequence of str
+        Columns that every row must fill, e.g. ``("path",)`` where slides are to be read.
+    check_files : bool
+        Whether the slides must be there.
+    digest_max_bytes : float, optional
+        Slides with a stated digest, and those that look alike, are read to compare their bytes: always where left out,
+        else only if those with a stated digest are this large together at most; 0 leaves that to the run. Without
+        `check_files` nothing is read.
+    digest_cache : Path, optional
+        JSON file in which digests are kept, so that the next start reads only what has changed.
+    threads : int
+        Files that are looked at or read at a time.
+    progress : callable, optional
+        Told ("digest", slides done, slides in all).
+
+    Returns
+    -------
+    Manifest
+        Its rows.
+
+    Raises
+    ------
+    CohortError
+        If the file cannot be read, is no table, or has faults; the message lists the first 20 of them, each with its
+        line and slide, and counts the rest. `check_manifest` returns them all.
+    """
+    found = check_manifest(
+        path,
+        stage_names=stage_names,
+        requires=requires,
+        check_files=check_files,
+        digest_max_bytes=digest_max_bytes,
+        digest_cache=digest_cache,
+        threads=threads,
+        progress=progress,
+    )
+    if found.faults:
+        n_faults = len(found.faults)
+        told = [str(fault) for fault in found.faults[:_FAULTS_TOLD]]
+        if n_faults > _FAULTS_TOLD:
+            told.append(f"and {n_faults - _FAULTS_TOLD} more; 'wsigraph manifest check {path}' lists all")
+        count = "1 fault" if n_faults == 1 else f"{n_faults} faults"
+        raise CohortError("\n".join([f"manifest {path} has {count}:", *(f"  {text}" for text in told)]))
+    return Manifest(path=found.path, rows=found.rows, warnings=found.warnings)
+
+
+def check_manifest(
+    path: Path | str,
+    *,
+    stage_names: Sequence[str],
+    requires: Sequence[str] = (),
+    check_files: bool = True,
+    digest_max_bytes: float | None = None,
+    digest_cache: Path | None = None,
+    threads: int = 8,
+    progress: Progress | None = None,
+) -> Findings:
+    """Read a manifest and return what is wrong with it.
+
+    Parameters
+    ----------
+    path, stage_names, requires, check_files, digest_max_bytes, digest_cache, threads, progress
+        As for `read_manifest`.
+
+    Returns
+    -------
+    Findings
+        Rows, faults and warnings.
+
+    Raises
+    ------
+    CohortError
+        If the file cannot be read or is no table of text.
+    """
+    named = Path(path)
+    table = read_table(named, requires)
+    rows = parse_rows(table, os.path.abspath(named.parent), stage_names, requires)  # noqa: PTH100 - keeps links
+    faults, warnings = list(table.faults), doubtful_columns(table.columns)
+    if not rows and not faults:
+        warnings.append("the manifest names no slide")
+    contradictions, doubts = find_contradictions(rows)
+    faults += contradictions
+    warnings += doubts
+    there: dict[Path, os.stat_result] = {}
+    digests: dict[Path, str] = {}
+    if check_files:
+        there, missing = find_files(rows, threads=threads)
+        faults += missing
+        if digest_max_bytes is None or 0 < _stated_bytes(rows, there) <= digest_max_bytes:
+            cache = DigestCache(digest_cache)
+            digests, differing, unread = compare_digests(rows, there, cache, threads=threads, progress=progress)
+            faults += differing
+            warnings += unread
+    shared, alike = tell_same_bytes(group_same_bytes(rows, there, digests))
+    faults += shared
+    warnings += alike
+    return Findings(path=named, rows=tuple(rows), faults=tuple(sorted(faults)), warnings=tuple(warnings))
+
+
+def _stated_bytes(rows: Sequence[ManifestRow], there: Mapping[Path, os.stat_result]) -> int:
+    """Return how large the slides are together whose digest is stated."""
+    stated = {row.path for row in rows if row.sha256 is not None and row.path is not None}
+    return sum(there[path].st_size for path in stated if path in there)
+
+
+def write_manifest(rows: Iterable[ManifestRow], path: Path | str) -> None:
+    """Write rows as a manifest.
+
+    Parameters
+    ----------
+    rows : iterable of ManifestRow
+        Slides; `line` is not written, it follows from the order.
+    path : Path or str
+        Destination, replaced in one step. Paths of slides are written relative to its folder, so that the two can
+        be moved together.
+
+    Raises
+    ------
+    CohortError
+        If a free column is named like one with a meaning.
+    StoreError
+        If the file cannot be written.
+
+    Notes
+    -----
+    The same rows give the same bytes. Free columns follow the others in the order in which they are first met.
+    """
+    listed = list(rows)
+    free = list(dict.fromkeys(column for row in listed for column in row.free))
+    if clash := [column for column in free if column in COLUMNS]:
+        raise CohortError(f"free columns {', '.join(clash)} have a meaning in a manifest; name them otherwise")
+    folder = os.path.abspath(Path(path).parent)  # noqa: PTH100 - keeps links
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, *free])
+    for row in listed:
+        known = [_cell(getattr(row, column), folder) for column in COLUMNS]
+        writer.writerow([*known, *(row.free.get(column, "") for column in free)])
+    write_file(Path(path), text.getvalue().encode())
+
+
+def _cell(value: object, folder: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else repr(float(value))
+    if isinstance(value, Path):
+        try:
+            return Path(os.path.relpath(value, folder)).as_posix()
+        except ValueError:  # another drive
+            return value.as_posix()
+    return str(value)

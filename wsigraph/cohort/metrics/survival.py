@@ -1,0 +1,291 @@
+"""Scores of predicted survival under right censoring.
+
+Risk is oriented once: higher is worse, so a model worse than chance shows below 0.5. Where patients were scored by
+different models (folds), pairs are compared within a `stratum` alone, for risks of two models share no scale. Uno's C,
+the time-dependent area and the Brier score weight by the inverse probability of not being censored (IPCW), with the
+censoring distribution estimated by Kaplan and Meier, events coming before censorings of the same day.
+
+References: Harrell et al., JAMA 1982; Uno et al., "On the C-statistics for evaluating overall adequacy of risk
+prediction procedures with censored survival data", Statistics in Medicine 2011; Uno et al., JASA 2007 (cumulative
+area); Graf et al., Statistics in Medicine 1999 (Brier score); Mantel 1966 (log-rank).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+from wsigraph.cohort.metrics.concordance import all_once, area_under_curve, concordance, dense_rank, ratio
+
+
+def c_index(
+    risk: NDArray[np.float64],
+    time_days: NDArray[np.float64],
+    event: NDArray[np.bool_],
+    *,
+    stratum: NDArray[np.int64] | None = None,
+    weights: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Return Harrell's C-index.
+
+    Parameters
+    ----------
+    risk : float64 (n,)
+        Higher is worse.
+    time_days : float64 (n,)
+        Follow-up.
+    event : bool (n,)
+        Whether it ended with the event.
+    stratum : int64 (n,), optional
+        Pairs are compared within a stratum alone.
+    weights : float64 (draws, n), optional
+        How often each patient counts; once where left out.
+
+    Returns
+    -------
+    float64 (draws,)
+        Share of comparable pairs in which the patient who died first had the higher risk; ties of risk count half,
+        two events of one day are not compared. NaN where a draw has no comparable pair.
+    """
+    counted = all_once(len(risk)) if weights is None else weights
+    return ratio(*_pairs(risk, time_days, event, stratum, counted, counted))
+
+
+def uno_c(
+    risk: NDArray[np.float64],
+    time_days: NDArray[np.float64],
+    event: NDArray[np.bool_],
+    *,
+    until_days: float | None = None,
+    stratum: NDArray[np.int64] | None = None,
+    weights: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Return Uno's C-index, which does not depend on when patients were censored.
+
+    Parameters
+    ----------
+    risk, time_days, event
+        As in `c_index`.
+    until_days : float, optional
+        Events from this day on do not count; all count where left out.
+    stratum, weights
+        As in `c_index`.
+
+    Returns
+    -------
+    float64 (draws,)
+        NaN where a draw has no comparable pair.
+    """
+    counted = all_once(len(risk)) if weights is None else weights
+    uncensored = not_censored(time_days, event, time_days, counted)
+    factor = ratio(np.ones_like(counted), uncensored**2)
+    early = event if until_days is None else event & (time_days < until_days)
+    query = np.where(early & np.isfinite(factor), counted * factor, 0.0)
+    return ratio(*_pairs(risk, time_days, event, stratum, query, counted))
+
+
+def _pairs(
+    risk: NDArray[np.float64],
+    time_days: NDArray[np.float64],
+    event: NDArray[np.bool_],
+    stratum: NDArray[np.int64] | None,
+    query_weight: NDArray[np.float64],
+    tree_weight: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return concordance(
+        risk,
+        # the last day first: whoever is in the tree lived longer; one censored on the day of an event lived longer too
+        -dense_rank(time_days),
+        np.zeros(len(risk), np.int64) if stratum is None else stratum,
+        first=~event,
+        query=event,
+        query_weight=query_weight,
+        tree_weight=tree_weight,
+    )
+
+
+def not_censored(
+    time_days: NDArray[np.float64],
+    event: NDArray[np.bool_],
+    at_days: NDArray[np.float64],
+    weights: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the probability of not being censored before a day.
+
+    Parameters
+    ----------
+    time_days, event
+        Follow-up of the n patients.
+    at_days : float64 (m,)
+        Days asked for.
+    weights : float64 (draws, n)
+        How often each patient counts.
+
+    Returns
+    -------
+    float64 (draws, m)
+        Kaplan and Meier's estimate just before each day.
+    """
+    order = np.argsort(time_days, kind="stable")
+    days, starts = np.unique(time_days[order], return_index=True)
+    sorted_weights, sorted_event = weights[:, order], event[order]
+    total = np.add.reduceat(sorted_weights, starts, axis=1)
+    died = np.add.reduceat(sorted_weights * sorted_event, starts, axis=1)
+    at_risk = np.cumsum(total[:, ::-1], axis=1)[:, ::-1] - died
+    lost = np.divide(total - died, at_risk, out=np.zeros_like(total), where=at_risk > 0)
+    remaining = np.cumprod(1.0 - lost, axis=1)
+    before = np.concatenate([np.ones((len(weights), 1)), remaining], axis=1)
+    return np.asarray(before[:, np.searchsorted(days, at_days, side="left")])
+
+
+def time_auc(
+    risk: NDArray[np.float64],
+    time_days: NDArray[np.float64],
+    event: NDArray[np.bool_],
+    at_days: NDArray[np.float64],
+    *,
+    stratum: NDArray[np.int64] | None = None,
+    weights: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Return the cumulative, dynamic area under the curve at some days.
+
+    Parameters
+    ----------
+    risk, time_days, event
+        As in `c_index`.
+    at_days : float64 (m,)
+        Days; those who had the event by then are told from those who live on.
+    stratum, weights
+        As in `c_index`.
+
+    Returns
+    -------
+    float64 (draws, m)
+        NaN where there is no pair.
+    """
+    counted = all_once(len(risk)) if weights is None else weights
+    uncensored = not_censored(time_days, event, time_days, counted)
+    case_weight = np.divide(counted, uncensored, out=np.zeros_like(counted), where=event & (uncensored > 0))
+    areas = [
+        area_under_curve(risk, case_weight * (time_days <= day), counted * (time_days > day), stratum=stratum)
+        for day in at_days
+    ]
+    return np.stack(areas, axis=1)
+
+
+def survival_between(
+    ends_days: NDArray[np.float64], survival: NDArray[np.float64], at_days: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return survival at any day from survival at the ends of intervals.
+
+    Parameters
+    ----------
+    ends_days : float64 (T,)
+        Rising right ends.
+    survival : float64 (n, T)
+        Survival to each.
+    at_days : float64 (m,)
+        Days asked for; after the last end survival stays what it was there.
+
+    Returns
+    -------
+    float64 (n, m)
+        The hazard's rate is constant within an interval, so log survival is linear there.
+    """
+    days = np.concatenate([[0.0], ends_days])
+    logs = np.log(np.concatenate([np.ones((len(survival), 1)), np.maximum(survival, 1e-12)], axis=1))
+    clipped = np.clip(at_days, 0.0, ends_days[-1])
+    right = np.clip(np.searchsorted(days, clipped, side="left"), 1, len(days) - 1)
+    share = (clipped - days[right - 1]) / (days[right] - days[right - 1])
+    return np.asarray(np.exp(logs[:, right - 1] * (1 - share) + logs[:, right] * share))
+
+
+def brier_scores(
+    survival: NDArray[np.float64],
+    time_days: NDArray[np.float64],
+    event: NDArray[np.bool_],
+    at_days: NDArray[np.float64],
+    *,
+    weights: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Return the mean squared error of survival at some days.
+
+    Parameters
+    ----------
+    survival : float64 (n, m)
+        Predicted survival to each day.
+    time_days, event
+        Follow-up.
+    at_days : float64 (m,)
+        Days.
+    weights : float64 (draws, n), optional
+        How often each patient counts.
+
+    Returns
+    -------
+    float64 (draws, m)
+        0 is perfect; 0.25 is what survival of one half for everybody gets.
+    """
+    counted = all_once(len(time_days)) if weights is None else weights
+    own = not_censored(time_days, event, time_days, counted)
+    inverse_own = np.divide(1.0, own, out=np.zeros_like(own), where=own > 0)
+    # just after the day: whoever lives on was not censored on it either
+    later = not_censored(time_days, event, np.nextafter(at_days, np.inf), counted)
+    columns = []
+    for column, day in enumerate(at_days):
+        dead = event & (time_days <= day)
+        alive = time_days > day
+        inverse_later = np.divide(1.0, later[:, column], out=np.zeros(len(counted)), where=later[:, column] > 0)
+        error = counted * dead * inverse_own @ survival[:, column] ** 2
+        error += inverse_later * (counted @ (alive * (1.0 - survival[:, column]) ** 2))
+        columns.append(error / counted.sum(axis=1))
+    return np.stack(columns, axis=1)
+
+
+def integrated_brier(scores: NDArray[np.float64], at_days: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Brier scores (draws, m) averaged over time between the first and the last day, float64 (draws,)."""
+    return np.asarray(np.trapezoid(scores, at_days, axis=1) / (at_days[-1] - at_days[0]))
+
+
+def log_rank(
+    time_days: NDArray[np.float64],
+    event: NDArray[np.bool_],
+    group: NDArray[np.int64],
+    *,
+    stratum: NDArray[np.int64] | None = None,
+) -> tuple[float, float]:
+    """Return the log-rank statistic of groups and its p-value.
+
+    Parameters
+    ----------
+    time_days, event
+        Follow-up of the n patients.
+    group : int64 (n,)
+        Group of every patient.
+    stratum : int64 (n,), optional
+        Expected events are counted within a stratum.
+
+    Returns
+    -------
+    statistic, p : float
+        Chi-squared with one degree of freedom fewer than groups; (0, 1) where there is a single group.
+    """
+    names = np.unique(group)
+    if len(names) < 2:
+        return 0.0, 1.0
+    member = (group[:, None] == names[None, :-1]).astype(np.float64)
+    strata = np.zeros(len(group), np.int64) if stratum is None else stratum
+    gap, covariance = np.zeros(len(names) - 1), np.zeros((len(names) - 1, len(names) - 1))
+    for value in np.unique(strata):
+        rows = strata == value
+        for day in np.unique(time_days[rows & event]):
+            at_risk = member[rows & (time_days >= day)]
+            dying = member[rows & event & (time_days == day)]
+            n, d = len(at_risk), len(dying)
+            share = at_risk.mean(axis=0)
+            gap += dying.sum(axis=0) - d * share
+            if n > 1:
+                covariance += d * (n - d) / (n - 1) * (np.diag(share) - np.outer(share, share))
+    statistic = float(gap @ np.linalg.pinv(covariance) @ gap)
+    return statistic, float(chi2.sf(statistic, len(names) - 1))

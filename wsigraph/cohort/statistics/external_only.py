@@ -1,0 +1,238 @@
+"""Who may enter a statistic: patients that the model had not seen, one row each.
+
+A model's risk on the patients it was trained on is too good, so that every curve, ratio and p-value drawn from it is
+wrong. `refuse_in_training` stands before all statistics of this room.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wsigraph.cohort.statistics.frame import EXTERNAL, IN_TRAINING, OUT_OF_FOLD
+from wsigraph.errors import CohortError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def refuse_in_training(frame: pd.DataFrame) -> None:
+    """Refuse a frame that holds patients the model was trained on, or a patient twice.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `load`.
+
+    Raises
+    ------
+    CohortError
+        If a row's relation is ``in_training``, or is none of the three, or a patient has several rows.
+    """
+    unknown = set(frame["relation"]) - {OUT_OF_FOLD, EXTERNAL, IN_TRAINING}
+    if unknown:
+        raise CohortError(f"relation is {sorted(unknown)}, expected out_of_fold, external or in_training")
+    n_trained = int((frame["relation"] == IN_TRAINING).sum())
+    if n_trained:
+        raise CohortError(
+            f"{n_trained} of {len(frame)} rows are of patients that the model was trained on, whose risk is too good; "
+            "leave them out: frame[frame.relation != 'in_training']"
+        )
+    n_double = int(frame["patient_id"].duplicated().sum())
+    if n_double:
+        raise CohortError(
+            f"{n_double} rows are further slides of a patient, expected one row a patient; join them with "
+            "wsigraph.cohort.by_patient(frame)"
+        )
+
+
+def followed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of fresh patients whose follow-up and risk are known.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `load`, a row a patient.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A copy.
+
+    Raises
+    ------
+    CohortError
+        As `refuse_in_training`, or if nobody is left.
+    """
+    refuse_in_training(frame)
+    known = frame[np.isfinite(frame["time_days"]) & np.isfinite(frame["risk"])].copy()
+    if known.empty:
+        raise CohortError("no patient has both a follow-up and a risk; the manifest needs time_days and event")
+    return known
+
+
+def by_patient(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a patient from one row a slide.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `load` on a run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        In the order in which patients are first met. Stage probabilities and survival are means over the patient's
+        slides, and risk is read from the mean survival at the last interval, as an ensemble reads its own. Other
+        columns are the first slide's. A patient of whom a single slide was trained on is ``in_training``.
+        ``stage_set`` is left out where a patient has several slides: sets do not average.
+    """
+    groups = frame.groupby("patient_id", sort=False)
+    joined = groups.first().reset_index()[list(frame.columns.drop("stage_set", errors="ignore"))]
+    means = [name for name in frame.columns if str(name).startswith(("p_", "survival_"))]
+    if means:
+        joined[means] = groups[means].mean().to_numpy()
+    last = np.exp(-np.exp(frame["risk"]))
+    mean = last.groupby(frame["patient_id"], sort=False).mean().to_numpy()
+    joined["risk"] = np.log(-np.log(np.clip(mean, 1e-300, 1 - 1e-16)))
+    joined["slide_id"] = groups["slide_id"].agg(" ".join).to_numpy()
+    for relation in (OUT_OF_FOLD, IN_TRAINING):
+        has = (frame["relation"] == relation).groupby(frame["patient_id"], sort=False).any().to_numpy()
+        joined.loc[has, "relation"] = relation
+    if "stage_set" in frame.columns and not frame["patient_id"].duplicated().any():
+        joined["stage_set"] = frame["stage_set"].to_numpy()
+    joined.attrs = dict(frame.attrs)
+    return joined
+
+
+def describe(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return what there is to learn from: patients, events, follow-up and missing stages of every fold.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `load`, a row a patient.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a fold (``external`` for patients that every member answers) and one for ``all``: ``n_patients``,
+        ``n_events``, ``median_follow_up_days`` (Kaplan and Meier's estimate with censoring as the event, Schemper and
+        Smith 1996; infinite where fewer than half were censored late enough), ``n_without_follow_up``,
+        ``n_stage_missing``, ``n_sites``.
+
+    Raises
+    ------
+    CohortError
+        As `refuse_in_training`.
+    """
+    import pandas as pd
+
+    refuse_in_training(frame)
+    parts = {("external" if fold < 0 else f"fold {fold}"): part for fold, part in frame.groupby("fold")}
+    rows = {name: _described(part) for name, part in {**parts, "all": frame}.items()}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _described(part: pd.DataFrame) -> dict[str, float | int]:
+    from lifelines import KaplanMeierFitter
+
+    known = part[np.isfinite(part["time_days"])]
+    median = float("nan")
+    if len(known):
+        median = float(KaplanMeierFitter().fit(known["time_days"], ~known["event"]).median_survival_time_)
+    return {
+        "n_patients": len(part),
+        "n_events": int(known["event"].sum()),
+        "median_follow_up_days": median,
+        "n_without_follow_up": len(part) - len(known),
+        "n_stage_missing": int(part["stage"].isna().sum()),
+        "n_sites": int(part.loc[part["site"] != "", "site"].nunique()),
+    }
+
+
+def risk_group(frame: pd.DataFrame) -> pd.Series:
+    """Return ``high`` or ``low``: above or below the median risk of the patients that the member was trained on.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `load`.
+
+    Returns
+    -------
+    pandas.Series
+        Ordered categorical, ``low`` before ``high``.
+
+    Raises
+    ------
+    CohortError
+        As `refuse_in_training`, or if the frame knows no cut: one taken from the very patients that are to be
+        compared makes them differ more than they do.
+    """
+    import pandas as pd
+
+    refuse_in_training(frame)
+    if frame["risk_cut"].isna().any():
+        raise CohortError(
+            "the cut between high and low risk is not known; it is fixed in training: load the run with "
+            "model=<directory that wsigraph train wrote>"
+        )
+    names = np.where(frame["risk"] > frame["risk_cut"], "high", "low")
+    return pd.Series(pd.Categorical(names, ["low", "high"], ordered=True), index=frame.index, name="risk_group")
+
+
+def split_follow_up(frame: pd.DataFrame, day: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the cohort until a day, and from that day on.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `load`, a row a patient.
+    day : float
+        Where follow-up is cut, days.
+
+    Returns
+    -------
+    early, late : pandas.DataFrame
+        Everybody, with events after the day censored at it; and whoever was still followed then, their time counted
+        from the day. Hazard ratios that differ between the two are what non-proportional hazards look like. Column
+        ``risk_sd`` is the risk in standard deviations of everybody, so that both ratios are per the same step.
+
+    Raises
+    ------
+    CohortError
+        As `followed`.
+    """
+    known = followed(frame)
+    # whoever is still followed differs less in risk: by their own spread the later ratio would be of a smaller step
+    known["risk_sd"] = standardised_risk(known)
+    early, late = known.copy(), known[known["time_days"] > day].copy()
+    early["event"] = early["event"] & (early["time_days"] <= day)
+    early["time_days"] = np.minimum(early["time_days"], day)
+    late["time_days"] = late["time_days"] - day
+    return early, late
+
+
+def standardised_risk(frame: pd.DataFrame) -> pd.Series:
+    """Return the risk in standard deviations within its fold, for risks of two folds share no scale.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `load`, or a part of `split_follow_up`, whose ``risk_sd`` stays as it is.
+
+    Returns
+    -------
+    pandas.Series
+        float64.
+    """
+    if "risk_sd" in frame.columns:
+        return frame["risk_sd"]
+    return frame["risk"].groupby(frame["fold"]).transform(_standardised)
+
+
+def _standardised(values: pd.Series) -> pd.Series:
+    spread = float(values.std(ddof=0))
+    return (values - values.mean()) / (spread if spread > 0 else 1.0)

@@ -1,0 +1,263 @@
+"""What a model says of a cohort, beside what is known of its patients, as one tidy table.
+
+Two sources serve. A directory that ``wsigraph train`` wrote holds what each patient was answered by the network that
+never saw them: a row a patient. A directory that ``wsigraph run`` or ``wsigraph predict`` wrote holds a prediction a
+slide: a row a slide. Every row says whether the model had seen the patient. Nothing is scored here.
+
+Columns: ``patient_id``, ``slide_id``, ``site``, ``relation`` (``out_of_fold``, ``external`` or ``in_training``),
+``fold`` (-1 where every member answered), ``risk``, ``risk_cut``, ``stage``, ``time_days``, ``event``; ``p_<stage>``,
+``stage_set`` where stage is predicted; ``survival_<day>`` for each horizon; then every other column of the manifest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsigraph.cohort.manifest.manifest import read_manifest
+from wsigraph.cohort.manifest.row import ManifestRow, patient_digest
+from wsigraph.cohort.metrics.survival import survival_between
+from wsigraph.config import ModelConfig
+from wsigraph.errors import CohortError
+from wsigraph.records import Prediction
+from wsigraph.store import load_prediction, read_document
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HELD_OUT_FILE, CARD_FILE, PREDICTION_FILE = "held_out.json", "card.json", "prediction.json"
+OUT_OF_FOLD, EXTERNAL, IN_TRAINING = "out_of_fold", "external", "in_training"
+"""Answered by a member that never saw the patient; unknown to the model; trained on by every member."""
+YEAR_DAYS = 365
+HORIZONS_DAYS = (YEAR_DAYS, 3 * YEAR_DAYS, 5 * YEAR_DAYS)
+"""Days at which survival is read off where none are given."""
+
+
+def load(
+    run: Path | str,
+    *,
+    manifest: Path | str | None = None,
+    model: Path | str | None = None,
+    horizons_days: Sequence[int] = HORIZONS_DAYS,
+) -> pd.DataFrame:
+    """Return what a model says of a cohort, joined to the manifest.
+
+    Parameters
+    ----------
+    run : Path or str
+        Directory of a trained model (it holds ``held_out.json``), or of a run (it holds ``<slide>/prediction.json``).
+    manifest : Path or str, optional
+        The manifest; where it lay in training or in the run where left out. A model that has lost its manifest is
+        read without it: patients go by digest, and there are no further columns.
+    model : Path or str, optional
+        For a run: directory of the model that made it, for the cut between high and low risk and for folds.
+    horizons_days : sequence of int
+        Days at which survival is read off. NaN beyond the last interval of the model.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a patient from a model, a row a slide from a run, in the order of the source; columns as in the module's
+        description. ``stage`` is an ordered categorical. ``attrs["left_out"]`` names slides of the manifest without a
+        prediction.
+
+    Raises
+    ------
+    CohortError
+        If the directory is neither, no manifest is found for a run, or the manifest has faults.
+    StoreError
+        If a file is damaged.
+    """
+    directory = Path(run)
+    if (directory / HELD_OUT_FILE).is_file():
+        return _of_model(directory, manifest, horizons_days)
+    if any(directory.glob(f"*/{PREDICTION_FILE}")):
+        return _of_run(directory, manifest, None if model is None else Path(model), horizons_days)
+    raise CohortError(
+        f"{directory} holds neither {HELD_OUT_FILE} nor <slide>/{PREDICTION_FILE}; expected a directory that "
+        "'wsigraph train', 'wsigraph run' or 'wsigraph predict' wrote"
+    )
+
+
+def horizons(frame: pd.DataFrame) -> list[int]:
+    """Return the days of a frame's ``survival_<day>`` columns, rising."""
+    return sorted(int(name.removeprefix("survival_")) for name in frame.columns if str(name).startswith("survival_"))
+
+
+def stage_columns(frame: pd.DataFrame) -> list[str]:
+    """Return the ``p_<stage>`` columns of a frame, by rising stage; none where stage is not predicted."""
+    return [name for name in (f"p_{stage}" for stage in frame["stage"].cat.categories) if name in frame.columns]
+
+
+def _of_model(directory: Path, manifest: Path | str | None, days: Sequence[int]) -> pd.DataFrame:
+    import pandas as pd
+
+    fields = read_document(directory / HELD_OUT_FILE, "HeldOut")[1]
+    stages = _stage_names(directory)
+    fold = np.array(fields["fold"], np.int64)
+    cut = _numbers(fields["risk_cut"])
+    columns: dict[str, Any] = {
+        "patient_id": fields["patient"],
+        "slide_id": "",
+        "site": fields["site"],
+        "relation": OUT_OF_FOLD,
+        "fold": fold,
+        "risk": _numbers(fields["risk"]),
+        "risk_cut": cut[fold],
+        "stage": _categories([None if each < 0 else stages[each] for each in fields["stage"]], stages),
+        "time_days": _numbers(fields["time_days"]),
+        "event": np.array(fields["event"], bool),
+    }
+    probability = np.array(fields["stage_probability"], np.float64).reshape(len(fold), -1)
+    columns |= {f"p_{name}": probability[:, k] for k, name in enumerate(stages[: probability.shape[1]])}
+    survival = np.array(fields["survival"], np.float64).reshape(len(fold), -1)
+    if survival.shape[1]:
+        ends = np.array(fields["ends_days"], np.float64)
+        at = np.stack([_survival(ends[number], row, days) for number, row in zip(fold, survival, strict=True)])
+        columns |= {f"survival_{day:d}": at[:, k] for k, day in enumerate(days)}
+    frame = pd.DataFrame(columns)
+    found = _located(directory / "run.json", manifest)
+    frame.attrs["left_out"] = []
+    return frame if found is None else _join_patients(frame, _read(found, stages))
+
+
+def _of_run(directory: Path, manifest: Path | str | None, model: Path | None, days: Sequence[int]) -> pd.DataFrame:
+    import pandas as pd
+
+    found = _located(directory / "summary.json", manifest)
+    if found is None:
+        raise CohortError(f"{directory} does not say whose its slides are; name the manifest with manifest=...")
+    paths = sorted(directory.glob(f"*/{PREDICTION_FILE}"))
+    predictions = {each.slide_id: each for each in map(load_prediction, paths)}
+    stages = next((each.stage_names for each in predictions.values() if each.stage_names), None)
+    rows = _read(found, stages or ModelConfig().stage_names)
+    told = [row for row in rows if row.slide_id in predictions]
+    if not told:
+        raise CohortError(f"none of the {len(rows)} slides of {found} has a prediction in {directory}; is it its run?")
+    held = _Held.of(model)
+    listed = [_row_of_slide(row, predictions[row.slide_id], held, days) for row in told]
+    frame = pd.DataFrame(listed)
+    frame["stage"] = _categories(frame["stage"].tolist(), stages or ModelConfig().stage_names)
+    frame = _with_free(frame, [row.free for row in told], [row.grade for row in told])
+    frame.attrs["left_out"] = [row.slide_id for row in rows if row.slide_id not in predictions]
+    return frame
+
+
+class _Held:
+    """What the model's directory says of the patients it held out: fold by digest, and the cut of every fold."""
+
+    def __init__(self, fold: dict[str, int], cut: NDArray[np.float64]) -> None:
+        self.fold, self.cut = fold, cut
+
+    @classmethod
+    def of(cls, model: Path | None) -> _Held:
+        if model is None:
+            return cls({}, np.zeros(0))
+        fields = read_document(model / HELD_OUT_FILE, "HeldOut")[1]
+        fold = dict(zip(fields["patient"], map(int, fields["fold"]), strict=True))
+        return cls(fold, _numbers(fields["risk_cut"]))
+
+    def cut_of(self, fold: int) -> float:
+        """Return the cut of a fold; for patients that every member answers the middle one of all folds."""
+        if not len(self.cut):
+            return float("nan")
+        return float(self.cut[fold] if fold >= 0 else np.median(self.cut))
+
+
+def _row_of_slide(row: ManifestRow, prediction: Prediction, held: _Held, days: Sequence[int]) -> dict[str, Any]:
+    relation = prediction.relation.replace(" ", "_")
+    fold = held.fold.get(patient_digest(row.patient_id), -1) if relation == OUT_OF_FOLD else -1
+    known: dict[str, Any] = {
+        "patient_id": row.patient_id,
+        "slide_id": row.slide_id,
+        "site": row.site or "",
+        "relation": relation,
+        "fold": fold,
+        "risk": np.nan if prediction.risk is None else prediction.risk,
+        "risk_cut": held.cut_of(fold),
+        "stage": row.stage,
+        "time_days": np.nan if row.time_days is None or row.event is None else row.time_days,
+        "event": bool(row.event),
+    }
+    shares = zip(prediction.stage_names, prediction.stage_probability, strict=True)
+    known |= {f"p_{name}": float(share) for name, share in shares}
+    if prediction.stage_set:
+        known["stage_set"] = prediction.stage_set
+    if len(prediction.time_days):
+        at = _survival(prediction.time_days, prediction.survival, days)
+        known |= {f"survival_{day:d}": float(each) for day, each in zip(days, at, strict=True)}
+    return known
+
+
+def _survival(
+    ends_days: NDArray[np.float64], survival: NDArray[np.float64], days: Sequence[int]
+) -> NDArray[np.float64]:
+    at = np.array(days, np.float64)
+    return np.where(at <= ends_days[-1], survival_between(ends_days, survival[None], at)[0], np.nan)
+
+
+def _join_patients(frame: pd.DataFrame, rows: Sequence[ManifestRow]) -> pd.DataFrame:
+    by_digest: dict[str, list[ManifestRow]] = {}
+    for row in rows:
+        by_digest.setdefault(patient_digest(row.patient_id), []).append(row)
+    digests = frame["patient_id"].tolist()
+    missing = [digest for digest in digests if digest not in by_digest]
+    if missing:
+        raise CohortError(
+            f"{len(missing)} of {len(digests)} patients that the model held out are not in the manifest; name the one "
+            "it was trained with: manifest=..."
+        )
+    own = [by_digest[digest] for digest in digests]
+    frame["patient_id"] = [slides[0].patient_id for slides in own]
+    frame["slide_id"] = [" ".join(row.slide_id for row in slides) for slides in own]
+    first = [{name: value for row in reversed(slides) for name, value in row.free.items() if value} for slides in own]
+    grade = [next((row.grade for row in slides if row.grade), None) for slides in own]
+    return _with_free(frame, first, grade)
+
+
+def _with_free(frame: pd.DataFrame, free: Sequence[Any], grade: Sequence[str | None]) -> pd.DataFrame:
+    """Return the frame with grade and the manifest's other columns; numbers where every cell that is filled is one."""
+    import pandas as pd
+
+    names = list(dict.fromkeys(name for cells in free for name in cells))
+    listed = {name: [cells.get(name, "") for cells in free] for name in names if name not in frame.columns}
+    if any(grade):
+        listed = {"grade": [each or "" for each in grade], **listed}
+    for name, cells in listed.items():
+        try:
+            frame[name] = [float(cell) if cell else np.nan for cell in cells]
+        except ValueError:
+            frame[name] = pd.array([cell or None for cell in cells], dtype="string")
+    return frame
+
+
+def _categories(values: Sequence[str | None], stages: Sequence[str]) -> Any:
+    import pandas as pd
+
+    return pd.Categorical(values, categories=list(stages), ordered=True)
+
+
+def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
+    return np.array([np.nan if each is None else each for each in values], np.float64)
+
+
+def _stage_names(directory: Path) -> tuple[str, ...]:
+    card = json.loads((directory / CARD_FILE).read_bytes())
+    return tuple(card["stage_names"] or card["config"]["stage_names"])
+
+
+def _located(notes: Path, given: Path | str | None) -> Path | None:
+    """Return the manifest, as given or as noted by the command that wrote the directory; None where it is not there."""
+    if given is not None:
+        return Path(given)
+    noted = str(json.loads(notes.read_bytes()).get("manifest", "")) if notes.is_file() else ""
+    return Path(noted) if noted and Path(noted).is_file() else None
+
+
+def _read(manifest: Path, stages: Sequence[str]) -> tuple[ManifestRow, ...]:
+    return read_manifest(manifest, stage_names=stages, check_files=False).rows

@@ -1,0 +1,204 @@
+"""Predicted stage against the true one: scores with intervals, confusion by site, calibration, sets.
+
+Stages are ordered: the weighted kappa (quadratic) counts how far off a stage is, and calibration asks of every cut
+between two stages whether being beyond it is as probable as stated.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsigraph.cohort.metrics.bootstrap import N_DRAWS, draw_weights, estimate
+from wsigraph.cohort.metrics.calibration import beyond_each_stage, calibration_curve
+from wsigraph.cohort.metrics.proportion_interval import wilson
+from wsigraph.cohort.metrics.stage import balanced_accuracy, quadratic_kappa, stage_auc, stage_brier
+from wsigraph.cohort.statistics.external_only import refuse_in_training
+from wsigraph.cohort.statistics.frame import stage_columns
+from wsigraph.errors import CohortError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def _staged(frame: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.float64], NDArray[np.int64]]:
+    """Return fresh patients of known stage, their probabilities (n, K) and their stages (n,)."""
+    refuse_in_training(frame)
+    columns = stage_columns(frame)
+    if not columns:
+        raise CohortError("this model does not predict stage; train one with --task stage or both")
+    known = frame[frame["stage"].notna()]
+    if known.empty:
+        raise CohortError("no patient has a known stage; fill the manifest's column stage")
+    return known, known[columns].to_numpy(float), known["stage"].cat.codes.to_numpy(np.int64)
+
+
+def stage_scores(frame: pd.DataFrame, *, n_draws: int = N_DRAWS, rng: np.random.Generator) -> pd.DataFrame:
+    """Return how well stage is told, with intervals.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `load`, a row a patient.
+    n_draws : int
+        Draws of the intervals.
+    rng : numpy.random.Generator
+        Source of the draws.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows ``auc``, ``balanced_accuracy``, ``quadratic_kappa``, ``brier``; columns ``value``, ``low``, ``high``,
+        ``chance``, what a model gets that knows no patient; of the Brier score, one that states the shares of stages.
+
+    Raises
+    ------
+    CohortError
+        As `wsigraph.cohort.statistics.external_only.refuse_in_training`, or if no stage is predicted or known.
+    """
+    import pandas as pd
+
+    known, probability, stage = _staged(frame)
+    fold = known["fold"].to_numpy(np.int64)
+    weights = draw_weights(fold, n_draws=n_draws, rng=rng)
+    likeliest, n_stages = probability.argmax(axis=1), probability.shape[1]
+    shares = np.bincount(stage, minlength=n_stages) / len(stage)
+    draws = {
+        "auc": (stage_auc(probability, stage, stratum=fold, weights=weights), 0.5),
+        "balanced_accuracy": (balanced_accuracy(likeliest, stage, weights=weights), 1 / n_stages),
+        "quadratic_kappa": (quadratic_kappa(likeliest, stage, n_stages, weights=weights), 0.0),
+        "brier": (stage_brier(probability, stage, weights=weights), 1.0 - float(shares @ shares)),
+    }
+    found = {name: (estimate(values), chance) for name, (values, chance) in draws.items()}
+    rows = {name: (each.value, each.low, each.high, chance) for name, (each, chance) in found.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high", "chance"])
+
+
+def confusion(frame: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
+    """Return how many patients of every stage were told to be of which.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `load`, a row a patient.
+    by : str, optional
+        A column, e.g. ``site``; a table for each of its values.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows ``(value, true stage)``, or true stage without `by`; a column for every stage that can be predicted.
+
+    Raises
+    ------
+    CohortError
+        As `stage_scores`.
+    """
+    import pandas as pd
+
+    known, probability, _ = _staged(frame)
+    names = list(known["stage"].cat.categories)
+    told = pd.Categorical.from_codes(probability.argmax(axis=1), names, ordered=True)
+    table = known.assign(predicted=told)
+    keys = ["stage"] if by is None else [by, "stage"]
+    counted = table.groupby([*keys, "predicted"], observed=False).size()
+    return counted.unstack("predicted")
+
+
+def stage_calibration(frame: pd.DataFrame, n_bins: int = 10) -> pd.DataFrame:
+    """Return stated against observed probability of lying beyond a stage, over all cuts between two stages.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `load`, a row a patient.
+    n_bins : int
+        Groups of equally many, by stated probability.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``stated``, ``observed``, ``n``.
+
+    Raises
+    ------
+    CohortError
+        As `stage_scores`.
+    """
+    import pandas as pd
+
+    _, probability, stage = _staged(frame)
+    curve = calibration_curve(*beyond_each_stage(probability, stage), n_bins)
+    return pd.DataFrame({"stated": curve.stated, "observed": curve.observed, "n": curve.n})
+
+
+def set_coverage(frame: pd.DataFrame, *, miscoverage: float = 0.1, by: str | None = None) -> pd.DataFrame:
+    """Return how often conformal stage sets hold the true stage, and how large they are.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `load`, a row a patient.
+    miscoverage : float
+        Share of true stages that may lie outside, where sets are made here.
+    by : str, optional
+        A column, e.g. ``site``; a row for each of its values.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``coverage`` with the ends ``low`` and ``high`` of its 95 % interval (Wilson's), ``mean_size``, ``n``.
+
+    Raises
+    ------
+    CohortError
+        As `stage_scores`.
+
+    Notes
+    -----
+    Where the frame holds the sets that predictions came with (``stage_set``), those are judged. For held-out patients
+    of a model a set holds every stage whose nonconformity, one less its probability, is not among the largest
+    `miscoverage` of the other folds' true stages (split conformal, a fold at a time; Vovk, "Cross-conformal
+    predictors", 2015). Members of different folds differ, so the promise is nearly kept, not exactly.
+    """
+    import pandas as pd
+
+    known, probability, stage = _staged(frame)
+    names = list(known["stage"].cat.categories)
+    if "stage_set" in known.columns:
+        inside = np.array([[name in each for name in names] for each in known["stage_set"]], bool)
+    else:
+        inside = _sets(probability, stage, known["fold"].to_numpy(np.int64), miscoverage)
+    table = pd.DataFrame(
+        {
+            "hit": inside[np.arange(len(stage)), stage].astype(int),
+            "size": inside.sum(axis=1).astype(float),
+            "part": "all" if by is None else known[by].to_numpy(),
+        }
+    )
+    rows = {name: _covered(part) for name, part in table.groupby("part")}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by)
+
+
+def _covered(part: pd.DataFrame) -> dict[str, float | int]:
+    hits, n = int(part["hit"].sum()), len(part)
+    low, high = wilson(hits, n)
+    return {"coverage": hits / n, "low": low, "high": high, "mean_size": float(part["size"].mean()), "n": n}
+
+
+def _sets(
+    probability: NDArray[np.float64], stage: NDArray[np.int64], fold: NDArray[np.int64], miscoverage: float
+) -> NDArray[np.bool_]:
+    score = 1.0 - probability[np.arange(len(stage)), stage]
+    inside = np.zeros(probability.shape, bool)
+    for number in np.unique(fold):
+        own = fold == number
+        others = np.sort(score[~own])
+        if not len(others):
+            raise CohortError("sets need patients of another fold to be calibrated on; this frame holds one fold")
+        better = np.searchsorted(others, 1.0 - probability[own], side="left")
+        inside[own] = better < (1.0 - miscoverage) * (len(others) + 1)
+    inside[np.arange(len(stage)), probability.argmax(axis=1)] = True
+    return inside

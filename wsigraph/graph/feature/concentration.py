@@ -1,0 +1,57 @@
+"""Stain concentrations of pixels in integers: Beer-Lambert by a table, unmixing by a fixed-point matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from wsigraph.graph.feature.moments import OD_UNIT
+from wsigraph.graph.tissue.density import DENSITY
+from wsigraph.graph.tissue.stain import unmixing
+from wsigraph.records import StainBasis
+
+_UNMIX_SHIFT = 12
+MAX_CONCENTRATION = 8 * OD_UNIT
+"""Concentrations are cut off here, 1/1024 optical density."""
+
+
+def concentrations(rgb: NDArray[np.uint8], stain: StainBasis) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """Return hematoxylin and eosin of pixels.
+
+    Parameters
+    ----------
+    rgb : uint8 (h, w, 3)
+        Pixels.
+    stain : StainBasis
+        The slide's stains.
+
+    Returns
+    -------
+    hematoxylin, eosin : int16 (h, w)
+        In units of 1/1024 optical density, 0 to 8192; negative values are 0.
+
+    References
+    ----------
+    Ruifrok and Johnston, "Quantification of histochemical staining by color deconvolution", 2001.
+    """
+    matrix = np.round(unmixing(stain.vectors) * (1 << _UNMIX_SHIFT)).astype(np.int64)
+    return _unmix(rgb, DENSITY, matrix)
+
+
+@njit(nogil=True, cache=True)
+def _unmix(
+    rgb: NDArray[np.uint8], density: NDArray[np.int32], matrix: NDArray[np.int64]
+) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """Return hematoxylin and eosin of a window in units of 1/1024 optical density, int16, negative set to zero."""
+    height, width = rgb.shape[0], rgb.shape[1]
+    hematoxylin, eosin = np.empty((height, width), np.int16), np.empty((height, width), np.int16)
+    half = 1 << (_UNMIX_SHIFT - 1)
+    for y in range(height):
+        for x in range(width):
+            r, g, b = density[rgb[y, x, 0]], density[rgb[y, x, 1]], density[rgb[y, x, 2]]
+            h = (r * matrix[0, 0] + g * matrix[1, 0] + b * matrix[2, 0] + half) >> _UNMIX_SHIFT
+            e = (r * matrix[0, 1] + g * matrix[1, 1] + b * matrix[2, 1] + half) >> _UNMIX_SHIFT
+            hematoxylin[y, x] = min(max(h, 0), MAX_CONCENTRATION)
+            eosin[y, x] = min(max(e, 0), MAX_CONCENTRATION)
+    return hematoxylin, eosin

@@ -1,0 +1,209 @@
+"""Out-of-focus areas: fine detail lost where coarse detail remains.
+
+A Laplacian's energy falls with pale staining and with flat tissue as much as with defocus, so it tells little alone.
+Its ratio between two scales does not: a lens out of focus takes the energy at one pixel and leaves that at two.
+Energies are summed in integers over cells of a fixed global grid, read whole, so tiling cannot matter. A cell is out
+of focus where the ratio lies under an absolute bound and under a share of the slide's own median, so that a sharp slide
+has none and a scanner with a soft lens is not punished for it. A slide blurred as a whole looks like such a scanner.
+
+Sensor noise has a ratio of four whatever the lens; hence detail at 2 um is compared with detail at 4 um, where noise
+is averaged out, and that at 4 um with that at 8 um, because strong defocus leaves nothing but noise at 2 um. Either
+ratio suffices. Slides coarser than 2 um are not judged.
+References: Pertuz, Puig and Garcia, "Analysis of focus measure operators for shape-from-focus", 2013 (energy of the
+Laplacian).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from wsigraph.config import TissueConfig
+from wsigraph.geometry import Box, Size, grid, ratio, um2_to_px, um_to_px
+from wsigraph.slide.map_boxes import Progress, map_chunks
+from wsigraph.slide.reader import Slide
+
+FOCUS_MPP = 2.0
+"""Finest pixel size at which detail is judged, um/px; each of the coarser scales is twice the one before."""
+N_SCALES = 3
+_CELLS_PER_CHUNK = 16
+_LEAST_TISSUE = 4
+"""A cell is judged where a quarter (one over this) of its lattice pixels is tissue."""
+_LEAST_DETAIL = 40.0
+"""Mean squared Laplacian of R + G + B at the coarsest scale under which a cell is too flat to judge."""
+_SOFT = 1.5
+"""A cell beside a blurred one is taken with it up to this multiple of the bounds."""
+_EIGHT = np.ones((3, 3), bool)
+
+
+def find_blur(
+    slide: Slide,
+    tissue: NDArray[np.bool_],
+    config: TissueConfig,
+    progress: Progress | None = None,
+) -> NDArray[np.bool_]:
+    """Return where tissue is out of focus.
+
+    Parameters
+    ----------
+    slide : Slide
+        The slide.
+    tissue : bool (h, w)
+        Tissue on the lattice of ``config.mpp``.
+    config : TissueConfig
+        Side of a cell, least area and the two bounds of the ratio.
+    progress : callable, optional
+        Told (stage, done, total).
+
+    Returns
+    -------
+    bool (h, w)
+        True where tissue is out of focus; nowhere on a slide coarser than `FOCUS_MPP`.
+
+    Raises
+    ------
+    SlideError
+        If the slide cannot be read.
+
+    Notes
+    -----
+    Reads tissue once at `FOCUS_MPP`.
+    """
+    if slide.info.mpp > FOCUS_MPP:
+        return np.zeros_like(tissue)
+    side = 4 * max(um_to_px(config.blur_cell_um, 4 * FOCUS_MPP), 4)
+    size = slide.size(FOCUS_MPP)
+    shape = (-(-size.height // side), -(-size.width // side))
+    rows = _cell_of(tissue.shape[0], side, shape[0], config.mpp)
+    columns = _cell_of(tissue.shape[1], side, shape[1], config.mpp)
+    flat = rows[:, None] * shape[1] + columns
+    n_cells = shape[0] * shape[1]
+    n_tissue = np.bincount(flat[tissue], minlength=n_cells).reshape(shape)
+    n_lattice = np.bincount(flat.ravel(), minlength=n_cells).reshape(shape)
+    judged = (_LEAST_TISSUE * n_tissue >= n_lattice) & (n_tissue > 0)
+    blurred = _blurred_cells(_energies(slide, judged, side, progress), judged, config)
+    if not blurred.any():
+        return np.zeros_like(tissue)
+    # cells at the rim of tissue were not judged: they follow a neighbour that was
+    blurred |= ndimage.binary_dilation(blurred, structure=_EIGHT) & ~judged & (n_tissue > 0)
+    return np.asarray(blurred[np.ix_(rows, columns)] & tissue)
+
+
+def cell_energies(rgb: NDArray[np.uint8], side: int) -> NDArray[np.int64]:
+    """Return the detail of each square cell of a window at each scale.
+
+    Parameters
+    ----------
+    rgb : uint8 (h, w, 3)
+        Pixels; the window begins at a cell's corner.
+    side : int
+        Side of a cell, pixels; a multiple of 4.
+
+    Returns
+    -------
+    int64 (ceil(h / side), ceil(w / side), N_SCALES, 2)
+        At each scale the sum of the squared Laplacian of R + G + B over the pixels whose neighbours lie in the cell,
+        and the number of those pixels. A coarser scale sums 2 x 2 pixels, so that it counts in finer units.
+    """
+    return np.asarray(_energy_kernel(rgb, side))
+
+
+def _energies(slide: Slide, judged: NDArray[np.bool_], side: int, progress: Progress | None) -> NDArray[np.float64]:
+    """Return the mean squared Laplacian of all cells at each scale, float64 (*cells, N_SCALES)."""
+    size = slide.size(FOCUS_MPP)
+    boxes, places = [], []
+    for block in grid(Size(*judged.shape), _CELLS_PER_CHUNK):
+        if judged[block.slices].any():
+            places.append(block.slices)
+            boxes.append(
+                Box(
+                    y0=block.y0 * side,
+                    x0=block.x0 * side,
+                    y1=min(block.y1 * side, size.height),
+                    x1=min(block.x1 * side, size.width),
+                )
+            )
+    energy = np.zeros((*judged.shape, N_SCALES, 2), np.int64)
+    for place, part in zip(
+        places, map_chunks(_read, boxes, slide, side, stage="focus", progress=progress), strict=True
+    ):
+        energy[place] = part
+    return np.asarray(energy[..., 0] / np.maximum(energy[..., 1], 1) / 16.0 ** np.arange(N_SCALES))
+
+
+def _read(box: Box, slide: Slide, side: int) -> NDArray[np.int64]:
+    return cell_energies(slide.read(box, FOCUS_MPP), side)
+
+
+def _cell_of(n_lattice: int, side: int, n_cells: int, lattice_mpp: float) -> NDArray[np.int64]:
+    """Return the cell under the centre of each lattice row or column."""
+    step = ratio(side * FOCUS_MPP, lattice_mpp)
+    index = np.arange(n_lattice, dtype=np.int64)
+    return np.minimum((2 * index + 1) * step.denominator // (2 * step.numerator), n_cells - 1)
+
+
+def _blurred_cells(energy: NDArray[np.float64], judged: NDArray[np.bool_], config: TissueConfig) -> NDArray[np.bool_]:
+    telling = judged & (energy[..., -1] >= _LEAST_DETAIL)
+    blurred, soft = np.zeros_like(telling), np.zeros_like(telling)
+    if not telling.any():
+        return blurred
+    for scale in range(N_SCALES - 1):
+        fine, coarse = energy[..., scale], energy[..., scale + 1]
+        detail = np.divide(fine, coarse, out=np.full(fine.shape, np.inf), where=telling & (coarse > 0))
+        bound = min(config.blur_max_ratio, config.blur_max_share * float(np.median(detail[telling])))
+        blurred |= detail < bound
+        soft |= detail < _SOFT * bound
+    # a cell goes with the majority of its judged neighbours and itself
+    neighbours = [
+        ndimage.correlate(cells.astype(np.int32), np.ones((3, 3), np.int32), mode="constant")
+        for cells in (blurred, telling)
+    ]
+    blurred = telling & (2 * neighbours[0] > neighbours[1])
+    # a cell that the border of a blurred area crosses is half sharp
+    blurred |= soft & ndimage.binary_dilation(blurred, structure=_EIGHT)
+    labels, _ = ndimage.label(blurred, structure=_EIGHT)
+    keep = np.bincount(labels.ravel()) >= um2_to_px(config.blur_min_area_um2, config.blur_cell_um)
+    keep[0] = False
+    return np.asarray(keep[labels])
+
+
+@njit(nogil=True, cache=True)
+def _energy_kernel(rgb: NDArray[np.uint8], side: int) -> NDArray[np.int64]:
+    height, width = rgb.shape[:2]
+    energy = np.zeros((-(-height // side), -(-width // side), N_SCALES, 2), np.int64)
+    cell = np.empty((side, side), np.int64)
+    for row in range(energy.shape[0]):
+        for column in range(energy.shape[1]):
+            top, left = row * side, column * side
+            tall, wide = min(side, height - top), min(side, width - left)
+            for y in range(tall):
+                for x in range(wide):
+                    pixel = rgb[top + y, left + x]
+                    cell[y, x] = np.int64(pixel[0]) + np.int64(pixel[1]) + np.int64(pixel[2])
+            for scale in range(N_SCALES):
+                energy[row, column, scale] = _laplacian_energy(cell, tall, wide)
+                _halve(cell, tall, wide)
+                tall, wide = tall // 2, wide // 2
+    return energy
+
+
+@njit(nogil=True, cache=True)
+def _laplacian_energy(cell: NDArray[np.int64], height: int, width: int) -> tuple[int, int]:
+    """Return the summed squared Laplacian inside the first rows and columns, and the number of pixels summed."""
+    total = 0
+    for y in range(1, height - 1):
+        for x in range(1, width - 1):
+            value = 4 * cell[y, x] - cell[y - 1, x] - cell[y + 1, x] - cell[y, x - 1] - cell[y, x + 1]
+            total += value * value
+    return total, max(height - 2, 0) * max(width - 2, 0)
+
+
+@njit(nogil=True, cache=True)
+def _halve(cell: NDArray[np.int64], height: int, width: int) -> None:
+    """Sum squares of 2 x 2 pixels into the first rows and columns, in place."""
+    for y in range(height // 2):
+        for x in range(width // 2):
+            upper = cell[2 * y, 2 * x] + cell[2 * y, 2 * x + 1]
+            cell[y, x] = upper + cell[2 * y + 1, 2 * x] + cell[2 * y + 1, 2 * x + 1]

@@ -1,0 +1,198 @@
+"""How sure a prediction is: sharpness of stage probabilities, stage sets, and a band for survival.
+
+Temperature (Guo et al., "On calibration of modern neural networks", ICML 2017) divides the stage logits by one number
+fitted on patients that were not trained on. Stage sets are CV+ (Barber et al., "Predictive inference with the
+jackknife+", Annals of Statistics 2021; Romano, Sesia and Candes, NeurIPS 2020): a stage belongs to the set unless it
+conforms worse, by the model that never saw patient i, than patient i's own stage for all but a share `miscoverage` of
+the patients i. The set holds the true stage of exchangeable patients with probability 1 - 2 miscoverage at least, and
+1 - miscoverage in practice; at another site nothing is promised. The band for survival is a pointwise bootstrap: every
+draw takes a member of the ensemble in turn and recalibrates its hazards by a line fitted to as many held-out patients,
+drawn with replacement. It shows what the number of patients leaves open, not what a wrong model does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from wsigraph.cohort.metrics.survival import survival_between
+from wsigraph.model.nn.losses import SurvivalTarget
+
+LEAST_CALIBRATION = 100
+"""Patients of known stage below which no stage set is given, for its coverage would scatter too widely to claim."""
+N_BAND_DRAWS = 200
+"""Draws of the band for survival."""
+_LEAST_FOR_TEMPERATURE = 20
+_NEWTON_STEPS = 12
+_RIDGE = 1e-3
+
+
+def stage_probabilities(logits: NDArray[np.float64], temperature: float = 1.0) -> NDArray[np.float64]:
+    """Return the probability of every stage.
+
+    Parameters
+    ----------
+    logits : float64 (n, K - 1)
+        Cumulative logits of lying beyond each stage, falling along the second axis.
+    temperature : float
+        What logits are divided by; above 1 flattens.
+
+    Returns
+    -------
+    float64 (n, K)
+        Sums to one along the second axis.
+    """
+    above = 1.0 / (1.0 + np.exp(-np.clip(logits / temperature, -60, 60)))
+    ends = np.ones((len(logits), 1))
+    gap = np.concatenate([ends, above], axis=1) - np.concatenate([above, 0 * ends], axis=1)
+    return np.asarray(np.maximum(gap, 0.0))
+
+
+def fit_temperature(logits: NDArray[np.float64], stage: NDArray[np.int64]) -> float:
+    """Return the temperature of least negative log-likelihood.
+
+    Parameters
+    ----------
+    logits : float64 (n, K - 1)
+        Cumulative logits of patients that were not trained on.
+    stage : int64 (n,)
+        Their stage, -1 where unknown.
+
+    Returns
+    -------
+    float
+        Between 1/4 and 4; 1 where fewer than 20 stages are known.
+    """
+    known = stage >= 0
+    if known.sum() < _LEAST_FOR_TEMPERATURE:
+        return 1.0
+
+    def loss(log_temperature: float) -> float:
+        probability = stage_probabilities(logits[known], float(np.exp(log_temperature)))
+        own = probability[np.arange(len(probability)), stage[known]]
+        return float(-np.log(np.maximum(own, 1e-12)).mean())
+
+    found = minimize_scalar(loss, bounds=(-np.log(4.0), np.log(4.0)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def stage_sets(
+    probability: NDArray[np.float64],
+    score: NDArray[np.float64],
+    member: NDArray[np.int64],
+    miscoverage: float,
+) -> NDArray[np.bool_]:
+    """Return which stages belong to the CV+ set of each patient.
+
+    Parameters
+    ----------
+    probability : float64 (members, n, K)
+        Of every stage, by every member of the ensemble.
+    score : float64 (m,)
+        One less the probability of their own stage for the m held-out patients.
+    member : int64 (m,)
+        Member that held each of them out.
+    miscoverage : float
+        Alpha.
+
+    Returns
+    -------
+    bool (n, K)
+        The likeliest stage always belongs.
+    """
+    _, n, n_stages = probability.shape
+    better = np.zeros((n, n_stages))
+    for each in np.unique(member):
+        own = np.sort(score[member == each])
+        better += np.searchsorted(own, 1.0 - probability[each], side="left")
+    inside = better < (1.0 - miscoverage) * (len(score) + 1)
+    inside[np.arange(n), probability.mean(axis=0).argmax(axis=1)] = True
+    return inside
+
+
+def recalibration_draws(
+    logits: NDArray[np.float64], target: SurvivalTarget, *, rng: np.random.Generator, n_draws: int = N_BAND_DRAWS
+) -> NDArray[np.float64]:
+    """Return intercept and slope of held-out hazards, on bootstrap draws of the patients.
+
+    Parameters
+    ----------
+    logits : float64 (n, T)
+        Hazard logits of patients by the member that held them out.
+    target : SurvivalTarget
+        What their follow-up says of each interval.
+    rng : numpy.random.Generator
+        Source of chance.
+    n_draws : int
+        Draws.
+
+    Returns
+    -------
+    float64 (n_draws, 2)
+        Centred on intercept 0 and slope 1, for the band shows spread and must hold the curve itself.
+    """
+    died, at_risk = target.died.astype(np.float64), (target.died + target.survived).astype(np.float64)
+    weights = rng.multinomial(len(logits), np.full(len(logits), 1 / len(logits)), n_draws).astype(np.float64)
+    lines = _logistic_lines(np.concatenate([np.ones((1, len(logits))), weights]), logits, died, at_risk)
+    return np.asarray(lines[1:] - lines[0] + np.array([0.0, 1.0]))
+
+
+def _logistic_lines(
+    weights: NDArray[np.float64],
+    logits: NDArray[np.float64],
+    died: NDArray[np.float64],
+    at_risk: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return intercept and slope of every weighting, by Newton's steps under a slight ridge towards 0 and 1."""
+    line = np.tile([0.0, 1.0], (len(weights), 1))
+    for _ in range(_NEWTON_STEPS):
+        sums = np.zeros((len(weights), 5))
+        for k in range(logits.shape[1]):
+            z = logits[:, k]
+            expected = 1.0 / (1.0 + np.exp(-np.clip(line[:, :1] + line[:, 1:] * z, -30, 30)))
+            gap = weights * (died[:, k] - at_risk[:, k] * expected)
+            curvature = weights * at_risk[:, k] * expected * (1 - expected)
+            sums += np.stack([gap.sum(axis=1), gap @ z, curvature.sum(axis=1), curvature @ z, curvature @ z**2], axis=1)
+        up, across, a, b, c = sums.T
+        up, across = up - _RIDGE * line[:, 0], across - _RIDGE * (line[:, 1] - 1.0)
+        a, c = a + _RIDGE, c + _RIDGE
+        determinant = a * c - b * b
+        step = np.stack([c * up - b * across, a * across - b * up], axis=1) / determinant[:, None]
+        line = line + np.clip(step, -1.0, 1.0)
+    return line
+
+
+def survival_band(
+    logits: Sequence[NDArray[np.float64]],
+    draws: NDArray[np.float64],
+    ends_days: Sequence[NDArray[np.float64]],
+    at_days: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the pointwise 95 % band of one patient's survival.
+
+    Parameters
+    ----------
+    logits : sequence of float64 (T,)
+        Hazard logits by every member.
+    draws : float64 (draws, 2)
+        From `recalibration_draws`.
+    ends_days : sequence of float64 (T,)
+        Right ends of every member's intervals.
+    at_days : float64 (m,)
+        Days.
+
+    Returns
+    -------
+    float64 (2, m)
+        Lower and upper end.
+    """
+    curves = []
+    for number in range(len(ends_days)):
+        own = draws[number :: len(ends_days)]
+        hazard_logit = own[:, :1] + own[:, 1:] * logits[number]
+        survival = np.exp(-np.logaddexp(0.0, hazard_logit).cumsum(axis=1))
+        curves.append(survival_between(ends_days[number], survival, at_days))
+    return np.asarray(np.quantile(np.concatenate(curves), [0.025, 0.975], axis=0))

@@ -1,0 +1,1 @@
+"""The layers, pooling, heads and losses of the graph attention network."""

@@ -1,0 +1,1 @@
+"""Polygons of regions, without gaps or overlaps between neighbours."""

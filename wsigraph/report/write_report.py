@@ -1,0 +1,192 @@
+"""report.json, report.geojson and report.png of one slide.
+
+The label image is read once, in blocks, to a coarse lattice; outlines, picture and polygons all come from that
+lattice. report.json is written last and carries the header that tells whether the report is done, so a report that
+was cut short is never taken for a whole one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wsigraph.config import ReportConfig, section_hash
+from wsigraph.errors import ConfigError
+from wsigraph.geometry import Box
+from wsigraph.graph.feature.interpret import FeatureTable, interpret
+from wsigraph.outline.label_grid import RegionLattice, sample_regions
+from wsigraph.outline.outline import Outlines, trace_outlines
+from wsigraph.records import CoarseGraph, Prediction, SuperpixelLabels
+from wsigraph.report.figure import DETAIL_ASPECT, DETAIL_BELOW_FRACTION, DETAIL_REGIONS, draw_report
+from wsigraph.report.geojson import encode_geojson, measurement_name
+from wsigraph.report.slide_summary import provenance, summary
+from wsigraph.report.view import RegionMap, cut_view, find_detail
+from wsigraph.slide.reader import Slide
+from wsigraph.store import Destination, save_document, write_file
+
+PICTURE, POLYGONS, FACTS = "report.png", "report.geojson", "report.json"
+"""File names inside a slide's directory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Report:
+    """What was written about one slide.
+
+    Attributes
+    ----------
+    directory : Path
+        Where.
+    files : tuple of str
+        Names inside it.
+    facts : mapping of str to JSON value
+        Content of report.json but for its header.
+    """
+
+    directory: Path
+    files: tuple[str, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write(
+    directory: Path | str,
+    *,
+    slide: Slide,
+    labels: SuperpixelLabels,
+    coarse: CoarseGraph,
+    prediction: Prediction,
+    config: ReportConfig | None = None,
+    inputs: Mapping[str, str] | None = None,
+    warnings: Sequence[str] = (),
+    is_synthetic: bool = False,
+) -> Report:
+    """Write the report of one slide.
+
+    Parameters
+    ----------
+    directory : Path or str
+        The slide's directory; made where missing.
+    slide : Slide
+        The slide, for its thumbnail and what is known of it.
+    labels : SuperpixelLabels
+        Its superpixels.
+    coarse : CoarseGraph
+        Its regions.
+    prediction : Prediction
+        What the model reads from them.
+    config : ReportConfig, optional
+        Settings.
+    inputs : mapping of str to str, optional
+        Digests of what the report is made from, for the header of report.json.
+    warnings : sequence of str, optional
+        What else a reader should know of this slide.
+    is_synthetic : bool, optional
+        Whether the slide is synthetic; said in every file.
+
+    Returns
+    -------
+    Report
+        Directory, file names and facts.
+
+    Raises
+    ------
+    ConfigError
+        If the settings name a feature that does not exist.
+    RecordError
+        If labels and graph do not belong together.
+    SlideError
+        If the thumbnail cannot be read.
+    StoreError
+        If a file cannot be written.
+
+    Notes
+    -----
+    Reads the labels once and the slide once at low power. Memory: the outline lattice (at most 144 MB with the
+    defaults, and three times that while outlines are traced) and one block of labels.
+    """
+    options, directory = config or ReportConfig(), Path(directory)
+    features = interpret(coarse.graph)
+    _check_feature(features, options.map_feature)
+    lattice = sample_regions(labels, coarse, slide.info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px)
+    # A lattice made coarser than asked for, because the slide is large, is smoothed by as much more.
+    coarser = max(1.0, lattice.mpp / max(options.outline_mpp, labels.mpp))
+    outlines = trace_outlines(lattice, coarse.graph, tolerance_um=options.outline_tolerance_um * coarser)
+    origin = provenance(slide=slide.info, coarse=coarse, prediction=prediction, is_synthetic=is_synthetic)
+    polygons, left_out = encode_geojson(
+        outlines,
+        coarse,
+        features,
+        slide_sha256=slide.info.sha256,
+        measurements=options.measurements,
+        provenance={**origin, "outline_mpp": lattice.mpp, "level0_mpp": slide.info.mpp},
+        max_bytes=round(options.geojson_max_mb * 1e6),
+    )
+    facts = summary(
+        slide=slide.info,
+        labels=labels,
+        coarse=coarse,
+        prediction=prediction,
+        files=(PICTURE, POLYGONS, FACTS),
+        warnings=[*warnings, *_warnings(outlines, left_out, len(polygons), options)],
+        is_synthetic=is_synthetic,
+    )
+    written = {PICTURE: _draw(slide, lattice, outlines, features, options, prediction, facts), POLYGONS: polygons}
+    for name, data in written.items():
+        write_file(directory / name, data)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in written.items()}
+    content = {**facts, "provenance": origin, "sha256": digests}
+    destination = Destination(directory / FACTS, dict(inputs or {}), {"report": section_hash(options)})
+    save_document(destination, "Report", content)
+    return Report(directory=directory, files=(PICTURE, POLYGONS, FACTS), facts=content)
+
+
+def _check_feature(features: FeatureTable, name: str | None) -> None:
+    if name is not None and name not in features.names:
+        raise ConfigError(f"report.map_feature is {name!r}, expected null or one of {', '.join(features.names)}")
+
+
+def _draw(
+    slide: Slide,
+    lattice: RegionLattice,
+    outlines: Outlines,
+    features: FeatureTable,
+    options: ReportConfig,
+    prediction: Prediction,
+    facts: Mapping[str, Any],
+) -> bytes:
+    """Return report.png."""
+    whole = cut_view(slide, lattice, outlines, Box.whole(slide.info.levels[0].size), options.thumbnail_px)
+    detail = None
+    if whole.region_side_fraction() < DETAIL_BELOW_FRACTION:
+        box = find_detail(whole, n_across=DETAIL_REGIONS, aspect=DETAIL_ASPECT)
+        detail = cut_view(slide, lattice, outlines, box, options.thumbnail_px)
+    region_map = None
+    if options.map_feature is not None:
+        column = features.names.index(options.map_feature)
+        name = measurement_name(features.names[column], features.units[column], features.groups[column])
+        label = name.partition(": ")[2].replace("^2", "²")
+        region_map = RegionMap.over(whole.regions, features.values[:, column], label)
+    return draw_report(whole, detail, region_map, prediction, facts)
+
+
+def _warnings(outlines: Outlines, left_out: Sequence[str], n_bytes: int, options: ReportConfig) -> list[str]:
+    """Return what a reader of the files should know."""
+    found = []
+    if len(outlines.boxed):
+        found.append(
+            f"{len(outlines.boxed)} regions are too small for the outline lattice and are shown as squares; "
+            "lower report.outline_mpp"
+        )
+    if left_out:
+        found.append(
+            f"{POLYGONS} leaves out {len(left_out)} of {len(options.measurements)} measurements to stay near "
+            f"{options.geojson_max_mb:g} MB; raise report.geojson_max_mb to have them"
+        )
+    if n_bytes > options.geojson_max_mb * 1e6:
+        found.append(
+            f"{POLYGONS} has {n_bytes / 1e6:.0f} MB for {outlines.n_regions:,} regions; raise "
+            "coarsening.granularity or report.outline_tolerance_um for a smaller file"
+        )
+    return found

@@ -1,0 +1,341 @@
+"""Hands the slides of a cohort to a cluster and looks after them until each is done or has failed for good.
+
+The client holds a bounded number of slides in flight and never opens one. It learns how far each is from what the
+workers tell, so that it can see which hangs; it hands a failed slide to another worker, waits for slides that another
+client works on, and says when workers would idle, so that large slides are shared (``wsigraph.run.batch.split_work``).
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wsigraph.config import Config
+from wsigraph.errors import ClusterError, StoreError
+from wsigraph.run.batch.active import Active
+from wsigraph.run.batch.dask_workers import Workers
+from wsigraph.run.batch.gpu_steps import plan_steps
+from wsigraph.run.batch.job import Job, Outcome
+from wsigraph.run.batch.tally import Failure, Tally
+from wsigraph.run.batch.work import carry_out, topic
+from wsigraph.run.cluster import GPU, Cluster
+
+if TYPE_CHECKING:
+    from wsigraph.cohort.manifest.manifest import ManifestRow
+
+POLL_S = 0.25
+_NAP_S = 0.01
+
+
+Watch = Callable[[Tally, list[Active]], None]
+"""Called about four times a second with what has come so far and what is in flight."""
+
+
+class Engine:
+    """One run of a cohort on a cluster.
+
+    Parameters
+    ----------
+    cluster : Cluster
+        Where the slides are worked on.
+    config : Config
+        Settings.
+    out : Path
+        Directory of the run.
+    run_id : str
+        Stands for this client's run.
+    until : str
+        Last stage.
+    model : str, optional
+        Model bundle.
+    watch : callable, optional
+        Told how far the run is.
+    work : callable
+        What a worker does with a job.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        config: Config,
+        out: Path,
+        run_id: str,
+        *,
+        until: str,
+        model: str | None = None,
+        watch: Watch | None = None,
+        work: Callable[[Job], Outcome] = carry_out,
+    ) -> None:
+        self._cluster = cluster
+        self._client = cluster.client
+        self._config = config
+        self._out = out
+        self._run_id = run_id
+        self._steps = plan_steps(until, config.batch.gpu_stages)
+        self._model = model
+        self._watch = watch or (lambda *_: None)
+        self._work = work
+        self._tally = Tally(total=0)
+        self._flying: dict[str, Active] = {}
+        self._waiting: deque[Active] = deque()
+        self._ended: Any = None
+        self._told: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._workers = Workers(cluster, run_id, config.cluster.wait_s)
+        self._is_all_out = False
+        self._n_tasks = 0
+        self._disk_full = ""
+
+    def run(self, rows: Sequence[ManifestRow]) -> Tally:
+        """Work through the rows of a manifest.
+
+        Parameters
+        ----------
+        rows : sequence of ManifestRow
+            The slides; those without a file are counted and left out.
+
+        Returns
+        -------
+        Tally
+            What came of them.
+
+        Raises
+        ------
+        ClusterError
+            If the scheduler goes away, or there is no worker for ``cluster.wait_s``, or none that offers a GPU where
+            one is wanted.
+        StoreError
+            If the disk is full; slides that are done stay done.
+        """
+        from distributed import as_completed
+
+        self._tally = Tally(total=len(rows))
+        if any(step.on_gpu for step in self._steps) and not self._cluster.offers(GPU):
+            raise ClusterError(
+                f"batch.gpu_stages names {', '.join(self._config.batch.gpu_stages)} and no worker offers the resource "
+                f"{GPU}; set cluster.gpus, or start workers with --resources '{GPU}=1'"
+            )
+        self._ended = as_completed([], loop=self._client.loop, with_results=True, raise_errors=False)
+        self._client.subscribe_topic(topic(self._run_id), self._hear)
+        pending = self._pending(rows)
+        try:
+            while self._turn(pending):
+                self._watch(self._tally, list(self._flying.values()))
+        finally:
+            self._leave()
+        if self._disk_full:
+            raise StoreError(self._disk_full)
+        return self._tally
+
+    @property
+    def tally(self) -> Tally:
+        """What has come so far."""
+        return self._tally
+
+    def _pending(self, rows: Iterable[ManifestRow]) -> Iterator[Active]:
+        for row in rows:
+            if row.path is None:
+                self._tally.without_file += 1
+            else:
+                yield Active(row=row)
+
+    def _turn(self, pending: Iterator[Active]) -> bool:
+        """Hand out, wait a moment, take in; return whether there is more to do."""
+        self._workers.look()
+        self._hand_out(pending)
+        self._workers.tell_idle(self._is_all_out and len(self._flying) < self._workers.threads)
+        if not self._flying and not self._waiting:
+            return False
+        self._take_in()
+        self._listen()
+        self._find_hanging()
+        return True
+
+    def _hand_out(self, pending: Iterator[Active]) -> None:
+        if self._disk_full:
+            # what is in flight may still end well; nothing new can
+            self._waiting.clear()
+            return
+        room = min(self._config.batch.max_in_flight, max(2 * self._workers.threads, 2)) - len(self._flying)
+        now = time.monotonic()
+        for _ in range(len(self._waiting)):
+            active = self._waiting.popleft()
+            if room > 0 and active.ask_again_at <= now:
+                self._submit(active)
+                room -= 1
+            else:
+                self._waiting.append(active)
+        while room > 0 and (active := next(pending, None)) is not None:  # type: ignore[assignment]
+            self._submit(active)
+            room -= 1
+        # while there is room left, nothing is left to hand out
+        self._is_all_out = room > 0
+
+    def _submit(self, active: Active) -> None:
+        step, row, held = self._steps[active.step], active.row, active.held_by
+        is_stale = held is not None and time.monotonic() - active.held_since >= self._config.batch.lease_stale_s
+        job = Job(
+            run_id=self._run_id,
+            slide_id=row.slide_id,
+            path=str(row.path),
+            mpp=row.mpp,
+            sha256=row.sha256,
+            out=str(self._out),
+            config=self._config,
+            model=self._model,
+            until=step.until,
+            seen_stale=held if is_stale else None,
+        )
+        self._n_tasks += 1
+        elsewhere = self._workers.other_than(active.avoid)
+        active.heard_at, active.stage, active.fraction, active.worker = None, "", 0.0, ""
+        active.future = self._client.submit(
+            self._work,
+            job,
+            key=f"slide-{self._run_id}-{self._n_tasks}",
+            pure=False,
+            resources={GPU: 1} if step.on_gpu else None,
+            workers=elsewhere or None,
+            allow_other_workers=bool(elsewhere),
+        )
+        self._flying[active.future.key] = active
+        self._ended.add(active.future)
+
+    def _take_in(self) -> None:
+        """Take in what has ended, after waiting a moment for something to end."""
+        until = time.monotonic() + POLL_S
+        while not self._ended.has_ready() and time.monotonic() < until:
+            time.sleep(_NAP_S)
+        for future, result in self._ended.next_batch(block=False):
+            active = self._flying.get(future.key)
+            if active is not None:
+                self._settle(future, result, active)
+
+    def _settle(self, future: Any, result: Any, active: Active) -> None:
+        """Take in one task that has ended."""
+        if future.status == "finished":
+            outcome: Outcome = result
+        elif future.status == "error":
+            # whatever the cluster itself could not survive is a row of the failures
+            outcome = _of_cluster(result[1], active)
+        else:
+            # cancelled or lost, and not by anybody here
+            self._workers.tell_lost()
+        del self._flying[future.key]
+        active.future = None
+        self._tally.count_attempt(outcome)
+        if outcome.status == "done":
+            self._advance(active, outcome)
+        elif outcome.status == "held":
+            self._await_holder(active, outcome)
+        else:
+            self._retry_or_fail(active, outcome)
+
+    def _advance(self, active: Active, outcome: Outcome) -> None:
+        resumed_all = not (set(outcome.seconds) - {"read"}) and bool(outcome.resumed)
+        for stage, took in outcome.seconds.items():
+            active.seconds[stage] = active.seconds.get(stage, 0.0) + took
+        active.held_by = None
+        if active.step + 1 < len(self._steps):
+            active.step += 1
+            self._waiting.append(active)
+        elif resumed_all and not set(active.seconds) - {"read"}:
+            self._tally.count_skipped()
+        else:
+            self._tally.count_done(active.row.slide_id, outcome.worker, active.seconds, outcome.mpx)
+
+    def _await_holder(self, active: Active, outcome: Outcome) -> None:
+        """Ask again later; whether a lease is stale is judged by what it shows over time of this clock."""
+        now = time.monotonic()
+        if outcome.holder != active.held_by:
+            active.held_by, active.held_since = outcome.holder, now
+        active.ask_again_at = now + self._config.batch.lease_beat_s / 2
+        self._waiting.append(active)
+
+    def _retry_or_fail(self, active: Active, outcome: Outcome) -> None:
+        settings = self._config.batch
+        if outcome.is_disk_full:
+            self._disk_full = (
+                f"the disk is full, met by slide {active.row.slide_id!r} ({outcome.message}); free some space and run "
+                "again to go on"
+            )
+        is_final = outcome.error in settings.final_errors or active.attempt >= settings.attempts
+        if not is_final and not self._disk_full:
+            active.attempt += 1
+            active.avoid.add(outcome.worker)
+            self._tally.retried += 1
+            self._waiting.append(active)
+            return
+        self._tally.failures.append(
+            Failure(
+                slide_id=active.row.slide_id,
+                patient_id=active.row.patient_id,
+                line=active.row.line,
+                path=str(active.row.path),
+                stage=outcome.stage,
+                error=outcome.error,
+                message=outcome.message,
+                attempts=active.attempt,
+                worker=outcome.worker,
+            )
+        )
+
+    def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
+        """Take what a worker tells; called by the client's own thread."""
+        self._told.put(event[1])
+
+    def _listen(self) -> None:
+        by_slide = {active.row.slide_id: active for active in self._flying.values()}
+        while not self._told.empty():
+            told = self._told.get_nowait()
+            active = by_slide.get(told["slide"])
+            if active is not None:
+                active.heard_at, active.worker, active.stage = time.monotonic(), told["worker"], told["stage"]
+                active.fraction = told["done"] / told["total"] if told["total"] else 0.0
+
+    def _find_hanging(self) -> None:
+        stall_s = self._config.batch.stall_s
+        now = time.monotonic()
+        for key, active in list(self._flying.items()):
+            if not stall_s or active.heard_at is None or now - active.heard_at < stall_s:
+                continue
+            del self._flying[key]
+            self._client.cancel([active.future], force=True)
+            active.future = None
+            self._workers.restart(active.worker)
+            self._retry_or_fail(
+                active,
+                Outcome(
+                    status="failed",
+                    worker=active.worker,
+                    stage=active.stage,
+                    error="TimeoutError",
+                    message=f"no progress for {stall_s:g} s on {active.worker}, which was restarted; "
+                    "raise batch.stall_s if the slide needs longer",
+                ),
+            )
+
+    def _leave(self) -> None:
+        self._workers.close()
+        if self._client.status != "running":
+            return
+        futures = [active.future for active in self._flying.values() if active.future is not None]
+        if futures:
+            self._client.cancel(futures, force=True)
+        self._client.unsubscribe_topic(topic(self._run_id))
+
+
+def _of_cluster(error: BaseException, active: Active) -> Outcome:
+    """Return the outcome of a task that the cluster gave up."""
+    text = " ".join(str(error).split()) or "no message"
+    if type(error).__name__ == "KilledWorker":
+        text = (
+            "the workers that tried it died, most likely for want of memory; give workers more memory or set "
+            "runtime.memory_gb"
+        )
+    return Outcome(
+        status="failed", worker=active.worker, stage=active.stage or "read", error=type(error).__name__, message=text
+    )

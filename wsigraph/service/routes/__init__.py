@@ -1,0 +1,1 @@
+"""The HTTP routes: parse a request, ask the service context, serialize the answer."""

@@ -1,0 +1,1 @@
+"""Who may do what: authentication, the security middleware, rate limits, the audit log."""

@@ -1,0 +1,243 @@
+"""The graph as the network sees it: one token a region, and a transformer over them.
+
+A token says a region's class, centre, area, elongation and optical density; what is not known is a value of its own.
+Attention between tokens carries a bias that a small network computes from whether two regions touch, how long their
+boundary is against their size, and how far apart they lie. A first token that stands for the whole canvas is always
+there: with no other beside it, it is the unconditional model. Tokens that only fill up a batch take no part in any
+attention. No token knows its number, so that the order of nodes carries nothing.
+
+References
+----------
+Attention biased by the graph: Ying et al., "Do transformers really perform bad for graph representation?", 2021.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from wsigraph.config import DiffusionConfig
+from wsigraph.geometry import Size
+from wsigraph.synthesis.diffusion.scene import Scene, draw_labels
+from wsigraph.synthesis.simulation.layout import TISSUES
+
+_OCTAVES = 4
+_DENSITY_SCALE = (0.35, 0.15)
+"""Mean and spread of optical density that are about 1 to the network."""
+N_COORDINATES = 2 + 4 * _OCTAVES
+"""Channels that tell a place: coordinates, and sines and cosines of each."""
+_N_GEOMETRY = N_COORDINATES + 3
+_N_DENSITY = 8
+_N_PAIR = 3
+_N_PLACES = 32
+_HIDDEN = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tokens:
+    """A batch of graphs, filled up to the same number of nodes.
+
+    Attributes
+    ----------
+    classes : int64 (B, N)
+        Index into ``TISSUES``; their number where not known.
+    geometry : float32 (B, N, G)
+        Place, size and elongation.
+    density : float32 (B, N, 8)
+        Optical density, and whether its mean and its spread are known.
+    pair : float32 (B, N, N, 3)
+        Whether two regions touch, the length of the boundary against the size of the first, and their distance.
+    valid : bool (B, N)
+        False where a token only fills up.
+    owner : int64 (B, 32, 32)
+        1 + node that the nodes alone draw at each place, 0 where there is none.
+    """
+
+    classes: Tensor
+    geometry: Tensor
+    density: Tensor
+    pair: Tensor
+    valid: Tensor
+    owner: Tensor
+
+    def to(self, device: torch.device | str) -> Tokens:
+        """Return the same tokens on a device."""
+        return Tokens(**{name: getattr(self, name).to(device) for name in self.__dataclass_fields__})
+
+    def without(self) -> Tokens:
+        """Return as many graphs without a node: the unconditional model."""
+        return Tokens(
+            classes=self.classes,
+            geometry=self.geometry,
+            density=self.density,
+            pair=self.pair,
+            valid=torch.zeros_like(self.valid),
+            owner=torch.zeros_like(self.owner),
+        )
+
+    def beside(self, other: Tokens) -> Tokens:
+        """Return one batch of these graphs, then the other's, which are filled up to as many nodes already."""
+        return Tokens(
+            **{name: torch.cat([getattr(self, name), getattr(other, name)]) for name in self.__dataclass_fields__}
+        )
+
+
+def coordinates(place: Tensor) -> Tensor:
+    """Return the channels that tell a place.
+
+    Parameters
+    ----------
+    place : float (..., 2)
+        As (x, y), from -1 to 1 over the canvas.
+
+    Returns
+    -------
+    float (..., 18)
+        The place itself, then sines and cosines of four octaves.
+    """
+    octaves = math.pi * 2.0 ** torch.arange(_OCTAVES, device=place.device, dtype=place.dtype)
+    angle = (place[..., None] * octaves).flatten(-2)  # (..., 2 x octaves)
+    return torch.cat([place, angle.sin(), angle.cos()], dim=-1)
+
+
+def spread(token: Tensor, owner: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return at every place the token of the node there.
+
+    Parameters
+    ----------
+    token : float (B, 1 + N, C)
+        The canvas, then every node.
+    owner : int64 (B, k, k)
+        1 + node of each place, 0 for the canvas.
+    size : tuple of int
+        Height and width of the result.
+
+    Returns
+    -------
+    float (B, C, h, w)
+        Blended between neighbouring places.
+    """
+    chosen = token.gather(1, owner.flatten(1)[..., None].expand(-1, -1, token.shape[-1]))
+    places = chosen.transpose(1, 2).reshape(len(chosen), chosen.shape[-1], *owner.shape[1:])
+    return nn.functional.interpolate(places, size=size, mode="bilinear", align_corners=False)
+
+
+def collate(scenes: Sequence[Scene], *, n_tokens: int | None = None) -> Tokens:
+    """Return a batch of graphs.
+
+    Parameters
+    ----------
+    scenes : sequence of Scene
+        At least one, each of one canvas.
+    n_tokens : int, optional
+        Nodes to fill up to; the largest graph's where left out.
+
+    Returns
+    -------
+    Tokens
+        On the CPU.
+    """
+    width = max([scene.n_nodes for scene in scenes] + [1]) if n_tokens is None else n_tokens
+    parts = [_padded(scene, width) for scene in scenes]
+    classes, geometry, density, pair, valid, owner = (np.stack(each) for each in zip(*parts, strict=True))
+    return Tokens(
+        classes=torch.from_numpy(classes),
+        geometry=torch.from_numpy(geometry),
+        density=torch.from_numpy(density),
+        pair=torch.from_numpy(pair),
+        valid=torch.from_numpy(valid),
+        owner=torch.from_numpy(owner),
+    )
+
+
+def _padded(scene: Scene, width: int) -> tuple[NDArray[np.generic], ...]:
+    n, (high, wide) = scene.n_nodes, scene.size_um
+    classes = np.full(width, len(TISSUES), np.int64)
+    classes[:n] = np.where(scene.classes < 0, len(TISSUES), scene.classes)
+    geometry = np.zeros((width, _N_GEOMETRY), np.float32)
+    place = 2.0 * scene.position_um / (wide, high) - 1.0
+    diameter_um = np.sqrt(4.0 / np.pi * scene.area_um2)
+    geometry[:n, :N_COORDINATES] = coordinates(torch.from_numpy(place)).numpy()
+    geometry[:n, N_COORDINATES] = np.log2(8.0 * diameter_um / math.sqrt(high * wide))
+    geometry[:n, N_COORDINATES + 1 :] = scene.shape
+    density = np.zeros((width, _N_DENSITY), np.float32)
+    known = ~np.isnan(scene.density)
+    filled = np.where(known, scene.density, 0.0)
+    density[:n, :3], density[:n, 3:6] = filled[:, :3] / _DENSITY_SCALE[0], filled[:, 3:] / _DENSITY_SCALE[1]
+    density[:n, 6], density[:n, 7] = known[:, :3].all(axis=1), known[:, 3:].all(axis=1)
+    pair = np.zeros((width, width, _N_PAIR), np.float32)
+    source, target = scene.edge_index
+    pair[source, target, 0] = 1.0
+    pair[source, target, 1] = scene.boundary_um / (np.pi * diameter_um[source])
+    pair[:n, :n, 2] = np.linalg.norm(place[:, None] - place[None], axis=-1)
+    owner = draw_labels(scene, Size(_N_PLACES, _N_PLACES)).astype(np.int64)
+    return classes, geometry, density, pair, np.arange(width) < n, owner
+
+
+class GraphEncoder(nn.Module):
+    """Tokens of a graph, each aware of the others.
+
+    Parameters
+    ----------
+    config : DiffusionConfig
+        Sizes.
+    """
+
+    def __init__(self, config: DiffusionConfig) -> None:
+        super().__init__()
+        width = config.token_width
+        self.classes = nn.Embedding(len(TISSUES) + 1, width)
+        self.geometry = nn.Linear(_N_GEOMETRY, width)
+        self.density = nn.Linear(_N_DENSITY, width)
+        self.canvas = nn.Parameter(0.02 * torch.ones(width))
+        self.bias = nn.Sequential(nn.Linear(_N_PAIR, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, config.token_heads))
+        self.layers = nn.ModuleList(_Layer(width, config.token_heads) for _ in range(config.token_layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """Return the tokens that the network attends to.
+
+        Parameters
+        ----------
+        tokens : Tokens
+            A batch of graphs.
+
+        Returns
+        -------
+        float (B, 1 + N, width)
+            The canvas, then every node; what only fills up is 0.
+        """
+        node = self.classes(tokens.classes) + self.geometry(tokens.geometry) + self.density(tokens.density)
+        canvas = self.canvas.expand(len(node), 1, -1)
+        token = torch.cat([canvas, node], dim=1)  # (B, 1 + N, width)
+        valid = nn.functional.pad(tokens.valid, (1, 0), value=True)
+        bias = nn.functional.pad(self.bias(tokens.pair).permute(0, 3, 1, 2), (1, 0, 1, 0))  # (B, heads, 1 + N, 1 + N)
+        bias = bias.masked_fill(~valid[:, None, None, :], float("-inf"))
+        for layer in self.layers:
+            token = layer(token, bias)
+        return torch.where(valid[..., None], self.norm(token), 0.0)
+
+
+class _Layer(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.project, self.merge = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, token: Tensor, bias: Tensor) -> Tensor:
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in self.project(self.before(token)).chunk(3, dim=-1)
+        )  # (B, heads, 1 + N, width / heads)
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
+        token = token + self.merge(mixed.transpose(1, 2).flatten(-2))
+        out: Tensor = token + self.narrow(nn.functional.gelu(self.wide(self.between(token))))
+        return out

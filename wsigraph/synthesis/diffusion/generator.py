@@ -1,0 +1,247 @@
+"""A generator on disk: ``generator.safetensors``, averaged weights in half precision, beside ``card.json``.
+
+The card says what the model is, what it learned from, its settings and the digest of the weights. Nothing is unpickled;
+equal weights give equal bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from wsigraph.config import DiffusionConfig
+from wsigraph.errors import SynthesisError
+from wsigraph.store.atomic import write_file
+from wsigraph.store.header import canonical_document, parse_json
+from wsigraph.synthesis.diffusion.denoiser import STYLES, Denoiser
+from wsigraph.synthesis.diffusion.train import Trained
+from wsigraph.synthesis.simulation.layout import TISSUES
+
+SHIPPED = Path(__file__).parent / "shipped"
+"""The generator that comes with the package."""
+WEIGHTS_FILE, CARD_FILE = "generator.safetensors", "card.json"
+_SMOOTHED = 100
+_REMEDY = "name another directory, or train the model again"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What a generator's author states on its card.
+
+    Attributes
+    ----------
+    name, description, licence, data : str
+        As on the `Card`.
+    seed : int
+        Seed of training.
+    """
+
+    name: str
+    description: str
+    licence: str
+    data: str
+    seed: int
+
+
+class Card(BaseModel):
+    """What a generator says of itself.
+
+    Attributes
+    ----------
+    name, description, notice, licence, data : str
+        What it is, what it is not for, and what it learned from.
+    limits : tuple of str
+        What it cannot do.
+    classes, styles : tuple of str
+        Tissue classes and styles, in the order of the weights.
+    seed, batches, n_weights : int
+        Seed and length of training, and numbers in the network.
+    loss : float
+        Mean loss of the last batches.
+    config : DiffusionConfig
+        Settings it was trained with.
+    weights_sha256 : str
+        Digest of the weights' file.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    description: str
+    notice: str
+    licence: str
+    data: str
+    limits: tuple[str, ...]
+    classes: tuple[str, ...]
+    styles: tuple[str, ...]
+    seed: int
+    batches: int
+    n_weights: int
+    loss: float
+    config: DiffusionConfig
+    weights_sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class Generator:
+    """A model that paints tissue from a graph.
+
+    Attributes
+    ----------
+    card : Card
+        What it is.
+    weights : bytes
+        Content of ``generator.safetensors``.
+    """
+
+    card: Card
+    weights: bytes
+
+    @property
+    def config(self) -> DiffusionConfig:
+        """Settings of training."""
+        return self.card.config
+
+    @property
+    def model_id(self) -> str:
+        """Digest of card and weights, 16 hexadecimal characters."""
+        card = canonical_document(self.card.model_dump(mode="json"))
+        return hashlib.sha256(self.weights + card).hexdigest()[:16]
+
+    @cached_property
+    def network(self) -> Denoiser:
+        """The network, in evaluation mode, on the CPU.
+
+        Raises
+        ------
+        SynthesisError
+            If the weights do not fit the card's settings.
+        """
+        network = _build(self.config)
+        arrays = {name: torch.from_numpy(value.astype(np.float32)) for name, value in load(self.weights).items()}
+        try:
+            network.load_state_dict(arrays)
+        except RuntimeError as error:
+            fault = str(error).splitlines()[-1].strip()
+            raise SynthesisError(f"the generator's weights do not fit its card: {fault}; {_REMEDY}") from None
+        return network.eval()
+
+    def __str__(self) -> str:
+        """Return name, size and digest."""
+        card = self.card
+        return f"generator {card.name!r} {self.model_id}, {card.n_weights:,} weights in {len(self.weights):,} bytes"
+
+
+def save_generator(directory: Path, trained: Trained, config: DiffusionConfig, about: About) -> Generator:
+    """Write a generator's two files.
+
+    Parameters
+    ----------
+    directory : Path
+        Destination; made where missing.
+    trained : Trained
+        Averaged weights.
+    config : DiffusionConfig
+        Settings of training.
+    about : About
+        What the card shall say.
+
+    Returns
+    -------
+    Generator
+        As `load_generator` would return it.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written.
+    """
+    arrays: dict[str, NDArray[Any]] = {
+        name: value.numpy().astype(np.float16) for name, value in sorted(trained.weights.items())
+    }
+    weights = save(arrays)
+    card = Card(
+        name=about.name,
+        description=about.description,
+        notice="for research only; what it paints is synthetic and belongs to no patient",
+        licence=about.licence,
+        data=about.data,
+        limits=(
+            f"a canvas of {config.canvas_px} px at {config.mpp:g} um/px; larger pictures are painted from many",
+            "classes are those of painted tissue; real tissue was learned by optical density, without classes",
+            "fine structure of real tissue (chromatin, cell borders) is below its resolution",
+        ),
+        classes=TISSUES,
+        styles=STYLES,
+        seed=about.seed,
+        batches=len(trained.losses),
+        n_weights=sum(value.size for value in arrays.values()),
+        loss=round(float(np.mean(trained.losses[-_SMOOTHED:])), 6),
+        config=config,
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+    )
+    # the card last: until it is there, or while it is an older one, its digest refuses the weights beside it
+    write_file(directory / WEIGHTS_FILE, weights)
+    write_file(directory / CARD_FILE, canonical_document(card.model_dump(mode="json")))
+    return Generator(card=card, weights=weights)
+
+
+def load_generator(directory: Path | str | None = None) -> Generator:
+    """Read and check a generator.
+
+    Parameters
+    ----------
+    directory : Path or str, optional
+        Directory with both files; the shipped generator's where left out.
+
+    Returns
+    -------
+    Generator
+        Weights whose digest is the card's, for the classes of this version.
+
+    Raises
+    ------
+    SynthesisError
+        If a file is missing, damaged, or names other classes.
+    """
+    directory = SHIPPED if directory is None else Path(directory)
+    try:
+        content, weights = (directory / CARD_FILE).read_bytes(), (directory / WEIGHTS_FILE).read_bytes()
+        card = Card.model_validate(parse_json(content))
+    except OSError as error:
+        raise SynthesisError(
+            f"{directory} is no generator ({error.strerror or error}), expected {WEIGHTS_FILE} and {CARD_FILE}; "
+            f"{_REMEDY}"
+        ) from None
+    except (ValidationError, ValueError) as error:
+        raise SynthesisError(f"{directory / CARD_FILE} is no card of a generator: {error}; {_REMEDY}") from None
+    found = hashlib.sha256(weights).hexdigest()
+    if found != card.weights_sha256:
+        raise SynthesisError(
+            f"{directory / WEIGHTS_FILE} is damaged: its digest is {found[:12]}, the card expects "
+            f"{card.weights_sha256[:12]}; {_REMEDY}"
+        )
+    if card.classes != TISSUES or card.styles != STYLES:
+        raise SynthesisError(f"{directory} was trained on classes {', '.join(card.classes)}, this version has others")
+    try:
+        load(weights)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise SynthesisError(f"{directory / WEIGHTS_FILE} is no safetensors file: {error}; {_REMEDY}") from None
+    return Generator(card=card, weights=weights)
+
+
+def _build(config: DiffusionConfig) -> Denoiser:
+    state = torch.random.get_rng_state()
+    network = Denoiser(config)
+    torch.random.set_rng_state(state)
+    return network

@@ -1,0 +1,1 @@
+"""Tissue that never was: layouts, painted tiles and simulated graphs, always marked synthetic."""

@@ -1,0 +1,1 @@
+"""Training: data sets, folds, ensembles, stacking with a linear offset, cross-validation."""

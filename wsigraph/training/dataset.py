@@ -1,0 +1,315 @@
+"""Graphs with known outcomes, read once and checked, and their split by patient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsigraph.config import CoarseningConfig
+from wsigraph.errors import CohortError, ModelError
+from wsigraph.graph.coarsening.coarsen import coarsen
+from wsigraph.graph.coarsening.embed import Embedding
+from wsigraph.graph.feature.interpret import feature_schema_id
+from wsigraph.graph.feature.moments import schema_id as moment_schema_id
+from wsigraph.model.columns import Reading, column_names
+from wsigraph.model.inputs import GraphInput, graph_input, join
+from wsigraph.model.nn.losses import NO_STAGE
+from wsigraph.records import CoarseGraph, TissueGraph
+from wsigraph.training.superpixel_graphs import FineGraphs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Example:
+    """A graph with what is known of its patient.
+
+    Attributes
+    ----------
+    graph : CoarseGraph or TissueGraph
+        What the model sees.
+    patient : str
+        Whose it is; all slides of a patient fall into one part.
+    stage : int or None
+        Index into the stage names; None where unknown.
+    time_days : float or None
+        Follow-up, days; None where unknown.
+    event : bool
+        Whether follow-up ended with the event.
+    site : str or None
+        Hospital or scanner site.
+    sha256 : str or None
+        Digest of the slide's bytes.
+    covariates : mapping of str to str
+        What else is known of the patient, as text.
+    """
+
+    graph: CoarseGraph | TissueGraph
+    patient: str
+    stage: int | None = None
+    time_days: float | None = None
+    event: bool = False
+    site: str | None = None
+    sha256: str | None = None
+    covariates: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cohort:
+    """Graphs and their outcomes, as numbers.
+
+    Attributes
+    ----------
+    inputs : list of GraphInput
+        One a row, B of them.
+    patient : str (B,)
+        Whose it is.
+    site : str (B,)
+        Hospital or scanner site; empty where unknown.
+    slides : tuple of tuple of str, length B
+        Digests of the slides that a row was made from; empty where unknown.
+    covariates : tuple of mapping of str to str, length B
+        What else is known of the patient.
+    stain : float64 (B, 8)
+        Stain vectors and maximum concentrations; NaN where there are none.
+    stage : int64 (B,)
+        Stage index, -1 where unknown.
+    time_days : float64 (B,)
+        Follow-up, days; NaN where unknown.
+    event : bool (B,)
+        Whether follow-up ended with the event.
+    moment_id, feature_id : str
+        Digests of the schemas of moments and features.
+    embedding_id : str or None
+        Embedding that coarsened the graphs; None where they are not coarsened.
+    feature_names : tuple of str
+        Columns of the node features.
+    reading : Reading
+        What they are, and of which encoder.
+    fine : FineGraphs or None
+        The rows before coarsening, kept where the coarsening is to be trained.
+    """
+
+    inputs: list[GraphInput]
+    patient: NDArray[np.str_]
+    site: NDArray[np.str_]
+    slides: tuple[tuple[str, ...], ...]
+    covariates: tuple[Mapping[str, str], ...]
+    stain: NDArray[np.float64]
+    stage: NDArray[np.int64]
+    time_days: NDArray[np.float64]
+    event: NDArray[np.bool_]
+    moment_id: str
+    feature_id: str
+    embedding_id: str | None
+    feature_names: tuple[str, ...]
+    reading: Reading = field(default_factory=Reading)
+    fine: FineGraphs | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, B."""
+        return len(self.inputs)
+
+    def take(self, rows: NDArray[np.int64]) -> Cohort:
+        """Return some rows in the order asked for."""
+        return replace(
+            self,
+            inputs=[self.inputs[row] for row in rows],
+            slides=tuple(self.slides[row] for row in rows),
+            covariates=tuple(self.covariates[row] for row in rows),
+            fine=None if self.fine is None else self.fine.take(rows.tolist()),
+            **{name: getattr(self, name)[rows] for name in ("patient", "site", "stain", "stage", "time_days", "event")},
+        )
+
+
+def join_patients(cohort: Cohort) -> Cohort:
+    """Return a cohort with one row a patient: the rule by which several slides of a patient become one.
+
+    The graphs of a patient's slides are taken as one graph without edges between slides, so that every region weighs
+    by its share of all the tissue of the patient, in training, in scores and in every rival alike.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        One row a slide.
+
+    Returns
+    -------
+    Cohort
+        Patients in the order of their first slide; stain is the mean over slides.
+
+    Raises
+    ------
+    CohortError
+        If the slides of a patient differ in stage, follow-up, event or site.
+    """
+    _, first, number = np.unique(cohort.patient, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    if len(order) == cohort.n_rows:
+        return cohort
+    members = [np.flatnonzero(number == patient) for patient in order]
+    for rows in members:
+        for name in ("stage", "time_days", "event", "site"):
+            values = getattr(cohort, name)[rows]
+            if len(np.unique(values)) > 1:
+                raise CohortError(
+                    f"the slides of patient {cohort.patient[rows[0]]!r} differ in {name} "
+                    f"({', '.join(str(value) for value in np.unique(values)[:3])}), expected one; correct the manifest"
+                )
+    joined = cohort.take(np.array([rows[0] for rows in members]))
+    fine = cohort.fine
+    if fine is not None:
+        fine = replace(fine, rows=tuple(sum((fine.rows[row] for row in rows), ()) for rows in members))
+    return replace(
+        joined,
+        fine=fine,
+        inputs=[join([cohort.inputs[row] for row in rows]) for rows in members],
+        slides=tuple(tuple(each for row in rows for each in cohort.slides[row]) for rows in members),
+        stain=np.stack([cohort.stain[rows].mean(axis=0) for rows in members]),
+    )
+
+
+def collect(
+    examples: Iterable[Example],
+    stage_names: tuple[str, ...],
+    *,
+    reading: Reading | None = None,
+    coarsening: tuple[CoarseningConfig, Embedding] | None = None,
+) -> Cohort:
+    """Return the numbers of all examples; the graphs themselves are kept only where their coarsening is to be trained.
+
+    Parameters
+    ----------
+    examples : iterable of Example
+        Read once.
+    stage_names : tuple of str
+        The K stages that indices point to.
+    reading : Reading, optional
+        What is read of a region; the interpretable features where left out.
+    coarsening : (CoarseningConfig, Embedding), optional
+        Coarsen the examples' graphs, which must be superpixel graphs, by these, and keep them for training both.
+
+    Returns
+    -------
+    Cohort
+        In the order of the examples.
+
+    Raises
+    ------
+    ModelError
+        If there is no example, a stage index is out of range, follow-up is not a number above 0, or the graphs differ
+        in schema, coarsening or encoder, or are coarse where superpixels are asked for.
+    """
+    reading = reading or Reading()
+    inputs, rows, fine, schemas = [], [], [], set()
+    known: list[tuple[str, tuple[str, ...], Mapping[str, str], NDArray[np.float64]]] = []
+    for example in examples:
+        graph = example.graph
+        if coarsening is not None:
+            fine.append((_superpixels(graph),))
+            graph = coarsen(fine[-1][0], coarsening[0], embedding=coarsening[1])
+        tissue, embedding_id = (graph.graph, graph.embedding_id) if isinstance(graph, CoarseGraph) else (graph, None)
+        if example.stage is not None and not 0 <= example.stage < len(stage_names):
+            raise ModelError(
+                f"patient {example.patient!r} has stage index {example.stage}, "
+                f"expected 0 to {len(stage_names) - 1} for stages {', '.join(stage_names)}"
+            )
+        _check_follow_up(example)
+        encoder = tissue.encoder if reading.needs_encoding else None
+        schemas.add((moment_schema_id(tissue.moment_names), embedding_id, encoder))
+        inputs.append(graph_input(graph, reading))
+        stage = NO_STAGE if example.stage is None else example.stage
+        time_days = math.nan if example.time_days is None else example.time_days
+        rows.append((example.patient, stage, time_days, example.event))
+        stain = np.concatenate([tissue.stain.vectors.ravel(), tissue.stain.max_concentration])
+        known.append((example.site or "", (example.sha256,) if example.sha256 else (), example.covariates, stain))
+    if not rows:
+        raise ModelError("no graph to train on, expected graphs of at least two patients; check the manifest")
+    if len(schemas) != 1:
+        raise ModelError(
+            f"training graphs have {len(schemas)} kinds of moment schema, coarsening and encoder, expected one; "
+            "build and coarsen all of them with one version and one configuration"
+        )
+    patient, stages, times, events = zip(*rows, strict=True)
+    sites, slides, covariates, stains = zip(*known, strict=True)
+    moment_id, embedding_id, encoder = schemas.pop()
+    return Cohort(
+        inputs=inputs,
+        patient=np.array(patient, np.str_),
+        site=np.array(sites, np.str_),
+        slides=slides,
+        covariates=covariates,
+        stain=np.array(stains, np.float64),
+        stage=np.array(stages, np.int64),
+        time_days=np.array(times, np.float64),
+        event=np.array(events, np.bool_),
+        moment_id=moment_id,
+        feature_id=feature_schema_id(),
+        embedding_id=embedding_id,
+        feature_names=column_names(reading, inputs[0].features.shape[1]),
+        reading=replace(reading, encoder=encoder),
+        fine=None
+        if coarsening is None
+        else FineGraphs(rows=tuple(fine), config=coarsening[0], embedding=coarsening[1]),
+    )
+
+
+def _superpixels(graph: CoarseGraph | TissueGraph) -> TissueGraph:
+    if isinstance(graph, CoarseGraph):
+        raise ModelError(
+            f"slide {graph.graph.slide_id!r} is coarsened already, expected its superpixel graph: the coarsening is to "
+            "be trained; keep graph.safetensors beside it, or set model.train_coarsening to false"
+        )
+    return graph
+
+
+def _check_follow_up(example: Example) -> None:
+    if example.time_days is None and not example.event:
+        return
+    if example.time_days is None or not (math.isfinite(example.time_days) and example.time_days > 0):
+        raise ModelError(
+            f"patient {example.patient!r} has follow-up of {example.time_days} days (event: {example.event}), "
+            "expected days above 0 with an event, or neither; correct the manifest"
+        )
+
+
+def validation_patients(
+    patient: NDArray[np.str_], event: NDArray[np.bool_], fraction: float, *, rng: np.random.Generator
+) -> NDArray[np.str_]:
+    """Return the patients that only decide when to stop, drawn apart among those with and without an event.
+
+    Parameters
+    ----------
+    patient : str (B,)
+        Patient of every slide.
+    event : bool (B,)
+        Whether the patient had the event.
+    fraction : float
+        Share of the patients wanted.
+    rng : numpy.random.Generator
+        Source of chance.
+
+    Returns
+    -------
+    str (n,)
+        At least one patient, and never all of them.
+
+    Raises
+    ------
+    ModelError
+        If there are fewer than two patients.
+    """
+    with_event = np.unique(patient[event])
+    groups = [with_event, np.setdiff1d(np.unique(patient), with_event)]
+    n_patients = sum(len(group) for group in groups)
+    if n_patients < 2:
+        raise ModelError(f"{n_patients} patients to train on, expected at least 2; add patients")
+    # one of each group stays in training whatever the fraction: without an event there would be nothing to learn
+    sizes = [min(int(len(group) * fraction + 0.5), max(0, len(group) - 1)) for group in groups]
+    drawn = [rng.permutation(group)[:size] for group, size in zip(groups, sizes, strict=True)]
+    chosen = np.concatenate(drawn)
+    # of too few patients for a share, one without an event if there is one
+    return np.sort(chosen if len(chosen) else rng.permutation(groups[-1] if len(groups[-1]) else with_event)[:1])

@@ -1,0 +1,317 @@
+"""An ensemble of folds: every member is trained without the patients of one fold and answers for them.
+
+So each patient has an answer by a network that never saw them; temperature, stage sets and the band for survival come
+from those, and so does every score. Where several configurations are tried, each fold chooses by its own validation
+part, never by the patients it holds out. A new slide is answered by all members: probabilities and survival are
+averaged, and the risk is read from the averaged survival.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsigraph.config import ModelConfig
+from wsigraph.errors import CohortError
+from wsigraph.graph.coarsening.embed import Embedding
+from wsigraph.model.bundle import Calibration, ModelBundle, pack
+from wsigraph.model.card import About, patient_digest
+from wsigraph.model.conformal import recalibration_draws, stage_probabilities
+from wsigraph.model.member import Member
+from wsigraph.model.nn.losses import SurvivalTarget, survival_target
+from wsigraph.training.dataset import Cohort
+from wsigraph.training.fit import Fitted
+from wsigraph.training.held_out import HeldOut, pad_intervals
+from wsigraph.training.make_card import make_card
+from wsigraph.training.parallel_fits import FitJob, run_fits
+from wsigraph.training.straight_through import mean_embedding
+
+if TYPE_CHECKING:
+    from wsigraph.slide.map_boxes import Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ensemble:
+    """A trained ensemble and how it got there.
+
+    Attributes
+    ----------
+    bundle : ModelBundle
+        Card without metrics, and weights.
+    held_out : HeldOut
+        What each patient was answered by the member that never saw them.
+    fitted : tuple of Fitted
+        The fit of every fold that was chosen.
+    """
+
+    bundle: ModelBundle
+    held_out: HeldOut
+    fitted: tuple[Fitted, ...]
+
+
+def train_folds(
+    cohort: Cohort,
+    fold: NDArray[np.int64],
+    configurations: Sequence[ModelConfig],
+    *,
+    seed: int,
+    about: About,
+    split_by: Literal["patient", "site"] = "patient",
+    checkpoints: Path | None = None,
+    workers: int = 1,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Ensemble:
+    """Return an ensemble of folds.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        One row a patient (`join_patients`), or rows of which no patient lies in two folds.
+    fold : int64 (n,)
+        Fold of every row, 0 to n_folds - 1.
+    configurations : sequence of ModelConfig
+        Settings to try; the first is the one on the card.
+    seed : int
+        Decides everything random.
+    about : About
+        What the card shall say.
+    split_by : str
+        What the folds are made of.
+    checkpoints : Path, optional
+        Directory in which every fit notes how far it is, and from which it goes on.
+    workers : int
+        Processes; 0 takes one for every core allowed.
+    device : str
+        Where tensors live while training.
+    progress : callable, optional
+        Told of passes and folds.
+
+    Returns
+    -------
+    Ensemble
+        The same bytes for any number of workers, killed and resumed or not.
+
+    Raises
+    ------
+    CohortError
+        If a patient, or a slide with the same bytes, lies in two folds.
+    ModelError
+        If a fold cannot be fitted.
+    StoreError
+        If a checkpoint cannot be written.
+    """
+    n_folds = check_folds(cohort, fold)
+    jobs = [
+        FitJob(
+            rows=np.flatnonzero(fold != number),
+            config=config,
+            seed=seed + number,
+            checkpoint=None if checkpoints is None else checkpoints / f"fold{number}-{tried}.safetensors",
+            device=device,
+        )
+        for number in range(n_folds)
+        for tried, config in enumerate(configurations)
+    ]
+    fits = run_fits(cohort, jobs, workers=workers, progress=progress)
+    n_tried = len(configurations)
+    chosen = [min(fits[k * n_tried : (k + 1) * n_tried], key=lambda each: each.best_loss) for k in range(n_folds)]
+    members = [each.member for each in chosen]
+    held_out, logits = answer_held_out(cohort, fold, members)
+    calibration = calibrate(held_out, logits, rng=np.random.default_rng(seed))
+    embedding = own_embedding(members, cohort)
+    weights = pack(members, calibration, embedding)
+    card = make_card(
+        cohort, fold, chosen, about=about, seed=seed, config=configurations[0], weights=weights, embedding=embedding
+    ).model_copy(
+        update={
+            "split_by": split_by,
+            "n_configurations": n_tried,
+            "n_calibration_patients": len(calibration.score),
+        }
+    )
+    return Ensemble(bundle=ModelBundle(card=card, weights=weights), held_out=held_out, fitted=tuple(chosen))
+
+
+def check_folds(cohort: Cohort, fold: NDArray[np.int64]) -> int:
+    """Return the number of folds, and refuse folds that share a patient or a slide.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        n rows.
+    fold : int64 (n,)
+        Fold of every row.
+
+    Returns
+    -------
+    int
+        Folds, at least 2.
+
+    Raises
+    ------
+    CohortError
+        If folds are not numbered 0, 1, ..., or a patient, or a slide with the same bytes, lies in two of them.
+    """
+    n_folds = int(fold.max()) + 1
+    if n_folds < 2 or set(np.unique(fold).tolist()) != set(range(n_folds)) or len(fold) != cohort.n_rows:
+        raise CohortError(f"folds are {np.unique(fold).tolist()}, expected two or more, numbered from 0, none empty")
+    places: dict[tuple[str, str], int] = {}
+    for row, number in enumerate(fold.tolist()):
+        named = [("patient", str(cohort.patient[row])), *(("slide of digest", each) for each in cohort.slides[row])]
+        for kind, name in named:
+            if places.setdefault((kind, name), number) != number:
+                raise CohortError(
+                    f"{kind} {name!r} is in folds {places[kind, name]} and {number}, expected one; "
+                    "scores would be of patients that were trained on; mend the split or the manifest"
+                )
+    return n_folds
+
+
+def answer_held_out(
+    cohort: Cohort, fold: NDArray[np.int64], members: Sequence[Member]
+) -> tuple[HeldOut, list[NDArray[np.float64]]]:
+    """Return the answers for every patient by the member of their fold, and the hazard logits behind them.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        n rows.
+    fold : int64 (n,)
+        Member that answers for each row.
+    members : sequence of Member
+        One a fold.
+
+    Returns
+    -------
+    held_out : HeldOut
+        In the order of the rows.
+    logits : list of float64 (n_k, T_k)
+        Hazard logits of the rows of every fold.
+
+    Raises
+    ------
+    ModelError
+        If the graphs do not fit the members.
+    """
+    n_stages = len(members[0].config.stage_names) if members[0].config.task != "survival" else 0
+    probability = np.zeros((len(fold), n_stages))
+    hazards, curves = [], []
+    for number, member in enumerate(members):
+        rows = np.flatnonzero(fold == number)
+        stage_logits, hazard_logits = member.read(member.inputs(cohort.take(rows)))
+        if n_stages:
+            probability[rows] = stage_probabilities(stage_logits, member.temperature)
+        hazards.append(hazard_logits)
+        curves.append(np.exp(-np.logaddexp(0.0, hazard_logits).cumsum(axis=1)))
+    survival, risk = np.zeros((len(fold), 0)), np.full(len(fold), np.nan)
+    ends_days = np.stack(pad_ends([member.ends_days for member in members]))
+    if ends_days.shape[1]:
+        survival = np.zeros((len(fold), ends_days.shape[1]))
+        for number, curve in enumerate(pad_intervals(curves)):
+            survival[fold == number] = curve
+        risk = log_cumulative_hazard(survival[:, -1])
+    held_out = HeldOut(
+        patient=np.array([patient_digest(name) for name in cohort.patient], np.str_),
+        site=cohort.site,
+        fold=fold,
+        stage=cohort.stage,
+        time_days=cohort.time_days,
+        event=cohort.event,
+        stage_probability=probability,
+        ends_days=ends_days,
+        survival=survival,
+        risk=risk,
+        risk_cut=np.array([_median_risk(cohort, fold != number, each) for number, each in enumerate(members)]),
+    )
+    return held_out, hazards
+
+
+def _median_risk(cohort: Cohort, trained_on: NDArray[np.bool_], member: Member) -> float:
+    """Return the median risk of those a member was trained on, which cuts the others into high and low risk."""
+    if not len(member.ends_days) or not trained_on.any():
+        return float("nan")
+    hazard_logits = member.read(member.inputs(cohort.take(np.flatnonzero(trained_on))))[1]
+    return float(np.median(log_cumulative_hazard(np.exp(-np.logaddexp(0.0, hazard_logits).sum(axis=1)))))
+
+
+def own_embedding(members: Sequence[Member], cohort: Cohort) -> Embedding | None:
+    """Return the embedding by which an ensemble coarsens new slides, where its members trained theirs.
+
+    Parameters
+    ----------
+    members : sequence of Member
+        The ensemble.
+    cohort : Cohort
+        What they were trained on.
+
+    Returns
+    -------
+    Embedding or None
+        The mean of the members' weights, which began as one; None where no member has its own.
+    """
+    if cohort.fine is None or all(member.embedding is None for member in members):
+        return None
+    return mean_embedding([member.embedding or cohort.fine.embedding for member in members])
+
+
+def pad_ends(ends_days: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Return interval ends widened to the largest number of intervals, a day at a time after the last."""
+    widest = max(len(ends) for ends in ends_days)
+    return [
+        np.concatenate([ends, (ends[-1:] if len(ends) else np.zeros(1)) + 1 + np.arange(widest - len(ends))])
+        for ends in ends_days
+    ]
+
+
+def log_cumulative_hazard(survival: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the risk, ``log(-log S)``, finite for any survival in [0, 1]."""
+    cumulative = -np.log(np.clip(survival, 1e-300, 1.0))
+    return np.asarray(np.log(np.maximum(cumulative, np.finfo(np.float32).tiny)))
+
+
+def calibrate(held_out: HeldOut, logits: Sequence[NDArray[np.float64]], *, rng: np.random.Generator) -> Calibration:
+    """Return what held-out patients say of how sure the model may be.
+
+    Parameters
+    ----------
+    held_out : HeldOut
+        Answers and outcomes.
+    logits : sequence of float64 (n_k, T_k)
+        Hazard logits of the rows of every fold.
+    rng : numpy.random.Generator
+        Source of the bootstrap draws.
+
+    Returns
+    -------
+    Calibration
+        Empty parts where stage or survival is not predicted.
+    """
+    score, member, draws = np.zeros(0), np.zeros(0, np.int64), np.zeros((0, 2))
+    if held_out.has_stage:
+        known = held_out.stage >= 0
+        own = held_out.stage_probability[known, held_out.stage[known]]
+        score, member = 1.0 - own, held_out.fold[known]
+    if held_out.has_survival:
+        targets, ends = [], held_out.ends_days
+        for number, table in enumerate(logits):
+            rows = held_out.fold == number
+            intervals = ends[number][: table.shape[1]]
+            targets.append(survival_target(held_out.time_days[rows], held_out.event[rows], intervals))
+        # a padded interval counts for nobody
+        widest = ends.shape[1]
+        padded = [np.pad(table, ((0, 0), (0, widest - table.shape[1]))) for table in logits]
+        survived, died = (
+            np.concatenate(
+                [np.pad(part, ((0, 0), (0, widest - part.shape[1]))) for part in (getattr(t, name) for t in targets)]
+            )
+            for name in ("survived", "died")
+        )
+        target = SurvivalTarget(survived=survived, died=died)
+        draws = recalibration_draws(np.concatenate(padded), target, rng=rng)
+    return Calibration(score=score, member=member, recalibration=draws)

@@ -1,0 +1,123 @@
+"""The card of fitted networks: what is known of them when training ends."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsigraph.config import ModelConfig
+from wsigraph.errors import ModelError
+from wsigraph.graph.coarsening.embed import Embedding
+from wsigraph.model.card import About, Card, MemberCard, Seen, Training, patient_digest, slide_digest
+from wsigraph.model.member import Member
+from wsigraph.training.dataset import Cohort
+from wsigraph.training.fit import Fitted
+
+
+def reporting_days(members: Sequence[Member]) -> tuple[float, ...]:
+    """Return the days at which an ensemble states survival: the mean of the members' interval ends, none beyond any."""
+    ends = [member.ends_days for member in members]
+    if not len(ends[0]):
+        return ()
+    fewest = min(len(each) for each in ends)
+    common = ends if all(len(each) == fewest for each in ends) else [each for each in ends if len(each) == fewest]
+    days = np.minimum(np.mean(common, axis=0), min(each[-1] for each in ends))
+    return tuple(float(day) for day in np.unique(days))
+
+
+def make_card(
+    cohort: Cohort,
+    fold: NDArray[np.int64] | None,
+    fitted: Sequence[Fitted],
+    *,
+    about: About,
+    seed: int,
+    config: ModelConfig,
+    weights: bytes,
+    embedding: Embedding | None = None,
+) -> Card:
+    """Return the card of fitted networks, without metrics.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        What they were fitted to.
+    fold : int64 (n,) or None
+        Member that held out each row; None where every member was trained on all rows.
+    fitted : sequence of Fitted
+        The networks.
+    about : About
+        What the author states.
+    seed : int
+        Of the training.
+    config : ModelConfig
+        Settings on the card.
+    weights : bytes
+        Content of ``model.safetensors``.
+    embedding : Embedding, optional
+        Of the bundle, where the coarsening was trained with the task.
+
+    Returns
+    -------
+    Card
+        Of this version's schema.
+
+    Raises
+    ------
+    ModelError
+        If there is no network.
+    """
+    if not fitted:
+        raise ModelError("no network to describe, expected at least one")
+    held_by = np.full(cohort.n_rows, -1) if fold is None else fold
+    n_patients = len(np.unique(cohort.patient))
+    cards = []
+    for number, each in enumerate(fitted):
+        seen = n_patients - len(np.unique(cohort.patient[held_by == number]))
+        n_validation = len(each.validation)
+        cards.append(
+            MemberCard(
+                config=each.member.config,
+                time_days=tuple(float(end) for end in each.member.ends_days),
+                temperature=each.member.temperature,
+                n_patients=seen - n_validation,
+                n_validation_patients=n_validation,
+                n_epochs=each.n_epochs,
+            )
+        )
+    members = [each.member for each in fitted]
+    return Card(
+        name=about.name,
+        description=about.description,
+        notice=about.notice,
+        licence=about.licence,
+        training=Training(
+            data=about.data,
+            simulated=about.simulated,
+            n_patients=n_patients,
+            n_slides=sum(max(1, len(slides)) for slides in cohort.slides),
+            n_events=int(cohort.event.sum()),
+            n_validation_patients=cards[0].n_validation_patients,
+            n_epochs=cards[0].n_epochs,
+        ),
+        limits=about.limits,
+        config=config.model_copy(update={"path": None}),
+        members=tuple(cards),
+        seen=Seen(
+            patients={patient_digest(name): int(held_by[row]) for row, name in enumerate(cohort.patient)},
+            slides={slide_digest(each): int(held_by[row]) for row, names in enumerate(cohort.slides) for each in names},
+        ),
+        feature_names=cohort.feature_names,
+        feature_schema_id=cohort.feature_id,
+        moment_schema_id=cohort.moment_id,
+        coarsening_embedding_id=cohort.embedding_id if embedding is None else embedding.embedding_id,
+        coarsening=None if embedding is None or cohort.fine is None else cohort.fine.config,
+        encoder=cohort.reading.encoder,
+        stage_names=() if config.task == "survival" else config.stage_names,
+        time_days=reporting_days(members),
+        seeds={"train": seed},
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+    )
