@@ -19,12 +19,12 @@ class ViewerHook(BuildHookInterface):  # type: ignore[type-arg]
         try:
             # imports nothing but the standard library: a build has no dependencies
             from wsigraph.errors import PluginError
-            from wsigraph.service import openseadragon as vendor
+            from wsigraph.service import openseadragon
         finally:
             sys.path.remove(str(root))
-        if not vendor.is_installed():
+        if not openseadragon.is_installed():
             try:
-                vendor.install()
+                openseadragon.install()
             except PluginError as error:
-                self.app.display_warning(f"the viewer is packed without {vendor.NAME}: {error}")
-        build_data["artifacts"] += [f"/{vendor.VENDOR.relative_to(root).as_posix()}/*"]
+                self.app.display_warning(f"the viewer is packed without {openseadragon.NAME}: {error}")
+        build_data["artifacts"] += [f"/{openseadragon.VENDOR.relative_to(root).as_posix()}/*"]

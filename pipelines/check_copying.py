@@ -5,9 +5,9 @@
 
 Both go on from the same weights with as many batches of real tiles of one canvas, half of them without their graph; in
 one set a tile stands ``--repeats`` times. What each then paints without a graph is compared by the detector of
-``wsigraph.synthesis.diffusion.realism`` with the tiles it learned from, mirrored and turned, and with as many held-out ones: it
-has to catch a generator that paints the tile from memory, and to pass the other. Pictures of the repeated tile's own
-graph are looked at as well. The generators are not kept.
+``wsigraph.synthesis.diffusion.realism`` with the tiles it learned from, mirrored and turned, and with as many held-out
+ones: it has to catch a generator that paints the tile from memory, and to pass the other. Pictures of the repeated
+tile's own graph are looked at as well. The generators are not kept.
 """
 
 from __future__ import annotations

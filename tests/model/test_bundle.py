@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
+from tests.training.conftest import uncoarsened
 from wsigraph.errors import ModelError
 from wsigraph.graph.coarsening.embed import load_embedding
 from wsigraph.graph.feature.interpret import feature_schema_id
@@ -29,8 +30,6 @@ from wsigraph.model.bundle import (
 from wsigraph.model.predict import predict
 from wsigraph.synthesis.simulation.simulate import SimulatedPatient
 from wsigraph.training.train import Trained
-
-from .conftest import uncoarsened
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.training.conftest import uncoarsened
 from wsigraph.errors import ModelError
 from wsigraph.graph.feature.moments import COLUMN
 from wsigraph.model.bundle import SHIPPED, ModelBundle, load_bundle, save_bundle
@@ -15,8 +16,6 @@ from wsigraph.model.predict import median_survival_days, predict
 from wsigraph.records import TissueGraph
 from wsigraph.synthesis.simulation.simulate import SimulatedPatient, shift_moments
 from wsigraph.training.train import Trained
-
-from .conftest import uncoarsened
 
 
 def permuted(graph: TissueGraph, seed: int) -> TissueGraph:

@@ -16,7 +16,7 @@ from tests.service.contexts import TOKENS, house, tokens
 from tests.service.finished import WILD, Finished, opened
 from tests.service.serving import serving
 from wsigraph.errors import PluginError
-from wsigraph.service import openseadragon as vendor
+from wsigraph.service import openseadragon
 from wsigraph.service.app import VIEWER
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def seen() -> Seen:
 @pytest.fixture
 def page(browser: Browser, address: str, seen: Seen) -> Iterator[Page]:
     """A page of its own on the explained slide; faults of any test are looked at in the end."""
-    if not vendor.is_installed():
+    if not openseadragon.is_installed():
         pytest.skip("OpenSeadragon is not installed; run 'wsigraph viewer'")
     context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce", base_url=address)
     page = context.new_page()
@@ -357,17 +357,17 @@ def test_without_openseadragon_the_whole_slide_is_shown_small(
 
 def test_a_package_is_kept_only_if_it_is_the_pinned_one(tmp_path: Path) -> None:
     with pytest.raises(PluginError, match="another version or was altered"):
-        vendor.unpack(b"not the package", tmp_path)
+        openseadragon.unpack(b"not the package", tmp_path)
     assert list(tmp_path.iterdir()) == []
-    assert not vendor.is_installed(tmp_path)
+    assert not openseadragon.is_installed(tmp_path)
     with pytest.raises(PluginError, match="cannot be read"):
-        vendor.install(tmp_path / "absent.tgz", tmp_path)
+        openseadragon.install(tmp_path / "absent.tgz", tmp_path)
 
 
 def test_without_npm_the_package_is_asked_for_as_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PluginError, match="given as a file"):
-        vendor.fetch()
+        openseadragon.fetch()
 
 
 @pytest.mark.parametrize("path", ASSETS, ids=lambda path: path.name)

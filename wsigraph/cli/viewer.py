@@ -23,8 +23,8 @@ def viewer(package: _Package = None, debug: Debug = False) -> None:
 
     Wheels built where npm is at hand hold it already. Taken from the registry that npm is set up for, or from a file.
     """
-    from wsigraph.service import openseadragon as vendor
+    from wsigraph.service import openseadragon
 
-    files = vendor.install(None if package is None else Path(package))
+    files = openseadragon.install(None if package is None else Path(package))
     print("\n".join(str(path) for path in files), flush=True)
-    say(f"{vendor.NAME} {vendor.VERSION} is in place")
+    say(f"{openseadragon.NAME} {openseadragon.VERSION} is in place")

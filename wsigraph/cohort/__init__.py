@@ -23,20 +23,20 @@ _HOMES = {
     "AddedValue": "incremental",
     "CoxFit": "cox",
     "added_value": "incremental",
-    "by_patient": "fresh",
+    "by_patient": "external_only",
     "calibration_at": "horizon",
     "check_proportional": "cox",
     "confusion": "stages",
     "decision_curve": "horizon",
-    "describe": "fresh",
+    "describe": "external_only",
     "fit_cox": "cox",
-    "followed": "fresh",
+    "followed": "external_only",
     "load": "frame",
     "log_rank_by_risk": "horizon",
     "reasons": "attributions",
-    "risk_group": "fresh",
+    "risk_group": "external_only",
     "set_coverage": "stages",
-    "split_follow_up": "fresh",
+    "split_follow_up": "external_only",
     "stage_calibration": "stages",
     "stage_scores": "stages",
 }
@@ -66,7 +66,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(f"wsigraph.cohort.{_HOMES[name]}"), name)
+        return getattr(import_module(f"wsigraph.cohort.statistics.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'wsigraph.cohort' has no attribute {name!r}")
 
 

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "plot_attributions": "part",
     "plot_calibration": "probability",
-    "plot_confusion": "table",
+    "plot_confusion": "confusion_matrix",
     "plot_decision_curve": "probability",
     "plot_forest": "hazard",
-    "plot_kaplan_meier": "survival",
+    "plot_kaplan_meier": "survival_curves",
     "plot_regions": "part",
     "plot_stage_calibration": "probability",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,19 +14,51 @@ from numpy.typing import NDArray
 from wsigraph.config import ModelConfig
 from wsigraph.errors import ModelError
 from wsigraph.graph.coarsening.embed import Embedding
+from wsigraph.model.columns import Reading
 from wsigraph.model.inputs import GraphInput, Scaler, Standardised
 from wsigraph.model.nn.network import GraphNetwork, collate, one_thread
-from wsigraph.training.dataset import Cohort
 
 _READ_GRAPHS = 64
 
 
-def inputs_of(cohort: Cohort, embedding: Embedding | None) -> list[GraphInput]:
+class SuperpixelGraphs(Protocol):
+    """Graphs before coarsening, kept so that any embedding can coarsen them."""
+
+    def coarsened(self, embedding: Embedding, reading: Reading) -> list[GraphInput]:
+        """Return every row's graphs coarsened by an embedding, as a network reads them."""
+        ...
+
+
+class CohortInputs(Protocol):
+    """What an ensemble member needs of a cohort; `wsigraph.training.dataset.Cohort` is one."""
+
+    @property
+    def inputs(self) -> list[GraphInput]:
+        """What a network reads, one entry a row."""
+        ...
+
+    @property
+    def embedding_id(self) -> str | None:
+        """Embedding that coarsened the graphs; None where they are not coarsened."""
+        ...
+
+    @property
+    def reading(self) -> Reading:
+        """Which columns are read of a region."""
+        ...
+
+    @property
+    def fine(self) -> SuperpixelGraphs | None:
+        """The rows before coarsening, where they were kept."""
+        ...
+
+
+def inputs_of(cohort: CohortInputs, embedding: Embedding | None) -> list[GraphInput]:
     """Return what is read of a cohort's rows coarsened by an embedding.
 
     Parameters
     ----------
-    cohort : Cohort
+    cohort : CohortInputs
         With its superpixel graphs, where an embedding is given.
     embedding : Embedding or None
         None takes the graphs as the cohort holds them.
@@ -78,12 +111,12 @@ class Member:
     temperature: float
     embedding: Embedding | None = None
 
-    def inputs(self, cohort: Cohort) -> list[GraphInput]:
+    def inputs(self, cohort: CohortInputs) -> list[GraphInput]:
         """Return what this member reads of a cohort.
 
         Parameters
         ----------
-        cohort : Cohort
+        cohort : CohortInputs
             With its superpixel graphs, where the member coarsens on its own.
 
         Returns

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.cohort.metrics.survival import survival_between
+from wsigraph.cohort.metrics.survival import log_cumulative_hazard, survival_between
 from wsigraph.config import CoarseningConfig
 from wsigraph.errors import ModelError
 from wsigraph.graph.coarsening.coarsen import coarsen
@@ -27,7 +27,6 @@ from wsigraph.model.conformal import LEAST_CALIBRATION, stage_probabilities, sta
 from wsigraph.model.inputs import CLIP, Standardised, graph_input
 from wsigraph.model.member import Member
 from wsigraph.records import CoarseGraph, Prediction, TissueGraph
-from wsigraph.training.ensemble import log_cumulative_hazard
 
 MAX_OUTSIDE_FRACTION = 0.05
 """Share of features outside the training range above which a prediction carries a warning."""

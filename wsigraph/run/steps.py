@@ -71,7 +71,7 @@ class FlowResult:
     info : SlideInfo
         What is known of the slide.
     facts : dict or None
-        What is worth knowing at a glance (``wsigraph.report.slide_summary.summary``); None where the flow stopped earlier.
+        What is worth knowing at a glance (``report.slide_summary.summary``); None where the flow stopped earlier.
     seconds : dict of str to float
         Wall time that each stage took when it was last carried out.
     resumed : tuple of str

@@ -19,17 +19,13 @@ from wsigraph.service.context import House
 from wsigraph.service.metrics import Metrics
 from wsigraph.service.routes import (
     health,
+    overlays,
     regions,
     session,
     slides,
+    uploads,
 )
 from wsigraph.service.routes import jobs as job_routes
-from wsigraph.service.routes import (
-    overlays as overlay_routes,
-)
-from wsigraph.service.routes import (
-    uploads as upload_routes,
-)
 from wsigraph.service.security import problems
 from wsigraph.service.security.limits import Buckets
 from wsigraph.service.security.middleware import Gate
@@ -87,7 +83,7 @@ def create_app(house: House, *, hosts: Collection[str] = ()) -> FastAPI:
         audit=house.audit,
     )
     problems.install(app)
-    for room in (health, session, slides, upload_routes, job_routes, overlay_routes, regions):
+    for room in (health, session, slides, uploads, job_routes, overlays, regions):
         app.include_router(room.router)
     _add_viewer(app)
     return app

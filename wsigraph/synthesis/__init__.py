@@ -1,1 +1,1 @@
-"""Synthetic tissue: simulated cohorts with a known truth, and images generated from a graph. Always marked synthetic."""
+"""Synthetic tissue: simulated cohorts with a known truth, and images generated from a graph; always marked."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from wsigraph.cohort.metrics.survival import log_cumulative_hazard
 from wsigraph.config import ModelConfig
 from wsigraph.errors import CohortError
 from wsigraph.graph.coarsening.embed import Embedding
@@ -267,12 +268,6 @@ def pad_ends(ends_days: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float6
         np.concatenate([ends, (ends[-1:] if len(ends) else np.zeros(1)) + 1 + np.arange(widest - len(ends))])
         for ends in ends_days
     ]
-
-
-def log_cumulative_hazard(survival: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the risk, ``log(-log S)``, finite for any survival in [0, 1]."""
-    cumulative = -np.log(np.clip(survival, 1e-300, 1.0))
-    return np.asarray(np.log(np.maximum(cumulative, np.finfo(np.float32).tiny)))
 
 
 def calibrate(held_out: HeldOut, logits: Sequence[NDArray[np.float64]], *, rng: np.random.Generator) -> Calibration:

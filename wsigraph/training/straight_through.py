@@ -3,7 +3,7 @@
 Forward, the network reads the features of hard regions, which are exact functions of summed moments; nothing here
 changes a bit of them. Backward, a region counts as a mixture: of the superpixels in it and of those that touch it, each
 by its area and by a gate, the logistic function of how far the merging's score of the pair lies below the threshold of
-the slide (`wsigraph.graph.coarsening.membership`). So where the loss wants a region's feature higher, superpixels above the
+the slide (`graph.coarsening.membership`). So where the loss wants a region's feature higher, superpixels above the
 region's mean are drawn towards it in the embedding and those below are pushed away, and the next partition follows.
 The estimator is the straight-through one (Bengio, Leonard and Courville, "Estimating or propagating gradients through
 stochastic neurons", arXiv 1308.3432, 2013); gates on merge scores are those of edge contraction (Diehl, "Edge

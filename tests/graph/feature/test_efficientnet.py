@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from wsigraph import registry
 from wsigraph.errors import PluginError
-from wsigraph.graph.feature import efficientnet as network
+from wsigraph.graph.feature import efficientnet
 from wsigraph.graph.feature.efficientnet import EfficientNetLite0, efficientnet_lite0, one_thread, read_weights
 
 TOLERANCE = 2e-4
@@ -177,7 +177,7 @@ def test_missing_or_altered_weights_are_refused(
     (tmp_path / package / "models").mkdir(parents=True)
     (tmp_path / package / "__init__.py").touch()
     if content is not None:
-        (tmp_path / package / network.WEIGHTS_FILE).write_bytes(content)
+        (tmp_path / package / efficientnet.WEIGHTS_FILE).write_bytes(content)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(PluginError, match=fault):
         read_weights(package)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.service.contexts import settings, write_slide
 from wsigraph.errors import NotFound, TooLarge, Unavailable, UnreadableSlide
-from wsigraph.service.isolation import protocol as frames
+from wsigraph.service.isolation import protocol
 from wsigraph.service.isolation.pool import ReadingPool
 from wsigraph.service.tile_cache import EncodedPictures
 
@@ -93,15 +93,15 @@ def test_a_closed_pool_says_so(slide: Path) -> None:
 
 def test_frames_come_back_and_broken_ones_are_refused() -> None:
     stream = io.BytesIO()
-    frames.send(stream, {"a": [1, None, "ü"]}, b"\0\1")
+    protocol.send(stream, {"a": [1, None, "ü"]}, b"\0\1")
     stream.seek(0)
-    assert frames.receive(stream) == ({"a": [1, None, "ü"]}, b"\0\1")
+    assert protocol.receive(stream) == ({"a": [1, None, "ü"]}, b"\0\1")
     with pytest.raises(EOFError):
-        frames.receive(stream)
+        protocol.receive(stream)
     with pytest.raises(ValueError, match="expected at most"):
-        frames.receive(io.BytesIO(b"\xff" * 8))
+        protocol.receive(io.BytesIO(b"\xff" * 8))
     with pytest.raises(ValueError, match="no object"):
-        frames.receive(io.BytesIO(b"\0\0\0\2\0\0\0\0[]"))
+        protocol.receive(io.BytesIO(b"\0\0\0\2\0\0\0\0[]"))
 
 
 def test_pictures_are_made_once_and_kept_within_a_bound() -> None:

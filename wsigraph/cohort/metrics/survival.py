@@ -19,6 +19,24 @@ from scipy.stats import chi2
 from wsigraph.cohort.metrics.concordance import all_once, area_under_curve, concordance, dense_rank, ratio
 
 
+def log_cumulative_hazard(survival: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the risk, ``log(-log S)``, finite for any survival.
+
+    Parameters
+    ----------
+    survival : float64, any shape
+        Survival probability in [0, 1].
+
+    Returns
+    -------
+    float64, same shape
+        Log cumulative hazard; higher is worse. The cumulative hazard is bounded below by the smallest float32 and
+        above by that of survival 1e-300.
+    """
+    cumulative = -np.log(np.clip(survival, 1e-300, 1.0))
+    return np.asarray(np.log(np.maximum(cumulative, np.finfo(np.float32).tiny)))
+
+
 def c_index(
     risk: NDArray[np.float64],
     time_days: NDArray[np.float64],

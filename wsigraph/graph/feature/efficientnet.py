@@ -141,7 +141,7 @@ def fold(weights: dict[str, Tensor], convolution: str, norm: str) -> Convolution
 
 
 class EfficientNetLite0:
-    """ImageNet features of 256 px windows, 112 numbers for each 16 x 16 pixels; a ``wsigraph.graph.feature.encode.Encoder``.
+    """ImageNet features of 256 px windows, 112 numbers for each 16 x 16 pixels; an `Encoder` (``feature.encode``).
 
     Features do not depend on the caller's torch threads: one intra-op thread computes each call.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from wsigraph import errors
 from wsigraph.config import ServiceConfig
-from wsigraph.service.isolation import protocol as frames
+from wsigraph.service.isolation import protocol
 
 _WAIT_S = 60.0
 
@@ -136,8 +136,8 @@ class _Reading:
         timer = threading.Timer(time_s, process.kill)
         timer.start()
         try:
-            frames.send(process.stdin, request)
-            return frames.receive(process.stdout)
+            protocol.send(process.stdin, request)
+            return protocol.receive(process.stdout)
         except (EOFError, OSError, ValueError):
             is_late = not timer.is_alive()
             self.end()

@@ -1,4 +1,4 @@
-"""The process that opens slides: ``python -m wsigraph.service.isolation.worker``, started by the service and by nobody else.
+"""The process that opens slides: ``python -m wsigraph.service.isolation.worker``, started by the service alone.
 
 It answers one request after another on its standard streams, under a limit on its address space. A file that makes it
 crash, hang or grow ends this process and one request, never the service.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wsigraph.errors import WsigraphError
-from wsigraph.service.isolation import protocol as frames
+from wsigraph.service.isolation import protocol
 
 _KEPT, _MAPS_KEPT = 8, 2
 Answer = tuple[dict[str, Any], bytes]
@@ -138,10 +138,10 @@ def main(arguments: list[str]) -> None:
     answers = Answers(float(arguments[1]), float(arguments[2]))
     while True:
         try:
-            request, _ = frames.receive(sys.stdin.buffer)
+            request, _ = protocol.receive(sys.stdin.buffer)
         except EOFError:
             return
-        frames.send(answers_to, *answers.answer(request))
+        protocol.send(answers_to, *answers.answer(request))
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def explained_slides(request: Request) -> ExplainedSlides:
     state = request.app.state
     # two threads that import torch at a time, from two ends, leave half a module behind
     with _importing:
-        from wsigraph.service import results as explained  # noqa: F401 - what routes import afterwards is there
+        from wsigraph.service import results as explained
         from wsigraph.service.routes import serializers as told  # noqa: F401 - what routes import afterwards is there
 
         if not hasattr(state, "explained"):

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from wsigraph.cohort.metrics.survival import log_cumulative_hazard
 from wsigraph.config import ModelConfig
 from wsigraph.model.member import Member
 from wsigraph.model.nn.linear_offset import LinearStart
 from wsigraph.training.cox_ridge import cox_risk
 from wsigraph.training.dataset import Cohort
-from wsigraph.training.ensemble import answer_held_out, log_cumulative_hazard
+from wsigraph.training.ensemble import answer_held_out
 from wsigraph.training.evaluation.forest import forest_risk, forest_stage
 from wsigraph.training.evaluation.pooled import Table, clinical, edge_products, means_and_spreads, one_hot
 from wsigraph.training.evaluation.ridge import stage_ridge

@@ -13,7 +13,7 @@ from wsigraph.cohort.manifest.splits import folds
 from wsigraph.cohort.metrics.bootstrap import N_DRAWS, draw_weights
 from wsigraph.cohort.metrics.calibration import d_calibration
 from wsigraph.cohort.metrics.proportion_interval import wilson
-from wsigraph.cohort.metrics.survival import survival_between
+from wsigraph.cohort.metrics.survival import log_cumulative_hazard, survival_between
 from wsigraph.config import ModelConfig
 from wsigraph.errors import CohortError
 from wsigraph.model.bundle import ModelBundle
@@ -22,7 +22,7 @@ from wsigraph.model.conformal import stage_probabilities, stage_sets
 from wsigraph.model.member import inputs_of
 from wsigraph.model.nn.network import one_thread
 from wsigraph.training.dataset import Cohort
-from wsigraph.training.ensemble import Ensemble, log_cumulative_hazard, train_folds
+from wsigraph.training.ensemble import Ensemble, train_folds
 from wsigraph.training.evaluation.baselines import Answers, Question
 from wsigraph.training.evaluation.evaluation_document import rivals
 from wsigraph.training.evaluation.held_out_scores import Truth, answer_draws, differences, estimates

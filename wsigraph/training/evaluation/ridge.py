@@ -1,8 +1,8 @@
 """Ridge regressions of stage: multinomial logistic, with the penalty chosen inside the training rows.
 
 Penalties come from three inner folds of whole patients, so that a rival is as strong as its training rows allow and
-knows nothing of the rows it is scored on. Ridges of survival live beside the network (``wsigraph/training/cox_ridge.py``),
-which can start at one.
+knows nothing of the rows it is scored on. Ridges of survival live in
+``wsigraph/training/cox_ridge.py``, which can start at one.
 """
 
 from __future__ import annotations
