@@ -32,9 +32,9 @@ from wsigraph.synthesis.simulation.scenarios import LAWS
 from wsigraph.synthesis.simulation.write_cohort import simulate_cohort
 from wsigraph.training.cross_validate import held_out_metrics
 from wsigraph.training.dataset import Cohort, Example, collect, join_patients
-from wsigraph.training.evaluation.baselines import Answers
-from wsigraph.training.evaluation.held_out_scores import Truth, answer_draws, differences, estimates
-from wsigraph.training.evaluation.refit_baselines import answer_fresh, train_on
+from wsigraph.training.evaluation.baselines import CohortPredictions
+from wsigraph.training.evaluation.held_out_scores import HeldOutOutcomes, differences, estimates, score_draws
+from wsigraph.training.evaluation.refit_baselines import predict_new_patients, train_on
 from wsigraph.training.load_cohort import coarsening_to_train
 
 ARMS = ("superpixels", "regions_without_labels", "regions_by_the_task")
@@ -56,8 +56,10 @@ def main(arguments: list[str] | None = None) -> None:
         # a process an arm, so that its peak memory is its own
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             answers, outcome, facts = pool.submit(carry_out, arm, vars(options)).result()
-        truth = Truth(weights=draw_weights(outcome["fold"], rng=np.random.default_rng(options.seed)), **outcome)
-        drawn[arm] = answer_draws(truth, answers)
+        truth = HeldOutOutcomes(
+            weights=draw_weights(outcome["fold"], rng=np.random.default_rng(options.seed)), **outcome
+        )
+        drawn[arm] = score_draws(truth, answers)
         table[arm] = {**facts, **estimates(drawn[arm])}
         if arm != ARMS[0]:
             table[arm]["above_superpixels"] = differences(drawn[arm], drawn[ARMS[0]])
@@ -65,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(json.dumps(table, indent=1))
 
 
-def carry_out(arm: str, options: dict[str, Any]) -> tuple[Answers, dict[str, Any], dict[str, Any]]:
+def carry_out(arm: str, options: dict[str, Any]) -> tuple[CohortPredictions, dict[str, Any], dict[str, Any]]:
     """Return what one arm says of fresh patients, their outcomes, and what it took."""
     settings = load([], [f'synthesis.law="{options["law"]}"', *options["overrides"]])
     by_task = arm == ARMS[2]
@@ -84,7 +86,7 @@ def carry_out(arm: str, options: dict[str, Any]) -> tuple[Answers, dict[str, Any
     else:
         fresh = gathered(settings, later, seed=seed, kind="coarse", embedding=own[1])
     ready = time.process_time()
-    answers = answer_fresh(ensemble.bundle, fresh).answers
+    answers = predict_new_patients(ensemble.bundle, fresh).answers
     own_scores = held_out_metrics(ensemble.held_out, by_site=False, seed=seed)
     facts = {
         "mean_nodes": round(float(np.mean([len(each.features) for each in fresh.inputs])), 1),

@@ -17,7 +17,7 @@ import numpy as np
 
 from wsigraph.config import load
 from wsigraph.synthesis.simulation.cohort import gather_simulated
-from wsigraph.training.evaluation.refit_baselines import answer_fresh, coverage, train_on
+from wsigraph.training.evaluation.refit_baselines import coverage, predict_new_patients, train_on
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     }
     for name, rows in (("same_sites", fresh), ("unseen_site", outside)):
         part = cohort.take(rows)
-        shown[name] = coverage(ensemble, answer_fresh(ensemble.bundle, part), part)
+        shown[name] = coverage(ensemble, predict_new_patients(ensemble.bundle, part), part)
     print(json.dumps(shown, indent=1))
 
 

@@ -25,7 +25,7 @@ from wsigraph.cohort.metrics.concordance import area_under_curve
 from wsigraph.cohort.metrics.stage import quadratic_kappa
 from wsigraph.config import Config, load
 from wsigraph.graph.feature.interpret import FEATURE_GROUPS
-from wsigraph.model.columns import Reading
+from wsigraph.model.columns import NodeColumns
 from wsigraph.records import TissueGraph
 from wsigraph.training.dataset import Example, collect
 from wsigraph.training.evaluation.baselines import Question, network, ridge_on
@@ -105,7 +105,7 @@ def main() -> None:
         shown[f"mean of {3 * len(of)} ridges on {name}"] = malignancy(found, cohort.stage, patient)
     for name, inputs in networks(options.encoder).items():
         config = settings.model.model_copy(update={"inputs": inputs})
-        read = collect(regions, CLASSES, reading=Reading.of(config))
+        read = collect(regions, CLASSES, columns=NodeColumns.of(config))
         answers = network(replace(question, cohort=read, config=config), {}, workers=options.workers)
         shown[f"graph attention network on {name}"] = malignancy(answers.stage_probability[:, 1], cohort.stage, patient)
     five = settings.model.model_copy(update={"stage_names": GRADES})

@@ -20,10 +20,15 @@ import numpy as np
 from wsigraph.config import load
 from wsigraph.synthesis.simulation.cohort import gather_simulated
 from wsigraph.synthesis.simulation.scenarios import LAWS
-from wsigraph.training.evaluation.baselines import Answers
-from wsigraph.training.evaluation.refit_baselines import answer_fresh, calibration_of_survival, score_fresh, train_on
+from wsigraph.training.evaluation.baselines import CohortPredictions
+from wsigraph.training.evaluation.refit_baselines import (
+    calibration_of_survival,
+    predict_new_patients,
+    score_new_patients,
+    train_on,
+)
 
-RIVALS = ("attention_mil", "pooled_forest", "pooled_ridge", "edge_product_ridge")
+BASELINES = ("attention_mil", "pooled_forest", "pooled_ridge", "edge_product_ridge")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -46,15 +51,15 @@ def main(arguments: list[str] | None = None) -> None:
     simulated = time.perf_counter()
     ensemble = train_on(train.cohort, settings.model, seed=options.seed, workers=options.workers)
     trained = time.perf_counter()
-    found = answer_fresh(ensemble.bundle, fresh.cohort)
-    table = score_fresh(
+    found = predict_new_patients(ensemble.bundle, fresh.cohort)
+    table = score_new_patients(
         ensemble,
         train.cohort,
         fresh.cohort,
         seed=options.seed,
-        names=options.rival or RIVALS,
+        names=options.rival or BASELINES,
         found=found,
-        oracle=Answers(risk=fresh.oracle_risk, stage_probability=fresh.oracle_stage),
+        oracle=CohortPredictions(risk=fresh.oracle_risk, stage_probability=fresh.oracle_stage),
         workers=options.workers,
     )
     if settings.model.task != "stage":

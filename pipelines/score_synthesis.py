@@ -36,7 +36,7 @@ from pipelines.synthesis_sheets import REAL_GUIDANCE, real_sheets
 from pipelines.synthesis_tables import tables, write_page
 from wsigraph.config import Config
 from wsigraph.errors import SynthesisError
-from wsigraph.graph.feature.efficientnet import one_thread
+from wsigraph.graph.one_thread import one_thread
 from wsigraph.slide.map_boxes import n_threads
 from wsigraph.synthesis.diffusion.condition import collate
 from wsigraph.synthesis.diffusion.condition_fidelity import pair_alike, score_obedience

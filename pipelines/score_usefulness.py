@@ -30,7 +30,7 @@ from PIL import Image
 from pipelines.synthesis_sheets import REAL_GUIDANCE
 from wsigraph.config import DiffusionConfig
 from wsigraph.geometry import Size
-from wsigraph.graph.feature.efficientnet import one_thread
+from wsigraph.graph.one_thread import one_thread
 from wsigraph.synthesis.diffusion.condition import collate
 from wsigraph.synthesis.diffusion.denoiser import Denoiser, draw_raster, for_painting
 from wsigraph.synthesis.diffusion.extract import Extractor, train_extractor

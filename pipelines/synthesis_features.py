@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsigraph.graph.feature.efficientnet import efficientnet_lite0, one_thread
+from wsigraph.graph.feature.efficientnet import efficientnet_lite0
+from wsigraph.graph.one_thread import one_thread
 from wsigraph.synthesis.diffusion.realism import pixel_rows
 
 Images = list[NDArray[np.uint8]]

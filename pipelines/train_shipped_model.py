@@ -27,9 +27,14 @@ from wsigraph.synthesis.simulation.simulate import build_library, sample_sites, 
 from wsigraph.training.cross_validate import held_out_metrics
 from wsigraph.training.dataset import Cohort, collect, join_patients
 from wsigraph.training.ensemble import Ensemble
-from wsigraph.training.evaluation.refit_baselines import answer_fresh, calibration_of_survival, score_fresh, train_on
+from wsigraph.training.evaluation.refit_baselines import (
+    calibration_of_survival,
+    predict_new_patients,
+    score_new_patients,
+    train_on,
+)
 
-RIVALS = ("attention_mil", "pooled_forest", "pooled_ridge", "edge_product_ridge")
+BASELINES = ("attention_mil", "pooled_forest", "pooled_ridge", "edge_product_ridge")
 
 ABOUT = About(
     name="demonstration-composition",
@@ -118,14 +123,14 @@ def rival_scores(
         By the names that stand on the card.
     """
     cohort = join_patients(collect((case.example for case in fresh), settings.model.stage_names))
-    answers = answer_fresh(ensemble.bundle, cohort)
-    table = score_fresh(ensemble, train, cohort, seed=seed, names=RIVALS, found=answers, workers=workers)
+    answers = predict_new_patients(ensemble.bundle, cohort)
+    table = score_new_patients(ensemble, train, cohort, seed=seed, names=BASELINES, found=answers, workers=workers)
     calibration = calibration_of_survival(answers, cohort)
     found = {f"stage_{name}": Score(**table["model"]["stage"][name]) for name in ("auc", "quadratic_kappa")}
     found["d_calibration_largest_deviation"] = Score(
         value=calibration["largest_deviation"], low=calibration["low"], high=calibration["high"]
     )
-    for name in RIVALS:
+    for name in BASELINES:
         found[f"c_index_{name}"] = Score(**table[name]["survival"]["c_index"])
         found[f"c_index_above_{name}"] = Score(**table[name]["model_above"]["survival"]["c_index"])
     return found

@@ -20,6 +20,10 @@ NUCLEI = "wsigraph.nuclei"
 """Callables that return a ``wsigraph.graph.feature.detect.NucleusDetector``."""
 STAIN_NORMALISERS = "wsigraph.stain_normalisers"
 """Callables that return a ``wsigraph.graph.tissue.normalise.StainNormaliser``."""
+POOLINGS = "wsigraph.poolings"
+"""Modules that meet ``wsigraph.model.nn.pooling.Pooling``, called with the channels of a node."""
+SURVIVAL_HEADS = "wsigraph.survival_heads"
+"""Modules that meet ``wsigraph.model.nn.heads.SurvivalHead``, called with the channels of a slide and the intervals."""
 
 
 def names(group: str) -> tuple[str, ...]:

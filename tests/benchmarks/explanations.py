@@ -18,7 +18,7 @@ from tests.benchmarks.slide_maker import SOURCE
 from tests.benchmarks.table import Table
 from wsigraph.config import Config, ExplanationConfig, load
 from wsigraph.explanation import explain as explaining
-from wsigraph.explanation.members import Member, members
+from wsigraph.explanation.members import ExplainedMember, members
 from wsigraph.explanation.reference import load_reference
 from wsigraph.explanation.request import Question
 from wsigraph.explanation.sanity_checks import randomised
@@ -40,7 +40,7 @@ def simulated_graph(rows: int, columns: int) -> TissueGraph:
     return draw_graph(lattice.spread(classes), lattice, library, site=0, slide_id="synthetic", rng=rng)
 
 
-def five_members() -> tuple[Member, ...]:
+def five_members() -> tuple[ExplainedMember, ...]:
     """Return five networks of the shipped architecture."""
     shipped = members(load_bundle(SHIPPED))[:1]
     return tuple(randomised(shipped, seed=seed)[0] for seed in range(5))

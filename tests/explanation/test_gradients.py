@@ -12,8 +12,8 @@ import torch
 from wsigraph.errors import ConfigError
 from wsigraph.explanation.baseline import BASELINES, Baseline, broad_baseline, make_baseline
 from wsigraph.explanation.faithfulness import dropping, replacing
-from wsigraph.explanation.gradients import Precision, attention, gradient_x_input, integrate, to_nodes
-from wsigraph.explanation.members import Member, members
+from wsigraph.explanation.gradients import Precision, gradient_x_input, integrate, pooling_weights, to_nodes
+from wsigraph.explanation.members import ExplainedMember, members
 from wsigraph.explanation.reference import Reference
 from wsigraph.explanation.sanity_checks import randomised
 from wsigraph.explanation.target import Target
@@ -65,7 +65,7 @@ def test_a_linear_network_gets_weight_times_difference() -> None:
     )
     start = replace(graph, features=rng.normal(size=(5, 4)), edge_attribute=rng.normal(size=(4, 3)))
     network: Any = Linear(4)
-    member = Member(network=network, scaler=plain_scaler(graph), ends_days=np.array([1.0, 2.0]))
+    member = ExplainedMember(network=network, scaler=plain_scaler(graph), ends_days=np.array([1.0, 2.0]))
     way = Baseline(name="site", baseline_id="x", ways=((start,),))
     (found,) = integrate([member], [Target("stage")], graph, way, Precision(n_steps=4))
     share = (graph.area_um2 / graph.area_um2.sum())[:, None]
@@ -92,7 +92,7 @@ def test_attributions_add_up(
     assert to_nodes(found.feature, found.edge, raw).sum() == pytest.approx(total, abs=1e-9)
 
 
-def ensemble(bundle: ModelBundle) -> tuple[Member, ...]:
+def ensemble(bundle: ModelBundle) -> tuple[ExplainedMember, ...]:
     """Return three members that disagree in weights, intervals and temperature."""
     (own,) = members(bundle)
     drawn = [randomised([own], seed=seed)[0] for seed in range(2)]
@@ -207,7 +207,7 @@ def test_the_first_part_tells_what_tissue_there_is(bundle: ModelBundle, raw: Gra
 
 def test_rivals_are_what_they_are_called(bundle: ModelBundle, raw: GraphInput) -> None:
     (member,) = members(bundle)
-    weight = attention(member, member.scaled(raw))
+    weight = pooling_weights(member, member.scaled(raw))
     assert weight.sum() == pytest.approx(1, abs=1e-5)
     assert (weight > 0).all()
     assert np.isfinite(gradient_x_input([member], Target("risk"), raw)).all()
@@ -247,7 +247,7 @@ def test_baselines_that_cannot_be_are_refused(bundle: ModelBundle, raw: GraphInp
 def test_survival_runs_through_its_intervals() -> None:
     network: Any = None
     scaler: Any = None
-    member = Member(network=network, scaler=scaler, ends_days=np.array([100.0, 200.0]))
+    member = ExplainedMember(network=network, scaler=scaler, ends_days=np.array([100.0, 200.0]))
     ends, logits = member.ends_days, (torch.zeros(1, 3), torch.logit(torch.tensor([[0.5, 0.5]])))
     days_asked = (100.0, 150.0, 200.0)
     values = [float(Target("survival", days).read([member], [logits])[0]) for days in days_asked]

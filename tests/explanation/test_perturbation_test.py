@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wsigraph.errors import ConfigError
-from wsigraph.explanation.members import Member
+from wsigraph.explanation.members import ExplainedMember
 from wsigraph.explanation.perturbation_test import Falsification, falsify
 from wsigraph.explanation.reference import Reference
 from wsigraph.graph.feature.interpret import FEATURE_NAMES
@@ -27,7 +27,7 @@ def one_feature(monkeypatch: pytest.MonkeyPatch, bundle: ModelBundle) -> None:
     blind[FEATURE_NAMES.index(SURVIVES)] = False
     member.network.embed.weight[:, blind] = 0.0
     monkeypatch.setattr(module, "members", lambda *_: (member,))
-    assert isinstance(member, Member)
+    assert isinstance(member, ExplainedMember)
 
 
 def test_what_the_model_reads_survives_and_what_it_cannot_read_falls(

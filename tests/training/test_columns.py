@@ -17,12 +17,12 @@ from wsigraph.graph.feature.interpret import FEATURE_NAMES, interpret
 from wsigraph.graph.feature.moments import COLUMN
 from wsigraph.model.bundle import SHIPPED, load_bundle, save_bundle
 from wsigraph.model.card import Card
-from wsigraph.model.columns import Reading, column_groups, column_names, projection, region_columns
+from wsigraph.model.columns import NodeColumns, column_groups, column_names, node_columns, projection
 from wsigraph.model.inputs import graph_input
 from wsigraph.model.predict import predict
 from wsigraph.records import TissueGraph
 from wsigraph.training.dataset import Example
-from wsigraph.training.load_cohort import what_to_read
+from wsigraph.training.load_cohort import shared_inputs
 from wsigraph.training.train import Trained, train
 
 from .conftest import ABOUT
@@ -71,18 +71,18 @@ def trained(examples: list[Example], config: ModelConfig) -> Trained:
 
 def test_columns_are_features_then_encoding(examples: list[Example], reading: str) -> None:
     graph = examples[0].graph.graph
-    asked = Reading(inputs=reading, encoding_dimensions=8)
-    columns = region_columns(graph, asked)
+    asked = NodeColumns(inputs=reading, encoding_dimensions=8)
+    columns = node_columns(graph, asked)
     names = column_names(asked, columns.shape[1])
     own = len(FEATURE_NAMES) if reading == "both" else 0
     assert names[own:] == tuple(f"encoding_{number}" for number in range(1, 9))
     assert column_groups(names)[own:] == ("encoder",) * 8
-    assert Reading.of_columns(names) == asked
+    assert NodeColumns.of_columns(names) == asked
     mean = graph.encoding_sum / graph.moment("n")[:, None] / ENCODING_UNIT
     np.testing.assert_allclose(columns[:, own:], mean @ projection("made", WIDTH, 8), rtol=1e-12)
     if reading == "both":
         np.testing.assert_array_equal(columns[:, :own], interpret(graph).values)
-    whole = region_columns(graph, Reading(inputs=reading, encoding_dimensions=WIDTH))
+    whole = node_columns(graph, NodeColumns(inputs=reading, encoding_dimensions=WIDTH))
     np.testing.assert_array_equal(whole[:, own:], mean)
 
 
@@ -145,10 +145,10 @@ def test_graphs_of_two_encoders_are_not_one_cohort(examples: list[Example], conf
 def test_configurations_of_one_cohort_read_the_same(config: ModelConfig) -> None:
     other = config.model_copy(update={"inputs": "features"})
     with pytest.raises(ConfigError, match="train them apart"):
-        what_to_read([config, other])
+        shared_inputs([config, other])
     joint = config.model_copy(update={"train_coarsening": True})
-    assert what_to_read([config, joint]).train_coarsening
-    assert not what_to_read([config]).train_coarsening
+    assert shared_inputs([config, joint]).train_coarsening
+    assert not shared_inputs([config]).train_coarsening
 
 
 def test_an_older_card_keeps_its_identity() -> None:

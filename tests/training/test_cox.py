@@ -10,7 +10,7 @@ from lifelines.fitters.coxph_fitter import SemiParametricPHFitter
 from wsigraph.config import ModelConfig
 from wsigraph.model.nn.heads import CoxHead, log_survival
 from wsigraph.model.nn.losses import breslow_increments, cox_loss
-from wsigraph.training.batches import deal_batches
+from wsigraph.training.batches import stratified_batches
 from wsigraph.training.dataset import Example, collect
 from wsigraph.training.fit import fit
 
@@ -78,7 +78,7 @@ def test_the_heads_hazards_are_proportional() -> None:
 @pytest.mark.parametrize(("n", "n_events"), [(100, 30), (100, 3), (100, 0), (7, 7), (1, 0)])
 def test_every_batch_holds_an_event(n: int, n_events: int) -> None:
     event = np.arange(n) < n_events
-    batches = deal_batches(event, 16, rng=np.random.default_rng(0))
+    batches = stratified_batches(event, 16, rng=np.random.default_rng(0))
     assert sorted(np.concatenate(batches).tolist()) == list(range(n))
     assert max(map(len, batches)) - min(map(len, batches)) <= 1
     if n_events:

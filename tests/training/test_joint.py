@@ -17,7 +17,7 @@ from wsigraph.graph.coarsening.embed import QUANTUM, Embedding, embed, load_embe
 from wsigraph.graph.coarsening.membership import memberships
 from wsigraph.graph.feature.interpret import FEATURE_GROUPS
 from wsigraph.model.bundle import load_bundle, pack, save_bundle
-from wsigraph.model.columns import Reading
+from wsigraph.model.columns import NodeColumns
 from wsigraph.model.inputs import Scaler, graph_input
 from wsigraph.model.predict import EXTERNAL, IN_TRAINING, OUT_OF_FOLD, predict
 from wsigraph.training.dataset import Cohort, Example, collect
@@ -25,7 +25,7 @@ from wsigraph.training.ensemble import Ensemble, train_folds
 from wsigraph.training.fit import Fitted, fit
 from wsigraph.training.load_cohort import coarsening_to_train
 from wsigraph.training.straight_through import MergingWeights, join_links, mean_embedding
-from wsigraph.training.superpixel_graphs import row_cut
+from wsigraph.training.superpixel_graphs import coarsen_row
 
 from .conftest import ABOUT
 from .planted import LOUD, QUIET, loud_embedding, made_examples
@@ -94,7 +94,7 @@ def linked(made: Made, number: int = 1):
     graph, embedding = made[0][number].graph, made[2]
     scaler = Scaler.fit([graph_input(coarsen(each.graph, MERGING, embedding=embedding)) for each in made[0][:8]])
     weights = MergingWeights(embedding)
-    raw, links = row_cut((graph,), MERGING, weights.embedding(), Reading(), scaler)
+    raw, links = coarsen_row((graph,), MERGING, weights.embedding(), NodeColumns(), scaler)
     return scaler.standardise(raw), links, weights
 
 
@@ -236,7 +236,7 @@ def test_only_the_member_that_never_saw_a_patient_counts_as_out_of_fold(ensemble
 
 def test_what_cannot_be_trained_is_said(made: Made, cohort: Cohort, config: ModelConfig) -> None:
     with pytest.raises(ModelError, match="keeps no superpixel graphs"):
-        fit(replace(cohort, fine=None), np.arange(cohort.n_rows), config, seed=1)
+        fit(replace(cohort, superpixel_graphs=None), np.arange(cohort.n_rows), config, seed=1)
     coarse = replace(made[0][0], graph=coarsen(made[0][0].graph, MERGING, embedding=made[2]))
     with pytest.raises(ModelError, match="is coarsened already"):
         collect([coarse], ("low", "high"), coarsening=(MERGING, made[2]))

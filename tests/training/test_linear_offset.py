@@ -17,22 +17,28 @@ from wsigraph.explanation.members import members
 from wsigraph.explanation.target import Target
 from wsigraph.model.bundle import load_bundle, save_bundle
 from wsigraph.model.inputs import GraphInput, Scaler
-from wsigraph.model.nn.linear_offset import LinearStart, check_start
-from wsigraph.model.nn.network import collate
+from wsigraph.model.nn.linear_offset import LinearOffset, check_linear_offset
+from wsigraph.model.nn.network import disjoint_union
 from wsigraph.model.predict import predict
 from wsigraph.training.dataset import Cohort, Example, collect, validation_patients
 from wsigraph.training.ensemble import Ensemble, train_folds
-from wsigraph.training.evaluation.baselines import Question, clinical_and_image, image_risk
+from wsigraph.training.evaluation.baselines import BaselineTask, clinical_and_image, image_risk
 from wsigraph.training.evaluation.pooled import edge_products, means_and_spreads
 from wsigraph.training.fit import fit
-from wsigraph.training.stacking import columns_of, fit_start, left_out_folds, stacking_weights, start_of
+from wsigraph.training.stacking import (
+    evaluate_linear_offset,
+    fit_linear_offset,
+    left_out_folds,
+    pooled_columns,
+    stacking_weights,
+)
 
 from .conftest import ABOUT
 
 
 @pytest.fixture(scope="module")
 def config(tiny_config: ModelConfig) -> ModelConfig:
-    return tiny_config.model_copy(update={"survival_head": "cox", "linear_start": True, "epochs": 3})
+    return tiny_config.model_copy(update={"survival_head": "cox", "linear_offset": True, "epochs": 3})
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +52,9 @@ def scaler(cohort: Cohort) -> Scaler:
 
 
 @pytest.fixture(scope="module")
-def started(cohort: Cohort, scaler: Scaler) -> tuple[LinearStart, np.ndarray]:
-    start = LinearStart(scaler.n_features)
-    return start, fit_start(start, cohort, np.arange(cohort.n_rows), scaler, seed=1)
+def started(cohort: Cohort, scaler: Scaler) -> tuple[LinearOffset, np.ndarray]:
+    start = LinearOffset(scaler.n_features)
+    return start, fit_linear_offset(start, cohort, np.arange(cohort.n_rows), scaler, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +63,12 @@ def ensemble(cohort: Cohort, config: ModelConfig) -> Ensemble:
 
 
 def test_it_reads_what_the_pooled_rivals_read(
-    started: tuple[LinearStart, np.ndarray], cohort: Cohort, scaler: Scaler
+    started: tuple[LinearOffset, np.ndarray], cohort: Cohort, scaler: Scaler
 ) -> None:
     """The rivals' tables in numpy, of features in the network's units, are the columns in torch."""
     graphs = [scaler.standardise(each) for each in cohort.inputs]
     start, n_pooled = started[0], 2 * scaler.n_features
-    found = columns_of(start, graphs)
+    found = pooled_columns(start, graphs)
     scaled = [
         replace(each, features=graph.features.astype(np.float64))
         for each, graph in zip(cohort.inputs, graphs, strict=True)
@@ -77,12 +83,12 @@ def test_it_reads_what_the_pooled_rivals_read(
 
 
 def test_graphs_together_are_graphs_alone_and_regions_have_no_order(
-    started: tuple[LinearStart, np.ndarray], cohort: Cohort, scaler: Scaler
+    started: tuple[LinearOffset, np.ndarray], cohort: Cohort, scaler: Scaler
 ) -> None:
     start = started[0]
     graphs = [scaler.standardise(each) for each in cohort.inputs[:4]]
-    together = start_of(start, graphs)
-    np.testing.assert_allclose(together, [start_of(start, [each])[0] for each in graphs], atol=1e-5)
+    together = evaluate_linear_offset(start, graphs)
+    np.testing.assert_allclose(together, [evaluate_linear_offset(start, [each])[0] for each in graphs], atol=1e-5)
     raw = cohort.inputs[0]
     order = np.random.default_rng(0).permutation(len(raw.features))
     turned = GraphInput(
@@ -91,18 +97,18 @@ def test_graphs_together_are_graphs_alone_and_regions_have_no_order(
         edge_index=np.argsort(order)[raw.edge_index],
         edge_attribute=raw.edge_attribute,
     )
-    assert start_of(start, [scaler.standardise(turned)])[0] == pytest.approx(together[0], abs=1e-5)
+    assert evaluate_linear_offset(start, [scaler.standardise(turned)])[0] == pytest.approx(together[0], abs=1e-5)
 
 
 def test_one_region_without_edges_has_an_answer_and_a_gradient(
-    started: tuple[LinearStart, np.ndarray], cohort: Cohort, scaler: Scaler
+    started: tuple[LinearOffset, np.ndarray], cohort: Cohort, scaler: Scaler
 ) -> None:
     raw = cohort.inputs[0].without(np.arange(1, len(cohort.inputs[0].features)))
-    batch = collate([scaler.standardise(raw)])
-    features = batch.features.clone().requires_grad_()
-    told = started[0](features, batch.edge_index, batch.edge_attribute, batch.area, batch.batch, 1)
-    told.sum().backward()
-    assert torch.isfinite(told).all()
+    batch = disjoint_union([scaler.standardise(raw)])
+    features = batch.x.clone().requires_grad_()
+    value = started[0](*batch._replace(x=features))
+    value.sum().backward()
+    assert torch.isfinite(value).all()
     assert features.grad is not None
     assert torch.isfinite(features.grad).all()
     assert (features.grad != 0).any()
@@ -115,9 +121,9 @@ def test_outcomes_of_other_rows_are_not_looked_at(cohort: Cohort, scaler: Scaler
     inputs = [*cohort.inputs[:16], *(replace(each, features=-each.features) for each in cohort.inputs[16:])]
     for changed in (replace(cohort, time_days=days, event=~cohort.event & (np.arange(len(days)) >= 16) | cohort.event),
                     replace(cohort, inputs=inputs)):  # fmt: skip
-        one, other = LinearStart(scaler.n_features), LinearStart(scaler.n_features)
-        first = fit_start(one, cohort, rows, scaler, seed=1)
-        assert fit_start(other, changed, rows, scaler, seed=1).tobytes() == first.tobytes()
+        one, other = LinearOffset(scaler.n_features), LinearOffset(scaler.n_features)
+        first = fit_linear_offset(one, cohort, rows, scaler, seed=1)
+        assert fit_linear_offset(other, changed, rows, scaler, seed=1).tobytes() == first.tobytes()
         assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
@@ -143,9 +149,9 @@ def test_a_row_has_no_say_in_what_left_out_fits_say_of_it(cohort: Cohort, scaler
         }
     )
     units = Scaler.fit(raw)
-    start = LinearStart(60)
-    left_out = fit_start(start, random, np.arange(n), units, seed=0)
-    whole = start_of(start, [units.standardise(each) for each in raw])
+    start = LinearOffset(60)
+    left_out = fit_linear_offset(start, random, np.arange(n), units, seed=0)
+    whole = evaluate_linear_offset(start, [units.standardise(each) for each in raw])
     longer = random.time_days > np.median(random.time_days)
     # fitted to the outcome itself where anything was fitted at all; left out, a correlation of chance (3 / sqrt n)
     assert abs(np.corrcoef(left_out, longer)[0, 1]) < 0.28 or left_out.std() == 0
@@ -187,14 +193,14 @@ def test_what_says_nothing_counts_for_nothing() -> None:
 
 
 def test_a_network_that_has_learned_nothing_says_what_the_start_says(
-    cohort: Cohort, config: ModelConfig, started: tuple[LinearStart, np.ndarray]
+    cohort: Cohort, config: ModelConfig, started: tuple[LinearOffset, np.ndarray]
 ) -> None:
     rows = np.arange(cohort.n_rows)
     still = config.model_copy(update={"epochs": 1, "learning_rate": 1e-12, "task": "survival"})
     member = fit(cohort, rows, still, seed=1).member
-    ready = member.network().start
+    ready = member.network().linear_offset
     assert ready is not None
-    own = start_of(ready, [member.scaler.standardise(each) for each in cohort.inputs])
+    own = evaluate_linear_offset(ready, [member.scaler.standardise(each) for each in cohort.inputs])
     risk = image_risk(member, cohort)
     np.testing.assert_allclose(risk - risk.mean(), own - own.mean(), atol=1e-4)
     assert own.std() > 0.05
@@ -204,10 +210,10 @@ def test_the_bundle_carries_it(ensemble: Ensemble, examples: list[Example], tmp_
     save_bundle(ensemble.bundle, tmp_path)
     bundle = load_bundle(tmp_path)
     assert bundle.model_id == ensemble.bundle.model_id
-    assert bundle.card.config.linear_start
+    assert bundle.card.config.linear_offset
     one, two = predict(examples[0].graph, bundle), predict(examples[0].graph, ensemble.bundle)
     assert one.risk == two.risk
-    starts = [member.network().start for member in bundle.members]
+    starts = [member.network().linear_offset for member in bundle.members]
     assert all(start is not None and (start.weight != 0).any() for start in starts)
     # the patient's own answer is by the member, and by the ridges, that never saw them
     asked = np.arange(0, len(examples), 2)
@@ -232,7 +238,7 @@ def test_a_resumed_fit_gives_the_same_bytes(cohort: Cohort, config: ModelConfig,
 def test_attributions_of_a_mean_are_its_weight_times_the_difference(ensemble: Ensemble, cohort: Cohort) -> None:
     """Only the mean of one feature counts: Integrated Gradients give each region its share of the difference."""
     (own,) = members(ensemble.bundle)[:1]
-    head, start = own.network.hazard, own.network.start
+    head, start = own.network.hazard, own.network.linear_offset
     assert start is not None
     assert head is not None
     with torch.no_grad():
@@ -243,7 +249,7 @@ def test_attributions_of_a_mean_are_its_weight_times_the_difference(ensemble: En
     way = Baseline(name="site", baseline_id="x", ways=((replace(raw, features=0.5 * raw.features),),))
     found = integrate([own], [Target("risk")], raw, way, Precision(n_steps=8))[0]
     here, there = (own.scaled(each) for each in (raw, way.ways[0][0]))
-    expected = 0.5 / float(start.spread[3]) * here.area * (here.features - there.features)[:, 3]
+    expected = 0.5 / float(start.std[3]) * here.area * (here.features - there.features)[:, 3]
     np.testing.assert_allclose(found.feature[:, 3], expected, atol=1e-5)
     assert np.abs(np.delete(found.feature, 3, axis=1)).max() < 1e-6
     assert found.gap < 1e-4
@@ -265,7 +271,7 @@ def test_the_clinical_rival_weighs_the_image_by_ridges_that_left_its_patients_ou
 ) -> None:
     fold = np.arange(cohort.n_rows) % 2
     aged = replace(cohort, covariates=tuple({"age": str(40 + k)} for k in range(cohort.n_rows)))
-    question = Question(cohort=aged, fold=fold, config=config, seed=1)
+    question = BaselineTask(cohort=aged, fold=fold, config=config, seed=1)
     validation = []
     for number in (0, 1):
         rows = np.flatnonzero(fold != number)
@@ -276,11 +282,13 @@ def test_the_clinical_rival_weighs_the_image_by_ridges_that_left_its_patients_ou
     assert np.isfinite(found.risk).all()
     # what the rival fits again, to ask it for patients left out, is what the member starts at
     member = ensemble.bundle.members[1]
-    again, ready = LinearStart(member.scaler.n_features), member.network().start
-    left_out = fit_start(again, cohort, np.flatnonzero(fold != 1), member.scaler, seed=1 + 1)
+    again, ready = LinearOffset(member.scaler.n_features), member.network().linear_offset
+    left_out = fit_linear_offset(again, cohort, np.flatnonzero(fold != 1), member.scaler, seed=1 + 1)
     assert ready is not None
     assert all(torch.equal(value, ready.state_dict()[name]) for name, value in again.state_dict().items())
-    own = start_of(ready, [member.scaler.standardise(cohort.inputs[row]) for row in np.flatnonzero(fold != 1)])
+    own = evaluate_linear_offset(
+        ready, [member.scaler.standardise(cohort.inputs[row]) for row in np.flatnonzero(fold != 1)]
+    )
     assert np.abs(left_out - own).max() > 0.05
 
 
@@ -297,4 +305,4 @@ def test_settings_without_a_place_for_a_start_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=named):
         fit(cohort, np.arange(cohort.n_rows), config.model_copy(update=changes), seed=1)
-    check_start(config.model_copy(update={**changes, "linear_start": False}))
+    check_linear_offset(config.model_copy(update={**changes, "linear_offset": False}))

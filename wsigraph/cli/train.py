@@ -81,8 +81,8 @@ def train(
     from wsigraph.cli.progress import progress_line
     from wsigraph.cohort.manifest.manifest import read_manifest
     from wsigraph.explanation.fit_reference import write_reference
-    from wsigraph.training.cross_validate import Design, train_model
-    from wsigraph.training.load_cohort import gather, what_to_read
+    from wsigraph.training.cross_validate import Design, cross_validate
+    from wsigraph.training.load_cohort import gather, shared_inputs
     from wsigraph.training.repeats import score_repeats
 
     settings = read_settings(config, overrides, {"model.task": None if task is None else task.value})
@@ -99,10 +99,10 @@ def train(
             graphs,
             stage_names=names,
             coarsening=settings.coarsening,
-            model=what_to_read(configurations),
+            model=shared_inputs(configurations),
             progress=progress,
         )
-        ensemble = train_model(
+        ensemble = cross_validate(
             cohort,
             configurations,
             out,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,14 +13,23 @@ from wsigraph.config.runtime import Section
 class ModelConfig(Section):
     """Which model reads the graph, and how one is trained."""
 
+    renamed_keys: ClassVar[Mapping[str, str]] = {"linear_start": "linear_offset"}
+
     path: str | None = Field(None, description="model bundle directory, or null for the shipped demonstration model")
     stage_names: tuple[str, ...] = Field(
         ("I", "II", "III", "IV"), min_length=2, description="stages from best to worst"
     )
     task: Literal["both", "stage", "survival"] = Field("both", description="what is learned and predicted")
-    survival_head: Literal["hazard", "cox"] = Field("hazard", description="hazards of intervals, or proportional")
+    survival_head: str = Field(
+        "hazard",
+        min_length=1,
+        description="hazard (a logit an interval), cox (proportional), or a plugin's name",
+    )
+    pooling: str = Field(
+        "gated_attention", min_length=1, description="gated_attention, or the name of a pooling plugin"
+    )
     inputs: Literal["features", "encoding", "both"] = Field(
-        "features", description="what is read of a region: interpretable features, an encoder's, or both"
+        "features", description="node features: interpretable features, an encoder's, or both"
     )
     encoding_dimensions: int = Field(
         64, ge=1, le=4096, description="most columns of an encoder's features; more are projected by random signs"
@@ -27,31 +37,40 @@ class ModelConfig(Section):
     train_coarsening: bool = Field(
         False, description="train the coarsening's embedding with the task, from where training without labels left it"
     )
-    coarsening_rate: float = Field(3e-3, gt=0.0, le=1.0, description="peak step of AdamW for that embedding")
+    coarsening_rate: float = Field(3e-3, gt=0.0, le=1.0, description="peak learning rate of AdamW for that embedding")
     recoarsen_every: int = Field(
-        2, ge=1, le=1000, description="passes between two coarsenings of the cohort by the embedding as it stands"
+        2, ge=1, le=1000, description="epochs between two coarsenings of the cohort by the embedding in training"
     )
-    linear_start: bool = Field(
+    linear_offset: bool = Field(
         False,
-        description="start the log hazard ratio (survival_head cox) at ridges on pooled features and edge products",
+        description="add the log hazard ratio (survival_head cox) to one by ridges on pooled features and edge products",
     )
     layers: int = Field(3, ge=0, le=16, description="attention layers between neighbouring regions")
     heads: int = Field(4, ge=1, le=32, description="attention heads a layer")
     channels: int = Field(16, ge=1, le=256, description="channels a head")
-    dropout: float = Field(0.1, ge=0.0, lt=1.0, description="share of activations dropped in training")
+    dropout: float = Field(0.1, ge=0.0, lt=1.0, description="fraction of activations dropped in training")
     region_dropout: float = Field(
-        0.3, ge=0.0, lt=1.0, description="most regions left out of a graph in training; each graph draws its share"
+        0.3,
+        ge=0.0,
+        lt=1.0,
+        description="largest fraction of regions dropped from a graph in training; drawn for each graph",
     )
     time_intervals: int = Field(8, ge=1, le=100, description="intervals of the discrete-time hazard")
     stage_weight: float = Field(0.5, ge=0.0, le=100.0, description="weight of the stage loss against the survival loss")
-    learning_rate: float = Field(3e-3, gt=0.0, le=1.0, description="peak step of AdamW")
+    learning_rate: float = Field(3e-3, gt=0.0, le=1.0, description="peak learning rate of AdamW")
     weight_decay: float = Field(1e-2, ge=0.0, le=10.0, description="decoupled weight decay of AdamW")
-    epochs: int = Field(60, ge=1, le=10000, description="most passes over the training part")
-    warmup_epochs: int = Field(3, ge=0, le=1000, description="passes over which the step rises; it falls afterwards")
-    patience: int = Field(15, ge=1, le=10000, description="passes without a better validation loss before stopping")
+    epochs: int = Field(60, ge=1, le=10000, description="most epochs of training")
+    warmup_epochs: int = Field(
+        3, ge=0, le=1000, description="epochs over which the learning rate rises; it falls afterwards"
+    )
+    patience: int = Field(
+        15, ge=1, le=10000, description="epochs without a lower validation loss before early stopping"
+    )
     batch_graphs: int = Field(16, ge=1, le=4096, description="graphs a batch; each holds an event where events suffice")
     accumulate: int = Field(1, ge=1, le=1024, description="batches whose gradients are summed for one step")
     validation_fraction: float = Field(
-        0.2, gt=0.0, lt=1.0, description="share of the patients that decides when to stop; never trained on"
+        0.2, gt=0.0, lt=1.0, description="fraction of the patients used for early stopping; never trained on"
     )
-    miscoverage: float = Field(0.1, gt=0.0, lt=0.5, description="share of stages that may lie outside stage sets")
+    miscoverage: float = Field(
+        0.1, gt=0.0, lt=0.5, description="fraction of patients whose stage may lie outside the stage set"
+    )

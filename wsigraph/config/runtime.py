@@ -5,13 +5,30 @@ They are left out of every hash: a run that was begun on one machine goes on on 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
-    """A frozen section that refuses unknown keys."""
+    """A frozen section that refuses unknown keys.
+
+    Attributes
+    ----------
+    renamed_keys : mapping of str to str
+        Keys of the version before and what they are called now; read, never written.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    renamed_keys: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename_keys(cls, values: Any) -> Any:
+        if not (cls.renamed_keys and isinstance(values, Mapping)):
+            return values
+        return {cls.renamed_keys.get(key, key): value for key, value in values.items()}
 
 
 class RuntimeConfig(Section):

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.errors import ConfigError
-from wsigraph.explanation.members import Member
+from wsigraph.explanation.members import ExplainedMember
 from wsigraph.explanation.reference import Reference
 from wsigraph.model.inputs import GraphInput
 
@@ -63,7 +63,7 @@ class Baseline:
 def make_baseline(
     name: str,
     raw: GraphInput,
-    member: Member,
+    member: ExplainedMember,
     reference: Reference | None,
     *,
     site: str | None = None,
@@ -77,7 +77,7 @@ def make_baseline(
         One of `BASELINES`.
     raw : GraphInput
         The slide.
-    member : Member
+    member : ExplainedMember
         Any member of the model, for the mean of its scaler.
     reference : Reference or None
         The training cohort.

@@ -23,16 +23,16 @@ from wsigraph.explanation.faithfulness import draw_curves, dropping, find_donors
 from wsigraph.explanation.gradients import (
     Integral,
     Precision,
-    attention,
     gradient_x_input,
     integrate,
+    pooling_weights,
 )
 from wsigraph.explanation.intervene import cut_edges
-from wsigraph.explanation.members import Member, members
+from wsigraph.explanation.members import ExplainedMember, members
 from wsigraph.explanation.reference import Reference, load_reference
 from wsigraph.explanation.target import Target
 from wsigraph.model.bundle import SHIPPED, ModelBundle, load_bundle
-from wsigraph.model.columns import Reading, column_groups
+from wsigraph.model.columns import NodeColumns, column_groups
 from wsigraph.model.inputs import GraphInput, graph_input
 from wsigraph.model.predict import check_graph
 from wsigraph.records import CoarseGraph, Curves, Explanation, TissueGraph
@@ -53,7 +53,7 @@ class _Case:
     """A slide, a model and a question."""
 
     raw: GraphInput
-    networks: tuple[Member, ...]
+    networks: tuple[ExplainedMember, ...]
     target: Target
     reference: Reference | None
     settings: ExplanationConfig
@@ -151,7 +151,7 @@ def explain(
     check_graph(model, coarse)
     networks = members(model, sha256)
     case = _Case(
-        raw=graph_input(coarse, Reading.of(card.config, card.encoder)),
+        raw=graph_input(coarse, NodeColumns.of(card.config, card.encoder)),
         networks=networks,
         target=Target.parse(target),
         reference=reference,
@@ -257,7 +257,7 @@ def _curves(case: _Case, own: Explanation, broad: Integral | None) -> tuple[dict
     asked = case.networks[: max(1, _CURVE_NODES // len(raw.features))]
     graphs = [(member, member.scaled(raw)) for member in asked]
     rival = gradient_x_input(asked, target, raw)
-    heard = np.mean([attention(member, graph) for member, graph in graphs], axis=0)
+    heard = np.mean([pooling_weights(member, graph) for member, graph in graphs], axis=0)
     towards, tested = {"drop": own.baseline_value}, {"drop": own.node}
     if broad is not None:
         towards["replace"], tested["replace"] = broad.baseline_value, broad.of_regions(raw)

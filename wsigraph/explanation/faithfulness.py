@@ -26,11 +26,11 @@ import torch
 from numpy.typing import NDArray
 
 from wsigraph.explanation.gradients import CHUNK_NODES
-from wsigraph.explanation.members import Logits, Member, Shape, read
+from wsigraph.explanation.members import ExplainedMember, Logits, Shape, read
 from wsigraph.explanation.reference import Reference
 from wsigraph.explanation.target import Target
+from wsigraph.graph.one_thread import one_thread
 from wsigraph.model.inputs import GraphInput, Standardised
-from wsigraph.model.nn.network import one_thread
 from wsigraph.records import Curves
 
 AREA_FRACTIONS = (0.0, 0.05, 0.1, 0.2, 0.4)
@@ -113,13 +113,18 @@ def find_donors(
 
 
 def replacing(
-    members: Sequence[Member], target: Target, raw: GraphInput, donors: NDArray[np.float64], *, threads: int = 1
+    members: Sequence[ExplainedMember],
+    target: Target,
+    raw: GraphInput,
+    donors: NDArray[np.float64],
+    *,
+    threads: int = 1,
 ) -> Outputs:
     """Return the model's output as a function of which regions are replaced by their donors.
 
     Parameters
     ----------
-    members : sequence of Member
+    members : sequence of ExplainedMember
         The model, or some of its members, as one.
     target : Target
         The output.
@@ -137,7 +142,7 @@ def replacing(
     """
     pairs = [(member, member.scaled(raw), member.scaled(replace(raw, features=donors))) for member in members]
 
-    def one(member: Member, slide: Standardised, other: Standardised, taken: NDArray[np.bool_]) -> Logits:
+    def one(member: ExplainedMember, slide: Standardised, other: Standardised, taken: NDArray[np.bool_]) -> Logits:
         mask = torch.from_numpy(taken)[:, :, None]
         features = torch.where(mask, torch.from_numpy(other.features), torch.from_numpy(slide.features))
         edges = torch.from_numpy(slide.edge_attribute).expand(len(taken), -1, -1)
@@ -146,11 +151,11 @@ def replacing(
     return _together(members, target, [partial(one, *pair) for pair in pairs], threads)
 
 
-def dropping(members: Sequence[Member], target: Target, raw: GraphInput, *, threads: int = 1) -> Outputs:
+def dropping(members: Sequence[ExplainedMember], target: Target, raw: GraphInput, *, threads: int = 1) -> Outputs:
     """Return the model's output as a function of which regions are dropped; parameters as in `replacing`."""
     pairs = [(member, member.scaled(raw)) for member in members]
 
-    def one(member: Member, slide: Standardised, taken: NDArray[np.bool_]) -> Logits:
+    def one(member: ExplainedMember, slide: Standardised, taken: NDArray[np.bool_]) -> Logits:
         kept = ~taken
         kept[~kept.any(axis=1), np.argmax(slide.area)] = True  # the last region stays, as in training
         version, node = np.nonzero(kept)
@@ -171,7 +176,7 @@ def dropping(members: Sequence[Member], target: Target, raw: GraphInput, *, thre
     return _together(members, target, [partial(one, *pair) for pair in pairs], threads)
 
 
-def _together(members: Sequence[Member], target: Target, answers: Sequence[_Answer], threads: int) -> Outputs:
+def _together(members: Sequence[ExplainedMember], target: Target, answers: Sequence[_Answer], threads: int) -> Outputs:
     """Return the output that members reach together, worked out in chunks of bounded size."""
 
     def outputs(taken: NDArray[np.bool_]) -> NDArray[np.float64]:

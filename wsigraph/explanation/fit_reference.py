@@ -21,14 +21,14 @@ from wsigraph.cohort.metrics.kaplan_meier import kaplan_meier
 from wsigraph.config import ExplanationConfig
 from wsigraph.errors import ModelError
 from wsigraph.explanation.kinds import cluster, nearest, of_tissue, telling_names
-from wsigraph.explanation.members import Member, Shape, members, read
+from wsigraph.explanation.members import ExplainedMember, Shape, members, read
 from wsigraph.explanation.reference import Reference, save_reference
 from wsigraph.explanation.target import Target, mean_log_survival
+from wsigraph.graph.one_thread import one_thread
 from wsigraph.model.bundle import ModelBundle
-from wsigraph.model.columns import Reading
+from wsigraph.model.columns import NodeColumns
 from wsigraph.model.inputs import GraphInput, graph_input
-from wsigraph.model.member import inputs_of
-from wsigraph.model.nn.network import one_thread
+from wsigraph.model.member import coarsened_inputs
 from wsigraph.records import CoarseGraph, TissueGraph
 from wsigraph.training.dataset import Cohort
 
@@ -99,10 +99,10 @@ def gather_reference(
     ModelError
         If there is no slide.
     """
-    networks, reading = members(bundle), Reading.of(bundle.card.config, bundle.card.encoder)
+    networks, columns = members(bundle), NodeColumns.of(bundle.card.config, bundle.card.encoder)
     sites, times, events, outputs, kept, edges = [], [], [], [], [], []
     for slide in slides:
-        raw = slide.graph if isinstance(slide.graph, GraphInput) else graph_input(slide.graph, reading)
+        raw = slide.graph if isinstance(slide.graph, GraphInput) else graph_input(slide.graph, columns)
         sites.append(slide.site or "")
         times.append(np.nan if slide.time_days is None else slide.time_days)
         events.append(slide.event)
@@ -214,7 +214,7 @@ def write_reference(
     slides = (
         TrainingSlide(graph=graph, site=site or None, time_days=None if isnan(days) else days, event=event)
         for graph, site, days, event in zip(
-            inputs_of(cohort, bundle.embedding),
+            coarsened_inputs(cohort, bundle.embedding),
             cohort.site.tolist(),
             cohort.time_days.tolist(),
             cohort.event.tolist(),
@@ -227,7 +227,7 @@ def write_reference(
 
 
 def _outputs(
-    networks: Sequence[Member], raw: GraphInput, time_days: NDArray[np.float64]
+    networks: Sequence[ExplainedMember], raw: GraphInput, time_days: NDArray[np.float64]
 ) -> tuple[float, float, NDArray[np.float64]]:
     """Return stage, risk and log survival of one slide; 0 and empty where not predicted."""
     with one_thread(), torch.inference_mode():

@@ -31,10 +31,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from wsigraph.explanation.baseline import Baseline
-from wsigraph.explanation.members import Member, Shape, read
+from wsigraph.explanation.members import ExplainedMember, Shape, read
 from wsigraph.explanation.target import Target
+from wsigraph.graph.one_thread import one_thread
 from wsigraph.model.inputs import GraphInput, Standardised
-from wsigraph.model.nn.network import one_thread
 
 CHUNK_NODES = 8192
 """Nodes of all versions of a slide that are read at once; more would leave the processor's cache."""
@@ -107,7 +107,7 @@ class Precision:
 
 
 def integrate(
-    members: Sequence[Member],
+    members: Sequence[ExplainedMember],
     targets: Sequence[Target],
     raw: GraphInput,
     baseline: Baseline | Sequence[Baseline],
@@ -119,7 +119,7 @@ def integrate(
 
     Parameters
     ----------
-    members : sequence of Member
+    members : sequence of ExplainedMember
         The model, all of it as one.
     targets : sequence of Target
         Outputs.
@@ -153,7 +153,7 @@ def integrate(
         return [_of_ways([[next(found) for _ in way] for way in start.ways], raw, start) for start in starts]
 
 
-def output_of(members: Sequence[Member], target: Target, shape: Shape) -> Output:
+def output_of(members: Sequence[ExplainedMember], target: Target, shape: Shape) -> Output:
     """Return a model's output as a function of every member's features (S, N, F), then edge attributes (S, E, A)."""
     is_large = len(shape.area) > CHUNK_NODES
 
@@ -178,7 +178,7 @@ def output_of(members: Sequence[Member], target: Target, shape: Shape) -> Output
 class _Job:
     """Straight parts of a way to one output, which together must be exact."""
 
-    members: Sequence[Member]
+    members: Sequence[ExplainedMember]
     target: Target
     way: tuple[GraphInput, ...]
     parts: tuple[int, ...]
@@ -279,7 +279,7 @@ def _of_ways(ways: Sequence[Sequence[_Part]], raw: GraphInput, baseline: Baselin
     )
 
 
-def gradient_x_input(members: Sequence[Member], target: Target, raw: GraphInput) -> NDArray[np.float64]:
+def gradient_x_input(members: Sequence[ExplainedMember], target: Target, raw: GraphInput) -> NDArray[np.float64]:
     """Return the gradient of an output times the standardised features, summed over features, float64 (N,)."""
     graphs = [member.scaled(raw) for member in members]
     features = [torch.from_numpy(graph.features)[None].requires_grad_() for graph in graphs]
@@ -291,25 +291,14 @@ def gradient_x_input(members: Sequence[Member], target: Target, raw: GraphInput)
     return np.asarray(torch.stack(parts).sum(dim=0).numpy())
 
 
-def attention(member: Member, graph: Standardised) -> NDArray[np.float64]:
-    """Return the weight of every region in the attention pooling, float64 (N,); sums to one."""
-    heard: list[Tensor] = []
-    pooling = member.network.pooling
-    handle = pooling.register_forward_pre_hook(lambda _, given: heard.append(given[0]))
-    try:
-        with one_thread(), torch.inference_mode():
-            read(
-                member.network,
-                Shape.of(graph),
-                torch.from_numpy(graph.features)[None],
-                torch.from_numpy(graph.edge_attribute)[None],
-            )
-            normed = pooling.norm(heard[0])
-            score = pooling.score(torch.tanh(pooling.value(normed)) * torch.sigmoid(pooling.gate(normed))).squeeze(1)
-            weight = torch.softmax(score + torch.from_numpy(graph.area).log(), dim=0)
-    finally:
-        handle.remove()
-    return weight.double().numpy()
+def pooling_weights(member: ExplainedMember, graph: Standardised) -> NDArray[np.float64]:
+    """Return how much every region counts in the slide embedding, as the network's pooling says, float64 (N,)."""
+    shape = Shape.of(graph)
+    edge_index, area, batch = shape.union(1)
+    features, edge_attr = torch.from_numpy(graph.features), torch.from_numpy(graph.edge_attribute)
+    with one_thread(), torch.inference_mode():
+        weights = member.network.pooling_weights(features, edge_index, edge_attr, batch, area, 1)
+    return np.asarray(weights.double().numpy())
 
 
 def to_nodes(feature: NDArray[np.float64], edge: NDArray[np.float64], raw: GraphInput) -> NDArray[np.float64]:

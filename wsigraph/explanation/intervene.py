@@ -8,20 +8,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsigraph.explanation.members import Logits, Member
+from wsigraph.explanation.members import ExplainedMember, Logits
 from wsigraph.explanation.target import Target
+from wsigraph.graph.one_thread import one_thread
 from wsigraph.model.inputs import GraphInput, Standardised
-from wsigraph.model.nn.network import one_thread
 
 
 def cut_edges(
-    members: Sequence[Member], target: Target, raw: GraphInput, nodes: NDArray[np.int64]
+    members: Sequence[ExplainedMember], target: Target, raw: GraphInput, nodes: NDArray[np.int64]
 ) -> tuple[float, NDArray[np.float64]]:
     """Return a model's output when edges are cut.
 
     Parameters
     ----------
-    members : sequence of Member
+    members : sequence of ExplainedMember
         The model, all of it as one.
     target : Target
         The output.
@@ -48,7 +48,7 @@ def cut_edges(
     return values[0], np.array(values[1:], np.float64)
 
 
-def _read(member: Member, graph: Standardised, keep: NDArray[np.bool_]) -> Logits:
+def _read(member: ExplainedMember, graph: Standardised, keep: NDArray[np.bool_]) -> Logits:
     stage, hazard = member.network(
         torch.from_numpy(graph.features),
         torch.from_numpy(graph.edge_index[:, keep]),

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from wsigraph.model.bundle import ModelBundle, slide_digest
 from wsigraph.model.inputs import GraphInput, Scaler, Standardised
-from wsigraph.model.nn.fused_gatv2 import finished
+from wsigraph.model.nn.inference import compile_for_inference
 from wsigraph.model.nn.network import GraphNetwork
 
 Logits = tuple[Tensor, Tensor]
@@ -26,7 +26,7 @@ Logits = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Member:
+class ExplainedMember:
     """One network with the units it reads in.
 
     Attributes
@@ -54,7 +54,7 @@ class Member:
         return self.scaler.standardise(raw)
 
 
-def members(bundle: ModelBundle, sha256: str | None = None) -> tuple[Member, ...]:
+def members(bundle: ModelBundle, sha256: str | None = None) -> tuple[ExplainedMember, ...]:
     """Return the networks of a bundle that answer for a slide.
 
     Parameters
@@ -67,7 +67,7 @@ def members(bundle: ModelBundle, sha256: str | None = None) -> tuple[Member, ...
 
     Returns
     -------
-    tuple of Member
+    tuple of ExplainedMember
         At least one.
 
     Raises
@@ -79,8 +79,8 @@ def members(bundle: ModelBundle, sha256: str | None = None) -> tuple[Member, ...
     chosen = bundle.members if held_by < 0 else bundle.members[held_by : held_by + 1]
     risk_days = max(bundle.card.time_days, default=np.inf)
     return tuple(
-        Member(
-            network=finished(each.network()),
+        ExplainedMember(
+            network=compile_for_inference(each.network()),
             scaler=each.scaler,
             ends_days=np.asarray(each.ends_days, np.float64),
             temperature=each.temperature,
@@ -147,6 +147,6 @@ def read(network: Any, shape: Shape, features: Tensor, edge_attribute: Tensor) -
     n_versions = len(features)
     edge_index, area, batch = shape.union(n_versions)
     stage_logits, hazard_logits = network(
-        features.flatten(0, 1), edge_index, edge_attribute.flatten(0, 1), area, batch, n_versions
+        features.flatten(0, 1), edge_index, edge_attribute.flatten(0, 1), batch, area, n_versions
     )
     return stage_logits, hazard_logits

@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from wsigraph.errors import ConfigError
 from wsigraph.explanation.faithfulness import find_donors, replacing
 from wsigraph.explanation.kinds import spoken
-from wsigraph.explanation.members import Member, members
+from wsigraph.explanation.members import ExplainedMember, members
 from wsigraph.explanation.reference import Reference, load_reference
 from wsigraph.explanation.target import Target
 from wsigraph.graph.feature.interpret import FEATURE_NAMES
 from wsigraph.model.bundle import SHIPPED, ModelBundle, load_bundle
-from wsigraph.model.columns import Reading
+from wsigraph.model.columns import NodeColumns
 from wsigraph.model.inputs import GraphInput, graph_input
 from wsigraph.records import CoarseGraph
 
@@ -143,7 +143,7 @@ def falsify(
         directory = SHIPPED if model is None else model
         model = load_bundle(directory)
         reference = reference or load_reference(directory, model)
-    raw = graph_input(coarse, Reading.of(model.card.config, model.card.encoder))
+    raw = graph_input(coarse, NodeColumns.of(model.card.config, model.card.encoder))
     networks, asked = members(model, sha256), Target.parse(target)
     asked.check([member.ends_days for member in networks], len(model.card.stage_names))
     change = _change(claim, raw, networks, reference, rng)
@@ -204,7 +204,11 @@ def _halves(changed: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.
 
 
 def _change(
-    claim: str, raw: GraphInput, networks: Sequence[Member], reference: Reference | None, rng: np.random.Generator
+    claim: str,
+    raw: GraphInput,
+    networks: Sequence[ExplainedMember],
+    reference: Reference | None,
+    rng: np.random.Generator,
 ) -> _Change:
     if "->" in claim:
         return _replace_kind(claim, raw, reference, rng)

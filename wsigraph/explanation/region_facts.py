@@ -15,7 +15,7 @@ from wsigraph.explanation.kinds import spoken
 from wsigraph.explanation.reference import Reference
 from wsigraph.geometry import crofton_um, px_to_mm2
 from wsigraph.graph.feature.interpret import FEATURE_NAMES, FEATURE_UNITS
-from wsigraph.model.columns import Reading, column_groups, region_columns
+from wsigraph.model.columns import NodeColumns, column_groups, node_columns
 from wsigraph.records import CoarseGraph, Explanation
 
 _UNIT_WORDS = {
@@ -53,7 +53,7 @@ class RegionDescriber:
         source = explanation or reference
         self._names = FEATURE_NAMES if source is None else source.feature_names
         self._groups = column_groups(self._names)
-        self._values = region_columns(coarse.graph, Reading.of_columns(self._names))
+        self._values = node_columns(coarse.graph, NodeColumns.of_columns(self._names))
         self._area_mm2 = px_to_mm2(1.0, coarse.graph.mpp) * coarse.graph.moment("n").astype(np.float64)
         self._percentile = None if reference is None else reference.percentiles(self._values)
         self._kind, self._broad = self._kinds(reference)

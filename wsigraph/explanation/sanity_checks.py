@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsigraph.explanation.members import Member
+from wsigraph.explanation.members import ExplainedMember
 
 
 def points_at(score: NDArray[np.float64], is_cause: NDArray[np.bool_]) -> bool:
@@ -50,19 +50,19 @@ def average_precision(score: NDArray[np.float64], is_cause: NDArray[np.bool_], a
     return float(np.sum(np.diff(found, prepend=0.0) * found / taken) / found[-1])
 
 
-def randomised(members: Sequence[Member], *, seed: int) -> tuple[Member, ...]:
+def randomised(members: Sequence[ExplainedMember], *, seed: int) -> tuple[ExplainedMember, ...]:
     """Return members of the same architecture whose weights are drawn anew.
 
     Parameters
     ----------
-    members : sequence of Member
+    members : sequence of ExplainedMember
         Trained members; left as they are.
     seed : int
         Decides the weights.
 
     Returns
     -------
-    tuple of Member
+    tuple of ExplainedMember
         With the same scalers, temperatures and intervals.
     """
     found = []

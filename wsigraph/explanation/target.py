@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from wsigraph.errors import ConfigError
-from wsigraph.explanation.members import Logits, Member
+from wsigraph.explanation.members import ExplainedMember, Logits
 from wsigraph.model.nn.heads import log_survival
 
 _KINDS = ("stage", "risk", "survival")
@@ -110,12 +110,12 @@ class Target:
         if self.days is not None and self.days > last:
             raise ConfigError(f"target '{self}' lies beyond the model's last interval; expected at most {last:g} days")
 
-    def read(self, members: Sequence[Member], logits: Sequence[Logits]) -> Tensor:
+    def read(self, members: Sequence[ExplainedMember], logits: Sequence[Logits]) -> Tensor:
         """Return the output that members reach together, of every version of a slide.
 
         Parameters
         ----------
-        members : sequence of Member
+        members : sequence of ExplainedMember
             M of them, at least one.
         logits : sequence of (Tensor (S, K - 1), Tensor (S, T))
             What each of them answers: cumulative logits of stage and logits of hazard.
@@ -164,12 +164,14 @@ class Target:
         return np.asarray(np.exp((1 - share) * curve[:, left] + share * curve[:, left + 1]))
 
 
-def mean_log_survival(members: Sequence[Member], logits: Sequence[Logits], days: NDArray[np.float64]) -> Tensor:
+def mean_log_survival(
+    members: Sequence[ExplainedMember], logits: Sequence[Logits], days: NDArray[np.float64]
+) -> Tensor:
     """Return the logarithm of the mean survival of several members.
 
     Parameters
     ----------
-    members : sequence of Member
+    members : sequence of ExplainedMember
         M of them, at least one.
     logits : sequence of (Tensor (S, K - 1), Tensor (S, T))
         What each of them answers.
@@ -189,7 +191,7 @@ def mean_log_survival(members: Sequence[Member], logits: Sequence[Logits], days:
     return torch.logsumexp(torch.stack(curves), dim=0) - math.log(len(curves))
 
 
-def _pairs(members: Sequence[Member], logits: Sequence[Logits]) -> Iterator[tuple[Member, Logits]]:
+def _pairs(members: Sequence[ExplainedMember], logits: Sequence[Logits]) -> Iterator[tuple[ExplainedMember, Logits]]:
     return zip(members, logits, strict=True)
 
 

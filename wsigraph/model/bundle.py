@@ -1,8 +1,9 @@
 """A model on disk: ``model.safetensors`` beside ``card.json``.
 
-The card (``card.py``) holds the digests of the feature and moment schemas and of the weights themselves. Loading checks
-everything before a number is computed; nothing is unpickled. Equal weights give equal bytes: tensors are stored without
-metadata, the card as sorted JSON.
+The card (``card.py``) holds the digests of the feature and moment schemas and of the weights. Loading checks all of
+them before anything is computed; nothing is unpickled. Equal weights give equal bytes: tensors are stored without
+metadata, the card as sorted JSON. Bundles of the version before are read, with the names that settings and weights had
+then.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from wsigraph.config import CoarseningConfig
+from wsigraph.config import CoarseningConfig, ModelConfig
 from wsigraph.errors import ModelError
 from wsigraph.graph.coarsening.embed import Embedding
 from wsigraph.graph.feature.interpret import feature_schema_id
 from wsigraph.graph.feature.moments import schema_id as moment_schema_id
-from wsigraph.model.card import Card, MemberCard, Score, Seen, Training, patient_digest, slide_digest
+from wsigraph.model.card import Card, KnownPatients, MemberCard, Score, Training, patient_digest, slide_digest
 from wsigraph.model.inputs import Scaler
-from wsigraph.model.member import Member
+from wsigraph.model.member import EnsembleMember
 from wsigraph.store.atomic import write_file
 from wsigraph.store.header import parse_json
 
@@ -39,10 +40,10 @@ __all__ = [
     "WEIGHTS_FILE",
     "Calibration",
     "Card",
+    "KnownPatients",
     "MemberCard",
     "ModelBundle",
     "Score",
-    "Seen",
     "Training",
     "check_schemas",
     "load_bundle",
@@ -53,9 +54,9 @@ __all__ = [
 ]
 
 WEIGHTS_FILE = "model.safetensors"
-"""Networks, scalers and what calibrates them."""
+"""Weights, scalers and calibration."""
 CARD_FILE = "card.json"
-"""What the model is."""
+"""Description of the model."""
 SHIPPED = Path(__file__).parent / "shipped"
 """The demonstration model that comes with the package."""
 
@@ -65,14 +66,14 @@ _REMEDY = "name another directory, or fetch or train the model again"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibration:
-    """What held-out patients say of how sure the model may be.
+    """Calibration of stage sets and survival bands, from held-out patients.
 
     Attributes
     ----------
     score : float64 (m,)
-        One less the probability of their own stage, for held-out patients of known stage.
+        One minus the predicted probability of the true stage, for held-out patients of known stage.
     member : int64 (m,)
-        Member that held each of them out.
+        Ensemble member that was not trained on each of them.
     recalibration : float64 (draws, 2)
         Bootstrap draws of intercept and slope of held-out hazards.
     """
@@ -83,12 +84,12 @@ class Calibration:
 
     @classmethod
     def none(cls) -> Calibration:
-        """Return what is known where no patient was held out."""
+        """Return the empty calibration of a model without held-out patients."""
         return cls(score=np.zeros(0), member=np.zeros(0, np.int64), recalibration=np.zeros((0, 2)))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the fields by name, as they are stored in a bundle."""
-        return {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        """Return the fields by name, as a bundle stores them."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,22 +99,25 @@ class ModelBundle:
     Attributes
     ----------
     card : Card
-        What the model is.
+        Description of the model.
     weights : bytes
         Content of ``model.safetensors``.
+    stored_card : bytes or None
+        Content of a ``card.json`` that uses names of the version before. The model's id stays the digest of this.
     """
 
     card: Card
     weights: bytes
+    stored_card: bytes | None = None
 
     @property
     def model_id(self) -> str:
         """Digest of card and weights, 16 hexadecimal characters."""
-        return hashlib.sha256(self.weights + self.card.document()).hexdigest()[:16]
+        return hashlib.sha256(self.weights + (self.stored_card or self.card.document())).hexdigest()[:16]
 
     @cached_property
-    def members(self) -> tuple[Member, ...]:
-        """The networks of the ensemble.
+    def members(self) -> tuple[EnsembleMember, ...]:
+        """The ensemble members.
 
         Raises
         ------
@@ -135,7 +139,7 @@ class ModelBundle:
 
     @cached_property
     def calibration(self) -> Calibration:
-        """What held-out patients say of how sure the model may be.
+        """Calibration of stage sets and survival bands.
 
         Raises
         ------
@@ -143,7 +147,7 @@ class ModelBundle:
             If an array is missing.
         """
         arrays = self._arrays(_CALIBRATION)
-        names = [each.name for each in dataclasses.fields(Calibration)]
+        names = [field.name for field in dataclasses.fields(Calibration)]
         if sorted(arrays) != sorted(names):
             raise ModelError(
                 f"the model holds calibration arrays {sorted(arrays)}, expected {sorted(names)}; {_REMEDY}"
@@ -152,7 +156,7 @@ class ModelBundle:
 
     @cached_property
     def embedding(self) -> Embedding | None:
-        """What coarsens the slides the model is asked about; None where it was not trained with the task.
+        """Embedding that coarsens slides for this model; None where it was not trained with the task.
 
         Raises
         ------
@@ -164,14 +168,14 @@ class ModelBundle:
     def coarsening(
         self, config: CoarseningConfig, sha256: str | None = None
     ) -> tuple[CoarseningConfig, Embedding] | None:
-        """Return how a slide has to be coarsened for this model.
+        """Return the settings and the embedding that coarsen a slide for this model.
 
         Parameters
         ----------
         config : CoarseningConfig
-            What was asked for; a model with an embedding of its own keeps to the settings it was trained with.
+            Settings at hand; a model with an embedding of its own uses those it was trained with.
         sha256 : str, optional
-            Digest of the slide's bytes. One that the model was trained on is coarsened by the member that never saw it.
+            Digest of the slide's bytes. A slide of the training cohort is coarsened by the member not trained on it.
 
         Returns
         -------
@@ -185,22 +189,22 @@ class ModelBundle:
         """
         if self.embedding is None:
             return None
-        held_by = -1 if sha256 is None else self.card.seen.slides.get(slide_digest(sha256), -1)
-        own = self.members[held_by].embedding if held_by >= 0 else None
+        member = -1 if sha256 is None else self.card.seen.slides.get(slide_digest(sha256), -1)
+        own = self.members[member].embedding if member >= 0 else None
         return self.card.coarsening or config, own or self.embedding
 
     def _embedding(self, prefix: str) -> Embedding | None:
         arrays = {name: value.astype(np.float64) for name, value in self._arrays(prefix).items()}
         if not arrays:
             return None
-        names = [each.name for each in dataclasses.fields(Embedding) if each.name != "feature_schema"]
+        names = [field.name for field in dataclasses.fields(Embedding) if field.name != "feature_schema"]
         if sorted(arrays) != sorted(names):
             raise ModelError(f"the model holds embedding arrays {sorted(arrays)}, expected {sorted(names)}; {_REMEDY}")
         return Embedding(**arrays, feature_schema=self.card.feature_schema_id)
 
-    def _member(self, number: int, card: MemberCard) -> Member:
+    def _member(self, number: int, card: MemberCard) -> EnsembleMember:
         arrays = self._arrays(f"{number}.{_SCALER}")
-        names = [each.name for each in dataclasses.fields(Scaler)]
+        names = [field.name for field in dataclasses.fields(Scaler)]
         if sorted(arrays) != sorted(names):
             raise ModelError(f"the model holds scaler arrays {sorted(arrays)}, expected {sorted(names)}; {_REMEDY}")
         n_features = len(self.card.feature_names)
@@ -208,7 +212,7 @@ class ModelBundle:
         by_feature = {len(value) for name, value in arrays.items() if not name.startswith("edge")} - {1}
         if by_feature - {n_features}:
             raise ModelError(f"the model scales {sorted(by_feature)} features, its card names {n_features}; {_REMEDY}")
-        return Member(
+        return EnsembleMember(
             config=card.config,
             arrays={name: value.astype(np.float32) for name, value in self._arrays(f"{number}.{_NETWORK}").items()},
             scaler=scaler,
@@ -225,17 +229,17 @@ class ModelBundle:
         return {name.removeprefix(prefix): value for name, value in self._tensors.items() if name.startswith(prefix)}
 
 
-def pack(members: Sequence[Member], calibration: Calibration, embedding: Embedding | None = None) -> bytes:
+def pack(members: Sequence[EnsembleMember], calibration: Calibration, embedding: Embedding | None = None) -> bytes:
     """Return the content of ``model.safetensors``.
 
     Parameters
     ----------
-    members : sequence of Member
+    members : sequence of EnsembleMember
         The ensemble.
     calibration : Calibration
         From held-out patients.
     embedding : Embedding, optional
-        Of the bundle, where the coarsening was trained with the task.
+        Coarsens new slides, where the coarsening was trained with the task.
 
     Returns
     -------
@@ -254,19 +258,19 @@ def pack(members: Sequence[Member], calibration: Calibration, embedding: Embeddi
 def _embedding_tensors(prefix: str, embedding: Embedding | None) -> dict[str, NDArray[Any]]:
     if embedding is None:
         return {}
-    names = [each.name for each in dataclasses.fields(Embedding) if each.name != "feature_schema"]
+    names = [field.name for field in dataclasses.fields(Embedding) if field.name != "feature_schema"]
     return {f"{prefix}{name}": getattr(embedding, name) for name in names}
 
 
 def save_bundle(bundle: ModelBundle, directory: Path | str) -> Path:
-    """Write a bundle's two files.
+    """Write the two files of a bundle.
 
     Parameters
     ----------
     bundle : ModelBundle
-        What to write.
+        The model.
     directory : Path or str
-        Destination; made where missing.
+        Destination; created if missing.
 
     Returns
     -------
@@ -279,7 +283,7 @@ def save_bundle(bundle: ModelBundle, directory: Path | str) -> Path:
         If it cannot be written.
     """
     directory = Path(directory)
-    # the card last: until it is there, or while it is an older one, its digest refuses the weights beside it
+    # the card comes last: while it is missing or older, its digest does not match the new weights
     write_file(directory / WEIGHTS_FILE, bundle.weights)
     write_file(directory / CARD_FILE, bundle.card.document())
     return directory
@@ -305,11 +309,12 @@ def load_bundle(directory: Path | str) -> ModelBundle:
     """
     directory = Path(directory)
     if not directory.is_dir():
-        met = "is a file" if directory.exists() else "does not exist"
+        problem = "is a file" if directory.exists() else "does not exist"
         raise ModelError(
-            f"model {directory} {met}, expected a directory with {WEIGHTS_FILE} and {CARD_FILE}; {_REMEDY}"
+            f"model {directory} {problem}, expected a directory with {WEIGHTS_FILE} and {CARD_FILE}; {_REMEDY}"
         )
-    card = _parse_card(_read(directory / CARD_FILE), directory / CARD_FILE)
+    content = _read(directory / CARD_FILE)
+    card = _parse_card(content, directory / CARD_FILE)
     weights = _read(directory / WEIGHTS_FILE)
     sha256 = hashlib.sha256(weights).hexdigest()
     if sha256 != card.weights_sha256:
@@ -320,31 +325,32 @@ def load_bundle(directory: Path | str) -> ModelBundle:
     if card.config.inputs != "encoding":
         check_schemas(card, feature_schema_id(), moment_schema_id())
     _check_tensors(weights, directory / WEIGHTS_FILE)
-    return ModelBundle(card=card, weights=weights)
+    uses_old_names = any(f'"{name}"'.encode() in content for name in ModelConfig.renamed_keys)
+    return ModelBundle(card=card, weights=weights, stored_card=content if uses_old_names else None)
 
 
 def check_schemas(card: Card, feature_id: str, moment_id: str) -> None:
-    """Refuse a model that was trained on other features or moments.
+    """Raise an error if a model was trained on other features or moments.
 
     Parameters
     ----------
     card : Card
         The model's card.
     feature_id, moment_id : str
-        Digests of the schemas at hand.
+        Digests of the schemas of the graph.
 
     Raises
     ------
     ModelError
         If one differs; the message names both.
     """
-    for kind, trained, met in (
+    for kind, trained, given in (
         ("feature", card.feature_schema_id, feature_id),
         ("moment", card.moment_schema_id, moment_id),
     ):
-        if trained != met:
+        if trained != given:
             raise ModelError(
-                f"model {card.name!r} was trained on {kind} schema {trained}, the graph has {kind} schema {met}; "
+                f"model {card.name!r} was trained on {kind} schema {trained}, the graph has {kind} schema {given}; "
                 "use a model trained with this version, or the version of wsigraph that the model was trained with"
             )
 
@@ -357,7 +363,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ModelError(f"{path} does not read: {error.strerror or error}; check its permissions") from error
+        raise ModelError(f"cannot read {path}: {error.strerror or error}; check its permissions") from error
 
 
 def _parse_card(content: bytes, path: Path) -> Card:
@@ -365,17 +371,17 @@ def _parse_card(content: bytes, path: Path) -> Card:
         return Card.model_validate(parse_json(content))
     except ValidationError as error:
         fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"]) or "the whole"
-        raise ModelError(f"{path} is no model card: {where}: {fault['msg'].lower()}; {_REMEDY}") from None
+        where = ".".join(str(part) for part in fault["loc"]) or "the document"
+        raise ModelError(f"{path} is not a model card: {where}: {fault['msg'].lower()}; {_REMEDY}") from None
     except ValueError as error:
-        raise ModelError(f"{path} is no JSON: {error}; expected a model card; {_REMEDY}") from None
+        raise ModelError(f"{path} is not JSON: {error}; expected a model card; {_REMEDY}") from None
 
 
 def _check_tensors(weights: bytes, path: Path) -> None:
     try:
         tensors = load_tensors(weights)
     except (SafetensorError, KeyError, ValueError) as error:
-        raise ModelError(f"{path} is no safetensors file: {error}; {_REMEDY}") from None
+        raise ModelError(f"{path} is not a safetensors file: {error}; {_REMEDY}") from None
     bad = sorted(name for name, value in tensors.items() if not np.isfinite(value).all())
     if bad:
-        raise ModelError(f"{path} holds numbers that are not finite in {', '.join(bad[:3])}; {_REMEDY}")
+        raise ModelError(f"{path} holds values that are not finite in {', '.join(bad[:3])}; {_REMEDY}")

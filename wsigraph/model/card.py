@@ -1,7 +1,7 @@
-"""What a model says of itself: the content of ``card.json``.
+"""The description of a model: the content of ``card.json``.
 
-What it is, what it was trained on, how it did on patients it had not seen, what it cannot do, under which licence it
-may be used, and all that is needed to rebuild its networks and to refuse data it was not made for.
+Name and licence, training data, scores on held-out patients, limits, and everything needed to rebuild the networks and
+to refuse data that the model was not made for.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from wsigraph.store.header import canonical_document
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """What a model's author states on its card.
+    """The part of a card that the model's author writes.
 
     Attributes
     ----------
     name, description, notice, licence : str
-        As on the `Card`.
+        See `Card`.
     data : str
         Where the training graphs came from.
     simulated : bool
-        Whether they were made up.
+        Whether they were simulated.
     limits : tuple of str
         What the model cannot do.
     """
@@ -47,7 +47,7 @@ class _CardPart(BaseModel):
 
 
 class Score(_CardPart):
-    """A figure with its interval.
+    """A score with its confidence interval.
 
     Attributes
     ----------
@@ -68,13 +68,13 @@ class Training(_CardPart):
     data : str
         Where the graphs came from.
     simulated : bool
-        Whether they were made up.
+        Whether they were simulated.
     n_patients, n_slides, n_events : int
-        Counts over all that was given, the validation part included.
+        Counts over the whole cohort, the validation part included.
     n_validation_patients : int
-        Patients that only decided when to stop; in an ensemble of folds, those of the first member.
+        Patients of the validation part; in an ensemble of folds, of the first member.
     n_epochs : int
-        Passes after which the weights were taken, of the first member.
+        Epoch of the stored weights, of the first member.
     """
 
     data: str
@@ -87,20 +87,20 @@ class Training(_CardPart):
 
 
 class MemberCard(_CardPart):
-    """One network of the ensemble.
+    """One ensemble member.
 
     Attributes
     ----------
     config : ModelConfig
-        Settings it was trained with; they rebuild the network.
+        Settings that it was trained with; they rebuild the network.
     time_days : tuple of float
         Right ends of its time intervals, days.
     temperature : float
         Stage logits are divided by it.
     n_patients, n_validation_patients : int
-        Patients it was trained on, and those that decided when to stop.
+        Patients of its training and its validation part.
     n_epochs : int
-        Passes after which the weights were taken.
+        Epoch of the stored weights.
     """
 
     config: ModelConfig
@@ -111,15 +111,15 @@ class MemberCard(_CardPart):
     n_epochs: int = Field(ge=0)
 
 
-class Seen(_CardPart):
-    """Whom the model knows, by digest: which member held a patient or a slide out.
+class KnownPatients(_CardPart):
+    """Patients and slides of the training cohort, by digest, and the member that held each of them out.
 
-    The digests tell whether a patient one already knows was in the cohort. They hide nobody whose id can be guessed.
+    A digest shows whether a patient with a known id was in the cohort. It does not protect an id that can be guessed.
 
     Attributes
     ----------
     patients, slides : dict of str to int
-        Member that never saw the patient, or the slide with these bytes; -1 where every member was trained on it.
+        Member not trained on the patient, or on the slide with these bytes; -1 where every member was.
     """
 
     patients: dict[str, int] = Field(default_factory=dict)
@@ -127,60 +127,60 @@ class Seen(_CardPart):
 
 
 def slide_digest(sha256: str) -> str:
-    """Return the digest by which a card knows a slide with these bytes, 16 hexadecimal characters."""
+    """Return the digest of a slide on a card, 16 hexadecimal characters, from the SHA-256 of its bytes."""
     return hashlib.sha256(f"slide {sha256}".encode()).hexdigest()[:16]
 
 
 class Card(_CardPart):
-    """What a model is; the content of ``card.json``.
+    """The description of a model; the content of ``card.json``.
 
     Attributes
     ----------
     schema_version : int
         Layout of bundles.
     name, description : str
-        What the model is called and what it is.
+        Name, and one or two sentences about the model.
     notice : str
-        What must be known before reading a number; it accompanies every prediction.
+        Warning that accompanies every prediction.
     licence : str
-        Under which the weights may be used.
+        Licence of the weights.
     training : Training
-        What it was trained on.
+        Training data.
     evaluation : str
-        How the metrics were obtained; empty where there are none.
+        How the metrics were computed; empty where there are none.
     metrics : dict of str to Score
-        Figures on data outside training.
+        Scores on held-out data.
     limits : tuple of str
         What the model cannot do.
     config : ModelConfig
         Settings it was trained with.
     members : tuple of MemberCard
-        The networks of the ensemble, whose answers are averaged.
+        The ensemble members, whose predictions are averaged.
     split_by : str
-        What folds were made of: ``"patient"``, ``"site"``, or ``"none"`` for a single network.
+        What folds keep whole: ``"patient"``, ``"site"``, or ``"none"`` for a single network.
     n_configurations : int
-        How many configurations were tried; the more, the more optimistic a figure that chose among them.
+        Number of configurations tried; scores of the best of many are optimistic.
     n_calibration_patients : int
-        Held-out patients of known stage behind the stage sets; below 100 no set is given.
-    seen : Seen
-        Whom the model knows.
+        Held-out patients of known stage that calibrate the stage sets; below 100 there are no sets.
+    seen : KnownPatients
+        Patients and slides of the training cohort.
     feature_names : tuple of str
         Node features in order.
     feature_schema_id, moment_schema_id : str
         Digests of the schemas that a graph must have.
     coarsening_embedding_id : str or None
-        Embedding that coarsens what the model reads; None where it reads graphs that are not coarsened. The training
-        graphs' own, or, where it was trained with the task, that in the bundle.
+        Embedding that coarsens the model's graphs: that of the training graphs, or the bundle's own where it was
+        trained with the task. None where graphs are not coarsened.
     coarsening : CoarseningConfig or None
-        Settings by which the bundle's own embedding coarsens; None where the model has none of its own.
+        Settings of coarsening by the bundle's own embedding; None where it has none.
     encoder : str or None
-        Encoder whose features are read; None where none are.
+        Encoder whose features are node features; None where there is none.
     stage_names : tuple of str
-        The K stages; none where stage is not predicted.
+        The K stages; empty where stage is not predicted.
     time_days : tuple of float
-        Right ends of the T intervals in which survival is stated, days; none where it is not predicted.
+        Right ends of the T intervals of predicted survival, days; empty where it is not predicted.
     seeds : dict of str to int
-        Seeds of all that was random.
+        Random seeds.
     weights_sha256 : str
         Digest of ``model.safetensors``.
     """
@@ -199,7 +199,7 @@ class Card(_CardPart):
     split_by: Literal["none", "patient", "site"] = "none"
     n_configurations: int = Field(default=1, ge=1)
     n_calibration_patients: int = Field(default=0, ge=0)
-    seen: Seen = Field(default_factory=Seen)
+    seen: KnownPatients = Field(default_factory=KnownPatients)
     feature_names: tuple[str, ...] = Field(min_length=1)
     feature_schema_id: str
     moment_schema_id: str
@@ -214,23 +214,24 @@ class Card(_CardPart):
     def document(self) -> bytes:
         """Return the bytes of ``card.json``; equal cards give equal bytes.
 
-        Fields that cards have got since their layout was fixed are left out where nothing is stated in them, so that an
-        older bundle keeps its identity.
+        Fields and settings that were added to the layout later are left out at their defaults, so that an older bundle
+        keeps its id.
         """
-        fields = self.model_dump(mode="json", exclude={name for name in _LATER if getattr(self, name) is None})
+        fields = self.model_dump(mode="json", exclude={name for name in _ADDED_FIELDS if getattr(self, name) is None})
         for config in (fields["config"], *(member["config"] for member in fields["members"])):
-            for name in _LATER_SETTINGS:
+            for name in _ADDED_SETTINGS:
                 if config[name] == ModelConfig.model_fields[name].default:
                     del config[name]
         return canonical_document(fields)
 
 
-_LATER = ("coarsening", "encoder")
-_LATER_SETTINGS = (
+_ADDED_FIELDS = ("coarsening", "encoder")
+_ADDED_SETTINGS = (
     "inputs",
     "encoding_dimensions",
     "train_coarsening",
     "coarsening_rate",
     "recoarsen_every",
-    "linear_start",
+    "linear_offset",
+    "pooling",
 )

@@ -1,11 +1,11 @@
-"""Which numbers of a region the network reads: interpretable features, an encoder's features, or both.
+"""The columns of the node features: interpretable features, an encoder's features, or both.
 
-An encoder's features come as the mean over the region's pixels. Where there are more of them than asked for they are
-projected by a matrix of random signs, which keeps distances to within a few per cent whatever the data (Achlioptas,
-"Database-friendly random projections", JCSS 2003). The signs follow from the encoder's name and the widths alone: the
-projection is the same for every fold and every slide, and nothing is fitted that would have to stay inside a fold.
-Centre and scale are the scaler's, from the training part. Not optimal where few directions hold all that matters: an
-axis found in the data would need fewer columns.
+An encoder's features are averaged over the region's pixels. If there are more of them than configured, a matrix of
+random signs projects them, which keeps distances to within a few per cent for any data (Achlioptas, "Database-friendly
+random projections", JCSS 2003). The signs follow from the encoder's name and the two widths alone. So the projection is
+the same for every fold and every slide, and nothing is fitted that would have to stay inside a fold. Centre and scale
+are the scaler's, from the training part. Where few directions hold all the information, principal axes fitted to data
+would need fewer columns.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _GROUP_OF = dict(zip(FEATURE_NAMES, FEATURE_GROUPS, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """What is read of a region.
+class NodeColumns:
+    """Choice of the node features of a network.
 
     Attributes
     ----------
     inputs : str
         ``"features"``, ``"encoding"`` or ``"both"``.
     encoding_dimensions : int
-        Most columns of the encoding.
+        Largest number of columns of the encoding.
     encoder : str or None
-        The encoder whose features are meant; None takes any.
+        Name of the encoder; None accepts any.
     """
 
     inputs: Literal["features", "encoding", "both"] = "features"
@@ -48,13 +48,13 @@ class Reading:
     encoder: str | None = None
 
     @classmethod
-    def of(cls, config: ModelConfig, encoder: str | None = None) -> Reading:
-        """Return what a model's settings ask for."""
+    def of(cls, config: ModelConfig, encoder: str | None = None) -> NodeColumns:
+        """Return the columns that a model's settings choose."""
         return cls(inputs=config.inputs, encoding_dimensions=config.encoding_dimensions, encoder=encoder)
 
     @classmethod
-    def of_columns(cls, names: Sequence[str]) -> Reading:
-        """Return what gives columns of these names."""
+    def of_columns(cls, names: Sequence[str]) -> NodeColumns:
+        """Return the choice that gives columns of these names."""
         n_encoding = sum(name not in _GROUP_OF for name in names)
         if not n_encoding:
             return cls()
@@ -62,18 +62,18 @@ class Reading:
 
     @property
     def needs_encoding(self) -> bool:
-        """Whether a graph must hold an encoder's features."""
+        """Whether a graph needs an encoder's features."""
         return self.inputs != "features"
 
     @property
     def needs_features(self) -> bool:
-        """Whether a graph must have been counted from pixels."""
+        """Whether a graph needs moments counted from pixels."""
         return self.inputs != "encoding"
 
 
-def column_names(reading: Reading, n_columns: int) -> tuple[str, ...]:
-    """Return the names of the columns that `region_columns` gives."""
-    own = FEATURE_NAMES if reading.needs_features else ()
+def column_names(columns: NodeColumns, n_columns: int) -> tuple[str, ...]:
+    """Return the names of the columns that `node_columns` gives."""
+    own = FEATURE_NAMES if columns.needs_features else ()
     return (*own, *(f"encoding_{number + 1}" for number in range(n_columns - len(own))))
 
 
@@ -82,15 +82,15 @@ def column_groups(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(_GROUP_OF.get(name, ENCODER_GROUP) for name in names)
 
 
-def region_columns(graph: TissueGraph, reading: Reading) -> NDArray[np.float64]:
-    """Return what is read of every region.
+def node_columns(graph: TissueGraph, columns: NodeColumns) -> NDArray[np.float64]:
+    """Return the node features of a graph, before scaling.
 
     Parameters
     ----------
     graph : TissueGraph
-        Fine or coarse.
-    reading : Reading
-        What to read.
+        Superpixels or coarse regions.
+    columns : NodeColumns
+        Which columns.
 
     Returns
     -------
@@ -102,46 +102,46 @@ def region_columns(graph: TissueGraph, reading: Reading) -> NDArray[np.float64]:
     ModelError
         If the graph lacks the encoder's features, or holds those of another encoder.
     RecordError
-        If interpretable features are read and the graph was not counted from pixels.
+        If interpretable features are needed and the graph was not counted from pixels.
     """
-    parts = [interpret(graph).values] if reading.needs_features else []
-    if reading.needs_encoding:
-        parts.append(_encoding(graph, reading))
+    parts = [interpret(graph).values] if columns.needs_features else []
+    if columns.needs_encoding:
+        parts.append(_encoding(graph, columns))
     return np.concatenate(parts, axis=1)
 
 
-def _encoding(graph: TissueGraph, reading: Reading) -> NDArray[np.float64]:
-    wanted = reading.encoder
-    if graph.encoding_sum is None or wanted not in (None, graph.encoder):
-        met = "no encoder's features" if graph.encoding_sum is None else f"features of encoder {graph.encoder!r}"
-        if wanted is None:
+def _encoding(graph: TissueGraph, columns: NodeColumns) -> NDArray[np.float64]:
+    encoder = columns.encoder
+    if graph.encoding_sum is None or encoder not in (None, graph.encoder):
+        given = "no encoder's features" if graph.encoding_sum is None else f"features of encoder {graph.encoder!r}"
+        if encoder is None:
             expected, remedy = "those of an encoder", "set feature.encoder (--encoder NAME)"
         else:
-            expected, remedy = f"those of {wanted!r}", f"set feature.encoder to {wanted} (--encoder {wanted})"
+            expected, remedy = f"those of {encoder!r}", f"set feature.encoder to {encoder} (--encoder {encoder})"
         raise ModelError(
-            f"slide {graph.slide_id!r}: the graph holds {met}, the model reads {expected}; build the graph again and "
+            f"slide {graph.slide_id!r}: the graph holds {given}, the model needs {expected}; build the graph again and "
             f"{remedy}, give that encoder's feature file to wsigraph graph --features, or set model.inputs to features"
         )
     mean = encoding(graph)
-    if mean.shape[1] <= reading.encoding_dimensions:
+    if mean.shape[1] <= columns.encoding_dimensions:
         return mean
-    return np.asarray(mean @ projection(str(graph.encoder), mean.shape[1], reading.encoding_dimensions))
+    return np.asarray(mean @ projection(str(graph.encoder), mean.shape[1], columns.encoding_dimensions))
 
 
 def projection(encoder: str, n_in: int, n_out: int) -> NDArray[np.float64]:
-    """Return the matrix of random signs that belongs to an encoder.
+    """Return the projection of an encoder's features: a matrix of random signs.
 
     Parameters
     ----------
     encoder : str
-        Its name.
+        Name of the encoder.
     n_in, n_out : int
         Widths before and after.
 
     Returns
     -------
     float64 (n_in, n_out)
-        Plus or minus one over the root of `n_out`; of a hash, so that no library's generator decides.
+        Plus or minus ``1 / sqrt(n_out)``. The signs are bits of a hash, so they depend on no random generator.
     """
     stream = hashlib.shake_256(f"projection {encoder} {n_in} {n_out}".encode()).digest((n_in * n_out + 7) // 8)
     bits = np.unpackbits(np.frombuffer(stream, np.uint8))[: n_in * n_out]

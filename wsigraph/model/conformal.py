@@ -1,13 +1,14 @@
-"""How sure a prediction is: sharpness of stage probabilities, stage sets, and a band for survival.
+"""Uncertainty of a prediction: temperature scaling, conformal stage sets (CV+), and a band for survival.
 
-Temperature (Guo et al., "On calibration of modern neural networks", ICML 2017) divides the stage logits by one number
-fitted on patients that were not trained on. Stage sets are CV+ (Barber et al., "Predictive inference with the
-jackknife+", Annals of Statistics 2021; Romano, Sesia and Candes, NeurIPS 2020): a stage belongs to the set unless it
-conforms worse, by the model that never saw patient i, than patient i's own stage for all but a share `miscoverage` of
-the patients i. The set holds the true stage of exchangeable patients with probability 1 - 2 miscoverage at least, and
-1 - miscoverage in practice; at another site nothing is promised. The band for survival is a pointwise bootstrap: every
-draw takes a member of the ensemble in turn and recalibrates its hazards by a line fitted to as many held-out patients,
-drawn with replacement. It shows what the number of patients leaves open, not what a wrong model does.
+Temperature scaling (Guo et al., "On calibration of modern neural networks", ICML 2017) divides the stage logits by one
+number fitted on patients outside the training part. Stage sets are CV+ (Barber et al., "Predictive inference with the
+jackknife+", Annals of Statistics 2021; Romano, Sesia and Candes, NeurIPS 2020). For every held-out patient i, a stage
+is compared with patient i's true stage under the member not trained on i; it belongs to the set unless it conforms
+worse for all but a fraction `miscoverage` of these patients. The set holds the true stage of exchangeable patients with
+probability at least 1 - 2 miscoverage, and about 1 - miscoverage in practice; there is no guarantee at another site.
+The band for survival is a pointwise bootstrap: every draw takes the next ensemble member and recalibrates its hazards
+by a line fitted to as many held-out patients, drawn with replacement. It covers the uncertainty from the number of
+patients, not from a wrong model.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from scipy.optimize import minimize_scalar
 from wsigraph.cohort.metrics.survival import survival_between
 from wsigraph.model.nn.losses import SurvivalTarget
 
-LEAST_CALIBRATION = 100
-"""Patients of known stage below which no stage set is given, for its coverage would scatter too widely to claim."""
+MIN_CALIBRATION = 100
+"""Fewest patients of known stage that calibrate stage sets; with fewer, their coverage varies too much."""
 N_BAND_DRAWS = 200
 """Draws of the band for survival."""
-_LEAST_FOR_TEMPERATURE = 20
+_MIN_FOR_TEMPERATURE = 20
 _NEWTON_STEPS = 12
 _RIDGE = 1e-3
 
@@ -36,9 +37,9 @@ def stage_probabilities(logits: NDArray[np.float64], temperature: float = 1.0) -
     Parameters
     ----------
     logits : float64 (n, K - 1)
-        Cumulative logits of lying beyond each stage, falling along the second axis.
+        Cumulative logits of a stage beyond the k-th, falling along the second axis.
     temperature : float
-        What logits are divided by; above 1 flattens.
+        Divides the logits; above 1, probabilities move towards each other.
 
     Returns
     -------
@@ -47,8 +48,8 @@ def stage_probabilities(logits: NDArray[np.float64], temperature: float = 1.0) -
     """
     above = 1.0 / (1.0 + np.exp(-np.clip(logits / temperature, -60, 60)))
     ends = np.ones((len(logits), 1))
-    gap = np.concatenate([ends, above], axis=1) - np.concatenate([above, 0 * ends], axis=1)
-    return np.asarray(np.maximum(gap, 0.0))
+    probability = np.concatenate([ends, above], axis=1) - np.concatenate([above, 0 * ends], axis=1)
+    return np.asarray(np.maximum(probability, 0.0))
 
 
 def fit_temperature(logits: NDArray[np.float64], stage: NDArray[np.int64]) -> float:
@@ -57,7 +58,7 @@ def fit_temperature(logits: NDArray[np.float64], stage: NDArray[np.int64]) -> fl
     Parameters
     ----------
     logits : float64 (n, K - 1)
-        Cumulative logits of patients that were not trained on.
+        Cumulative logits of patients outside the training part.
     stage : int64 (n,)
         Their stage, -1 where unknown.
 
@@ -67,7 +68,7 @@ def fit_temperature(logits: NDArray[np.float64], stage: NDArray[np.int64]) -> fl
         Between 1/4 and 4; 1 where fewer than 20 stages are known.
     """
     known = stage >= 0
-    if known.sum() < _LEAST_FOR_TEMPERATURE:
+    if known.sum() < _MIN_FOR_TEMPERATURE:
         return 1.0
 
     def loss(log_temperature: float) -> float:
@@ -75,8 +76,8 @@ def fit_temperature(logits: NDArray[np.float64], stage: NDArray[np.int64]) -> fl
         own = probability[np.arange(len(probability)), stage[known]]
         return float(-np.log(np.maximum(own, 1e-12)).mean())
 
-    found = minimize_scalar(loss, bounds=(-np.log(4.0), np.log(4.0)), method="bounded")
-    return float(np.exp(found.x))
+    minimum = minimize_scalar(loss, bounds=(-np.log(4.0), np.log(4.0)), method="bounded")
+    return float(np.exp(minimum.x))
 
 
 def stage_sets(
@@ -92,9 +93,9 @@ def stage_sets(
     probability : float64 (members, n, K)
         Of every stage, by every member of the ensemble.
     score : float64 (m,)
-        One less the probability of their own stage for the m held-out patients.
+        One minus the probability of the true stage, for the m held-out patients.
     member : int64 (m,)
-        Member that held each of them out.
+        Member that was not trained on each of them.
     miscoverage : float
         Alpha.
 
@@ -153,9 +154,11 @@ def _logistic_lines(
         for k in range(logits.shape[1]):
             z = logits[:, k]
             expected = 1.0 / (1.0 + np.exp(-np.clip(line[:, :1] + line[:, 1:] * z, -30, 30)))
-            gap = weights * (died[:, k] - at_risk[:, k] * expected)
+            residual = weights * (died[:, k] - at_risk[:, k] * expected)
             curvature = weights * at_risk[:, k] * expected * (1 - expected)
-            sums += np.stack([gap.sum(axis=1), gap @ z, curvature.sum(axis=1), curvature @ z, curvature @ z**2], axis=1)
+            sums += np.stack(
+                [residual.sum(axis=1), residual @ z, curvature.sum(axis=1), curvature @ z, curvature @ z**2], axis=1
+            )
         up, across, a, b, c = sums.T
         up, across = up - _RIDGE * line[:, 0], across - _RIDGE * (line[:, 1] - 1.0)
         a, c = a + _RIDGE, c + _RIDGE
@@ -176,7 +179,7 @@ def survival_band(
     Parameters
     ----------
     logits : sequence of float64 (T,)
-        Hazard logits by every member.
+        Hazard logits of every member.
     draws : float64 (draws, 2)
         From `recalibration_draws`.
     ends_days : sequence of float64 (T,)

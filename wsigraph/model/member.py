@@ -1,4 +1,4 @@
-"""One network of an ensemble with the scaler and the time intervals that belong to it."""
+"""One network of an ensemble, with its scaler and its time intervals."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from numpy.typing import NDArray
 from wsigraph.config import ModelConfig
 from wsigraph.errors import ModelError
 from wsigraph.graph.coarsening.embed import Embedding
-from wsigraph.model.columns import Reading
+from wsigraph.graph.one_thread import one_thread
+from wsigraph.model.columns import NodeColumns
 from wsigraph.model.inputs import GraphInput, Scaler, Standardised
-from wsigraph.model.nn.network import GraphNetwork, collate, one_thread
+from wsigraph.model.nn.network import GraphNetwork, disjoint_union
 
-_READ_GRAPHS = 64
+_BATCH_SIZE = 64
+"""Graphs per forward pass in evaluation."""
 
 
-class SuperpixelGraphs(Protocol):
+class UncoarsenedGraphs(Protocol):
     """Graphs before coarsening, kept so that any embedding can coarsen them."""
 
-    def coarsened(self, embedding: Embedding, reading: Reading) -> list[GraphInput]:
-        """Return every row's graphs coarsened by an embedding, as a network reads them."""
+    def coarsened(self, embedding: Embedding, columns: NodeColumns) -> list[GraphInput]:
+        """Return every row's graphs coarsened by an embedding, as network inputs."""
         ...
 
 
@@ -34,34 +36,34 @@ class CohortInputs(Protocol):
 
     @property
     def inputs(self) -> list[GraphInput]:
-        """What a network reads, one entry a row."""
+        """Network inputs, one a row."""
         ...
 
     @property
     def embedding_id(self) -> str | None:
-        """Embedding that coarsened the graphs; None where they are not coarsened."""
+        """Id of the embedding that coarsened the graphs; None where they are not coarsened."""
         ...
 
     @property
-    def reading(self) -> Reading:
-        """Which columns are read of a region."""
+    def columns(self) -> NodeColumns:
+        """Which columns the node features have."""
         ...
 
     @property
-    def fine(self) -> SuperpixelGraphs | None:
+    def superpixel_graphs(self) -> UncoarsenedGraphs | None:
         """The rows before coarsening, where they were kept."""
         ...
 
 
-def inputs_of(cohort: CohortInputs, embedding: Embedding | None) -> list[GraphInput]:
-    """Return what is read of a cohort's rows coarsened by an embedding.
+def coarsened_inputs(cohort: CohortInputs, embedding: Embedding | None) -> list[GraphInput]:
+    """Return the network inputs of a cohort's rows, coarsened by an embedding.
 
     Parameters
     ----------
     cohort : CohortInputs
         With its superpixel graphs, where an embedding is given.
     embedding : Embedding or None
-        None takes the graphs as the cohort holds them.
+        None keeps the coarsening that the cohort has.
 
     Returns
     -------
@@ -75,33 +77,33 @@ def inputs_of(cohort: CohortInputs, embedding: Embedding | None) -> list[GraphIn
     """
     if embedding is None or embedding.embedding_id == cohort.embedding_id:
         return cohort.inputs
-    if cohort.fine is None:
+    if cohort.superpixel_graphs is None:
         raise ModelError(
             f"the model coarsens by its own embedding {embedding.embedding_id}, the cohort is coarsened by "
-            f"{cohort.embedding_id} and keeps no superpixel graphs; gather it with the model's settings "
+            f"{cohort.embedding_id} and keeps no superpixel graphs; load it with the model's settings "
             "(train_coarsening) from graph.safetensors"
         )
-    return cohort.fine.coarsened(embedding, cohort.reading)
+    return cohort.superpixel_graphs.coarsened(embedding, cohort.columns)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Member:
-    """A fitted network.
+class EnsembleMember:
+    """A trained network of an ensemble.
 
     Attributes
     ----------
     config : ModelConfig
-        Settings that rebuild it.
+        Settings that rebuild the network.
     arrays : dict of str to float32 array
-        Weights.
+        Weights by name.
     scaler : Scaler
-        Of the patients it was trained on.
+        Fitted to its training patients.
     ends_days : float64 (T,)
         Right ends of its time intervals, days; empty where survival is not learned.
     temperature : float
         Stage logits are divided by it.
     embedding : Embedding or None
-        By which the graphs it reads are coarsened, where it was trained together with the network.
+        Coarsens the graphs for this network, where it was trained together with it.
     """
 
     config: ModelConfig
@@ -112,12 +114,12 @@ class Member:
     embedding: Embedding | None = None
 
     def inputs(self, cohort: CohortInputs) -> list[GraphInput]:
-        """Return what this member reads of a cohort.
+        """Return a cohort's network inputs for this member.
 
         Parameters
         ----------
         cohort : CohortInputs
-            With its superpixel graphs, where the member coarsens on its own.
+            With its superpixel graphs, where the member has an embedding of its own.
 
         Returns
         -------
@@ -127,12 +129,12 @@ class Member:
         Raises
         ------
         ModelError
-            If the member coarsens on its own and the cohort keeps no superpixel graphs.
+            If the member has an embedding of its own and the cohort keeps no superpixel graphs.
         """
-        return inputs_of(cohort, self.embedding)
+        return coarsened_inputs(cohort, self.embedding)
 
     def network(self) -> GraphNetwork:
-        """Return the network, ready for evaluation; torch's random state is left alone.
+        """Return the network in evaluation mode; torch's random state does not change.
 
         Raises
         ------
@@ -140,7 +142,7 @@ class Member:
             If the weights do not fit the architecture of `config`.
         """
         with torch.random.fork_rng(devices=[]):
-            # building draws starting weights, which must not move the caller's random state
+            # building draws initial weights, which must not advance the caller's random state
             network = GraphNetwork(self.config, n_features=self.scaler.n_features, n_intervals=len(self.ends_days))
         network.load_arrays(self.arrays)
         network.eval()
@@ -148,7 +150,7 @@ class Member:
 
     @cached_property
     def _network(self) -> GraphNetwork:
-        """The network that `read` asks; built once, for building takes longer than reading a slide."""
+        """The network of `read`, built once: building takes longer than a forward pass."""
         return self.network()
 
     def read(self, graphs: Sequence[GraphInput | Standardised]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -157,7 +159,7 @@ class Member:
         Parameters
         ----------
         graphs : sequence of GraphInput or Standardised
-            Before scaling, or scaled by this member's scaler.
+            Unscaled, or scaled by this member's scaler.
 
         Returns
         -------
@@ -172,11 +174,11 @@ class Member:
             If graphs have another number of features, or the weights do not fit.
         """
         network = self._network
-        scaled = [self.scaler.standardise(each) if isinstance(each, GraphInput) else each for each in graphs]
+        scaled = [self.scaler.standardise(graph) if isinstance(graph, GraphInput) else graph for graph in graphs]
         stages, hazards = [], []
         with one_thread(), torch.inference_mode():
-            for start in range(0, len(scaled), _READ_GRAPHS):
-                stage, hazard = network.read(collate(scaled[start : start + _READ_GRAPHS]))
+            for first in range(0, len(scaled), _BATCH_SIZE):
+                stage, hazard = network(*disjoint_union(scaled[first : first + _BATCH_SIZE]))
                 stages.append(stage.double().numpy())
                 hazards.append(hazard.double().numpy())
         return np.concatenate(stages), np.concatenate(hazards)

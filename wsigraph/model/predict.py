@@ -1,10 +1,9 @@
 """From a graph to stage probabilities, hazards and a survival curve.
 
-The bundle is checked against the graph's schema before anything is computed. All members of an ensemble answer and are
-averaged; a patient that the model knows is answered by the member that never saw them, and the prediction says so.
-Evaluation runs with one torch thread and without gradients, so that a graph gives the same numbers on one machine
-whatever else runs. What makes a slide unlike the training slides is said in the prediction's warnings; it does not
-change the numbers.
+The bundle is checked against the graph's schema before anything is computed. The predictions of all ensemble members
+are averaged. For a patient of the training cohort, only the member not trained on them predicts, and the prediction
+says so. Evaluation uses one torch thread and no gradients, so a graph gives the same numbers on one machine whatever
+else runs. Differences from the training slides are reported as warnings; they do not change the numbers.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ from wsigraph.graph.coarsening.coarsen import coarsen
 from wsigraph.graph.feature.interpret import feature_schema_id
 from wsigraph.graph.feature.moments import schema_id as moment_schema_id
 from wsigraph.model.bundle import SHIPPED, Card, ModelBundle, check_schemas, load_bundle, patient_digest, slide_digest
-from wsigraph.model.columns import Reading
-from wsigraph.model.conformal import LEAST_CALIBRATION, stage_probabilities, stage_sets, survival_band
+from wsigraph.model.columns import NodeColumns
+from wsigraph.model.conformal import MIN_CALIBRATION, stage_probabilities, stage_sets, survival_band
 from wsigraph.model.inputs import CLIP, Standardised, graph_input
-from wsigraph.model.member import Member
+from wsigraph.model.member import EnsembleMember
 from wsigraph.records import CoarseGraph, Prediction, TissueGraph
 
 MAX_OUTSIDE_FRACTION = 0.05
-"""Share of features outside the training range above which a prediction carries a warning."""
+"""Fraction of features outside the training range above which a prediction has a warning."""
 MAX_CLIPPED_FRACTION = 0.01
-"""Share of clipped feature values above which a prediction carries a warning."""
+"""Fraction of clipped feature values above which a prediction has a warning."""
 EXTERNAL, OUT_OF_FOLD, IN_TRAINING = "external", "out of fold", "in training"
-"""Whether a patient was unknown to the model, answered by a member that never saw them, or trained on by all."""
+"""Relation of a patient to the model: not in its cohort, predicted by a member not trained on them, or trained on."""
 
 
 def predict(
@@ -44,54 +43,53 @@ def predict(
     sha256: str | None = None,
     without: Sequence[int] | NDArray[np.int64] = (),
 ) -> Prediction:
-    """Return what a model reads from a graph.
+    """Return the prediction of a model for a graph.
 
     Parameters
     ----------
     graph : CoarseGraph or TissueGraph
-        The slide's regions; a single region without edges will do. Superpixels are coarsened first: by the model's own
-        embedding where it was trained with one, else by the shipped one.
+        The slide's regions; one region without edges is enough. A superpixel graph is coarsened first: by the model's
+        own embedding where it was trained with one, else by the shipped one.
     model : Path, str or ModelBundle, optional
         A bundle or its directory; the shipped demonstration model where left out.
     patient : str, optional
-        Whose slide it is.
+        Id of the patient.
     sha256 : str, optional
-        Digest of the slide's bytes. By either of them the model knows whether it was trained on the patient.
+        SHA-256 of the slide's bytes. Either of the two shows whether the model was trained on the patient.
     without : sequence of int
-        Regions to leave out with all their edges; where that is all of them, the largest stays.
+        Regions to remove with all their edges; if that is all of them, the largest stays.
 
     Returns
     -------
     Prediction
-        With the model's notice, and a warning where the slide is unlike the training slides.
+        With the model's notice, and warnings where the slide differs from the training slides.
 
     Raises
     ------
     ModelError
-        If the bundle is missing, damaged or of another schema than the graph, the graph lacks the encoder's features
-        that the model reads, it is coarsened by another embedding than the model's own, or there is no such region to
-        leave out.
+        If the bundle is missing, damaged or of another schema than the graph, the graph lacks the encoder's features or
+        was coarsened by another embedding than the model's own, or a region to remove does not exist.
 
     Notes
     -----
-    Linear in regions and edges: about 0.1 s a member for 10,000 regions, after some seconds for importing torch.
+    Linear in regions and edges: about 0.1 s per member for 10,000 regions, after some seconds to import torch.
     """
     bundle = model if isinstance(model, ModelBundle) else load_bundle(SHIPPED if model is None else model)
     card = bundle.card
     coarse = graph if isinstance(graph, CoarseGraph) else _coarsened(graph, bundle, sha256)
     check_graph(bundle, coarse)
     held_by = _held_by(card, patient, sha256)
-    if held_by is not None and held_by >= 0 and not _is_unseen(bundle, held_by, coarse):
+    if held_by is not None and held_by >= 0 and not _is_coarsening_held_out(bundle, held_by, coarse):
         held_by = -1
     numbers = list(range(len(bundle.members))) if held_by is None or held_by < 0 else [held_by]
     members = [bundle.members[number] for number in numbers]
-    raw = graph_input(coarse, Reading.of(card.config, card.encoder))
+    raw = graph_input(coarse, NodeColumns.of(card.config, card.encoder))
     raw = raw.without(without) if len(without) else raw
     graphs = [member.scaler.standardise(raw) for member in members]
     logits = [member.read([graph]) for member, graph in zip(members, graphs, strict=True)]
-    stage, stage_set = _stage(bundle, members, [each[0] for each in logits])
+    stage, stage_set = _stage(bundle, members, [stage_logits for stage_logits, _ in logits])
     time_days = np.array(card.time_days)
-    survival, band = _survival(bundle, members, [each[1] for each in logits], time_days)
+    survival, band = _survival(bundle, members, [hazard_logits for _, hazard_logits in logits], time_days)
     before = np.concatenate([[1.0], survival])[: len(survival)]
     hazard = 1.0 - np.divide(survival, before, out=np.zeros_like(survival), where=before > 0)
     return Prediction(
@@ -115,7 +113,7 @@ def predict(
 
 
 def check_graph(bundle: ModelBundle, coarse: CoarseGraph) -> None:
-    """Refuse a graph that a model was not made for.
+    """Raise an error if a model was not made for a graph.
 
     Parameters
     ----------
@@ -127,16 +125,16 @@ def check_graph(bundle: ModelBundle, coarse: CoarseGraph) -> None:
     Raises
     ------
     ModelError
-        If the schema of moments or features differs, or the model coarsens by its own embedding and another one, or the
-        one of a member that is not there, coarsened the graph.
+        If the schema of moments or features differs, or the model has an embedding of its own and another one coarsened
+        the graph.
     """
     card = bundle.card
-    if Reading.of(card.config).needs_features:
+    if NodeColumns.of(card.config).needs_features:
         check_schemas(card, feature_schema_id(), moment_schema_id(coarse.graph.moment_names))
     if bundle.embedding is None:
         return
     own = [bundle.embedding, *(member.embedding for member in bundle.members)]
-    if coarse.embedding_id not in {each.embedding_id for each in own if each is not None}:
+    if coarse.embedding_id not in {embedding.embedding_id for embedding in own if embedding is not None}:
         raise ModelError(
             f"slide {coarse.graph.slide_id!r} was coarsened by embedding {coarse.embedding_id}, model {card.name!r} "
             f"was trained together with its own, {card.coarsening_embedding_id}; give predict the superpixel graph, or "
@@ -149,25 +147,25 @@ def _coarsened(graph: TissueGraph, bundle: ModelBundle, sha256: str | None) -> C
     return coarsen(graph, config, embedding=embedding)
 
 
-def _is_unseen(bundle: ModelBundle, held_by: int, coarse: CoarseGraph) -> bool:
-    """Return whether the coarsening too was done without knowledge of the patient."""
+def _is_coarsening_held_out(bundle: ModelBundle, held_by: int, coarse: CoarseGraph) -> bool:
+    """Return whether the embedding that coarsened the slide was not trained on the patient either."""
     own = bundle.members[held_by].embedding
     return own is None or own.embedding_id == coarse.embedding_id
 
 
 def _held_by(card: Card, patient: str | None, sha256: str | None) -> int | None:
-    """Return the member that never saw the patient, -1 where all did, None where none did."""
+    """Return the member not trained on the patient, -1 where all were, None where the patient is not in the cohort."""
     known = [
         *([] if patient is None else [card.seen.patients.get(patient_digest(patient))]),
         *([] if sha256 is None else [card.seen.slides.get(slide_digest(sha256))]),
     ]
-    found = {each for each in known if each is not None}
-    # two members that contradict each other leave none that is known not to have seen the slide
-    return None if not found else found.pop() if len(found) == 1 else -1
+    numbers = {number for number in known if number is not None}
+    # if patient and slide name two different members, neither is known to be untrained on both
+    return None if not numbers else numbers.pop() if len(numbers) == 1 else -1
 
 
 def _stage(
-    bundle: ModelBundle, members: Sequence[Member], logits: Sequence[NDArray[np.float64]]
+    bundle: ModelBundle, members: Sequence[EnsembleMember], logits: Sequence[NDArray[np.float64]]
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     names = bundle.card.stage_names
     if not names:
@@ -176,9 +174,9 @@ def _stage(
         [stage_probabilities(table, member.temperature) for table, member in zip(logits, members, strict=True)]
     )
     calibration = bundle.calibration
-    if len(calibration.score) < LEAST_CALIBRATION:
+    if len(calibration.score) < MIN_CALIBRATION:
         return np.asarray(probability.mean(axis=0)[0]), ()
-    # the member that holds a patient out stands for all of them
+    # where only the member that held the patient out predicts, it takes the place of all members
     by_member = probability if len(members) > 1 else np.repeat(probability, len(bundle.members), axis=0)
     inside = stage_sets(by_member, calibration.score, calibration.member, bundle.card.config.miscoverage)[0]
     return np.asarray(probability.mean(axis=0)[0]), tuple(
@@ -188,7 +186,7 @@ def _stage(
 
 def _survival(
     bundle: ModelBundle,
-    members: Sequence[Member],
+    members: Sequence[EnsembleMember],
     logits: Sequence[NDArray[np.float64]],
     time_days: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
@@ -223,34 +221,34 @@ def median_survival_days(time_days: NDArray[np.float64], survival: NDArray[np.fl
         return None
     days, alive = np.concatenate([[0.0], time_days]), np.concatenate([[1.0], survival])
     last = int(reached[0]) + 1
-    share = (alive[last - 1] - 0.5) / (alive[last - 1] - alive[last])
-    return float(days[last - 1] + share * (days[last] - days[last - 1]))
+    fraction = (alive[last - 1] - 0.5) / (alive[last - 1] - alive[last])
+    return float(days[last - 1] + fraction * (days[last] - days[last - 1]))
 
 
 def _warnings(
-    card: Card, coarse: CoarseGraph, members: Sequence[Member], graphs: Sequence[Standardised]
+    card: Card, coarse: CoarseGraph, members: Sequence[EnsembleMember], graphs: Sequence[Standardised]
 ) -> tuple[str, ...]:
-    found = []
-    # the member that finds the slide strangest speaks
+    warnings = []
+    # the member with the most features outside its training range
     graph, member = max(zip(graphs, members, strict=True), key=lambda pair: len(pair[0].outside))
     outside_fraction = len(graph.outside) / len(card.feature_names)
     if outside_fraction > MAX_OUTSIDE_FRACTION or graph.clipped_fraction > MAX_CLIPPED_FRACTION:
-        named = ", ".join(card.feature_names[column] for column in graph.outside[:5]) or "none"
+        examples = ", ".join(card.feature_names[column] for column in graph.outside[:5]) or "none"
         more = ", ..." if len(graph.outside) > 5 else ""
-        found.append(
+        warnings.append(
             f"this slide is unlike the training slides: {len(graph.outside)} of {len(card.feature_names)} "
-            f"mean features lie outside their range ({named}{more}), and {100 * graph.clipped_fraction:.1f} % "
+            f"mean features lie outside their range ({examples}{more}), and {100 * graph.clipped_fraction:.1f} % "
             f"of the feature values were cut off at {CLIP:g} standard deviations"
         )
     limit = float(member.scaler.pooled_limit[0])
-    if not found and graph.distance > 1.5 * limit:
-        found.append(
+    if not warnings and graph.distance > 1.5 * limit:
+        warnings.append(
             f"this slide is unlike the training slides: it lies {graph.distance:.1f} standard deviations from their "
             f"mean, where 99 of 100 training slides lie within {limit:.1f}"
         )
     if card.coarsening is None and card.coarsening_embedding_id not in (None, coarse.embedding_id):
-        found.append(
+        warnings.append(
             f"the graph was coarsened by embedding {coarse.embedding_id}, "
             f"the model was trained on graphs of embedding {card.coarsening_embedding_id}"
         )
-    return tuple(found)
+    return tuple(warnings)

@@ -1,9 +1,9 @@
-"""Where training stands, so that a killed run goes on as if it had never stopped.
+"""The state of training on disk, so that a killed run resumes as if it had never stopped.
 
 One safetensors file holds the weights, the best weights so far, AdamW's moments and the state of torch's generator; its
-one metadata key holds the rest as JSON: passes done, losses and the state of numpy's generator. Floats of JSON are
-written in full, so that a resumed run gives the bytes of an unbroken one. A checkpoint of other data, settings or seed
-is not gone on from.
+one metadata key holds the rest as JSON: losses of the epochs done and the state of numpy's generator. Floats in JSON
+are written in full, so a resumed run gives the bytes of an unbroken one. A checkpoint of other data, settings or
+seed is not used.
 """
 
 from __future__ import annotations
@@ -28,48 +28,48 @@ _Tensor = TypeVar("_Tensor")
 
 
 class Learner(Protocol):
-    """What training changes: a network, or several modules as one."""
+    """What is trained: a network, or several modules as one."""
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Return everything that is learned, by name, copied."""
+        """Return everything that is trained, by name, copied."""
 
     def load_arrays(self, arrays: dict[str, NDArray[np.float32]]) -> None:
         """Set what `arrays` returned."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Standing:
-    """Passes done and the best of them.
+class TrainingState:
+    """Epochs done and the best of them.
 
     Attributes
     ----------
     history : list of tuple of float
-        Training and validation loss of every pass done.
-    best_pass : int
-        Pass of the lowest validation loss, from 1; 0 before the first.
+        Training and validation loss of every epoch done.
+    best_epoch : int
+        Epoch of the lowest validation loss, from 1; 0 before the first.
     best : dict of str to float32 array
-        Weights of that pass.
+        Weights of that epoch.
     """
 
     history: list[tuple[float, float]] = field(default_factory=list)
-    best_pass: int = 0
+    best_epoch: int = 0
     best: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def best_loss(self) -> float:
-        """Lowest validation loss so far; infinite before the first pass."""
-        return self.history[self.best_pass - 1][1] if self.best_pass else float("inf")
+        """Lowest validation loss so far; infinite before the first epoch."""
+        return self.history[self.best_epoch - 1][1] if self.best_epoch else float("inf")
 
 
 def save_checkpoint(
     path: Path,
     identity: str,
-    standing: Standing,
+    state: TrainingState,
     network: Learner,
     optimiser: torch.optim.Optimizer,
     rng: np.random.Generator,
 ) -> None:
-    """Write where training stands, in one step.
+    """Write the state of training atomically.
 
     Parameters
     ----------
@@ -77,10 +77,10 @@ def save_checkpoint(
         Destination.
     identity : str
         Digest of data, settings and seed.
-    standing : Standing
-        Passes done.
+    state : TrainingState
+        Epochs done.
     network, optimiser, rng
-        Everything that the next pass depends on, beside torch's generator.
+        Everything that the next epoch depends on, besides torch's generator.
 
     Raises
     ------
@@ -88,13 +88,13 @@ def save_checkpoint(
         If the file cannot be written.
     """
     tensors: dict[str, NDArray[Any]] = {f"network.{name}": value for name, value in network.arrays().items()}
-    tensors |= {f"best.{name}": value for name, value in standing.best.items()}
+    tensors |= {f"best.{name}": value for name, value in state.best.items()}
     tensors |= {f"optimiser.{name}": value.cpu().numpy() for name, value in moments_of(optimiser).items()}
     tensors["generator"] = torch.random.get_rng_state().numpy()
     notes = {
         "identity": identity,
-        "history": standing.history,
-        "best_pass": standing.best_pass,
+        "history": state.history,
+        "best_epoch": state.best_epoch,
         "rng": rng.bit_generator.state,
     }
     ordered = {name: np.ascontiguousarray(value) for name, value in sorted(tensors.items())}
@@ -103,22 +103,22 @@ def save_checkpoint(
 
 def load_checkpoint(
     path: Path, identity: str, network: Learner, optimiser: torch.optim.Optimizer, rng: np.random.Generator
-) -> Standing:
-    """Set network, optimiser and both generators to where training stood.
+) -> TrainingState:
+    """Set network, optimiser and both generators to the state of a checkpoint.
 
     Parameters
     ----------
     path : Path
-        Where a checkpoint may be.
+        The checkpoint; it need not exist.
     identity : str
         Digest of data, settings and seed.
     network, optimiser, rng
-        As at the start of training; left so where there is no checkpoint of this identity.
+        In their initial state, which they keep where there is no checkpoint of this identity.
 
     Returns
     -------
-    Standing
-        Passes done; none where there is no checkpoint of this identity.
+    TrainingState
+        Epochs done; none where there is no checkpoint of this identity.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def load_checkpoint(
         If the file is damaged.
     """
     if not path.is_file():
-        return Standing()
+        return TrainingState()
     try:
         with safe_open(path, "np") as stored:
             notes = json.loads((stored.metadata() or {})[_KEY])
@@ -134,27 +134,27 @@ def load_checkpoint(
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise ModelError(f"checkpoint {path} is damaged ({error}); delete it and run again") from None
     if notes["identity"] != identity:
-        return Standing()
+        return TrainingState()
     network.load_arrays(under(tensors, "network."))
     moments = under(tensors, "optimiser.").items()
     set_moments(optimiser, {name: torch.from_numpy(value.copy()) for name, value in moments})
     torch.random.set_rng_state(torch.from_numpy(tensors["generator"].copy()))
     rng.bit_generator.state = notes["rng"]
-    return Standing(
-        history=[(float(inner), float(outer)) for inner, outer in notes["history"]],
-        best_pass=int(notes["best_pass"]),
+    return TrainingState(
+        history=[(float(training), float(validation)) for training, validation in notes["history"]],
+        best_epoch=int(notes["best_epoch"]),
         best=under(tensors, "best."),
     )
 
 
 def moments_of(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Return what an optimiser remembers of each parameter, by ``<number of the parameter>.<name>``."""
+    """Return an optimiser's state of each parameter, by ``<number of the parameter>.<name>``."""
     states = optimiser.state_dict()["state"].items()
     return {f"{number}.{name}": value for number, state in states for name, value in state.items()}
 
 
 def set_moments(optimiser: torch.optim.Optimizer, moments: Mapping[str, torch.Tensor]) -> None:
-    """Set what `moments_of` returned; learning rates and the like stay as they are."""
+    """Set what `moments_of` returned; learning rates and other options do not change."""
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in moments.items():
         number, _, name = key.partition(".")

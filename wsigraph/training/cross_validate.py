@@ -21,9 +21,9 @@ from wsigraph.cohort.metrics.bootstrap import draw_weights, estimate
 from wsigraph.cohort.metrics.stage import quadratic_kappa, stage_auc
 from wsigraph.cohort.metrics.survival import c_index
 from wsigraph.config import ModelConfig
+from wsigraph.graph.one_thread import one_thread
 from wsigraph.model.bundle import ModelBundle, save_bundle
 from wsigraph.model.card import About, Score
-from wsigraph.model.nn.network import one_thread
 from wsigraph.store.atomic import discard, write_file
 from wsigraph.store.header import canonical_document
 from wsigraph.training.curves import write_losses
@@ -67,7 +67,7 @@ class Design:
     device: str = "cpu"
 
 
-def train_model(
+def cross_validate(
     cohort: Cohort,
     configurations: Sequence[ModelConfig],
     out: Path | str,
@@ -195,7 +195,7 @@ def held_out_metrics(held_out: HeldOut, *, by_site: bool, seed: int) -> dict[str
     Parameters
     ----------
     held_out : HeldOut
-        Answers and outcomes.
+        CohortPredictions and outcomes.
     by_site : bool
         Whether folds are made of sites, and sites are drawn.
     seed : int

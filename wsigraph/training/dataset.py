@@ -15,11 +15,11 @@ from wsigraph.graph.coarsening.coarsen import coarsen
 from wsigraph.graph.coarsening.embed import Embedding
 from wsigraph.graph.feature.interpret import feature_schema_id
 from wsigraph.graph.feature.moments import schema_id as moment_schema_id
-from wsigraph.model.columns import Reading, column_names
+from wsigraph.model.columns import NodeColumns, column_names
 from wsigraph.model.inputs import GraphInput, graph_input, join
 from wsigraph.model.nn.losses import NO_STAGE
 from wsigraph.records import CoarseGraph, TissueGraph
-from wsigraph.training.superpixel_graphs import FineGraphs
+from wsigraph.training.superpixel_graphs import SuperpixelGraphs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,9 +86,9 @@ class Cohort:
         Embedding that coarsened the graphs; None where they are not coarsened.
     feature_names : tuple of str
         Columns of the node features.
-    reading : Reading
+    columns : NodeColumns
         What they are, and of which encoder.
-    fine : FineGraphs or None
+    fine : SuperpixelGraphs or None
         The rows before coarsening, kept where the coarsening is to be trained.
     """
 
@@ -105,8 +105,8 @@ class Cohort:
     feature_id: str
     embedding_id: str | None
     feature_names: tuple[str, ...]
-    reading: Reading = field(default_factory=Reading)
-    fine: FineGraphs | None = None
+    columns: NodeColumns = field(default_factory=NodeColumns)
+    superpixel_graphs: SuperpixelGraphs | None = None
 
     @property
     def n_rows(self) -> int:
@@ -120,7 +120,7 @@ class Cohort:
             inputs=[self.inputs[row] for row in rows],
             slides=tuple(self.slides[row] for row in rows),
             covariates=tuple(self.covariates[row] for row in rows),
-            fine=None if self.fine is None else self.fine.take(rows.tolist()),
+            superpixel_graphs=None if self.superpixel_graphs is None else self.superpixel_graphs.take(rows.tolist()),
             **{name: getattr(self, name)[rows] for name in ("patient", "site", "stain", "stage", "time_days", "event")},
         )
 
@@ -160,12 +160,14 @@ def join_patients(cohort: Cohort) -> Cohort:
                     f"({', '.join(str(value) for value in np.unique(values)[:3])}), expected one; correct the manifest"
                 )
     joined = cohort.take(np.array([rows[0] for rows in members]))
-    fine = cohort.fine
-    if fine is not None:
-        fine = replace(fine, rows=tuple(sum((fine.rows[row] for row in rows), ()) for rows in members))
+    superpixel_graphs = cohort.superpixel_graphs
+    if superpixel_graphs is not None:
+        superpixel_graphs = replace(
+            superpixel_graphs, rows=tuple(sum((superpixel_graphs.rows[row] for row in rows), ()) for rows in members)
+        )
     return replace(
         joined,
-        fine=fine,
+        superpixel_graphs=superpixel_graphs,
         inputs=[join([cohort.inputs[row] for row in rows]) for rows in members],
         slides=tuple(tuple(each for row in rows for each in cohort.slides[row]) for rows in members),
         stain=np.stack([cohort.stain[rows].mean(axis=0) for rows in members]),
@@ -176,7 +178,7 @@ def collect(
     examples: Iterable[Example],
     stage_names: tuple[str, ...],
     *,
-    reading: Reading | None = None,
+    columns: NodeColumns | None = None,
     coarsening: tuple[CoarseningConfig, Embedding] | None = None,
 ) -> Cohort:
     """Return the numbers of all examples; the graphs themselves are kept only where their coarsening is to be trained.
@@ -187,7 +189,7 @@ def collect(
         Read once.
     stage_names : tuple of str
         The K stages that indices point to.
-    reading : Reading, optional
+    columns : NodeColumns, optional
         What is read of a region; the interpretable features where left out.
     coarsening : (CoarseningConfig, Embedding), optional
         Coarsen the examples' graphs, which must be superpixel graphs, by these, and keep them for training both.
@@ -203,14 +205,14 @@ def collect(
         If there is no example, a stage index is out of range, follow-up is not a number above 0, or the graphs differ
         in schema, coarsening or encoder, or are coarse where superpixels are asked for.
     """
-    reading = reading or Reading()
-    inputs, rows, fine, schemas = [], [], [], set()
+    columns = columns or NodeColumns()
+    inputs, rows, superpixel_graphs, schemas = [], [], [], set()
     known: list[tuple[str, tuple[str, ...], Mapping[str, str], NDArray[np.float64]]] = []
     for example in examples:
         graph = example.graph
         if coarsening is not None:
-            fine.append((_superpixels(graph),))
-            graph = coarsen(fine[-1][0], coarsening[0], embedding=coarsening[1])
+            superpixel_graphs.append((_superpixels(graph),))
+            graph = coarsen(superpixel_graphs[-1][0], coarsening[0], embedding=coarsening[1])
         tissue, embedding_id = (graph.graph, graph.embedding_id) if isinstance(graph, CoarseGraph) else (graph, None)
         if example.stage is not None and not 0 <= example.stage < len(stage_names):
             raise ModelError(
@@ -218,9 +220,9 @@ def collect(
                 f"expected 0 to {len(stage_names) - 1} for stages {', '.join(stage_names)}"
             )
         _check_follow_up(example)
-        encoder = tissue.encoder if reading.needs_encoding else None
+        encoder = tissue.encoder if columns.needs_encoding else None
         schemas.add((moment_schema_id(tissue.moment_names), embedding_id, encoder))
-        inputs.append(graph_input(graph, reading))
+        inputs.append(graph_input(graph, columns))
         stage = NO_STAGE if example.stage is None else example.stage
         time_days = math.nan if example.time_days is None else example.time_days
         rows.append((example.patient, stage, time_days, example.event))
@@ -249,11 +251,11 @@ def collect(
         moment_id=moment_id,
         feature_id=feature_schema_id(),
         embedding_id=embedding_id,
-        feature_names=column_names(reading, inputs[0].features.shape[1]),
-        reading=replace(reading, encoder=encoder),
-        fine=None
+        feature_names=column_names(columns, inputs[0].features.shape[1]),
+        columns=replace(columns, encoder=encoder),
+        superpixel_graphs=None
         if coarsening is None
-        else FineGraphs(rows=tuple(fine), config=coarsening[0], embedding=coarsening[1]),
+        else SuperpixelGraphs(rows=tuple(superpixel_graphs), config=coarsening[0], embedding=coarsening[1]),
     )
 
 

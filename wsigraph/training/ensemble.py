@@ -23,7 +23,7 @@ from wsigraph.graph.coarsening.embed import Embedding
 from wsigraph.model.bundle import Calibration, ModelBundle, pack
 from wsigraph.model.card import About, patient_digest
 from wsigraph.model.conformal import recalibration_draws, stage_probabilities
-from wsigraph.model.member import Member
+from wsigraph.model.member import EnsembleMember
 from wsigraph.model.nn.losses import SurvivalTarget, survival_target
 from wsigraph.training.dataset import Cohort
 from wsigraph.training.fit import Fitted
@@ -123,7 +123,7 @@ def train_folds(
     n_tried = len(configurations)
     chosen = [min(fits[k * n_tried : (k + 1) * n_tried], key=lambda each: each.best_loss) for k in range(n_folds)]
     members = [each.member for each in chosen]
-    held_out, logits = answer_held_out(cohort, fold, members)
+    held_out, logits = predict_held_out(cohort, fold, members)
     calibration = calibrate(held_out, logits, rng=np.random.default_rng(seed))
     embedding = own_embedding(members, cohort)
     weights = pack(members, calibration, embedding)
@@ -174,8 +174,8 @@ def check_folds(cohort: Cohort, fold: NDArray[np.int64]) -> int:
     return n_folds
 
 
-def answer_held_out(
-    cohort: Cohort, fold: NDArray[np.int64], members: Sequence[Member]
+def predict_held_out(
+    cohort: Cohort, fold: NDArray[np.int64], members: Sequence[EnsembleMember]
 ) -> tuple[HeldOut, list[NDArray[np.float64]]]:
     """Return the answers for every patient by the member of their fold, and the hazard logits behind them.
 
@@ -184,8 +184,8 @@ def answer_held_out(
     cohort : Cohort
         n rows.
     fold : int64 (n,)
-        Member that answers for each row.
-    members : sequence of Member
+        EnsembleMember that answers for each row.
+    members : sequence of EnsembleMember
         One a fold.
 
     Returns
@@ -233,7 +233,7 @@ def answer_held_out(
     return held_out, hazards
 
 
-def _median_risk(cohort: Cohort, trained_on: NDArray[np.bool_], member: Member) -> float:
+def _median_risk(cohort: Cohort, trained_on: NDArray[np.bool_], member: EnsembleMember) -> float:
     """Return the median risk of those a member was trained on, which cuts the others into high and low risk."""
     if not len(member.ends_days) or not trained_on.any():
         return float("nan")
@@ -241,12 +241,12 @@ def _median_risk(cohort: Cohort, trained_on: NDArray[np.bool_], member: Member) 
     return float(np.median(log_cumulative_hazard(np.exp(-np.logaddexp(0.0, hazard_logits).sum(axis=1)))))
 
 
-def own_embedding(members: Sequence[Member], cohort: Cohort) -> Embedding | None:
+def own_embedding(members: Sequence[EnsembleMember], cohort: Cohort) -> Embedding | None:
     """Return the embedding by which an ensemble coarsens new slides, where its members trained theirs.
 
     Parameters
     ----------
-    members : sequence of Member
+    members : sequence of EnsembleMember
         The ensemble.
     cohort : Cohort
         What they were trained on.
@@ -256,9 +256,9 @@ def own_embedding(members: Sequence[Member], cohort: Cohort) -> Embedding | None
     Embedding or None
         The mean of the members' weights, which began as one; None where no member has its own.
     """
-    if cohort.fine is None or all(member.embedding is None for member in members):
+    if cohort.superpixel_graphs is None or all(member.embedding is None for member in members):
         return None
-    return mean_embedding([member.embedding or cohort.fine.embedding for member in members])
+    return mean_embedding([member.embedding or cohort.superpixel_graphs.embedding for member in members])
 
 
 def pad_ends(ends_days: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
@@ -276,7 +276,7 @@ def calibrate(held_out: HeldOut, logits: Sequence[NDArray[np.float64]], *, rng: 
     Parameters
     ----------
     held_out : HeldOut
-        Answers and outcomes.
+        CohortPredictions and outcomes.
     logits : sequence of float64 (n_k, T_k)
         Hazard logits of the rows of every fold.
     rng : numpy.random.Generator

@@ -1,12 +1,13 @@
-"""Network and coarsening trained together: who holds what is learned, and how the cohort follows.
+"""Network and coarsening trained together.
 
-Every few passes the cohort's superpixel graphs are coarsened anew by the embedding as it stands; in between, the task's
-gradient moves the embedding (``gate``) while the partition stays. The weights of a pass are those of the network and
-those the partition was made by, so that what was validated is what predicts.
+Every few epochs the cohort's superpixel graphs are coarsened again by the current embedding. In between, the task's
+gradient changes the embedding (``straight_through.py``) while the partition stays. The weights of an epoch are those of
+the network and those that made the partition, so that what was validated is what predicts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,18 +15,18 @@ import torch
 from numpy.typing import NDArray
 
 from wsigraph.graph.coarsening.embed import Embedding
-from wsigraph.model.columns import Reading
+from wsigraph.model.columns import NodeColumns
 from wsigraph.model.inputs import Scaler, Standardised
-from wsigraph.model.nn.network import GraphBatch, GraphNetwork
+from wsigraph.model.nn.network import GraphNetwork
 from wsigraph.training.straight_through import Links, MergingWeights, join_links
-from wsigraph.training.superpixel_graphs import FineGraphs, row_cut
+from wsigraph.training.superpixel_graphs import SuperpixelGraphs, coarsen_row
 
 _PREFIX = "merging."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CutGraphs:
-    """Rows as the network reads them at present; replaced in place when they are cut anew.
+class CoarsenedGraphs:
+    """Rows as the network reads them at present; the lists change in place when the rows are coarsened again.
 
     Attributes
     ----------
@@ -34,7 +35,7 @@ class CutGraphs:
     graphs : list of Standardised
         One a row.
     links : list of Links
-        One a row where the coarsening is trained; else none.
+        One a row where the coarsening is trained; else empty.
     """
 
     rows: NDArray[np.int64]
@@ -43,7 +44,7 @@ class CutGraphs:
 
 
 class JointLearner:
-    """A network and the weights that coarsen what it reads, as one thing that is learned.
+    """A network and the weights that coarsen its input, trained as one.
 
     Parameters
     ----------
@@ -51,87 +52,86 @@ class JointLearner:
         The network.
     merging : MergingWeights
         The coarsening's weights.
-    fine : FineGraphs
-        The cohort's superpixel graphs.
-    reading : Reading
-        What is read of a region.
+    superpixel_graphs : SuperpixelGraphs
+        The cohort before coarsening.
+    columns : NodeColumns
+        Columns of the node features.
     scaler : Scaler
         The network's units, fitted to the first coarsening of the training part.
     """
 
     def __init__(
-        self, network: GraphNetwork, merging: MergingWeights, fine: FineGraphs, reading: Reading, scaler: Scaler
+        self,
+        network: GraphNetwork,
+        merging: MergingWeights,
+        superpixel_graphs: SuperpixelGraphs,
+        columns: NodeColumns,
+        scaler: Scaler,
     ) -> None:
         self.network, self.merging = network, merging
-        self._fine, self._reading, self._scaler = fine, reading, scaler
-        self._cut_by = ""
+        self._superpixel_graphs, self._columns, self._scaler = superpixel_graphs, columns, scaler
+        self._embedding_id = ""
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Return the weights of both by name, copied."""
-        return self.network.arrays() | {f"{_PREFIX}{name}": each for name, each in self.merging.arrays().items()}
+        merging = {f"{_PREFIX}{name}": value for name, value in self.merging.arrays().items()}
+        return self.network.arrays() | merging
 
-    def load_arrays(self, arrays: dict[str, NDArray[np.float32]]) -> None:
+    def load_arrays(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
         """Set what `arrays` returned."""
-        own = {name.removeprefix(_PREFIX): each for name, each in arrays.items() if name.startswith(_PREFIX)}
-        self.merging.load_arrays(own)
-        self.network.load_arrays({name: each for name, each in arrays.items() if not name.startswith(_PREFIX)})
+        merging = {name.removeprefix(_PREFIX): value for name, value in arrays.items() if name.startswith(_PREFIX)}
+        self.merging.load_arrays(merging)
+        self.network.load_arrays({name: value for name, value in arrays.items() if not name.startswith(_PREFIX)})
 
     @property
     def embedding(self) -> Embedding:
-        """What the present partition is made by."""
+        """The embedding that made the current partition."""
         return self.merging.embedding()
 
-    def cut(self, *parts: CutGraphs) -> None:
-        """Coarsen all rows by the weights that the partition is to be made by, unless they are.
+    def coarsen(self, *parts: CoarsenedGraphs) -> None:
+        """Coarsen all rows by the weights of the partition, unless they are already.
 
         Parameters
         ----------
-        *parts : CutGraphs
-            Always the same ones; changed in place.
+        *parts : CoarsenedGraphs
+            The same ones in every call; changed in place.
 
         Raises
         ------
         ModelError
-            If the graphs do not hold what is read.
+            If the graphs lack a column.
         """
         embedding = self.embedding
-        if embedding.embedding_id == self._cut_by:
+        if embedding.embedding_id == self._embedding_id:
             return
+        superpixels = self._superpixel_graphs
         for part in parts:
-            found = [
-                row_cut(self._fine.rows[row], self._fine.config, embedding, self._reading, self._scaler)
+            coarsened = [
+                coarsen_row(superpixels.rows[row], superpixels.config, embedding, self._columns, self._scaler)
                 for row in part.rows
             ]
-            part.graphs[:] = [self._scaler.standardise(raw) for raw, _ in found]
-            part.links[:] = [links for _, links in found]
-        self._cut_by = embedding.embedding_id
+            part.graphs[:] = [self._scaler.standardise(raw) for raw, _ in coarsened]
+            part.links[:] = [links for _, links in coarsened]
+        self._embedding_id = embedding.embedding_id
 
-    def linked(self, batch: GraphBatch, links: list[Links], kept: list[NDArray[np.bool_]], device: str) -> GraphBatch:
-        """Return a batch whose features are the same numbers and pass the gradient to the coarsening's weights.
+    def pass_gradient(self, x: torch.Tensor, links: Sequence[Links], kept: torch.Tensor, device: str) -> torch.Tensor:
+        """Return the same node features with a gradient to the coarsening's weights.
 
         Parameters
         ----------
-        batch : GraphBatch
-            Graphs without some of their regions.
-        links : list of Links
-            Of each whole graph.
-        kept : list of bool array
-            Which regions each graph has kept.
+        x : Tensor float32 (K, F)
+            Features of the regions of a batch that were kept.
+        links : sequence of Links
+            Of each whole graph of the batch.
+        kept : Tensor bool (C,)
+            Which of the batch's C regions were kept.
         device : str
-            Where tensors live.
+            Where tensors are.
 
         Returns
         -------
-        GraphBatch
-            On that device.
+        Tensor float32 (K, F)
+            The numbers of `x`.
         """
-        chosen = torch.from_numpy(np.flatnonzero(np.concatenate(kept))).to(device)
-        features = self.merging(batch.features, join_links(links, device), chosen)
-        return GraphBatch(
-            features=features,
-            edge_index=batch.edge_index,
-            edge_attribute=batch.edge_attribute,
-            area=batch.area,
-            batch=batch.batch,
-            n_graphs=batch.n_graphs,
-        )
+        features: torch.Tensor = self.merging(x, join_links(links, device), torch.nonzero(kept).squeeze(1))
+        return features

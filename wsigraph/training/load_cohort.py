@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from wsigraph.cohort.manifest.manifest import ManifestRow
 from wsigraph.config import CoarseningConfig, ModelConfig
 from wsigraph.errors import CohortError, ConfigError
-from wsigraph.model.columns import Reading
+from wsigraph.model.columns import NodeColumns
 from wsigraph.store import load_coarse_graph, load_graph, load_slide_info
 from wsigraph.training.dataset import Cohort, Example, collect, join_patients
 
@@ -92,11 +92,11 @@ def gather(
             if progress is not None:
                 progress("gather", done, len(rows))
 
-    reading = None if model is None else Reading.of(model)
-    return join_patients(_refuse_twins(collect(examples(), stage_names, reading=reading, coarsening=learned)))
+    columns = None if model is None else NodeColumns.of(model)
+    return join_patients(_refuse_twins(collect(examples(), stage_names, columns=columns, coarsening=learned)))
 
 
-def what_to_read(configurations: Sequence[ModelConfig]) -> ModelConfig:
+def shared_inputs(configurations: Sequence[ModelConfig]) -> ModelConfig:
     """Return the settings by which a cohort is gathered that serves several configurations.
 
     Parameters

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from wsigraph.config import ModelConfig
 from wsigraph.errors import ModelError
 from wsigraph.graph.coarsening.embed import Embedding
-from wsigraph.model.card import About, Card, MemberCard, Seen, Training, patient_digest, slide_digest
-from wsigraph.model.member import Member
+from wsigraph.model.card import About, Card, KnownPatients, MemberCard, Training, patient_digest, slide_digest
+from wsigraph.model.member import EnsembleMember
 from wsigraph.training.dataset import Cohort
 from wsigraph.training.fit import Fitted
 
 
-def reporting_days(members: Sequence[Member]) -> tuple[float, ...]:
+def reporting_days(members: Sequence[EnsembleMember]) -> tuple[float, ...]:
     """Return the days at which an ensemble states survival: the mean of the members' interval ends, none beyond any."""
     ends = [member.ends_days for member in members]
     if not len(ends[0]):
@@ -46,7 +46,7 @@ def make_card(
     cohort : Cohort
         What they were fitted to.
     fold : int64 (n,) or None
-        Member that held out each row; None where every member was trained on all rows.
+        EnsembleMember that held out each row; None where every member was trained on all rows.
     fitted : sequence of Fitted
         The networks.
     about : About
@@ -106,7 +106,7 @@ def make_card(
         limits=about.limits,
         config=config.model_copy(update={"path": None}),
         members=tuple(cards),
-        seen=Seen(
+        seen=KnownPatients(
             patients={patient_digest(name): int(held_by[row]) for row, name in enumerate(cohort.patient)},
             slides={slide_digest(each): int(held_by[row]) for row, names in enumerate(cohort.slides) for each in names},
         ),
@@ -114,8 +114,8 @@ def make_card(
         feature_schema_id=cohort.feature_id,
         moment_schema_id=cohort.moment_id,
         coarsening_embedding_id=cohort.embedding_id if embedding is None else embedding.embedding_id,
-        coarsening=None if embedding is None or cohort.fine is None else cohort.fine.config,
-        encoder=cohort.reading.encoder,
+        coarsening=None if embedding is None or cohort.superpixel_graphs is None else cohort.superpixel_graphs.config,
+        encoder=cohort.columns.encoder,
         stage_names=() if config.task == "survival" else config.stage_names,
         time_days=reporting_days(members),
         seeds={"train": seed},

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wsigraph.config import CoarseningConfig, Config, ModelConfig
 from wsigraph.model.bundle import Calibration, ModelBundle, pack
 from wsigraph.model.card import About
-from wsigraph.model.columns import Reading
+from wsigraph.model.columns import NodeColumns
 from wsigraph.training.dataset import Example, collect
 from wsigraph.training.ensemble import own_embedding
 from wsigraph.training.fit import fit
@@ -79,7 +79,7 @@ def train(
     """
     config = config or Config().model
     learned = coarsening_to_train(coarsening, config)
-    cohort = collect(examples, config.stage_names, reading=Reading.of(config), coarsening=learned)
+    cohort = collect(examples, config.stage_names, columns=NodeColumns.of(config), coarsening=learned)
     fitted = fit(cohort, np.arange(cohort.n_rows), config, seed=seed, progress=progress)
     embedding = own_embedding([fitted.member], cohort)
     weights = pack([fitted.member], Calibration.none(), embedding)

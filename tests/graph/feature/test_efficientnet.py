@@ -16,7 +16,8 @@ from torch.nn import functional
 from wsigraph import registry
 from wsigraph.errors import PluginError
 from wsigraph.graph.feature import efficientnet
-from wsigraph.graph.feature.efficientnet import EfficientNetLite0, efficientnet_lite0, one_thread, read_weights
+from wsigraph.graph.feature.efficientnet import EfficientNetLite0, efficientnet_lite0, read_weights
+from wsigraph.graph.one_thread import one_thread
 
 TOLERANCE = 2e-4
 """Features reach 20; folding and another order of sums move a float32 result by some 5e-5."""

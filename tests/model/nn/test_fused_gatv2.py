@@ -1,4 +1,4 @@
-"""Messages in one pass are torch_geometric's, and so are their gradients."""
+"""The fused GATv2 convolution gives torch_geometric's messages and gradients."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 from torch_geometric.nn import GATv2Conv
+from wsigraph.model.nn._fused_gatv2 import FusedGATv2Conv
+from wsigraph.model.nn.inference import compile_for_inference
 
 from wsigraph.config import Config
-from wsigraph.model.nn.fused_gatv2 import Messages, finished
 from wsigraph.model.nn.network import GraphNetwork
 
 SHAPES = [(1, 1, 3), (4, 16, 3), (2, 5, 1), (3, 7, 4)]
@@ -31,27 +32,27 @@ def test_messages_and_gradients_are_those_of_torch_geometric(
     slow = GATv2Conv(width, channels, heads=heads, edge_dim=n_attributes, add_self_loops=False)
     torch.nn.init.normal_(slow.bias)
     weight = torch.randn(20, width)
-    found = []
-    for convolution in (slow, Messages(slow)):
+    results = []
+    for convolution in (slow, FusedGATv2Conv(slow)):
         inputs = [h.clone().requires_grad_(), edge_attribute.clone().requires_grad_()]
-        heard = convolution(inputs[0], edge_index, inputs[1])
-        found.append((heard, *torch.autograd.grad((heard * weight).sum(), inputs)))
-    for theirs, ours in zip(*found, strict=True):
+        messages = convolution(inputs[0], edge_index, inputs[1])
+        results.append((messages, *torch.autograd.grad((messages * weight).sum(), inputs)))
+    for expected, actual in zip(*results, strict=True):
         # float32 sums of up to 90 terms in another order
-        torch.testing.assert_close(ours, theirs, rtol=2e-5, atol=2e-5)
+        torch.testing.assert_close(actual, expected, rtol=2e-5, atol=2e-5)
 
 
-def test_a_finished_network_gives_the_same_numbers_and_leaves_the_first_alone() -> None:
+def test_a_compiled_network_gives_the_same_numbers_and_leaves_the_first_alone() -> None:
     torch.manual_seed(0)
     network = GraphNetwork(Config().model, n_features=6, n_intervals=5).eval()
     h, edge_index, edge_attribute = made(30, 120, 6, 3)
     area, batch = torch.full((30,), 1 / 30), torch.zeros(30, dtype=torch.int64)
-    before = network(h, edge_index, edge_attribute, area, batch, 1)
-    fast = finished(network)
-    for theirs, ours in zip(before, fast(h, edge_index, edge_attribute, area, batch, 1), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
-    assert sum(isinstance(each, Messages) for each in fast.modules()) == Config().model.layers
-    assert not any(isinstance(each, Messages) for each in network.modules())
+    before = network(h, edge_index, edge_attribute, batch, area, 1)
+    fast = compile_for_inference(network)
+    for expected, actual in zip(before, fast(h, edge_index, edge_attribute, batch, area, 1), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+    assert sum(isinstance(each, FusedGATv2Conv) for each in fast.modules()) == Config().model.layers
+    assert not any(isinstance(each, FusedGATv2Conv) for each in network.modules())
     assert all(each.requires_grad for each in network.parameters())
     assert not any(each.requires_grad for each in fast.parameters())
 
@@ -59,7 +60,7 @@ def test_a_finished_network_gives_the_same_numbers_and_leaves_the_first_alone() 
 def test_the_order_of_edges_does_not_matter() -> None:
     h, edge_index, edge_attribute = made(15, 60, 8, 3)
     torch.manual_seed(1)
-    fast = Messages(GATv2Conv(8, 4, heads=2, edge_dim=3, add_self_loops=False)).requires_grad_(False)
+    fast = FusedGATv2Conv(GATv2Conv(8, 4, heads=2, edge_dim=3, add_self_loops=False)).requires_grad_(False)
     order = torch.from_numpy(np.random.default_rng(0).permutation(60))
     left, right = fast(h, edge_index, edge_attribute), fast(h, edge_index[:, order], edge_attribute[order])
     torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-6)

@@ -159,5 +159,5 @@ def test_ordinal_head_never_inverts_its_thresholds(n_stages: int) -> None:
 
 def test_hazard_head_starts_at_the_given_hazards() -> None:
     head = HazardHead(3, 2)
-    head.start_at(torch.tensor([0.1, 0.4]))
+    head.initialise_baseline(torch.tensor([0.1, 0.4]))
     assert torch.allclose(torch.sigmoid(head(torch.zeros(1, 3))), torch.tensor([[0.1, 0.4]]))

@@ -8,9 +8,10 @@ import torch
 
 from wsigraph.config import ModelConfig
 from wsigraph.errors import ModelError
+from wsigraph.graph.one_thread import one_thread
 from wsigraph.model.inputs import Scaler, Standardised, graph_input
-from wsigraph.model.nn.layers import AttentionPooling
-from wsigraph.model.nn.network import GraphNetwork, collate, one_thread
+from wsigraph.model.nn.network import GraphNetwork, disjoint_union
+from wsigraph.model.nn.pooling import GatedAttentionPooling
 from wsigraph.synthesis.simulation.simulate import SimulatedPatient
 
 
@@ -30,7 +31,7 @@ def network(tiny_config: ModelConfig, graphs: list[Standardised]) -> GraphNetwor
 
 def logits(network: GraphNetwork, graphs: list[Standardised]) -> torch.Tensor:
     with one_thread(), torch.inference_mode():
-        return torch.cat(network.read(collate(graphs)), dim=1)
+        return torch.cat(network(*disjoint_union(graphs)), dim=1)
 
 
 def permuted(graph: Standardised, seed: int) -> Standardised:
@@ -82,21 +83,21 @@ def test_one_region_and_no_edges(network: GraphNetwork, graphs: list[Standardise
 
 
 def test_gradients_reach_features_and_edge_attributes(network: GraphNetwork, graphs: list[Standardised]) -> None:
-    batch = collate(graphs[:1])
-    features, attributes = batch.features.requires_grad_(), batch.edge_attribute.requires_grad_()
-    _, hazard = network(features, batch.edge_index, attributes, batch.area, batch.batch, 1)
+    batch = disjoint_union(graphs[:1])
+    features, attributes = batch.x.requires_grad_(), batch.edge_attr.requires_grad_()
+    _, hazard = network(*batch._replace(x=features, edge_attr=attributes))
     gradients = torch.autograd.grad(hazard.sum(), [features, attributes])
     assert all(bool((gradient != 0).any()) for gradient in gradients)
 
 
 def test_splitting_a_region_leaves_the_pooling() -> None:
-    pooling = AttentionPooling(6)
+    pooling = GatedAttentionPooling(6)
     h = torch.randn(4, 6, generator=torch.Generator().manual_seed(2))
     area = torch.tensor([0.1, 0.2, 0.3, 0.4])
-    whole = pooling(h, area, torch.zeros(4, dtype=torch.int64), 1)
+    whole = pooling(h, torch.zeros(4, dtype=torch.int64), area, 1)
     split = torch.cat([h, h[3:]])
     halves = torch.tensor([0.1, 0.2, 0.3, 0.25, 0.15])
-    assert torch.allclose(pooling(split, halves, torch.zeros(5, dtype=torch.int64), 1), whole, atol=1e-6)
+    assert torch.allclose(pooling(split, torch.zeros(5, dtype=torch.int64), halves, 1), whole, atol=1e-6)
 
 
 def test_weights_round_trip_and_their_faults(network: GraphNetwork, tiny_config: ModelConfig) -> None:

@@ -12,7 +12,7 @@ from wsigraph.config import ModelConfig
 from wsigraph.model.inputs import GraphInput
 from wsigraph.training.cox_ridge import cox_ridge, cox_risk
 from wsigraph.training.dataset import Cohort
-from wsigraph.training.evaluation.baselines import Question, pooled_ridge, site_only
+from wsigraph.training.evaluation.baselines import BaselineTask, pooled_ridge, site_only
 from wsigraph.training.evaluation.forest import forest_risk, martingale_residuals
 from wsigraph.training.evaluation.pooled import clinical, edge_products, means_and_spreads, one_hot
 from wsigraph.training.evaluation.ridge import mean_stage_ridge, stage_ridge
@@ -154,12 +154,12 @@ def test_an_unseen_site_gets_no_opinion_and_a_known_one_is_used() -> None:
         event=np.ones(n, bool),
     )
     config = ModelConfig(task="survival")
-    by_patient = site_only(Question(cohort=cohort, fold=np.arange(n) % 4, config=config, seed=0))
+    by_patient = site_only(BaselineTask(cohort=cohort, fold=np.arange(n) % 4, config=config, seed=0))
     assert c_index(by_patient.risk, cohort.time_days, cohort.event, stratum=np.arange(n) % 4)[0] > 0.7
-    by_site = site_only(Question(cohort=cohort, fold=(site == "t").astype(int), config=config, seed=0))
+    by_site = site_only(BaselineTask(cohort=cohort, fold=(site == "t").astype(int), config=config, seed=0))
     assert (by_site.risk == 0).all()
     # equal tissue: a ridge on it knows nothing
-    tissue = pooled_ridge(Question(cohort=cohort, fold=np.arange(n) % 4, config=config, seed=0))
+    tissue = pooled_ridge(BaselineTask(cohort=cohort, fold=np.arange(n) % 4, config=config, seed=0))
     assert c_index(tissue.risk, cohort.time_days, cohort.event, stratum=np.arange(n) % 4)[0] == 0.5
 
 

@@ -140,8 +140,8 @@ def test_the_evaluation_has_its_own_scores_first_and_every_rival(model_dir: Path
     for name in ("auc", "balanced_accuracy", "quadratic_kappa", "brier", "calibration_slope", "calibration_curve"):
         assert name in found["stage"]
     assert len(found["folds"]) == 2
-    rivals = found["baselines"]
-    assert set(rivals) == {
+    baseline_models = found["baselines"]
+    assert set(baseline_models) == {
         "attention_mil",
         "pooled_forest",
         "pooled_ridge",
@@ -152,7 +152,7 @@ def test_the_evaluation_has_its_own_scores_first_and_every_rival(model_dir: Path
         "clinical",
         "clinical_and_image",
     }
-    for name, rival in rivals.items():
+    for name, rival in baseline_models.items():
         assert set(rival["survival"]["c_index"]) == {"value", "low", "high"}, name
         gap = found["survival"]["c_index"]["value"] - rival["survival"]["c_index"]["value"]
         assert rival["model_above"]["survival"]["c_index"]["value"] == pytest.approx(gap, abs=2e-4)
@@ -255,7 +255,7 @@ def test_a_model_that_coarsens_on_its_own_is_trained_and_evaluated(cohort_dir: P
     stage, _ = bundle.members[0].read(bundle.members[0].inputs(cohort))
     assert len(stage) == 39
     with pytest.raises(ModelError, match="keeps no superpixel graphs"):
-        bundle.members[0].inputs(replace(cohort, fine=None, embedding_id="another"))
+        bundle.members[0].inputs(replace(cohort, superpixel_graphs=None, embedding_id="another"))
     # a slide is coarsened by the model's own embedding and budget, whatever the settings say
     done = run("predict", str(SLIDE), "--model", str(out), "--out", str(tmp_path / "slides"), "--json")
     assert done.returncode == 0, done.stderr
@@ -280,7 +280,7 @@ def test_a_model_with_a_linear_start_is_trained_explained_and_evaluated(cohort_d
         "--set", "model.survival_head=cox", "--set", "model.linear_start=true",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert load_bundle(out).card.config.linear_start
+    assert load_bundle(out).card.config.linear_offset
     done = run(
         "predict", str(SLIDE), "--model", str(out), "--out", str(tmp_path / "slides"), "--explain", "risk", "--json"
     )

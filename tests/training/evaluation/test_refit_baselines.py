@@ -11,15 +11,15 @@ from wsigraph.errors import CohortError
 from wsigraph.training.dataset import Cohort
 from wsigraph.training.ensemble import Ensemble, train_folds
 from wsigraph.training.evaluation.bags import bag_input
-from wsigraph.training.evaluation.baselines import Answers, Question
+from wsigraph.training.evaluation.baselines import BaselineTask, CohortPredictions
 from wsigraph.training.evaluation.evaluation_document import score_within
 from wsigraph.training.evaluation.refit_baselines import (
     RECIPE,
-    answer_fresh,
     calibration_of_survival,
     coverage,
     joined,
-    score_fresh,
+    predict_new_patients,
+    score_new_patients,
     train_on,
 )
 from wsigraph.training.evaluation.unseen import c_at_unseen_sites
@@ -80,13 +80,13 @@ def test_bags_join_their_most_similar_regions_both_ways() -> None:
 def test_a_plain_relation_is_found_on_fresh_patients(ensemble: Ensemble, cohort: Cohort) -> None:
     fresh = bags(200, 1)
     level = np.array([each.features[:, 0].mean() for each in fresh.inputs])
-    table = score_fresh(
+    table = score_new_patients(
         ensemble,
         cohort,
         fresh,
         seed=0,
         names=("attention_mil", "pooled_ridge", "site_only", "stain_only"),
-        oracle=Answers(risk=level, stage_probability=np.zeros((200, 0))),
+        oracle=CohortPredictions(risk=level, stage_probability=np.zeros((200, 0))),
         n_draws=100,
     )
     own, oracle = table["model"]["survival"]["c_index"]["value"], table["oracle"]["survival"]["c_index"]["value"]
@@ -101,7 +101,7 @@ def test_a_plain_relation_is_found_on_fresh_patients(ensemble: Ensemble, cohort:
 
 def test_hazards_half_as_high_again_are_less_calibrated(ensemble: Ensemble) -> None:
     fresh = bags(1500, 2)
-    found = answer_fresh(ensemble.bundle, fresh)
+    found = predict_new_patients(ensemble.bundle, fresh)
     as_said, exaggerated = (calibration_of_survival(found, fresh, factor=factor) for factor in (1.0, 1.5))
     assert exaggerated["p"] < 1e-6
     assert as_said["low"] <= as_said["largest_deviation"] <= as_said["high"]
@@ -110,7 +110,7 @@ def test_hazards_half_as_high_again_are_less_calibrated(ensemble: Ensemble) -> N
 
 def test_stage_sets_cover_fresh_patients(ensemble: Ensemble) -> None:
     fresh = bags(1500, 3)
-    found = coverage(ensemble, answer_fresh(ensemble.bundle, fresh), fresh)
+    found = coverage(ensemble, predict_new_patients(ensemble.bundle, fresh), fresh)
     # 150 calibration patients: the coverage scatters by some 0.025, and CV+ may exceed its promise
     assert 0.82 < found["covered"] < 0.99
     assert found["n_calibration"] == 150
@@ -122,7 +122,7 @@ def test_stage_sets_cover_fresh_patients(ensemble: Ensemble) -> None:
 
 def test_pairs_within_a_stratum_of_ones_own(ensemble: Ensemble, cohort: Cohort) -> None:
     site = np.unique(cohort.site, return_inverse=True)[1]
-    question = Question(cohort=cohort, fold=ensemble.held_out.fold, config=CONFIG, seed=1)
+    question = BaselineTask(cohort=cohort, fold=ensemble.held_out.fold, config=CONFIG, seed=1)
     found = score_within(ensemble, question, site, ("pooled_ridge",), cluster=site, n_draws=50)
     assert found["survival"]["c_index"]["value"] > 0.65
     assert set(found["baselines"]) == {"pooled_ridge"}

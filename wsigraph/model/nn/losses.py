@@ -1,9 +1,9 @@
 """Losses of stage and survival, either of which may be unknown for a patient.
 
-Both are mean negative log-likelihoods over the patients whose outcome is known, and exactly 0 (with a gradient of 0)
-where no patient of a batch has one; a batch without an event is an ordinary batch. Survival follows Gensheimer and
-Narasimhan (PeerJ 2019): a patient contributes ``log(1 - hazard)`` for every interval survived and ``log(hazard)`` for
-the interval of the event; one censored within an interval counts it as survived if more than half of it was seen.
+Both are mean negative log-likelihoods over the patients whose outcome is known. They are exactly 0, with a gradient of
+0, where no patient of a batch has one; a batch without an event is valid. Survival follows Gensheimer and Narasimhan
+(PeerJ 2019): a patient contributes ``log(1 - hazard)`` for every interval survived and ``log(hazard)`` for the interval
+of the event. A patient censored within an interval survived it if censored in its second half.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ NO_STAGE = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SurvivalTarget:
-    """What each patient's follow-up says of each interval.
+    """Follow-up of patients by time interval.
 
     Attributes
     ----------
     survived : float32 (B, T)
         1 where the interval was survived.
     died : float32 (B, T)
-        1 in the interval of the event; at most one a row. A row of zeros in both says nothing.
+        1 in the interval of the event; at most one a row. A row of zeros in both is an unknown follow-up.
     """
 
     survived: NDArray[np.float32]
@@ -42,7 +42,7 @@ class SurvivalTarget:
 def survival_intervals(
     time_days: NDArray[np.float64], event: NDArray[np.bool_], n_intervals: int
 ) -> NDArray[np.float64]:
-    """Return interval ends with about equally many events in each.
+    """Return interval ends with about the same number of events in each interval.
 
     Parameters
     ----------
@@ -51,12 +51,12 @@ def survival_intervals(
     event : bool (B,)
         Whether follow-up ended with the event.
     n_intervals : int
-        Most intervals wanted.
+        Largest number of intervals.
 
     Returns
     -------
     float64 (T,)
-        Rising right ends, days, at quantiles of the event times; fewer than asked where event times repeat.
+        Rising right ends, days, at quantiles of the event times; fewer than `n_intervals` where event times repeat.
 
     Raises
     ------
@@ -71,14 +71,14 @@ def survival_intervals(
         )
     if times.min() <= 0:
         raise ModelError(f"an event at day {times.min():g}, expected event times above 0; correct the manifest")
-    shares = np.arange(1, n_intervals + 1) / n_intervals
-    return np.unique(np.quantile(times, shares))
+    quantiles = np.arange(1, n_intervals + 1) / n_intervals
+    return np.unique(np.quantile(times, quantiles))
 
 
 def survival_target(
     time_days: NDArray[np.float64], event: NDArray[np.bool_], ends_days: NDArray[np.float64]
 ) -> SurvivalTarget:
-    """Return what follow-up says of each interval.
+    """Return follow-up by time interval.
 
     Parameters
     ----------
@@ -87,17 +87,17 @@ def survival_target(
     event : bool (B,)
         Whether follow-up ended with the event; False where unknown.
     ends_days : float64 (T,)
-        Right ends of the intervals, days; an interval holds its right end.
+        Right ends of the intervals, days; an interval includes its right end.
 
     Returns
     -------
     SurvivalTarget
-        An event after the last interval counts as having survived all of them.
+        An event after the last interval counts as survival of all intervals.
     """
     starts = np.concatenate([[0.0], ends_days])[: len(ends_days)]
     time, is_event = time_days[:, None], event[:, None]
     died = is_event & (time > starts) & (time <= ends_days)
-    # NaN compares as False: an unknown follow-up says nothing
+    # NaN compares as False: an unknown follow-up gives a row of zeros
     survived = np.where(is_event, time > ends_days, time >= 0.5 * (starts + ends_days))
     return SurvivalTarget(survived=survived.astype(np.float32), died=died.astype(np.float32))
 
@@ -119,8 +119,8 @@ def ordinal_loss(logits: Tensor, stage: Tensor) -> Tensor:
     """
     known = stage != NO_STAGE
     index = stage.clamp_min(0)[:, None]
-    # P(stage k) = s(a) - s(b) = s(a) s(-b) (1 - exp(b - a)), with a the logit of "above k - 1" and b of "above k";
-    # the outer logits are infinite; a true infinity would turn the gradient of the difference into NaN
+    # P(stage k) = s(a) - s(b) = s(a) s(-b) (1 - exp(b - a)), with a the logit of "above k - 1" and b of "above k".
+    # The outer logits are infinite; an actual infinity would make the gradient of the difference NaN.
     edge = torch.full_like(logits[:, :1], 1e4)
     upper = torch.cat([edge, logits], dim=1).gather(1, index).squeeze(1)
     lower = torch.cat([logits, -edge], dim=1).gather(1, index).squeeze(1)
@@ -129,7 +129,7 @@ def ordinal_loss(logits: Tensor, stage: Tensor) -> Tensor:
 
 
 def survival_loss(logits: Tensor, survived: Tensor, died: Tensor) -> Tensor:
-    """Return the mean negative log-likelihood of what is known of survival.
+    """Return the mean negative log-likelihood of the known follow-up.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def survival_loss(logits: Tensor, survived: Tensor, died: Tensor) -> Tensor:
     Returns
     -------
     Tensor float32 ()
-        Mean over the patients of whom anything is known; 0 where there is none.
+        Mean over the patients of known follow-up; 0 where there is none.
     """
     likelihood = (survived * logsigmoid(-logits) + died * logsigmoid(logits)).sum(dim=1)
     return -_mean_where(likelihood, (survived + died).sum(dim=1) > 0)
@@ -155,7 +155,7 @@ def cox_loss(log_hazard: Tensor, time_days: Tensor, event: Tensor) -> Tensor:
     log_hazard : Tensor float32 (B,)
         Log hazard ratios.
     time_days : Tensor float64 (B,)
-        Follow-up; NaN where unknown, and then the patient is in no risk set.
+        Follow-up, days; NaN where unknown, which puts the patient in no risk set.
     event : Tensor bool (B,)
         Whether follow-up ended with the event.
 
@@ -172,17 +172,17 @@ def cox_loss(log_hazard: Tensor, time_days: Tensor, event: Tensor) -> Tensor:
     if not bool((event & known).any()):
         return (log_hazard * 0.0).sum()
     order = torch.argsort(time_days[known], descending=True, stable=True)
-    risk, time, died = (each[known][order] for each in (log_hazard, time_days, event))
+    risk, time, died = (values[known][order] for values in (log_hazard, time_days, event))
     _, group, size = torch.unique_consecutive(time, return_inverse=True, return_counts=True)
     log_at_risk = torch.logcumsumexp(risk, 0)[size.cumsum(0) - 1]  # (groups,): all whose follow-up is as long or longer
     tied = torch.zeros_like(log_at_risk).index_add(0, group, (risk - log_at_risk[group]).exp() * died)
     n_tied = torch.zeros_like(log_at_risk).index_add(0, group, died.to(risk.dtype))
     of_event = group[died]
-    # the l-th of d tied events: the risk set less l/d of those who die that day
-    before = torch.cumsum(died, 0)[died] - 1
-    first = torch.cat([before.new_zeros(1), n_tied.cumsum(0)[:-1].long()])[of_event]
-    share = (before - first) / n_tied[of_event]
-    denominator = log_at_risk[of_event] + torch.log1p(-share * tied[of_event])
+    # Efron: for the l-th of d tied events, the risk set minus l/d of those who die that day
+    rank = torch.cumsum(died, 0)[died] - 1
+    first = torch.cat([rank.new_zeros(1), n_tied.cumsum(0)[:-1].long()])[of_event]
+    fraction = (rank - first) / n_tied[of_event]
+    denominator = log_at_risk[of_event] + torch.log1p(-fraction * tied[of_event])
     return -(risk[died] - denominator).mean()
 
 
@@ -192,7 +192,7 @@ def breslow_increments(
     event: NDArray[np.bool_],
     ends_days: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return Breslow's baseline cumulative hazard gained in every interval.
+    """Return the increment of Breslow's baseline cumulative hazard in every interval.
 
     Parameters
     ----------
@@ -218,8 +218,8 @@ def breslow_increments(
     jumps = np.array([(died & (time == day)).sum() / risk[time >= day].sum() for day in days])
     interval = np.searchsorted(ends_days, days, side="left")
     inside = interval < len(ends_days)
-    gained = np.bincount(interval[inside], weights=jumps[inside], minlength=len(ends_days))
-    return np.asarray(np.maximum(gained, 1e-8))
+    increment = np.bincount(interval[inside], weights=jumps[inside], minlength=len(ends_days))
+    return np.asarray(np.maximum(increment, 1e-8))
 
 
 def _mean_where(values: Tensor, known: Tensor) -> Tensor:

@@ -1,69 +1,63 @@
-"""The network: regions talk to their neighbours, the slide listens to its regions, two heads answer.
+"""The network: message passing between regions, pooling to a slide embedding, and two heads.
 
-A linear map, a few GATv2 blocks with edge attributes, pooling by gated attention and by area, a small trunk, and the
-ordinal stage and discrete-time hazard heads; a log hazard ratio can be added to a linear start (``start.py``). It takes
-plain tensors, so that gradients with respect to node features and edge attributes can be asked for, and any number of
-graphs as one disjoint union.
+A linear map, a few GATv2 blocks with edge attributes, a pooling (gated attention by default), a small trunk, and the
+ordinal stage and survival heads. A linear offset can be added to the log hazard ratio (``linear_offset.py``). All
+modules take plain tensors with torch_geometric's names and conventions: several graphs are one disjoint union, and
+``batch`` holds the graph of every node. So gradients with respect to node features and edge attributes can be taken.
+Prediction builds no `torch_geometric.data.Batch`, which costs more than reading a small slide; training does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from wsigraph.config import ModelConfig
 from wsigraph.errors import ModelError
 from wsigraph.model.inputs import EDGE_ATTRIBUTES, Standardised
-from wsigraph.model.nn.heads import CoxHead, HazardHead, OrdinalHead
-from wsigraph.model.nn.layers import AttentionBlock, AttentionPooling
-from wsigraph.model.nn.linear_offset import LinearStart
+from wsigraph.model.nn.heads import CoxHead, OrdinalHead, make_survival_head
+from wsigraph.model.nn.layers import GATv2Block
+from wsigraph.model.nn.linear_offset import LinearOffset
+from wsigraph.model.nn.pooling import make_pooling
+
+_RENAMED_WEIGHTS = {"start.spread": "linear_offset.std"}
+_RENAMED_PREFIXES = {"start.": "linear_offset."}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class GraphBatch:
-    """Graphs as one disjoint union.
+class GraphTensors(NamedTuple):
+    """Graphs as one disjoint union: the arguments of `GraphNetwork` in their order.
 
     Attributes
     ----------
-    features : Tensor float32 (N, F)
-        Standardised features of all regions.
+    x : Tensor float32 (N, F)
+        Standardised node features.
     edge_index : Tensor int64 (2, E)
         Directed edges, numbered through all graphs.
-    edge_attribute : Tensor float32 (E, 3)
+    edge_attr : Tensor float32 (E, 3)
         Standardised edge attributes.
-    area : Tensor float32 (N,)
-        Share of its slide's area.
     batch : Tensor int64 (N,)
-        Graph of every region, rising.
-    n_graphs : int
-        B.
+        Graph of every node, rising.
+    area : Tensor float32 (N,)
+        Fraction of its slide's tissue area.
+    batch_size : int
+        Number of graphs, B.
     """
 
-    features: Tensor
+    x: Tensor
     edge_index: Tensor
-    edge_attribute: Tensor
-    area: Tensor
+    edge_attr: Tensor
     batch: Tensor
-    n_graphs: int
-
-    def to(self, device: str) -> GraphBatch:
-        """Return the batch on a device, e.g. ``"cuda"``."""
-        moved = {name: getattr(self, name).to(device) for name in _TENSORS}
-        return GraphBatch(**moved, n_graphs=self.n_graphs)
+    area: Tensor
+    batch_size: int
 
 
-_TENSORS = ("features", "edge_index", "edge_attribute", "area", "batch")
-
-
-def collate(graphs: Sequence[Standardised]) -> GraphBatch:
-    """Return graphs as one disjoint union.
+def disjoint_union(graphs: Sequence[Standardised]) -> GraphTensors:
+    """Return graphs as one disjoint union, nodes and edges in the order of the graphs.
 
     Parameters
     ----------
@@ -72,19 +66,19 @@ def collate(graphs: Sequence[Standardised]) -> GraphBatch:
 
     Returns
     -------
-    GraphBatch
-        Regions and edges in the order of the graphs.
+    GraphTensors
+        The tensors of `torch_geometric.data.Batch.from_data_list`, without its objects.
     """
-    sizes = [len(each.features) for each in graphs]
+    sizes = [len(graph.features) for graph in graphs]
     first = np.cumsum([0, *sizes[:-1]])
-    edges = [each.edge_index + offset for each, offset in zip(graphs, first, strict=True)]
-    return GraphBatch(
-        features=torch.from_numpy(np.concatenate([each.features for each in graphs])),
+    edges = [graph.edge_index + offset for graph, offset in zip(graphs, first, strict=True)]
+    return GraphTensors(
+        x=torch.from_numpy(np.concatenate([graph.features for graph in graphs])),
         edge_index=torch.from_numpy(np.concatenate(edges, axis=1)),
-        edge_attribute=torch.from_numpy(np.concatenate([each.edge_attribute for each in graphs])),
-        area=torch.from_numpy(np.concatenate([each.area for each in graphs])),
+        edge_attr=torch.from_numpy(np.concatenate([graph.edge_attribute for graph in graphs])),
         batch=torch.from_numpy(np.repeat(np.arange(len(graphs)), sizes)),
-        n_graphs=len(graphs),
+        area=torch.from_numpy(np.concatenate([graph.area for graph in graphs])),
+        batch_size=len(graphs),
     )
 
 
@@ -94,11 +88,16 @@ class GraphNetwork(nn.Module):
     Parameters
     ----------
     config : ModelConfig
-        Layers, heads, channels, dropout and stage names.
+        Layers, heads, channels, dropout, pooling, survival head and stage names.
     n_features : int
         Columns of the node features, F.
     n_intervals : int
         Intervals of the hazard, T.
+
+    Raises
+    ------
+    PluginError
+        If there is no pooling or survival head of the name in `config`.
     """
 
     def __init__(self, config: ModelConfig, *, n_features: int, n_intervals: int) -> None:
@@ -106,29 +105,29 @@ class GraphNetwork(nn.Module):
         width = config.heads * config.channels
         self.embed = nn.Linear(n_features, width)
         self.blocks = nn.ModuleList(
-            AttentionBlock(config.heads, config.channels, len(EDGE_ATTRIBUTES), config.dropout)
+            GATv2Block(config.heads, config.channels, len(EDGE_ATTRIBUTES), config.dropout)
             for _ in range(config.layers)
         )
-        self.pooling = AttentionPooling(width)
-        self.trunk = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Dropout(config.dropout))
+        self.pooling = make_pooling(config.pooling, width)
+        self.trunk = nn.Sequential(
+            nn.Linear(int(self.pooling.out_channels), width), nn.GELU(), nn.Dropout(config.dropout)
+        )
         self.stage = OrdinalHead(width, len(config.stage_names)) if config.task != "survival" else None
-        self.hazard: HazardHead | CoxHead | None = None
-        if config.task != "stage":
-            head = CoxHead if config.survival_head == "cox" else HazardHead
-            self.hazard = head(width, n_intervals)
-        self.start = LinearStart(n_features) if config.linear_start else None
-        if self.start is not None and isinstance(self.hazard, CoxHead):
-            self.hazard.start_from_zero()
+        self.hazard = make_survival_head(config.survival_head, width, n_intervals) if config.task != "stage" else None
+        self.linear_offset = LinearOffset(n_features) if config.linear_offset else None
+        if self.linear_offset is not None and isinstance(self.hazard, CoxHead):
+            # before training, the offset alone is the log hazard ratio
+            nn.init.zeros_(self.hazard.score.weight)
 
     def forward(
-        self, features: Tensor, edge_index: Tensor, edge_attribute: Tensor, area: Tensor, batch: Tensor, n_graphs: int
+        self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor, area: Tensor, batch_size: int
     ) -> tuple[Tensor, Tensor]:
         """Return the logits of every graph.
 
         Parameters
         ----------
-        features, edge_index, edge_attribute, area, batch, n_graphs
-            As in `GraphBatch`.
+        x, edge_index, edge_attr, batch, area, batch_size
+            The fields of `GraphTensors`.
 
         Returns
         -------
@@ -137,82 +136,76 @@ class GraphNetwork(nn.Module):
         hazard_logits : Tensor float32 (B, T)
             Hazard logits; no column where survival is not learned.
         """
-        graphs = (features, edge_index, edge_attribute, area, batch, n_graphs)
-        g = self.slide_vectors(*graphs)
-        stage = hazard = g.new_zeros((len(g), 0))
+        embedding = self.encode_graphs(x, edge_index, edge_attr, batch, area, batch_size)
+        stage = hazard = embedding.new_zeros((len(embedding), 0))
         if self.stage is not None:
-            stage = self.stage(g)
-        if isinstance(self.hazard, CoxHead) and self.start is not None:
-            hazard = self.hazard(g, self.start(*graphs))
-        elif self.hazard is not None:
-            hazard = self.hazard(g)
+            stage = self.stage(embedding)
+        if self.hazard is not None:
+            offset = None
+            if self.linear_offset is not None:
+                offset = self.linear_offset(x, edge_index, edge_attr, batch, area, batch_size)
+            hazard = self.hazard(embedding, offset)
         return stage, hazard
 
-    def slide_vectors(
-        self, features: Tensor, edge_index: Tensor, edge_attribute: Tensor, area: Tensor, batch: Tensor, n_graphs: int
+    def encode_graphs(
+        self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor, area: Tensor, batch_size: int
     ) -> Tensor:
-        """Return one vector a graph, float32 (B, width), which both heads read; arguments as in `GraphBatch`."""
-        h = self.embed(features)  # (N, width)
+        """Return the slide embedding of every graph, which both heads read, float32 (B, width)."""
+        nodes = self.encode_nodes(x, edge_index, edge_attr)
+        embedding: Tensor = self.trunk(self.pooling(nodes, batch, area, batch_size))
+        return embedding
+
+    def encode_nodes(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
+        """Return node features after the last block, float32 (N, width)."""
+        nodes: Tensor = self.embed(x)
         for block in self.blocks:
-            h = block(h, edge_index, edge_attribute)
-        g: Tensor = self.trunk(self.pooling(h, area, batch, n_graphs))
-        return g
+            nodes = block(nodes, edge_index, edge_attr)
+        return nodes
 
-    def read(self, graphs: GraphBatch) -> tuple[Tensor, Tensor]:
-        """Return the logits of a batch, as `forward` does."""
-        logits: tuple[Tensor, Tensor] = self(
-            graphs.features, graphs.edge_index, graphs.edge_attribute, graphs.area, graphs.batch, graphs.n_graphs
-        )
-        return logits
-
-    def vectors_of(self, graphs: GraphBatch) -> Tensor:
-        """Return one vector a graph of a batch, as `slide_vectors` does."""
-        return self.slide_vectors(
-            graphs.features, graphs.edge_index, graphs.edge_attribute, graphs.area, graphs.batch, graphs.n_graphs
-        )
+    def pooling_weights(
+        self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor, area: Tensor, batch_size: int
+    ) -> Tensor:
+        """Return how much each node counts in its graph's embedding, as the pooling says, float32 (N,)."""
+        weights: Tensor = self.pooling.weights(self.encode_nodes(x, edge_index, edge_attr), batch, area, batch_size)
+        return weights
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Return the parameters by name, copied."""
+        """Return the parameters and buffers by name, copied."""
         return {name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items()}
 
-    def load_arrays(self, arrays: dict[str, NDArray[np.float32]]) -> None:
-        """Set every parameter.
+    def load_arrays(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+        """Set every parameter and buffer.
 
         Parameters
         ----------
-        arrays : dict of str to float32 array
-            Parameters by name.
+        arrays : mapping of str to float32 array
+            By name; names of the version before are read too.
 
         Raises
         ------
         ModelError
-            If a parameter is missing, unknown or of another shape.
+            If one is missing, unknown or of another shape.
         """
+        arrays = {_current_name(name): value for name, value in arrays.items()}
         expected = {name: tuple(value.shape) for name, value in self.state_dict().items()}
-        met = {name: value.shape for name, value in arrays.items()}
-        wrong = sorted(name for name in expected.keys() | met.keys() if expected.get(name) != met.get(name))
+        given = {name: value.shape for name, value in arrays.items()}
+        wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
         if wrong:
-            shown = ", ".join(
-                f"{name} {met.get(name, 'missing')}, expected {expected.get(name, 'none')}" for name in wrong[:3]
+            examples = ", ".join(
+                f"{name} {given.get(name, 'missing')}, expected {expected.get(name, 'none')}" for name in wrong[:3]
             )
             raise ModelError(
-                f"{len(wrong)} weights do not fit the architecture on the card ({shown}); "
+                f"{len(wrong)} weights do not fit the architecture on the card ({examples}); "
                 "fetch or train the model again"
             )
         self.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()})
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run torch and numpy's linear algebra with one thread inside the block, and restore the numbers afterwards.
-
-    Sums then have one order, so results are bit-identical whatever the machine's number of cores; arrays of this size
-    gain nothing from more threads, and threads that wait for one another on a busy machine cost thirty times the work.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1, user_api="blas"):
-            yield
-    finally:
-        torch.set_num_threads(before)
+def _current_name(name: str) -> str:
+    """Return the name that a weight has now; bundles of the version before have the linear offset under ``start.``."""
+    if name in _RENAMED_WEIGHTS:
+        return _RENAMED_WEIGHTS[name]
+    for old, new in _RENAMED_PREFIXES.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from wsigraph.config import DiffusionConfig
 from wsigraph.errors import SynthesisError
 from wsigraph.geometry import um2_to_px
-from wsigraph.graph.feature.efficientnet import one_thread
+from wsigraph.graph.one_thread import one_thread
 from wsigraph.synthesis.diffusion.denoiser import computes_half
 from wsigraph.synthesis.diffusion.scene import Scene, of_labels
 from wsigraph.synthesis.diffusion.train import to_tensor

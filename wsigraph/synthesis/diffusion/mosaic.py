@@ -23,7 +23,7 @@ from torch import Tensor
 
 from wsigraph.config import DiffusionConfig
 from wsigraph.geometry import um2_to_px
-from wsigraph.graph.feature.efficientnet import one_thread
+from wsigraph.graph.one_thread import one_thread
 from wsigraph.slide.map_boxes import Progress, map_threads
 from wsigraph.synthesis.diffusion.condition import collate
 from wsigraph.synthesis.diffusion.denoiser import N_RASTER, Denoiser, draw_raster

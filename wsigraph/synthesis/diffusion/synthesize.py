@@ -18,7 +18,7 @@ import torch
 from wsigraph.config import Config, DiffusionConfig
 from wsigraph.errors import SynthesisError
 from wsigraph.geometry import Box, um2_to_px, um_to_px
-from wsigraph.graph.feature.efficientnet import one_thread
+from wsigraph.graph.one_thread import one_thread
 from wsigraph.slide.map_boxes import Progress, n_threads
 from wsigraph.slide.reader import read
 from wsigraph.synthesis.diffusion.condition import collate

@@ -27,7 +27,7 @@ from torch import Tensor
 from wsigraph.config import DiffusionConfig, section_hash
 from wsigraph.config.diffusion import PAINTING, SIZES
 from wsigraph.errors import SynthesisError
-from wsigraph.graph.feature.efficientnet import one_thread
+from wsigraph.graph.one_thread import one_thread
 from wsigraph.slide.map_boxes import Progress
 from wsigraph.synthesis.diffusion.condition import Tokens, collate
 from wsigraph.synthesis.diffusion.denoiser import Denoiser, computes_half, draw_raster

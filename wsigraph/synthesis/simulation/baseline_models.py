@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from wsigraph.graph.one_thread import one_thread
 from wsigraph.model.inputs import GraphInput
 from wsigraph.model.nn.heads import OrdinalHead, stage_probability
 from wsigraph.model.nn.losses import NO_STAGE, ordinal_loss
-from wsigraph.model.nn.network import one_thread
 
 Table = NDArray[np.float64]
 

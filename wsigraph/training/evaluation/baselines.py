@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 
 from wsigraph.cohort.metrics.survival import log_cumulative_hazard
 from wsigraph.config import ModelConfig
-from wsigraph.model.member import Member
-from wsigraph.model.nn.linear_offset import LinearStart
+from wsigraph.model.member import EnsembleMember
+from wsigraph.model.nn.linear_offset import LinearOffset
 from wsigraph.training.cox_ridge import cox_risk
 from wsigraph.training.dataset import Cohort
-from wsigraph.training.ensemble import answer_held_out
+from wsigraph.training.ensemble import predict_held_out
 from wsigraph.training.evaluation.forest import forest_risk, forest_stage
 from wsigraph.training.evaluation.pooled import Table, clinical, edge_products, means_and_spreads, one_hot
 from wsigraph.training.evaluation.ridge import stage_ridge
 from wsigraph.training.parallel_fits import FitJob, run_fits
-from wsigraph.training.stacking import fit_start, start_of
+from wsigraph.training.stacking import evaluate_linear_offset, fit_linear_offset
 
 if TYPE_CHECKING:
     from wsigraph.slide.map_boxes import Progress
@@ -35,7 +35,7 @@ CLINICAL_COLUMNS = ("age", "sex", "gender", "grade", "stage")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Answers:
+class CohortPredictions:
     """What a rival says of held-out rows.
 
     Attributes
@@ -51,7 +51,7 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Question:
+class BaselineTask:
     """What rivals are asked.
 
     Attributes
@@ -85,7 +85,7 @@ class Question:
         return 0 if self.config.task == "survival" else len(self.config.stage_names)
 
 
-def pooled_forest(question: Question) -> Answers:
+def pooled_forest(question: BaselineTask) -> CohortPredictions:
     """Return what a random forest on means and spreads says."""
     x = means_and_spreads(question.cohort)
     return _by_fold(
@@ -96,46 +96,46 @@ def pooled_forest(question: Question) -> Answers:
     )
 
 
-def pooled_ridge(question: Question) -> Answers:
+def pooled_ridge(question: BaselineTask) -> CohortPredictions:
     """Return what ridges on means and spreads say."""
     x = means_and_spreads(question.cohort)
     return ridge_on(question, lambda _: x)
 
 
-def edge_product_ridge(question: Question) -> Answers:
+def edge_product_ridge(question: BaselineTask) -> CohortPredictions:
     """Return what ridges on products over edges say."""
     return ridge_on(question, lambda train: edge_products(question.cohort, train))
 
 
-def site_only(question: Question) -> Answers:
+def site_only(question: BaselineTask) -> CohortPredictions:
     """Return what the site says, without any pixel."""
     return ridge_on(question, lambda train: one_hot(question.cohort.site.tolist(), train))
 
 
-def stain_only(question: Question) -> Answers:
+def stain_only(question: BaselineTask) -> CohortPredictions:
     """Return what the slide's stain vectors and strengths say, without any tissue."""
     return ridge_on(question, lambda _: np.nan_to_num(question.cohort.stain))
 
 
-def clinical_only(question: Question) -> Answers:
+def clinical_only(question: BaselineTask) -> CohortPredictions:
     """Return what the clinical covariates say; the stage is one of survival's alone."""
     columns = question.clinical_columns
     survival = ridge_on(question, lambda train: clinical(question.cohort, columns, train), stage=False)
     without = [name for name in columns if name != "stage"]
     stage = ridge_on(question, lambda train: clinical(question.cohort, without, train), risk=False)
-    return Answers(risk=survival.risk, stage_probability=stage.stage_probability)
+    return CohortPredictions(risk=survival.risk, stage_probability=stage.stage_probability)
 
 
 def clinical_and_image(
-    question: Question, members: Sequence[Member], validation: Sequence[NDArray[np.str_]]
-) -> Answers:
+    question: BaselineTask, members: Sequence[EnsembleMember], validation: Sequence[NDArray[np.str_]]
+) -> CohortPredictions:
     """Return what the clinical covariates say with the model's risk beside them.
 
     Parameters
     ----------
-    question : Question
+    question : BaselineTask
         The folds.
-    members : sequence of Member
+    members : sequence of EnsembleMember
         The model's, one a fold.
     validation : sequence of str array
         Patients that each member was not trained on. The weight of the image against the clinical risk is fitted on
@@ -144,7 +144,7 @@ def clinical_and_image(
 
     Returns
     -------
-    Answers
+    CohortPredictions
         Risks alone.
     """
     cohort = question.cohort
@@ -161,33 +161,33 @@ def clinical_and_image(
         # the clinical risk keeps its own scale; two slopes on a fifth of the patients
         joint = cox_risk(both, cohort.time_days, cohort.event, cohort.patient, outside, seed=question.seed)
         risk[test] = joint[test]
-    return Answers(risk=risk, stage_probability=np.zeros((cohort.n_rows, 0)))
+    return CohortPredictions(risk=risk, stage_probability=np.zeros((cohort.n_rows, 0)))
 
 
-def image_risk(member: Member, cohort: Cohort) -> Table:
+def image_risk(member: EnsembleMember, cohort: Cohort) -> Table:
     """Return the risk that one member gives to all rows, float64 (n,)."""
     hazard_logits = member.read(member.inputs(cohort))[1]
     return log_cumulative_hazard(np.exp(-np.logaddexp(0.0, hazard_logits).sum(axis=1)))
 
 
-def _left_out(member: Member, cohort: Cohort, train: NDArray[np.int64], seed: int) -> Table:
+def _left_out(member: EnsembleMember, cohort: Cohort, train: NDArray[np.int64], seed: int) -> Table:
     """Return by how much ridges that left a row out differ from those a member starts at, float64 (n,)."""
-    found, ready = np.zeros(cohort.n_rows), member.network().start
+    found, ready = np.zeros(cohort.n_rows), member.network().linear_offset
     if ready is not None:
-        again = LinearStart(member.scaler.n_features)
-        found[train] = fit_start(again, cohort, train, member.scaler, seed=seed)
-        found[train] -= start_of(ready, [member.scaler.standardise(cohort.inputs[row]) for row in train])
+        again = LinearOffset(member.scaler.n_features)
+        found[train] = fit_linear_offset(again, cohort, train, member.scaler, seed=seed)
+        found[train] -= evaluate_linear_offset(ready, [member.scaler.standardise(cohort.inputs[row]) for row in train])
     return found
 
 
 def network(
-    question: Question, changes: Mapping[str, object], *, workers: int = 1, progress: Progress | None = None
-) -> Answers:
+    question: BaselineTask, changes: Mapping[str, object], *, workers: int = 1, progress: Progress | None = None
+) -> CohortPredictions:
     """Return what the model's own network says with some settings changed.
 
     Parameters
     ----------
-    question : Question
+    question : BaselineTask
         The folds.
     changes : mapping of str to value
         Settings, e.g. ``{"layers": 0}`` for attention over regions without their edges.
@@ -198,7 +198,7 @@ def network(
 
     Returns
     -------
-    Answers
+    CohortPredictions
         In the order of the rows.
 
     Raises
@@ -214,27 +214,27 @@ def network(
         for number in folds
     ]
     members = [each.member for each in run_fits(question.cohort, jobs, workers=workers, progress=progress)]
-    return answers_of(question, members)
+    return predict_folds(question, members)
 
 
-def answers_of(question: Question, members: Sequence[Member]) -> Answers:
+def predict_folds(question: BaselineTask, members: Sequence[EnsembleMember]) -> CohortPredictions:
     """Return what the members of the folds say of the rows of their folds."""
     asked = np.flatnonzero(question.fold >= 0)
-    held_out, _ = answer_held_out(question.cohort.take(asked), question.fold[asked], members)
+    held_out, _ = predict_held_out(question.cohort.take(asked), question.fold[asked], members)
     risk = np.full(len(question.fold), np.nan)
     probability = np.full((len(question.fold), held_out.stage_probability.shape[1]), np.nan)
     risk[asked], probability[asked] = held_out.risk, held_out.stage_probability
-    return Answers(risk=risk, stage_probability=probability)
+    return CohortPredictions(risk=risk, stage_probability=probability)
 
 
 def ridge_on(
-    question: Question, table: Callable[[NDArray[np.int64]], Table], *, risk: bool = True, stage: bool = True
-) -> Answers:
+    question: BaselineTask, table: Callable[[NDArray[np.int64]], Table], *, risk: bool = True, stage: bool = True
+) -> CohortPredictions:
     """Return what ridges on a table say.
 
     Parameters
     ----------
-    question : Question
+    question : BaselineTask
         The folds.
     table : callable
         From training rows to the table of all rows, float64 (n, p).
@@ -243,7 +243,7 @@ def ridge_on(
 
     Returns
     -------
-    Answers
+    CohortPredictions
         In the order of the rows.
     """
     return _by_fold(
@@ -262,14 +262,14 @@ _Answer = Callable[[Table, NDArray[np.int64], Cohort], Table]
 
 
 def _by_fold(
-    question: Question,
+    question: BaselineTask,
     table: Callable[[NDArray[np.int64]], Table],
     of_survival: _Answer,
     of_stage: _Answer,
     *,
     risk: bool = True,
     stage: bool = True,
-) -> Answers:
+) -> CohortPredictions:
     n = question.cohort.n_rows
     risks, probability = np.full(n, np.nan), np.full((n, question.n_stages if stage else 0), np.nan)
     for number in question.folds:
@@ -279,4 +279,4 @@ def _by_fold(
             risks[test] = of_survival(x, train, question.cohort)[test]
         if probability.shape[1]:
             probability[test] = of_stage(x, train, question.cohort)[test]
-    return Answers(risk=risks, stage_probability=probability)
+    return CohortPredictions(risk=risks, stage_probability=probability)

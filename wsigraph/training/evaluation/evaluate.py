@@ -16,7 +16,12 @@ from wsigraph.model.bundle import ModelBundle, load_bundle, patient_digest
 from wsigraph.store import Destination, read_document, save_document, write_file
 from wsigraph.training.cross_validate import RUN_FILE
 from wsigraph.training.dataset import Cohort
-from wsigraph.training.evaluation.evaluation_document import add_rivals, own_scores, question_of, rivals
+from wsigraph.training.evaluation.evaluation_document import (
+    add_baseline_models,
+    baseline_models,
+    baseline_task,
+    own_scores,
+)
 from wsigraph.training.evaluation.evaluation_page import render_page
 from wsigraph.training.held_out import HELD_OUT_FILE, HeldOut, load_held_out
 from wsigraph.training.load_cohort import gather
@@ -110,9 +115,11 @@ def evaluate(
             document["warnings"].append(_NO_GRAPHS)
         else:
             cohort, uncoarsened = _cohorts(bundle, held_out, cohort_at, coarsening)
-            question = question_of(bundle, cohort, seed=seed)
-            asked = rivals(question, bundle.members, uncoarsened=uncoarsened, workers=workers, progress=progress)
-            document = add_rivals(document, truth, held_out, _digests(cohort), asked, told)
+            question = baseline_task(bundle, cohort, seed=seed)
+            asked = baseline_models(
+                question, bundle.members, uncoarsened=uncoarsened, workers=workers, progress=progress
+            )
+            document = add_baseline_models(document, truth, held_out, _digests(cohort), asked, told)
         save_document(Destination(directory / DOCUMENT, identity), "Evaluation", document)
     write_file(directory / PAGE, render_page(document, held_out).encode())
     return document

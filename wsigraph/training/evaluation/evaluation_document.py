@@ -9,27 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.cohort.metrics.bootstrap import N_DRAWS, draw_weights
+from wsigraph.graph.one_thread import one_thread
 from wsigraph.model.bundle import ModelBundle, patient_digest
-from wsigraph.model.member import Member
-from wsigraph.model.nn.network import one_thread
+from wsigraph.model.member import EnsembleMember
 from wsigraph.training.dataset import Cohort, validation_patients
 from wsigraph.training.ensemble import Ensemble
 from wsigraph.training.evaluation import baselines
-from wsigraph.training.evaluation.baselines import Answers, Question
+from wsigraph.training.evaluation.baselines import BaselineTask, CohortPredictions
 from wsigraph.training.evaluation.held_out_scores import (
-    Truth,
-    answer_draws,
+    HeldOutOutcomes,
     differences,
     estimates,
     fold_scores,
     full_scores,
+    score_draws,
 )
 from wsigraph.training.held_out import HeldOut
 
 if TYPE_CHECKING:
     from wsigraph.slide.map_boxes import Progress
 
-MOST_UNCOARSENED_NODES = 200_000
+MAX_UNCOARSENED_NODES = 200_000
 """Superpixels of a cohort above which the rival on graphs that were not coarsened is left out, for it takes hours."""
 
 
@@ -54,7 +54,7 @@ def mean_over(figures: Sequence[float]) -> dict[str, float]:
 @one_thread()
 def own_scores(
     bundle: ModelBundle, held_out: HeldOut, *, seed: int, n_draws: int = N_DRAWS
-) -> tuple[dict[str, Any], Truth]:
+) -> tuple[dict[str, Any], HeldOutOutcomes]:
     """Return the scores of a model's held-out answers, and the draws they were taken under.
 
     Parameters
@@ -72,12 +72,12 @@ def own_scores(
     -------
     document : dict
         Without rivals.
-    truth : Truth
+    truth : HeldOutOutcomes
         Draws for the rivals.
     """
     by_site = bundle.card.split_by == "site"
     first, second = np.random.default_rng(seed).spawn(2)
-    truth = Truth.of(held_out, by_site=by_site, rng=first, n_draws=n_draws)
+    truth = HeldOutOutcomes.of(held_out, by_site=by_site, rng=first, n_draws=n_draws)
     scores = full_scores(truth, held_out, rng=second)
     document = {
         "survival": scores.get("survival", {}),
@@ -97,7 +97,7 @@ def own_scores(
     return document, truth
 
 
-def question_of(bundle: ModelBundle, cohort: Cohort, *, seed: int) -> Question:
+def baseline_task(bundle: ModelBundle, cohort: Cohort, *, seed: int) -> BaselineTask:
     """Return what rivals of a model are asked: the model's folds on the cohort it was trained on.
 
     Parameters
@@ -111,15 +111,15 @@ def question_of(bundle: ModelBundle, cohort: Cohort, *, seed: int) -> Question:
 
     Returns
     -------
-    Question
+    BaselineTask
         Rows of patients that the model does not know have fold -1.
     """
     seen = bundle.card.seen.patients
     fold = np.array([seen.get(patient_digest(str(name)), -1) for name in cohort.patient], np.int64)
-    return Question(cohort=cohort, fold=fold, config=bundle.card.config, seed=seed)
+    return BaselineTask(cohort=cohort, fold=fold, config=bundle.card.config, seed=seed)
 
 
-def validation_parts(question: Question) -> list[NDArray[np.str_]]:
+def validation_parts(question: BaselineTask) -> list[NDArray[np.str_]]:
     """Return the patients that each member of the folds was not trained on, drawn again as training drew them."""
     cohort, parts = question.cohort, []
     for number in question.folds:
@@ -130,21 +130,21 @@ def validation_parts(question: Question) -> list[NDArray[np.str_]]:
     return parts
 
 
-def rivals(
-    question: Question,
-    members: Sequence[Member],
+def baseline_models(
+    question: BaselineTask,
+    members: Sequence[EnsembleMember],
     *,
     uncoarsened: Cohort | None = None,
     workers: int = 1,
     progress: Progress | None = None,
-) -> dict[str, Callable[[], Answers | str]]:
+) -> dict[str, Callable[[], CohortPredictions | str]]:
     """Return every rival by name, to be asked one after another; one that cannot be asked says why.
 
     Parameters
     ----------
-    question : Question
+    question : BaselineTask
         The folds.
-    members : sequence of Member
+    members : sequence of EnsembleMember
         The model's, one a fold.
     uncoarsened : Cohort, optional
         The same rows before coarsening.
@@ -160,19 +160,19 @@ def rivals(
     """
     cohort = question.cohort
 
-    def deep(asked: Question, **changes: object) -> Answers:
+    def deep(asked: BaselineTask, **changes: object) -> CohortPredictions:
         return baselines.network(asked, changes, workers=workers, progress=progress)
 
-    def of_uncoarsened() -> Answers | str:
+    def of_uncoarsened() -> CohortPredictions | str:
         if uncoarsened is None:
             return "no graphs of superpixels at hand"
         n_nodes = sum(len(each.features) for each in uncoarsened.inputs)
-        if n_nodes > MOST_UNCOARSENED_NODES:
-            return f"{n_nodes:,} superpixels, more than {MOST_UNCOARSENED_NODES:,}"
-        asked = Question(cohort=uncoarsened, fold=question.fold, config=question.config, seed=question.seed)
+        if n_nodes > MAX_UNCOARSENED_NODES:
+            return f"{n_nodes:,} superpixels, more than {MAX_UNCOARSENED_NODES:,}"
+        asked = BaselineTask(cohort=uncoarsened, fold=question.fold, config=question.config, seed=question.seed)
         return deep(asked)
 
-    def of_clinic(image: bool) -> Answers | str:
+    def of_clinic(image: bool) -> CohortPredictions | str:
         if not any(each.get(name) for each in cohort.covariates for name in question.clinical_columns):
             return f"the manifest has none of {', '.join(question.clinical_columns)}"
         if not image:
@@ -185,7 +185,7 @@ def rivals(
     has_stain = bool(np.isfinite(cohort.stain).all())
     return {
         # a start holds products over edges, and is the pooled ridges themselves
-        "attention_mil": lambda: deep(question, layers=0, linear_start=False),
+        "attention_mil": lambda: deep(question, layers=0, linear_offset=False),
         "pooled_forest": lambda: baselines.pooled_forest(question),
         "pooled_ridge": lambda: baselines.pooled_ridge(question),
         "edge_product_ridge": lambda: baselines.edge_product_ridge(question),
@@ -198,12 +198,12 @@ def rivals(
 
 
 @one_thread()
-def add_rivals(
+def add_baseline_models(
     document: dict[str, Any],
-    truth: Truth,
+    truth: HeldOutOutcomes,
     held_out: HeldOut,
     patients: NDArray[np.str_],
-    asked: Mapping[str, Callable[[], Answers | str]],
+    asked: Mapping[str, Callable[[], CohortPredictions | str]],
     told: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Return a document with the scores of rivals, how far the model lies above them, and what to beware of.
@@ -212,14 +212,14 @@ def add_rivals(
     ----------
     document : dict
         From `own_scores`.
-    truth : Truth
+    truth : HeldOutOutcomes
         Its draws.
     held_out : HeldOut
         The model's answers.
     patients : str (n,)
         Digests of the patients in the order of the rivals' answers.
     asked : mapping of str to callable
-        From `rivals`.
+        From `baseline_models`.
     told : callable, optional
         Told the name of each rival before it is asked.
 
@@ -230,7 +230,7 @@ def add_rivals(
     """
     place = {str(name): row for row, name in enumerate(patients)}
     order = np.array([place[str(name)] for name in held_out.patient])
-    own = answer_draws(truth, Answers(risk=held_out.risk, stage_probability=held_out.stage_probability))
+    own = score_draws(truth, CohortPredictions(risk=held_out.risk, stage_probability=held_out.stage_probability))
     found: dict[str, Any] = {}
     drawn: dict[str, dict[str, dict[str, NDArray[np.float64]]]] = {}
     for name, ask in asked.items():
@@ -240,8 +240,8 @@ def add_rivals(
         if isinstance(answers, str):
             found[name] = {"left_out": answers}
             continue
-        in_order = Answers(risk=answers.risk[order], stage_probability=answers.stage_probability[order])
-        drawn[name] = answer_draws(truth, in_order)
+        in_order = CohortPredictions(risk=answers.risk[order], stage_probability=answers.stage_probability[order])
+        drawn[name] = score_draws(truth, in_order)
         found[name] = {**estimates(drawn[name]), "model_above": differences(own, drawn[name])}
     whole = {**document, "baselines": found}
     return {**whole, "warnings": [*document["warnings"], *site_warnings(whole)]}
@@ -250,7 +250,7 @@ def add_rivals(
 @one_thread()
 def score_within(
     ensemble: Ensemble,
-    question: Question,
+    question: BaselineTask,
     stratum: NDArray[np.int64],
     names: Sequence[str],
     *,
@@ -264,12 +264,12 @@ def score_within(
     ----------
     ensemble : Ensemble
         Trained on the question's cohort in its folds.
-    question : Question
+    question : BaselineTask
         Cohort, folds and seed.
     stratum : int64 (n,)
         Pairs are compared within it, e.g. within a site; it must be no coarser than the folds.
     names : sequence of str
-        Rivals, as `rivals` names them.
+        Rivals, as `baseline_models` names them.
     cluster : int64 (n,), optional
         What is drawn whole, e.g. the site; patients within a stratum where left out.
     n_draws : int
@@ -280,7 +280,7 @@ def score_within(
     Returns
     -------
     dict
-        As `add_rivals`.
+        As `add_baseline_models`.
 
     Raises
     ------
@@ -288,17 +288,19 @@ def score_within(
         If a rival cannot be fitted.
     """
     held_out = ensemble.held_out
-    truth = Truth(
+    truth = HeldOutOutcomes(
         fold=stratum,
         stage=held_out.stage,
         time_days=held_out.time_days,
         event=held_out.event,
         weights=draw_weights(stratum, cluster=cluster, n_draws=n_draws, rng=np.random.default_rng(question.seed)),
     )
-    own = estimates(answer_draws(truth, Answers(risk=held_out.risk, stage_probability=held_out.stage_probability)))
+    own = estimates(
+        score_draws(truth, CohortPredictions(risk=held_out.risk, stage_probability=held_out.stage_probability))
+    )
     document = {"survival": {}, "stage": {}, **own, "warnings": []}
-    asked = rivals(question, ensemble.bundle.members, workers=workers)
-    return add_rivals(document, truth, held_out, held_out.patient, {name: asked[name] for name in names})
+    asked = baseline_models(question, ensemble.bundle.members, workers=workers)
+    return add_baseline_models(document, truth, held_out, held_out.patient, {name: asked[name] for name in names})
 
 
 def site_warnings(document: Mapping[str, Any]) -> list[str]:

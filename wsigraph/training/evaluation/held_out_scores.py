@@ -13,7 +13,7 @@ from wsigraph.cohort.metrics.bootstrap import N_DRAWS, Estimate, draw_weights, e
 from wsigraph.cohort.metrics.calibration import beyond_each_stage, calibration_curve, calibration_line, d_calibration
 from wsigraph.cohort.metrics.stage import balanced_accuracy, quadratic_kappa, stage_auc, stage_brier
 from wsigraph.cohort.metrics.survival import brier_scores, c_index, integrated_brier, log_rank, time_auc, uno_c
-from wsigraph.training.evaluation.baselines import Answers
+from wsigraph.training.evaluation.baselines import CohortPredictions
 from wsigraph.training.held_out import HeldOut
 
 _DIGITS = 4
@@ -21,7 +21,7 @@ _LINE_DRAWS = 400
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
+class HeldOutOutcomes:
     """Outcomes of held-out patients, and the draws under which everything is scored.
 
     Attributes
@@ -41,7 +41,9 @@ class Truth:
     weights: NDArray[np.float64]
 
     @classmethod
-    def of(cls, held_out: HeldOut, *, by_site: bool, rng: np.random.Generator, n_draws: int = N_DRAWS) -> Truth:
+    def of(
+        cls, held_out: HeldOut, *, by_site: bool, rng: np.random.Generator, n_draws: int = N_DRAWS
+    ) -> HeldOutOutcomes:
         """Return the truth of held-out patients; draws are of sites where folds are made of sites."""
         cluster = np.unique(held_out.site, return_inverse=True)[1] if by_site else None
         return cls(
@@ -70,14 +72,14 @@ def _plain(found: Estimate) -> dict[str, float | None]:
     return {name: round(value, _DIGITS) if np.isfinite(value) else None for name, value in parts.items()}
 
 
-def answer_draws(truth: Truth, answers: Answers) -> dict[str, dict[str, NDArray[np.float64]]]:
+def score_draws(truth: HeldOutOutcomes, answers: CohortPredictions) -> dict[str, dict[str, NDArray[np.float64]]]:
     """Return the scores by which rivals are compared, under every draw.
 
     Parameters
     ----------
-    truth : Truth
+    truth : HeldOutOutcomes
         Outcomes and draws.
-    answers : Answers
+    answers : CohortPredictions
         Risks and stage probabilities.
 
     Returns
@@ -107,7 +109,7 @@ def answer_draws(truth: Truth, answers: Answers) -> dict[str, dict[str, NDArray[
     return found
 
 
-def _horizon(truth: Truth) -> float:
+def _horizon(truth: HeldOutOutcomes) -> float:
     """Return the day after nine tenths of the events: weights by the inverse of few uncensored patients scatter."""
     return float(np.quantile(truth.time_days[truth.followed & truth.event], 0.9))
 
@@ -128,12 +130,12 @@ def differences(
     }
 
 
-def full_scores(truth: Truth, held_out: HeldOut, *, rng: np.random.Generator) -> dict[str, dict[str, Any]]:
+def full_scores(truth: HeldOutOutcomes, held_out: HeldOut, *, rng: np.random.Generator) -> dict[str, dict[str, Any]]:
     """Return every score of a model's own held-out answers.
 
     Parameters
     ----------
-    truth : Truth
+    truth : HeldOutOutcomes
         Outcomes and draws.
     held_out : HeldOut
         The answers.
@@ -145,8 +147,8 @@ def full_scores(truth: Truth, held_out: HeldOut, *, rng: np.random.Generator) ->
     dict
         Parts ``"survival"`` and ``"stage"`` of what ``wsigraph evaluate --json`` prints.
     """
-    answers = Answers(risk=held_out.risk, stage_probability=held_out.stage_probability)
-    found = estimates(answer_draws(truth, answers))
+    answers = CohortPredictions(risk=held_out.risk, stage_probability=held_out.stage_probability)
+    found = estimates(score_draws(truth, answers))
     if "survival" in found:
         found["survival"] |= _survival_scores(truth, held_out, rng)
     if "stage" in found:
@@ -154,7 +156,7 @@ def full_scores(truth: Truth, held_out: HeldOut, *, rng: np.random.Generator) ->
     return found
 
 
-def _survival_scores(truth: Truth, held_out: HeldOut, rng: np.random.Generator) -> dict[str, Any]:
+def _survival_scores(truth: HeldOutOutcomes, held_out: HeldOut, rng: np.random.Generator) -> dict[str, Any]:
     rows = truth.followed
     days, event, fold = truth.time_days[rows], truth.event[rows], truth.fold[rows]
     weights = truth.weights[:, rows]
@@ -189,7 +191,7 @@ def _survival_scores(truth: Truth, held_out: HeldOut, rng: np.random.Generator) 
     }
 
 
-def _stage_scores(truth: Truth, held_out: HeldOut) -> dict[str, Any]:
+def _stage_scores(truth: HeldOutOutcomes, held_out: HeldOut) -> dict[str, Any]:
     p, outcome = beyond_each_stage(held_out.stage_probability, truth.stage)
     known = truth.stage >= 0
     per_patient = held_out.stage_probability.shape[1] - 1
@@ -208,7 +210,7 @@ def _stage_scores(truth: Truth, held_out: HeldOut) -> dict[str, Any]:
     }
 
 
-def fold_scores(truth: Truth, held_out: HeldOut) -> list[dict[str, Any]]:
+def fold_scores(truth: HeldOutOutcomes, held_out: HeldOut) -> list[dict[str, Any]]:
     """Return patients, events, sites and the two main scores of every fold."""
     found = []
     for number in np.unique(truth.fold):

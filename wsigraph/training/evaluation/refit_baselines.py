@@ -16,17 +16,17 @@ from wsigraph.cohort.metrics.proportion_interval import wilson
 from wsigraph.cohort.metrics.survival import log_cumulative_hazard, survival_between
 from wsigraph.config import ModelConfig
 from wsigraph.errors import CohortError
+from wsigraph.graph.one_thread import one_thread
 from wsigraph.model.bundle import ModelBundle
 from wsigraph.model.card import About
 from wsigraph.model.conformal import stage_probabilities, stage_sets
-from wsigraph.model.member import inputs_of
-from wsigraph.model.nn.network import one_thread
+from wsigraph.model.member import coarsened_inputs
 from wsigraph.training.dataset import Cohort
 from wsigraph.training.ensemble import Ensemble, train_folds
-from wsigraph.training.evaluation.baselines import Answers, Question
-from wsigraph.training.evaluation.evaluation_document import rivals
-from wsigraph.training.evaluation.held_out_scores import Truth, answer_draws, differences, estimates
-from wsigraph.training.superpixel_graphs import FineGraphs
+from wsigraph.training.evaluation.baselines import BaselineTask, CohortPredictions
+from wsigraph.training.evaluation.evaluation_document import baseline_models
+from wsigraph.training.evaluation.held_out_scores import HeldOutOutcomes, differences, estimates, score_draws
+from wsigraph.training.superpixel_graphs import SuperpixelGraphs
 
 if TYPE_CHECKING:
     from wsigraph.slide.map_boxes import Progress
@@ -40,12 +40,12 @@ _CALIBRATION_DRAWS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FreshAnswers:
+class EnsemblePredictions:
     """What an ensemble says of patients none of its members was trained on.
 
     Attributes
     ----------
-    answers : Answers
+    answers : CohortPredictions
         Risk and stage probabilities, averaged over members.
     member_probability : float64 (members, n, K)
         Stage probabilities of every member.
@@ -55,13 +55,13 @@ class FreshAnswers:
         Days.
     """
 
-    answers: Answers
+    answers: CohortPredictions
     member_probability: NDArray[np.float64]
     survival: NDArray[np.float64]
     time_days: NDArray[np.float64]
 
 
-def answer_fresh(bundle: ModelBundle, cohort: Cohort) -> FreshAnswers:
+def predict_new_patients(bundle: ModelBundle, cohort: Cohort) -> EnsemblePredictions:
     """Return what all members of an ensemble say of other patients.
 
     Parameters
@@ -73,7 +73,7 @@ def answer_fresh(bundle: ModelBundle, cohort: Cohort) -> FreshAnswers:
 
     Returns
     -------
-    FreshAnswers
+    EnsemblePredictions
         In the order of the rows.
 
     Raises
@@ -83,7 +83,7 @@ def answer_fresh(bundle: ModelBundle, cohort: Cohort) -> FreshAnswers:
     """
     time_days = np.array(bundle.card.time_days)
     stages, curves = [], []
-    inputs = inputs_of(cohort, bundle.embedding)
+    inputs = coarsened_inputs(cohort, bundle.embedding)
     for member in bundle.members:
         stage_logits, hazard_logits = member.read(inputs)
         if stage_logits.shape[1]:
@@ -95,8 +95,8 @@ def answer_fresh(bundle: ModelBundle, cohort: Cohort) -> FreshAnswers:
     probability = np.stack(stages) if stages else np.zeros((len(bundle.members), n, 0))
     survival = np.mean(curves, axis=0) if curves else np.zeros((n, 0))
     risk = log_cumulative_hazard(survival[:, -1]) if curves else np.full(n, np.nan)
-    return FreshAnswers(
-        answers=Answers(risk=risk, stage_probability=probability.mean(axis=0)),
+    return EnsemblePredictions(
+        answers=CohortPredictions(risk=risk, stage_probability=probability.mean(axis=0)),
         member_probability=probability,
         survival=survival,
         time_days=time_days,
@@ -184,30 +184,30 @@ def joined(first: Cohort, second: Cohort) -> Cohort:
         inputs=[*first.inputs, *second.inputs],
         slides=(*first.slides, *second.slides),
         covariates=(*first.covariates, *second.covariates),
-        fine=_joined_fine(first, second),
+        superpixel_graphs=_joined_fine(first, second),
         **both,
     )
 
 
-def _joined_fine(first: Cohort, second: Cohort) -> FineGraphs | None:
-    if first.fine is None or second.fine is None:
+def _joined_fine(first: Cohort, second: Cohort) -> SuperpixelGraphs | None:
+    if first.superpixel_graphs is None or second.superpixel_graphs is None:
         return None
-    return replace(first.fine, rows=(*first.fine.rows, *second.fine.rows))
+    return replace(first.superpixel_graphs, rows=(*first.superpixel_graphs.rows, *second.superpixel_graphs.rows))
 
 
 _ARRAYS = ("patient", "site", "stain", "stage", "time_days", "event")
 
 
 @one_thread()
-def score_fresh(
+def score_new_patients(
     ensemble: Ensemble,
     train: Cohort,
     fresh: Cohort,
     *,
     seed: int,
     names: Sequence[str],
-    found: FreshAnswers | None = None,
-    oracle: Answers | None = None,
+    found: EnsemblePredictions | None = None,
+    oracle: CohortPredictions | None = None,
     n_draws: int = N_DRAWS,
     workers: int = 1,
 ) -> dict[str, Any]:
@@ -223,9 +223,9 @@ def score_fresh(
         Of draws and rivals.
     names : sequence of str
         Rivals, as `wsigraph.training.evaluation.evaluation_document.rivals` names them.
-    found : FreshAnswers, optional
+    found : EnsemblePredictions, optional
         What the model says of the fresh patients; it is asked where left out.
-    oracle : Answers, optional
+    oracle : CohortPredictions, optional
         The true log hazard ratio and stage probabilities of the fresh patients; no column where they are not known.
     n_draws : int
         Bootstrap draws over fresh patients.
@@ -242,41 +242,43 @@ def score_fresh(
     CohortError
         If the cohorts share a patient.
     """
-    found = found or answer_fresh(ensemble.bundle, fresh)
+    found = found or predict_new_patients(ensemble.bundle, fresh)
     one_fold = np.zeros(fresh.n_rows, np.int64)
-    truth = Truth(
+    truth = HeldOutOutcomes(
         fold=one_fold,
         stage=fresh.stage,
         time_days=fresh.time_days,
         event=fresh.event,
         weights=draw_weights(one_fold, n_draws=n_draws, rng=np.random.default_rng(seed)),
     )
-    own = answer_draws(truth, found.answers)
+    own = score_draws(truth, found.answers)
     table: dict[str, Any] = {"n_train": train.n_rows, "n_fresh": fresh.n_rows, "model": estimates(own)}
     if oracle is not None:
-        best = answer_draws(truth, oracle)
+        best = score_draws(truth, oracle)
         table["oracle"] = {**estimates(best), "model_above": differences(own, best)}
     both = joined(train, fresh)
     fold = np.concatenate([np.full(train.n_rows, -1), one_fold])
-    question = Question(cohort=both, fold=fold, config=ensemble.bundle.card.config, seed=seed)
-    asked = rivals(question, ensemble.bundle.members, workers=workers)
+    question = BaselineTask(cohort=both, fold=fold, config=ensemble.bundle.card.config, seed=seed)
+    asked = baseline_models(question, ensemble.bundle.members, workers=workers)
     for name in names:
         answers = asked[name]()
         if isinstance(answers, str):
             table[name] = {"left_out": answers}
             continue
-        theirs = Answers(risk=answers.risk[train.n_rows :], stage_probability=answers.stage_probability[train.n_rows :])
-        drawn = answer_draws(truth, theirs)
+        theirs = CohortPredictions(
+            risk=answers.risk[train.n_rows :], stage_probability=answers.stage_probability[train.n_rows :]
+        )
+        drawn = score_draws(truth, theirs)
         table[name] = {**estimates(drawn), "model_above": differences(own, drawn)}
     return table
 
 
-def calibration_of_survival(found: FreshAnswers, cohort: Cohort, *, factor: float = 1.0) -> dict[str, float]:
+def calibration_of_survival(found: EnsemblePredictions, cohort: Cohort, *, factor: float = 1.0) -> dict[str, float]:
     """Return the D-calibration of survival on fresh patients, with all hazards multiplied by a factor.
 
     Parameters
     ----------
-    found : FreshAnswers
+    found : EnsemblePredictions
         Survival of the rows of `cohort`.
     cohort : Cohort
         Their outcomes.
@@ -304,14 +306,14 @@ def calibration_of_survival(found: FreshAnswers, cohort: Cohort, *, factor: floa
     }
 
 
-def coverage(ensemble: Ensemble, found: FreshAnswers, cohort: Cohort) -> dict[str, Any]:
+def coverage(ensemble: Ensemble, found: EnsemblePredictions, cohort: Cohort) -> dict[str, Any]:
     """Return how often the conformal stage set of fresh patients holds their stage.
 
     Parameters
     ----------
     ensemble : Ensemble
         With its calibration.
-    found : FreshAnswers
+    found : EnsemblePredictions
         Stage probabilities of the rows of `cohort`.
     cohort : Cohort
         Their stages and sites.

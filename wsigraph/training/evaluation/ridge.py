@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.cohort.metrics.stage import stage_auc
-from wsigraph.model.nn.linear_offset import FARTHEST
-from wsigraph.model.nn.network import one_thread
+from wsigraph.graph.one_thread import one_thread
+from wsigraph.model.nn.linear_offset import MAX_STANDARD_DEVIATIONS
 from wsigraph.training.cox_ridge import PENALTIES, Table, inner_folds, units
 
 
@@ -22,7 +22,9 @@ def standardise(before: Table, after: Table) -> tuple[Table, Table]:
     """Return both tables in units of the first one's mean and spread, without columns that hardly vary in it."""
     mean, spread, varies = units(before)
     scaled = (after - mean)[:, varies] / spread[varies]
-    return (before - mean)[:, varies] / spread[varies], np.clip(scaled, -FARTHEST, FARTHEST)
+    return (before - mean)[:, varies] / spread[varies], np.clip(
+        scaled, -MAX_STANDARD_DEVIATIONS, MAX_STANDARD_DEVIATIONS
+    )
 
 
 @one_thread()

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from wsigraph.cohort.metrics.bootstrap import N_DRAWS, draw_weights, estimate
 from wsigraph.cohort.metrics.survival import c_index
 from wsigraph.errors import CohortError
-from wsigraph.model.nn.network import one_thread
+from wsigraph.graph.one_thread import one_thread
 from wsigraph.training.dataset import Cohort
 from wsigraph.training.ensemble import Ensemble
-from wsigraph.training.evaluation.baselines import Question, answers_of
+from wsigraph.training.evaluation.baselines import BaselineTask, predict_folds
 
 
 @one_thread()
@@ -56,8 +56,8 @@ def c_at_unseen_sites(
     if torn:
         raise CohortError(f"site {torn[0]!r} is in {len(held[torn[0]])} folds, expected one; split by site")
     number = np.array([held[str(site)][0] for site in fresh.site])
-    question = Question(cohort=fresh, fold=number, config=ensemble.bundle.card.config, seed=seed)
-    risk = answers_of(question, ensemble.bundle.members).risk
+    question = BaselineTask(cohort=fresh, fold=number, config=ensemble.bundle.card.config, seed=seed)
+    risk = predict_folds(question, ensemble.bundle.members).risk
 
     def score(rows: NDArray[np.bool_]) -> dict[str, Any]:
         stratum = np.unique(fresh.site[rows], return_inverse=True)[1]

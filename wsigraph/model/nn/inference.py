@@ -1,0 +1,31 @@
+"""A trained network prepared for inference."""
+
+from __future__ import annotations
+
+import copy
+
+from torch_geometric.nn import GATv2Conv
+
+from wsigraph.model.nn._fused_gatv2 import FusedGATv2Conv
+from wsigraph.model.nn.network import GraphNetwork
+
+
+def compile_for_inference(network: GraphNetwork) -> GraphNetwork:
+    """Return a copy of a network whose GATv2 convolutions are fused, for evaluation and gradients of its inputs.
+
+    Parameters
+    ----------
+    network : GraphNetwork
+        A trained network; it is not changed.
+
+    Returns
+    -------
+    GraphNetwork
+        In evaluation mode, its weights without gradients. Its logits equal those of `network` up to float32 rounding.
+    """
+    compiled = copy.deepcopy(network).eval().requires_grad_(False)
+    for module in list(compiled.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, GATv2Conv):
+                setattr(module, name, FusedGATv2Conv(child))
+    return compiled
