@@ -86,7 +86,7 @@ def carry_out(arm: str, options: dict[str, Any]) -> tuple[CohortPredictions, dic
     else:
         fresh = gathered(settings, later, seed=seed, kind="coarse", embedding=own[1])
     ready = time.process_time()
-    answers = predict_new_patients(ensemble.bundle, fresh).answers
+    answers = predict_new_patients(ensemble.bundle, fresh).average
     own_scores = held_out_metrics(ensemble.held_out, by_site=False, seed=seed)
     facts = {
         "mean_nodes": round(float(np.mean([len(each.features) for each in fresh.inputs])), 1),

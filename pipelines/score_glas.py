@@ -28,8 +28,8 @@ from wsigraph.graph.feature.interpret import FEATURE_GROUPS
 from wsigraph.model.columns import NodeColumns
 from wsigraph.records import TissueGraph
 from wsigraph.training.dataset import Example, collect
-from wsigraph.training.evaluation.baselines import Question, network, ridge_on
-from wsigraph.training.evaluation.pooled import means_and_spreads
+from wsigraph.training.evaluation.baselines import BaselineTask, network, ridge_on
+from wsigraph.training.evaluation.pooled import means_and_stds
 from wsigraph.training.evaluation.ridge import mean_stage_ridge
 
 MPP = 0.62
@@ -82,34 +82,34 @@ def main() -> None:
     regions, superpixels, encoding, grades = read_images(options.directory, settings)
     cohort = collect(regions, CLASSES)
     patient = np.unique(cohort.patient, return_inverse=True)[1]
-    question = Question(cohort=cohort, fold=patient, config=settings.model, seed=options.seed)
-    pooled = means_and_spreads(cohort)
+    task = BaselineTask(cohort=cohort, fold=patient, config=settings.model, seed=options.seed)
+    pooled = means_and_stds(cohort)
     colour = np.tile(np.array(FEATURE_GROUPS) == "stain", 2)
     tables = {"features": pooled, "features_without_colour": pooled[:, ~colour], "colour": pooled[:, colour]}
     if options.encoder is not None:
         tables |= {"encoder": encoding, "encoder_and_features": np.concatenate([encoding, pooled], axis=1)}
     shown: dict[str, Any] = {"images": cohort.n_rows, "patients": int(patient.max()) + 1}
     for name, table in tables.items():
-        answers = ridge_on(question, lambda _, table=table: table)  # type: ignore[misc]
+        answers = ridge_on(task, lambda _, table=table: table)  # type: ignore[misc]
         shown[f"ridge on {name}"] = malignancy(answers.stage_probability[:, 1], cohort.stage, patient)
-    fine = means_and_spreads(collect(superpixels, CLASSES))
+    fine = means_and_stds(collect(superpixels, CLASSES))
     six = [x[:, kept] for x in (pooled, fine, np.concatenate([pooled, fine], axis=1)) for kept in chosen(x, colour)]
     means = {"features": six}
     if options.encoder is not None:
         means |= {"encoder": [encoding], "encoder and features": [np.concatenate([encoding, x], axis=1) for x in six]}
     for name, of in means.items():
         found = np.zeros(cohort.n_rows)
-        for number in question.folds:
+        for number in task.folds:
             train = np.flatnonzero(patient != number)
             found[patient == number] = mean_stage_ridge(of, cohort.stage, train, 2)[patient == number, 1]
         shown[f"mean of {3 * len(of)} ridges on {name}"] = malignancy(found, cohort.stage, patient)
     for name, inputs in networks(options.encoder).items():
         config = settings.model.model_copy(update={"inputs": inputs})
         read = collect(regions, CLASSES, columns=NodeColumns.of(config))
-        answers = network(replace(question, cohort=read, config=config), {}, workers=options.workers)
+        answers = network(replace(task, cohort=read, config=config), {}, workers=options.workers)
         shown[f"graph attention network on {name}"] = malignancy(answers.stage_probability[:, 1], cohort.stage, patient)
     five = settings.model.model_copy(update={"stage_names": GRADES})
-    graded = replace(question, cohort=replace(cohort, stage=grades), config=five)
+    graded = replace(task, cohort=replace(cohort, stage=grades), config=five)
     found = ridge_on(graded, lambda _: pooled).stage_probability.argmax(axis=1)
     shown["ridge on features, five grades, quadratic kappa"] = round(float(quadratic_kappa(found, grades, 5)[0]), 3)
     print(json.dumps(shown, indent=1))

@@ -51,20 +51,20 @@ def main(arguments: list[str] | None = None) -> None:
     simulated = time.perf_counter()
     ensemble = train_on(train.cohort, settings.model, seed=options.seed, workers=options.workers)
     trained = time.perf_counter()
-    found = predict_new_patients(ensemble.bundle, fresh.cohort)
+    predictions = predict_new_patients(ensemble.bundle, fresh.cohort)
     table = score_new_patients(
         ensemble,
         train.cohort,
         fresh.cohort,
         seed=options.seed,
         names=options.rival or BASELINES,
-        found=found,
+        predictions=predictions,
         oracle=CohortPredictions(risk=fresh.oracle_risk, stage_probability=fresh.oracle_stage),
         workers=options.workers,
     )
     if settings.model.task != "stage":
-        table["d_calibration"] = calibration_of_survival(found, fresh.cohort)
-        table["d_calibration_of_hazards_times_1.5"] = calibration_of_survival(found, fresh.cohort, factor=1.5)
+        table["d_calibration"] = calibration_of_survival(predictions, fresh.cohort)
+        table["d_calibration_of_hazards_times_1.5"] = calibration_of_survival(predictions, fresh.cohort, factor=1.5)
     table["mean_nodes"] = round(float(np.mean([len(each.features) for each in everybody.cohort.inputs])), 1)
     table["passes"] = [each.n_epochs for each in ensemble.fitted]
     table["seconds"] = {"simulate": round(simulated - started), "train": round(trained - simulated)}

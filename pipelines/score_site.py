@@ -19,7 +19,7 @@ from wsigraph.cohort.manifest.splits import folds, site_folds
 from wsigraph.config import load
 from wsigraph.synthesis.simulation.cohort import gather_simulated
 from wsigraph.training.ensemble import train_folds
-from wsigraph.training.evaluation.baselines import Question
+from wsigraph.training.evaluation.baselines import BaselineTask
 from wsigraph.training.evaluation.evaluation_document import score_within
 from wsigraph.training.evaluation.refit_baselines import RECIPE
 from wsigraph.training.evaluation.unseen import c_at_unseen_sites
@@ -44,8 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
     shown = {}
     for name, fold, cluster in (("by_patient", by_patient, None), ("by_site", site_folds(patients, sites), site)):
         ensemble = train_folds(cohort, fold, [settings.model], seed=options.seed, about=RECIPE, workers=options.workers)
-        question = Question(cohort=cohort, fold=fold, config=settings.model, seed=options.seed)
-        shown[name] = score_within(ensemble, question, fold, ("site_only", "stain_only"), cluster=cluster)
+        task = BaselineTask(cohort=cohort, fold=fold, config=settings.model, seed=options.seed)
+        shown[name] = score_within(ensemble, task, fold, ("site_only", "stain_only"), cluster=cluster)
         if cluster is not None:
             shown["unseen_site_fresh"] = c_at_unseen_sites(ensemble, cohort, fold, fresh, seed=options.seed)
     print(json.dumps(shown, indent=1))

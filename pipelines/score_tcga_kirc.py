@@ -25,9 +25,9 @@ from wsigraph.cohort.metrics.concordance import area_under_curve
 from wsigraph.config import load
 from wsigraph.training.dataset import Cohort, join_patients
 from wsigraph.training.ensemble import train_folds
-from wsigraph.training.evaluation.bags import bag_input
-from wsigraph.training.evaluation.baselines import Question
+from wsigraph.training.evaluation.baselines import BaselineTask
 from wsigraph.training.evaluation.evaluation_document import score_within
+from wsigraph.training.evaluation.feature_bags import bag_input
 from wsigraph.training.evaluation.refit_baselines import RECIPE
 
 STAGES = {"Stage I": 0, "Stage II": 1, "Stage III": 2, "Stage IV": 3}
@@ -115,9 +115,9 @@ def main() -> None:
         if name not in (options.split or ("by_site", "by_patient")):
             continue
         ensemble = train_folds(cohort, fold, [config], seed=options.seed, about=RECIPE, workers=options.workers)
-        question = Question(cohort=cohort, fold=fold, config=config, seed=options.seed)
+        task = BaselineTask(cohort=cohort, fold=fold, config=config, seed=options.seed)
         shown[name] = score_within(
-            ensemble, question, stratum, options.rival or BASELINES, cluster=cluster, workers=options.workers
+            ensemble, task, stratum, options.rival or BASELINES, cluster=cluster, workers=options.workers
         )
         shown[name]["stage_iii_iv_auc"] = advanced_auc(ensemble.held_out.stage_probability, cohort.stage, fold)
         shown[name]["passes"] = [each.n_epochs for each in ensemble.fitted]

@@ -124,7 +124,9 @@ def rival_scores(
     """
     cohort = join_patients(collect((case.example for case in fresh), settings.model.stage_names))
     answers = predict_new_patients(ensemble.bundle, cohort)
-    table = score_new_patients(ensemble, train, cohort, seed=seed, names=BASELINES, found=answers, workers=workers)
+    table = score_new_patients(
+        ensemble, train, cohort, seed=seed, names=BASELINES, predictions=answers, workers=workers
+    )
     calibration = calibration_of_survival(answers, cohort)
     found = {f"stage_{name}": Score(**table["model"]["stage"][name]) for name in ("auc", "quadratic_kappa")}
     found["d_calibration_largest_deviation"] = Score(

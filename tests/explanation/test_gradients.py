@@ -32,7 +32,7 @@ class Linear(torch.nn.Module):
         self.weight = torch.linspace(-1, 1, n_features)
         self.edge_weight = torch.tensor([0.5, -0.25, 2.0])
 
-    def forward(self, x: Any, edge_index: Any, e: Any, area: Any, batch: Any, n_graphs: int) -> Any:
+    def forward(self, x: Any, edge_index: Any, e: Any, batch: Any, area: Any, n_graphs: int) -> Any:
         by_node = (x @ self.weight) * area
         value = torch.zeros(n_graphs).index_add(0, batch, by_node)
         value = value.index_add(0, batch[edge_index[0]], e @ self.edge_weight)

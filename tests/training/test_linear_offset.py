@@ -23,7 +23,7 @@ from wsigraph.model.predict import predict
 from wsigraph.training.dataset import Cohort, Example, collect, validation_patients
 from wsigraph.training.ensemble import Ensemble, train_folds
 from wsigraph.training.evaluation.baselines import BaselineTask, clinical_and_image, image_risk
-from wsigraph.training.evaluation.pooled import edge_products, means_and_spreads
+from wsigraph.training.evaluation.pooled import edge_products, means_and_stds
 from wsigraph.training.fit import fit
 from wsigraph.training.stacking import (
     evaluate_linear_offset,
@@ -73,7 +73,7 @@ def test_it_reads_what_the_pooled_rivals_read(
         replace(each, features=graph.features.astype(np.float64))
         for each, graph in zip(cohort.inputs, graphs, strict=True)
     ]
-    pooled = means_and_spreads(replace(cohort, inputs=scaled))
+    pooled = means_and_stds(replace(cohort, inputs=scaled))
     # a spread is never 0 here, so that it has a gradient
     pooled[:, scaler.n_features :] = np.sqrt(pooled[:, scaler.n_features :] ** 2 + 1e-6)
     np.testing.assert_allclose(found[:, :n_pooled], pooled, atol=2e-5)

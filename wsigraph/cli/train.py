@@ -82,7 +82,7 @@ def train(
     from wsigraph.cohort.manifest.manifest import read_manifest
     from wsigraph.explanation.fit_reference import write_reference
     from wsigraph.training.cross_validate import Design, cross_validate
-    from wsigraph.training.load_cohort import gather, shared_inputs
+    from wsigraph.training.load_cohort import load_cohort, shared_inputs
     from wsigraph.training.repeats import score_repeats
 
     settings = read_settings(config, overrides, {"model.task": None if task is None else task.value})
@@ -94,7 +94,7 @@ def train(
     configurations = _configurations(settings, tries or [])
     design = Design(n_folds=n_folds, group=group.value, seed=seed, workers=workers, device=device)
     with progress_line(str(manifest)) as progress:
-        cohort = gather(
+        cohort = load_cohort(
             rows,
             graphs,
             stage_names=names,
@@ -160,7 +160,8 @@ def _about(out: Path, manifest: Path, rows: list[ManifestRow]) -> About:
         data=f"{len(rows)} slides of {manifest.name}",
         simulated=simulated,
         limits=(
-            "held-out scores hold for patients like those of the cohort; see evaluation.html for rivals and sites",
+            "held-out scores hold for patients like those of the cohort; see evaluation.html for baseline models and "
+            "sites",
         ),
     )
 
@@ -185,4 +186,4 @@ def _tell(ensemble: Ensemble, out: Path, as_json: bool, over: dict[str, dict[str
         print(f"{name:24s} {score.value:.3f} ({score.low:.3f} to {score.high:.3f})")
     for name, each in over.items():
         print(f"{name:24s} {each['mean']:.3f}, sd {each['sd']:.3f} over divisions")
-    print(f"rivals and all scores: wsigraph evaluate {out}")
+    print(f"baseline models and all scores: wsigraph evaluate {out}")

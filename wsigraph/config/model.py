@@ -43,7 +43,7 @@ class ModelConfig(Section):
     )
     linear_offset: bool = Field(
         False,
-        description="add the log hazard ratio (survival_head cox) to one by ridges on pooled features and edge products",
+        description="add ridges on pooled features and edge products to the log hazard ratio of survival_head cox",
     )
     layers: int = Field(3, ge=0, le=16, description="attention layers between neighbouring regions")
     heads: int = Field(4, ge=1, le=32, description="attention heads a layer")

@@ -167,8 +167,8 @@ def dropping(members: Sequence[ExplainedMember], target: Target, raw: GraphInput
             torch.from_numpy(slide.features[node]),
             torch.from_numpy(np.stack([number[offset + source[edge]], number[offset + end[edge]]])),
             torch.from_numpy(slide.edge_attribute[edge]),
-            torch.from_numpy(slide.area[node]),
             torch.from_numpy(version),
+            torch.from_numpy(slide.area[node]),
             len(kept),
         )
         return stage, hazard

@@ -53,8 +53,8 @@ def _read(member: ExplainedMember, graph: Standardised, keep: NDArray[np.bool_])
         torch.from_numpy(graph.features),
         torch.from_numpy(graph.edge_index[:, keep]),
         torch.from_numpy(graph.edge_attribute[keep]),
-        torch.from_numpy(graph.area),
         torch.zeros(len(graph.features), dtype=torch.int64),
+        torch.from_numpy(graph.area),
         1,
     )
     return stage, hazard

@@ -1,8 +1,9 @@
-"""A cohort becomes a model directory: folds, ensemble, held-out answers, losses.
+"""Cross-validation of a cohort, and the model directory it leaves: folds, ensemble, out-of-fold predictions, losses.
 
-``OUT`` holds ``model.safetensors`` and ``card.json`` (all that prediction needs), ``held_out.json`` (what scores are
-computed from), ``losses.csv`` and ``losses.png``, and ``run.json`` (where manifest and graphs lay, and how long it
-took). While training goes on, ``OUT/checkpoints`` holds how far each fold is; a killed run goes on from there.
+``OUT`` holds ``model.safetensors`` and ``card.json`` (all that prediction needs), ``held_out.json`` (the out-of-fold
+predictions that scores are computed from), ``losses.csv`` and ``losses.png``, and ``run.json`` (paths of manifest and
+graphs, and the time it took). During training, ``OUT/checkpoints`` holds the state of every fold; a killed run resumes
+from there.
 """
 
 from __future__ import annotations
@@ -35,29 +36,29 @@ if TYPE_CHECKING:
     from wsigraph.slide.map_boxes import Progress
 
 RUN_FILE = "run.json"
-"""Where manifest and graphs lay when the model was trained; for people and for ``wsigraph evaluate``."""
+"""Paths of manifest and graphs at training time; for people and for ``wsigraph evaluate``."""
 CHECKPOINTS = "checkpoints"
-"""How far each fold is, while training goes on."""
+"""State of every fold during training."""
 
 _DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
-    """How a cohort is learned from.
+    """The design of a cross-validation.
 
     Attributes
     ----------
     n_folds : int
-        Folds, at least 2.
+        Number of folds, at least 2.
     group : str
         What folds keep whole: ``"patient"`` or ``"site"``.
     seed : int
-        Decides folds, weights and all else that is random.
+        Decides folds, initial weights and everything else that is random.
     workers : int
-        Processes; 0 takes one for every core allowed.
+        Processes; 0 uses one per available core.
     device : str
-        Where tensors live.
+        Where tensors are, e.g. ``"cuda"``.
     """
 
     n_folds: int = 5
@@ -78,7 +79,7 @@ def cross_validate(
     beside: Callable[[ModelBundle], object] | None = None,
     progress: Progress | None = None,
 ) -> Ensemble:
-    """Train an ensemble of folds and write its directory.
+    """Cross-validate a cohort: train an ensemble of folds, score it out of fold, and write its directory.
 
     Parameters
     ----------
@@ -91,18 +92,18 @@ def cross_validate(
     design : Design
         Folds, seed and processes.
     about : About
-        What the card shall say.
+        The author's part of the card.
     sources : dict of str to str, optional
-        What else to note in ``run.json``: where manifest and graphs lie.
+        Further entries of ``run.json``: paths of manifest and graphs.
     beside : callable, optional
-        Writes what else belongs into the directory, told the finished model; killed in it, a run goes on there.
+        Called with the finished model to write further files; a run killed in it resumes there.
     progress : callable, optional
-        Told of passes and folds.
+        Called after every epoch and fold.
 
     Returns
     -------
     Ensemble
-        As written, with its held-out scores on the card.
+        The ensemble as written, with its out-of-fold scores on the card.
 
     Raises
     ------
@@ -116,7 +117,7 @@ def cross_validate(
     directory, started = Path(out), time.perf_counter()
     ensemble = train_folds(
         cohort,
-        divide(cohort, design)[0],
+        assign_folds(cohort, design)[0],
         configurations,
         seed=design.seed,
         about=about,
@@ -143,7 +144,8 @@ def cross_validate(
         fitted=ensemble.fitted,
     )
     save_held_out(ensemble.held_out, directory, ensemble.bundle.model_id)
-    write_losses([each.history for each in ensemble.fitted], [each.n_epochs for each in ensemble.fitted], directory)
+    histories = [fitted.history for fitted in ensemble.fitted]
+    write_losses(histories, [fitted.n_epochs for fitted in ensemble.fitted], directory)
     notes: dict[str, Any] = {**(sources or {}), "seconds": round(time.perf_counter() - started, 1)}
     write_file(directory / RUN_FILE, canonical_document(notes))
     save_bundle(ensemble.bundle, directory)
@@ -153,22 +155,22 @@ def cross_validate(
     return ensemble
 
 
-def divide(cohort: Cohort, design: Design, n_repeats: int = 1) -> NDArray[np.int64]:
-    """Return the folds of a design, balanced in stage, event and site, and those of further divisions.
+def assign_folds(cohort: Cohort, design: Design, n_repeats: int = 1) -> NDArray[np.int64]:
+    """Return the folds of a design, balanced in stage, event and site, and those of repeats.
 
     Parameters
     ----------
     cohort : Cohort
         n rows.
     design : Design
-        How many folds, what they keep whole, and the seed.
+        Number of folds, what they keep whole, and the seed.
     n_repeats : int
-        Divisions, at least 1; more leave the first as they are.
+        Number of repeats, at least 1; the first does not depend on it.
 
     Returns
     -------
     int64 (n_repeats, n)
-        Fold of every row in every division.
+        Fold of every row in every repeat.
 
     Raises
     ------
@@ -190,28 +192,28 @@ def divide(cohort: Cohort, design: Design, n_repeats: int = 1) -> NDArray[np.int
 
 @one_thread()
 def held_out_metrics(held_out: HeldOut, *, by_site: bool, seed: int) -> dict[str, Score]:
-    """Return the main scores of held-out answers for the card.
+    """Return the main scores of out-of-fold predictions, for the card.
 
     Parameters
     ----------
     held_out : HeldOut
-        CohortPredictions and outcomes.
+        Out-of-fold predictions and outcomes.
     by_site : bool
-        Whether folds are made of sites, and sites are drawn.
+        Whether folds keep sites whole; then the bootstrap draws sites.
     seed : int
-        Of the draws.
+        Of the bootstrap draws.
 
     Returns
     -------
     dict of str to Score
-        ``c_index``, ``stage_auc`` and ``stage_quadratic_kappa``, as far as they are defined.
+        ``c_index``, ``stage_auc`` and ``stage_quadratic_kappa``, where they are defined.
     """
     cluster = np.unique(held_out.site, return_inverse=True)[1] if by_site else None
     weights = draw_weights(held_out.fold, cluster=cluster, rng=np.random.default_rng(seed))
-    found = {}
+    draws = {}
     if held_out.has_survival:
         rows = np.isfinite(held_out.time_days)
-        found["c_index"] = c_index(
+        draws["c_index"] = c_index(
             held_out.risk[rows],
             held_out.time_days[rows],
             held_out.event[rows],
@@ -220,12 +222,12 @@ def held_out_metrics(held_out: HeldOut, *, by_site: bool, seed: int) -> dict[str
         )
     if held_out.has_stage:
         p, stage = held_out.stage_probability, held_out.stage
-        found["stage_auc"] = stage_auc(p, stage, stratum=held_out.fold, weights=weights)
-        found["stage_quadratic_kappa"] = quadratic_kappa(p.argmax(axis=1), stage, p.shape[1], weights=weights)
+        draws["stage_auc"] = stage_auc(p, stage, stratum=held_out.fold, weights=weights)
+        draws["stage_quadratic_kappa"] = quadratic_kappa(p.argmax(axis=1), stage, p.shape[1], weights=weights)
     scores = {}
-    for name, values in found.items():
-        each = estimate(values)
-        if np.isfinite([each.value, each.low, each.high]).all():
-            parts = {part: round(getattr(each, part), _DIGITS) for part in ("value", "low", "high")}
+    for name, values in draws.items():
+        score = estimate(values)
+        if np.isfinite([score.value, score.low, score.high]).all():
+            parts = {part: round(getattr(score, part), _DIGITS) for part in ("value", "low", "high")}
             scores[name] = Score(**parts)
     return scores

@@ -1,4 +1,4 @@
-"""Losses of training, as a table and as a picture."""
+"""Loss curves of training, as a table and as a picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wsigraph.store.atomic import write_file
 
 LOSS_FILES = ("losses.csv", "losses.png")
-"""Every loss of every pass, and what they look like."""
+"""Table and picture of the losses of every epoch."""
 
 
 def write_losses(
@@ -22,10 +22,10 @@ def write_losses(
 
     Parameters
     ----------
-    histories : sequence of float64 (passes, 2)
-        Training and validation loss of every pass of every fold.
+    histories : sequence of float64 (epochs, 2)
+        Training and validation loss of every epoch of every fold.
     best : sequence of int
-        Pass whose weights were taken, from 1.
+        Epoch of the stored weights, from 1.
     directory : Path or str
         Where to write.
 
@@ -40,11 +40,11 @@ def write_losses(
         If a file cannot be written.
     """
     table, picture = (Path(directory) / name for name in LOSS_FILES)
-    lines = ["fold,pass,training,validation,taken"]
-    for fold, (history, taken) in enumerate(zip(histories, best, strict=True)):
+    lines = ["fold,epoch,training,validation,best"]
+    for fold, (history, best_epoch) in enumerate(zip(histories, best, strict=True)):
         lines += [
-            f"{fold},{number},{inner!r},{outer!r},{int(number == taken)}"
-            for number, (inner, outer) in enumerate(history.tolist(), start=1)
+            f"{fold},{epoch},{training!r},{validation!r},{int(epoch == best_epoch)}"
+            for epoch, (training, validation) in enumerate(history.tolist(), start=1)
         ]
     write_file(table, ("\n".join(lines) + "\n").encode())
     write_file(picture, _draw(histories, best))
@@ -58,14 +58,14 @@ def _draw(histories: Sequence[NDArray[np.float64]], best: Sequence[int]) -> byte
     figure = Figure(figsize=(7.0, 4.2), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for fold, (history, taken) in enumerate(zip(histories, best, strict=True)):
-        passes = np.arange(1, len(history) + 1)
+    for fold, (history, best_epoch) in enumerate(zip(histories, best, strict=True)):
+        epochs = np.arange(1, len(history) + 1)
         colour = f"C{fold % 10}"
-        axes.plot(passes, history[:, 0], color=colour, alpha=0.45, linewidth=1.0)
-        axes.plot(passes, history[:, 1], color=colour, linewidth=1.8, label=f"fold {fold}")
-        axes.plot(taken, history[taken - 1, 1], "o", color=colour, markersize=5)
-    axes.set_xlabel("pass")
-    axes.set_ylabel("loss (thin: training, thick: validation, dot: taken)")
+        axes.plot(epochs, history[:, 0], color=colour, alpha=0.45, linewidth=1.0)
+        axes.plot(epochs, history[:, 1], color=colour, linewidth=1.8, label=f"fold {fold}")
+        axes.plot(best_epoch, history[best_epoch - 1, 1], "o", color=colour, markersize=5)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss (thin: training, thick: validation, dot: best)")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9)
     stream = io.BytesIO()

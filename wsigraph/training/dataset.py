@@ -1,4 +1,4 @@
-"""Graphs with known outcomes, read once and checked, and their split by patient."""
+"""The data set of training: graphs with known outcomes, checked, and their split by patient."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from wsigraph.training.superpixel_graphs import SuperpixelGraphs
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Example:
-    """A graph with what is known of its patient.
+    """A graph with the outcome of its patient.
 
     Attributes
     ----------
     graph : CoarseGraph or TissueGraph
-        What the model sees.
+        The slide.
     patient : str
-        Whose it is; all slides of a patient fall into one part.
+        Patient id; all slides of a patient are in one part.
     stage : int or None
         Index into the stage names; None where unknown.
     time_days : float or None
@@ -41,9 +41,9 @@ class Example:
     site : str or None
         Hospital or scanner site.
     sha256 : str or None
-        Digest of the slide's bytes.
+        SHA-256 of the slide's bytes.
     covariates : mapping of str to str
-        What else is known of the patient, as text.
+        Further covariates of the patient, as text.
     """
 
     graph: CoarseGraph | TissueGraph
@@ -58,20 +58,20 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cohort:
-    """Graphs and their outcomes, as numbers.
+    """Network inputs and outcomes of all rows, as arrays.
 
     Attributes
     ----------
     inputs : list of GraphInput
         One a row, B of them.
     patient : str (B,)
-        Whose it is.
+        Patient id.
     site : str (B,)
         Hospital or scanner site; empty where unknown.
     slides : tuple of tuple of str, length B
-        Digests of the slides that a row was made from; empty where unknown.
+        SHA-256 of the slides of a row; empty where unknown.
     covariates : tuple of mapping of str to str, length B
-        What else is known of the patient.
+        Further covariates of the patient.
     stain : float64 (B, 8)
         Stain vectors and maximum concentrations; NaN where there are none.
     stage : int64 (B,)
@@ -87,8 +87,8 @@ class Cohort:
     feature_names : tuple of str
         Columns of the node features.
     columns : NodeColumns
-        What they are, and of which encoder.
-    fine : SuperpixelGraphs or None
+        Choice of the node features, with the encoder.
+    superpixel_graphs : SuperpixelGraphs or None
         The rows before coarsening, kept where the coarsening is to be trained.
     """
 
@@ -114,7 +114,7 @@ class Cohort:
         return len(self.inputs)
 
     def take(self, rows: NDArray[np.int64]) -> Cohort:
-        """Return some rows in the order asked for."""
+        """Return some rows, in the given order."""
         return replace(
             self,
             inputs=[self.inputs[row] for row in rows],
@@ -126,10 +126,10 @@ class Cohort:
 
 
 def join_patients(cohort: Cohort) -> Cohort:
-    """Return a cohort with one row a patient: the rule by which several slides of a patient become one.
+    """Return a cohort with one row a patient, joining the slides of each.
 
-    The graphs of a patient's slides are taken as one graph without edges between slides, so that every region weighs
-    by its share of all the tissue of the patient, in training, in scores and in every rival alike.
+    The graphs of a patient's slides become one graph without edges between slides. So every region is weighted by its
+    fraction of all the patient's tissue, in training, in scores and in every baseline model.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def join_patients(cohort: Cohort) -> Cohort:
         joined,
         superpixel_graphs=superpixel_graphs,
         inputs=[join([cohort.inputs[row] for row in rows]) for rows in members],
-        slides=tuple(tuple(each for row in rows for each in cohort.slides[row]) for rows in members),
+        slides=tuple(tuple(sha256 for row in rows for sha256 in cohort.slides[row]) for rows in members),
         stain=np.stack([cohort.stain[rows].mean(axis=0) for rows in members]),
     )
 
@@ -181,18 +181,18 @@ def collect(
     columns: NodeColumns | None = None,
     coarsening: tuple[CoarseningConfig, Embedding] | None = None,
 ) -> Cohort:
-    """Return the numbers of all examples; the graphs themselves are kept only where their coarsening is to be trained.
+    """Return the cohort of examples; their graphs are kept only where their coarsening is to be trained.
 
     Parameters
     ----------
     examples : iterable of Example
-        Read once.
+        Iterated once.
     stage_names : tuple of str
         The K stages that indices point to.
     columns : NodeColumns, optional
-        What is read of a region; the interpretable features where left out.
+        Choice of the node features; the interpretable features where left out.
     coarsening : (CoarseningConfig, Embedding), optional
-        Coarsen the examples' graphs, which must be superpixel graphs, by these, and keep them for training both.
+        Coarsen the examples' graphs, which must be superpixel graphs, with these, and keep the superpixel graphs.
 
     Returns
     -------
@@ -203,11 +203,11 @@ def collect(
     ------
     ModelError
         If there is no example, a stage index is out of range, follow-up is not a number above 0, or the graphs differ
-        in schema, coarsening or encoder, or are coarse where superpixels are asked for.
+        in schema, coarsening or encoder, or are coarse where superpixel graphs are needed.
     """
     columns = columns or NodeColumns()
     inputs, rows, superpixel_graphs, schemas = [], [], [], set()
-    known: list[tuple[str, tuple[str, ...], Mapping[str, str], NDArray[np.float64]]] = []
+    details: list[tuple[str, tuple[str, ...], Mapping[str, str], NDArray[np.float64]]] = []
     for example in examples:
         graph = example.graph
         if coarsening is not None:
@@ -227,16 +227,16 @@ def collect(
         time_days = math.nan if example.time_days is None else example.time_days
         rows.append((example.patient, stage, time_days, example.event))
         stain = np.concatenate([tissue.stain.vectors.ravel(), tissue.stain.max_concentration])
-        known.append((example.site or "", (example.sha256,) if example.sha256 else (), example.covariates, stain))
+        details.append((example.site or "", (example.sha256,) if example.sha256 else (), example.covariates, stain))
     if not rows:
         raise ModelError("no graph to train on, expected graphs of at least two patients; check the manifest")
     if len(schemas) != 1:
         raise ModelError(
-            f"training graphs have {len(schemas)} kinds of moment schema, coarsening and encoder, expected one; "
+            f"training graphs have {len(schemas)} combinations of moment schema, coarsening and encoder, expected one; "
             "build and coarsen all of them with one version and one configuration"
         )
     patient, stages, times, events = zip(*rows, strict=True)
-    sites, slides, covariates, stains = zip(*known, strict=True)
+    sites, slides, covariates, stains = zip(*details, strict=True)
     moment_id, embedding_id, encoder = schemas.pop()
     return Cohort(
         inputs=inputs,
@@ -262,8 +262,8 @@ def collect(
 def _superpixels(graph: CoarseGraph | TissueGraph) -> TissueGraph:
     if isinstance(graph, CoarseGraph):
         raise ModelError(
-            f"slide {graph.graph.slide_id!r} is coarsened already, expected its superpixel graph: the coarsening is to "
-            "be trained; keep graph.safetensors beside it, or set model.train_coarsening to false"
+            f"slide {graph.graph.slide_id!r} is coarsened already, expected its superpixel graph, because the "
+            "coarsening is to be trained; keep graph.safetensors beside it, or set model.train_coarsening to false"
         )
     return graph
 
@@ -281,7 +281,7 @@ def _check_follow_up(example: Example) -> None:
 def validation_patients(
     patient: NDArray[np.str_], event: NDArray[np.bool_], fraction: float, *, rng: np.random.Generator
 ) -> NDArray[np.str_]:
-    """Return the patients that only decide when to stop, drawn apart among those with and without an event.
+    """Return the patients of the validation part, drawn separately among those with and without an event.
 
     Parameters
     ----------
@@ -290,9 +290,9 @@ def validation_patients(
     event : bool (B,)
         Whether the patient had the event.
     fraction : float
-        Share of the patients wanted.
+        Fraction of the patients.
     rng : numpy.random.Generator
-        Source of chance.
+        Source of randomness.
 
     Returns
     -------
@@ -309,9 +309,9 @@ def validation_patients(
     n_patients = sum(len(group) for group in groups)
     if n_patients < 2:
         raise ModelError(f"{n_patients} patients to train on, expected at least 2; add patients")
-    # one of each group stays in training whatever the fraction: without an event there would be nothing to learn
+    # one of each group stays in training whatever the fraction: survival cannot be learned without an event
     sizes = [min(int(len(group) * fraction + 0.5), max(0, len(group) - 1)) for group in groups]
     drawn = [rng.permutation(group)[:size] for group, size in zip(groups, sizes, strict=True)]
     chosen = np.concatenate(drawn)
-    # of too few patients for a share, one without an event if there is one
+    # too few patients for the fraction: one patient, without an event if there is one
     return np.sort(chosen if len(chosen) else rng.permutation(groups[-1] if len(groups[-1]) else with_event)[:1])

@@ -1,9 +1,9 @@
-"""An ensemble of folds: every member is trained without the patients of one fold and answers for them.
+"""An ensemble of cross-validation folds: every member is trained without the patients of one fold and predicts them.
 
-So each patient has an answer by a network that never saw them; temperature, stage sets and the band for survival come
-from those, and so does every score. Where several configurations are tried, each fold chooses by its own validation
-part, never by the patients it holds out. A new slide is answered by all members: probabilities and survival are
-averaged, and the risk is read from the averaged survival.
+So every patient has an out-of-fold prediction. Temperature, stage sets, the band for survival and all scores come from
+these. Where several configurations are tried, each fold chooses by its own validation part, never by the patients it
+holds out. For a new slide, probabilities and survival are averaged over members, and the risk is computed from the
+averaged survival.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Ensemble:
-    """A trained ensemble and how it got there.
+    """A trained ensemble with its out-of-fold predictions.
 
     Attributes
     ----------
     bundle : ModelBundle
         Card without metrics, and weights.
     held_out : HeldOut
-        What each patient was answered by the member that never saw them.
+        Prediction of every patient by the member not trained on them.
     fitted : tuple of Fitted
-        The fit of every fold that was chosen.
+        The chosen fit of every fold.
     """
 
     bundle: ModelBundle
@@ -73,35 +73,35 @@ def train_folds(
     Parameters
     ----------
     cohort : Cohort
-        One row a patient (`join_patients`), or rows of which no patient lies in two folds.
+        One row a patient (`join_patients`), or rows of which no patient is in two folds.
     fold : int64 (n,)
         Fold of every row, 0 to n_folds - 1.
     configurations : sequence of ModelConfig
-        Settings to try; the first is the one on the card.
+        Settings to try; the card shows the first.
     seed : int
         Decides everything random.
     about : About
-        What the card shall say.
+        The author's part of the card.
     split_by : str
-        What the folds are made of.
+        What folds keep whole.
     checkpoints : Path, optional
-        Directory in which every fit notes how far it is, and from which it goes on.
+        Directory for the checkpoint of every fit, from which it resumes.
     workers : int
-        Processes; 0 takes one for every core allowed.
+        Processes; 0 uses one per available core.
     device : str
-        Where tensors live while training.
+        Where tensors are in training, e.g. ``"cuda"``.
     progress : callable, optional
-        Told of passes and folds.
+        Called after every epoch and fold.
 
     Returns
     -------
     Ensemble
-        The same bytes for any number of workers, killed and resumed or not.
+        The same bytes for any number of workers, whether killed and resumed or not.
 
     Raises
     ------
     CohortError
-        If a patient, or a slide with the same bytes, lies in two folds.
+        If a patient, or a slide with the same bytes, is in two folds.
     ModelError
         If a fold cannot be fitted.
     StoreError
@@ -121,8 +121,8 @@ def train_folds(
     ]
     fits = run_fits(cohort, jobs, workers=workers, progress=progress)
     n_tried = len(configurations)
-    chosen = [min(fits[k * n_tried : (k + 1) * n_tried], key=lambda each: each.best_loss) for k in range(n_folds)]
-    members = [each.member for each in chosen]
+    chosen = [min(fits[k * n_tried : (k + 1) * n_tried], key=lambda fitted: fitted.best_loss) for k in range(n_folds)]
+    members = [fitted.member for fitted in chosen]
     held_out, logits = predict_held_out(cohort, fold, members)
     calibration = calibrate(held_out, logits, rng=np.random.default_rng(seed))
     embedding = own_embedding(members, cohort)
@@ -140,7 +140,7 @@ def train_folds(
 
 
 def check_folds(cohort: Cohort, fold: NDArray[np.int64]) -> int:
-    """Return the number of folds, and refuse folds that share a patient or a slide.
+    """Return the number of folds; raise an error if two of them share a patient or a slide.
 
     Parameters
     ----------
@@ -157,19 +157,19 @@ def check_folds(cohort: Cohort, fold: NDArray[np.int64]) -> int:
     Raises
     ------
     CohortError
-        If folds are not numbered 0, 1, ..., or a patient, or a slide with the same bytes, lies in two of them.
+        If folds are not numbered 0, 1, ..., or a patient, or a slide with the same bytes, is in two of them.
     """
     n_folds = int(fold.max()) + 1
     if n_folds < 2 or set(np.unique(fold).tolist()) != set(range(n_folds)) or len(fold) != cohort.n_rows:
         raise CohortError(f"folds are {np.unique(fold).tolist()}, expected two or more, numbered from 0, none empty")
     places: dict[tuple[str, str], int] = {}
     for row, number in enumerate(fold.tolist()):
-        named = [("patient", str(cohort.patient[row])), *(("slide of digest", each) for each in cohort.slides[row])]
-        for kind, name in named:
+        keys = [("patient", str(cohort.patient[row])), *(("slide of digest", sha256) for sha256 in cohort.slides[row])]
+        for kind, name in keys:
             if places.setdefault((kind, name), number) != number:
                 raise CohortError(
                     f"{kind} {name!r} is in folds {places[kind, name]} and {number}, expected one; "
-                    "scores would be of patients that were trained on; mend the split or the manifest"
+                    "scores would include patients of the training part; correct the split or the manifest"
                 )
     return n_folds
 
@@ -177,14 +177,14 @@ def check_folds(cohort: Cohort, fold: NDArray[np.int64]) -> int:
 def predict_held_out(
     cohort: Cohort, fold: NDArray[np.int64], members: Sequence[EnsembleMember]
 ) -> tuple[HeldOut, list[NDArray[np.float64]]]:
-    """Return the answers for every patient by the member of their fold, and the hazard logits behind them.
+    """Return the prediction of every patient by the member of their fold, and the hazard logits behind it.
 
     Parameters
     ----------
     cohort : Cohort
         n rows.
     fold : int64 (n,)
-        EnsembleMember that answers for each row.
+        Member that predicts each row.
     members : sequence of EnsembleMember
         One a fold.
 
@@ -228,13 +228,13 @@ def predict_held_out(
         ends_days=ends_days,
         survival=survival,
         risk=risk,
-        risk_cut=np.array([_median_risk(cohort, fold != number, each) for number, each in enumerate(members)]),
+        risk_cut=np.array([_median_risk(cohort, fold != number, member) for number, member in enumerate(members)]),
     )
     return held_out, hazards
 
 
 def _median_risk(cohort: Cohort, trained_on: NDArray[np.bool_], member: EnsembleMember) -> float:
-    """Return the median risk of those a member was trained on, which cuts the others into high and low risk."""
+    """Return the median risk of the patients a member was trained on, the threshold between low and high risk."""
     if not len(member.ends_days) or not trained_on.any():
         return float("nan")
     hazard_logits = member.read(member.inputs(cohort.take(np.flatnonzero(trained_on))))[1]
@@ -242,19 +242,19 @@ def _median_risk(cohort: Cohort, trained_on: NDArray[np.bool_], member: Ensemble
 
 
 def own_embedding(members: Sequence[EnsembleMember], cohort: Cohort) -> Embedding | None:
-    """Return the embedding by which an ensemble coarsens new slides, where its members trained theirs.
+    """Return the embedding that coarsens new slides for an ensemble whose members trained their own.
 
     Parameters
     ----------
     members : sequence of EnsembleMember
         The ensemble.
     cohort : Cohort
-        What they were trained on.
+        Training cohort.
 
     Returns
     -------
     Embedding or None
-        The mean of the members' weights, which began as one; None where no member has its own.
+        The mean of the members' weights, which had the same initial values; None where no member has its own.
     """
     if cohort.superpixel_graphs is None or all(member.embedding is None for member in members):
         return None
@@ -262,7 +262,7 @@ def own_embedding(members: Sequence[EnsembleMember], cohort: Cohort) -> Embeddin
 
 
 def pad_ends(ends_days: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-    """Return interval ends widened to the largest number of intervals, a day at a time after the last."""
+    """Return interval ends padded to the largest number of intervals, with steps of a day after the last."""
     widest = max(len(ends) for ends in ends_days)
     return [
         np.concatenate([ends, (ends[-1:] if len(ends) else np.zeros(1)) + 1 + np.arange(widest - len(ends))])
@@ -271,12 +271,12 @@ def pad_ends(ends_days: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float6
 
 
 def calibrate(held_out: HeldOut, logits: Sequence[NDArray[np.float64]], *, rng: np.random.Generator) -> Calibration:
-    """Return what held-out patients say of how sure the model may be.
+    """Return the calibration of stage sets and survival bands from held-out patients.
 
     Parameters
     ----------
     held_out : HeldOut
-        CohortPredictions and outcomes.
+        Out-of-fold predictions and outcomes.
     logits : sequence of float64 (n_k, T_k)
         Hazard logits of the rows of every fold.
     rng : numpy.random.Generator
@@ -298,7 +298,7 @@ def calibrate(held_out: HeldOut, logits: Sequence[NDArray[np.float64]], *, rng: 
             rows = held_out.fold == number
             intervals = ends[number][: table.shape[1]]
             targets.append(survival_target(held_out.time_days[rows], held_out.event[rows], intervals))
-        # a padded interval counts for nobody
+        # padded intervals have no patients at risk
         widest = ends.shape[1]
         padded = [np.pad(table, ((0, 0), (0, widest - table.shape[1]))) for table in logits]
         survived, died = (

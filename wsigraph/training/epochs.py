@@ -271,8 +271,8 @@ def combined_loss(
         The loss.
     """
     loss = torch.zeros((), device=embedding.device)
-    if network.hazard is not None:
-        loss = loss + network.hazard.loss(embedding, part.outcomes(rows, embedding.device))
+    if network.survival_head is not None:
+        loss = loss + network.survival_head.loss(embedding, part.outcomes(rows, embedding.device))
     if network.stage is not None:
         weight = config.stage_weight if config.task == "both" else 1.0
         stage = torch.from_numpy(part.stage[rows]).to(embedding.device)

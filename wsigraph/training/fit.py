@@ -130,8 +130,8 @@ def fit(
     with one_thread(), torch.random.fork_rng():
         torch.manual_seed(seed)
         network = GraphNetwork(config, n_features=scaler.n_features, n_intervals=len(ends_days)).to(device)
-        if network.hazard is not None:
-            network.hazard.initialise_baseline(torch.from_numpy(marginal_hazard(parts[0].target)))
+        if network.survival_head is not None:
+            network.survival_head.initialise_baseline(torch.from_numpy(marginal_hazard(parts[0].target)))
         joint = _joint(network, cohort, config, scaler, device)
         if network.linear_offset is not None:
             offset = fit_linear_offset(network.linear_offset, cohort, rows, scaler, seed=seed)
@@ -211,11 +211,11 @@ def _finish(trainer: Trainer, training: CohortPart, validation: CohortPart, ends
         trainer.joint.coarsen(training.coarsened, validation.coarsened)
     if network.linear_offset is not None:
         _shrink_correction(trainer, validation)
-    if network.hazard is not None:
+    if network.survival_head is not None:
         embedding = embeddings(trainer, training.graphs)
         outcomes = training.outcomes(np.arange(len(training.graphs)), embedding.device)
         with torch.inference_mode():
-            network.hazard.fit_baseline(embedding, outcomes, torch.from_numpy(ends_days))
+            network.survival_head.fit_baseline(embedding, outcomes, torch.from_numpy(ends_days))
     if network.stage is None:
         return 1.0
     with torch.inference_mode():

@@ -1,7 +1,7 @@
-"""What a model said of each patient while it had not seen them: the ground of every score.
+"""Out-of-fold predictions of every patient, with outcomes; scores are computed from them.
 
-``held_out.json`` lies beside the model. It holds outcomes, by digest of the patient, and is not needed to predict:
-leave it out where a model is given away.
+``held_out.json`` is next to the model. It holds outcomes by digest of the patient and is not needed for prediction:
+leave it out when you give a model away.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _INTEGERS, _FLAGS, _TEXTS = ("fold", "stage"), ("event",), ("patient", "site")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HeldOut:
-    """Predictions of patients by a model that never saw them, with their outcomes.
+    """Predictions of patients by members not trained on them, with their outcomes.
 
     Attributes
     ----------
@@ -48,9 +48,9 @@ class HeldOut:
     survival : float64 (n, T)
         Survival to the ends of the patient's fold; no column where survival is not predicted.
     risk : float64 (n,)
-        Higher is worse; NaN where survival is not predicted. Comparable within a fold alone.
+        Higher is worse; NaN where survival is not predicted. Comparable within a fold only.
     risk_cut : float64 (folds,)
-        Median risk of the patients that the member of each fold was trained on; above it a patient is at high risk.
+        Median risk of the training patients of every fold's member; above it a patient is at high risk.
     """
 
     patient: NDArray[np.str_]
@@ -76,17 +76,17 @@ class HeldOut:
         return bool(self.survival.shape[1])
 
     def survival_at(self, at_days: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return survival of every patient to some days, float64 (n, m), from days (m,)."""
-        found = np.empty((len(self.fold), len(at_days)))
+        """Return the survival of every patient to given days, float64 (n, m), from days (m,)."""
+        survival = np.empty((len(self.fold), len(at_days)))
         for fold in np.unique(self.fold):
             rows = self.fold == fold
-            found[rows] = survival_between(self.ends_days[fold], self.survival[rows], at_days)
-        return found
+            survival[rows] = survival_between(self.ends_days[fold], self.survival[rows], at_days)
+        return survival
 
     def survival_at_own_end(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return survival at every patient's own last day, and whether that day brought the event.
+        """Return survival at the end of every patient's follow-up, and whether follow-up ended with the event.
 
-        Beyond the last interval nothing is predicted: there a patient counts as censored at its end.
+        There is no prediction beyond the last interval: such patients count as censored at its end.
         """
         own, event = np.empty(len(self.fold)), self.event.copy()
         for fold in np.unique(self.fold):
@@ -111,11 +111,11 @@ def save_held_out(held_out: HeldOut, directory: Path | str, model_id: str) -> Pa
     Parameters
     ----------
     held_out : HeldOut
-        What to write.
+        The predictions.
     directory : Path or str
         Directory of the model.
     model_id : str
-        The model.
+        Id of the model.
 
     Returns
     -------
@@ -146,12 +146,12 @@ def load_held_out(directory: Path | str, model_id: str) -> HeldOut:
     directory : Path or str
         Directory of the model.
     model_id : str
-        The model that must have made it.
+        Id of the model that made the predictions.
 
     Returns
     -------
     HeldOut
-        Equal to what was written.
+        As it was saved.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A manifest and a directory of graphs become a cohort to learn from."""
+"""Load a cohort for training from a manifest and a directory of graphs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from wsigraph.records import CoarseGraph, TissueGraph
     from wsigraph.slide.map_boxes import Progress
 
-_COARSE, _FINE, _INFO = "coarse.safetensors", "graph.safetensors", "slide.json"
-_NAMED = 10
+_COARSE, _SUPERPIXELS, _INFO = "coarse.safetensors", "graph.safetensors", "slide.json"
+_MAX_EXAMPLES = 10
 
 
 def find_missing(rows: Iterable[ManifestRow], graphs: Path) -> list[ManifestRow]:
-    """Return the rows that have no graph under a directory."""
-    return [row for row in rows if not any((graphs / row.slide_id / name).is_file() for name in (_COARSE, _FINE))]
+    """Return the rows without a graph in a directory."""
+    return [
+        row for row in rows if not any((graphs / row.slide_id / name).is_file() for name in (_COARSE, _SUPERPIXELS))
+    ]
 
 
-def gather(
+def load_cohort(
     rows: Sequence[ManifestRow],
     graphs: Path | str,
     *,
@@ -45,18 +47,18 @@ def gather(
     rows : sequence of ManifestRow
         Slides; each needs a graph.
     graphs : Path or str
-        Directory that holds ``<slide_id>/coarse.safetensors`` or ``<slide_id>/graph.safetensors`` of each.
+        Directory with ``<slide_id>/coarse.safetensors`` or ``<slide_id>/graph.safetensors`` for each slide.
     stage_names : tuple of str
         The K stages.
     coarsening : CoarseningConfig, optional
-        How graphs that are not coarsened yet are coarsened.
+        Settings for graphs that are not coarsened yet.
     uncoarsened : bool
-        Take the graphs before coarsening; a slide that has only a coarse graph is then an error.
+        Load superpixel graphs; a slide that has only a coarse graph is then an error.
     model : ModelConfig, optional
-        Says what is read of a region, and whether the coarsening is to be trained: then superpixel graphs are coarsened
-        here and kept. Interpretable features and coarse graphs as they are where left out.
+        Decides the node features and whether the coarsening is trained, in which case superpixel graphs are coarsened
+        here and kept. Where left out: interpretable features, and coarse graphs as they are.
     progress : callable, optional
-        Told ``("gather", slides done, slides)``.
+        Called with ``("load", slides done, slides)``.
 
     Returns
     -------
@@ -74,30 +76,30 @@ def gather(
     """
     directory = Path(graphs)
     learned = coarsening_to_train(coarsening, model) if not uncoarsened else None
-    fine_alone = uncoarsened or learned is not None
-    wanted = [row for row in rows if fine_alone and not (directory / row.slide_id / _FINE).is_file()]
-    missing = wanted or find_missing(rows, directory)
+    needs_superpixels = uncoarsened or learned is not None
+    lacking = [row for row in rows if needs_superpixels and not (directory / row.slide_id / _SUPERPIXELS).is_file()]
+    missing = lacking or find_missing(rows, directory)
     if missing:
-        named = ", ".join(f"{row.slide_id} (line {row.line})" for row in missing[:_NAMED])
-        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        examples_text = ", ".join(f"{row.slide_id} (line {row.line})" for row in missing[:_MAX_EXAMPLES])
+        more = f" and {len(missing) - _MAX_EXAMPLES} more" if len(missing) > _MAX_EXAMPLES else ""
         raise CohortError(
-            f"{len(missing)} of {len(rows)} slides have no graph under {directory}: {named}{more}; "
+            f"{len(missing)} of {len(rows)} slides have no graph under {directory}: {examples_text}{more}; "
             "build them with wsigraph graph or wsigraph run, name another --graphs, or leave them out with "
             "--allow-missing"
         )
 
     def examples() -> Iterable[Example]:
         for done, row in enumerate(rows, start=1):
-            yield _example(row, directory / row.slide_id, stage_names, coarsening, fine_alone)
+            yield _example(row, directory / row.slide_id, stage_names, coarsening, needs_superpixels)
             if progress is not None:
-                progress("gather", done, len(rows))
+                progress("load", done, len(rows))
 
     columns = None if model is None else NodeColumns.of(model)
-    return join_patients(_refuse_twins(collect(examples(), stage_names, columns=columns, coarsening=learned)))
+    return join_patients(_check_duplicate_slides(collect(examples(), stage_names, columns=columns, coarsening=learned)))
 
 
 def shared_inputs(configurations: Sequence[ModelConfig]) -> ModelConfig:
-    """Return the settings by which a cohort is gathered that serves several configurations.
+    """Return the settings for loading a cohort that several configurations share.
 
     Parameters
     ----------
@@ -107,44 +109,45 @@ def shared_inputs(configurations: Sequence[ModelConfig]) -> ModelConfig:
     Returns
     -------
     ModelConfig
-        The first, with superpixel graphs kept where any of them trains the coarsening.
+        The first, with ``train_coarsening`` true where it is in any of them.
 
     Raises
     ------
     ConfigError
-        If they read different inputs.
+        If their node features differ.
     """
     first = configurations[0]
-    readings = {(each.inputs, each.encoding_dimensions) for each in configurations}
-    if len(readings) > 1:
-        met = ", ".join(f"{inputs} in {width} dimensions" for inputs, width in sorted(readings))
+    choices = {(config.inputs, config.encoding_dimensions) for config in configurations}
+    if len(choices) > 1:
+        shown = ", ".join(f"{inputs} in {width} dimensions" for inputs, width in sorted(choices))
         raise ConfigError(
-            f"configurations read {met}; expected one model.inputs and model.encoding_dimensions; train them apart"
+            f"configurations have inputs {shown}; expected one model.inputs and model.encoding_dimensions; train them "
+            "separately"
         )
-    return first.model_copy(update={"train_coarsening": any(each.train_coarsening for each in configurations)})
+    return first.model_copy(update={"train_coarsening": any(config.train_coarsening for config in configurations)})
 
 
 def coarsening_to_train(
     coarsening: CoarseningConfig | None, model: ModelConfig | None
 ) -> tuple[CoarseningConfig, Embedding] | None:
-    """Return how a cohort is coarsened before its coarsening is trained; None where it is not to be trained.
+    """Return settings and embedding for the initial coarsening of a cohort whose coarsening is trained.
 
     Parameters
     ----------
     coarsening : CoarseningConfig, optional
         Settings; the defaults where left out.
     model : ModelConfig, optional
-        Says whether the coarsening is trained.
+        Decides whether the coarsening is trained.
 
     Returns
     -------
     (CoarseningConfig, Embedding) or None
-        Settings without a path, and the embedding they name.
+        Settings without a path, and the embedding they name; None where the coarsening is not trained.
 
     Raises
     ------
     ConfigError
-        If an encoder's features are to decide the merging, which no embedding learns.
+        If merging uses an encoder's features, for which there is no embedding to train.
     ModelError
         If the embedding's weights cannot be read.
     """
@@ -185,30 +188,30 @@ def _graph(directory: Path, coarsening: CoarseningConfig | None, uncoarsened: bo
     from wsigraph.graph.coarsening.coarsen import coarsen
 
     if uncoarsened:
-        return load_graph(directory / _FINE)
+        return load_graph(directory / _SUPERPIXELS)
     if (directory / _COARSE).is_file():
         return load_coarse_graph(directory / _COARSE)
-    return coarsen(load_graph(directory / _FINE), coarsening)
+    return coarsen(load_graph(directory / _SUPERPIXELS), coarsening)
 
 
 def _bytes_digest(row: ManifestRow, directory: Path) -> str:
-    """Return the digest of the slide's bytes; of its graph where the slide itself is not known."""
+    """Return the SHA-256 of the slide's bytes, or of its graph file where the slide is unknown."""
     if row.sha256:
         return row.sha256
     if (directory / _INFO).is_file():
         return load_slide_info(directory / _INFO).sha256
-    source = directory / (_FINE if (directory / _FINE).is_file() else _COARSE)
+    source = directory / (_SUPERPIXELS if (directory / _SUPERPIXELS).is_file() else _COARSE)
     return hashlib.sha256(source.read_bytes()).hexdigest()
 
 
-def _refuse_twins(cohort: Cohort) -> Cohort:
-    """Refuse slides of the same bytes under two patients: they would be in training and in the test."""
+def _check_duplicate_slides(cohort: Cohort) -> Cohort:
+    """Raise an error if two patients have a slide with the same bytes, which would leak between folds."""
     owner: dict[str, str] = {}
     for patient, slides in zip(cohort.patient.tolist(), cohort.slides, strict=True):
-        for each in slides:
-            if owner.setdefault(each, patient) != patient:
+        for sha256 in slides:
+            if owner.setdefault(sha256, patient) != patient:
                 raise CohortError(
-                    f"patients {owner[each]!r} and {patient!r} have a slide of the same bytes (digest {each[:12]}), "
-                    "expected different slides; correct the manifest"
+                    f"patients {owner[sha256]!r} and {patient!r} have a slide of the same bytes (digest "
+                    f"{sha256[:12]}), expected different slides; correct the manifest"
                 )
     return cohort

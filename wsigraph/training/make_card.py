@@ -1,4 +1,4 @@
-"""The card of fitted networks: what is known of them when training ends."""
+"""The card of fitted networks."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from wsigraph.training.fit import Fitted
 
 
 def reporting_days(members: Sequence[EnsembleMember]) -> tuple[float, ...]:
-    """Return the days at which an ensemble states survival: the mean of the members' interval ends, none beyond any."""
+    """Return the days at which an ensemble predicts survival: the mean of the members' interval ends, within all."""
     ends = [member.ends_days for member in members]
     if not len(ends[0]):
         return ()
-    fewest = min(len(each) for each in ends)
-    common = ends if all(len(each) == fewest for each in ends) else [each for each in ends if len(each) == fewest]
-    days = np.minimum(np.mean(common, axis=0), min(each[-1] for each in ends))
+    fewest = min(len(days) for days in ends)
+    common = ends if all(len(days) == fewest for days in ends) else [days for days in ends if len(days) == fewest]
+    days = np.minimum(np.mean(common, axis=0), min(days[-1] for days in ends))
     return tuple(float(day) for day in np.unique(days))
 
 
@@ -44,13 +44,13 @@ def make_card(
     Parameters
     ----------
     cohort : Cohort
-        What they were fitted to.
+        Training cohort.
     fold : int64 (n,) or None
-        EnsembleMember that held out each row; None where every member was trained on all rows.
+        Member that held out each row; None where every member was trained on all rows.
     fitted : sequence of Fitted
         The networks.
     about : About
-        What the author states.
+        The author's part of the card.
     seed : int
         Of the training.
     config : ModelConfig
@@ -58,12 +58,12 @@ def make_card(
     weights : bytes
         Content of ``model.safetensors``.
     embedding : Embedding, optional
-        Of the bundle, where the coarsening was trained with the task.
+        The bundle's own, where the coarsening was trained with the task.
 
     Returns
     -------
     Card
-        Of this version's schema.
+        In this version's layout.
 
     Raises
     ------
@@ -76,14 +76,14 @@ def make_card(
     n_patients = len(np.unique(cohort.patient))
     cards = []
     for number, each in enumerate(fitted):
-        seen = n_patients - len(np.unique(cohort.patient[held_by == number]))
+        n_seen = n_patients - len(np.unique(cohort.patient[held_by == number]))
         n_validation = len(each.validation)
         cards.append(
             MemberCard(
                 config=each.member.config,
                 time_days=tuple(float(end) for end in each.member.ends_days),
                 temperature=each.member.temperature,
-                n_patients=seen - n_validation,
+                n_patients=n_seen - n_validation,
                 n_validation_patients=n_validation,
                 n_epochs=each.n_epochs,
             )

@@ -1,7 +1,7 @@
-"""Fits side by side in processes of their own, each with one torch thread.
+"""Fits in parallel processes, each with one torch thread.
 
-The cohort travels once to every process. Fits do not depend on which process carries them out, so that one worker and
-many give the same bytes.
+The cohort is sent to every process once. A fit does not depend on the process that runs it, so any number of workers
+gives the same bytes.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FitJob:
-    """One fit to carry out.
+    """One fit to run.
 
     Attributes
     ----------
     rows : int64 (n,)
-        Rows of the cohort that may be seen.
+        Rows of the cohort to fit to.
     config : ModelConfig
         Settings.
     seed : int
         Of the fit.
     checkpoint : Path or None
-        Where it notes how far it is.
+        File for the state of training.
     device : str
-        Where tensors live.
+        Where tensors are.
     """
 
     rows: NDArray[np.int64]
@@ -58,13 +58,13 @@ def run_fits(
     Parameters
     ----------
     cohort : Cohort
-        What all of them read.
+        Data of all fits.
     jobs : sequence of FitJob
-        What to fit.
+        The fits.
     workers : int
-        Processes; 0 takes one for every core allowed. With 1 everything happens in this process.
+        Processes; 0 uses one per available core, 1 this process alone.
     progress : callable, optional
-        Told ``("folds", fits done, fits)``; with one worker also every pass of a fit.
+        Called with ``("folds", fits done, fits)``; with one worker also after every epoch of a fit.
 
     Returns
     -------
@@ -78,29 +78,29 @@ def run_fits(
     """
     n_workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
     if n_workers <= 1:
-        found = []
+        results = []
         for job in jobs:
-            found.append(_carry_out(cohort, job, progress))
+            results.append(_run_fit(cohort, job, progress))
             if progress is not None:
-                progress("folds", len(found), len(jobs))
-        return found
+                progress("folds", len(results), len(jobs))
+        return results
     # a forked child would inherit locks of threads that it does not have
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_workers, context, _take_cohort, (cohort,)) as pool:
-        futures = {pool.submit(_carry_out_there, job): number for number, job in enumerate(jobs)}
-        results: dict[int, Fitted] = {}
+    with ProcessPoolExecutor(n_workers, context, _receive_cohort, (cohort,)) as pool:
+        futures = {pool.submit(_run_fit_in_worker, job): number for number, job in enumerate(jobs)}
+        by_number: dict[int, Fitted] = {}
         try:
             for future in as_completed(futures):
-                results[futures[future]] = future.result()
+                by_number[futures[future]] = future.result()
                 if progress is not None:
-                    progress("folds", len(results), len(jobs))
+                    progress("folds", len(by_number), len(jobs))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return [results[number] for number in range(len(jobs))]
+    return [by_number[number] for number in range(len(jobs))]
 
 
-def _carry_out(cohort: Cohort, job: FitJob, progress: Progress | None = None) -> Fitted:
+def _run_fit(cohort: Cohort, job: FitJob, progress: Progress | None = None) -> Fitted:
     return fit(
         cohort,
         job.rows,
@@ -112,12 +112,12 @@ def _carry_out(cohort: Cohort, job: FitJob, progress: Progress | None = None) ->
     )
 
 
-_taken: list[Cohort] = []
+_received: list[Cohort] = []
 
 
-def _take_cohort(cohort: Cohort) -> None:
-    _taken[:] = [cohort]
+def _receive_cohort(cohort: Cohort) -> None:
+    _received[:] = [cohort]
 
 
-def _carry_out_there(job: FitJob) -> Fitted:
-    return _carry_out(_taken[0], job)
+def _run_fit_in_worker(job: FitJob) -> Fitted:
+    return _run_fit(_received[0], job)

@@ -1,7 +1,7 @@
-"""How much of a held-out score is the luck of the division: the same cohort divided anew, several times over.
+"""Repeated cross-validation: how much an out-of-fold score depends on the random division into folds.
 
-The model that is kept is that of the first division, whatever the others score. Each further division is trained with
-another seed, scored and forgotten; what is reported is the mean over all of them, never the best.
+The stored model is that of the first repeat, whatever the others score. Every further repeat is trained with another
+seed and other folds, scored and discarded. The report gives the mean over all repeats, never the best.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wsigraph.config import ModelConfig
 from wsigraph.model.card import About
 from wsigraph.store.atomic import discard, write_file
 from wsigraph.store.header import canonical_document
-from wsigraph.training.cross_validate import CHECKPOINTS, Design, divide, held_out_metrics
+from wsigraph.training.cross_validate import CHECKPOINTS, Design, assign_folds, held_out_metrics
 from wsigraph.training.dataset import Cohort
 from wsigraph.training.ensemble import Ensemble, train_folds
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from wsigraph.slide.map_boxes import Progress
 
 REPEATS_FILE = "repeats.json"
-"""Held-out scores of every division, and their mean and spread."""
+"""Out-of-fold scores of every repeat, and their mean and standard deviation."""
 
-_FORGOTTEN = About(
-    name="repeat", description="-", notice="scored and forgotten", licence="-", data="-", simulated=False
+_DISCARDED = About(
+    name="repeat", description="-", notice="scored and discarded", licence="-", data="-", simulated=False
 )
 
 
@@ -41,29 +41,29 @@ def score_repeats(
     n_repeats: int,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Divide a cohort anew, train and score it, and write all scores beside the model of the first division.
+    """Repeat a cross-validation with other folds and seeds, and write all scores next to the model of the first.
 
     Parameters
     ----------
     first : Ensemble
-        The model of the first division, with its held-out scores on the card.
+        The model of the first repeat, with its out-of-fold scores on the card.
     cohort : Cohort
         One row a patient.
     configurations : sequence of ModelConfig
-        Settings that every fold chooses from.
+        Settings to try in every fold.
     out : Path or str
         Directory of the model.
     design : Design
-        Of the first division; the others are trained with the seeds after its own.
+        Of the first repeat; the others use the following seeds.
     n_repeats : int
-        Divisions in all, at least 2.
+        Number of repeats, the first included, at least 2.
     progress : callable, optional
-        Told of passes and folds.
+        Called after every epoch and fold.
 
     Returns
     -------
     dict
-        ``split_by``, ``repeats``: the scores of every division, and ``over_repeats``: ``mean`` and ``sd`` of each.
+        ``split_by``, ``repeats``: the scores of every repeat, and ``over_repeats``: ``mean`` and ``sd`` of each.
 
     Raises
     ------
@@ -74,32 +74,34 @@ def score_repeats(
     StoreError
         If the file cannot be written.
     """
-    directory, table = Path(out), [first.bundle.card.metrics]
-    for seed, fold in enumerate(divide(cohort, design, n_repeats)[1:], start=design.seed + 1):
+    directory, metrics = Path(out), [first.bundle.card.metrics]
+    for seed, fold in enumerate(assign_folds(cohort, design, n_repeats)[1:], start=design.seed + 1):
         ensemble = train_folds(
             cohort,
             fold,
             configurations,
             seed=seed,
-            about=_FORGOTTEN,
+            about=_DISCARDED,
             split_by=design.group,
             checkpoints=directory / CHECKPOINTS / f"seed{seed}",
             workers=design.workers,
             device=design.device,
             progress=progress,
         )
-        table.append(held_out_metrics(ensemble.held_out, by_site=design.group == "site", seed=seed))
-    shown = {
+        metrics.append(held_out_metrics(ensemble.held_out, by_site=design.group == "site", seed=seed))
+    document = {
         "split_by": design.group,
-        "repeats": [{name: each.model_dump() for name, each in scores.items()} for scores in table],
-        "over_repeats": {name: _over([scores[name].value for scores in table if name in scores]) for name in table[0]},
+        "repeats": [{name: score.model_dump() for name, score in scores.items()} for scores in metrics],
+        "over_repeats": {
+            name: _mean_and_sd([scores[name].value for scores in metrics if name in scores]) for name in metrics[0]
+        },
     }
-    write_file(directory / REPEATS_FILE, canonical_document(shown))
+    write_file(directory / REPEATS_FILE, canonical_document(document))
     discard(directory / CHECKPOINTS)
-    return shown
+    return document
 
 
-def _over(values: Sequence[float]) -> dict[str, float]:
+def _mean_and_sd(values: Sequence[float]) -> dict[str, float]:
     return {
         "mean": round(float(np.mean(values)), 4),
         "sd": round(float(np.std(values, ddof=min(1, len(values) - 1))), 4),

@@ -27,14 +27,14 @@ __all__ = ["About", "Trained", "train"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trained:
-    """A trained model and how it got there.
+    """A trained model with its losses.
 
     Attributes
     ----------
     bundle : ModelBundle
-        Card without metrics, and weights of the best pass.
-    history : float64 (passes, 2)
-        Training and validation loss of every pass.
+        Card without metrics, and weights of the best epoch.
+    history : float64 (epochs, 2)
+        Training and validation loss of every epoch.
     """
 
     bundle: ModelBundle
@@ -55,22 +55,22 @@ def train(
     Parameters
     ----------
     examples : iterable of Example
-        Read once; of at least two patients, with at least one event among the training part.
+        Iterated once; of at least two patients, with at least one event in the training part.
     config : ModelConfig, optional
         Architecture and hyper-parameters.
     seed : int
-        Decides the split, the starting weights, the order of graphs and all dropout.
+        Decides the split, the initial weights, the order of graphs and all dropout.
     about : About
-        What the card shall say.
+        The author's part of the card.
     coarsening : CoarseningConfig, optional
-        How superpixel graphs are coarsened where ``config.train_coarsening`` is true; the defaults where left out.
+        Settings of the initial coarsening where ``config.train_coarsening`` is true; the defaults where left out.
     progress : callable, optional
-        Told ``("train", pass, passes)`` after every pass.
+        Called with ``("train", epoch, epochs)`` after every epoch.
 
     Returns
     -------
     Trained
-        Model and losses; deterministic for one machine.
+        Model and losses; deterministic on one machine.
 
     Raises
     ------

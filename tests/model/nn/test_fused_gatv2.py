@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 from torch_geometric.nn import GATv2Conv
-from wsigraph.model.nn._fused_gatv2 import FusedGATv2Conv
-from wsigraph.model.nn.inference import compile_for_inference
 
 from wsigraph.config import Config
+from wsigraph.model.nn._fused_gatv2 import FusedGATv2Conv
+from wsigraph.model.nn.inference import compile_for_inference
 from wsigraph.model.nn.network import GraphNetwork
 
 SHAPES = [(1, 1, 3), (4, 16, 3), (2, 5, 1), (3, 7, 4)]

@@ -15,7 +15,7 @@ from wsigraph.synthesis.simulation.cohort import gather_simulated
 from wsigraph.synthesis.simulation.planted import Planted
 from wsigraph.synthesis.simulation.scenarios import Outcome, law, sample_outcome, stage_probability
 from wsigraph.synthesis.simulation.write_cohort import simulate_cohort, write_cohort
-from wsigraph.training.load_cohort import gather
+from wsigraph.training.load_cohort import load_cohort
 
 SMALL = ("sites=2", "library_side=3", "grain=2", "min_side=4", "max_side=5")
 QUICK = ("layers=1", "heads=1", "channels=4", "epochs=2")
@@ -30,7 +30,7 @@ def test_patients_are_those_that_simulate_writes(settings: Config, tmp_path: Pat
     write_cohort(simulate_cohort(6, settings, seed=3), tmp_path, settings, seed=3)
     names = settings.model.stage_names
     manifest = read_manifest(tmp_path / "data_manifest.csv", stage_names=names, check_files=False)
-    written = gather(manifest.rows, tmp_path, stage_names=names, coarsening=settings.coarsening)
+    written = load_cohort(manifest.rows, tmp_path, stage_names=names, coarsening=settings.coarsening)
     drawn = gather_simulated(6, settings, seed=3)
     for name in ("patient", "site", "stage", "time_days", "event", "stain"):
         assert (getattr(drawn.cohort, name) == getattr(written, name)).all(), name

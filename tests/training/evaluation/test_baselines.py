@@ -14,7 +14,7 @@ from wsigraph.training.cox_ridge import cox_ridge, cox_risk
 from wsigraph.training.dataset import Cohort
 from wsigraph.training.evaluation.baselines import BaselineTask, pooled_ridge, site_only
 from wsigraph.training.evaluation.forest import forest_risk, martingale_residuals
-from wsigraph.training.evaluation.pooled import clinical, edge_products, means_and_spreads, one_hot
+from wsigraph.training.evaluation.pooled import clinical, edge_products, means_and_stds, one_hot
 from wsigraph.training.evaluation.ridge import mean_stage_ridge, stage_ridge
 
 
@@ -121,7 +121,7 @@ def tiny_cohort() -> Cohort:
 
 def test_pooled_tables_by_hand() -> None:
     cohort = tiny_cohort()
-    assert means_and_spreads(cohort)[0] == pytest.approx([-0.5, np.sqrt(0.75)])
+    assert means_and_stds(cohort)[0] == pytest.approx([-0.5, np.sqrt(0.75)])
     # centre 0, scale 1: the sign of the axis is the eigenvector's, the product of neighbours has none
     table = edge_products(cohort, np.arange(3))
     assert table[:, 1] == pytest.approx([-1, 1, 1])

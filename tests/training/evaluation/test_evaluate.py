@@ -22,7 +22,7 @@ from wsigraph.store import load_coarse_graph, load_graph, save_graph
 from wsigraph.synthesis.simulation.simulate import build_library, sample_sites, simulate
 from wsigraph.training.evaluation.evaluate import evaluate
 from wsigraph.training.evaluation.evaluation_document import site_warnings
-from wsigraph.training.load_cohort import gather
+from wsigraph.training.load_cohort import load_cohort
 
 FAST = ["--set", "model.epochs=2", "--set", "model.layers=1", "--set", "model.channels=4", "--seed", "3"]
 
@@ -103,7 +103,7 @@ def test_training_leaves_a_whole_directory(model_dir: Path) -> None:
     assert set(names) <= {path.name for path in model_dir.iterdir()}
     assert not (model_dir / "checkpoints").exists()
     table = (model_dir / "losses.csv").read_text().splitlines()
-    assert table[0] == "fold,pass,training,validation,taken"
+    assert table[0] == "fold,epoch,training,validation,best"
     assert len(table) == 1 + 2 * 2
     card = json.loads((model_dir / "card.json").read_text())
     assert card["split_by"] == "patient"
@@ -197,7 +197,7 @@ def test_a_graph_that_is_missing_is_named(cohort_dir: Path, tmp_path: Path) -> N
     names = Config().model.stage_names
     rows = read_manifest(cohort_dir / "data_manifest.csv", stage_names=names, check_files=False).rows
     with pytest.raises(CohortError, match=r"40 of 40 slides have no graph under .* and 30 more; .*--allow-missing"):
-        gather(rows, tmp_path, stage_names=names)
+        load_cohort(rows, tmp_path, stage_names=names)
 
 
 def test_equal_bytes_under_two_patients_are_refused(cohort_dir: Path) -> None:
@@ -205,7 +205,7 @@ def test_equal_bytes_under_two_patients_are_refused(cohort_dir: Path) -> None:
     rows = read_manifest(cohort_dir / "data_manifest.csv", stage_names=names, check_files=False).rows
     twins = [replace(rows[1], sha256="a" * 64), replace(rows[2], sha256="a" * 64)]
     with pytest.raises(CohortError, match=r"have a slide of the same bytes \(digest aaaaaaaaaaaa\)"):
-        gather(twins, cohort_dir, stage_names=names)
+        load_cohort(twins, cohort_dir, stage_names=names)
 
 
 def document(site: float, low: float, gap: float) -> dict[str, object]:
@@ -248,7 +248,7 @@ def test_a_model_that_coarsens_on_its_own_is_trained_and_evaluated(cohort_dir: P
     why = explain(coarse, graph, out, config=ExplanationConfig(steps=4, random_orders=0))
     assert why.value == pytest.approx(seen.risk, abs=1e-5)
     assert why.baseline_id.startswith("kind ")
-    cohort = gather(
+    cohort = load_cohort(
         rows[1:], cohort_dir, stage_names=bundle.card.stage_names, coarsening=bundle.card.coarsening,
         model=bundle.card.config,
     )  # fmt: skip

@@ -10,14 +10,14 @@ from wsigraph.config import ModelConfig
 from wsigraph.errors import CohortError
 from wsigraph.training.dataset import Cohort
 from wsigraph.training.ensemble import Ensemble, train_folds
-from wsigraph.training.evaluation.bags import bag_input
 from wsigraph.training.evaluation.baselines import BaselineTask, CohortPredictions
 from wsigraph.training.evaluation.evaluation_document import score_within
+from wsigraph.training.evaluation.feature_bags import bag_input
 from wsigraph.training.evaluation.refit_baselines import (
     RECIPE,
     calibration_of_survival,
+    concatenate_cohorts,
     coverage,
-    joined,
     predict_new_patients,
     score_new_patients,
     train_on,
@@ -130,9 +130,9 @@ def test_pairs_within_a_stratum_of_ones_own(ensemble: Ensemble, cohort: Cohort) 
 
 
 def test_cohorts_with_a_patient_in_common_are_not_joined(cohort: Cohort) -> None:
-    assert joined(cohort, bags(5, 9)).n_rows == 155
+    assert concatenate_cohorts(cohort, bags(5, 9)).n_rows == 155
     with pytest.raises(CohortError, match="1 patients are in both cohorts"):
-        joined(cohort, replace(bags(5, 9), patient=np.array(["0-3", "b", "c", "d", "e"])))
+        concatenate_cohorts(cohort, replace(bags(5, 9), patient=np.array(["0-3", "b", "c", "d", "e"])))
 
 
 def test_fresh_patients_are_answered_by_the_member_that_never_saw_their_site(cohort: Cohort) -> None:

@@ -11,6 +11,7 @@ optimal where stages differ in kind rather than degree, and proportional hazards
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -235,7 +236,7 @@ class CoxHead(nn.Module):
         return torch.where(cumulative > 30.0, cumulative, torch.expm1(bounded).log())
 
 
-BUILT_IN_SURVIVAL_HEADS: dict[str, type[SurvivalHead]] = {"hazard": HazardHead, "cox": CoxHead}
+BUILT_IN_SURVIVAL_HEADS: dict[str, Callable[[int, int], nn.Module]] = {"hazard": HazardHead, "cox": CoxHead}
 """The package's own, known without a search of the installed packages, which costs more than reading a slide."""
 
 

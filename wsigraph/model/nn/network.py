@@ -10,7 +10,7 @@ Prediction builds no `torch_geometric.data.Batch`, which costs more than reading
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from wsigraph.config import ModelConfig
 from wsigraph.errors import ModelError
 from wsigraph.model.inputs import EDGE_ATTRIBUTES, Standardised
-from wsigraph.model.nn.heads import CoxHead, OrdinalHead, make_survival_head
+from wsigraph.model.nn.heads import CoxHead, OrdinalHead, SurvivalHead, make_survival_head
 from wsigraph.model.nn.layers import GATv2Block
 from wsigraph.model.nn.linear_offset import LinearOffset
-from wsigraph.model.nn.pooling import make_pooling
+from wsigraph.model.nn.pooling import Pooling, make_pooling
 
 _RENAMED_WEIGHTS = {"start.spread": "linear_offset.std"}
 _RENAMED_PREFIXES = {"start.": "linear_offset."}
@@ -109,9 +109,8 @@ class GraphNetwork(nn.Module):
             for _ in range(config.layers)
         )
         self.pooling = make_pooling(config.pooling, width)
-        self.trunk = nn.Sequential(
-            nn.Linear(int(self.pooling.out_channels), width), nn.GELU(), nn.Dropout(config.dropout)
-        )
+        pooled_width = cast(Pooling, self.pooling).out_channels
+        self.trunk = nn.Sequential(nn.Linear(pooled_width, width), nn.GELU(), nn.Dropout(config.dropout))
         self.stage = OrdinalHead(width, len(config.stage_names)) if config.task != "survival" else None
         self.hazard = make_survival_head(config.survival_head, width, n_intervals) if config.task != "stage" else None
         self.linear_offset = LinearOffset(n_features) if config.linear_offset else None
@@ -166,8 +165,13 @@ class GraphNetwork(nn.Module):
         self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor, area: Tensor, batch_size: int
     ) -> Tensor:
         """Return how much each node counts in its graph's embedding, as the pooling says, float32 (N,)."""
-        weights: Tensor = self.pooling.weights(self.encode_nodes(x, edge_index, edge_attr), batch, area, batch_size)
-        return weights
+        nodes = self.encode_nodes(x, edge_index, edge_attr)
+        return cast(Pooling, self.pooling).weights(nodes, batch, area, batch_size)
+
+    @property
+    def survival_head(self) -> SurvivalHead | None:
+        """The survival head; None where survival is not learned."""
+        return cast("SurvivalHead | None", self.hazard)
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Return the parameters and buffers by name, copied."""

@@ -8,6 +8,7 @@ region into two equal ones does not change the result. Other poolings are found 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, cast
 
 import torch
@@ -103,7 +104,7 @@ class GatedAttentionPooling(nn.Module):
         return score
 
 
-BUILT_IN_POOLINGS: dict[str, type[Pooling]] = {"gated_attention": GatedAttentionPooling}
+BUILT_IN_POOLINGS: dict[str, Callable[[int], nn.Module]] = {"gated_attention": GatedAttentionPooling}
 """The package's own, known without a search of the installed packages, which costs more than reading a slide."""
 
 

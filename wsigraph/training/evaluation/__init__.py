@@ -1,1 +1,1 @@
-"""Trains rivals in a model's own folds, and scores both on patients that neither had seen."""
+"""Scores of a model's out-of-fold predictions, next to baseline models fitted in the same folds."""

@@ -1,4 +1,4 @@
-"""A model directory in, its evaluation out: scores as a document, and a page for people."""
+"""Evaluate a model directory: scores as a JSON document and as an HTML page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from wsigraph.training.evaluation.evaluation_document import (
 )
 from wsigraph.training.evaluation.evaluation_page import render_page
 from wsigraph.training.held_out import HELD_OUT_FILE, HeldOut, load_held_out
-from wsigraph.training.load_cohort import gather
+from wsigraph.training.load_cohort import load_cohort
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
     from wsigraph.slide.map_boxes import Progress
 
 DOCUMENT, PAGE = "evaluation.json", "evaluation.html"
-"""What an evaluation leaves in the model's directory."""
+"""Files of an evaluation in the model's directory."""
 
 _FIRST = ("survival", "stage", "folds", "baselines")
 _NO_GRAPHS = (
-    "no rival was asked: manifest and graphs the model was trained on are not where they were; name them with "
+    "no baseline model was fitted: the manifest and graphs of the training are not at their old paths; name them with "
     "--manifest and --graphs"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Where the cohort of a model lies.
+    """Paths of the cohort of a model.
 
     Attributes
     ----------
     manifest, graphs : Path or None
-        Given by hand; else where they lay when the model was trained.
+        Paths; those noted in training where left out.
     """
 
     manifest: Path | None = None
@@ -62,38 +62,38 @@ def evaluate(
     sources: Sources | None = None,
     coarsening: CoarseningConfig | None = None,
     workers: int = 1,
-    told: Callable[[str], None] | None = None,
+    report: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a model on its held-out patients, train its rivals in the same folds, and write document and page.
+    """Score a model's out-of-fold predictions, fit baseline models in the same folds, and write document and page.
 
     Parameters
     ----------
     model : Path or str
         Directory that ``wsigraph train`` wrote.
     sources : Sources, optional
-        Where manifest and graphs lie.
+        Paths of manifest and graphs.
     coarsening : CoarseningConfig, optional
-        How graphs that are not coarsened yet are coarsened; as in training.
+        Settings for graphs that are not coarsened yet; those of the training.
     workers : int
-        Processes for rivals that are networks.
-    told : callable, optional
-        Told the name of each rival before it is asked.
+        Processes for baselines that are networks.
+    report : callable, optional
+        Called with the name of every baseline before it is fitted.
     progress : callable, optional
-        Told of passes and folds.
+        Called after every epoch and fold.
 
     Returns
     -------
     dict
-        ``survival``, ``stage``, ``folds``, ``baselines`` and what else the page shows. Rivals that were trained for
-        this model and this cohort before are not trained again.
+        ``survival``, ``stage``, ``folds``, ``baselines`` and further entries of the page. Stored baselines of the same
+        model and cohort are not fitted again.
 
     Raises
     ------
     CohortError
-        If the manifest has faults or is not the one of the model.
+        If the manifest is invalid or not the one of the model.
     ModelError
-        If the directory is no model, or one without held-out answers.
+        If the directory is no model, or one without out-of-fold predictions.
     StoreError
         If a graph is damaged or the directory cannot be written.
     """
@@ -101,56 +101,54 @@ def evaluate(
     bundle = load_bundle(directory)
     if not (directory / HELD_OUT_FILE).is_file():
         raise ModelError(
-            f"{directory} holds no {HELD_OUT_FILE}, so no patient was held out that could be scored; "
+            f"{directory} has no {HELD_OUT_FILE}, so there are no out-of-fold predictions to score; "
             "train with wsigraph train"
         )
     held_out = load_held_out(directory, bundle.model_id)
     seed = bundle.card.seeds["train"]
-    cohort_at = _located(directory, sources or Sources())
-    identity = {"model": bundle.model_id, "manifest": _digest(cohort_at)}
-    document = _kept(directory / DOCUMENT, identity)
+    paths = _cohort_paths(directory, sources or Sources())
+    identity = {"model": bundle.model_id, "manifest": _digest(paths)}
+    document = _stored_document(directory / DOCUMENT, identity)
     if document is None:
-        document, truth = own_scores(bundle, held_out, seed=seed)
-        if cohort_at is None:
+        document, outcomes = own_scores(bundle, held_out, seed=seed)
+        if paths is None:
             document["warnings"].append(_NO_GRAPHS)
         else:
-            cohort, uncoarsened = _cohorts(bundle, held_out, cohort_at, coarsening)
-            question = baseline_task(bundle, cohort, seed=seed)
-            asked = baseline_models(
-                question, bundle.members, uncoarsened=uncoarsened, workers=workers, progress=progress
-            )
-            document = add_baseline_models(document, truth, held_out, _digests(cohort), asked, told)
+            cohort, uncoarsened = _cohorts(bundle, held_out, paths, coarsening)
+            task = baseline_task(bundle, cohort, seed=seed)
+            models = baseline_models(task, bundle.members, uncoarsened=uncoarsened, workers=workers, progress=progress)
+            document = add_baseline_models(document, outcomes, held_out, _digests(cohort), models, report)
         save_document(Destination(directory / DOCUMENT, identity), "Evaluation", document)
     write_file(directory / PAGE, render_page(document, held_out).encode())
     return document
 
 
-def _located(directory: Path, sources: Sources) -> tuple[Path, Path] | None:
-    """Return manifest and graphs, as given or as noted in training; None where they are not there."""
+def _cohort_paths(directory: Path, sources: Sources) -> tuple[Path, Path] | None:
+    """Return the paths of manifest and graphs, as given or as noted in training; None where they do not exist."""
     noted: dict[str, Any] = {}
     if (directory / RUN_FILE).is_file():
         noted = json.loads((directory / RUN_FILE).read_bytes())
     given = []
     for name, path in (("manifest", sources.manifest), ("graphs", sources.graphs)):
         if path is not None and not path.exists():
-            raise CohortError(f"--{name} {path} does not exist; name where the cohort of the model lies")
+            raise CohortError(f"--{name} {path} does not exist; give the path of the cohort of the model")
         given.append(path or Path(str(noted.get(name, ""))))
     manifest, graphs = given
     return (manifest, graphs) if manifest.is_file() and graphs.is_dir() else None
 
 
-def _digest(cohort_at: tuple[Path, Path] | None) -> str:
-    return "" if cohort_at is None else hashlib.sha256(cohort_at[0].read_bytes()).hexdigest()
+def _digest(paths: tuple[Path, Path] | None) -> str:
+    return "" if paths is None else hashlib.sha256(paths[0].read_bytes()).hexdigest()
 
 
-def _kept(path: Path, identity: dict[str, str]) -> dict[str, Any] | None:
-    """Return an earlier evaluation of the same model and cohort; None where there is none, or it is damaged."""
+def _stored_document(path: Path, identity: dict[str, str]) -> dict[str, Any] | None:
+    """Return a stored evaluation of the same model and cohort; None where there is none, or it is damaged."""
     if not path.is_file():
         return None
     try:
         header, document = read_document(path, "Evaluation")
     except StoreError:
-        # it is made again from what it was made from
+        # a damaged document is computed again
         return None
     if header.get("inputs") != identity:
         return None
@@ -159,9 +157,9 @@ def _kept(path: Path, identity: dict[str, str]) -> dict[str, Any] | None:
 
 
 def _cohorts(
-    bundle: ModelBundle, held_out: HeldOut, cohort_at: tuple[Path, Path], coarsening: CoarseningConfig | None
+    bundle: ModelBundle, held_out: HeldOut, paths: tuple[Path, Path], coarsening: CoarseningConfig | None
 ) -> tuple[Cohort, Cohort | None]:
-    manifest, graphs = cohort_at
+    manifest, graphs = paths
     names = bundle.card.config.stage_names
     known = bundle.card.seen.patients
     rows = [
@@ -172,19 +170,19 @@ def _cohorts(
     missing = set(held_out.patient.tolist()) - {patient_digest(row.patient_id) for row in rows}
     if missing:
         raise CohortError(
-            f"{len(missing)} of {len(held_out.patient)} patients that the model was trained on are not in {manifest}; "
+            f"{len(missing)} of {len(held_out.patient)} patients of the training cohort are not in {manifest}; "
             "name the manifest it was trained with"
         )
     card = bundle.card
-    cohort = gather(rows, graphs, stage_names=names, coarsening=card.coarsening or coarsening, model=card.config)
+    cohort = load_cohort(rows, graphs, stage_names=names, coarsening=card.coarsening or coarsening, model=card.config)
     return cohort, _uncoarsened(rows, graphs, card.config)
 
 
 def _uncoarsened(rows: list[ManifestRow], graphs: Path, config: ModelConfig) -> Cohort | None:
-    """Return the cohort before coarsening, where every slide still has that graph."""
+    """Return the cohort as superpixel graphs, where every slide has one."""
     if not all((graphs / row.slide_id / "graph.safetensors").is_file() for row in rows):
         return None
-    return gather(rows, graphs, stage_names=config.stage_names, uncoarsened=True, model=config)
+    return load_cohort(rows, graphs, stage_names=config.stage_names, uncoarsened=True, model=config)
 
 
 def _digests(cohort: Cohort) -> NDArray[np.str_]:

@@ -1,8 +1,9 @@
-"""The whole evaluation of a model as one document: its own scores first, then every rival's in the same folds."""
+"""The evaluation of a model as one document: its own scores, then those of baseline models in the same folds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
     from wsigraph.slide.map_boxes import Progress
 
 MAX_UNCOARSENED_NODES = 200_000
-"""Superpixels of a cohort above which the rival on graphs that were not coarsened is left out, for it takes hours."""
+"""Superpixels of a cohort above which the baseline on superpixel graphs is left out, because it takes hours."""
 
 
 def mean_over(figures: Sequence[float]) -> dict[str, float]:
-    """Return the mean of independent figures, e.g. of cohorts, with its 95 % interval by their standard error.
+    """Return the mean of independent scores, e.g. of cohorts, with its 95 % interval by their standard error.
 
     Parameters
     ----------
@@ -55,34 +56,34 @@ def mean_over(figures: Sequence[float]) -> dict[str, float]:
 def own_scores(
     bundle: ModelBundle, held_out: HeldOut, *, seed: int, n_draws: int = N_DRAWS
 ) -> tuple[dict[str, Any], HeldOutOutcomes]:
-    """Return the scores of a model's held-out answers, and the draws they were taken under.
+    """Return the scores of a model's out-of-fold predictions, and the bootstrap draws behind their intervals.
 
     Parameters
     ----------
     bundle : ModelBundle
         The model.
     held_out : HeldOut
-        Its answers.
+        Its out-of-fold predictions.
     seed : int
-        Of draws and permutations.
+        Of bootstrap draws and permutations.
     n_draws : int
         Bootstrap draws.
 
     Returns
     -------
     document : dict
-        Without rivals.
-    truth : HeldOutOutcomes
-        Draws for the rivals.
+        Without baseline models.
+    outcomes : HeldOutOutcomes
+        Outcomes and draws, for the baseline models.
     """
     by_site = bundle.card.split_by == "site"
     first, second = np.random.default_rng(seed).spawn(2)
-    truth = HeldOutOutcomes.of(held_out, by_site=by_site, rng=first, n_draws=n_draws)
-    scores = full_scores(truth, held_out, rng=second)
+    outcomes = HeldOutOutcomes.of(held_out, by_site=by_site, rng=first, n_draws=n_draws)
+    scores = full_scores(outcomes, held_out, rng=second)
     document = {
         "survival": scores.get("survival", {}),
         "stage": scores.get("stage", {}),
-        "folds": fold_scores(truth, held_out),
+        "folds": fold_scores(outcomes, held_out),
         "baselines": {},
         "model": {"name": bundle.card.name, "model_id": bundle.model_id},
         "split_by": bundle.card.split_by,
@@ -94,11 +95,11 @@ def own_scores(
         "notice": bundle.card.notice,
         "warnings": [],
     }
-    return document, truth
+    return document, outcomes
 
 
 def baseline_task(bundle: ModelBundle, cohort: Cohort, *, seed: int) -> BaselineTask:
-    """Return what rivals of a model are asked: the model's folds on the cohort it was trained on.
+    """Return the task of a model's baseline models: its folds on its training cohort.
 
     Parameters
     ----------
@@ -107,150 +108,148 @@ def baseline_task(bundle: ModelBundle, cohort: Cohort, *, seed: int) -> Baseline
     cohort : Cohort
         One row a patient.
     seed : int
-        Of everything random.
+        Random seed.
 
     Returns
     -------
     BaselineTask
-        Rows of patients that the model does not know have fold -1.
+        Rows of patients outside the model's cohort have fold -1.
     """
     seen = bundle.card.seen.patients
     fold = np.array([seen.get(patient_digest(str(name)), -1) for name in cohort.patient], np.int64)
     return BaselineTask(cohort=cohort, fold=fold, config=bundle.card.config, seed=seed)
 
 
-def validation_parts(question: BaselineTask) -> list[NDArray[np.str_]]:
-    """Return the patients that each member of the folds was not trained on, drawn again as training drew them."""
-    cohort, parts = question.cohort, []
-    for number in question.folds:
-        rows = np.flatnonzero((question.fold != number) & (question.fold >= 0))
-        rng = np.random.default_rng(question.seed + number)
-        share = question.config.validation_fraction
-        parts.append(validation_patients(cohort.patient[rows], cohort.event[rows], share, rng=rng))
+def validation_parts(task: BaselineTask) -> list[NDArray[np.str_]]:
+    """Return the validation patients of every fold's member, drawn again as in training."""
+    cohort, parts = task.cohort, []
+    for number in task.folds:
+        rows = np.flatnonzero((task.fold != number) & (task.fold >= 0))
+        rng = np.random.default_rng(task.seed + number)
+        fraction = task.config.validation_fraction
+        parts.append(validation_patients(cohort.patient[rows], cohort.event[rows], fraction, rng=rng))
     return parts
 
 
 def baseline_models(
-    question: BaselineTask,
+    task: BaselineTask,
     members: Sequence[EnsembleMember],
     *,
     uncoarsened: Cohort | None = None,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> dict[str, Callable[[], CohortPredictions | str]]:
-    """Return every rival by name, to be asked one after another; one that cannot be asked says why.
+    """Return functions that fit and predict every baseline model, by name.
 
     Parameters
     ----------
-    question : BaselineTask
-        The folds.
+    task : BaselineTask
+        Cohort, folds and settings.
     members : sequence of EnsembleMember
         The model's, one a fold.
     uncoarsened : Cohort, optional
-        The same rows before coarsening.
+        The same rows as superpixel graphs.
     workers : int
-        Processes for networks.
+        Processes for baselines that are networks.
     progress : callable, optional
-        Told of passes and folds of networks.
+        Called after every epoch and fold of a network.
 
     Returns
     -------
     dict of str to callable
-        In the order of the table.
+        In the order of the table. Each returns predictions, or the reason why the baseline does not apply.
     """
-    cohort = question.cohort
+    cohort = task.cohort
 
-    def deep(asked: BaselineTask, **changes: object) -> CohortPredictions:
-        return baselines.network(asked, changes, workers=workers, progress=progress)
+    def fit_network(network_task: BaselineTask, **changes: object) -> CohortPredictions:
+        return baselines.network(network_task, changes, workers=workers, progress=progress)
 
-    def of_uncoarsened() -> CohortPredictions | str:
+    def on_superpixels() -> CohortPredictions | str:
         if uncoarsened is None:
-            return "no graphs of superpixels at hand"
-        n_nodes = sum(len(each.features) for each in uncoarsened.inputs)
+            return "no superpixel graphs were found"
+        n_nodes = sum(len(graph.features) for graph in uncoarsened.inputs)
         if n_nodes > MAX_UNCOARSENED_NODES:
             return f"{n_nodes:,} superpixels, more than {MAX_UNCOARSENED_NODES:,}"
-        asked = BaselineTask(cohort=uncoarsened, fold=question.fold, config=question.config, seed=question.seed)
-        return deep(asked)
+        return fit_network(replace(task, cohort=uncoarsened))
 
-    def of_clinic(image: bool) -> CohortPredictions | str:
-        if not any(each.get(name) for each in cohort.covariates for name in question.clinical_columns):
-            return f"the manifest has none of {', '.join(question.clinical_columns)}"
+    def on_covariates(image: bool) -> CohortPredictions | str:
+        if not any(covariates.get(name) for covariates in cohort.covariates for name in task.clinical_columns):
+            return f"the manifest has none of {', '.join(task.clinical_columns)}"
         if not image:
-            return baselines.clinical_only(question)
-        if question.config.task == "stage":
+            return baselines.clinical_only(task)
+        if task.config.task == "stage":
             return "survival is not predicted"
-        return baselines.clinical_and_image(question, members, validation_parts(question))
+        return baselines.clinical_and_image(task, members, validation_parts(task))
 
     has_site = len({site for site in cohort.site.tolist() if site}) > 1
     has_stain = bool(np.isfinite(cohort.stain).all())
     return {
-        # a start holds products over edges, and is the pooled ridges themselves
-        "attention_mil": lambda: deep(question, layers=0, linear_offset=False),
-        "pooled_forest": lambda: baselines.pooled_forest(question),
-        "pooled_ridge": lambda: baselines.pooled_ridge(question),
-        "edge_product_ridge": lambda: baselines.edge_product_ridge(question),
-        "uncoarsened_gat": of_uncoarsened,
-        "site_only": lambda: baselines.site_only(question) if has_site else "fewer than two sites are named",
-        "stain_only": lambda: baselines.stain_only(question) if has_stain else "no stains at hand",
-        "clinical": lambda: of_clinic(False),
-        "clinical_and_image": lambda: of_clinic(True),
+        # a linear offset contains products over edges, and it is the pooled ridges themselves
+        "attention_mil": lambda: fit_network(task, layers=0, linear_offset=False),
+        "pooled_forest": lambda: baselines.pooled_forest(task),
+        "pooled_ridge": lambda: baselines.pooled_ridge(task),
+        "edge_product_ridge": lambda: baselines.edge_product_ridge(task),
+        "uncoarsened_gat": on_superpixels,
+        "site_only": lambda: baselines.site_only(task) if has_site else "fewer than two sites are named",
+        "stain_only": lambda: baselines.stain_only(task) if has_stain else "stains are unknown",
+        "clinical": lambda: on_covariates(False),
+        "clinical_and_image": lambda: on_covariates(True),
     }
 
 
 @one_thread()
 def add_baseline_models(
     document: dict[str, Any],
-    truth: HeldOutOutcomes,
+    outcomes: HeldOutOutcomes,
     held_out: HeldOut,
     patients: NDArray[np.str_],
-    asked: Mapping[str, Callable[[], CohortPredictions | str]],
-    told: Callable[[str], None] | None = None,
+    models: Mapping[str, Callable[[], CohortPredictions | str]],
+    report: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Return a document with the scores of rivals, how far the model lies above them, and what to beware of.
+    """Return a document with the scores of baseline models, the model's differences from them, and warnings.
 
     Parameters
     ----------
     document : dict
         From `own_scores`.
-    truth : HeldOutOutcomes
-        Its draws.
+    outcomes : HeldOutOutcomes
+        Outcomes and draws of `own_scores`.
     held_out : HeldOut
-        The model's answers.
+        The model's out-of-fold predictions.
     patients : str (n,)
-        Digests of the patients in the order of the rivals' answers.
-    asked : mapping of str to callable
+        Digests of the patients in the order of the baselines' predictions.
+    models : mapping of str to callable
         From `baseline_models`.
-    told : callable, optional
-        Told the name of each rival before it is asked.
+    report : callable, optional
+        Called with the name of every baseline before it is fitted.
 
     Returns
     -------
     dict
         A new document.
     """
-    place = {str(name): row for row, name in enumerate(patients)}
-    order = np.array([place[str(name)] for name in held_out.patient])
-    own = score_draws(truth, CohortPredictions(risk=held_out.risk, stage_probability=held_out.stage_probability))
-    found: dict[str, Any] = {}
-    drawn: dict[str, dict[str, dict[str, NDArray[np.float64]]]] = {}
-    for name, ask in asked.items():
-        if told is not None:
-            told(name)
-        answers = ask()
-        if isinstance(answers, str):
-            found[name] = {"left_out": answers}
+    row_of = {str(name): row for row, name in enumerate(patients)}
+    order = np.array([row_of[str(name)] for name in held_out.patient])
+    own = score_draws(outcomes, CohortPredictions(risk=held_out.risk, stage_probability=held_out.stage_probability))
+    scores: dict[str, Any] = {}
+    for name, fit_and_predict in models.items():
+        if report is not None:
+            report(name)
+        result = fit_and_predict()
+        if isinstance(result, str):
+            scores[name] = {"left_out": result}
             continue
-        in_order = CohortPredictions(risk=answers.risk[order], stage_probability=answers.stage_probability[order])
-        drawn[name] = score_draws(truth, in_order)
-        found[name] = {**estimates(drawn[name]), "model_above": differences(own, drawn[name])}
-    whole = {**document, "baselines": found}
-    return {**whole, "warnings": [*document["warnings"], *site_warnings(whole)]}
+        in_order = CohortPredictions(risk=result.risk[order], stage_probability=result.stage_probability[order])
+        draws = score_draws(outcomes, in_order)
+        scores[name] = {**estimates(draws), "model_above": differences(own, draws)}
+    complete = {**document, "baselines": scores}
+    return {**complete, "warnings": [*document["warnings"], *site_warnings(complete)]}
 
 
 @one_thread()
 def score_within(
     ensemble: Ensemble,
-    question: BaselineTask,
+    task: BaselineTask,
     stratum: NDArray[np.int64],
     names: Sequence[str],
     *,
@@ -258,78 +257,79 @@ def score_within(
     n_draws: int = N_DRAWS,
     workers: int = 1,
 ) -> dict[str, Any]:
-    """Return held-out scores of a model and some rivals over pairs within a stratum of one's own choice.
+    """Return out-of-fold scores of a model and some baselines over pairs within a given stratum.
 
     Parameters
     ----------
     ensemble : Ensemble
-        Trained on the question's cohort in its folds.
-    question : BaselineTask
+        Trained on the task's cohort in its folds.
+    task : BaselineTask
         Cohort, folds and seed.
     stratum : int64 (n,)
-        Pairs are compared within it, e.g. within a site; it must be no coarser than the folds.
+        Pairs are compared within it, e.g. within a site; a stratum must lie within one fold.
     names : sequence of str
-        Rivals, as `baseline_models` names them.
+        Baselines, by their names in `baseline_models`.
     cluster : int64 (n,), optional
-        What is drawn whole, e.g. the site; patients within a stratum where left out.
+        What the bootstrap draws whole, e.g. the site; patients within a stratum where left out.
     n_draws : int
         Bootstrap draws.
     workers : int
-        Processes for rivals that are networks.
+        Processes for baselines that are networks.
 
     Returns
     -------
     dict
-        As `add_baseline_models`.
+        See `add_baseline_models`.
 
     Raises
     ------
     ModelError
-        If a rival cannot be fitted.
+        If a baseline cannot be fitted.
     """
     held_out = ensemble.held_out
-    truth = HeldOutOutcomes(
+    outcomes = HeldOutOutcomes(
         fold=stratum,
         stage=held_out.stage,
         time_days=held_out.time_days,
         event=held_out.event,
-        weights=draw_weights(stratum, cluster=cluster, n_draws=n_draws, rng=np.random.default_rng(question.seed)),
+        weights=draw_weights(stratum, cluster=cluster, n_draws=n_draws, rng=np.random.default_rng(task.seed)),
     )
     own = estimates(
-        score_draws(truth, CohortPredictions(risk=held_out.risk, stage_probability=held_out.stage_probability))
+        score_draws(outcomes, CohortPredictions(risk=held_out.risk, stage_probability=held_out.stage_probability))
     )
     document = {"survival": {}, "stage": {}, **own, "warnings": []}
-    asked = baseline_models(question, ensemble.bundle.members, workers=workers)
-    return add_baseline_models(document, truth, held_out, held_out.patient, {name: asked[name] for name in names})
+    models = baseline_models(task, ensemble.bundle.members, workers=workers)
+    return add_baseline_models(document, outcomes, held_out, held_out.patient, {name: models[name] for name in names})
 
 
 def site_warnings(document: Mapping[str, Any]) -> list[str]:
-    """Return what must be said where the site alone, or the stain alone, predicts as well as the model.
+    """Return warnings where the site alone, or the stain alone, predicts as well as the model.
 
     Parameters
     ----------
     document : mapping
-        The evaluation with rivals.
+        The evaluation with baselines.
 
     Returns
     -------
     list of str
         Empty where neither does.
     """
-    told = []
-    for name, what in (("site_only", "the site alone, without a pixel,"), ("stain_only", "the stain alone")):
-        rival = document["baselines"].get(name, {})
-        for part, score, called in (("survival", "c_index", "C-index"), ("stage", "auc", "stage AUC")):
-            theirs = rival.get(part, {}).get(score)
-            gap = rival.get("model_above", {}).get(part, {}).get(score)
-            if not theirs or not gap or theirs["low"] is None or gap["low"] is None:
+    warnings = []
+    for name, description in (("site_only", "the site alone, without a pixel,"), ("stain_only", "the stain alone")):
+        baseline = document["baselines"].get(name, {})
+        for part, score, title in (("survival", "c_index", "C-index"), ("stage", "auc", "stage AUC")):
+            value = baseline.get(part, {}).get(score)
+            difference = baseline.get("model_above", {}).get(part, {}).get(score)
+            if not value or not difference or value["low"] is None or difference["low"] is None:
                 continue
-            # nothing to warn of where the rival itself is not above chance
-            if theirs["low"] > 0.5 and gap["low"] <= 0:
+            # no warning where the baseline itself is not above chance
+            if value["low"] > 0.5 and difference["low"] <= 0:
                 own = document[part][score]["value"]
-                told.append(
-                    f"{what} predicts as well as the model: {called} {theirs['value']:.3f} against {own:.3f} "
-                    f"(difference {gap['value']:+.3f}, 95 % {gap['low']:+.3f} to {gap['high']:+.3f}); "
-                    "the score may be the hospital's, not the tissue's; train with --group site and read that figure"
+                warnings.append(
+                    f"{description} predicts as well as the model: {title} {value['value']:.3f} against {own:.3f} "
+                    f"(difference {difference['value']:+.3f}, 95 % {difference['low']:+.3f} to "
+                    f"{difference['high']:+.3f}); "
+                    "the score may reflect the hospital, not the tissue; train with --group site and use that score"
                 )
-    return told
+    return warnings

@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page that needs nothing beside itself."""
+"""An evaluation as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def render_page(document: Mapping[str, Any], held_out: HeldOut) -> str:
     Parameters
     ----------
     document : mapping
-        What ``wsigraph evaluate --json`` prints.
+        The output of ``wsigraph evaluate --json``.
     held_out : HeldOut
-        The answers behind it, for the curves.
+        The out-of-fold predictions, for the curves.
 
     Returns
     -------
     str
-        HTML; pictures are inside.
+        HTML with embedded pictures.
     """
     name = html.escape(str(document["model"]["name"]))
     parts = [
@@ -60,20 +60,20 @@ def render_page(document: Mapping[str, Any], held_out: HeldOut) -> str:
         f"<style>{_STYLE}</style></head><body><h1>Evaluation of {name}</h1>",
         f"<p class='notice'>{html.escape(str(document['notice']))}</p>",
         f"<p>{document['n_patients']:,} patients, {document['n_events']:,} events; folds by {document['split_by']}; "
-        f"{document['n_configurations']} configuration(s) tried. Every patient was answered by a network that never "
-        f"saw them. Intervals: 95 %, {document['n_draws']:,} paired bootstrap draws of "
+        f"{document['n_configurations']} configuration(s) tried. Every patient was predicted out of fold. "
+        f"Intervals: 95 %, {document['n_draws']:,} paired bootstrap draws of "
         f"{'sites' if document['split_by'] == 'site' else 'patients within folds'}.</p>",
         *(f"<p class='warning'>{html.escape(text)}</p>" for text in document["warnings"]),
     ]
     for part, title in (("survival", "Survival"), ("stage", "Stage")):
         if document[part]:
-            parts.append(_own(title, document[part]))
-    parts += [_pictures(document, held_out), _rivals(document), _folds(document), "</body></html>"]
+            parts.append(_model_scores(title, document[part]))
+    parts += [_pictures(document, held_out), _baselines(document), _folds(document), "</body></html>"]
     return "\n".join(parts)
 
 
 def interval(found: Mapping[str, Any] | None, sign: str = "") -> str:
-    """Return a figure with its interval as text, e.g. ``0.712 (0.650-0.770)``; a dash where there is none."""
+    """Return a score with its interval as text, e.g. ``0.712 (0.650-0.770)``; a dash where there is none."""
     if not found or found.get("value") is None:
         return "-"
     low, high = found.get("low"), found.get("high")
@@ -81,9 +81,9 @@ def interval(found: Mapping[str, Any] | None, sign: str = "") -> str:
     return f"{found['value']:{sign}.3f}{around}"
 
 
-def _own(title: str, scores: Mapping[str, Any]) -> str:
+def _model_scores(title: str, scores: Mapping[str, Any]) -> str:
     rows = [(text, interval(scores[name])) for name, text in _TITLES.items() if name in scores]
-    rows += [(f"AUC at day {each['day']:,.0f}", interval(each)) for each in scores.get("time_auc", ())]
+    rows += [(f"AUC at day {auc['day']:,.0f}", interval(auc)) for auc in scores.get("time_auc", ())]
     if "d_calibration" in scores:
         found = scores["d_calibration"]
         rows.append(("D-calibration, largest deviation", f"{found['largest_deviation']:.3f} (p = {found['p']:.3g})"))
@@ -103,9 +103,9 @@ def _own(title: str, scores: Mapping[str, Any]) -> str:
     return f"<h2>{title}, on held-out patients</h2><table>{body}</table>"
 
 
-def _rivals(document: Mapping[str, Any]) -> str:
+def _baselines(document: Mapping[str, Any]) -> str:
     if not document["baselines"]:
-        return "<h2>Rivals</h2><p>None was asked: the graphs were not at hand.</p>"
+        return "<h2>Baseline models</h2><p>None was fitted: the graphs were not found.</p>"
     lines = []
     for name, found in document["baselines"].items():
         label = html.escape(name.replace("_", " "))
@@ -117,12 +117,12 @@ def _rivals(document: Mapping[str, Any]) -> str:
         for part, score in (("survival", "c_index"), ("stage", "auc")):
             cells += [interval(found.get(part, {}).get(score)), interval(above.get(part, {}).get(score), "+")]
         lines.append(
-            f"<tr><th scope='row'>{label}</th>" + "".join(f"<td class='n'>{each}</td>" for each in cells) + "</tr>"
+            f"<tr><th scope='row'>{label}</th>" + "".join(f"<td class='n'>{cell}</td>" for cell in cells) + "</tr>"
         )
-    head = "<th>rival</th><th>C-index</th><th>model above</th><th>stage AUC</th><th>model above</th>"
+    head = "<th>baseline</th><th>C-index</th><th>model above</th><th>stage AUC</th><th>model above</th>"
     return (
-        "<h2>Rivals in the same folds</h2><table><caption>Differences are paired; above means that the lower end is "
-        f"above 0.</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+        "<h2>Baseline models in the same folds</h2><table><caption>Differences are paired; the model is better where "
+        f"the lower end is above 0.</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
     )
 
 
@@ -131,7 +131,7 @@ def _folds(document: Mapping[str, Any]) -> str:
     for row in document["folds"]:
         scores = [row.get(name) for name in ("c_index", "stage_auc")]
         cells = [row["n_patients"], row["n_events"], ", ".join(row["sites"][:8]) or "-"]
-        cells += ["-" if each is None else f"{each:.3f}" for each in scores]
+        cells += ["-" if score is None else f"{score:.3f}" for score in scores]
         lines.append(
             f"<tr><th scope='row'>{row['fold']}</th>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in cells)
         )
@@ -144,24 +144,24 @@ def _pictures(document: Mapping[str, Any], held_out: HeldOut) -> str:
     FigureCanvasAgg(figure)
     n = held_out.has_survival + held_out.has_stage
     axes = np.atleast_1d(figure.subplots(1, max(1, n)))
-    place = 0
+    column = 0
     if held_out.has_survival:
         high = held_out.risk > held_out.risk_cut[held_out.fold]
         known = np.isfinite(held_out.time_days)
         for group, label, colour in ((~high, "low risk", "C0"), (high, "high risk", "C3")):
             rows = group & known
             days, alive = kaplan_meier(held_out.time_days[rows], held_out.event[rows])
-            axes[place].step(days, alive, where="post", color=colour, label=f"{label} ({int(rows.sum())})")
-        axes[place].set(xlabel="days", ylabel="observed survival", ylim=(0, 1.02))
-        axes[place].legend(frameon=False)
-        place += 1
+            axes[column].step(days, alive, where="post", color=colour, label=f"{label} ({int(rows.sum())})")
+        axes[column].set(xlabel="days", ylabel="observed survival", ylim=(0, 1.02))
+        axes[column].legend(frameon=False)
+        column += 1
     if held_out.has_stage and "calibration_curve" in document["stage"]:
         curve = document["stage"]["calibration_curve"]
-        axes[place].plot([0, 1], [0, 1], color="#9aa5b1", linewidth=1)
-        axes[place].plot(curve["stated"], curve["observed"], "o-", color="C0")
-        axes[place].set(xlabel="stated probability of a higher stage", ylabel="observed", xlim=(0, 1), ylim=(0, 1))
-    for each in axes:
-        each.spines[["top", "right"]].set_visible(False)
+        axes[column].plot([0, 1], [0, 1], color="#9aa5b1", linewidth=1)
+        axes[column].plot(curve["stated"], curve["observed"], "o-", color="C0")
+        axes[column].set(xlabel="stated probability of a higher stage", ylabel="observed", xlim=(0, 1), ylim=(0, 1))
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
     data = base64.b64encode(stream.getvalue()).decode()

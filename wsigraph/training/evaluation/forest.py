@@ -1,7 +1,7 @@
-"""Random forests (Breiman, Machine Learning 2001) of survival and stage on a row of numbers.
+"""Random forests (Breiman, Machine Learning 2001) for survival and stage on a row of numbers.
 
-Survival by regression on the martingale residuals of the null model (Therneau, Grambsch and Fleming, Biometrika 1990):
-events observed less events expected by the Nelson-Aalen estimate, so that higher is worse.
+Survival is a regression on the martingale residuals of the null model (Therneau, Grambsch and Fleming, Biometrika
+1990): events observed less events expected by the Nelson-Aalen estimate, so that higher is worse.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LEAF = 5
 
 
 def martingale_residuals(time_days: Table, event: NDArray[np.bool_]) -> Table:
-    """Return event less cumulative hazard at the own last day, by Nelson and Aalen.
+    """Return event minus cumulative hazard at the end of follow-up, by Nelson and Aalen.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def martingale_residuals(time_days: Table, event: NDArray[np.bool_]) -> Table:
 
 
 def forest_risk(x: Table, time_days: Table, event: NDArray[np.bool_], train: NDArray[np.int64], *, seed: int) -> Table:
-    """Return the risk that a forest fitted to some rows gives to all of them, float64 (n,); higher is worse."""
+    """Return the risk of all rows by a forest fitted to some of them, float64 (n,); higher is worse."""
     from sklearn.ensemble import RandomForestRegressor
 
     train = train[np.isfinite(time_days[train])]
@@ -48,15 +48,15 @@ def forest_risk(x: Table, time_days: Table, event: NDArray[np.bool_], train: NDA
 
 
 def forest_stage(x: Table, stage: NDArray[np.int64], train: NDArray[np.int64], n_stages: int, *, seed: int) -> Table:
-    """Return the stage probabilities that a forest fitted to some rows gives to all of them, float64 (n, K)."""
+    """Return the stage probabilities of all rows by a forest fitted to some of them, float64 (n, K)."""
     from sklearn.ensemble import RandomForestClassifier
 
     train = train[stage[train] >= 0]
-    found = np.full((len(x), n_stages), 1.0 / n_stages)
+    probability = np.full((len(x), n_stages), 1.0 / n_stages)
     if len(np.unique(stage[train])) < 2:
-        return found
+        return probability
     forest = RandomForestClassifier(_TREES, min_samples_leaf=_LEAF, n_jobs=1, random_state=seed)
     forest.fit(x[train], stage[train])
-    found[:] = 0.0
-    found[:, forest.classes_] = forest.predict_proba(x)
-    return found
+    probability[:] = 0.0
+    probability[:, forest.classes_] = forest.predict_proba(x)
+    return probability

@@ -1,4 +1,4 @@
-"""Every score of held-out answers, with intervals, under one set of paired draws."""
+"""Scores of out-of-fold predictions with confidence intervals, under one set of paired bootstrap draws."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _LINE_DRAWS = 400
 
 @dataclass(frozen=True, eq=False)
 class HeldOutOutcomes:
-    """Outcomes of held-out patients, and the draws under which everything is scored.
+    """Outcomes of held-out patients, and the bootstrap draws under which all predictions are scored.
 
     Attributes
     ----------
     fold : int64 (n,)
-        Pairs are compared within a fold alone.
+        Pairs are compared within a fold.
     stage, time_days, event
         Outcomes.
     weights : float64 (1 + draws, n)
@@ -44,7 +44,7 @@ class HeldOutOutcomes:
     def of(
         cls, held_out: HeldOut, *, by_site: bool, rng: np.random.Generator, n_draws: int = N_DRAWS
     ) -> HeldOutOutcomes:
-        """Return the truth of held-out patients; draws are of sites where folds are made of sites."""
+        """Return the outcomes of held-out patients; the bootstrap draws sites where folds keep sites whole."""
         cluster = np.unique(held_out.site, return_inverse=True)[1] if by_site else None
         return cls(
             fold=held_out.fold,
@@ -55,90 +55,92 @@ class HeldOutOutcomes:
         )
 
     @cached_property
-    def followed(self) -> NDArray[np.bool_]:
-        """Who has a follow-up, bool (n,)."""
+    def has_follow_up(self) -> NDArray[np.bool_]:
+        """Whether follow-up is known, bool (n,)."""
         return np.isfinite(self.time_days)
 
     def c_index(self, risk: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return Harrell's C of the followed under every draw, float64 (1 + draws,)."""
-        rows = self.followed
+        """Return Harrell's C of patients with follow-up under every draw, float64 (1 + draws,)."""
+        rows = self.has_follow_up
         return c_index(
             risk[rows], self.time_days[rows], self.event[rows], stratum=self.fold[rows], weights=self.weights[:, rows]
         )
 
 
-def _plain(found: Estimate) -> dict[str, float | None]:
-    parts = {"value": found.value, "low": found.low, "high": found.high}
+def _rounded(score: Estimate) -> dict[str, float | None]:
+    parts = {"value": score.value, "low": score.low, "high": score.high}
     return {name: round(value, _DIGITS) if np.isfinite(value) else None for name, value in parts.items()}
 
 
-def score_draws(truth: HeldOutOutcomes, answers: CohortPredictions) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """Return the scores by which rivals are compared, under every draw.
+def score_draws(outcomes: HeldOutOutcomes, predictions: CohortPredictions) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Return the scores that compare models, under every draw.
 
     Parameters
     ----------
-    truth : HeldOutOutcomes
+    outcomes : HeldOutOutcomes
         Outcomes and draws.
-    answers : CohortPredictions
+    predictions : CohortPredictions
         Risks and stage probabilities.
 
     Returns
     -------
     dict
         ``{"survival": {"c_index", "uno_c"}, "stage": {"auc", "balanced_accuracy", "quadratic_kappa", "brier"}}``,
-        float64 (1 + draws,) each; a part without answers is left out.
+        float64 (1 + draws,) each; a part without predictions is left out.
     """
-    found: dict[str, dict[str, NDArray[np.float64]]] = {}
-    rows = truth.followed
-    if np.isfinite(answers.risk[rows]).all() and truth.event[rows].any():
-        given = (answers.risk[rows], truth.time_days[rows], truth.event[rows])
-        fold, weights = truth.fold[rows], truth.weights[:, rows]
-        found["survival"] = {
-            "c_index": truth.c_index(answers.risk),
-            "uno_c": uno_c(*given, until_days=_horizon(truth), stratum=fold, weights=weights),
+    scores: dict[str, dict[str, NDArray[np.float64]]] = {}
+    rows = outcomes.has_follow_up
+    if np.isfinite(predictions.risk[rows]).all() and outcomes.event[rows].any():
+        followed = (predictions.risk[rows], outcomes.time_days[rows], outcomes.event[rows])
+        fold, weights = outcomes.fold[rows], outcomes.weights[:, rows]
+        scores["survival"] = {
+            "c_index": outcomes.c_index(predictions.risk),
+            "uno_c": uno_c(*followed, until_days=_horizon(outcomes), stratum=fold, weights=weights),
         }
-    n_stages = answers.stage_probability.shape[1]
-    if n_stages and (truth.stage >= 0).any():
-        likeliest = answers.stage_probability.argmax(axis=1)
-        found["stage"] = {
-            "auc": stage_auc(answers.stage_probability, truth.stage, stratum=truth.fold, weights=truth.weights),
-            "balanced_accuracy": balanced_accuracy(likeliest, truth.stage, weights=truth.weights),
-            "quadratic_kappa": quadratic_kappa(likeliest, truth.stage, n_stages, weights=truth.weights),
-            "brier": stage_brier(answers.stage_probability, truth.stage, weights=truth.weights),
+    n_stages = predictions.stage_probability.shape[1]
+    if n_stages and (outcomes.stage >= 0).any():
+        likeliest = predictions.stage_probability.argmax(axis=1)
+        scores["stage"] = {
+            "auc": stage_auc(
+                predictions.stage_probability, outcomes.stage, stratum=outcomes.fold, weights=outcomes.weights
+            ),
+            "balanced_accuracy": balanced_accuracy(likeliest, outcomes.stage, weights=outcomes.weights),
+            "quadratic_kappa": quadratic_kappa(likeliest, outcomes.stage, n_stages, weights=outcomes.weights),
+            "brier": stage_brier(predictions.stage_probability, outcomes.stage, weights=outcomes.weights),
         }
-    return found
+    return scores
 
 
-def _horizon(truth: HeldOutOutcomes) -> float:
-    """Return the day after nine tenths of the events: weights by the inverse of few uncensored patients scatter."""
-    return float(np.quantile(truth.time_days[truth.followed & truth.event], 0.9))
+def _horizon(outcomes: HeldOutOutcomes) -> float:
+    """Return the day of nine tenths of the events; later, inverse weights by few uncensored patients vary too much."""
+    return float(np.quantile(outcomes.time_days[outcomes.has_follow_up & outcomes.event], 0.9))
 
 
 def estimates(draws: dict[str, dict[str, NDArray[np.float64]]]) -> dict[str, dict[str, Any]]:
     """Return draws as ``{"value", "low", "high"}`` with four digits; None where undefined."""
-    return {part: {name: _plain(estimate(values)) for name, values in of.items()} for part, of in draws.items()}
+    return {part: {name: _rounded(estimate(values)) for name, values in of.items()} for part, of in draws.items()}
 
 
 def differences(
-    model: dict[str, dict[str, NDArray[np.float64]]], rival: dict[str, dict[str, NDArray[np.float64]]]
+    model: dict[str, dict[str, NDArray[np.float64]]], baseline: dict[str, dict[str, NDArray[np.float64]]]
 ) -> dict[str, dict[str, Any]]:
-    """Return how much the model scores above a rival, paired draw by draw, as `estimates` does."""
+    """Return by how much the model scores above a baseline, paired draw by draw, in the format of `estimates`."""
     return {
-        part: {name: _plain(estimate(model[part][name] - values)) for name, values in of.items()}
-        for part, of in rival.items()
+        part: {name: _rounded(estimate(model[part][name] - values)) for name, values in of.items()}
+        for part, of in baseline.items()
         if part in model
     }
 
 
-def full_scores(truth: HeldOutOutcomes, held_out: HeldOut, *, rng: np.random.Generator) -> dict[str, dict[str, Any]]:
-    """Return every score of a model's own held-out answers.
+def full_scores(outcomes: HeldOutOutcomes, held_out: HeldOut, *, rng: np.random.Generator) -> dict[str, dict[str, Any]]:
+    """Return all scores of a model's out-of-fold predictions.
 
     Parameters
     ----------
-    truth : HeldOutOutcomes
+    outcomes : HeldOutOutcomes
         Outcomes and draws.
     held_out : HeldOut
-        The answers.
+        The predictions.
     rng : numpy.random.Generator
         Source of the permutations.
 
@@ -147,19 +149,19 @@ def full_scores(truth: HeldOutOutcomes, held_out: HeldOut, *, rng: np.random.Gen
     dict
         Parts ``"survival"`` and ``"stage"`` of what ``wsigraph evaluate --json`` prints.
     """
-    answers = CohortPredictions(risk=held_out.risk, stage_probability=held_out.stage_probability)
-    found = estimates(score_draws(truth, answers))
-    if "survival" in found:
-        found["survival"] |= _survival_scores(truth, held_out, rng)
-    if "stage" in found:
-        found["stage"] |= _stage_scores(truth, held_out)
-    return found
+    predictions = CohortPredictions(risk=held_out.risk, stage_probability=held_out.stage_probability)
+    scores = estimates(score_draws(outcomes, predictions))
+    if "survival" in scores:
+        scores["survival"] |= _survival_scores(outcomes, held_out, rng)
+    if "stage" in scores:
+        scores["stage"] |= _stage_scores(outcomes, held_out)
+    return scores
 
 
-def _survival_scores(truth: HeldOutOutcomes, held_out: HeldOut, rng: np.random.Generator) -> dict[str, Any]:
-    rows = truth.followed
-    days, event, fold = truth.time_days[rows], truth.event[rows], truth.fold[rows]
-    weights = truth.weights[:, rows]
+def _survival_scores(outcomes: HeldOutOutcomes, held_out: HeldOut, rng: np.random.Generator) -> dict[str, Any]:
+    rows = outcomes.has_follow_up
+    days, event, fold = outcomes.time_days[rows], outcomes.event[rows], outcomes.fold[rows]
+    weights = outcomes.weights[:, rows]
     at_days = np.quantile(days[event], [0.25, 0.5, 0.75])
     areas = time_auc(held_out.risk[rows], days, event, at_days, stratum=fold, weights=weights)
     grid = np.quantile(days[event], np.linspace(0.05, 0.9, 18))
@@ -167,11 +169,11 @@ def _survival_scores(truth: HeldOutOutcomes, held_out: HeldOut, rng: np.random.G
     brier = {}
     if len(grid) > 1:
         survival = held_out.survival_at(grid)[rows]
-        brier["integrated_brier"] = _plain(
+        brier["integrated_brier"] = _rounded(
             estimate(integrated_brier(brier_scores(survival, days, event, grid, weights=weights), grid))
         )
-    own, seen = held_out.survival_at_own_end()
-    calibrated = d_calibration(own[rows], seen[rows])
+    own, observed = held_out.survival_at_own_end()
+    calibrated = d_calibration(own[rows], observed[rows])
     high = (held_out.risk > held_out.risk_cut[held_out.fold])[rows].astype(np.int64)
     statistic, p = log_rank(days, event, high, stratum=fold)
     risk = held_out.risk[rows]
@@ -180,53 +182,53 @@ def _survival_scores(truth: HeldOutOutcomes, held_out: HeldOut, rng: np.random.G
     )
     return {
         **brier,
-        "time_auc": [{"day": round(float(day), 1), **_plain(estimate(areas[:, k]))} for k, day in enumerate(at_days)],
+        "time_auc": [{"day": round(float(day), 1), **_rounded(estimate(areas[:, k]))} for k, day in enumerate(at_days)],
         "d_calibration": {
             "largest_deviation": round(calibrated.deviation, _DIGITS),
             "p": round(calibrated.p, _DIGITS),
-            "share": [round(float(share), _DIGITS) for share in calibrated.share],
+            "share": [round(float(fraction), _DIGITS) for fraction in calibrated.share],
         },
         "log_rank": {"statistic": round(statistic, _DIGITS), "p": p, "n_high": int(high.sum()), "n": len(high)},
         "permutation_p": chance,
     }
 
 
-def _stage_scores(truth: HeldOutOutcomes, held_out: HeldOut) -> dict[str, Any]:
-    p, outcome = beyond_each_stage(held_out.stage_probability, truth.stage)
-    known = truth.stage >= 0
+def _stage_scores(outcomes: HeldOutOutcomes, held_out: HeldOut) -> dict[str, Any]:
+    p, outcome = beyond_each_stage(held_out.stage_probability, outcomes.stage)
+    known = outcomes.stage >= 0
     per_patient = held_out.stage_probability.shape[1] - 1
-    weights = np.repeat(truth.weights[: 1 + _LINE_DRAWS, known], per_patient, axis=1)
+    weights = np.repeat(outcomes.weights[: 1 + _LINE_DRAWS, known], per_patient, axis=1)
     line = calibration_line(p, outcome, weights=weights)
     curve = calibration_curve(p, outcome)
     return {
-        "calibration_intercept": _plain(estimate(line[:, 0])),
-        "calibration_slope": _plain(estimate(line[:, 1])),
+        "calibration_intercept": _rounded(estimate(line[:, 0])),
+        "calibration_slope": _rounded(estimate(line[:, 1])),
         "calibration_curve": {
-            "stated": [round(float(each), _DIGITS) for each in curve.stated],
-            "observed": [round(float(each), _DIGITS) for each in curve.observed],
+            "stated": [round(float(value), _DIGITS) for value in curve.stated],
+            "observed": [round(float(value), _DIGITS) for value in curve.observed],
             "n": curve.n.tolist(),
         },
         "n": int(known.sum()),
     }
 
 
-def fold_scores(truth: HeldOutOutcomes, held_out: HeldOut) -> list[dict[str, Any]]:
+def fold_scores(outcomes: HeldOutOutcomes, held_out: HeldOut) -> list[dict[str, Any]]:
     """Return patients, events, sites and the two main scores of every fold."""
-    found = []
-    for number in np.unique(truth.fold):
-        rows = truth.fold == number
-        followed = rows & truth.followed
+    scores = []
+    for number in np.unique(outcomes.fold):
+        rows = outcomes.fold == number
+        followed = rows & outcomes.has_follow_up
         row: dict[str, Any] = {
             "fold": int(number),
             "n_patients": int(rows.sum()),
-            "n_events": int(truth.event[rows].sum()),
+            "n_events": int(outcomes.event[rows].sum()),
             "sites": sorted({str(site) for site in held_out.site[rows] if site}),
         }
         if held_out.has_survival:
-            value = c_index(held_out.risk[followed], truth.time_days[followed], truth.event[followed])[0]
+            value = c_index(held_out.risk[followed], outcomes.time_days[followed], outcomes.event[followed])[0]
             row["c_index"] = round(float(value), _DIGITS) if np.isfinite(value) else None
         if held_out.has_stage:
-            value = stage_auc(held_out.stage_probability[rows], truth.stage[rows])[0]
+            value = stage_auc(held_out.stage_probability[rows], outcomes.stage[rows])[0]
             row["stage_auc"] = round(float(value), _DIGITS) if np.isfinite(value) else None
-        found.append(row)
-    return found
+        scores.append(row)
+    return scores

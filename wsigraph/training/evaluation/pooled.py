@@ -1,6 +1,6 @@
-"""What simple rivals see of a patient: a row of numbers, never a graph.
+"""Covariates of baseline models: a row of numbers for each patient, not a graph.
 
-Everything that is fitted (centres, principal axes, levels of a covariate) is fitted on the training rows alone.
+Whatever is fitted (centres, principal axes, levels of a covariate) is fitted on the training rows alone.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ Table = NDArray[np.float64]
 
 N_AXES = 8
 """Principal axes of the features whose products over edges are taken."""
-_MIN_SPREAD = 1e-9
+_MIN_STD = 1e-9
 
 
-def means_and_spreads(cohort: Cohort) -> Table:
-    """Return area-weighted means and spreads of the node features, float64 (n, 2 F)."""
+def means_and_stds(cohort: Cohort) -> Table:
+    """Return area-weighted means and standard deviations of the node features, float64 (n, 2 F)."""
     rows = []
-    for each in cohort.inputs:
-        share = each.area_um2 / each.area_um2.sum()
-        mean = share @ each.features
-        rows.append(np.concatenate([mean, np.sqrt(np.maximum(share @ (each.features - mean) ** 2, 0.0))]))
+    for graph in cohort.inputs:
+        weight = graph.area_um2 / graph.area_um2.sum()
+        mean = weight @ graph.features
+        rows.append(np.concatenate([mean, np.sqrt(np.maximum(weight @ (graph.features - mean) ** 2, 0.0))]))
     return np.array(rows)
 
 
 def edge_products(cohort: Cohort, train: NDArray[np.int64]) -> Table:
-    """Return products of neighbouring regions' features, averaged over edges, beside their means.
+    """Return products of neighbouring regions' features, averaged over edges, and the means.
 
     Parameters
     ----------
@@ -48,27 +48,27 @@ def edge_products(cohort: Cohort, train: NDArray[np.int64]) -> Table:
     """
     stacked = np.concatenate([cohort.inputs[row].features for row in train])
     mean, scale = stacked.mean(axis=0), stacked.std(axis=0)
-    varies = scale > _MIN_SPREAD * np.maximum(np.abs(mean), 1e-3)
+    varies = scale > _MIN_STD * np.maximum(np.abs(mean), 1e-3)
     scaled = (stacked - mean)[:, varies] / scale[varies]
     _, vectors = np.linalg.eigh(scaled.T @ scaled / len(scaled))
     axes = vectors[:, ::-1][:, :N_AXES]
-    return np.array([_products(each, mean, scale, varies, axes) for each in cohort.inputs])
+    return np.array([_products(graph, mean, scale, varies, axes) for graph in cohort.inputs])
 
 
-def _products(each: GraphInput, mean: Table, scale: Table, varies: NDArray[np.bool_], axes: Table) -> Table:
-    # a single region of a kind never seen must not decide a pooled row either
-    scores = np.clip((each.features - mean)[:, varies] / scale[varies], -6.0, 6.0) @ axes
-    share = each.area_um2 / each.area_um2.sum()
-    pooled = share @ scores
-    source, target = each.edge_index
-    length = np.expm1(each.edge_attribute[:, 0]) + 1e-9
+def _products(graph: GraphInput, mean: Table, scale: Table, varies: NDArray[np.bool_], axes: Table) -> Table:
+    # clipped as the network's inputs are, so that one unusual region cannot decide the row
+    scores = np.clip((graph.features - mean)[:, varies] / scale[varies], -6.0, 6.0) @ axes
+    weight = graph.area_um2 / graph.area_um2.sum()
+    pooled = weight @ scores
+    source, target = graph.edge_index
+    length = np.expm1(graph.edge_attribute[:, 0]) + 1e-9
     product = scores[source].T @ (scores[target] * length[:, None]) / length.sum() if len(source) else 0.0
     symmetric = 0.5 * (product + np.transpose(product)) + np.zeros((axes.shape[1], axes.shape[1]))
     return np.concatenate([pooled, symmetric[np.triu_indices(axes.shape[1])]])
 
 
 def one_hot(values: Sequence[str], train: NDArray[np.int64]) -> Table:
-    """Return a column for each value met in training; a row of another value, or of none, is all zeros."""
+    """Return a column for each value of the training rows; a row with another value, or none, is all zeros."""
     array = np.array(values, np.str_)
     known = [value for value in np.unique(array[train]) if value]
     return (
@@ -84,21 +84,21 @@ def clinical(cohort: Cohort, columns: Sequence[str], train: NDArray[np.int64]) -
     cohort : Cohort
         n rows.
     columns : sequence of str
-        Names of covariates, and ``"stage"`` for the stage itself; one that no patient has is left out.
+        Names of covariates, and ``"stage"`` for the stage; a covariate that no patient has is left out.
     train : int64 (m,)
         Rows on which levels and means are fitted.
 
     Returns
     -------
     float64 (n, c)
-        Numbers as they are, with the training mean where unknown; words as one column a level.
+        Numbers as they are, with the training mean where unknown; text as one column a level.
     """
     parts = [np.zeros((cohort.n_rows, 0))]
     for name in columns:
         if name == "stage":
             values = ["" if stage < 0 else str(stage) for stage in cohort.stage]
         else:
-            values = [str(each.get(name, "")).strip() for each in cohort.covariates]
+            values = [str(covariates.get(name, "")).strip() for covariates in cohort.covariates]
         if not any(values):
             continue
         numbers = _numbers(values)
@@ -112,7 +112,7 @@ def clinical(cohort: Cohort, columns: Sequence[str], train: NDArray[np.int64]) -
 
 def _numbers(values: Sequence[str]) -> Table | None:
     try:
-        found = np.array([float(value) if value else np.nan for value in values])
+        numbers = np.array([float(value) if value else np.nan for value in values])
     except ValueError:
         return None
-    return np.where(np.isfinite(found), found, np.nan)
+    return np.where(np.isfinite(numbers), numbers, np.nan)

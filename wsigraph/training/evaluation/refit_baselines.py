@@ -1,4 +1,4 @@
-"""A model and its rivals trained on one cohort and scored on another, beside an oracle where there is one."""
+"""A model and baseline models trained on one cohort and scored on another, next to an oracle where there is one."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 RECIPE = About(
     name="recipe", description="-", notice="made by a recipe; not kept", licence="-", data="-", simulated=False
 )
-"""What a model says of itself that a recipe trains, scores and forgets."""
+"""Card text of a model that a recipe trains, scores and discards."""
 
 _CALIBRATION_DRAWS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EnsemblePredictions:
-    """What an ensemble says of patients none of its members was trained on.
+    """Predictions of an ensemble for patients that none of its members was trained on.
 
     Attributes
     ----------
-    answers : CohortPredictions
+    average : CohortPredictions
         Risk and stage probabilities, averaged over members.
     member_probability : float64 (members, n, K)
         Stage probabilities of every member.
@@ -55,19 +55,19 @@ class EnsemblePredictions:
         Days.
     """
 
-    answers: CohortPredictions
+    average: CohortPredictions
     member_probability: NDArray[np.float64]
     survival: NDArray[np.float64]
     time_days: NDArray[np.float64]
 
 
 def predict_new_patients(bundle: ModelBundle, cohort: Cohort) -> EnsemblePredictions:
-    """Return what all members of an ensemble say of other patients.
+    """Return the predictions of all members of an ensemble for other patients.
 
     Parameters
     ----------
     bundle : ModelBundle
-        The ensemble; one with an embedding of its own coarsens the cohort anew.
+        The ensemble; one with an embedding of its own coarsens the cohort again.
     cohort : Cohort
         n rows.
 
@@ -96,7 +96,7 @@ def predict_new_patients(bundle: ModelBundle, cohort: Cohort) -> EnsemblePredict
     survival = np.mean(curves, axis=0) if curves else np.zeros((n, 0))
     risk = log_cumulative_hazard(survival[:, -1]) if curves else np.full(n, np.nan)
     return EnsemblePredictions(
-        answers=CohortPredictions(risk=risk, stage_probability=probability.mean(axis=0)),
+        average=CohortPredictions(risk=risk, stage_probability=probability.mean(axis=0)),
         member_probability=probability,
         survival=survival,
         time_days=time_days,
@@ -126,16 +126,16 @@ def train_on(
     n_folds : int
         Folds.
     about : About
-        What the card shall say.
+        The author's part of the card.
     workers : int
         Processes.
     progress : callable, optional
-        Told of passes and folds.
+        Called after every epoch and fold.
 
     Returns
     -------
     Ensemble
-        With its held-out answers.
+        With its out-of-fold predictions.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def train_on(
     return train_folds(cohort, fold, [config], seed=seed, about=about, workers=workers, progress=progress)
 
 
-def joined(first: Cohort, second: Cohort) -> Cohort:
+def concatenate_cohorts(first: Cohort, second: Cohort) -> Cohort:
     """Return two cohorts as one, the rows of the first before those of the second.
 
     Parameters
@@ -184,12 +184,12 @@ def joined(first: Cohort, second: Cohort) -> Cohort:
         inputs=[*first.inputs, *second.inputs],
         slides=(*first.slides, *second.slides),
         covariates=(*first.covariates, *second.covariates),
-        superpixel_graphs=_joined_fine(first, second),
+        superpixel_graphs=_concatenate_superpixels(first, second),
         **both,
     )
 
 
-def _joined_fine(first: Cohort, second: Cohort) -> SuperpixelGraphs | None:
+def _concatenate_superpixels(first: Cohort, second: Cohort) -> SuperpixelGraphs | None:
     if first.superpixel_graphs is None or second.superpixel_graphs is None:
         return None
     return replace(first.superpixel_graphs, rows=(*first.superpixel_graphs.rows, *second.superpixel_graphs.rows))
@@ -202,102 +202,104 @@ _ARRAYS = ("patient", "site", "stain", "stage", "time_days", "event")
 def score_new_patients(
     ensemble: Ensemble,
     train: Cohort,
-    fresh: Cohort,
+    new: Cohort,
     *,
     seed: int,
     names: Sequence[str],
-    found: EnsemblePredictions | None = None,
+    predictions: EnsemblePredictions | None = None,
     oracle: CohortPredictions | None = None,
     n_draws: int = N_DRAWS,
     workers: int = 1,
 ) -> dict[str, Any]:
-    """Return the scores of a model and its rivals on fresh patients, all under the same draws.
+    """Return the scores of a model and baseline models on new patients, all under the same draws.
 
     Parameters
     ----------
     ensemble : Ensemble
         Trained on `train`.
-    train, fresh : Cohort
+    train, new : Cohort
         Without a patient in common.
     seed : int
-        Of draws and rivals.
+        Of bootstrap draws and baselines.
     names : sequence of str
-        Rivals, as `wsigraph.training.evaluation.evaluation_document.rivals` names them.
-    found : EnsemblePredictions, optional
-        What the model says of the fresh patients; it is asked where left out.
+        Baselines, by their names in `wsigraph.training.evaluation.evaluation_document.baseline_models`.
+    predictions : EnsemblePredictions, optional
+        Predictions of the model for the new patients; computed where left out.
     oracle : CohortPredictions, optional
-        The true log hazard ratio and stage probabilities of the fresh patients; no column where they are not known.
+        The true log hazard ratio and stage probabilities of the new patients; no column where unknown.
     n_draws : int
-        Bootstrap draws over fresh patients.
+        Bootstrap draws over new patients.
     workers : int
-        Processes for rivals that are networks.
+        Processes for baselines that are networks.
 
     Returns
     -------
     dict
-        ``model``, ``oracle`` and each rival with its scores, and how far the model lies above it.
+        ``model``, ``oracle`` and every baseline with its scores, and by how much the model scores above it.
 
     Raises
     ------
     CohortError
         If the cohorts share a patient.
     """
-    found = found or predict_new_patients(ensemble.bundle, fresh)
-    one_fold = np.zeros(fresh.n_rows, np.int64)
-    truth = HeldOutOutcomes(
+    predictions = predictions or predict_new_patients(ensemble.bundle, new)
+    one_fold = np.zeros(new.n_rows, np.int64)
+    outcomes = HeldOutOutcomes(
         fold=one_fold,
-        stage=fresh.stage,
-        time_days=fresh.time_days,
-        event=fresh.event,
+        stage=new.stage,
+        time_days=new.time_days,
+        event=new.event,
         weights=draw_weights(one_fold, n_draws=n_draws, rng=np.random.default_rng(seed)),
     )
-    own = score_draws(truth, found.answers)
-    table: dict[str, Any] = {"n_train": train.n_rows, "n_fresh": fresh.n_rows, "model": estimates(own)}
+    own = score_draws(outcomes, predictions.average)
+    table: dict[str, Any] = {"n_train": train.n_rows, "n_fresh": new.n_rows, "model": estimates(own)}
     if oracle is not None:
-        best = score_draws(truth, oracle)
+        best = score_draws(outcomes, oracle)
         table["oracle"] = {**estimates(best), "model_above": differences(own, best)}
-    both = joined(train, fresh)
+    both = concatenate_cohorts(train, new)
     fold = np.concatenate([np.full(train.n_rows, -1), one_fold])
-    question = BaselineTask(cohort=both, fold=fold, config=ensemble.bundle.card.config, seed=seed)
-    asked = baseline_models(question, ensemble.bundle.members, workers=workers)
+    task = BaselineTask(cohort=both, fold=fold, config=ensemble.bundle.card.config, seed=seed)
+    models = baseline_models(task, ensemble.bundle.members, workers=workers)
     for name in names:
-        answers = asked[name]()
-        if isinstance(answers, str):
-            table[name] = {"left_out": answers}
+        result = models[name]()
+        if isinstance(result, str):
+            table[name] = {"left_out": result}
             continue
-        theirs = CohortPredictions(
-            risk=answers.risk[train.n_rows :], stage_probability=answers.stage_probability[train.n_rows :]
+        on_new = CohortPredictions(
+            risk=result.risk[train.n_rows :], stage_probability=result.stage_probability[train.n_rows :]
         )
-        drawn = score_draws(truth, theirs)
-        table[name] = {**estimates(drawn), "model_above": differences(own, drawn)}
+        draws = score_draws(outcomes, on_new)
+        table[name] = {**estimates(draws), "model_above": differences(own, draws)}
     return table
 
 
-def calibration_of_survival(found: EnsemblePredictions, cohort: Cohort, *, factor: float = 1.0) -> dict[str, float]:
-    """Return the D-calibration of survival on fresh patients, with all hazards multiplied by a factor.
+def calibration_of_survival(
+    predictions: EnsemblePredictions, cohort: Cohort, *, factor: float = 1.0
+) -> dict[str, float]:
+    """Return the D-calibration of survival on new patients, with all hazards multiplied by a factor.
 
     Parameters
     ----------
-    found : EnsemblePredictions
+    predictions : EnsemblePredictions
         Survival of the rows of `cohort`.
     cohort : Cohort
         Their outcomes.
     factor : float
-        1 leaves survival alone.
+        1 does not change survival.
 
     Returns
     -------
     dict
-        ``largest_deviation`` of a decile's share from a tenth, with the ends ``low`` and ``high`` of its 95 % bootstrap
-        interval (which lies high, for a maximum of noisy shares is too large), and ``p``.
+        ``largest_deviation`` of a decile's fraction from a tenth, with the ends ``low`` and ``high`` of its 95 %
+        bootstrap interval (biased upwards, as is the maximum of noisy fractions), and ``p``.
     """
-    own = np.diagonal(survival_between(found.time_days, found.survival, cohort.time_days)) ** factor
-    # beyond the last interval nothing is predicted: there a patient counts as censored at its end
-    seen = cohort.event & (cohort.time_days <= found.time_days[-1])
-    result = d_calibration(own, seen)
+    own = np.diagonal(survival_between(predictions.time_days, predictions.survival, cohort.time_days)) ** factor
+    # there is no prediction beyond the last interval: such patients count as censored at its end
+    observed = cohort.event & (cohort.time_days <= predictions.time_days[-1])
+    result = d_calibration(own, observed)
     rng = np.random.default_rng(0)
     drawn = (rng.integers(0, len(own), len(own)) for _ in range(_CALIBRATION_DRAWS))
-    low, high = np.quantile([d_calibration(own[rows], seen[rows]).deviation for rows in drawn], [0.025, 0.975])
+    low, high = np.quantile([d_calibration(own[rows], observed[rows]).deviation for rows in drawn], [0.025, 0.975])
     return {
         "largest_deviation": round(result.deviation, 4),
         "low": round(float(low), 4),
@@ -306,14 +308,14 @@ def calibration_of_survival(found: EnsemblePredictions, cohort: Cohort, *, facto
     }
 
 
-def coverage(ensemble: Ensemble, found: EnsemblePredictions, cohort: Cohort) -> dict[str, Any]:
-    """Return how often the conformal stage set of fresh patients holds their stage.
+def coverage(ensemble: Ensemble, predictions: EnsemblePredictions, cohort: Cohort) -> dict[str, Any]:
+    """Return the coverage of the conformal stage sets of new patients.
 
     Parameters
     ----------
     ensemble : Ensemble
         With its calibration.
-    found : EnsemblePredictions
+    predictions : EnsemblePredictions
         Stage probabilities of the rows of `cohort`.
     cohort : Cohort
         Their stages and sites.
@@ -325,8 +327,8 @@ def coverage(ensemble: Ensemble, found: EnsemblePredictions, cohort: Cohort) -> 
         ``mean_size``, ``n``, ``n_calibration``, and the same by stage and by site.
     """
     calibration = ensemble.bundle.calibration
-    share = ensemble.bundle.card.config.miscoverage
-    inside = stage_sets(found.member_probability, calibration.score, calibration.member, share)
+    miscoverage = ensemble.bundle.card.config.miscoverage
+    inside = stage_sets(predictions.member_probability, calibration.score, calibration.member, miscoverage)
     known = cohort.stage >= 0
     held = inside[np.arange(len(inside)), np.maximum(cohort.stage, 0)]
 

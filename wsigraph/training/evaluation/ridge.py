@@ -1,8 +1,7 @@
 """Ridge regressions of stage: multinomial logistic, with the penalty chosen inside the training rows.
 
-Penalties come from three inner folds of whole patients, so that a rival is as strong as its training rows allow and
-knows nothing of the rows it is scored on. Ridges of survival live in
-``wsigraph/training/cox_ridge.py``, which can start at one.
+Penalties come from three inner folds of whole patients, so that a baseline is as strong as its training rows allow and
+nothing of the rows it is scored on leaks into it. Ridges for survival are in ``wsigraph/training/cox_ridge.py``.
 """
 
 from __future__ import annotations
@@ -19,19 +18,17 @@ from wsigraph.training.cox_ridge import PENALTIES, Table, inner_folds, units
 
 
 def standardise(before: Table, after: Table) -> tuple[Table, Table]:
-    """Return both tables in units of the first one's mean and spread, without columns that hardly vary in it."""
-    mean, spread, varies = units(before)
-    scaled = (after - mean)[:, varies] / spread[varies]
-    return (before - mean)[:, varies] / spread[varies], np.clip(
-        scaled, -MAX_STANDARD_DEVIATIONS, MAX_STANDARD_DEVIATIONS
-    )
+    """Return both tables standardised by the first, without columns that are nearly constant in it."""
+    mean, std, varies = units(before)
+    scaled = (after - mean)[:, varies] / std[varies]
+    return (before - mean)[:, varies] / std[varies], np.clip(scaled, -MAX_STANDARD_DEVIATIONS, MAX_STANDARD_DEVIATIONS)
 
 
 @one_thread()
 def stage_ridge(
     x: Table, stage: NDArray[np.int64], patient: NDArray[np.str_], train: NDArray[np.int64], n_stages: int, *, seed: int
 ) -> Table:
-    """Return the stage probabilities that a ridge logistic regression fitted to some rows gives to all of them.
+    """Return the stage probabilities of all rows by a ridge logistic regression fitted to some of them.
 
     Parameters
     ----------
@@ -40,7 +37,7 @@ def stage_ridge(
     stage : int64 (n,)
         Stage, -1 where unknown.
     patient : str (n,)
-        Whose row it is.
+        Patient of every row.
     train : int64 (m,)
         Rows to fit on.
     n_stages : int
@@ -51,7 +48,7 @@ def stage_ridge(
     Returns
     -------
     float64 (n, K)
-        Equal shares where the training rows hold fewer than two stages.
+        Equal probabilities where the training rows have fewer than two stages.
     """
     train = train[stage[train] >= 0]
     if len(np.unique(stage[train])) < 2 or not x.shape[1]:
@@ -66,8 +63,8 @@ def stage_ridge(
     for number in numbers if len(numbers) > 1 else ():
         rows, out = train[inner != number], train[inner == number]
         for tried, penalty in enumerate(PENALTIES):
-            found = stage_auc(fit(rows, penalty)[out], stage[out])[0]
-            scores[tried] += found if np.isfinite(found) else 0.5
+            auc = stage_auc(fit(rows, penalty)[out], stage[out])[0]
+            scores[tried] += auc if np.isfinite(auc) else 0.5
     return fit(train, PENALTIES[len(PENALTIES) - 1 - int(scores[::-1].argmax())])
 
 
@@ -82,8 +79,8 @@ def mean_stage_ridge(
 ) -> Table:
     """Return the mean stage probabilities of ridges on several tables with several penalties, none of them chosen.
 
-    With a dozen patients a choice inside the training rows is mostly chance, and folds that chose differently answer on
-    different scales, which costs more than the best of them gains. A mean over all of them needs no choice.
+    With a dozen patients, choosing inside the training rows is mostly chance, and folds with different choices predict
+    on different scales, which costs more than the best choice gains. A mean over all of them needs no choice.
 
     Parameters
     ----------
@@ -101,23 +98,23 @@ def mean_stage_ridge(
     Returns
     -------
     float64 (n, K)
-        Equal shares where the training rows hold fewer than two stages.
+        Equal probabilities where the training rows have fewer than two stages.
     """
     train = train[stage[train] >= 0]
     if len(np.unique(stage[train])) < 2:
         return np.full((len(stage), n_stages), 1.0 / n_stages)
-    found = [_logistic(x, stage, train, n_stages, penalty) for x in tables for penalty in penalties]
-    return np.asarray(np.mean(found, axis=0))
+    probabilities = [_logistic(x, stage, train, n_stages, penalty) for x in tables for penalty in penalties]
+    return np.asarray(np.mean(probabilities, axis=0))
 
 
 def _logistic(x: Table, stage: NDArray[np.int64], rows: NDArray[np.int64], n_stages: int, penalty: float) -> Table:
     from sklearn.linear_model import LogisticRegression
 
-    before, everybody = standardise(x[rows], x)
-    found = np.zeros((len(x), n_stages))
-    if not before.shape[1] or len(np.unique(stage[rows])) < 2:
-        return found + 1.0 / n_stages
+    train, everything = standardise(x[rows], x)
+    probability = np.zeros((len(x), n_stages))
+    if not train.shape[1] or len(np.unique(stage[rows])) < 2:
+        return probability + 1.0 / n_stages
     model = LogisticRegression(C=1.0 / (penalty * len(rows)), max_iter=1000, tol=1e-6)
-    model.fit(before, stage[rows])
-    found[:, model.classes_] = model.predict_proba(everybody)
-    return found
+    model.fit(train, stage[rows])
+    probability[:, model.classes_] = model.predict_proba(everything)
+    return probability

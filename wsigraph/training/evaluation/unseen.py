@@ -1,7 +1,7 @@
-"""Fresh patients of sites that a member of an ensemble never saw.
+"""New patients of sites that a member of an ensemble was not trained on.
 
-Sites left out of a small cohort are judged by few patients; a simulation has as many others of the same sites as one
-likes, and each is answered by the one member that knows nothing of the site.
+The held-out sites of a small cohort have few patients. A simulation can add any number of patients of the same sites,
+and each is predicted by the one member that was not trained on the site.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from wsigraph.training.evaluation.baselines import BaselineTask, predict_folds
 
 @one_thread()
 def c_at_unseen_sites(
-    ensemble: Ensemble, train: Cohort, fold: NDArray[np.int64], fresh: Cohort, *, seed: int, n_draws: int = N_DRAWS
+    ensemble: Ensemble, train: Cohort, fold: NDArray[np.int64], new: Cohort, *, seed: int, n_draws: int = N_DRAWS
 ) -> dict[str, Any]:
-    """Return the C-index of fresh patients, each answered by the member that never saw their site.
+    """Return the C-index of new patients, each predicted by the member not trained on their site.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def c_at_unseen_sites(
         n rows.
     fold : int64 (n,)
         Fold of every row.
-    fresh : Cohort
+    new : Cohort
         Other patients of the same sites.
     seed : int
         Of the draws.
@@ -49,22 +49,22 @@ def c_at_unseen_sites(
     Raises
     ------
     CohortError
-        If a site of the fresh patients is not in training, or lies in two folds.
+        If a site of the new patients is not in the training cohort, or in two folds.
     """
-    held = {str(site): np.unique(fold[train.site == site]) for site in np.unique(fresh.site)}
-    torn = [site for site, numbers in held.items() if len(numbers) != 1]
-    if torn:
-        raise CohortError(f"site {torn[0]!r} is in {len(held[torn[0]])} folds, expected one; split by site")
-    number = np.array([held[str(site)][0] for site in fresh.site])
-    question = BaselineTask(cohort=fresh, fold=number, config=ensemble.bundle.card.config, seed=seed)
-    risk = predict_folds(question, ensemble.bundle.members).risk
+    folds_of = {str(site): np.unique(fold[train.site == site]) for site in np.unique(new.site)}
+    divided = [site for site, numbers in folds_of.items() if len(numbers) != 1]
+    if divided:
+        raise CohortError(f"site {divided[0]!r} is in {len(folds_of[divided[0]])} folds, expected one; split by site")
+    number = np.array([folds_of[str(site)][0] for site in new.site])
+    task = BaselineTask(cohort=new, fold=number, config=ensemble.bundle.card.config, seed=seed)
+    risk = predict_folds(task, ensemble.bundle.members).risk
 
     def score(rows: NDArray[np.bool_]) -> dict[str, Any]:
-        stratum = np.unique(fresh.site[rows], return_inverse=True)[1]
+        stratum = np.unique(new.site[rows], return_inverse=True)[1]
         weights = draw_weights(stratum, n_draws=n_draws, rng=np.random.default_rng(seed))
-        followed = (risk[rows], fresh.time_days[rows], fresh.event[rows])
-        found = estimate(c_index(*followed, stratum=stratum, weights=weights))
-        parts = {name: round(getattr(found, name), 4) for name in ("value", "low", "high")}
+        followed = (risk[rows], new.time_days[rows], new.event[rows])
+        score_with_interval = estimate(c_index(*followed, stratum=stratum, weights=weights))
+        parts = {name: round(getattr(score_with_interval, name), 4) for name in ("value", "low", "high")}
         return {"c_index": parts, "n": int(rows.sum())}
 
-    return {**score(np.ones(fresh.n_rows, np.bool_)), "by_site": {site: score(fresh.site == site) for site in held}}
+    return {**score(np.ones(new.n_rows, np.bool_)), "by_site": {site: score(new.site == site) for site in folds_of}}
