@@ -118,7 +118,7 @@ def test_damaged_weights_are_refused(directory: Path, damage: Callable[[bytes], 
 @pytest.mark.parametrize("content", ["", "no card", '{"name": NaN}', "\ufffd"])
 def test_a_card_that_is_no_json(directory: Path, content: str) -> None:
     (directory / CARD_FILE).write_text(content)
-    with pytest.raises(ModelError, match=r"is no JSON.*fetch or train"):
+    with pytest.raises(ModelError, match=r"is not JSON.*fetch or train"):
         load_bundle(directory)
 
 
@@ -135,7 +135,7 @@ def test_a_card_that_is_no_json(directory: Path, content: str) -> None:
 )
 def test_a_card_with_a_fault_names_it(directory: Path, changes: dict[str, object], named: str) -> None:
     edit_card(directory, **changes)
-    with pytest.raises(ModelError, match=f"is no model card: {named}"):
+    with pytest.raises(ModelError, match=f"is not a model card: {named}"):
         load_bundle(directory)
 
 
@@ -164,7 +164,7 @@ def test_an_architecture_that_is_not_the_cards(directory: Path) -> None:
 def test_weights_that_are_not_safetensors(directory: Path) -> None:
     (directory / WEIGHTS_FILE).write_bytes(b"PK\x03\x04 something else")
     edit_card(directory, weights_sha256=hashlib.sha256(b"PK\x03\x04 something else").hexdigest())
-    with pytest.raises(ModelError, match="is no safetensors file"):
+    with pytest.raises(ModelError, match="is not a safetensors file"):
         load_bundle(directory)
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,3 +149,9 @@ def test_models_are_taken_from_paths_and_by_default_from_the_package(
 def test_median_survival_is_interpolated(survival: list[float], expected: float | None) -> None:
     found = median_survival_days(np.array([100.0, 200.0, 400.0]), np.array(survival))
     assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_importing_it_does_not_import_the_trainer() -> None:
+    lines = "import sys, wsigraph.model.predict; print([n for n in sys.modules if n.startswith('wsigraph.training')])"
+    process = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"

@@ -111,10 +111,10 @@ def test_predict_reads_the_encoder_and_says_what_is_missing(trained: Trained, ex
     graph = examples[1].graph
     assert predict(graph, trained.bundle).stage_probability[1] > 0.5
     without = replace(graph, graph=replace(graph.graph, encoding_sum=None, encoder=None))
-    with pytest.raises(ModelError, match=r"no encoder's features, the model reads those of 'made'.*--encoder made"):
+    with pytest.raises(ModelError, match=r"no encoder's features, the model needs those of 'made'.*--encoder made"):
         predict(without, trained.bundle)
     other = replace(graph, graph=replace(graph.graph, encoder="another"))
-    with pytest.raises(ModelError, match=r"features of encoder 'another', the model reads those of 'made'"):
+    with pytest.raises(ModelError, match=r"features of encoder 'another', the model needs those of 'made'"):
         predict(other, trained.bundle)
 
 
@@ -138,13 +138,13 @@ def _fine(coarse):
 def test_graphs_of_two_encoders_are_not_one_cohort(examples: list[Example], config: ModelConfig) -> None:
     graph = examples[0].graph
     other = replace(examples[0], graph=replace(graph, graph=replace(graph.graph, encoder="another")))
-    with pytest.raises(ModelError, match="2 kinds of moment schema, coarsening and encoder"):
+    with pytest.raises(ModelError, match="2 combinations of moment schema, coarsening and encoder"):
         train([other, *examples[1:]], config, seed=1, about=ABOUT)
 
 
 def test_configurations_of_one_cohort_read_the_same(config: ModelConfig) -> None:
     other = config.model_copy(update={"inputs": "features"})
-    with pytest.raises(ConfigError, match="train them apart"):
+    with pytest.raises(ConfigError, match="train them separately"):
         shared_inputs([config, other])
     joint = config.model_copy(update={"train_coarsening": True})
     assert shared_inputs([config, joint]).train_coarsening

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load, save
 
 from wsigraph.config import ModelConfig
+from wsigraph.config.loading import load as load_settings
 from wsigraph.errors import ConfigError
 from wsigraph.explanation.baseline import Baseline
 from wsigraph.explanation.gradients import Precision, integrate
 from wsigraph.explanation.members import members
 from wsigraph.explanation.target import Target
-from wsigraph.model.bundle import load_bundle, save_bundle
+from wsigraph.model.bundle import CARD_FILE, WEIGHTS_FILE, load_bundle, save_bundle
 from wsigraph.model.inputs import GraphInput, Scaler
 from wsigraph.model.nn.linear_offset import LinearOffset, check_linear_offset
 from wsigraph.model.nn.network import disjoint_union
 from wsigraph.model.predict import predict
+from wsigraph.store.header import canonical_document
 from wsigraph.training.dataset import Cohort, Example, collect, validation_patients
 from wsigraph.training.ensemble import Ensemble, train_folds
 from wsigraph.training.evaluation.baselines import BaselineTask, clinical_and_image, image_risk
@@ -62,10 +67,10 @@ def ensemble(cohort: Cohort, config: ModelConfig) -> Ensemble:
     return train_folds(cohort, np.arange(cohort.n_rows) % 2, [config], seed=1, about=ABOUT)
 
 
-def test_it_reads_what_the_pooled_rivals_read(
+def test_its_columns_are_those_of_the_pooled_baselines(
     started: tuple[LinearOffset, np.ndarray], cohort: Cohort, scaler: Scaler
 ) -> None:
-    """The rivals' tables in numpy, of features in the network's units, are the columns in torch."""
+    """The baselines' tables in numpy, of features in the network's units, are the columns in torch."""
     graphs = [scaler.standardise(each) for each in cohort.inputs]
     start, n_pooled = started[0], 2 * scaler.n_features
     found = pooled_columns(start, graphs)
@@ -221,6 +226,40 @@ def test_the_bundle_carries_it(ensemble: Ensemble, examples: list[Example], tmp_
     np.testing.assert_allclose(read, ensemble.held_out.risk[asked], atol=1e-6)
 
 
+def test_a_bundle_with_the_names_of_the_version_before_is_read(
+    ensemble: Ensemble, examples: list[Example], tmp_path: Path
+) -> None:
+    save_bundle(ensemble.bundle, tmp_path)
+    old = {
+        name.replace("network.linear_offset.std", "network.start.spread").replace(
+            "network.linear_offset.", "network.start."
+        ): value
+        for name, value in load((tmp_path / WEIGHTS_FILE).read_bytes()).items()
+    }
+    weights = save(old)
+    card = json.loads((tmp_path / CARD_FILE).read_bytes())
+    card["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+    for config in (card["config"], *(member["config"] for member in card["members"])):
+        config["linear_start"] = config.pop("linear_offset")
+    content = canonical_document(card)
+    (tmp_path / WEIGHTS_FILE).write_bytes(weights)
+    (tmp_path / CARD_FILE).write_bytes(content)
+    bundle = load_bundle(tmp_path)
+    assert bundle.card.config.linear_offset
+    # held_out.json and reference.safetensors beside it name the model by this id
+    assert bundle.model_id == hashlib.sha256(weights + content).hexdigest()[:16]
+    assert predict(examples[0].graph, bundle).risk == predict(examples[0].graph, ensemble.bundle).risk
+
+
+def test_the_key_of_the_version_before_is_read_as_a_setting(tmp_path: Path) -> None:
+    (tmp_path / "model.yaml").write_text("linear_start: true\n")
+    assert load_settings([tmp_path / "model.yaml"]).model.linear_offset
+    assert load_settings([], ["model.linear_start=true"]).model.linear_offset
+    assert not load_settings([tmp_path / "model.yaml"], ["model.linear_offset=false"]).model.linear_offset
+    with pytest.raises(ConfigError, match=r"unknown key 'model\.linear_begin'"):
+        load_settings([], ["model.linear_begin=true"])
+
+
 def test_a_resumed_fit_gives_the_same_bytes(cohort: Cohort, config: ModelConfig, tmp_path: Path) -> None:
     def stop(_: str, done: int, __: int) -> None:
         if done == 2:
@@ -266,7 +305,7 @@ def test_attributions_of_the_whole_start_add_up(ensemble: Ensemble, cohort: Coho
     assert found.gap <= 0.01 * max(abs(found.value - found.baseline_value), 1e-3)
 
 
-def test_the_clinical_rival_weighs_the_image_by_ridges_that_left_its_patients_out(
+def test_the_clinical_baseline_weighs_the_image_by_ridges_that_left_its_patients_out(
     ensemble: Ensemble, cohort: Cohort, config: ModelConfig
 ) -> None:
     fold = np.arange(cohort.n_rows) % 2
@@ -280,7 +319,7 @@ def test_the_clinical_rival_weighs_the_image_by_ridges_that_left_its_patients_ou
         validation.append(validation_patients(cohort.patient[rows], cohort.event[rows], share, rng=rng))
     found = clinical_and_image(question, ensemble.bundle.members, validation)
     assert np.isfinite(found.risk).all()
-    # what the rival fits again, to ask it for patients left out, is what the member starts at
+    # the offset that the baseline fits again, for out-of-fold predictions, is the member's own
     member = ensemble.bundle.members[1]
     again, ready = LinearOffset(member.scaler.n_features), member.network().linear_offset
     left_out = fit_linear_offset(again, cohort, np.flatnonzero(fold != 1), member.scaler, seed=1 + 1)

@@ -10,8 +10,10 @@ import torch
 from wsigraph.config import ModelConfig
 from wsigraph.errors import ModelError
 from wsigraph.model.inputs import Scaler, graph_input
-from wsigraph.training.batches import draw_regions, keep_regions
+from wsigraph.training.batches import AugmentedGraphDataset, draw_regions, keep_regions, load_batches
+from wsigraph.training.checkpoint import TrainingState
 from wsigraph.training.dataset import Example, validation_patients
+from wsigraph.training.epochs import early_stopping, lr_schedule
 from wsigraph.training.train import Trained, train
 
 from .conftest import ABOUT
@@ -87,6 +89,38 @@ def test_both_parts_always_hold_a_patient(fraction: float) -> None:
         assert len(outer) == 1
 
 
+def test_the_learning_rate_rises_and_falls_along_half_a_cosine(tiny_config: ModelConfig) -> None:
+    config = tiny_config.model_copy(update={"epochs": 8, "warmup_epochs": 3})
+    rates = [lr_schedule(epoch, config) for epoch in range(8)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert np.diff(rates[3:]).max() < 0
+    assert lr_schedule(8, config) == pytest.approx(0.0)
+
+
+def test_early_stopping_waits_for_its_patience() -> None:
+    assert not early_stopping(TrainingState(), 1)
+    state = TrainingState(history=[(1.0, 0.5), (1.0, 0.6), (1.0, 0.7)], best_epoch=1)
+    assert early_stopping(state, 2)
+    assert not early_stopping(state, 3)
+
+
+def test_batches_come_in_order_and_leave_torchs_generator_alone(examples: list[Example]) -> None:
+    """The loader must not draw from torch's generator, which decides dropout."""
+    inputs = [graph_input(each.graph) for each in examples[:5]]
+    scaler = Scaler.fit(inputs)
+    graphs = [scaler.standardise(each) for each in inputs]
+    rows = [np.array([3, 1]), np.array([0]), np.array([4, 2])]
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    batches = list(load_batches(AugmentedGraphDataset(graphs, 0.5, np.random.default_rng(0)), rows))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert [batch.row.tolist() for batch in batches] == [[3, 1], [0], [4, 2]]
+    for batch, chosen in zip(batches, rows, strict=True):
+        assert len(batch.kept) == sum(len(graphs[row].features) for row in chosen)
+        whole = np.concatenate([graphs[row].features for row in chosen])
+        assert (batch.x.numpy() == whole[batch.kept.numpy()]).all()
+
+
 def test_outcomes_may_be_missing(examples: list[Example], tiny_config: ModelConfig) -> None:
     short = tiny_config.model_copy(update={"epochs": 2})
     no_stage = [replace(example, stage=None) for example in examples]
@@ -111,7 +145,9 @@ def test_faults_are_named(examples: list[Example], tiny_config: ModelConfig) -> 
     refused([replace(examples[0], time_days=math.nan)], "follow-up of nan days")
     refused([replace(examples[0], time_days=0.0)], "follow-up of 0.0 days")
     mixed = replace(examples[0].graph, embedding_id="another")
-    refused([replace(examples[0], graph=mixed), *examples[1:]], "2 kinds of moment schema, coarsening and encoder")
+    refused(
+        [replace(examples[0], graph=mixed), *examples[1:]], "2 combinations of moment schema, coarsening and encoder"
+    )
 
 
 def test_a_diverging_loss_is_an_error(examples: list[Example], tiny_config: ModelConfig) -> None:

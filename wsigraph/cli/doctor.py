@@ -101,7 +101,13 @@ def _plugins() -> Iterator[Finding]:
         except PluginError as error:
             is_own = name in ("tiled_tiff", "openslide", "image")
             yield Finding(f"reader {name}", str(error), _REINSTALL if is_own else "uninstall or repair it", is_own)
-    for group, kind in ((registry.NUCLEI, "nuclei"), (registry.STAIN_NORMALISERS, "stain normaliser")):
+    groups = (
+        (registry.NUCLEI, "nuclei"),
+        (registry.STAIN_NORMALISERS, "stain normaliser"),
+        (registry.POOLINGS, "pooling"),
+        (registry.SURVIVAL_HEADS, "survival head"),
+    )
+    for group, kind in groups:
         for name in registry.names(group):
             try:
                 registry.load(group, name)

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import Batch
+from torch_geometric.utils import scatter, softmax
 
 from wsigraph.config import ModelConfig
 from wsigraph.errors import ModelError
@@ -13,6 +15,7 @@ from wsigraph.model.inputs import Scaler, Standardised, graph_input
 from wsigraph.model.nn.network import GraphNetwork, disjoint_union
 from wsigraph.model.nn.pooling import GatedAttentionPooling
 from wsigraph.synthesis.simulation.simulate import SimulatedPatient
+from wsigraph.training.batches import graph_data, tensors
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +101,37 @@ def test_splitting_a_region_leaves_the_pooling() -> None:
     split = torch.cat([h, h[3:]])
     halves = torch.tensor([0.1, 0.2, 0.3, 0.25, 0.15])
     assert torch.allclose(pooling(split, torch.zeros(5, dtype=torch.int64), halves, 1), whole, atol=1e-6)
+
+
+def test_the_attention_half_of_the_pooling_is_the_formula_bit_for_bit() -> None:
+    """torch_geometric's AttentionalAggregation gives what softmax and sum give, and so do its gradients."""
+    torch.manual_seed(1)
+    pooling = GatedAttentionPooling(16)
+    batch = torch.arange(3).repeat_interleave(torch.tensor([1, 40, 9]))
+    area = torch.rand(50) + 0.01
+    results = []
+    for by_formula in (False, True):
+        x = torch.randn(50, 16, generator=torch.Generator().manual_seed(2)).requires_grad_()
+        if by_formula:
+            normed = pooling.norm(x)
+            score = pooling.score(torch.tanh(pooling.value(normed)) * torch.sigmoid(pooling.gate(normed))).squeeze(1)
+            attended = softmax(score + area.log(), batch, num_nodes=3)
+            by_area = softmax(area.log(), batch, num_nodes=3)
+            halves = [scatter(normed * weight[:, None], batch, dim_size=3) for weight in (attended, by_area)]
+            value = torch.cat(halves, dim=1)
+            assert torch.equal(pooling.weights(x, batch, area, 3), attended)
+        else:
+            value = pooling(x, batch, area, 3)
+        wanted = [x, *pooling.parameters()]
+        results.append((value, *torch.autograd.grad(value.square().sum(), wanted)))
+    assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
+
+
+def test_a_union_is_the_batch_of_torch_geometric(graphs: list[Standardised]) -> None:
+    union = disjoint_union(graphs)
+    batch = Batch.from_data_list([graph_data(graph) for graph in graphs])
+    for ours, expected in zip(union, tensors(batch), strict=True):
+        assert ours == expected if isinstance(ours, int) else torch.equal(ours, expected)
 
 
 def test_weights_round_trip_and_their_faults(network: GraphNetwork, tiny_config: ModelConfig) -> None:

@@ -129,7 +129,7 @@ def test_training_leaves_what_explanations_must_know(model_dir: Path, cohort_dir
     assert found.output_sd == pytest.approx(reference.output_risk.std())
 
 
-def test_the_evaluation_has_its_own_scores_first_and_every_rival(model_dir: Path) -> None:
+def test_the_evaluation_has_its_own_scores_first_and_every_baseline(model_dir: Path) -> None:
     done = run("evaluate", str(model_dir), "--workers", "1", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -152,10 +152,10 @@ def test_the_evaluation_has_its_own_scores_first_and_every_rival(model_dir: Path
         "clinical",
         "clinical_and_image",
     }
-    for name, rival in baseline_models.items():
-        assert set(rival["survival"]["c_index"]) == {"value", "low", "high"}, name
-        gap = found["survival"]["c_index"]["value"] - rival["survival"]["c_index"]["value"]
-        assert rival["model_above"]["survival"]["c_index"]["value"] == pytest.approx(gap, abs=2e-4)
+    for name, baseline in baseline_models.items():
+        assert set(baseline["survival"]["c_index"]) == {"value", "low", "high"}, name
+        gap = found["survival"]["c_index"]["value"] - baseline["survival"]["c_index"]["value"]
+        assert baseline["model_above"]["survival"]["c_index"]["value"] == pytest.approx(gap, abs=2e-4)
     # asked again, nothing is trained again and the answer is the same
     before = (model_dir / "evaluation.json").read_bytes()
     again = evaluate(model_dir)
@@ -185,11 +185,11 @@ def test_without_its_cohort_a_model_is_scored_alone_and_says_so(model_dir: Path,
         (tmp_path / name).write_bytes((model_dir / name).read_bytes())
     found = evaluate(tmp_path)
     assert found["baselines"] == {}
-    assert "no rival was asked" in found["warnings"][0]
+    assert "no baseline model was fitted" in found["warnings"][0]
     (tmp_path / "held_out.json").unlink()
     with pytest.raises(ModelError, match=r"no held_out\.json"):
         evaluate(tmp_path)
-    with pytest.raises(ModelError, match="no patient was held out"):
+    with pytest.raises(ModelError, match="no out-of-fold predictions to score"):
         evaluate(SHIPPED if not (SHIPPED / "held_out.json").is_file() else tmp_path)
 
 
@@ -209,14 +209,14 @@ def test_equal_bytes_under_two_patients_are_refused(cohort_dir: Path) -> None:
 
 
 def document(site: float, low: float, gap: float) -> dict[str, object]:
-    rival = {
+    baseline = {
         "survival": {"c_index": {"value": site, "low": low, "high": site + 0.1}},
         "model_above": {"survival": {"c_index": {"value": gap, "low": gap - 0.05, "high": gap + 0.05}}},
     }
     return {
         "survival": {"c_index": {"value": site + gap, "low": 0.5, "high": 0.8}},
         "stage": {},
-        "baselines": {"site_only": rival},
+        "baselines": {"site_only": baseline},
     }
 
 
