@@ -1,11 +1,11 @@
 """Score survival and stage on TCGA-KIRC by models that never saw the site, and by patient beside the site alone.
 
-    python -m pipelines.score_tcga_kirc DIR [--set model.linear_start=false ...]
+    python -m pipelines.score_tcga_kirc DIR [--set model.linear_offset=false ...]
 
 DIR holds ``slides.csv`` and ``region_embeddings_f16.npy`` (region encodings of Chen et al., CVPR 2022, without
 coordinates, so edges go by similarity; outcomes of TCGA-CDR, Liu et al., Cell 2018). By site: each site of 30 patients
 or more is left out in turn, the others together; pairs within a site; whole sites are drawn. The network starts at
-stacked ridges (``model.linear_start``). Prints JSON.
+stacked ridges (``model.linear_offset``). Prints JSON.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--rival", choices=BASELINES, action="append", default=None, help="all by default")
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="a setting, e.g. model.layers=2")
     options = parser.parse_args()
-    cox = ["model.survival_head=cox", "model.linear_start=true"]
+    cox = ["model.survival_head=cox", "model.linear_offset=true"]
     small = ["model.layers=1", "model.dropout=0.3", "model.weight_decay=0.1"]
     slow = ["model.batch_graphs=64", "model.learning_rate=1e-3", "model.epochs=40"]
     config = load([], [*cox, *small, *slow, *options.overrides]).model

@@ -109,7 +109,7 @@ def train(
             design=design,
             about=_about(out, manifest, rows),
             sources={"manifest": str(manifest.absolute()), "graphs": str(graphs.absolute())},
-            beside=lambda bundle: write_reference(cohort, bundle, out, settings.explanation, seed=seed),
+            on_finished=lambda bundle: write_reference(cohort, bundle, out, settings.explanation, seed=seed),
             progress=progress,
         )
         over = {}

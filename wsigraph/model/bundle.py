@@ -1,4 +1,4 @@
-"""A model on disk: ``model.safetensors`` beside ``card.json``.
+"""A model on disk: ``model.safetensors`` and ``card.json``.
 
 The card (``card.py``) holds the digests of the feature and moment schemas and of the weights. Loading checks all of
 them before anything is computed; nothing is unpickled. Equal weights give equal bytes: tensors are stored without

@@ -25,7 +25,7 @@ from wsigraph.graph.feature.interpret import FEATURE_GROUPS, FEATURE_NAMES, inte
 from wsigraph.records import TissueGraph
 
 ENCODER_GROUP = "encoder"
-"""Group of the columns that come from an encoder, beside stain, texture, shape and nuclei."""
+"""Group of the columns of an encoder; the others are stain, texture, shape and nuclei."""
 _GROUP_OF = dict(zip(FEATURE_NAMES, FEATURE_GROUPS, strict=True))
 
 

@@ -106,9 +106,9 @@ def stage_sets(
     """
     _, n, n_stages = probability.shape
     better = np.zeros((n, n_stages))
-    for each in np.unique(member):
-        own = np.sort(score[member == each])
-        better += np.searchsorted(own, 1.0 - probability[each], side="left")
+    for number in np.unique(member):
+        scores = np.sort(score[member == number])
+        better += np.searchsorted(scores, 1.0 - probability[number], side="left")
     inside = better < (1.0 - miscoverage) * (len(score) + 1)
     inside[np.arange(n), probability.mean(axis=0).argmax(axis=1)] = True
     return inside
@@ -122,11 +122,11 @@ def recalibration_draws(
     Parameters
     ----------
     logits : float64 (n, T)
-        Hazard logits of patients by the member that held them out.
+        Hazard logits of patients by the member not trained on them.
     target : SurvivalTarget
-        What their follow-up says of each interval.
+        Their follow-up by interval.
     rng : numpy.random.Generator
-        Source of chance.
+        Source of randomness.
     n_draws : int
         Draws.
 

@@ -76,7 +76,7 @@ def cross_validate(
     design: Design,
     about: About,
     sources: dict[str, str] | None = None,
-    beside: Callable[[ModelBundle], object] | None = None,
+    on_finished: Callable[[ModelBundle], object] | None = None,
     progress: Progress | None = None,
 ) -> Ensemble:
     """Cross-validate a cohort: train an ensemble of folds, score it out of fold, and write its directory.
@@ -95,7 +95,7 @@ def cross_validate(
         The author's part of the card.
     sources : dict of str to str, optional
         Further entries of ``run.json``: paths of manifest and graphs.
-    beside : callable, optional
+    on_finished : callable, optional
         Called with the finished model to write further files; a run killed in it resumes there.
     progress : callable, optional
         Called after every epoch and fold.
@@ -149,8 +149,8 @@ def cross_validate(
     notes: dict[str, Any] = {**(sources or {}), "seconds": round(time.perf_counter() - started, 1)}
     write_file(directory / RUN_FILE, canonical_document(notes))
     save_bundle(ensemble.bundle, directory)
-    if beside is not None:
-        beside(ensemble.bundle)
+    if on_finished is not None:
+        on_finished(ensemble.bundle)
     discard(directory / CHECKPOINTS)
     return ensemble
 

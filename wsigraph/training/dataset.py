@@ -263,7 +263,7 @@ def _superpixels(graph: CoarseGraph | TissueGraph) -> TissueGraph:
     if isinstance(graph, CoarseGraph):
         raise ModelError(
             f"slide {graph.graph.slide_id!r} is coarsened already, expected its superpixel graph, because the "
-            "coarsening is to be trained; keep graph.safetensors beside it, or set model.train_coarsening to false"
+            "coarsening is to be trained; keep graph.safetensors next to it, or set model.train_coarsening to false"
         )
     return graph
 

@@ -130,11 +130,11 @@ def save_held_out(held_out: HeldOut, directory: Path | str, model_id: str) -> Pa
     path = Path(directory) / HELD_OUT_FILE
     fields: dict[str, Any] = {name: getattr(held_out, name) for name in HeldOut.__slots__}
     # JSON knows no NaN
-    plain = {
+    document = {
         name: [None if value != value else value for value in array.tolist()] if array.ndim == 1 else array.tolist()
         for name, array in fields.items()
     }
-    save_document(Destination(path, {"model": model_id}), "HeldOut", plain)
+    save_document(Destination(path, {"model": model_id}), "HeldOut", document)
     return path
 
 

@@ -75,20 +75,20 @@ def make_card(
     held_by = np.full(cohort.n_rows, -1) if fold is None else fold
     n_patients = len(np.unique(cohort.patient))
     cards = []
-    for number, each in enumerate(fitted):
+    for number, fit in enumerate(fitted):
         n_seen = n_patients - len(np.unique(cohort.patient[held_by == number]))
-        n_validation = len(each.validation)
+        n_validation = len(fit.validation)
         cards.append(
             MemberCard(
-                config=each.member.config,
-                time_days=tuple(float(end) for end in each.member.ends_days),
-                temperature=each.member.temperature,
+                config=fit.member.config,
+                time_days=tuple(float(end) for end in fit.member.ends_days),
+                temperature=fit.member.temperature,
                 n_patients=n_seen - n_validation,
                 n_validation_patients=n_validation,
-                n_epochs=each.n_epochs,
+                n_epochs=fit.n_epochs,
             )
         )
-    members = [each.member for each in fitted]
+    members = [fit.member for fit in fitted]
     return Card(
         name=about.name,
         description=about.description,
@@ -108,7 +108,11 @@ def make_card(
         members=tuple(cards),
         seen=KnownPatients(
             patients={patient_digest(name): int(held_by[row]) for row, name in enumerate(cohort.patient)},
-            slides={slide_digest(each): int(held_by[row]) for row, names in enumerate(cohort.slides) for each in names},
+            slides={
+                slide_digest(sha256): int(held_by[row])
+                for row, digests in enumerate(cohort.slides)
+                for sha256 in digests
+            },
         ),
         feature_names=cohort.feature_names,
         feature_schema_id=cohort.feature_id,

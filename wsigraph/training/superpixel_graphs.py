@@ -49,7 +49,7 @@ class SuperpixelGraphs:
         ----------
         embedding : Embedding
             Decides the merging.
-        reading : NodeColumns
+        columns : NodeColumns
             Columns of the node features.
 
         Returns

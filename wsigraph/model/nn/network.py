@@ -164,7 +164,7 @@ class GraphNetwork(nn.Module):
     def pooling_weights(
         self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor, area: Tensor, batch_size: int
     ) -> Tensor:
-        """Return how much each node counts in its graph's embedding, as the pooling says, float32 (N,)."""
+        """Return how much each node counts in its graph's embedding, by the pooling, float32 (N,)."""
         nodes = self.encode_nodes(x, edge_index, edge_attr)
         return cast(Pooling, self.pooling).weights(nodes, batch, area, batch_size)
 

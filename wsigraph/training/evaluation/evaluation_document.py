@@ -115,8 +115,8 @@ def baseline_task(bundle: ModelBundle, cohort: Cohort, *, seed: int) -> Baseline
     BaselineTask
         Rows of patients outside the model's cohort have fold -1.
     """
-    seen = bundle.card.seen.patients
-    fold = np.array([seen.get(patient_digest(str(name)), -1) for name in cohort.patient], np.int64)
+    fold_of = bundle.card.seen.patients
+    fold = np.array([fold_of.get(patient_digest(str(name)), -1) for name in cohort.patient], np.int64)
     return BaselineTask(cohort=cohort, fold=fold, config=bundle.card.config, seed=seed)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from wsigraph.cohort.metrics.kaplan_meier import kaplan_meier
 from wsigraph.training.held_out import HeldOut
 
 _STYLE = """
@@ -72,27 +73,27 @@ def render_page(document: Mapping[str, Any], held_out: HeldOut) -> str:
     return "\n".join(parts)
 
 
-def interval(found: Mapping[str, Any] | None, sign: str = "") -> str:
+def interval(score: Mapping[str, Any] | None, sign: str = "") -> str:
     """Return a score with its interval as text, e.g. ``0.712 (0.650-0.770)``; a dash where there is none."""
-    if not found or found.get("value") is None:
+    if not score or score.get("value") is None:
         return "-"
-    low, high = found.get("low"), found.get("high")
+    low, high = score.get("low"), score.get("high")
     around = "" if low is None else f" ({low:{sign}.3f} to {high:{sign}.3f})"
-    return f"{found['value']:{sign}.3f}{around}"
+    return f"{score['value']:{sign}.3f}{around}"
 
 
 def _model_scores(title: str, scores: Mapping[str, Any]) -> str:
     rows = [(text, interval(scores[name])) for name, text in _TITLES.items() if name in scores]
     rows += [(f"AUC at day {auc['day']:,.0f}", interval(auc)) for auc in scores.get("time_auc", ())]
     if "d_calibration" in scores:
-        found = scores["d_calibration"]
-        rows.append(("D-calibration, largest deviation", f"{found['largest_deviation']:.3f} (p = {found['p']:.3g})"))
+        score = scores["d_calibration"]
+        rows.append(("D-calibration, largest deviation", f"{score['largest_deviation']:.3f} (p = {score['p']:.3g})"))
     if "log_rank" in scores:
-        found = scores["log_rank"]
+        score = scores["log_rank"]
         rows.append(
             (
                 "Log-rank, high against low risk",
-                f"{found['statistic']:.1f} (p = {found['p']:.2g}; {found['n_high']} high)",
+                f"{score['statistic']:.1f} (p = {score['p']:.2g}; {score['n_high']} high)",
             )
         )
     if "permutation_p" in scores:
@@ -105,17 +106,17 @@ def _model_scores(title: str, scores: Mapping[str, Any]) -> str:
 
 def _baselines(document: Mapping[str, Any]) -> str:
     if not document["baselines"]:
-        return "<h2>Baseline models</h2><p>None was fitted: the graphs were not found.</p>"
+        return "<h2>Baseline models</h2><p>None was fitted: the graphs were missing.</p>"
     lines = []
-    for name, found in document["baselines"].items():
+    for name, scores in document["baselines"].items():
         label = html.escape(name.replace("_", " "))
-        if "left_out" in found:
-            lines.append(f"<tr><th scope='row'>{label}</th><td colspan='4'>{html.escape(found['left_out'])}</td></tr>")
+        if "left_out" in scores:
+            lines.append(f"<tr><th scope='row'>{label}</th><td colspan='4'>{html.escape(scores['left_out'])}</td></tr>")
             continue
-        above = found["model_above"]
+        above = scores["model_above"]
         cells = []
         for part, score in (("survival", "c_index"), ("stage", "auc")):
-            cells += [interval(found.get(part, {}).get(score)), interval(above.get(part, {}).get(score), "+")]
+            cells += [interval(scores.get(part, {}).get(score)), interval(above.get(part, {}).get(score), "+")]
         lines.append(
             f"<tr><th scope='row'>{label}</th>" + "".join(f"<td class='n'>{cell}</td>" for cell in cells) + "</tr>"
         )
@@ -150,8 +151,11 @@ def _pictures(document: Mapping[str, Any], held_out: HeldOut) -> str:
         known = np.isfinite(held_out.time_days)
         for group, label, colour in ((~high, "low risk", "C0"), (high, "high risk", "C3")):
             rows = group & known
-            days, alive = kaplan_meier(held_out.time_days[rows], held_out.event[rows])
-            axes[column].step(days, alive, where="post", color=colour, label=f"{label} ({int(rows.sum())})")
+            curve = kaplan_meier(held_out.time_days[rows], held_out.event[rows])
+            # from day 0, and on to the last patient's end of follow-up
+            days = np.concatenate([[0.0], curve.time_days, [held_out.time_days[rows].max(initial=0.0)]])
+            survival = np.concatenate([[1.0], curve.survival, curve.survival[-1:] if len(curve.survival) else [1.0]])
+            axes[column].step(days, survival, where="post", color=colour, label=f"{label} ({int(rows.sum())})")
         axes[column].set(xlabel="days", ylabel="observed survival", ylim=(0, 1.02))
         axes[column].legend(frameon=False)
         column += 1
@@ -167,14 +171,3 @@ def _pictures(document: Mapping[str, Any], held_out: HeldOut) -> str:
     data = base64.b64encode(stream.getvalue()).decode()
     text = "Observed survival of high and low risk, and calibration of stages"
     return f"<h2>Curves</h2><p><img alt='{text}' src='data:image/png;base64,{data}'></p>"
-
-
-def kaplan_meier(
-    time_days: np.ndarray[Any, np.dtype[np.float64]], event: np.ndarray[Any, np.dtype[np.bool_]]
-) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
-    """Return days and Kaplan and Meier's survival after each, both from day 0 and 1 on."""
-    days, index = np.unique(time_days, return_inverse=True)
-    died = np.bincount(index, weights=event, minlength=len(days))
-    at_risk = np.cumsum(np.bincount(index, minlength=len(days))[::-1])[::-1]
-    alive = np.cumprod(1.0 - died / np.maximum(at_risk, 1))
-    return np.concatenate([[0.0], days]), np.concatenate([[1.0], alive])

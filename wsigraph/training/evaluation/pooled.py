@@ -46,10 +46,10 @@ def edge_products(cohort: Cohort, train: NDArray[np.int64]) -> Table:
         Means on A axes, and products of all pairs of axes over edges weighted by the shared boundary's length. A row
         without edges has products of 0.
     """
-    stacked = np.concatenate([cohort.inputs[row].features for row in train])
-    mean, scale = stacked.mean(axis=0), stacked.std(axis=0)
+    nodes = np.concatenate([cohort.inputs[row].features for row in train])
+    mean, scale = nodes.mean(axis=0), nodes.std(axis=0)
     varies = scale > _MIN_STD * np.maximum(np.abs(mean), 1e-3)
-    scaled = (stacked - mean)[:, varies] / scale[varies]
+    scaled = (nodes - mean)[:, varies] / scale[varies]
     _, vectors = np.linalg.eigh(scaled.T @ scaled / len(scaled))
     axes = vectors[:, ::-1][:, :N_AXES]
     return np.array([_products(graph, mean, scale, varies, axes) for graph in cohort.inputs])
