@@ -86,6 +86,7 @@ class FusedGATv2Function(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, source: Tensor, target: Tensor, edge_attr: Tensor, weights: tuple[Any, ...]) -> Tensor:
+        """Return the messages, float32 (N, W), and keep what the gradient needs."""
         inputs = [tensor.detach().contiguous() for tensor in (source, target, edge_attr)]
         compiled: Any = propagate
         messages, alpha = compiled(*(tensor.numpy() for tensor in inputs), *weights)
@@ -96,6 +97,7 @@ class FusedGATv2Function(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of W_l x, W_r x and the edge attributes; the weights get none."""
         inputs = (tensor.numpy() for tensor in ctx.saved_tensors)
         compiled: Any = gatv2_backward
         input_gradients = compiled(gradients[0].contiguous().numpy(), ctx.alpha, *inputs, *ctx.weights)

@@ -169,7 +169,25 @@ class HazardHead(nn.Module):
         """Do nothing: the biases are the baseline, and they are trained."""
 
     def forward(self, embedding: Tensor, offset: Tensor | None = None) -> Tensor:
-        """Return hazard logits, float32 (B, T), of embeddings (B, width); an offset has no place in this head."""
+        """Return hazard logits.
+
+        Parameters
+        ----------
+        embedding : Tensor float32 (B, width)
+            Slide embeddings.
+        offset : None
+            This head has no log hazard ratio to add an offset to.
+
+        Returns
+        -------
+        Tensor float32 (B, T)
+            Logit of the hazard in every interval.
+
+        Raises
+        ------
+        ValueError
+            If there is an offset.
+        """
         if offset is not None:
             raise ValueError("HazardHead takes no offset, for it has no log hazard ratio; use CoxHead")
         logits: Tensor = self.logit(embedding)
