@@ -27,9 +27,9 @@ def parts(pytest_arguments: list[str]) -> dict[str, list[str]]:
         "layers": [python, "-c", layers],
         "docstrings": [python, "-m", "numpydoc", "lint", *MODULES],
     }
-    found["documentation"] = [python, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", "build/site"]
+    found["documentation"] = [python, "-m", "mkdocs", "build", "--strict", "--site-dir", "build/site"]
     found["cohort"] = [python, "-m", "pipelines.make_notebook_cohort"]
-    found["notebooks"] = [python, "-m", "pytest", "-q", "--nbmake", "--nbmake-timeout=60", *NOTEBOOKS]
+    found["notebooks"] = [python, "-m", "pytest", "-q", "--nbmake", "--nbmake-timeout=600", *NOTEBOOKS]
     # what is slow runs by name; each such test has a short form that runs here
     quick = ["-n", "auto", "--dist", "loadscope", "-m", "not slow", "-q"]
     found["tests"] = [python, "-m", "pytest", *quick, *pytest_arguments]
