@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.__main__ import parts
+from tests.other_processors import environment
 
 ROOT = Path(__file__).parent.parent
+TOLD = """
+import json, numpy, torch
+from numba.core.registry import cpu_target
+print(json.dumps({
+    "torch": torch.backends.cpu.get_cpu_capability(),
+    "numba": cpu_target.target_context.codegen().magic_tuple()[1],
+    "numpy": numpy.show_config(mode="dicts")["SIMD Extensions"].get("found", []),
+}))
+"""
 
 
 @pytest.fixture
@@ -46,3 +59,9 @@ def test_a_broken_link_fails_the_gate(pages: Path, link: str) -> None:
     assert "Aborted with 1 warning" in done.stdout, done.stdout
     assert "'glossary.md' contains a" in done.stdout
     assert link[link.index("(") + 1 : -1] in done.stdout
+
+
+def test_libraries_take_the_code_for_other_processors() -> None:
+    command = [sys.executable, "-W", "error::ImportWarning", "-c", TOLD]
+    done = subprocess.run(command, env={**os.environ, **environment()}, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == {"torch": "DEFAULT", "numba": "generic", "numpy": []}
