@@ -22,6 +22,7 @@ from wsigraph.batch.state import lease_path
 from wsigraph.errors import UnreadableSlide
 from wsigraph.flow import STAGES, FlowResult, run_slide
 from wsigraph.slide.files import locate, slide_digest
+from wsigraph.slide.self_contained import check_self_contained
 from wsigraph.slide.tiles import mapped_by
 from wsigraph.store.atomic import sweep
 
@@ -91,6 +92,8 @@ def _walk(job: Job, report: _Report) -> FlowResult:
     """Walk the slide through its stages."""
     report("read", 0, 1)
     sweep(Path(job.out) / job.slide_id)
+    if job.must_be_self_contained:
+        check_self_contained(locate(Path(job.path)))
     if job.sha256 is not None:
         met = slide_digest(locate(Path(job.path)))
         if met != job.sha256:
