@@ -8,6 +8,7 @@
     |   +-- UnreadableSlide    no reader opens the file, or its pixels do not decode
     |   |   +-- TruncatedSlide the file ends before the data it indexes
     |   |   +-- CorruptTile    the bytes of a tile are there but do not decode
+    |   |   +-- ReaderLost     the process that read the file died or took too long: no verdict on the file
     |   +-- MissingMpp         no pixel size, or an absurd one
     +-- TissueError
     |   +-- NoTissue           a slide without tissue to work on
@@ -55,6 +56,10 @@ class TruncatedSlide(UnreadableSlide):
 
 class CorruptTile(UnreadableSlide):
     """The bytes of a tile are there but do not decode; a slide leaves such a tile white and goes on."""
+
+
+class ReaderLost(UnreadableSlide):
+    """The process that read the slide died or took too long; that may lie in the file or in the machine."""
 
 
 class MissingMpp(SlideError):

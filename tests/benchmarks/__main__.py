@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks [NAME ...] [--slide PATH] [--repeats 5] [--large] [--out PAGE.md]``.
+"""``python -m tests.benchmarks [NAME ...] [--slide PATH] [--repeats 5] [--large] [--outlines DIR] [--out PAGE.md]``.
 
 Prints each benchmark's tables as Markdown. ``--out`` puts them into a page as well, each in its own place, so that the
 page's prose stays: ``python -m tests.benchmarks all --large --out docs/benchmarks.md`` measures the project's page
@@ -58,6 +58,9 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="threads of whatever takes a number of them")
     parser.add_argument("--large", action="store_true", help="sizes up to 80,000 x 60,000 px")
     parser.add_argument("--folder", type=Path, help="where made slides are kept; a temporary folder where left out")
+    parser.add_argument(
+        "--outlines", type=Path, help="folder of tiles with outlined nuclei, as MoNuSeg's, for `nuclei`"
+    )
     parser.add_argument("--out", type=Path, help="page to put the tables into")
     return parser.parse_args(words)
 
@@ -82,7 +85,7 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
         "memory": lambda: memory.benchmark(for_memory(), options.threads),
         "start": lambda: start.benchmark(slide_maker.SOURCE, options.repeats),
         "artefacts": tissue_quality.benchmark,
-        "nuclei": lambda: nuclei.benchmark(),
+        "nuclei": lambda: nuclei.benchmark(*([options.outlines] if options.outlines else [])),
         "explanations": lambda: explanations.benchmark(options.threads),
         "batch": lambda: batch.benchmark(folder, options.repeats),
         "coarsening": lambda: coarsening.benchmark(),
@@ -96,6 +99,7 @@ def command(name: str, options: argparse.Namespace) -> str:
     words += [f"--threads {options.threads}"] if options.threads != 2 else []
     words += ["--large"] if options.large else []
     words += [f"--slide {options.slide.name}"] if options.slide else []
+    words += [f"--outlines {options.outlines.name}"] if options.outlines and name == "nuclei" else []
     return " ".join(words)
 
 

@@ -60,7 +60,7 @@ def workers(n_workers: int) -> Iterator[Config]:
     with dask.config.set(KEEPS_MEMORY):
         made = LocalCluster(n_workers=n_workers, threads_per_worker=1, processes=True, **options)
     with made as cluster:
-        yield load(overrides=[f"cluster.kind={cluster.scheduler_address}"])
+        yield load(overrides=[f"cluster.kind={cluster.scheduler_address}", "cluster.insecure=true"])
 
 
 def loop(manifest: Manifest, threads: int) -> dict[str, Any]:

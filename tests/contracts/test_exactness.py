@@ -35,7 +35,8 @@ def slide(small_slide: Path) -> Iterator[Slide]:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as started:
+    # none would be port 8787, which another such test may hold
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0") as started:
         yield started
 
 

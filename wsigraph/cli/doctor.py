@@ -19,6 +19,7 @@ _LIBRARIES = (
     "zarr",
     "dask",
     "distributed",
+    "cryptography",
     "tifffile",
     "imagecodecs",
     "openslide-python",

@@ -26,7 +26,7 @@ _Until = Annotated[
 _Cluster = Annotated[
     str | None,
     typer.Option(
-        "--cluster", metavar="WHERE", help="local (processes), threads, slurm, or a scheduler: tcp://HOST:PORT."
+        "--cluster", metavar="WHERE", help="local (processes), threads, slurm, or a scheduler: tls://HOST:PORT."
     ),
 ]
 _Workers = Annotated[
@@ -63,15 +63,21 @@ def run(
     """
     from wsigraph.cli.watch import watching
     from wsigraph.run.batch.run import check_stages, run_cohort
+    from wsigraph.run.cluster_security import check_cluster
 
     spelled = {"cluster.kind": cluster, "cluster.workers": workers, "feature.encoder": encoder}
     settings = read_settings(config, overrides, spelled)
     check_stages(until, settings)
+    if not dry_run:
+        # before the manifest, whose slides may take minutes to be read
+        check_cluster(settings.cluster)
     found = _read(manifest, settings, None if dry_run else Path(out))
     for text in found.warnings:
         say(f"warning: {text}")
     if dry_run:
         _tell_plan(found, out, until, settings)
+        # last, so that a script can be looked at where there is no SLURM; the exit code says that it would not run here
+        check_cluster(settings.cluster)
         return
     with watching(settings.batch.report_s) as watch:
         result = run_cohort(found, out, settings, until=until, model=model, watch=watch, started=_tell_cluster)

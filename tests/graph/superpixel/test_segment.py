@@ -54,7 +54,7 @@ def test_a_cluster_gives_the_same_labels_and_graph(slide, tissue, labels, tmp_pa
     from distributed import Client, LocalCluster
 
     graph = wsigraph.build_graph(slide, wsigraph.segment(slide, tissue=tissue))
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(processes=True, **options) as cluster, Client(cluster):
         config = load(overrides=["runtime.chunk_px=700"])
         again = wsigraph.segment(slide, config, tissue=tissue, path=tmp_path / "superpixels.zarr")
