@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.feature.moments import OD_UNIT
+from wsigraph.kernels import njit
 from wsigraph.records import StainBasis
 from wsigraph.tissue.density import DENSITY
 from wsigraph.tissue.stain import unmixing

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.config import FeatureConfig
@@ -18,6 +17,7 @@ from wsigraph.feature.concentration import MAX_CONCENTRATION, concentrations
 from wsigraph.feature.moments import COLUMN, MOMENT_NAMES, N_BINS, N_GREY, OD_UNIT
 from wsigraph.feature.nuclei import NucleusScales, count_nuclei
 from wsigraph.geometry import Box, Size, um_to_px
+from wsigraph.kernels import njit
 from wsigraph.records import StainBasis
 from wsigraph.tissue.density import DENSITY
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.config import FeatureConfig
 from wsigraph.feature.moments import COLUMN, ECCENTRICITY_UNIT
 from wsigraph.geometry import Box, um2_to_px, um_to_px
+from wsigraph.kernels import njit
 from wsigraph.superpixel.components import label_components
 
 _CONTRAST = 40

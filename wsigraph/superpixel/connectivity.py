@@ -12,9 +12,9 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from wsigraph.kernels import njit
 from wsigraph.superpixel.components import ChunkComponents, join, root
 
 Integers = NDArray[np.int64]

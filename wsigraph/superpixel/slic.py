@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.geometry import Box, Size
+from wsigraph.kernels import njit
 from wsigraph.superpixel.distance import PIXEL, choose_nearest, gather_candidates, padded, scaled, units_of
 
 _FIELD = 21

@@ -12,12 +12,12 @@ own texture; dense bands of epithelium pass for folds.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsigraph.config import TissueConfig
 from wsigraph.geometry import um_to_px, um_to_px_exact
+from wsigraph.kernels import njit
 from wsigraph.slide.tiles import map_rows, map_threads
 from wsigraph.tissue.density import OD_UNIT
 from wsigraph.tissue.distance import within

@@ -10,11 +10,11 @@ global lattice, and ties go to the first window in raster order.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.config import TissueConfig
 from wsigraph.geometry import Box, Size, ratio, um_to_px
+from wsigraph.kernels import njit
 from wsigraph.slide.reader import Slide
 from wsigraph.slide.tiles import Progress, map_chunks, map_rows
 from wsigraph.tissue.stain import count_colours, empty_histogram

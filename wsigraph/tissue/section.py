@@ -6,10 +6,10 @@ All operations run on the whole lattice at once, so nothing depends on tiling.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from wsigraph.kernels import njit
 from wsigraph.tissue.distance import within
 
 _EIGHT = np.ones((3, 3), bool)
