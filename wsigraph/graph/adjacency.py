@@ -7,10 +7,10 @@ crossings are integers and add up over tiles and merges; ``geometry.crofton_um``
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.geometry import Box
+from wsigraph.kernels import njit
 
 _LABEL_BITS = 32
 _LOW_MASK = (1 << _LABEL_BITS) - 1

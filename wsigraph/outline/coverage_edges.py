@@ -14,8 +14,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from wsigraph.kernels import njit
 
 _DY = np.array([0, 1, 0, -1])
 _DX = np.array([1, 0, -1, 0])

@@ -14,9 +14,9 @@ Coordinates are integers and the pocket test is exact.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from wsigraph.kernels import njit
 from wsigraph.outline.coverage_edges import Arcs
 
 

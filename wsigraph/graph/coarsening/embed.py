@@ -17,11 +17,11 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.errors import ModelError
 from wsigraph.graph.feature.interpret import feature_schema_id, interpret
+from wsigraph.kernels import njit
 from wsigraph.records import TissueGraph
 
 QUANTUM = 256

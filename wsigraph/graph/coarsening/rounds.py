@@ -10,8 +10,9 @@ can have changed, so a round costs what its merges touch and the result is that 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from wsigraph.kernels import njit
 
 SQUARE_UNITS = 16.0
 """Squared distances are rounded down to multiples of one over this, so that ties are ties in any order of summation."""

@@ -23,10 +23,10 @@ where they lie and tidied when they are read (``rounds``).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.graph.coarsening.rounds import distance, merge_in_rounds
+from wsigraph.kernels import njit
 
 _FIRST, _STEP, _CHANCE = 0.75, 1.25, 0.25
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.graph.feature.moments import OD_UNIT
 from wsigraph.graph.tissue.density import DENSITY
 from wsigraph.graph.tissue.stain import unmixing
+from wsigraph.kernels import njit
 from wsigraph.records import StainBasis
 
 _UNMIX_SHIFT = 12

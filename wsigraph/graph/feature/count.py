@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.config import FeatureConfig
@@ -19,6 +18,7 @@ from wsigraph.graph.feature.concentration import MAX_CONCENTRATION, concentratio
 from wsigraph.graph.feature.moments import COLUMN, MOMENT_NAMES, N_BINS, N_GREY, OD_UNIT
 from wsigraph.graph.feature.nuclei import NucleusScales, count_nuclei
 from wsigraph.graph.tissue.density import DENSITY
+from wsigraph.kernels import njit
 from wsigraph.records import StainBasis
 
 _BINS_TO_MAXIMUM = 12

@@ -19,11 +19,11 @@ from math import ceil
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.errors import PluginError, RecordError
 from wsigraph.geometry import Box, Size, grid, ratio
+from wsigraph.kernels import njit
 from wsigraph.records import LazyArray, SuperpixelLabels, TissueGraph
 from wsigraph.slide.map_boxes import Progress, map_chunks
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.config import FeatureConfig
 from wsigraph.geometry import Box, um2_to_px, um_to_px
 from wsigraph.graph.feature.moments import COLUMN, ECCENTRICITY_UNIT
 from wsigraph.graph.superpixel.components import label_components
+from wsigraph.kernels import njit
 
 _CONTRAST = 40
 """Hematoxylin by which a nucleus exceeds the mean of its surroundings, 1/1024 optical density."""

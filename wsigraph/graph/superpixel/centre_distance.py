@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from wsigraph.kernels import njit
 
 LAST_COMPACTNESS = 0.5
 """Compactness of the last assignment over that of the moves."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.geometry import Box
+from wsigraph.kernels import njit
 
 
 @dataclass(frozen=True, slots=True, eq=False)

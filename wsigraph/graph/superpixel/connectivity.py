@@ -12,10 +12,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.graph.superpixel.components import ChunkComponents, join, root
+from wsigraph.kernels import njit
 
 Integers = NDArray[np.int64]
 

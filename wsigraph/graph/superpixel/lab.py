@@ -7,10 +7,10 @@ one level (D65, 2 degree observer, sRGB of IEC 61966-2-1). L is scaled by 255/10
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.geometry import um_to_px_exact
+from wsigraph.kernels import njit
 
 _LINEAR_UNIT = 4095
 _CURVE_SHIFT = 14

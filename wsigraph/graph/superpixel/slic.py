@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.geometry import Box, Size
@@ -27,6 +26,7 @@ from wsigraph.graph.superpixel.centre_distance import (
     scaled,
     units_of,
 )
+from wsigraph.kernels import njit
 
 _FIELD = 21
 _STRIP_PX = 4096

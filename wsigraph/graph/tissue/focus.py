@@ -16,12 +16,12 @@ Laplacian).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsigraph.config import TissueConfig
 from wsigraph.geometry import Box, Size, grid, ratio, um2_to_px, um_to_px
+from wsigraph.kernels import njit
 from wsigraph.slide.map_boxes import Progress, map_chunks
 from wsigraph.slide.reader import Slide
 

@@ -12,7 +12,6 @@ own texture; dense bands of epithelium pass for folds.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -21,6 +20,7 @@ from wsigraph.geometry import um_to_px, um_to_px_exact
 from wsigraph.graph.tissue.density import OD_UNIT
 from wsigraph.graph.tissue.mask_distance import within
 from wsigraph.graph.tissue.straight import straight_courses
+from wsigraph.kernels import njit
 from wsigraph.slide.map_boxes import map_rows, map_threads
 
 _REDUCTION = 2

@@ -8,9 +8,9 @@ running sum, so the radius may be large: cost does not depend on it. It tells ne
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from wsigraph.kernels import njit
 from wsigraph.slide.map_boxes import map_rows
 
 

@@ -6,11 +6,11 @@ All operations run on the whole lattice at once, so nothing depends on tiling.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsigraph.graph.tissue.mask_distance import within
+from wsigraph.kernels import njit
 
 _EIGHT = np.ones((3, 3), bool)
 _POOL = 8

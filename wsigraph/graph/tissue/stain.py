@@ -10,9 +10,9 @@ stain or much pigment; an estimate too far from the reference vectors gives way 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from wsigraph.kernels import njit
 from wsigraph.records import StainBasis
 
 HISTOGRAM_BITS = 7

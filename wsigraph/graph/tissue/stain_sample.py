@@ -10,13 +10,13 @@ global lattice, and ties go to the first window in raster order.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.config import TissueConfig
 from wsigraph.geometry import Box, Size, ratio, um_to_px
 from wsigraph.graph.tissue.stain import count_colours, empty_histogram
 from wsigraph.graph.tissue.window import tissue_window
+from wsigraph.kernels import njit
 from wsigraph.slide.map_boxes import Progress, map_chunks, map_rows
 from wsigraph.slide.reader import Slide
 

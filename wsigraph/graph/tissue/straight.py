@@ -10,8 +10,9 @@ than a pixel over their length: they fall into several lines.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from wsigraph.kernels import njit
 
 _ANGLES = 360
 _UNIT = 1 << 12

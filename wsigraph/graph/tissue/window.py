@@ -5,11 +5,11 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsigraph.geometry import Box, ratio
+from wsigraph.kernels import njit
 
 Lattice = NDArray[np.uint8] | NDArray[np.bool_]
 
