@@ -21,7 +21,7 @@ from tests.benchmarks.measure import clocked
 from tests.benchmarks.table import Table
 from wsigraph.config import load
 from wsigraph.geometry import Box
-from wsigraph.graph.adjacency import both_ways, count_boundaries, sum_boundaries
+from wsigraph.graph.adjacency import both_directions, count_boundaries, sum_boundaries
 from wsigraph.graph.coarsening.coarsen import coarsen
 from wsigraph.graph.feature.interpret import interpret
 from wsigraph.records import TissueGraph
@@ -103,7 +103,7 @@ def _adjacency_seconds(labels: NDArray[np.int32], n_labels: int, n_copies: int) 
 
     def merge() -> None:
         key, boundary = sum_boundaries(np.concatenate([t[0] for t in tables]), np.concatenate([t[1] for t in tables]))
-        both_ways((key >> 32) - 1, (key & 0xFFFFFFFF) - 1, boundary)
+        both_directions((key >> 32) - 1, (key & 0xFFFFFFFF) - 1, boundary)
 
     return total + clocked(merge)[2]
 

@@ -20,7 +20,7 @@ from wsigraph.geometry import Box, Size
 from wsigraph.graph.superpixel.components import chunk_components, relabel
 from wsigraph.graph.superpixel.connectivity import resolve
 from wsigraph.graph.superpixel.lab import rgb_to_lab, smooth, smoothing_passes
-from wsigraph.graph.superpixel.slic import Lattice, slic
+from wsigraph.graph.superpixel.slic import SeedGrid, slic
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int32]
@@ -51,7 +51,7 @@ def ours(rgb: Pixels, n_regions: float) -> Labels:
         np.ones((size.height, size.width), bool),
         whole,
         whole,
-        Lattice(size, side),
+        SeedGrid(size, side),
         compactness=settings.compactness,
         iterations=settings.iterations,
     )

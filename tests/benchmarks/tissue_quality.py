@@ -16,7 +16,7 @@ from PIL import Image
 import wsigraph
 from tests.benchmarks.table import Table
 from tests.benchmarks.truth import SHARED
-from tests.graph.tissue.painting import dice, on_lattice, paintings
+from tests.graph.tissue.painting import dice, on_grid, paintings
 from wsigraph.geometry import Box
 from wsigraph.graph.tissue.artefact import ARTEFACT_BLUR, ARTEFACT_EDGE, ARTEFACT_FOLD, ARTEFACT_INK, artefact_areas
 from wsigraph.graph.tissue.mask import find_tissue
@@ -67,10 +67,10 @@ def quality(name: str, folder: Path) -> Table:
         picture, mask = paint()
         code = CODES[what.split(",")[0]]
         found = mapped(picture, folder).artefact == code
-        truth = on_lattice(mask, tissue.shape)
+        truth = on_grid(mask, tissue.shape)
         if code != ARTEFACT_INK:
             truth, found = truth & tissue, found & tissue
-        away = float((found & ~on_lattice(mask, tissue.shape) & tissue).sum() / tissue.sum())
+        away = float((found & ~on_grid(mask, tissue.shape) & tissue).sum() / tissue.sum())
         recall = float((found & truth).sum() / truth.sum())
         table.rows.append((what, dice(found, truth), recall, float(truth.sum() * clean.mpp**2 / 1e6), away))
     return table
