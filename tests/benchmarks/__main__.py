@@ -1,8 +1,8 @@
 """``python -m tests.benchmarks [NAME ...] [--slide PATH] [--repeats 5] [--large] [--out PAGE.md]``.
 
-Prints each benchmark's tables as Markdown. ``--out`` puts them into a page as well, each in its own place, so that the
-page's prose stays: ``python -m tests.benchmarks all --large --out docs/benchmarks.md`` measures the project's page
-anew.
+Prints each benchmark's tables as Markdown. ``--out`` also writes them into a page, each between its own two comments,
+so that the prose of the page stays: ``python -m tests.benchmarks all --large --out docs/benchmarks.md`` updates the
+project's page.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.benchmarks import (
 from tests.benchmarks.table import Table, circumstances, load_average, place
 
 OWN_PAGE = ("coarsening", "service")
-"""Not part of `all`: written to pages of their own."""
+"""Benchmarks with pages of their own; not part of `all`."""
 NAMES = (
     "reading",
     "superpixels",
@@ -53,17 +53,17 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     """Return the parsed command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure the product.")
     parser.add_argument("names", nargs="*", choices=[*NAMES, "all"], default=["all"], metavar="|".join((*NAMES, "all")))
-    parser.add_argument("--slide", type=Path, help="a slide to measure in place of the made one")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds; medians are shown")
-    parser.add_argument("--threads", type=int, default=2, help="threads of whatever takes a number of them")
-    parser.add_argument("--large", action="store_true", help="sizes up to 80,000 x 60,000 px")
-    parser.add_argument("--folder", type=Path, help="where made slides are kept; a temporary folder where left out")
-    parser.add_argument("--out", type=Path, help="page to put the tables into")
+    parser.add_argument("--slide", type=Path, help="slide to measure instead of the made one")
+    parser.add_argument("--repeats", type=int, default=5, help="number of rounds; tables show medians")
+    parser.add_argument("--threads", type=int, default=2, help="number of threads")
+    parser.add_argument("--large", action="store_true", help="include slides of up to 80,000 x 60,000 px")
+    parser.add_argument("--folder", type=Path, help="folder for made slides; a temporary folder by default")
+    parser.add_argument("--out", type=Path, help="page to write the tables into")
     return parser.parse_args(words)
 
 
 def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[[], list[Table]]]:
-    """Return what each name runs."""
+    """Return the function that runs each benchmark."""
 
     def big() -> Path:
         return options.slide or slide_maker.made(folder, 40_000, 30_000)
@@ -91,7 +91,7 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
 
 
 def command(name: str, options: argparse.Namespace) -> str:
-    """Return the command that repeats one benchmark, without the folders of this machine."""
+    """Return the command that repeats one benchmark, without paths of this machine."""
     words = ["python -m tests.benchmarks", name, f"--repeats {options.repeats}"]
     words += [f"--threads {options.threads}"] if options.threads != 2 else []
     words += ["--large"] if options.large else []
@@ -100,7 +100,7 @@ def command(name: str, options: argparse.Namespace) -> str:
 
 
 def run(options: argparse.Namespace, folder: Path) -> None:
-    """Run what was asked for, printing and placing each part as soon as it is measured."""
+    """Run the chosen benchmarks; print and place each table as soon as it is measured."""
     chosen = [name for name in NAMES if name not in OWN_PAGE] if "all" in options.names else options.names
     for name in chosen:
         before = load_average()

@@ -108,5 +108,5 @@ def test_a_label_grid_without_its_border_is_refused() -> None:
         LabelGrid(regions=np.ones((4, 4), np.int32), x=lines, y=lines, **rest)
     with pytest.raises(RecordError, match="expected int32"):
         LabelGrid(regions=np.ones((2, 2), np.int32), x=lines, y=lines, **rest)
-    with pytest.raises(RecordError, match="rise strictly"):
+    with pytest.raises(RecordError, match="increase strictly"):
         LabelGrid(regions=np.zeros((4, 4), np.int32), x=lines * 0, y=lines, **rest)
