@@ -1,7 +1,7 @@
 """A short form of every benchmark on the slide in the repository: the tables come out, and what they claim holds.
 
-Quality claims are absolute. Speed claims are loose ratios between methods that run in turns in this process; the machine
-that runs the tests may be busy.
+Quality claims are absolute. Speed claims are loose ratios between methods that run in turns in this process; the
+machine that runs the tests may be busy.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def test_the_pipeline_costs_less_than_its_baselines(made: Path) -> None:
 def test_hotspots_name_our_functions(made: Path) -> None:
     names = [str(row[0]) for row in hotspots.benchmark(made)[0].rows]
     assert {"**find_tissue**", "**segment**", "**build_graph**"} <= set(names)
-    assert any(name.startswith("`superpixel.") for name in names)
+    assert any(name.startswith("`graph.superpixel.") for name in names)
 
 
 def test_a_line_is_fitted_with_its_deviations() -> None:

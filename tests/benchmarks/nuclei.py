@@ -78,7 +78,7 @@ def benchmark() -> list[Table]:
             f"{np.mean(np.abs(counted / counts - 1)):.0%}"
         )
     table.notes.append(
-        f"large enough: {config.feature.nucleus_min_area_um2:g} um2; touching outlines count as one, so the truth is too low"
+        f"large enough: {config.feature.nucleus_min_area_um2:g} um2; touching outlines count as one: the truth is low"
     )
     return [table]
 

@@ -2,9 +2,9 @@
 
 The square is mirrored into four elliptical sections that cover 39 % of the slide, on a slightly noisy white background,
 with levels at 1x, 4x and 16x in JPEG tiles. The square is inside tissue (98 % of it is stained). Blocks wholly inside
-or outside the sections repeat, so each distinct block is encoded once; only blocks at the border of a section are encoded
-one by one, on all cores. Memory holds a row of encoded blocks and the encoded upper levels. The slides test scale, not
-biology: the tissue repeats, and a 20x scan is labelled as 40x, so nuclei have half their size.
+or outside the sections repeat, so each distinct block is encoded once; only blocks at the border of a section are
+encoded one by one, on all cores. Memory holds a row of encoded blocks and the encoded upper levels. The slides test
+scale, not biology: the tissue repeats, and a 20x scan is labelled as 40x, so nuclei have half their size.
 """
 
 from __future__ import annotations

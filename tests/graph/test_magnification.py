@@ -1,6 +1,6 @@
 """The same tissue at 20x and 40x gives nearly the same graph.
 
-The 40x slide is the real one enlarged twofold; the 20x slide is the 40x one reduced twofold. Both are encoded anew as
+The 40x slide is the real one enlarged twofold; the 20x slide is the 40x one reduced twofold. Both are encoded again as
 JPEG, so that the two differ as two scans do: in resolution, in compression, and in everything estimated from pixels.
 """
 

@@ -136,7 +136,7 @@ def test_edge_score_finds_the_seam_of_two_tissues(graph):
 
 def test_a_graph_of_one_tissue_cannot_teach(graph):
     flat = dataclasses.replace(graph, moments=np.repeat(graph.moments[:1], graph.n_nodes, axis=0))
-    # every superpixel the same: the teacher still cuts somewhere, but no feature can tell where
+    # all superpixels are equal: the teacher still separates some, but no feature shows which
     trained = train_embedding([flat], generator=np.random.default_rng(0))
     assert np.abs(embed(flat, trained)).max() < 256
 

@@ -125,7 +125,7 @@ def test_a_budget_is_met_to_the_region(drawn, n_wanted):
 
 
 def test_a_smaller_budget_merges_what_a_larger_one_left():
-    """Budgets stop at different places of one way, so their regions nest."""
+    """Different budgets stop the same sequence of merges at different points, so their regions nest."""
     rng = np.random.default_rng(4)
     embedding, area, edges = chain(rng.normal(0, 300, 200).cumsum().round())
     fine, coarse = (select(embedding, area, edges, granularity=1.0, max_area=10**9, n_wanted=n) for n in (60, 20))

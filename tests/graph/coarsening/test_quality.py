@@ -54,7 +54,7 @@ def test_density_is_reported_for_every_way(cases, compared):
 
 def test_other_scores_reach_the_same_count(cases):
     case = cases[0]
-    for method in coarsening.ways(coarsening.load_embedding()).values():
+    for method in coarsening.methods(coarsening.load_embedding()).values():
         labels = method(case, 40)
         assert labels.shape == case.labels.shape
         assert len(np.unique(labels)) >= 40

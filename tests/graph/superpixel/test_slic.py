@@ -53,7 +53,7 @@ def test_flat_colour_gives_the_seed_grid():
     flat = np.full((3, 60, 80), 128, np.uint8)
     labels = labels_of(flat, np.ones((60, 80), bool), Box.whole(size), seeds)
     rows, columns = np.mgrid[0:60, 0:80] // 20
-    # the centre of an even cell lies half a pixel off its middle, so single border pixels may go either way
+    # the centre of an even cell is half a pixel off its middle, so single border pixels may go to either side
     assert (labels == rows * 4 + columns + 1).mean() > 0.9
 
 

@@ -145,7 +145,7 @@ def two_stainings(small_slide, tmp_path_factory):
 
 
 NOT_NORMALISED = ("residual_mean", "residual_sd", "lightness_mean", "lightness_sd", "white_fraction")
-"""Raw colour by definition: what lies off the stains, and how bright the region is."""
+"""Features of raw colour by definition: residual of the stains, and lightness."""
 
 
 @pytest.mark.parametrize("strength", [(1.0, 1.0), (0.85, 1.2)])

@@ -40,7 +40,7 @@ def test_the_built_in_one_takes_over_the_targets_stains(tile):
     own.fit(target)
     normalised = own.transform(tile)
     assert degrees(picture_stain(normalised).vectors, picture_stain(target).vectors).max() < 1.0
-    # the same tissue in the target's colours is the target itself, but for what lies off the plane of the stains
+    # normalising the same tissue returns the target, except for colour outside the plane of the two stains
     assert np.abs(normalised.astype(int) - target).mean() < 3.0 < np.abs(tile.astype(int) - target).mean()
 
 

@@ -9,7 +9,7 @@ Data structure. A region is led by its lowest superpixel (a union-find forest). 
 its superpixels' CSR slots: merging two regions links two lists in O(1). Reading a list writes it back without the
 entries that have meanwhile merged, so a list is as long as the region has neighbours.
 
-Cost. A merged region scores all its neighbours anew and offers itself to each of them. A neighbour scans its own list
+Cost. A merged region scores all its neighbours again and offers itself to each of them. A neighbour scans its own list
 again only if it had named one of the two merged regions and the new region is no better for it. Nothing else can
 change, so a round costs what its merges touch, and the result equals that of recomputing every choice in every round.
 

@@ -37,7 +37,7 @@ _RUN_UM = 400.0
 _PURPLE_OF_TYPICAL = 0.6
 """Purple ink has at most this multiple of the slide's median ratio of blue to green density."""
 _PURPLE_LEAST_TYPICAL = 0.45
-"""Purple ink is only sought where the median ratio of blue to green density is at least this."""
+"""Purple ink is only searched for where the median ratio of blue to green density is at least this."""
 _WASH_UM = 60.0
 """Side of the window over which the ratio of red to green density is averaged to find washed tissue, um."""
 _WASHED = 0.72

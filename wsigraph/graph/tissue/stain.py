@@ -48,7 +48,7 @@ def count_colours(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> tuple[NDAr
     Parameters
     ----------
     rgb : uint8 (h, w, 3)
-        Pixels.
+        Pixels of the window.
     mask : bool (h, w)
         Pixels to count.
 
