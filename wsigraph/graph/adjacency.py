@@ -96,7 +96,7 @@ def both_directions(
     """
     n_nodes = int(max(low.max(initial=-1), high.max(initial=-1))) + 1
     n_pairs = len(low)
-    source, target = np.concatenate([low, high]), np.concatenate([high, low])
+    source, target = np.concatenate([low, high]), np.concatenate([high, low])  # (2 k,)
     # of a node, edges to lower nodes come first: list the reversed pairs first, and the sort by source keeps that order
     order = np.concatenate([np.arange(n_pairs, 2 * n_pairs), np.arange(n_pairs)])
     if not _is_sorted(low, high):
@@ -122,7 +122,7 @@ def _crossings(  # noqa: C901 - one pass over the pixels; parts would be calls i
     """
     height, width = labels.shape
     slots = np.full(1 << 12, -1, np.int64)  # hash table: index of a key in `keys`, or -1
-    keys, boundary = np.empty(1 << 10, np.int64), np.zeros((1 << 10, 2), np.int64)
+    keys, boundary = np.empty(1 << 10, np.int64), np.zeros((1 << 10, 2), np.int64)  # (n,), (n, 2); grown as needed
     n, last, before = 0, -1, -1
     for y in range(y0, y1):
         for x in range(x0, x1):
@@ -209,7 +209,7 @@ def _sum_equal_keys(
     keys: NDArray[np.int64], boundary: NDArray[np.int64], order: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the distinct keys and the sums of their boundaries; `order` (k,) sorts the keys."""
-    unique, total = np.empty(len(keys), np.int64), np.zeros((len(keys), 2), np.int64)
+    unique, total = np.empty(len(keys), np.int64), np.zeros((len(keys), 2), np.int64)  # (k,), (k, 2)
     n = 0
     for index in order:
         if n == 0 or unique[n - 1] != keys[index]:

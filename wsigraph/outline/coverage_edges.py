@@ -84,11 +84,11 @@ def trace_arcs(components: NDArray[np.int32]) -> Arcs:
     position, n_junctions, n_ends, n_edges = _mark_junctions(components)
     # upper bound of the number of arcs: each has two ends at junctions, or is a loop of at least four unit edges
     n_most = n_ends // 2 + n_edges // 4
-    points = np.empty((2, n_edges + n_most), np.int32)
-    start = np.zeros(n_most + 1, np.int64)
-    ends = np.full((4, n_most), -1, np.int32)
-    directions = np.empty((2, n_most), np.int8)
-    outgoing = np.full((n_junctions, 4), -1, np.int32)
+    points = np.empty((2, n_edges + n_most), np.int32)  # (2, P) x, y
+    start = np.zeros(n_most + 1, np.int64)  # (A + 1,)
+    ends = np.full((4, n_most), -1, np.int32)  # (4, A) left, right, first and last junction
+    directions = np.empty((2, n_most), np.int8)  # (2, A) first, last
+    outgoing = np.full((n_junctions, 4), -1, np.int32)  # (J, 4)
     n_arcs = _trace_all_arcs(components, position, points, start, ends, directions, outgoing)
     n_points = int(start[n_arcs])
     return Arcs(
@@ -125,7 +125,7 @@ def _mark_junctions(cells: NDArray[np.int32]) -> tuple[NDArray[np.int32], int, i
     The counts: junctions, ends of unit edges at junctions, unit edges (half the sum of all degrees).
     """
     height, width = cells.shape[0] - 1, cells.shape[1] - 1
-    position = np.zeros((height, width), np.int32)
+    position = np.zeros((height, width), np.int32)  # (h + 1, w + 1)
     n_junctions, n_ends, n_degrees = 0, 0, 0
     for y in range(height):
         for x in range(width):

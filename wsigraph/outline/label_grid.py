@@ -140,9 +140,9 @@ def sample_regions(
     step = max(um_to_px(outline_mpp, labels.mpp), math.ceil(1 / (_SUBPIXELS * per_px)), math.ceil(longest_px / max_px))
     subpixels = 1 if step * per_px >= _WHOLE_PIXEL_CELL_PX else _SUBPIXELS
     size = Size(math.ceil(labels.size.height / step), math.ceil(labels.size.width / step))
-    table = np.zeros(labels.n_superpixels + 1, np.int32)
+    table = np.zeros(labels.n_superpixels + 1, np.int32)  # (N + 1,) region of each superpixel
     table[1:] = coarse.assignment + 1
-    regions = np.zeros((size.height + 2, size.width + 2), np.int32)
+    regions = np.zeros((size.height + 2, size.width + 2), np.int32)  # (h + 2, w + 2)
     inside = regions[1:-1, 1:-1]
     for box in grid(labels.size, _block_px(labels)):
         rows, y_index = _centres(box.y0, box.y1, step, size.height, labels.size.height)

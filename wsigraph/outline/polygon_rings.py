@@ -72,9 +72,9 @@ def join_rings(arcs: Arcs, is_kept: NDArray[np.bool_], x: NDArray[np.int64], y: 
     n_arcs = len(arcs.left)
     n_points = np.add.reduceat(is_kept, arcs.start[:-1], dtype=np.int64) if n_arcs else np.zeros(0, np.int64)
     sides = (arcs.left > 0).astype(np.int64) + (arcs.right > 0)
-    points = np.empty((2, int(((n_points - 1) * sides).sum())), np.int64)
-    start = np.zeros(int(sides.sum()) + 1, np.int64)
-    component = np.empty(int(sides.sum()), np.int32)
+    points = np.empty((2, int(((n_points - 1) * sides).sum())), np.int64)  # (2, P)
+    start = np.zeros(int(sides.sum()) + 1, np.int64)  # (R + 1,) at most
+    component = np.empty(int(sides.sum()), np.int32)  # (R,) at most
     n_rings = _join(arcs, is_kept, x, y, points, start, component)
     start, component = start[: n_rings + 1], component[:n_rings]
     area = _areas(points, start)
@@ -101,8 +101,8 @@ def _areas(points, start):  # type: ignore[no-untyped-def]
 def _join(arcs, is_kept, x, y, points, start, component):  # type: ignore[no-untyped-def]
     """Trace every directed arc once; write points int64 (2, P), start (R + 1,), component (R,); return R."""
     n_directed = 2 * len(arcs.left)
-    is_traced = np.zeros(n_directed, np.bool_)
-    trail = np.empty(n_directed, np.int64)
+    is_traced = np.zeros(n_directed, np.bool_)  # (2 A,)
+    trail = np.empty(n_directed, np.int64)  # (2 A,) directed arcs since the last cut
     # index on the trail at which each junction was left; -1 for a junction that is not on the trail
     left_at = np.full(len(arcs.outgoing), -1, np.int64)
     n_rings = 0

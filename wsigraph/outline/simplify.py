@@ -72,8 +72,8 @@ def _simplify(px, py, start, is_bent, position, x, y, tolerance_sq, is_kept):  #
     longest = 2
     for arc in range(len(start) - 1):
         longest = max(longest, start[arc + 1] - start[arc])
-    stack = np.empty((longest + 2, 3), np.int64)
-    low, high = np.empty(len(y), np.int64), np.empty(len(y), np.int64)
+    stack = np.empty((longest + 2, 3), np.int64)  # (depth, [first, last, must bend])
+    low, high = np.empty(len(y), np.int64), np.empty(len(y), np.int64)  # (h + 1,)
     for arc in range(len(start) - 1):
         first, last = start[arc], start[arc + 1] - 1
         is_kept[first] = True

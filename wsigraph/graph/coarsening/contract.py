@@ -74,7 +74,7 @@ def contract_edges(
     """
     # CSR of the nodes of each group (first, members) and of the edges of each node (start)
     size = np.bincount(assignment, minlength=n_coarse)
-    first = np.concatenate([[0], np.cumsum(size)])
+    first = np.concatenate([[0], np.cumsum(size)])  # (C + 1,)
     start = np.searchsorted(edge_index[0], np.arange(len(assignment) + 1))
     members = np.argsort(assignment, kind="stable")
     return _sum_parallel_edges(edge_index[1], boundary, assignment, start, members, first)
@@ -96,9 +96,9 @@ def _sum_parallel_edges(
     groups, so it never has to be cleared.
     """
     n_coarse = len(first) - 1
-    edge_index = np.empty((2, len(target)), np.int64)
-    sums = np.zeros((len(target), 2), np.int64)
-    place = np.full(n_coarse, -1, np.int64)
+    edge_index = np.empty((2, len(target)), np.int64)  # (2, E), cut to E' at the end
+    sums = np.zeros((len(target), 2), np.int64)  # (E, 2), cut to E'
+    place = np.full(n_coarse, -1, np.int64)  # (C,)
     n_edges = 0
     for group in range(n_coarse):
         begin = n_edges

@@ -147,7 +147,7 @@ def embed(graph: TissueGraph, embedding: Embedding) -> NDArray[np.int64]:
     """
     start = np.searchsorted(graph.edge_index[0], np.arange(graph.n_nodes + 1))
     # allocated here and not in the kernel: numpy requests huge pages, numba does not
-    own, sent = np.empty((2, graph.n_nodes, len(embedding.own_weight)))
+    own, sent = np.empty((2, graph.n_nodes, len(embedding.own_weight)))  # (N, D) each
     weights = np.ascontiguousarray(embedding.own_weight.T), np.ascontiguousarray(embedding.message_weight.T)
     _fill_layers(own, sent, interpret(graph).values, embedding.mean, embedding.scale, *weights)
     result = np.empty(own.shape, np.int64)
@@ -241,7 +241,7 @@ def _fill_mixed(
     own, sent float64 (N, D); start int64 (N + 1,) and neighbour int64 (E,) in CSR order; boundary int64 (E,), w.
     """
     n_nodes, n_out = own.shape
-    message = np.empty(n_out)
+    message = np.empty(n_out)  # (D,)
     for node in range(n_nodes):
         message[:] = 0.0
         mass = 0.0

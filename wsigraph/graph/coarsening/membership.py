@@ -75,6 +75,7 @@ def memberships(
     n_nodes, n_regions = len(assignment), int(assignment.max()) + 1
     source, other = edge_index[0], assignment[edge_index[1]]
     across = np.unique(source[other != assignment[source]] * n_regions + other[other != assignment[source]])
+    # (P,): N pairs inside, then the touching ones
     superpixel = np.concatenate([np.arange(n_nodes), across // n_regions])
     region = np.concatenate([assignment, across % n_regions])
     inside = np.arange(len(superpixel)) < n_nodes

@@ -197,7 +197,7 @@ def _list_pairs(
 def _select_lowest(rows: Rows, pairs: NDArray[np.int32], n_merges: int) -> None:
     """Move the `n_merges` pairs of lowest score to the front; ties go to the lower region."""
     pairs.sort()
-    score = np.empty(len(pairs))
+    score = np.empty(len(pairs))  # (pairs,)
     for at in range(len(pairs)):
         score[at] = rows[pairs[at]]["score"]
     pairs[:n_merges] = pairs[np.argsort(score, kind="mergesort")[:n_merges]]
@@ -349,11 +349,11 @@ def merge_in_rounds(
     """
     n_nodes = len(embedding)
     # allocated here and not in the kernel: numpy requests huge pages, numba does not
-    rows, mean = np.zeros(n_nodes, _REGION), embedding.astype(np.float64)
+    rows, mean = np.zeros(n_nodes, _REGION), embedding.astype(np.float64)  # (N,) records, (N, D)
     rows["area"], rows["n"], rows["next"] = area, 1, -1
     rows["leader"] = rows["last"] = np.arange(n_nodes)
     rows["used"] = np.diff(start)
     # the last element of `stamps` is the stamp that was used last
-    stamps, lists = np.zeros(n_nodes + 1, np.int64), np.empty((5, n_nodes), np.int32)
+    stamps, lists = np.zeros(n_nodes + 1, np.int64), np.empty((5, n_nodes), np.int32)  # (N + 1,), (5, N)
     _run_rounds(rows, mean, start, neighbour, stamps, lists, first_k, step, last_k, max_area, n_wanted, chance)
     return np.asarray(lists[0], np.int32)

@@ -121,7 +121,7 @@ def _typical_distance(embedding: NDArray[np.int64], edge_index: NDArray[np.int64
 @njit(nogil=True, cache=True)
 def _neighbour_distances(embedding: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the distance between the two ends of each edge, once a pair, float64 (E / 2,)."""
-    distances = np.empty(edges.shape[1] // 2)
+    distances = np.empty(edges.shape[1] // 2)  # (E / 2,)
     n_pairs = 0
     for edge in range(edges.shape[1]):
         if edges[0, edge] < edges[1, edge]:
@@ -133,7 +133,7 @@ def _neighbour_distances(embedding: NDArray[np.int64], edges: NDArray[np.int64])
 @njit(nogil=True, cache=True)
 def _number_groups(leader: NDArray[np.int32]) -> NDArray[np.int64]:
     """Return groups numbered 0..C-1 in the order of their leaders; leader int32 (N,), result int64 (N,)."""
-    assignment = np.empty(len(leader), np.int64)
+    assignment = np.empty(len(leader), np.int64)  # (N,)
     n_groups = 0
     for node in range(len(leader)):
         if leader[node] == node:

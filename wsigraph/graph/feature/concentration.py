@@ -45,7 +45,7 @@ def concentrations(rgb: NDArray[np.uint8], stain: StainBasis) -> tuple[NDArray[n
     ----------
     Ruifrok and Johnston, "Quantification of histochemical staining by color deconvolution", 2001.
     """
-    matrix = np.round(unmixing(stain.vectors) * (1 << _UNMIX_SHIFT)).astype(np.int64)
+    matrix = np.round(unmixing(stain.vectors) * (1 << _UNMIX_SHIFT)).astype(np.int64)  # (3, 2)
     return _unmix(rgb, DENSITY, matrix)
 
 
@@ -55,7 +55,7 @@ def _unmix(
 ) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """Return (H, E), int16 (h, w) each: rgb uint8 (h, w, 3), density int32 (256,), matrix int64 (3, 2)."""
     height, width = rgb.shape[0], rgb.shape[1]
-    hematoxylin, eosin = np.empty((height, width), np.int16), np.empty((height, width), np.int16)
+    hematoxylin, eosin = np.empty((height, width), np.int16), np.empty((height, width), np.int16)  # (h, w)
     half = 1 << (_UNMIX_SHIFT - 1)
     for y in range(height):
         for x in range(width):

@@ -155,7 +155,7 @@ def _local_labels(labels: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray
 
     The moment table then has k rows instead of one for each label of the slide.
     """
-    number = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
+    number = np.zeros(int(labels.max(initial=0)) + 1, np.int32)  # (highest label + 1,)
     _mark(labels, number)
     number[0] = 0
     ids = np.flatnonzero(number)

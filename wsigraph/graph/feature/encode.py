@@ -299,7 +299,7 @@ def _add_cells(
     place int64, row of `sums` for each label from `first` on; sums int64 (n, D).
     """
     counts = np.zeros(len(place), np.int64)  # pixels of each label in the current cell
-    touched = np.empty(len(place), np.int64)
+    touched = np.empty(len(place), np.int64)  # labels that occur in the current cell
     for i in range(len(rows) - 1):
         for j in range(len(columns) - 1):
             n_touched = 0

@@ -125,6 +125,7 @@ def add_nuclei(spots: NDArray[np.int64], row: NDArray[np.int32], moments: NDArra
     """
     area, eccentricity, stain = spots[:, AREA], spots[:, ECCENTRICITY], spots[:, STAIN]
     one = np.ones(len(spots), np.int64)
+    # (n, 7), in the order of the moment columns
     values = np.stack([one, area, area**2, eccentricity, eccentricity**2, stain, stain**2], axis=1)
     owned = row > 0
     np.add.at(moments[:, _NUCLEI : _NUCLEI + 7], row[owned], values[owned])
@@ -149,7 +150,7 @@ def _spot_mask(
     height, width = hematoxylin.shape
     mask = np.zeros((y1 - y0, x1 - x0), np.int32)
     # box sums: `columns` holds sums over 2 radius + 1 rows, updated row by row; their prefix sums give any square
-    columns, prefix = np.zeros(width, np.int64), np.zeros(width + 1, np.int64)
+    columns, prefix = np.zeros(width, np.int64), np.zeros(width + 1, np.int64)  # (w,), (w + 1,)
     for y in range(max(y0 - radius, 0), min(y0 + radius, height)):
         columns += hematoxylin[y]
     for y in range(y0, y1):
@@ -218,7 +219,7 @@ def measure_spots(components: NDArray[np.int32], n: int, hematoxylin: NDArray[np
             s[6] += hematoxylin[y, x]
             e = extent[spot]
             e[0], e[1], e[2], e[3] = min(e[0], y), min(e[1], x), max(e[2], y), max(e[3], x)
-    spots = np.zeros((n, 6), np.int64)
+    spots = np.zeros((n, 6), np.int64)  # columns Y, X, AREA, DIAMETER, ECCENTRICITY, STAIN
     for spot in range(n):
         area = sums[spot, 0]
         if area == 0:

@@ -204,8 +204,8 @@ def _enlarge(array: NDArray[np.int32], least: int) -> NDArray[np.int32]:
 def _find_runs(labels: NDArray[np.int32]) -> _Runs:
     """Return the runs of a label image, int32 (h, w)."""
     height, width = labels.shape
-    value, stop = np.empty(4096, np.int32), np.empty(4096, np.int32)
-    first = np.zeros(height + 1, np.int64)
+    value, stop = np.empty(4096, np.int32), np.empty(4096, np.int32)  # (R,) label and end of each run; grown as needed
+    first = np.zeros(height + 1, np.int64)  # (h + 1,) first run of each row
     n = 0
     for y in range(height):
         if n + width > len(value):
@@ -228,6 +228,7 @@ def _find_contacts(runs: _Runs) -> tuple[_Contacts, _Contacts]:
     # each run has one contact to its right, and two rows of a and b runs at most a + b - 1 vertical ones: 3 n in all;
     # one entry is spare because the branch-free code writes before it counts
     capacity = 3 * n + 1
+    # (K,) at most
     one, other, length = np.empty(capacity, np.int32), np.empty(capacity, np.int32), np.empty(capacity, np.int32)
     same_one, same_other = np.empty(capacity, np.int32), np.empty(capacity, np.int32)
     n_contacts, n_same = 0, 0
@@ -258,10 +259,10 @@ def _link_runs(runs: _Runs) -> tuple[NDArray[np.int32], _Contacts, int]:
     """Return the component of each run, int32 (R,), 0 for background; the contacts of runs; and C."""
     n = len(runs.value)
     same, contacts = _find_contacts(runs)
-    parent = np.arange(n).astype(np.int32)
+    parent = np.arange(n).astype(np.int32)  # (R,) union-find forest of runs
     for i in range(len(same.one)):
         join(parent, same.one[i], same.other[i])
-    component = np.zeros(n, np.int32)
+    component = np.zeros(n, np.int32)  # (R,)
     n_components = 0
     for run in range(n):
         if runs.value[run] == 0:
@@ -296,7 +297,7 @@ def _measure(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return label, area and raster index of the first pixel of each component, int64 (n,) each."""
     # entry 0 is background and cut off at the end
-    label, area, first = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)
+    label, area, first = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)  # (C + 1,)
     for y in range(len(runs.row) - 1):
         x = 0
         for run in range(runs.row[y], runs.row[y + 1]):
@@ -319,19 +320,21 @@ def _merge_contacts(
     `pair_row` maps a higher component to its pair, so equal pairs are summed without a hash table.
     """
     n_contacts = len(contacts.one)
-    start = np.zeros(n + 2, np.int32)
+    start = np.zeros(n + 2, np.int32)  # (C + 2,) CSR row pointers: contacts by lower component
     for i in range(n_contacts):
         start[min(component[contacts.one[i]], component[contacts.other[i]]) + 1] += 1
     for node in range(1, n + 2):
         start[node] += start[node - 1]
+    # (K,) higher component, (K,) pixel pairs, (C + 2,) next free entry of each row
     beyond, length, place = np.empty(n_contacts, np.int32), np.empty(n_contacts, np.int32), start.copy()
     for i in range(n_contacts):
         own, other = component[contacts.one[i]], component[contacts.other[i]]
         at = place[min(own, other)]
         place[min(own, other)] += 1
         beyond[at], length[at] = max(own, other), contacts.length[i]
+    # (K,), cut to the P pairs at the end
     low, high, shared = np.empty(n_contacts, np.int32), np.empty(n_contacts, np.int32), np.zeros(n_contacts, np.int32)
-    pair_row = np.full(n + 1, -1, np.int32)
+    pair_row = np.full(n + 1, -1, np.int32)  # (C + 1,)
     n_pairs = 0
     for node in range(1, n + 1):
         first_pair = n_pairs

@@ -46,6 +46,7 @@ def resolve(chunks: list[ChunkComponents], min_area_px: int) -> tuple[list[NDArr
     dropped_px : int
         Tissue pixels on islands below the minimum area, which leave the tissue.
     """
+    # (chunks + 1,) first component of each chunk
     offset = np.concatenate([[0], np.cumsum([len(chunk.label) for chunk in chunks])]).astype(np.int64)
     if offset[-1] == 0:
         return [np.zeros(1, np.int32) for _ in chunks], 0, 0
@@ -76,19 +77,20 @@ def _join_seams(
     low, high, length : int64 (K,)
         Two nodes that touch and the pixel pairs between them; the same two nodes may occur several times.
     """
-    label = np.concatenate([chunk.label for chunk in chunks])
+    label = np.concatenate([chunk.label for chunk in chunks])  # (components,)
     first = np.concatenate([chunk.first for chunk in chunks])
-    seams = np.concatenate([np.zeros((0, 2), np.int64), *_seams(chunks, offset)])
+    seams = np.concatenate([np.zeros((0, 2), np.int64), *_seams(chunks, offset)])  # (pixel pairs, 2)
     same = label[seams[:, 0]] == label[seams[:, 1]]
     # rank components by first pixel, so that the root of a union (its lowest rank) holds the first pixel
     order = np.argsort(first, kind="stable")
-    rank = np.empty(len(order), np.int64)
+    rank = np.empty(len(order), np.int64)  # (components,) place in raster order of first pixel
     rank[order] = np.arange(len(order))
     node = _number_nodes(rank, seams[same])
-    area = np.zeros(int(node.max()) + 1, np.int64)
+    area = np.zeros(int(node.max()) + 1, np.int64)  # (nodes,)
     np.add.at(area, node, np.concatenate([chunk.area for chunk in chunks]))
     pairs = [chunk.pair + (start - 1) for chunk, start in zip(chunks, offset[:-1], strict=True)]
     ends = node[np.concatenate([*pairs, seams[~same]])]
+    # (K,) pixel pairs of each contact
     counts = np.concatenate([*(chunk.length for chunk in chunks), np.ones(int((~same).sum()), np.int64)])
     return node, area, ends[:, 0].copy(), ends[:, 1].copy(), counts
 
@@ -137,12 +139,13 @@ def _number_nodes(rank: Integers, joins: Integers) -> Integers:
 @njit(nogil=True, cache=True)
 def _neighbours(low: Integers, high: Integers, length: Integers, n: int) -> tuple[Integers, Integers, Integers]:
     """Return the contacts as a CSR matrix: start int64 (n + 1,), neighbour and pixel pairs int64 (2 K,) each."""
-    start = np.zeros(n + 1, np.int64)
+    start = np.zeros(n + 1, np.int64)  # (n + 1,) row pointers
     for i in range(len(low)):
         start[low[i] + 1] += 1
         start[high[i] + 1] += 1
     start = np.cumsum(start)
     place = start[:-1].copy()
+    # (2 K,) each contact in both directions
     target, weight = np.empty(2 * len(low), np.int64), np.empty(2 * len(low), np.int64)
     for i in range(len(low)):
         for own, other in ((low[i], high[i]), (high[i], low[i])):
@@ -162,7 +165,7 @@ def _grow(region: Integers, start: Integers, target: Integers, weight: Integers)
     waiting = np.flatnonzero(region < 0)
     shared = np.zeros(len(region), np.int64)  # pixel pairs between one node and each region; 0 again after each node
     while True:
-        chosen = np.full(len(waiting), -1, np.int64)
+        chosen = np.full(len(waiting), -1, np.int64)  # (waiting,) region to join
         for i, node in enumerate(waiting):
             contacts = range(start[node], start[node + 1])
             for at in contacts:
@@ -192,7 +195,7 @@ def _resolve_islands(region: Integers, low: Integers, high: Integers, area: Inte
     for i in range(len(low)):
         if region[low[i]] < 0 and region[high[i]] < 0:
             join(parent, low[i], high[i])
-    total = np.zeros(len(region), np.int64)
+    total = np.zeros(len(region), np.int64)  # (nodes,) area of an island, at its root
     for node in range(len(region)):
         if region[node] < 0:
             total[root(parent, node)] += area[node]

@@ -219,7 +219,8 @@ def _move_centres(
     n_rows, n_columns = centres.shape[0], centres.shape[1]
     sums = np.zeros((n_rows * n_columns, 6), np.int64)  # of each centre: L, a, b, y, x, number of pixels
     capacity = sample.values.shape[3]
-    best, choice = np.empty(capacity, np.uint16), np.zeros(capacity, np.int16)
+    best, choice = np.empty(capacity, np.uint16), np.zeros(capacity, np.int16)  # (P,) least distance, its candidate
+    # the 3 x 3 cells: (9, 5) coordinates, (9,) home cells, (9, 2) packed sums
     candidates, homes, packed = np.zeros((9, 5), np.int16), np.zeros(9, np.int64), np.zeros((9, 2), np.int64)
     for row in range(row0, row1):
         for column in range(column0, column1):
@@ -358,7 +359,8 @@ def _assign(
     strip = max(1, min(side, _STRIP_PX // side))
     capacity = padded(strip * side) + 16
     values = np.zeros((5, capacity), np.int16)  # L, a, b, y, x of a strip of pixels
-    best, choice = np.empty(capacity, np.uint16), np.empty(capacity, np.int16)
+    best, choice = np.empty(capacity, np.uint16), np.empty(capacity, np.int16)  # (pixels of a strip,)
+    # (9, 5) coordinates, (9,) home cells, (9,) labels
     candidates, homes, names = np.zeros((9, 5), np.int16), np.zeros(9, np.int64), np.empty(9, np.int32)
     written = (-1, -1, -1, -1)
     for row in range(row0, row1):

@@ -43,7 +43,7 @@ def density_above_glass(rgb: NDArray[np.uint8]) -> NDArray[np.int16]:
         Planes of R, G and B in units of 1/1024; glass is 0.
     """
     height, width = rgb.shape[:2]
-    planes = np.empty((3, height, width), np.int16)
+    planes = np.empty((3, height, width), np.int16)  # (3, h, w)
     map_rows(_smooth_density, height, rgb, DENSITY, DENSITY[glass_colour(rgb)], planes)
     return planes
 
@@ -106,7 +106,7 @@ def _smooth_density(
     vertical sums (1 2 1) of one row, padded by one.
     """
     height, width = rgb.shape[:2]
-    column = np.empty(width + 2, np.int32)
+    column = np.empty(width + 2, np.int32)  # (w + 2,)
     for channel in range(3):
         for y in range(start, stop):
             above, below = max(y - 1, 0), min(y + 1, height - 1)

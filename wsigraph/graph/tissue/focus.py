@@ -188,6 +188,7 @@ def _blurred_cells(energy: NDArray[np.float64], judged: NDArray[np.bool_], confi
 def _energy_kernel(rgb: NDArray[np.uint8], side: int) -> NDArray[np.int64]:
     """Return the sums of `cell_energies`; a cell is binned in place after each scale."""
     height, width = rgb.shape[:2]
+    # (rows, columns, scale, [sum, pixels])
     energy = np.zeros((-(-height // side), -(-width // side), N_SCALES, 2), np.int64)
     cell = np.empty((side, side), np.int64)  # I_s of one cell; its first (tall, wide) entries are in use
     for row in range(energy.shape[0]):

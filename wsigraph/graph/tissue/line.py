@@ -67,7 +67,7 @@ def find_lines(
         Edges on tissue and on the glass near it; folds inside tissue.
     """
     mpp = config.mpp * _REDUCTION
-    planes = _reduced(density)
+    planes = _reduced(density)  # (3, ceil(h / 2), ceil(w / 2))
     inside = tissue[::_REDUCTION, ::_REDUCTION]
     edge_px, fold_px = um_to_px(config.edge_max_width_um, mpp), um_to_px(config.fold_max_width_um, mpp)
     typical = int(np.median(planes[1][inside])) if inside.any() else OD_UNIT
@@ -120,7 +120,7 @@ def _area_and_border(labels: NDArray[np.int32], n_pieces: int) -> tuple[NDArray[
     The border counts pixel sides that face another label or the end of the grid; labels is int32 (h, w), 0 background.
     """
     height, width = labels.shape
-    area, border = np.zeros(n_pieces + 1, np.int64), np.zeros(n_pieces + 1, np.int64)
+    area, border = np.zeros(n_pieces + 1, np.int64), np.zeros(n_pieces + 1, np.int64)  # (n_pieces + 1,)
     for y in range(height):
         for x in range(width):
             label = labels[y, x]
@@ -137,7 +137,7 @@ def _area_and_border(labels: NDArray[np.int32], n_pieces: int) -> tuple[NDArray[
 def _reduced(density: NDArray[np.int16]) -> NDArray[np.int16]:
     """Return the planes averaged over 2 x 2 pixels, int16 (3, ceil(h / 2), ceil(w / 2)); odd ends are repeated."""
     _, height, width = density.shape
-    reduced = np.empty((3, -(-height // 2), -(-width // 2)), np.int16)
+    reduced = np.empty((3, -(-height // 2), -(-width // 2)), np.int16)  # (3, ceil(h / 2), ceil(w / 2))
     map_rows(_reduce, reduced.shape[1], density, reduced)
     return reduced
 
@@ -208,7 +208,7 @@ def _line_means(
     planes is int16 (3, h, w). The line is cut at the border of the grid; pixels where `near` is False stay 0.
     """
     _, height, width = planes.shape
-    means = np.zeros_like(planes)
+    means = np.zeros_like(planes)  # (3, h, w)
     total = np.empty(3, np.int64)
     for y in range(height):
         for x in range(width):

@@ -37,7 +37,7 @@ def isotropic_dilation(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_
         True where the centre of the nearest mask pixel is at most `radius` away.
     """
     height, width = mask.shape
-    away = np.empty((height, width), np.int32)
+    away = np.empty((height, width), np.int32)  # v: vertical distance to the mask, at most radius + 1
     near = np.empty((height, width), np.bool_)
     map_rows(_measure_columns, width, mask, radius + 1, away)
     map_rows(_cover_rows, height, away, radius, near)

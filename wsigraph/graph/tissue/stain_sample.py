@@ -133,7 +133,7 @@ def _sum_windows(
     For each window: number of tissue pixels, sum of red density, sum of green density. rows int64 (h,) and columns
     int64 (w,) give the window of each grid row and column.
     """
-    sums = np.zeros((3, n_rows, n_columns), np.int64)
+    sums = np.zeros((3, n_rows, n_columns), np.int64)  # [pixels, red, green] of each window
     for y in range(start, stop):
         for x in range(tissue.shape[1]):
             if tissue[y, x]:
