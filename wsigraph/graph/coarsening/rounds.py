@@ -65,7 +65,7 @@ def distance(mean: NDArray[np.float64] | NDArray[np.int64], first: int, second: 
 
 @njit(nogil=True, cache=True)
 def _find_leader(rows: Rows, node: int) -> int:
-    """Return the leader of a superpixel: the root of its union-find tree, with path halving."""
+    """Return the leader of a superpixel: the root of its union-find tree, with path splitting."""
     leader = rows[node]["leader"]
     while leader != node:
         above = rows[leader]["leader"]
