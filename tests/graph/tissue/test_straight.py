@@ -46,7 +46,7 @@ def test_a_circle_is_not_a_line():
     assert not straight_segments(np.abs(np.hypot(y, x) - 60) < 1.5, 90).any()
 
 
-@pytest.mark.parametrize(("length", "is_found"), [(80, False), (100, True)])
+@pytest.mark.parametrize(("length", "is_accepted"), [(80, False), (100, True)])
 def test_the_least_length_counts(length, is_accepted):
     mask = np.zeros((SIZE, SIZE), bool)
     mask[50, 20 : 20 + length] = True
