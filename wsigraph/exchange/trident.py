@@ -32,7 +32,7 @@ from wsigraph.exchange.tile_graph import (
     tile_edges,
 )
 from wsigraph.geometry import MPP_MAX, MPP_MIN, Size, ratio
-from wsigraph.graph.adjacency import both_ways
+from wsigraph.graph.adjacency import both_directions
 from wsigraph.graph.build import build_graph
 from wsigraph.graph.feature.encode import ENCODING_UNIT, FEATURE_MAX
 from wsigraph.graph.tissue.mask import find_tissue
@@ -195,7 +195,7 @@ def graph_from_features(
 
 
 def _geometry_graph(tiles: TileRectangles, mpp: float, slide_id: str) -> TissueGraph:
-    edge_index, boundary = both_ways(*tile_edges(tiles))
+    edge_index, boundary = both_directions(*tile_edges(tiles))
     return TissueGraph(
         slide_id=slide_id,
         mpp=mpp,

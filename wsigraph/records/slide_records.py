@@ -138,7 +138,7 @@ class StainBasis:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TissueMap:
-    """Tissue on one global low-power lattice.
+    """Tissue on one global low-power grid.
 
     Attributes
     ----------
@@ -149,7 +149,7 @@ class TissueMap:
     section : uint16 (h, w)
         Number of the tissue section, 1 upwards in raster order; 0 outside tissue.
     mpp : float
-        Lattice spacing, um.
+        Spacing of the low-power grid, um.
     stain : StainBasis
         Stains of the tissue.
     """
