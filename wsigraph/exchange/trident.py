@@ -40,6 +40,7 @@ from wsigraph.slide.reader import Slide
 from wsigraph.slide.tiles import Progress
 from wsigraph.tissue.mask import find_tissue
 from wsigraph.tissue.stain import empty_histogram, estimate_stain
+from wsigraph.tissue.suitability import mark
 
 _UNNAMED = "unnamed"
 
@@ -210,7 +211,9 @@ def _geometry_graph(tiles: TileRectangles, mpp: float, slide_id: str) -> TissueG
 
 def _counted_graph(tiles: TileRectangles, slide: Slide, settings: Config, progress: Progress | None) -> TissueGraph:
     mpp = settings.superpixel.mpp
-    found = find_tissue(slide, settings.tissue, working_mpp=mpp, progress=progress)
+    found = find_tissue(slide, settings.tissue, suitability=settings.slide, working_mpp=mpp, progress=progress)
+    if found.refusal:
+        slide.mark(mark(found.refusal))
     covered = cover(tiles, found.tissue.shape, ratio(found.mpp, mpp))
     tissue = dataclasses.replace(found, tissue=covered, section=found.section * covered)
     labels = SuperpixelLabels(labels=TileLabels(tiles), n_superpixels=len(tiles.corners), mpp=mpp, tissue=tissue)

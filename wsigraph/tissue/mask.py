@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.config import TissueConfig
+from wsigraph.config import SlideConfig, TissueConfig
 from wsigraph.errors import NoTissue
 from wsigraph.geometry import Box, grid, um2_to_px, um_to_px, um_to_px_exact
 from wsigraph.records import TissueMap
@@ -37,6 +37,7 @@ from wsigraph.tissue.line import find_lines
 from wsigraph.tissue.sample import sample_colours
 from wsigraph.tissue.section import close_gaps, drop_debris, fill_holes, number_sections
 from wsigraph.tissue.stain import estimate_stain
+from wsigraph.tissue.suitability import judge_channels, judge_ground, judge_texture, require_he
 
 _LATTICE_CHUNK_PX = 1024
 _OTSU_BOUNDS = (1.0, 2.5)
@@ -46,6 +47,7 @@ def find_tissue(
     slide: Slide,
     config: TissueConfig | None = None,
     *,
+    suitability: SlideConfig | None = None,
     working_mpp: float = 1.0,
     progress: Progress | None = None,
 ) -> TissueMap:
@@ -57,6 +59,8 @@ def find_tissue(
         The slide.
     config : TissueConfig, optional
         Settings; the defaults where left out.
+    suitability : SlideConfig, optional
+        Which slides are no H&E section, and whether they pass with the reason in the map.
     working_mpp : float
         Pixel size at which the stains are sampled, um/px.
     progress : callable, optional
@@ -71,6 +75,8 @@ def find_tissue(
     ------
     NoTissue
         If nothing on the slide is tissue.
+    NotHE
+        If the slide is no H&E section (`wsigraph.tissue.suitability`).
     SlideError
         If the slide cannot be read.
 
@@ -78,8 +84,12 @@ def find_tissue(
     -----
     Time is linear in the slide's area on the lattice, which is held whole: about 32 bytes a lattice pixel at the peak.
     """
-    settings = config or TissueConfig()
-    density = density_above_glass(_read_lattice(slide, settings.mpp, progress))
+    settings, suited = config or TissueConfig(), suitability or SlideConfig()
+    name = slide.info.slide_id
+    refusal = require_he(name, judge_channels(slide.channels), suited)
+    rgb = _read_lattice(slide, settings.mpp, progress)
+    refusal = refusal or require_he(name, judge_ground(rgb, suited), suited)
+    density = density_above_glass(rgb)
     masked = masked_codes(settings)
     found = {ARTEFACT_INK: find_ink(density, settings)}
     spoilt = _union(found, masked, density.shape[1:])
@@ -92,6 +102,9 @@ def find_tissue(
         mask = drop_debris(mask & ~spoilt, um2_to_px(settings.min_area_um2, settings.mpp))
     if not mask.any():
         raise NoTissue(_no_tissue(slide, artefact, settings))
+    if not refusal:
+        spacing = {"grid_mpp": settings.mpp, "working_mpp": working_mpp}
+        refusal = require_he(name, judge_texture(slide, rgb, mask, suited, **spacing, progress=progress), suited)
     histogram = sample_colours(slide, density, mask, settings, working_mpp, progress)
     return TissueMap(
         tissue=mask.astype(np.uint8),
@@ -101,6 +114,7 @@ def find_tissue(
         ),
         mpp=settings.mpp,
         stain=estimate_stain(histogram, method=settings.stain),
+        refusal=refusal,
     )
 
 
