@@ -37,6 +37,7 @@ from wsigraph.graph.build import build_graph
 from wsigraph.graph.feature.encode import ENCODING_UNIT, FEATURE_MAX
 from wsigraph.graph.tissue.mask import find_tissue
 from wsigraph.graph.tissue.stain import empty_histogram, estimate_stain
+from wsigraph.graph.tissue.suitability import mark
 from wsigraph.records import SuperpixelLabels, TissueGraph
 from wsigraph.slide.map_boxes import Progress
 from wsigraph.slide.reader import Slide
@@ -210,7 +211,9 @@ def _geometry_graph(tiles: TileRectangles, mpp: float, slide_id: str) -> TissueG
 
 def _counted_graph(tiles: TileRectangles, slide: Slide, settings: Config, progress: Progress | None) -> TissueGraph:
     mpp = settings.superpixel.mpp
-    found = find_tissue(slide, settings.tissue, working_mpp=mpp, progress=progress)
+    found = find_tissue(slide, settings.tissue, suitability=settings.slide, working_mpp=mpp, progress=progress)
+    if found.refusal:
+        slide.mark(mark(found.refusal))
     covered = cover(tiles, found.tissue.shape, ratio(found.mpp, mpp))
     tissue = dataclasses.replace(found, tissue=covered, section=found.section * covered)
     labels = SuperpixelLabels(labels=TileLabels(tiles), n_superpixels=len(tiles.corners), mpp=mpp, tissue=tissue)

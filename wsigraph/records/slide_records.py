@@ -152,6 +152,8 @@ class TissueMap:
         Spacing of the low-power grid, um.
     stain : StainBasis
         Stains of the tissue.
+    refusal : str
+        Why the slide is no H&E section, where the work went on all the same; empty for all others.
     """
 
     tissue: NDArray[np.uint8]
@@ -159,6 +161,7 @@ class TissueMap:
     section: NDArray[np.uint16]
     mpp: float
     stain: StainBasis
+    refusal: str = ""
 
     def __post_init__(self) -> None:
         shapes = {self.tissue.shape, self.artefact.shape, self.section.shape}

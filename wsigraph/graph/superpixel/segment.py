@@ -82,7 +82,9 @@ def segment(
     settings = config or Config()
     options = settings.superpixel
     if tissue is None:
-        tissue = find_tissue(slide, settings.tissue, working_mpp=options.mpp, progress=progress)
+        tissue = find_tissue(
+            slide, settings.tissue, suitability=settings.slide, working_mpp=options.mpp, progress=progress
+        )
     size = slide.size(options.mpp)
     chunk_px = settings.runtime.chunk_px
     boxes = list(grid(size, chunk_px))

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.config import TissueConfig
+from wsigraph.config import SlideConfig, TissueConfig
 from wsigraph.errors import NoTissue
 from wsigraph.geometry import Box, grid, um2_to_px, um_to_px, um_to_px_exact
 from wsigraph.graph.tissue.artefact import (
@@ -40,6 +40,7 @@ from wsigraph.graph.tissue.line import find_lines
 from wsigraph.graph.tissue.section import close_gaps, drop_debris, fill_holes, number_sections
 from wsigraph.graph.tissue.stain import estimate_stain
 from wsigraph.graph.tissue.stain_sample import sample_colours
+from wsigraph.graph.tissue.suitability import judge_channels, judge_ground, judge_texture, require_he
 from wsigraph.records import TissueMap
 from wsigraph.slide.map_boxes import Progress, map_chunks
 from wsigraph.slide.reader import Slide
@@ -52,6 +53,7 @@ def find_tissue(
     slide: Slide,
     config: TissueConfig | None = None,
     *,
+    suitability: SlideConfig | None = None,
     working_mpp: float = 1.0,
     progress: Progress | None = None,
 ) -> TissueMap:
@@ -63,6 +65,8 @@ def find_tissue(
         Slide to read.
     config : TissueConfig, optional
         Settings; the defaults if omitted.
+    suitability : SlideConfig, optional
+        Which slides count as no H&E section, and whether they pass with the reason in the map.
     working_mpp : float
         Pixel size at which the stains are sampled, um/px.
     progress : callable, optional
@@ -77,6 +81,8 @@ def find_tissue(
     ------
     NoTissue
         If nothing on the slide is tissue.
+    NotHE
+        If the slide is no H&E section (`wsigraph.graph.tissue.suitability`).
     SlideError
         If the slide cannot be read.
 
@@ -84,8 +90,12 @@ def find_tissue(
     -----
     Time is linear in the slide's area. The low-power grid is held whole: about 32 bytes a grid pixel at the peak.
     """
-    settings = config or TissueConfig()
-    density = density_above_glass(_read_grid(slide, settings.mpp, progress))
+    settings, suited = config or TissueConfig(), suitability or SlideConfig()
+    name = slide.info.slide_id
+    refusal = require_he(name, judge_channels(slide.channels), suited)
+    rgb = _read_grid(slide, settings.mpp, progress)
+    refusal = refusal or require_he(name, judge_ground(rgb, suited), suited)
+    density = density_above_glass(rgb)
     masked = masked_codes(settings)
     artefact_masks = {ARTEFACT_INK: find_ink(density, settings)}
     excluded = _union(artefact_masks, masked, density.shape[1:])
@@ -98,6 +108,9 @@ def find_tissue(
         mask = drop_debris(mask & ~excluded, um2_to_px(settings.min_area_um2, settings.mpp))
     if not mask.any():
         raise NoTissue(_no_tissue(slide, artefact, settings))
+    if not refusal:
+        spacing = {"grid_mpp": settings.mpp, "working_mpp": working_mpp}
+        refusal = require_he(name, judge_texture(slide, rgb, mask, suited, **spacing, progress=progress), suited)
     histogram = sample_colours(slide, density, mask, settings, working_mpp, progress)
     return TissueMap(
         tissue=mask.astype(np.uint8),
@@ -107,6 +120,7 @@ def find_tissue(
         ),
         mpp=settings.mpp,
         stain=estimate_stain(histogram, method=settings.stain),
+        refusal=refusal,
     )
 
 
