@@ -245,11 +245,11 @@ def test_an_unknown_target_is_refused(text: str) -> None:
 
 def test_baselines_that_cannot_be_are_refused(bundle: ModelBundle, raw: GraphInput, reference: Reference) -> None:
     (member,) = explained_members(bundle)
-    with pytest.raises(ConfigError, match="needs the model's reference"):
+    with pytest.raises(ConfigError, match="needs the model's training reference"):
         make_reference_input("cluster", raw, member, None, rng=RNG(0))
     with pytest.raises(ConfigError, match="expected one of site 0, site 1"):
         make_reference_input("site", raw, member, reference, site="elsewhere", rng=RNG(0))
-    with pytest.raises(ConfigError, match="expected one of kind, site"):
+    with pytest.raises(ConfigError, match="expected one of cluster, site"):
         make_reference_input("black", raw, member, reference, rng=RNG(0))
     with pytest.raises(ConfigError, match="beyond the model's last interval"):
         Target.parse("survival@1e9").check([member.ends_days], 4)

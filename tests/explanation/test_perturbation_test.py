@@ -55,7 +55,7 @@ def test_one_cluster_replaced_by_another(coarse: CoarseGraph, bundle: ModelBundl
     cluster = reference.clusters(graph_features(coarse))
     assert moved.n_regions == int((cluster == 0).sum())
     assert moved.change != 0
-    assert claim(f"{reference.kind_names[0]} -> {reference.kind_names[1]}").change == moved.change
+    assert claim(f"{reference.cluster_names[0]} -> {reference.cluster_names[1]}").change == moved.change
     with pytest.raises(ConfigError, match="tissue cluster 'blue' is unknown"):
         claim("blue -> 1")
 

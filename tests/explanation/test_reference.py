@@ -41,7 +41,7 @@ def test_it_comes_back_as_it_went(reference: Reference, bundle: ModelBundle, tmp
 
 def test_another_models_reference_and_damage_are_met(reference: Reference, bundle: ModelBundle, tmp_path: Path) -> None:
     save_reference(replace(reference, weights_sha256="0" * 64), tmp_path)
-    with pytest.raises(ModelError, match="was made for weights 000000000000"):
+    with pytest.raises(ModelError, match="belongs to weights 000000000000"):
         load_reference(tmp_path, bundle)
     path = save_reference(reference, tmp_path)
     content = path.read_bytes()
@@ -134,7 +134,7 @@ def test_slides_of_very_many_regions_are_sampled(
     patients: list[SimulatedPatient], bundle: ModelBundle, reference: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slides = [TrainingSlide(graph=graph_input(each.graph), site=f"site {each.site}") for each in patients]
-    monkeypatch.setattr("wsigraph.explanation.fit_reference._NUMBERS_A_SLIDE", 20 * len(reference.mean))
+    monkeypatch.setattr("wsigraph.explanation.fit_reference._MAX_VALUES_PER_SLIDE", 20 * len(reference.mean))
     few = gather_reference(slides, bundle, rng=np.random.default_rng(0), n_clusters=3, n_broad_clusters=2)
     assert len(few.region_feature) == 20 * len(patients)
     np.testing.assert_array_equal(few.output_risk, reference.output_risk)
@@ -146,7 +146,7 @@ def test_slides_of_very_many_regions_are_sampled(
 
 
 def test_no_slide_is_refused(bundle: ModelBundle) -> None:
-    with pytest.raises(ModelError, match="no training slide"):
+    with pytest.raises(ModelError, match="there is no training slide"):
         gather_reference([], bundle, rng=np.random.default_rng(0))
 
 

@@ -166,7 +166,7 @@ def _regions(facts: Mapping[str, Any]) -> list[str]:
     templates = []
     for number in range(min(3, len(facts["regions"]))):
         at = f"regions.{number}"
-        lead = "The most important region is" if number == 0 else "Next is region"
+        lead = "The most important region is region" if number == 0 else "Next is region"
         templates.append(
             f"{lead} {{{at}.node}} at {{{at}.x_mm:.2f}}, {{{at}.y_mm:.2f}} mm ({{{at}.area_mm2:.3f}} mm\u00b2, "
             f"{{{at}.area_fraction:.1%}} of the tissue; {{{at}.cluster}}), with {{{at}.fraction:+.1%}} of all "
@@ -174,7 +174,7 @@ def _regions(facts: Mapping[str, Any]) -> list[str]:
         )
     if facts["against"]:
         templates.append(
-            "The strongest region against the prediction is {against.0.node} at {against.0.x_mm:.2f}, "
+            "The strongest region against the prediction is region {against.0.node} at {against.0.x_mm:.2f}, "
             "{against.0.y_mm:.2f} mm ({against.0.cluster}), with {against.0.fraction:+.1%} of all attribution. "
             "Its main features are " + _features(facts, "against.0")
         )

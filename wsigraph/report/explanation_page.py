@@ -200,7 +200,9 @@ def _why(page: Page) -> str:
             f'<label for="show-{name}">{escape(title)}</label></span>'
         )
     for layer in page.layers:
-        layers.append(f'<img class="layer {layer.name}" src="{layer.picture.address}" alt="{escape(layer.description)}">')
+        layers.append(
+            f'<img class="layer {layer.name}" src="{layer.picture.address}" alt="{escape(layer.description)}">'
+        )
         told.append(f"<li><b>{escape(layer.title)}</b>: {escape(layer.description)}</li>")
     marks = [
         f'<a class="mark{" against" if spot.is_against else ""}" href="#region-{spot.facts["node"]}" '

@@ -117,6 +117,6 @@ def test_regions_are_drawn_where_they_lie() -> None:
     np.testing.assert_allclose(dots.get_offsets(), coarse.graph.centroid_um / 1000)
     np.testing.assert_allclose(dots.get_array(), FEATURE.sum(axis=1))
     assert ax.yaxis_inverted()
-    with pytest.raises(CohortError, match="explain this very graph"):
+    with pytest.raises(CohortError, match="pass the explanation of this graph"):
         figures.plot_regions(graph_of(2), explanation("a"))
     pyplot.close("all")
