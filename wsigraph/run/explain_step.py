@@ -213,11 +213,11 @@ def _write(
 ) -> None:
     """Write outlines, page and facts; the facts, which carry the header, last."""
     options, coarse = task.settings.report, records.coarse
-    lattice = sample_regions(
+    grid = sample_regions(
         records.labels, coarse, records.slide.info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px
     )
-    coarser = max(1.0, lattice.mpp / max(options.outline_mpp, records.labels.mpp))
-    outlines = trace_outlines(lattice, coarse.graph, tolerance_um=options.outline_tolerance_um * coarser)
+    coarser = max(1.0, grid.mpp / max(options.outline_mpp, records.labels.mpp))
+    outlines = trace_outlines(grid, coarse.graph, tolerance_um=options.outline_tolerance_um * coarser)
     facts = gather_facts(
         explanation, coarse, records.prediction, task.reference, top=task.settings.explanation.top_regions
     )
@@ -239,8 +239,8 @@ def _write(
         attributions={explanation.target: explanation.node, **explanation.other_targets},
     )
     whole = Box.whole(records.slide.info.levels[0].size)
-    view = cut_view(records.slide, lattice, outlines, whole, _PICTURE_PX)
-    page = _page(records, task, explanation, facts, origin, view, lattice).html()
+    view = cut_view(records.slide, grid, outlines, whole, _PICTURE_PX)
+    page = _page(records, task, explanation, facts, origin, view, grid).html()
     area_mm2 = px_to_mm2(1.0, coarse.graph.mpp) * coarse.graph.moment("n").astype(np.float64)
     picture = draw_attribution(view, attribution_layer(view, explanation.node, area_mm2), facts)
     digests = {}
@@ -258,7 +258,7 @@ def _page(
     facts: dict[str, Any],
     origin: dict[str, Any],
     view: View,
-    lattice: RegionLattice,
+    grid: RegionLattice,
 ) -> Page:
     slide, coarse = records.slide, records.coarse
     spots = []
@@ -271,7 +271,7 @@ def _page(
                 number=number,
                 facts=region,
                 is_against=is_against,
-                crop=crop(slide, lattice, view.outlines, region["node"]),
+                crop=crop(slide, grid, view.outlines, region["node"]),
                 x=float((x - view.box.x0) / view.box.width),
                 y=float((y - view.box.y0) / view.box.height),
             )

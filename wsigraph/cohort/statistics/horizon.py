@@ -1,8 +1,8 @@
-"""Predicted survival at a day against what came: calibration, net benefit, and curves by risk.
+"""Predicted survival at a horizon: calibration, net benefit, and the log-rank test by risk.
 
-Observed survival is Kaplan and Meier's, so that the censored count for as long as they were followed. Net benefit
-(Vickers and Elkin, Medical Decision Making 2006; with censoring, Vickers et al., BMC Medical Informatics 2008) weighs
-events found against patients treated for nothing at the odds of the threshold at which one would treat.
+Observed survival is the Kaplan-Meier estimate, so censored patients count while they are followed. Net benefit
+(Vickers and Elkin, Medical Decision Making 2006; with censoring, Vickers et al., BMC Medical Informatics 2008) is the
+rate of true positives less that of false positives, weighted by the odds of the treatment threshold.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 19))
-"""Probabilities of the event at which net benefit is asked."""
+"""Thresholds of the event probability for decision curves."""
 
 
 def log_rank_by_risk(frame: pd.DataFrame) -> tuple[float, float]:
@@ -31,7 +31,7 @@ def log_rank_by_risk(frame: pd.DataFrame) -> tuple[float, float]:
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `load`, a row a patient.
+        From `load`, one row per patient.
 
     Returns
     -------
@@ -50,12 +50,12 @@ def log_rank_by_risk(frame: pd.DataFrame) -> tuple[float, float]:
 
 
 def calibration_at(frame: pd.DataFrame, day: int, n_bins: int = 5) -> pd.DataFrame:
-    """Return predicted against observed probability of the event by a day.
+    """Return predicted and observed probability of the event by a day.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `load`, a row a patient.
+        From `load`, one row per patient.
     day : int
         One of the frame's horizons.
     n_bins : int
@@ -64,9 +64,9 @@ def calibration_at(frame: pd.DataFrame, day: int, n_bins: int = 5) -> pd.DataFra
     Returns
     -------
     pandas.DataFrame
-        A row a group: ``predicted`` (mean), ``observed``, ``low``, ``high`` (Kaplan and Meier with Greenwood's 95 %
-        interval on the log-log scale, NaN where all died), ``n``, ``n_events``. ``observed`` is NaN where nobody of
-        the group was followed until then and some had not died.
+        One row per group: ``predicted`` (mean), ``observed``, ``low``, ``high`` (Kaplan-Meier with Greenwood's 95 %
+        interval on the log-log scale, NaN if all died), ``n``, ``n_events``. ``observed`` is NaN if
+        nobody in the group was followed until then and some had not died.
 
     Raises
     ------
@@ -108,22 +108,22 @@ def _group(part: pd.DataFrame, probability: np.ndarray, day: int) -> dict[str, f
 
 
 def decision_curve(frame: pd.DataFrame, day: int, thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:
-    """Return the net benefit of treating whoever the model says will have the event by a day.
+    """Return the net benefit of treating patients whom the model predicts to have the event by a day.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `load`, a row a patient.
+        From `load`, one row per patient.
     day : int
         One of the frame's horizons.
     thresholds : sequence of float
-        Probabilities in (0, 1) from which on one would treat.
+        Treatment thresholds, probabilities in (0, 1).
 
     Returns
     -------
     pandas.DataFrame
-        A row a threshold: ``threshold``, ``model``, ``all`` (everybody is treated), ``none`` (0), each in events
-        found a patient; ``n_treated``. A model is of use where its line lies above both others.
+        One row per threshold: ``threshold``, ``model``, ``all`` (everybody is treated), ``none`` (0), in net true
+        positives per patient; ``n_treated``. A model is useful where its line is above both others.
 
     Raises
     ------
@@ -132,19 +132,19 @@ def decision_curve(frame: pd.DataFrame, day: int, thresholds: Sequence[float] = 
     """
     import pandas as pd
 
-    if not all(0.0 < each < 1.0 for each in thresholds):
+    if not all(0.0 < threshold < 1.0 for threshold in thresholds):
         raise CohortError(f"thresholds are {list(thresholds)}, expected probabilities between 0 and 1")
     known, probability = _at(frame, day)
     everybody = np.ones(len(known), bool)
     rows = [
         {
-            "threshold": each,
-            "model": _net_benefit(known, probability >= each, day, each),
-            "all": _net_benefit(known, everybody, day, each),
+            "threshold": threshold,
+            "model": _net_benefit(known, probability >= threshold, day, threshold),
+            "all": _net_benefit(known, everybody, day, threshold),
             "none": 0.0,
-            "n_treated": int((probability >= each).sum()),
+            "n_treated": int((probability >= threshold).sum()),
         }
-        for each in thresholds
+        for threshold in thresholds
     ]
     return pd.DataFrame(rows)
 
