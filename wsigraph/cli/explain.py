@@ -1,4 +1,4 @@
-"""``wsigraph explain``: why a model reads what it reads from a slide."""
+"""``wsigraph explain``: explain a model's prediction for slides."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wsigraph.cli.options import AsJson, ConfigFiles, Force, Mpp, Out, Overrides
 from wsigraph.cli.slide_arguments import FromManifest, NamedSlide, refuse_equal_names, select_slides, work_through
 
 if TYPE_CHECKING:
-    from wsigraph.explanation.perturbation_test import Falsification
+    from wsigraph.explanation.perturbation_test import PerturbationResult
     from wsigraph.run.steps import FlowResult
 
 _Slides = Annotated[list[str] | None, typer.Argument(metavar="[SLIDE]", help="Slide files.", show_default=False)]
@@ -23,19 +23,23 @@ _Model = Annotated[
 _Site = Annotated[
     str | None,
     typer.Option(
-        "--site", metavar="NAME", help="The site, for explanation.baseline=site; a row of a manifest has its own."
+        "--site",
+        metavar="NAME",
+        help="The slide's site, for explanation.reference=site; a manifest's column wins.",
     ),
 ]
-_Thorough = Annotated[bool, typer.Option("--thorough", help="Try every baseline and say how far they agree.")]
+_Thorough = Annotated[bool, typer.Option("--thorough", help="Use every reference input and report their agreement.")]
 
-_Falsify = Annotated[
+_Perturb = Annotated[
     list[str] | None,
     typer.Option(
-        "--falsify",
+        "--perturb",
         metavar="CLAIM",
-        help="Test a claim: a feature (neutralised), 'feature+2' (exaggerated) or 'KIND -> KIND'. Repeatable.",
+        help="Perturbation test of a claim: a feature (set to its mean), 'feature+2' (shifted by 2 SD) or "
+        "'CLUSTER -> CLUSTER'. Repeatable.",
     ),
 ]
+_Falsify = Annotated[list[str] | None, typer.Option("--falsify", hidden=True, help="The old name of --perturb.")]
 
 
 @ends_plainly
@@ -46,6 +50,7 @@ def explain(
     target: _Target = "risk",
     site: _Site = None,
     thorough: _Thorough = False,
+    perturb: _Perturb = None,
     falsify: _Falsify = None,
     mpp: Mpp = None,
     model: _Model = None,
@@ -56,27 +61,28 @@ def explain(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Explain what the model reads from slides: which regions, which features, and whether the reasons hold.
+    """Explain the predictions for slides: which regions and features matter, and how faithful the explanation is.
 
     Writes DIR/<slide>/ with explanation.safetensors, the page report.html and outlines with attributions for QuPath.
-    What predict has done already is not repeated. With several slides, or a manifest, one that fails does not stop the
-    others.
+    Steps that predict has done already are not repeated. With several slides, or a manifest, a slide that fails does
+    not stop the others.
     """
     from wsigraph.cli.progress import progress_line
-    from wsigraph.explanation.request import Question
+    from wsigraph.explanation.request import ExplanationRequest
     from wsigraph.run.steps import run_slide
 
     settings = read_settings(config, overrides, {"runtime.threads": threads, **forced(force)})
-    if falsify:
+    claims = [*(perturb or []), *(falsify or [])]
+    if claims:
         from wsigraph.explanation.perturbation_test import check_claim
 
-        for claim in falsify:
+        for claim in claims:
             check_claim(claim)
     selection = select_slides(slides, manifest, mpp, settings)
     refuse_equal_names(selection.slides)
 
-    def work(slide: NamedSlide) -> _Told:
-        question = Question(target=target, thorough=thorough, site=slide.site or site)
+    def work(slide: NamedSlide) -> _SlideResult:
+        request = ExplanationRequest(target=target, thorough=thorough, site=slide.site or site)
         with progress_line(slide.label) as progress:
             result = run_slide(
                 slide.path,
@@ -86,54 +92,59 @@ def explain(
                 slide_id=slide.slide_id,
                 model=model,
                 progress=progress,
-                explain=question,
+                explain=request,
             )
-        claims = _falsified(result, falsify or [], target, model or settings.model.path, settings.explanation.seed)
-        return _Told(result=result, claims=claims)
+        tests = _test_claims(result, claims, target, model or settings.model.path, settings.explanation.seed)
+        return _SlideResult(result=result, tests=tests)
 
-    work_through(selection, work, show=_show, plain=_plain, as_json=as_json, debug=debug)
+    work_through(selection, work, show=_show, plain=_to_json, as_json=as_json, debug=debug)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
-    """What came of one slide."""
+class _SlideResult:
+    """The result of one slide, with its perturbation tests."""
 
     result: FlowResult
-    claims: list[Falsification]
+    tests: list[PerturbationResult]
 
 
-def _plain(told: _Told) -> dict[str, Any]:
+def _to_json(slide: _SlideResult) -> dict[str, Any]:
     """Return what --json prints of one slide."""
-    result = told.result
-    falsified = {"falsified": [asdict(each) for each in told.claims]} if told.claims else {}
+    result = slide.result
+    tests = {"perturbation_tests": [asdict(test) for test in slide.tests]} if slide.tests else {}
     files = [path.name for path in result.files]
-    return {"directory": str(result.directory), "files": files, **_explanation(result), **falsified}
+    return {"directory": str(result.directory), "files": files, **_explanation(result), **tests}
 
 
-def _show(told: _Told) -> None:
-    """Print the text, the claims, and where the files are."""
-    result = told.result
-    print("\n".join([*_explanation(result)["text"], *(each.sentence() for each in told.claims)]))
+def _show(slide: _SlideResult) -> None:
+    """Print the text, the perturbation tests, and the files."""
+    result = slide.result
+    print("\n".join([*_explanation(result)["text"], *(test.sentence() for test in slide.tests)]))
     print(f"\n{result.directory}/: {', '.join(path.name for path in result.files)}", flush=True)
 
 
 def _explanation(result: FlowResult) -> dict[str, Any]:
-    """Return facts and text as they were written."""
+    """Return facts and text as they are stored."""
     from wsigraph.store import read_document
 
     _, document = read_document(result.directory / "explanation.json")
     return {"facts": document["facts"], "text": document["text"]}
 
 
-def _falsified(result: FlowResult, claims: list[str], target: str, model: str | None, seed: int) -> list[Falsification]:
-    """Return what claims come to on the slide's stored graph."""
+def _test_claims(
+    result: FlowResult, claims: list[str], target: str, model: str | None, seed: int
+) -> list[PerturbationResult]:
+    """Return the perturbation tests of claims on the slide's stored graph."""
     if not claims:
         return []
     import numpy as np
 
-    from wsigraph.explanation.perturbation_test import falsify
+    from wsigraph.explanation.perturbation_test import run_perturbation_test
     from wsigraph.store import load_coarse_graph, load_slide_info
 
     coarse = load_coarse_graph(result.directory / "coarse.safetensors")
     sha256 = load_slide_info(result.directory / "slide.json").sha256
-    return [falsify(coarse, claim, model, target, sha256=sha256, rng=np.random.default_rng(seed)) for claim in claims]
+    return [
+        run_perturbation_test(coarse, claim, model, target, sha256=sha256, rng=np.random.default_rng(seed))
+        for claim in claims
+    ]

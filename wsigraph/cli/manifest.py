@@ -53,7 +53,7 @@ def create(
     Stage, follow-up and split are left for you to fill in, and so is the patient unless --tcga finds a barcode.
     """
     from wsigraph.cli.progress import progress_line
-    from wsigraph.cohort.manifest.create import draft_manifest, find_slides
+    from wsigraph.cohort.manifest.create_manifest import create_manifest, find_slides
     from wsigraph.cohort.manifest.manifest import write_manifest
     from wsigraph.errors import CohortError, StoreError
 
@@ -61,22 +61,22 @@ def create(
         raise StoreError(f"{out} is there already; replace it with --force, or give another --out")
     slides = find_slides(Path(folder), pattern=pattern, recursive=recursive)
     with progress_line(folder) as progress:
-        draft = draft_manifest(slides, Path(folder), digests=sha256, tcga=tcga, progress=progress)
-    for note in draft.notes:
+        created = create_manifest(slides, Path(folder), digests=sha256, tcga=tcga, progress=progress)
+    for note in created.notes:
         say(f"note: {note}")
-    for path, reason in draft.unreadable:
+    for path, reason in created.unreadable:
         say(f"left out {path}: {reason}")
-    if not draft.rows:
+    if not created.rows:
         raise CohortError(f"no reader opens any of the {len(slides)} files in {folder}; no manifest is written")
-    write_manifest(draft.rows, out)
-    unknown = sum(not row.patient_id for row in draft.rows)
+    write_manifest(created.rows, out)
+    unknown = sum(not row.patient_id for row in created.rows)
     if unknown:
         say(
             f"note: patient_id is empty for {unknown} slides; until you fill it in, each counts as a patient of its own"
         )
-    left = f", {len(draft.unreadable)} left out" if draft.unreadable else ""
-    print(f"{out}: {len(draft.rows)} slides{left}")
-    if draft.unreadable:
+    left = f", {len(created.unreadable)} left out" if created.unreadable else ""
+    print(f"{out}: {len(created.rows)} slides{left}")
+    if created.unreadable:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 

@@ -57,7 +57,7 @@ def predict(
     slides, or a manifest, one that fails does not stop the others.
     """
     from wsigraph.cli.progress import progress_line
-    from wsigraph.explanation.request import Question
+    from wsigraph.explanation.request import ExplanationRequest
     from wsigraph.run.steps import run_slide
 
     settings = read_settings(
@@ -67,7 +67,7 @@ def predict(
     refuse_equal_names(selection.slides)
 
     def work(slide: NamedSlide) -> FlowResult:
-        question = None if explain is None else Question(target=explain, site=slide.site)
+        question = None if explain is None else ExplanationRequest(target=explain, site=slide.site)
         with progress_line(slide.label) as progress:
             return run_slide(
                 slide.path,

@@ -13,7 +13,7 @@ from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, Threads, read_settings
 
 if TYPE_CHECKING:
-    from wsigraph.cohort.manifest.row import ManifestRow
+    from wsigraph.cohort.manifest.manifest_row import ManifestRow
     from wsigraph.config import Config
     from wsigraph.synthesis.simulation.simulate import SimulatedSlide
 

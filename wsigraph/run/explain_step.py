@@ -1,7 +1,6 @@
-"""What a slide's directory holds once its prediction is explained.
+"""The steps that explain a prediction: the explanation, then its page, facts and outlines.
 
-Two stages after the report: the explanation itself, and the page, its facts and the outlines with attributions. They
-are apart from report.json and its pictures, so that a run that explains nothing leaves them as they are.
+They follow the report and write files of their own, so a run without an explanation leaves the report unchanged.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ import numpy as np
 from wsigraph.config import Config, section_hash
 from wsigraph.explanation.explain import explain
 from wsigraph.explanation.findings import gather_facts
-from wsigraph.explanation.members import members
+from wsigraph.explanation.members import explained_members
 from wsigraph.explanation.reference import Reference, load_reference
-from wsigraph.explanation.report_text import tell
-from wsigraph.explanation.request import Question
+from wsigraph.explanation.report_text import write_sentences
+from wsigraph.explanation.request import ExplanationRequest
 from wsigraph.explanation.target import Target
 from wsigraph.geometry import Box, px_to_mm2, um_to_px_exact
 from wsigraph.graph.feature.interpret import interpret
@@ -51,35 +50,35 @@ _PICTURE_PX = 1100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Asked:
-    """A question that a model can answer.
+class ExplanationTask:
+    """A checked request, with the model that answers it.
 
     Attributes
     ----------
-    question : Question
-        What is asked.
+    request : ExplanationRequest
+        What to explain.
     bundle : ModelBundle
         The model.
     reference : Reference or None
-        Its training cohort.
+        Its training reference.
     settings : Config
-        Sections ``explanation`` and ``report`` count.
+        The sections ``explanation`` and ``report`` are used.
     """
 
-    question: Question
+    request: ExplanationRequest
     bundle: ModelBundle
     reference: Reference | None
     settings: Config
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """What is known of a slide before it is explained.
+class ExplanationInputs:
+    """The records of a slide that an explanation needs.
 
     Attributes
     ----------
     slide, tissue, labels, graph, coarse, prediction
-        Records of the earlier stages.
+        Records of the earlier steps.
     summary : dict
         Content of report.json.
     """
@@ -93,13 +92,15 @@ class Found:
     summary: dict[str, Any]
 
 
-def ask(question: Question | None, directory: Path | str, bundle: ModelBundle, settings: Config) -> Asked:
-    """Return a question with all that is needed to answer it, and meet what is wrong with it before the work.
+def prepare_explanation(
+    request: ExplanationRequest | None, directory: Path | str, bundle: ModelBundle, settings: Config
+) -> ExplanationTask:
+    """Check a request and return it with all that is needed to answer it.
 
     Parameters
     ----------
-    question : Question or None
-        What is asked; risk where None.
+    request : ExplanationRequest or None
+        What to explain; the risk if None.
     directory : Path or str
         Directory of the bundle.
     bundle : ModelBundle
@@ -110,7 +111,7 @@ def ask(question: Question | None, directory: Path | str, bundle: ModelBundle, s
     Returns
     -------
     Asked
-        With the reference beside the model, where there is one.
+        With the training reference of the model, if it has one.
 
     Raises
     ------
@@ -121,32 +122,34 @@ def ask(question: Question | None, directory: Path | str, bundle: ModelBundle, s
     StoreError
         If the reference is damaged.
     """
-    question = question or Question()
-    ends = [member.ends_days for member in members(bundle)]
-    Target.parse(question.target).check(ends, len(bundle.card.stage_names))
-    return Asked(question=question, bundle=bundle, reference=load_reference(directory, bundle), settings=settings)
+    request = request or ExplanationRequest()
+    ends = [member.ends_days for member in explained_members(bundle)]
+    Target.parse(request.target).check(ends, len(bundle.card.stage_names))
+    return ExplanationTask(
+        request=request, bundle=bundle, reference=load_reference(directory, bundle), settings=settings
+    )
 
 
 def carry_out(
     directory: SlideDirectory,
-    found: Found,
-    asked: Asked,
+    records: ExplanationInputs,
+    task: ExplanationTask,
     *,
     threads: int = 0,
     until: Literal["explain", "page"] | str = "page",
 ) -> Explanation:
-    """Explain a prediction and write the page, where that is not done already.
+    """Explain a prediction and write the page, unless that is done already.
 
     Parameters
     ----------
     directory : SlideDirectory
-        The slide's directory, its stages up to the report done.
-    found : Found
-        Their records.
-    asked : Asked
-        The question.
+        The slide's directory, with its steps up to the report done.
+    records : ExplanationInputs
+        Records of those steps.
+    task : ExplanationTask
+        The request.
     threads : int
-        Work done at once; 0 takes every core allowed. Results do not depend on it.
+        Number of threads; 0 takes every allowed core. Results do not depend on it.
     until : str
         ``explain`` stops before the page.
 
@@ -158,7 +161,7 @@ def carry_out(
     Raises
     ------
     ConfigError
-        If the baseline is not to be had.
+        If the model does not have the reference input.
     SlideError
         If pixels cannot be read.
     StoreError
@@ -166,30 +169,30 @@ def carry_out(
     """
     from dask.system import CPU_COUNT
 
-    options, question = asked.settings.explanation, asked.question
+    options, request = task.settings.explanation, task.request
 
     def explain_it(to: Destination) -> None:
         explanation = explain(
-            found.coarse,
-            found.graph,
-            asked.bundle,
-            question.target,
-            reference=asked.reference,
+            records.coarse,
+            records.graph,
+            task.bundle,
+            request.target,
+            reference=task.reference,
             config=options,
-            site=question.site,
-            sha256=found.slide.info.sha256,
-            thorough=question.thorough,
+            site=request.site,
+            sha256=records.slide.info.sha256,
+            thorough=request.thorough,
             threads=threads or CPU_COUNT,
         )
         save_explanation(explanation, to)
 
-    inputs = directory.digest("graph") | directory.digest("coarsen") | {"model": asked.bundle.model_id}
-    if asked.reference is not None:
-        inputs["reference"] = asked.reference.reference_id
-    # the site says nothing to other baselines, and a slide that is explained need not be explained again for it
-    site = question.site if question.thorough or options.baseline == "site" else None
-    asking = canonical_json([question.target, question.thorough, site])
-    config = {"explanation": section_hash(options), "question": hashlib.sha256(asking.encode()).hexdigest()}
+    inputs = directory.digest("graph") | directory.digest("coarsen") | {"model": task.bundle.model_id}
+    if task.reference is not None:
+        inputs["reference"] = task.reference.reference_id
+    # other reference inputs do not depend on the site, so a change of site does not repeat the step for them
+    site = request.site if request.thorough or options.reference == "site" else None
+    key = canonical_json([request.target, request.thorough, site])
+    config = {"explanation": section_hash(options), "question": hashlib.sha256(key.encode()).hexdigest()}
     explanation = directory.carry_out("explain", inputs, config, explain_it, load_explanation)
     if until == "explain":
         return explanation
@@ -197,93 +200,98 @@ def carry_out(
         inputs |= directory.digest(stage)
 
     def write_it(to: Destination) -> None:
-        _write(directory.path, found, asked, explanation, to)
+        _write(directory.path, records, task, explanation, to)
 
     directory.carry_out(
-        "page", inputs, config | {"report": section_hash(asked.settings.report)}, write_it, read_document
+        "page", inputs, config | {"report": section_hash(task.settings.report)}, write_it, read_document
     )
     return explanation
 
 
-def _write(directory: Path, found: Found, asked: Asked, explanation: Explanation, to: Destination) -> None:
-    """Write outlines, page and facts, the one with the header last."""
-    options, coarse = asked.settings.report, found.coarse
-    lattice = sample_regions(
-        found.labels, coarse, found.slide.info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px
+def _write(
+    directory: Path, records: ExplanationInputs, task: ExplanationTask, explanation: Explanation, to: Destination
+) -> None:
+    """Write outlines, page and facts; the facts, which carry the header, last."""
+    options, coarse = task.settings.report, records.coarse
+    grid = sample_regions(
+        records.labels, coarse, records.slide.info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px
     )
-    coarser = max(1.0, lattice.mpp / max(options.outline_mpp, found.labels.mpp))
-    outlines = trace_outlines(lattice, coarse.graph, tolerance_um=options.outline_tolerance_um * coarser)
+    coarser = max(1.0, grid.mpp / max(options.outline_mpp, records.labels.mpp))
+    outlines = trace_outlines(grid, coarse.graph, tolerance_um=options.outline_tolerance_um * coarser)
     facts = gather_facts(
-        explanation, coarse, found.prediction, asked.reference, top=asked.settings.explanation.top_regions
+        explanation, coarse, records.prediction, task.reference, top=task.settings.explanation.top_regions
     )
     origin = provenance(
-        slide=found.slide.info, coarse=coarse, prediction=found.prediction, is_synthetic=found.summary["is_synthetic"]
+        slide=records.slide.info,
+        coarse=coarse,
+        prediction=records.prediction,
+        is_synthetic=records.summary["is_synthetic"],
     )
-    origin |= {"explanation_baseline": explanation.baseline_id, "target": explanation.target}
+    origin |= {"explanation_reference": explanation.reference_input_id, "target": explanation.target}
     polygons, _ = encode_geojson(
         outlines,
         coarse,
         interpret(coarse.graph),
-        slide_sha256=found.slide.info.sha256,
+        slide_sha256=records.slide.info.sha256,
         measurements=options.measurements,
         provenance=origin,
         max_bytes=round(options.geojson_max_mb * 1e6),
         attributions={explanation.target: explanation.node, **explanation.other_targets},
     )
-    whole = Box.whole(found.slide.info.levels[0].size)
-    view = cut_view(found.slide, lattice, outlines, whole, _PICTURE_PX)
-    page = _page(found, asked, explanation, facts, origin, view, lattice).html()
+    whole = Box.whole(records.slide.info.levels[0].size)
+    view = cut_view(records.slide, grid, outlines, whole, _PICTURE_PX)
+    page = _page(records, task, explanation, facts, origin, view, grid).html()
     area_mm2 = px_to_mm2(1.0, coarse.graph.mpp) * coarse.graph.moment("n").astype(np.float64)
     picture = draw_attribution(view, attribution_layer(view, explanation.node, area_mm2), facts)
     digests = {}
     for name, content in ((POLYGONS, polygons), (PICTURE, picture), (PAGE, page)):
         write_file(directory / name, content)
         digests[name] = hashlib.sha256(content).hexdigest()
-    text = [sentence.text for sentence in tell(facts)]
+    text = [sentence.text for sentence in write_sentences(facts)]
     save_document(to, "ExplanationFacts", {"facts": facts, "text": text, "sha256": digests})
 
 
 def _page(
-    found: Found,
-    asked: Asked,
+    records: ExplanationInputs,
+    task: ExplanationTask,
     explanation: Explanation,
     facts: dict[str, Any],
     origin: dict[str, Any],
     view: View,
-    lattice: LabelGrid,
+    grid: LabelGrid,
 ) -> Page:
-    slide, coarse = found.slide, found.coarse
+    slide, coarse = records.slide, records.coarse
     spots = []
     for number, (region, is_against) in enumerate(
-        [*((each, False) for each in facts["regions"]), *((each, True) for each in facts["against"])], 1
+        [*((region, False) for region in facts["regions"]), *((region, True) for region in facts["against"])], 1
     ):
-        x, y = (um_to_px_exact(float(each), slide.info.mpp) for each in coarse.graph.centroid_um[region["node"]])
+        x, y = (um_to_px_exact(float(um), slide.info.mpp) for um in coarse.graph.centroid_um[region["node"]])
         spots.append(
             Spot(
                 number=number,
                 facts=region,
                 is_against=is_against,
-                crop=crop(slide, lattice, view.outlines, region["node"]),
+                crop=crop(slide, grid, view.outlines, region["node"]),
                 x=float((x - view.box.x0) / view.box.width),
                 y=float((y - view.box.y0) / view.box.height),
             )
         )
     return Page(
         facts=facts,
-        summary=found.summary,
-        provenance={**origin, "model_weights": asked.bundle.card.weights_sha256},
-        prediction=found.prediction,
+        summary=records.summary,
+        provenance={**origin, "model_weights": task.bundle.card.weights_sha256},
+        prediction=records.prediction,
         explanation=explanation,
-        cohort=None if asked.reference is None else asked.reference.survival,
-        card=asked.bundle.card,
+        cohort=None if task.reference is None else task.reference.survival,
+        card=task.bundle.card,
         slide=photograph(view.pixels),
-        layers=_layers(view, found, explanation),
+        layers=_layers(view, records, explanation),
         spots=spots,
     )
 
 
-def _layers(view: View, found: Found, explanation: Explanation) -> list[Layer]:
-    graph = found.coarse.graph
+def _layers(view: View, records: ExplanationInputs, explanation: Explanation) -> list[Layer]:
+    graph = records.coarse.graph
     area_mm2 = px_to_mm2(1.0, graph.mpp) * graph.moment("n").astype(np.float64)
     layers: list[Layer] = []
     for target, node in {explanation.target: explanation.node, **explanation.other_targets}.items():
@@ -292,21 +300,21 @@ def _layers(view: View, found: Found, explanation: Explanation) -> list[Layer]:
         name = target.partition("@")[0]
         layers.append(
             Layer(
-                name=name if all(name != each.name for each in layers) else f"{name}other",
+                name=name if all(name != other.name for other in layers) else f"{name}other",
                 title=f"{target.capitalize()} attribution",
-                told=f"attribution to the {unit}, full colour from {_plainly(layer.most)} per mm² of tissue",
+                description=f"attribution to the {unit}; full colour from {_two_digits(layer.most)} per mm² of tissue",
                 picture=layer.picture(),
             )
         )
     lines = f"borders of the {graph.n_nodes:,} regions"
-    layers.append(Layer(name="regions", title="Regions", told=lines, picture=region_lines(view)))
-    artefacts = artefact_map(view, found.tissue, found.slide.info.mpp)
+    layers.append(Layer(name="regions", title="Regions", description=lines, picture=region_lines(view)))
+    artefacts = artefact_map(view, records.tissue, records.slide.info.mpp)
     if artefacts is not None:
-        told = "what is no tissue or not in focus, left out of the graph or noted"
-        layers.append(Layer(name="artefacts", title="Artefacts", told=told, picture=artefacts))
+        text = "pen, folds, blur and other artefacts, excluded from the graph or marked in it"
+        layers.append(Layer(name="artefacts", title="Artefacts", description=text, picture=artefacts))
     return layers
 
 
-def _plainly(value: float) -> str:
-    """Return a number of two digits, without a power of ten where it is large."""
+def _two_digits(value: float) -> str:
+    """Return a number with two significant digits, without an exponent if it is large."""
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

@@ -22,10 +22,10 @@ from wsigraph.config import Config, section_hash
 from wsigraph.errors import ConfigError
 
 if TYPE_CHECKING:
-    from wsigraph.explanation.request import Question
+    from wsigraph.explanation.request import ExplanationRequest
     from wsigraph.model.bundle import ModelBundle
     from wsigraph.records import CoarseGraph, Prediction, SlideInfo, SuperpixelLabels, TissueGraph, TissueMap
-    from wsigraph.run.explain_step import Asked
+    from wsigraph.run.explain_step import ExplanationTask
     from wsigraph.slide.damage import BadTile
     from wsigraph.slide.reader import Slide
     from wsigraph.store import Destination
@@ -98,7 +98,7 @@ def run_slide(
     model: Path | str | None = None,
     progress: Progress | None = None,
     until: str = "report",
-    explain: Question | None = None,
+    explain: ExplanationRequest | None = None,
 ) -> FlowResult:
     """Walk one slide through all stages, skipping those whose records are there.
 
@@ -189,7 +189,7 @@ class _Walk:
     directory: SlideDirectory
     settings: Config
     bundle: ModelBundle | None
-    asked: Asked | None
+    asked: ExplanationTask | None
     progress: Progress | None
     mark: str = ""
 
@@ -216,9 +216,9 @@ class _Walk:
             return None
         facts = self._report(labels, coarse, prediction, bad_tiles)
         if self.asked is not None:
-            from wsigraph.run.explain_step import Found, carry_out
+            from wsigraph.run.explain_step import ExplanationInputs, carry_out
 
-            found = Found(self.slide, tissue, labels, graph, coarse, prediction, facts)
+            found = ExplanationInputs(self.slide, tissue, labels, graph, coarse, prediction, facts)
             carry_out(self.directory, found, self.asked, threads=self.settings.runtime.threads, until=until)
         return facts
 
@@ -371,8 +371,8 @@ def _circumstances(path: Path | str, settings: Config) -> dict[str, Any]:
 
 
 def _model(
-    model: Path | str | None, settings: Config, question: Question | None, until: str
-) -> tuple[ModelBundle | None, Asked | None]:
+    model: Path | str | None, settings: Config, question: ExplanationRequest | None, until: str
+) -> tuple[ModelBundle | None, ExplanationTask | None]:
     """Return the model and what is asked of it, where the flow goes that far; faults are met before the work."""
     if until not in AFTER_MODEL:
         return None, None
@@ -382,9 +382,9 @@ def _model(
     bundle = load_bundle(directory)
     if question is None and until in ("predict", "report"):
         return bundle, None
-    from wsigraph.run.explain_step import ask
+    from wsigraph.run.explain_step import prepare_explanation
 
-    return bundle, ask(question, directory, bundle, settings)
+    return bundle, prepare_explanation(question, directory, bundle, settings)
 
 
 def _check_encoder(settings: Config) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from wsigraph import store
 from wsigraph.cohort.manifest.manifest import write_manifest
-from wsigraph.cohort.manifest.row import ManifestRow
+from wsigraph.cohort.manifest.manifest_row import ManifestRow
 from wsigraph.config import Config, section_hash
 from wsigraph.synthesis.simulation.procedural import SiteStain
 from wsigraph.synthesis.simulation.pyramid import paint_slide, write_pyramid

@@ -1,7 +1,7 @@
-"""A first manifest of a folder: which slides lie there, and what each file says of itself.
+"""Creates a manifest of the slides in a folder, from the metadata of the files.
 
-Nothing is guessed. A pixel size stands in the draft only where the file states a credible one; a patient only where
-the caller asks for TCGA barcodes and the name begins with one; stages, follow-up and splits are the user's to fill in.
+Nothing is guessed. A pixel size is written only if the file states a credible one, and a patient only if the caller
+requests TCGA barcodes and the name starts with one. The user fills in stages, follow-up and splits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsigraph.cohort.manifest.row import ManifestRow
+from wsigraph.cohort.manifest.manifest_row import ManifestRow
 from wsigraph.cohort.manifest.validation import is_folder_name
 from wsigraph.errors import CohortError, SlideError
 from wsigraph.slide import dicom, files, mpp
@@ -24,23 +24,23 @@ from wsigraph.slide.reader import default_slide_id
 _TIFF_LIKE = (".bif", ".ndpi", ".qptiff", ".scn", ".svs", ".svslide", ".tif", ".tiff")
 _OTHERS = (".czi", ".dcm", ".jp2", ".jpeg", ".jpg", ".mrxs", ".png", ".vms", ".vmu")
 SLIDE_SUFFIXES = frozenset({*_TIFF_LIKE, *_OTHERS})
-"""Suffixes by which a file is taken for a slide where no pattern is given."""
+"""Suffixes of slide files, if no pattern is given."""
 
 _BARCODE = re.compile(r"TCGA-([0-9A-Z]{2})-([0-9A-Z]{4})(?![0-9A-Z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """A manifest to be, and what the user should know before using it.
+class CreatedManifest:
+    """A new manifest, with notes for the user.
 
     Attributes
     ----------
     rows : tuple of ManifestRow
-        Slides that a reader opens, by path. `patient_id` is empty where it is not known.
+        Slides that a reader can open, by path. `patient_id` is empty if unknown.
     unreadable : tuple of (Path, str)
-        Files that no reader opens, and why.
+        Files that no reader can open, and why.
     notes : tuple of str
-        Pixel sizes that are missing or absurd, and names that had to change.
+        Missing or implausible pixel sizes, and changed names.
     """
 
     rows: tuple[ManifestRow, ...]
@@ -54,11 +54,11 @@ def find_slides(folder: Path, *, pattern: str | None = None, recursive: bool = F
     Parameters
     ----------
     folder : Path
-        Where to look.
+        The folder.
     pattern : str, optional
-        Glob below `folder`, e.g. ``"*/*.svs"``; whatever it matches counts as a slide.
+        Glob below `folder`, e.g. ``"*/*.svs"``; every match is taken as a slide.
     recursive : bool
-        Whether to look into folders too; without `pattern`.
+        Whether to search subfolders; ignored if `pattern` is given.
 
     Returns
     -------
@@ -72,27 +72,30 @@ def find_slides(folder: Path, *, pattern: str | None = None, recursive: bool = F
         If `folder` is no folder, cannot be read, or holds no slide.
     """
     if not folder.is_dir():
-        raise CohortError(f"{folder} is no folder, expected one that holds slides")
+        raise CohortError(f"{folder} is not a folder, expected one with slides")
     try:
         if pattern is not None:
-            found = [path for path in folder.glob(pattern) if not _is_hidden(path.relative_to(folder))]
+            paths = [path for path in folder.glob(pattern) if not _is_hidden(path.relative_to(folder))]
         else:
-            found = list(_walk(folder, recursive, set()))
+            paths = list(_slides_below(folder, recursive, set()))
     except OSError as error:
-        raise CohortError(f"{error.filename or folder} cannot be read: {error.strerror}; check its rights") from None
+        message = f"{error.filename or folder} cannot be read: {error.strerror}; check its permissions"
+        raise CohortError(message) from None
     except (ValueError, NotImplementedError) as error:
         raise CohortError(
-            f"pattern {pattern!r} is no glob below a folder ({error}); give one such as '*/*.svs'"
+            f"pattern {pattern!r} is not a glob below a folder ({error}); use one such as '*/*.svs'"
         ) from None
-    if not found:
+    if not paths:
         remedy = (
-            f"no file matches {pattern!r}" if pattern else "look deeper with --recursive, or name files with --glob"
+            f"no file matches {pattern!r}"
+            if pattern
+            else "search subfolders with --recursive, or select files with --glob"
         )
         raise CohortError(f"{folder} holds no slide; {remedy}")
-    return sorted(found)
+    return sorted(paths)
 
 
-def draft_manifest(
+def create_manifest(
     slides: Sequence[Path],
     folder: Path,
     *,
@@ -100,33 +103,33 @@ def draft_manifest(
     tcga: bool = False,
     threads: int = 8,
     progress: Callable[[str, int, int], None] | None = None,
-) -> Draft:
-    """Ask slides what they say of themselves.
+) -> CreatedManifest:
+    """Return a manifest of slides, from their metadata.
 
     Parameters
     ----------
     slides : sequence of Path
         From `find_slides`.
     folder : Path
-        Folder in which they were found; names that occur twice are told apart by their place in it.
+        Their folder; slides of equal name are named by their path in it.
     digests : bool
-        Whether to read every slide whole for its SHA-256.
+        Whether to compute the SHA-256 of every slide, which reads the whole file.
     tcga : bool
         Whether to take patient and site from TCGA barcodes in the names.
     threads : int
-        Slides that are opened at a time.
+        Number of threads.
     progress : callable, optional
-        Told ("slides", opened, in all).
+        Called with ("slides", slides done, number of slides).
 
     Returns
     -------
-    Draft
+    CreatedManifest
         Rows with free columns vendor, objective_power, width_px, height_px and mpp_source.
     """
     names, notes = _name_slides(slides, folder)
     rows: list[ManifestRow] = []
     unreadable: list[tuple[Path, str]] = []
-    pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="draft")
+    pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="manifest")
     try:
         answers = pool.map(lambda path: _describe(path, digests), slides)
         for done, (path, slide_id, answer) in enumerate(zip(slides, names, answers, strict=True), start=1):
@@ -140,18 +143,18 @@ def draft_manifest(
                 progress("slides", done, len(slides))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    return Draft(rows=tuple(rows), unreadable=tuple(unreadable), notes=tuple(notes))
+    return CreatedManifest(rows=tuple(rows), unreadable=tuple(unreadable), notes=tuple(notes))
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _SlideDescription:
     mpp: float | None
     problem: str | None
     sha256: str | None
     free: dict[str, str]
 
 
-def _describe(path: Path, digests: bool) -> _Answer | SlideError:
+def _describe(path: Path, digests: bool) -> _SlideDescription | SlideError:
     try:
         located = files.locate(path)
         _, reader = open_reader(located)
@@ -170,10 +173,10 @@ def _describe(path: Path, digests: bool) -> _Answer | SlideError:
         "height_px": str(finest.height),
         "mpp_source": "" if problem else described.mpp_source or "",
     }
-    return _Answer(None if problem else described.mpp, problem, sha256, free)
+    return _SlideDescription(None if problem else described.mpp, problem, sha256, free)
 
 
-def _row(line: int, slide_id: str, path: Path, answer: _Answer, tcga: bool) -> ManifestRow:
+def _row(line: int, slide_id: str, path: Path, answer: _SlideDescription, tcga: bool) -> ManifestRow:
     barcode = _BARCODE.match(path.name) if tcga else None
     return ManifestRow(
         line=line,
@@ -192,9 +195,9 @@ def _row(line: int, slide_id: str, path: Path, answer: _Answer, tcga: bool) -> M
     )
 
 
-def _walk(folder: Path, recursive: bool, above: set[Path]) -> Iterator[Path]:
+def _slides_below(folder: Path, recursive: bool, above: set[Path]) -> Iterator[Path]:
     place = folder.resolve()
-    if place in above:  # a link back up
+    if place in above:  # a link to a parent folder
         return
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     series = dicom.folder_series(folder) if any(path.suffix.lower() == ".dcm" for path in entries) else {}
@@ -207,7 +210,7 @@ def _walk(folder: Path, recursive: bool, above: set[Path]) -> Iterator[Path]:
             if files.is_zarr(path):
                 yield path
             elif path.name not in mirax and (recursive or _holds_series(path)):
-                yield from _walk(path, recursive, above | {place})
+                yield from _slides_below(path, recursive, above | {place})
         elif suffix in SLIDE_SUFFIXES and suffix != ".dcm":
             yield path
 
@@ -222,22 +225,22 @@ def _holds_series(folder: Path) -> bool:
 
 def _name_slides(slides: Sequence[Path], folder: Path) -> tuple[list[str], list[str]]:
     """Return a name for each slide, and notes on those that are not simply the file's."""
-    plain = [default_slide_id(path) for path in slides]
-    count = Counter(name.casefold() for name in plain)
-    names, notes, taken = [], [], set()
-    for path, name in zip(slides, plain, strict=True):
+    file_names = [default_slide_id(path) for path in slides]
+    count = Counter(name.casefold() for name in file_names)
+    names, notes, used = [], [], set()
+    for path, name in zip(slides, file_names, strict=True):
         chosen = name
         if count[name.casefold()] > 1:
             chosen = "__".join(path.relative_to(folder).parts)
         chosen = chosen if is_folder_name(chosen) else _mend(chosen)
         unique, number = chosen, 1
-        while unique.casefold() in taken:
+        while unique.casefold() in used:
             number += 1
             unique = f"{chosen}-{number}"
-        taken.add(unique.casefold())
+        used.add(unique.casefold())
         names.append(unique)
         if unique != name:
-            notes.append(f"{path} is named {unique!r}, because {name!r} is another's or cannot name a folder")
+            notes.append(f"{path} is named {unique!r}, because {name!r} is taken or cannot name a folder")
     return names, notes
 
 
