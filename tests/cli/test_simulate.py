@@ -61,7 +61,7 @@ def test_painted_slides_go_through_the_reading_path(run: Run, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("arguments", "code", "words"), [
-    (("--law", "gravity"), 1, "synthesis.law"),
+    (("--law", "gravity"), 1, "synthesis.scenario"),
     (("--patients", "0"), 2, "--patients"),
 ])  # fmt: skip
 def test_bad_arguments_are_told(run: Run, tmp_path: Path, arguments: tuple[str, str], code: int, words: str) -> None:

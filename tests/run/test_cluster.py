@@ -17,10 +17,10 @@ from wsigraph.config import Config, load
 from wsigraph.errors import ClusterError
 from wsigraph.run import cluster
 from wsigraph.run.batch.active import Active
-from wsigraph.run.batch.gpu_steps import Step, plan_steps
 from wsigraph.run.batch.run import run_cohort
 from wsigraph.run.batch.tally import Tally
 from wsigraph.run.cluster import connect, job_script
+from wsigraph.run.steps import StepTask, plan_tasks
 
 Slides = dict[str, Path]
 
@@ -122,7 +122,7 @@ def test_a_scheduler_killed_in_the_middle_ends_the_run_and_nothing_is_lost(
     )  # fmt: skip
 
     def kill(tally: Tally, active: list[Active]) -> None:
-        if tally.done >= 1 and any(each.stage for each in active):
+        if tally.done >= 1 and any(each.step for each in active):
             lone[0].send_signal(signal.SIGKILL)
 
     out = tmp_path / "out"
@@ -137,18 +137,18 @@ def test_a_scheduler_killed_in_the_middle_ends_the_run_and_nothing_is_lost(
 
 
 def test_a_gpu_is_asked_for_its_stages_alone() -> None:
-    assert plan_steps("predict", ()) == (Step(until="predict", on_gpu=False),)
-    assert plan_steps("predict", ("graph",)) == (
-        Step(until="segment", on_gpu=False),
-        Step(until="graph", on_gpu=True),
-        Step(until="predict", on_gpu=False),
+    assert plan_tasks("predict", ()) == (StepTask(until="predict", on_gpu=False),)
+    assert plan_tasks("predict", ("graph",)) == (
+        StepTask(until="segment", on_gpu=False),
+        StepTask(until="graph", on_gpu=True),
+        StepTask(until="predict", on_gpu=False),
     )
-    assert plan_steps("graph", ("graph", "predict"))[-1] == Step(until="graph", on_gpu=True)
-    assert plan_steps("read", ("read",)) == (Step(until="read", on_gpu=True),)
+    assert plan_tasks("graph", ("graph", "predict"))[-1] == StepTask(until="graph", on_gpu=True)
+    assert plan_tasks("read", ("read",)) == (StepTask(until="read", on_gpu=True),)
 
 
 def test_gpu_stages_run_where_a_gpu_is_offered(slides: Slides, reference: dict[str, bytes], tmp_path: Path) -> None:
-    wanted = ["batch.gpu_stages=[graph]", "cluster.kind=threads", "cluster.workers=1"]
+    wanted = ["batch.gpu_steps=[graph]", "cluster.kind=threads", "cluster.workers=1"]
     with pytest.raises(ClusterError, match=r"no worker offers the resource GPU; set cluster\.gpus"):
         run_cohort(manifest_of(slides), tmp_path / "none", load(overrides=wanted), until="coarsen", work=do_nothing)
     manifest = manifest_of({"alpha": slides["alpha"]})

@@ -13,7 +13,7 @@ import tifffile
 from wsigraph import store
 from wsigraph.config import Config, load
 from wsigraph.errors import ConfigError, ModelError, NoTissue, StoreError, UnreadableSlide
-from wsigraph.run.steps import LAYOUT, STAGES, FlowResult, run_slide
+from wsigraph.run.steps import STEP_NAMES, STEPS, SlideResult, run_slide
 
 UPSTREAM = ("tissue", "segment", "graph", "coarsen")
 
@@ -44,7 +44,7 @@ def out(pristine: Path, tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def again(slide: Path, out: Path, config: Config | None = None, until: str = "coarsen") -> FlowResult:
+def again(slide: Path, out: Path, config: Config | None = None, until: str = "coarsen") -> SlideResult:
     return run_slide(slide, out, config, until=until)
 
 
@@ -62,7 +62,7 @@ def test_nothing_is_repeated_that_is_done(slide: Path, out: Path, pristine: Path
     assert result.resumed == UPSTREAM
     assert content(result.directory) == content(pristine)
     assert {stage: result.seconds[stage] for stage in UPSTREAM} == {stage: noted[stage] for stage in UPSTREAM}
-    assert [path.name for path in result.files] == [*(LAYOUT[stage][0] for stage in STAGES[:5]), "run.json"]
+    assert [path.name for path in result.files] == [*(STEPS[stage].files[0] for stage in STEP_NAMES[:5]), "run.json"]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_setting_redoes_its_stage_and_all_below_and_nothing_above(
 
 @pytest.mark.parametrize("stage", UPSTREAM)
 def test_a_damaged_record_is_redone_to_the_same_bytes(slide: Path, out: Path, pristine: Path, stage: str) -> None:
-    path = out / "piece" / LAYOUT[stage][0]
+    path = out / "piece" / STEPS[stage].files[0]
     victim = (
         path
         if path.is_file()
@@ -121,17 +121,17 @@ def test_an_earlier_stage_redone_removes_what_was_made_from_it(slide: Path, out:
     assert left == {"slide.json", "tissue.zarr", "superpixels.zarr", "run.json"}
 
 
-@pytest.mark.parametrize("until", STAGES[:5])
+@pytest.mark.parametrize("until", STEP_NAMES[:5])
 def test_a_flow_stops_where_it_is_told(slide: Path, tmp_path: Path, until: str) -> None:
     result = run_slide(slide, tmp_path, until=until)
-    expected = {LAYOUT[stage][0] for stage in STAGES[: STAGES.index(until) + 1]} | {"run.json"}
+    expected = {STEPS[stage].files[0] for stage in STEP_NAMES[: STEP_NAMES.index(until) + 1]} | {"run.json"}
     assert {path.name for path in result.directory.iterdir()} == expected
-    assert set(result.seconds) == set(STAGES[: STAGES.index(until) + 1])
+    assert set(result.seconds) == set(STEP_NAMES[: STEP_NAMES.index(until) + 1])
     assert result.facts is None
 
 
 def test_an_unknown_stage_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="stage 'paint' is unknown; expected one of read, tissue"):
+    with pytest.raises(ConfigError, match="step 'paint' is unknown; expected one of read, tissue"):
         run_slide(tmp_path / "absent.svs", tmp_path / "out", until="paint")
 
 
@@ -177,7 +177,7 @@ def test_progress_names_stages_in_order_and_never_overshoots(slide: Path, tmp_pa
     seen: list[tuple[str, int, int]] = []
     run_slide(slide, tmp_path, until="coarsen", progress=lambda *step: seen.append(step))
     assert all(0 <= done <= total for _, done, total in seen)
-    order = [stage for stage, _, _ in seen if stage in STAGES]
+    order = [stage for stage, _, _ in seen if stage in STEP_NAMES]
     assert sorted(set(order), key=order.index) == list(UPSTREAM)
 
 

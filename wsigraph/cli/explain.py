@@ -13,7 +13,7 @@ from wsigraph.cli.slide_arguments import FromManifest, NamedSlide, refuse_equal_
 
 if TYPE_CHECKING:
     from wsigraph.explanation.perturbation_test import Falsification
-    from wsigraph.run.steps import FlowResult
+    from wsigraph.run.steps import SlideResult
 
 _Slides = Annotated[list[str] | None, typer.Argument(metavar="[SLIDE]", help="Slide files.", show_default=False)]
 _Target = Annotated[str, typer.Option("--target", metavar="NAME", help="stage, risk or survival@DAYS.")]
@@ -97,7 +97,7 @@ def explain(
 class _Told:
     """What came of one slide."""
 
-    result: FlowResult
+    result: SlideResult
     claims: list[Falsification]
 
 
@@ -116,7 +116,7 @@ def _show(told: _Told) -> None:
     print(f"\n{result.directory}/: {', '.join(path.name for path in result.files)}", flush=True)
 
 
-def _explanation(result: FlowResult) -> dict[str, Any]:
+def _explanation(result: SlideResult) -> dict[str, Any]:
     """Return facts and text as they were written."""
     from wsigraph.store import read_document
 
@@ -124,7 +124,9 @@ def _explanation(result: FlowResult) -> dict[str, Any]:
     return {"facts": document["facts"], "text": document["text"]}
 
 
-def _falsified(result: FlowResult, claims: list[str], target: str, model: str | None, seed: int) -> list[Falsification]:
+def _falsified(
+    result: SlideResult, claims: list[str], target: str, model: str | None, seed: int
+) -> list[Falsification]:
     """Return what claims come to on the slide's stored graph."""
     if not claims:
         return []

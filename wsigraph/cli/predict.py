@@ -11,7 +11,7 @@ from wsigraph.cli.options import AsJson, ConfigFiles, Encoder, Mpp, Out, Overrid
 from wsigraph.cli.slide_arguments import FromManifest, NamedSlide, refuse_equal_names, select_slides, work_through
 
 if TYPE_CHECKING:
-    from wsigraph.run.steps import FlowResult
+    from wsigraph.run.steps import SlideResult
 
 _Slides = Annotated[list[str] | None, typer.Argument(metavar="[SLIDE]", help="Slide files.", show_default=False)]
 _Model = Annotated[
@@ -52,7 +52,7 @@ def predict(
     selection = select_slides(slides, manifest, mpp, settings)
     refuse_equal_names(selection.slides)
 
-    def work(slide: NamedSlide) -> FlowResult:
+    def work(slide: NamedSlide) -> SlideResult:
         question = None if explain is None else Question(target=explain, site=slide.site)
         with progress_line(slide.label) as progress:
             return run_slide(
@@ -69,7 +69,7 @@ def predict(
     work_through(selection, work, show=_print_table, plain=_plain, as_json=as_json, debug=debug)
 
 
-def _plain(result: FlowResult) -> dict[str, Any]:
+def _plain(result: SlideResult) -> dict[str, Any]:
     """Return what --json prints of one slide."""
     return {
         **(result.facts or {}),
@@ -80,7 +80,7 @@ def _plain(result: FlowResult) -> dict[str, Any]:
     }
 
 
-def _print_table(result: FlowResult) -> None:
+def _print_table(result: SlideResult) -> None:
     """Print one slide's facts: folded to the width of a terminal, one line each elsewhere."""
     from rich.console import Console
     from rich.table import Table
@@ -99,7 +99,7 @@ def _print_table(result: FlowResult) -> None:
     console.print()
 
 
-def _rows(result: FlowResult) -> list[tuple[str, str]]:
+def _rows(result: SlideResult) -> list[tuple[str, str]]:
     facts = result.facts or {}
     median = facts["median_survival_days"]
     seconds = "  ".join(f"{stage} {value:.1f}" for stage, value in result.seconds.items())

@@ -62,12 +62,12 @@ def run(
     there and fits is not repeated. A slide that fails is tried again on another worker, then listed; exit code 3.
     """
     from wsigraph.cli.watch import watching
-    from wsigraph.run.batch.run import check_stages, run_cohort
+    from wsigraph.run.batch.run import check_steps, run_cohort
     from wsigraph.run.cluster_security import check_cluster
 
     spelled = {"cluster.kind": cluster, "cluster.workers": workers, "feature.encoder": encoder}
     settings = read_settings(config, overrides, spelled)
-    check_stages(until, settings)
+    check_steps(until, settings)
     if not dry_run:
         # before the manifest, whose slides may take minutes to be read
         check_cluster(settings.cluster)

@@ -85,10 +85,10 @@ def _drawing(tally: Tally, active: list[Active]) -> Any:
     head = Table.grid(padding=(0, 2))
     head.add_row(ProgressBar(total=max(tally.total, 1), completed=tally.finished, width=30), Text(headline(told)))
     slides = Table.grid(padding=(0, 2))
-    under_way = [each for each in active if each.stage]
+    under_way = [each for each in active if each.step]
     for each in under_way[:_SHOWN]:
         bar = ProgressBar(total=1.0, completed=each.fraction, width=20)
-        slides.add_row(Text(f"  {each.row.slide_id}"), Text(each.stage), bar, Text(each.worker, style="dim"))
+        slides.add_row(Text(f"  {each.row.slide_id}"), Text(each.step), bar, Text(each.worker, style="dim"))
     rest = len(under_way) - _SHOWN
     more = [Text(f"  and {rest} more")] if rest > 0 else []
     failed = [

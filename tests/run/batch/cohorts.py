@@ -88,7 +88,7 @@ def fail_once(job: Job) -> Outcome:
     if not marker.exists():
         marker.write_text(get_worker().address)
         return Outcome(
-            status="failed", worker=get_worker().address, stage="tissue", error="UnreadableSlide", message="x"
+            status="failed", worker=get_worker().address, step="tissue", error="UnreadableSlide", message="x"
         )
     (Path(job.out) / f"again-{job.slide_id}").write_text(get_worker().address)
     return Outcome(status="done", worker=get_worker().address, seconds={"graph": 0.1}, mpx=1.0)

@@ -144,7 +144,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing_but_time(
 
     def kill(tally: Tally, active: list[Active]) -> None:
         for each in active:
-            if not killed and each.stage in ("tissue", "segment", "graph"):
+            if not killed and each.step in ("tissue", "segment", "graph"):
                 killed.append(each.row.slide_id)
                 os.kill(processes[each.worker], signal.SIGKILL)
 
@@ -201,6 +201,6 @@ def test_a_slide_that_kills_its_workers_is_a_row(slides: Slides, on_two: Config,
 def test_an_unknown_stage_is_refused_before_a_cluster_is_started(slides: Slides, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--until: stage 'explode' is unknown; expected one of read, "):
         run_cohort(manifest_of(slides), tmp_path / "out", until="explode")
-    with pytest.raises(ConfigError, match=r"batch\.gpu_stages: stage 'paint' is unknown"):
+    with pytest.raises(ConfigError, match=r"batch\.gpu_steps: step 'paint' is unknown"):
         run_cohort(manifest_of(slides), tmp_path / "out", load(overrides=["batch.gpu_stages=[paint]"]))
     assert not (tmp_path / "out").exists()

@@ -17,12 +17,12 @@ class Active:
 
     row: ManifestRow
     attempt: int = 1
-    step: int = 0
+    task: int = 0
     future: Any = None
     worker: str = ""
     avoid: set[str] = field(default_factory=set)
     heard_at: float | None = None
-    stage: str = ""
+    step: str = ""
     fraction: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
     held_by: Holder | None = None

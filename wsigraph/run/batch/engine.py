@@ -18,11 +18,11 @@ from wsigraph.config import Config
 from wsigraph.errors import ClusterError, StoreError
 from wsigraph.run.batch.active import Active
 from wsigraph.run.batch.dask_workers import Workers
-from wsigraph.run.batch.gpu_steps import plan_steps
 from wsigraph.run.batch.job import Job, Outcome
 from wsigraph.run.batch.tally import Failure, Tally
 from wsigraph.run.batch.work import carry_out, topic
 from wsigraph.run.cluster import GPU, Cluster
+from wsigraph.run.steps import plan_tasks
 
 if TYPE_CHECKING:
     from wsigraph.cohort.manifest.manifest import ManifestRow
@@ -49,7 +49,7 @@ class Engine:
     run_id : str
         Stands for this client's run.
     until : str
-        Last stage.
+        Last step.
     model : str, optional
         Model bundle.
     watch : callable, optional
@@ -75,7 +75,7 @@ class Engine:
         self._config = config
         self._out = out
         self._run_id = run_id
-        self._steps = plan_steps(until, config.batch.gpu_stages)
+        self._tasks = plan_tasks(until, config.batch.gpu_steps)
         self._model = model
         self._watch = watch or (lambda *_: None)
         self._work = work
@@ -113,9 +113,9 @@ class Engine:
         from distributed import as_completed
 
         self._tally = Tally(total=len(rows))
-        if any(step.on_gpu for step in self._steps) and not self._cluster.offers(GPU):
+        if any(task.on_gpu for task in self._tasks) and not self._cluster.offers(GPU):
             raise ClusterError(
-                f"batch.gpu_stages names {', '.join(self._config.batch.gpu_stages)} and no worker offers the resource "
+                f"batch.gpu_steps names {', '.join(self._config.batch.gpu_steps)} and no worker offers the resource "
                 f"{GPU}; set cluster.gpus, or start workers with --resources '{GPU}=1'"
             )
         self._ended = as_completed([], loop=self._client.loop, with_results=True, raise_errors=False)
@@ -175,7 +175,7 @@ class Engine:
         self._is_all_out = room > 0
 
     def _submit(self, active: Active) -> None:
-        step, row, held = self._steps[active.step], active.row, active.held_by
+        task, row, held = self._tasks[active.task], active.row, active.held_by
         is_stale = held is not None and time.monotonic() - active.held_since >= self._config.batch.lease_stale_s
         job = Job(
             run_id=self._run_id,
@@ -186,18 +186,18 @@ class Engine:
             out=str(self._out),
             config=self._config,
             model=self._model,
-            until=step.until,
+            until=task.until,
             seen_stale=held if is_stale else None,
         )
         self._n_tasks += 1
         elsewhere = self._workers.other_than(active.avoid)
-        active.heard_at, active.stage, active.fraction, active.worker = None, "", 0.0, ""
+        active.heard_at, active.step, active.fraction, active.worker = None, "", 0.0, ""
         active.future = self._client.submit(
             self._work,
             job,
             key=f"slide-{self._run_id}-{self._n_tasks}",
             pure=False,
-            resources={GPU: 1} if step.on_gpu else None,
+            resources={GPU: 1} if task.on_gpu else None,
             workers=elsewhere or None,
             allow_other_workers=bool(elsewhere),
         )
@@ -236,11 +236,11 @@ class Engine:
 
     def _advance(self, active: Active, outcome: Outcome) -> None:
         resumed_all = not (set(outcome.seconds) - {"read"}) and bool(outcome.resumed)
-        for stage, took in outcome.seconds.items():
-            active.seconds[stage] = active.seconds.get(stage, 0.0) + took
+        for step, seconds in outcome.seconds.items():
+            active.seconds[step] = active.seconds.get(step, 0.0) + seconds
         active.held_by = None
-        if active.step + 1 < len(self._steps):
-            active.step += 1
+        if active.task + 1 < len(self._tasks):
+            active.task += 1
             self._waiting.append(active)
         elif resumed_all and not set(active.seconds) - {"read"}:
             self._tally.count_skipped()
@@ -275,7 +275,7 @@ class Engine:
                 patient_id=active.row.patient_id,
                 line=active.row.line,
                 path=str(active.row.path),
-                stage=outcome.stage,
+                stage=outcome.step,
                 error=outcome.error,
                 message=outcome.message,
                 attempts=active.attempt,
@@ -293,7 +293,7 @@ class Engine:
             told = self._told.get_nowait()
             active = by_slide.get(told["slide"])
             if active is not None:
-                active.heard_at, active.worker, active.stage = time.monotonic(), told["worker"], told["stage"]
+                active.heard_at, active.worker, active.step = time.monotonic(), told["worker"], told["stage"]
                 active.fraction = told["done"] / told["total"] if told["total"] else 0.0
 
     def _find_hanging(self) -> None:
@@ -311,7 +311,7 @@ class Engine:
                 Outcome(
                     status="failed",
                     worker=active.worker,
-                    stage=active.stage,
+                    step=active.step,
                     error="TimeoutError",
                     message=f"no progress for {stall_s:g} s on {active.worker}, which was restarted; "
                     "raise batch.stall_s if the slide needs longer",
@@ -337,5 +337,5 @@ def _of_cluster(error: BaseException, active: Active) -> Outcome:
             "runtime.memory_gb"
         )
     return Outcome(
-        status="failed", worker=active.worker, stage=active.stage or "read", error=type(error).__name__, message=text
+        status="failed", worker=active.worker, step=active.step or "read", error=type(error).__name__, message=text
     )

@@ -12,7 +12,7 @@ from wsigraph.run.batch.lease import Holder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One attempt at one slide, up to one stage.
+    """One attempt at one slide, up to one step.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Job:
     model : str or None
         Model bundle; None for the one in `config`.
     until : str
-        Last stage to carry out.
+        Last step to carry out.
     seen_stale : Holder or None
         Lease that may be taken over.
     explain : Question or None
@@ -67,9 +67,9 @@ class Outcome:
     worker : str
         Address of the worker.
     seconds : dict of str to float
-        Wall time of the stages that were carried out.
+        Wall time in s of the steps that were carried out.
     resumed : tuple of str
-        Stages that were found done.
+        Steps that were done already.
     mpx : float
         Pixels of level 0, in millions.
     elapsed_s : float
@@ -78,7 +78,7 @@ class Outcome:
         Time that each worker spent on the slide, s.
     peak_bytes : int
         Highest resident memory of the worker's process so far.
-    stage, error, message : str
+    step, error, message : str
         Where and how it failed; empty where it did not.
     is_disk_full : bool
         Whether it failed for want of space.
@@ -94,7 +94,7 @@ class Outcome:
     elapsed_s: float = 0.0
     busy_s: dict[str, float] = field(default_factory=dict)
     peak_bytes: int = 0
-    stage: str = ""
+    step: str = ""
     error: str = ""
     message: str = ""
     is_disk_full: bool = False

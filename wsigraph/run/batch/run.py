@@ -20,7 +20,8 @@ from wsigraph.run.batch.summary import write_failures, write_summary
 from wsigraph.run.batch.tally import Tally
 from wsigraph.run.batch.work import carry_out
 from wsigraph.run.cluster import Cluster, connect
-from wsigraph.run.steps import STAGES
+from wsigraph.run.slide_run import check_encoder, load_model
+from wsigraph.run.steps import STEPS
 
 if TYPE_CHECKING:
     from wsigraph.cohort.manifest.manifest import Manifest
@@ -92,7 +93,7 @@ def run_cohort(
     Raises
     ------
     ConfigError
-        If `until` or ``batch.gpu_stages`` names no stage.
+        If `until` or ``batch.gpu_steps`` names no stage.
     ClusterError
         If the cluster cannot be reached, is of another version or goes away.
     PluginError
@@ -103,7 +104,7 @@ def run_cohort(
         If the directory cannot be written, or the disk is full.
     """
     settings, out = config or Config(), Path(out).absolute()
-    check_stages(until, settings)
+    check_steps(until, settings)
     _check_model(until, settings, model)
     run_id = f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(3)}"
     circumstances = {
@@ -141,7 +142,7 @@ def run_cohort(
     return RunResult(out=out, summary=summary)
 
 
-def check_stages(until: str, settings: Config) -> None:
+def check_steps(until: str, settings: Config) -> None:
     """Check the names of stages.
 
     Parameters
@@ -149,28 +150,23 @@ def check_stages(until: str, settings: Config) -> None:
     until : str
         Last stage of a run.
     settings : Config
-        ``batch.gpu_stages`` names stages too.
+        ``batch.gpu_steps`` names stages too.
 
     Raises
     ------
     ConfigError
         If one is unknown.
     """
-    for name, stage in (("--until", until), *(("batch.gpu_stages", stage) for stage in settings.batch.gpu_stages)):
-        if stage not in STAGES:
-            raise ConfigError(f"{name}: stage {stage!r} is unknown; expected one of {', '.join(STAGES)}")
+    for option, step in (("--until", until), *(("batch.gpu_steps", step) for step in settings.batch.gpu_steps)):
+        if step not in STEPS:
+            raise ConfigError(f"{option}: step {step!r} is unknown; expected one of {', '.join(STEPS)}")
 
 
 def _check_model(until: str, settings: Config, model: Path | str | None) -> None:
-    """Meet what every slide would fail of before a cluster is started."""
-    if settings.feature.encoder is not None:
-        from wsigraph import registry
-
-        registry.load(registry.ENCODERS, settings.feature.encoder)()
-    if STAGES.index(until) >= STAGES.index("predict"):
-        from wsigraph.model.bundle import SHIPPED, load_bundle
-
-        load_bundle(model or settings.model.path or SHIPPED)
+    """Check what would fail every slide, before a cluster is started."""
+    check_encoder(settings)
+    if STEPS[until].needs_model:
+        load_model(model, settings)
 
 
 class _Books:
@@ -188,7 +184,7 @@ class _Books:
         now = time.monotonic()
         if now - self._told_at > EVERY_S:
             self._told_at = now
-            self._state.write({**tally.snapshot(), "active": [_plain(each) for each in active if each.stage]})
+            self._state.write({**tally.snapshot(), "active": [_to_json(slide) for slide in active if slide.step]})
         if len(tally.failures) != self._n_failures and now - self._checked_at > _CHECKPOINT_S:
             self._checked_at, self._n_failures = now, len(tally.failures)
             write_failures(tally.failures, self._out)
@@ -204,10 +200,10 @@ class _Books:
         return {**circumstances, **snapshot}
 
 
-def _plain(active: Active) -> dict[str, Any]:
+def _to_json(active: Active) -> dict[str, Any]:
     return {
         "slide_id": active.row.slide_id,
-        "stage": active.stage,
+        "stage": active.step,
         "fraction": round(active.fraction, 3),
         "worker": active.worker,
     }

@@ -20,7 +20,7 @@ from wsigraph.run.batch.lease import Holder, Lease, acquire
 from wsigraph.run.batch.peak_memory import peak_bytes
 from wsigraph.run.batch.run_state import lease_path
 from wsigraph.run.batch.split_work import ChunkMapper
-from wsigraph.run.steps import STAGES, FlowResult, run_slide
+from wsigraph.run.steps import STEPS, SlideResult, run_slide
 from wsigraph.slide.files import locate, slide_digest
 from wsigraph.slide.map_boxes import mapped_by
 from wsigraph.slide.self_contained import check_self_contained
@@ -49,7 +49,7 @@ def carry_out(job: Job) -> Outcome:
     """
     started = time.perf_counter()
     report = _Report(job)
-    result: FlowResult | None = None
+    result: SlideResult | None = None
     holder: Holder | None = None
     failure: Exception | None = None
     try:
@@ -75,7 +75,7 @@ def carry_out(job: Job) -> Outcome:
     if failure is not None:
         return Outcome(
             status="failed",
-            stage=report.stage,
+            step=report.step,
             error=type(failure).__name__,
             message=" ".join(str(failure).split()) or "no message",
             is_disk_full=_is_disk_full(failure),
@@ -83,12 +83,12 @@ def carry_out(job: Job) -> Outcome:
         )
     if result is None:
         raise AssertionError("a slide neither done, nor held, nor failed")
-    carried_out = {stage: took for stage, took in result.seconds.items() if stage not in result.resumed}
+    carried_out = {step: took for step, took in result.seconds.items() if step not in result.resumed}
     mpx = result.info.levels[0].size.area / 1e6
     return Outcome(status="done", seconds=carried_out, resumed=result.resumed, mpx=mpx, **common)
 
 
-def _walk(job: Job, report: _Report) -> FlowResult:
+def _walk(job: Job, report: _Report) -> SlideResult:
     """Walk the slide through its stages."""
     report("read", 0, 1)
     sweep(Path(job.out) / job.slide_id)
@@ -122,7 +122,7 @@ class _Report:
 
     def __init__(self, job: Job) -> None:
         self.lease: Lease | None = None
-        self.stage = "read"
+        self.step = "read"
         self.worker, self._log = _worker_here()
         self.mapper = ChunkMapper(job.run_id, job.config.batch.share_min_mpx, lend=bool(self.worker))
         self._topic = topic(job.run_id)
@@ -130,18 +130,18 @@ class _Report:
         self._told_at = float("-inf")
         self._told: tuple[str, bool] | None = None
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
+    def __call__(self, step: str, done: int, total: int) -> None:
         if self.lease is not None:
             self.lease.check()
-        if stage in STAGES:
-            self.stage = stage
-        # the beginning and the end of each stage, and what lies between from time to time
-        state, now = (stage, done >= total), time.monotonic()
+        if step in STEPS:
+            self.step = step
+        # the beginning and the end of each step, and what lies between from time to time
+        state, now = (step, done >= total), time.monotonic()
         if state == self._told and now - self._told_at < _TELL_S:
             return
         self._told, self._told_at = state, now
         if self._log is not None:
-            told = {"slide": self._slide_id, "worker": self.worker, "stage": self.stage, "done": done, "total": total}
+            told = {"slide": self._slide_id, "worker": self.worker, "stage": self.step, "done": done, "total": total}
             self._log(self._topic, told)
 
     def busy_s(self, elapsed_s: float) -> dict[str, float]:
