@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     reference = reference_of(load_bundle(options.model), simulated_cases("train", options.patients, seed=options.seed))
     path = save_reference(reference, options.model)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
-    for name, share in zip(reference.kind_names, reference.kind_fraction, strict=True):
+    for name, share in zip(reference.cluster_names, reference.cluster_fraction, strict=True):
         print(f"{100 * share:4.0f} %  {name}")
     return 0
 

@@ -23,12 +23,12 @@ from pipelines.planted_causes import PLANTED, PlantedSlide, train_on_law
 from wsigraph.cohort.metrics.proportion_interval import wilson
 from wsigraph.config import ExplanationConfig
 from wsigraph.explanation.aggregate import rank_correlation, to_superpixels
-from wsigraph.explanation.baseline import BASELINES, make_baseline
 from wsigraph.explanation.explain import explain
 from wsigraph.explanation.gradients import Precision, integrate
-from wsigraph.explanation.members import members
+from wsigraph.explanation.members import explained_members
 from wsigraph.explanation.reference import Reference, load_reference
-from wsigraph.explanation.sanity_checks import average_precision, points_at, randomised
+from wsigraph.explanation.reference_input import REFERENCE_INPUTS, make_reference_input
+from wsigraph.explanation.sanity_checks import average_precision, hits_cause, randomise_weights
 from wsigraph.explanation.target import Target
 from wsigraph.model.bundle import SHIPPED, ModelBundle, load_bundle
 from wsigraph.model.inputs import graph_input
@@ -36,7 +36,7 @@ from wsigraph.records import CoarseGraph, TissueGraph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class SlideScores:
     """What came of one slide; shares and gains as the table names them."""
 
     cause_fraction: float
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--slides", type=int, default=200, help="slides with a cause")
     parser.add_argument("--seed", type=int, default=7, help="decides the slides")
     parser.add_argument("--random-orders", type=int, default=100, help="random orders a slide")
-    parser.add_argument("--baseline", choices=BASELINES, default="kind", help="what slides are compared with")
+    parser.add_argument("--reference", choices=REFERENCE_INPUTS, default="cluster", help="reference input")
     options = parser.parse_args(arguments)
     if options.law != "composition" and not options.train:
         parser.error(f"the shipped model knows nothing of law {options.law!r}; give --train")
@@ -76,7 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     found = []
     for number, slide in enumerate(PLANTED[options.law](options.slides, seed=options.seed, nodes=options.nodes)):
-        found.append(examine(slide, bundle, reference, n_random=options.random_orders, baseline=options.baseline))
+        found.append(
+            examine(slide, bundle, reference, n_random=options.random_orders, reference_input=options.reference)
+        )
         if number % 20 == 19:
             print(f"{number + 1} of {options.slides} slides", file=sys.stderr)
     print(f"model {bundle.card.name} {bundle.model_id}, {len(found)} slides, one cause each\n")
@@ -88,8 +90,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def examine(
-    slide: PlantedSlide, bundle: ModelBundle, reference: Reference, *, n_random: int = 100, baseline: str = "kind"
-) -> Found:
+    slide: PlantedSlide,
+    bundle: ModelBundle,
+    reference: Reference,
+    *,
+    n_random: int = 100,
+    reference_input: str = "cluster",
+) -> SlideScores:
     """Return how the explanation of risk does on one slide.
 
     Parameters
@@ -102,16 +109,16 @@ def examine(
         Its training cohort.
     n_random : int
         Random orders to compare with.
-    baseline : str
-        What slides are compared with.
+    reference_input : str
+        Reference input of Integrated Gradients.
 
     Returns
     -------
-    Found
+    SlideScores
         Pointing by region, which is cause where most of it is; precision by superpixel.
     """
     graph, coarse = slide.graph, slide.coarse
-    config = ExplanationConfig(random_orders=n_random, baseline=baseline)
+    config = ExplanationConfig(random_orders=n_random, reference=reference_input)
     explanation = explain(coarse, graph, bundle, "risk", reference=reference, config=config, threads=2)
     area = graph.moment("n").astype(np.float64)
     density = explanation.superpixel / area
@@ -119,13 +126,13 @@ def examine(
     of_region = np.bincount(coarse.assignment, area)
     is_cause = np.bincount(coarse.assignment, area * slide.is_cause) > of_region / 2
     shared, other = (to_superpixels(each, coarse.assignment, graph.moment("n")) / area for each in (untrained, another))
-    return Found(
+    return SlideScores(
         cause_fraction=float(area[slide.is_cause].sum() / area.sum()),
-        points=points_at(explanation.node, is_cause),
+        points=hits_cause(explanation.node, is_cause),
         average_precision=average_precision(density, slide.is_cause, area),
         gains={name: dict(curve.gain) for name, curve in explanation.curves.items()},
         is_complete=explanation.is_complete,
-        random_points=points_at(untrained, is_cause),
+        random_points=hits_cause(untrained, is_cause),
         random_correlation=rank_correlation(density, shared),
         two_randoms=rank_correlation(shared, other),
     )
@@ -135,18 +142,18 @@ def _untrained(
     coarse: CoarseGraph, graph: TissueGraph, bundle: ModelBundle, reference: Reference, draw: int
 ) -> NDArray[np.float64]:
     """Return attributions of regions by networks of random weights, float64 (C,)."""
-    networks = randomised(members(bundle), seed=crc32(f"{graph.slide_id} {draw}".encode()))
+    networks = randomise_weights(explained_members(bundle), seed=crc32(f"{graph.slide_id} {draw}".encode()))
     raw = graph_input(coarse)
-    way = make_baseline("kind", raw, networks[0], reference, rng=np.random.default_rng(0))
-    return integrate(networks, [Target("risk")], raw, way, Precision(n_steps=20))[0].of_regions(raw)
+    path = make_reference_input("cluster", raw, networks[0], reference, rng=np.random.default_rng(0))
+    return integrate(networks, [Target("risk")], raw, path, Precision(n_steps=20))[0].of_regions(raw)
 
 
-def table(found: Sequence[Found]) -> list[str]:
+def table(found: Sequence[SlideScores]) -> list[str]:
     """Return the table's lines.
 
     Parameters
     ----------
-    found : sequence of Found
+    found : sequence of SlideScores
         One a slide.
 
     Returns

@@ -23,7 +23,7 @@ from skimage.segmentation import find_boundaries
 import wsigraph
 from wsigraph import cohort, figures, store
 from wsigraph.config import Config
-from wsigraph.explanation.request import Question
+from wsigraph.explanation.request import ExplanationRequest
 from wsigraph.figures.axes import COLOURS
 from wsigraph.geometry import Box
 from wsigraph.run.steps import SlideResult, run_slide
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     pyplot.switch_backend("Agg")
     with tempfile.TemporaryDirectory() as folder:
-        result = run_slide(str(SLIDE), folder, Config(), explain=Question(target="risk"))
+        result = run_slide(str(SLIDE), folder, Config(), explain=ExplanationRequest(target="risk"))
         draw_way(result, options.out / "way.jpg")
         paste_printed(Path(folder) / "printed", Path("README.md"))
     if (options.model / "held_out.json").is_file():

@@ -67,6 +67,14 @@ def test_refusals_name_what_was_met_and_what_is_there(override: str, message: st
     assert "\n" not in str(met.value)
 
 
+def test_old_keys_are_read(tmp_path: Path) -> None:
+    (tmp_path / "explanation.yaml").write_text("baseline: kind\nmax_gap: 0.02\nkinds: 9\nbroad_kinds: 3\n")
+    loaded = load([tmp_path / "explanation.yaml"], ["explanation.baseline=site"]).explanation
+    assert (loaded.reference, loaded.clusters, loaded.broad_clusters) == ("site", 9, 3)
+    assert loaded.max_completeness_error == 0.02
+    assert load([tmp_path / "explanation.yaml"]).explanation.reference == "cluster"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

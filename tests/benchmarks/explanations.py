@@ -18,10 +18,10 @@ from tests.benchmarks.slide_maker import SOURCE
 from tests.benchmarks.table import Table
 from wsigraph.config import Config, ExplanationConfig, load
 from wsigraph.explanation import explain as explaining
-from wsigraph.explanation.members import Member, members
+from wsigraph.explanation.members import ExplainedMember, explained_members
 from wsigraph.explanation.reference import load_reference
-from wsigraph.explanation.request import Question
-from wsigraph.explanation.sanity_checks import randomised
+from wsigraph.explanation.request import ExplanationRequest
+from wsigraph.explanation.sanity_checks import randomise_weights
 from wsigraph.geometry import Size
 from wsigraph.model.bundle import SHIPPED, load_bundle
 from wsigraph.records import CoarseGraph, TissueGraph
@@ -40,10 +40,10 @@ def simulated_graph(rows: int, columns: int) -> TissueGraph:
     return draw_graph(lattice.spread(classes), lattice, library, site=0, slide_id="synthetic", rng=rng)
 
 
-def five_members() -> tuple[Member, ...]:
+def five_members() -> tuple[ExplainedMember, ...]:
     """Return five networks of the shipped architecture."""
-    shipped = members(load_bundle(SHIPPED))[:1]
-    return tuple(randomised(shipped, seed=seed)[0] for seed in range(5))
+    shipped = explained_members(load_bundle(SHIPPED))[:1]
+    return tuple(randomise_weights(shipped, seed=seed)[0] for seed in range(5))
 
 
 def benchmark(threads: int = 2, rows: int = 40, columns: int = 50) -> list[Table]:
@@ -79,5 +79,5 @@ def _page(threads: int) -> tuple[str, float, None, float]:
     """Return the seconds of the page of the slide in the repository, as the flow notes them."""
     settings = load(overrides=[f"runtime.threads={threads}", "explanation.random_orders=0"])
     with tempfile.TemporaryDirectory() as folder:
-        found = run_slide(SOURCE, Path(folder), settings, explain=Question())
+        found = run_slide(SOURCE, Path(folder), settings, explain=ExplanationRequest())
     return f"page and outlines of {SOURCE.name}", found.seconds["page"], None, 5.0

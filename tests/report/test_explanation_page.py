@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from wsigraph.config import load
-from wsigraph.explanation.request import Question
+from wsigraph.explanation.request import ExplanationRequest
 from wsigraph.report.charts import _round_ticks, bars
 from wsigraph.report.explanation_page import MAX_BYTES
 from wsigraph.run.steps import run_slide
@@ -50,7 +50,7 @@ def directory(small_slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     tifffile.imwrite(
         path, pixels, tile=(256, 256), photometric="rgb", resolution=(2e4, 2e4), resolutionunit="CENTIMETER"
     )
-    return run_slide(path, folder / "out", CONFIG, explain=Question(target="risk")).directory
+    return run_slide(path, folder / "out", CONFIG, explain=ExplanationRequest(target="risk")).directory
 
 
 @pytest.fixture(scope="module")
@@ -162,15 +162,15 @@ def contrast(left: str, right: str) -> float:
 def test_a_second_run_finds_it_done_and_another_question_does_not(directory: Path) -> None:
     slide = directory.parent.parent / "a <b> & c.tiff"
     before = (directory / "report.html").read_bytes()
-    again = run_slide(slide, directory.parent, CONFIG, explain=Question(target="risk"))
+    again = run_slide(slide, directory.parent, CONFIG, explain=ExplanationRequest(target="risk"))
     assert {"explain", "page"} <= set(again.resumed)
     plain = run_slide(slide, directory.parent, CONFIG)
     assert "report" in plain.resumed
     assert (directory / "report.html").read_bytes() == before
-    other = run_slide(slide, directory.parent, CONFIG, explain=Question(target="stage"))
+    other = run_slide(slide, directory.parent, CONFIG, explain=ExplanationRequest(target="stage"))
     assert not {"explain", "page"} & set(other.resumed)
     assert "report" in other.resumed
-    run_slide(slide, directory.parent, CONFIG, explain=Question(target="risk"))
+    run_slide(slide, directory.parent, CONFIG, explain=ExplanationRequest(target="risk"))
     assert (directory / "report.html").read_bytes() == before
 
 

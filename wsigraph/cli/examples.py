@@ -19,7 +19,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "explain": (
         "wsigraph explain slide.svs --target stage",
         "wsigraph explain slide.svs --target survival@1095 --thorough",
-        "wsigraph explain slide.svs --falsify nuclear_density --falsify 'hematoxylin_mean+2'",
+        "wsigraph explain slide.svs --perturb nuclear_density --perturb 'hematoxylin_mean+2'",
     ),
     "train": (
         "wsigraph train data_manifest.csv --graphs runs --out models/own",

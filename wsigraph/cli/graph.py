@@ -10,7 +10,8 @@ import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import AsJson, ConfigFiles, Encoder, Mpp, Out, Overrides, Threads, read_settings
-from wsigraph.cli.slide_arguments import FromManifest, NamedSlide, select_slides, work_through
+from wsigraph.cli.slide_arguments import FromManifest, NamedSlide, select_slides
+from wsigraph.cli.slide_results import SlideResults
 
 if TYPE_CHECKING:
     from wsigraph.config import Config
@@ -82,13 +83,15 @@ def graph(
         raise typer.BadParameter("give a slide, a manifest with --manifest, or a file of features with --features")
     selection = select_slides(None if slide is None else [slide], manifest, mpp, settings)
 
-    def work(one: NamedSlide) -> dict[str, Any]:
-        return _from_slide(one, out, settings, coarsen=coarsen)
-
-    def show(facts: dict[str, Any]) -> None:
-        print(_table(facts), end="\n" if selection.is_single else "\n\n", flush=True)
-
-    work_through(selection, work, show=show, plain=dict, as_json=as_json, debug=debug)
+    results = SlideResults(selection, as_json=as_json, debug=debug)
+    for named in selection.slides:
+        with results.catch(named):
+            facts = _from_slide(named, out, settings, coarsen=coarsen)
+            if as_json:
+                results.add(facts)
+            else:
+                results.print_text(_table(facts))
+    results.finish()
 
 
 def _from_slide(slide: NamedSlide, out: str, settings: Config, *, coarsen: bool) -> dict[str, Any]:
@@ -119,7 +122,7 @@ def _from_slide(slide: NamedSlide, out: str, settings: Config, *, coarsen: bool)
         "warnings": list(result.info.warnings),
         "directory": str(result.directory),
         "files": [*(path.name for path in result.files), "graph.png"],
-        "seconds": {stage: round(value, 3) for stage, value in result.seconds.items()},
+        "seconds": {step: round(value, 3) for step, value in result.seconds.items()},
         "resumed": list(result.resumed),
     }
 
@@ -202,7 +205,7 @@ def _gigabytes(text: str) -> float:
 
 
 def _table(facts: dict[str, Any]) -> str:
-    seconds = "  ".join(f"{stage} {value:.1f}" for stage, value in facts["seconds"].items())
+    seconds = "  ".join(f"{step} {value:.1f}" for step, value in facts["seconds"].items())
     rows = [
         ("slide", facts["slide_id"]),
         ("pixel size", f"{facts['mpp']:g} um/px ({facts['mpp_source']})"),

@@ -8,7 +8,8 @@ import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import AsJson, ConfigFiles, Encoder, Mpp, Out, Overrides, Threads, read_settings
-from wsigraph.cli.slide_arguments import FromManifest, NamedSlide, refuse_equal_names, select_slides, work_through
+from wsigraph.cli.slide_arguments import FromManifest, refuse_equal_names, select_slides
+from wsigraph.cli.slide_results import SlideResults
 
 if TYPE_CHECKING:
     from wsigraph.run.steps import SlideResult
@@ -41,41 +42,46 @@ def predict(
 ) -> None:
     """Read slides, build and coarsen their tissue graphs, predict stage and survival, and write a report of each.
 
-    Writes DIR/<slide>/ with every record. A stage whose record is there and fits is not repeated. With several
-    slides, or a manifest, one that fails does not stop the others.
+    Writes DIR/<slide>/ with every record. A step whose record is already there is not repeated. With several
+    slides, or a manifest, a slide that fails does not stop the others.
     """
     from wsigraph.cli.progress import progress_line
-    from wsigraph.explanation.request import Question
+    from wsigraph.explanation.request import ExplanationRequest
     from wsigraph.run.steps import run_slide
 
     settings = read_settings(config, overrides, {"feature.encoder": encoder, "runtime.threads": threads})
     selection = select_slides(slides, manifest, mpp, settings)
     refuse_equal_names(selection.slides)
 
-    def work(slide: NamedSlide) -> SlideResult:
-        question = None if explain is None else Question(target=explain, site=slide.site)
-        with progress_line(slide.label) as progress:
-            return run_slide(
-                slide.path,
-                out,
-                settings,
-                mpp=slide.mpp,
-                slide_id=slide.slide_id,
-                model=model,
-                progress=progress,
-                explain=question,
-            )
+    results = SlideResults(selection, as_json=as_json, debug=debug)
+    for slide in selection.slides:
+        request = None if explain is None else ExplanationRequest(target=explain, site=slide.site)
+        with results.catch(slide):
+            with progress_line(slide.label) as progress:
+                result = run_slide(
+                    slide.path,
+                    out,
+                    settings,
+                    mpp=slide.mpp,
+                    slide_id=slide.slide_id,
+                    model=model,
+                    progress=progress,
+                    explain=request,
+                )
+            if as_json:
+                results.add(_to_json(result))
+            else:
+                _print_table(result)
+    results.finish()
 
-    work_through(selection, work, show=_print_table, plain=_plain, as_json=as_json, debug=debug)
 
-
-def _plain(result: SlideResult) -> dict[str, Any]:
+def _to_json(result: SlideResult) -> dict[str, Any]:
     """Return what --json prints of one slide."""
     return {
         **(result.facts or {}),
         "directory": str(result.directory),
         "files": [path.name for path in result.files],
-        "seconds": {stage: round(value, 3) for stage, value in result.seconds.items()},
+        "seconds": {step: round(value, 3) for step, value in result.seconds.items()},
         "resumed": list(result.resumed),
     }
 
@@ -102,14 +108,14 @@ def _print_table(result: SlideResult) -> None:
 def _rows(result: SlideResult) -> list[tuple[str, str]]:
     facts = result.facts or {}
     median = facts["median_survival_days"]
-    seconds = "  ".join(f"{stage} {value:.1f}" for stage, value in result.seconds.items())
+    seconds = "  ".join(f"{step} {value:.1f}" for step, value in result.seconds.items())
     rows = [
         ("slide", result.slide_id),
         ("pixel size", f"{facts['mpp']:g} um/px ({facts['mpp_source']})"),
         ("tissue", f"{facts['tissue_mm2']:.3f} mm2"),
         ("superpixels", f"{facts['superpixels']:,}"),
         ("nodes", f"{facts['nodes']:,} coarse regions"),
-        ("stage", "  ".join(f"{name} {share:.3f}" for name, share in facts["stage"].items())),
+        ("stage", "  ".join(f"{name} {probability:.3f}" for name, probability in facts["stage"].items())),
         ("seconds", seconds),
     ]
     if facts["risk"] is not None:

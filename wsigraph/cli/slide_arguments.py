@@ -1,16 +1,15 @@
-"""Slides of a command, named one by one or by a manifest; one that fails does not stop the others."""
+"""Slides of a command, named one by one or by a manifest."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wsigraph.cli.failure import EXIT_SOME_FAILED, describe, say
+from wsigraph.cli.failure import say
 
 if TYPE_CHECKING:
     from wsigraph.config import Config
@@ -19,7 +18,6 @@ FromManifest = Annotated[
     str | None,
     typer.Option("--manifest", metavar="FILE", help="Take slides, names and pixel sizes from a manifest (CSV)."),
 ]
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +73,7 @@ def select_slides(
     named : sequence of str or None
         Slides on the command line.
     manifest : str or None
-        Value of ``--manifest``, in their place. Its warnings are told.
+        Value of ``--manifest``, in their place. Its warnings are printed.
     mpp : float or None
         Value of ``--mpp``; a row's own pixel size wins over it.
     settings : Config, optional
@@ -121,57 +119,3 @@ def refuse_equal_names(slides: Sequence[NamedSlide]) -> None:
                 "run them apart with different --out, or name them in a manifest"
             )
         seen[name] = slide.path
-
-
-def work_through(
-    selection: Selection,
-    work: Callable[[NamedSlide], _Result],
-    *,
-    show: Callable[[_Result], None],
-    plain: Callable[[_Result], dict[str, Any]],
-    as_json: bool,
-    debug: bool,
-) -> None:
-    """Work on slides one after another, print what came of them, and end with exit code 3 if some failed.
-
-    Parameters
-    ----------
-    selection : Selection
-        From `select_slides`.
-    work : callable
-        Takes a slide and returns what came of it.
-    show : callable
-        Prints that for people, as soon as it is there.
-    plain : callable
-        Turns that into plain values for ``--json``, printed as one object at the end.
-    as_json : bool
-        Whether to print JSON in place of what `show` prints.
-    debug : bool
-        Whether to show the traceback of a failure.
-    """
-    values: list[dict[str, Any]] = []
-    failed: list[dict[str, str]] = []
-    for slide in selection.slides:
-        try:
-            result = work(slide)
-        except Exception as error:
-            if selection.is_single:
-                raise
-            if debug:
-                import traceback
-
-                traceback.print_exception(error)
-            failed.append({"slide": slide.label, "error": type(error).__name__, "message": describe(error)})
-            say(f"{slide.label}: {describe(error)}")
-            continue
-        if as_json:
-            values.append(plain(result))
-        else:
-            show(result)
-    if as_json:
-        shown = values[0] if selection.is_single else {"slides": values, "failed": failed}
-        print(json.dumps(shown, allow_nan=False))
-    if failed:
-        names = ", ".join(row["slide"] for row in failed)
-        say(f"{len(failed)} of {len(selection.slides)} slides failed: {names}")
-        raise typer.Exit(EXIT_SOME_FAILED)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wsigraph.cohort.metrics.kaplan_meier import kaplan_meier
 from wsigraph.cohort.statistics.external_only import followed, risk_group
 from wsigraph.figures.axes import COLOURS, axes, plain
 
@@ -69,16 +70,17 @@ def _levels(groups: pd.Series) -> list[object]:
 
 
 def _curve(drawn: Axes, part: pd.DataFrame, name: str, colour: str) -> None:
-    from lifelines import KaplanMeierFitter
-
-    fitter = KaplanMeierFitter().fit(part["time_days"], part["event"])
-    curve, band = fitter.survival_function_, fitter.confidence_interval_
-    days, survival = curve.index.to_numpy(float), curve.iloc[:, 0].to_numpy(float)
+    time_days, event = part["time_days"].to_numpy(float), part["event"].to_numpy(bool)
+    steps = kaplan_meier(time_days, event)
+    days = np.concatenate([[0.0], steps.time_days, [time_days.max()]])
+    survival, low, high = (
+        np.concatenate([[1.0], values, values[-1:] if len(values) else [1.0]])
+        for values in (steps.survival, steps.low, steps.high)
+    )
     drawn.step(days, survival, where="post", color=colour, label=f"{name} (n = {len(part)})")
-    low, high = band.iloc[:, 0].to_numpy(float), band.iloc[:, 1].to_numpy(float)
     drawn.fill_between(days, low, high, step="post", color=colour, alpha=0.15, linewidth=0)
-    censored = part.loc[~part["event"], "time_days"].to_numpy(float)
-    drawn.plot(censored, fitter.predict(censored) if len(censored) else [], "|", color=colour, markersize=5)
+    censored = time_days[~event]
+    drawn.plot(censored, steps.survival_at(censored), "|", color=colour, markersize=5)
 
 
 def _at_risk(drawn: Axes, known: pd.DataFrame, groups: pd.Series, names: list[object], ticks: np.ndarray) -> None:

@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any
 
 from wsigraph.cohort.metrics.kaplan_meier import SurvivalSteps
-from wsigraph.explanation.report_text import Sentence, tell
+from wsigraph.explanation.report_text import Sentence, write_sentences
 from wsigraph.model.bundle import Card
 from wsigraph.records import Explanation, Prediction
 from wsigraph.report.charts import bars, curve_legend, curves, survival
@@ -37,7 +37,7 @@ class Layer:
         Key, letters alone.
     title : str
         What the switch says.
-    told : str
+    description : str
         What the layer shows.
     picture : Picture
         As large as the slide's.
@@ -45,7 +45,7 @@ class Layer:
 
     name: str
     title: str
-    told: str
+    description: str
     picture: Picture
 
 
@@ -200,15 +200,17 @@ def _why(page: Page) -> str:
             f'<label for="show-{name}">{escape(title)}</label></span>'
         )
     for layer in page.layers:
-        layers.append(f'<img class="layer {layer.name}" src="{layer.picture.address}" alt="{escape(layer.told)}">')
-        told.append(f"<li><b>{escape(layer.title)}</b>: {escape(layer.told)}</li>")
+        layers.append(
+            f'<img class="layer {layer.name}" src="{layer.picture.address}" alt="{escape(layer.description)}">'
+        )
+        told.append(f"<li><b>{escape(layer.title)}</b>: {escape(layer.description)}</li>")
     marks = [
         f'<a class="mark{" against" if spot.is_against else ""}" href="#region-{spot.facts["node"]}" '
         f'style="left:{100 * spot.x:.2f}%;top:{100 * spot.y:.2f}%" '
         f'aria-label="Region {spot.facts["node"]}, number {spot.number}">{spot.number}</a>'
         for spot in page.spots
     ]
-    text = "".join(f"<p>{_linked(sentence)}</p>" for sentence in tell(page.facts))
+    text = "".join(f"<p>{_linked(sentence)}</p>" for sentence in write_sentences(page.facts))
     return (
         f'<h2 id="why">Why: {escape(page.facts["target"])}</h2><div class="two"><div class="layers">'
         f'<div class="switches" role="radiogroup" aria-label="Layer over the slide">{"".join(switches)}</div>'
@@ -255,9 +257,9 @@ def _regions(page: Page) -> str:
             f'<figure id="region-{facts["node"]}"><h3>{spot.number}. Region {facts["node"]} '
             f'<span class="tag">{side}</span></h3>'
             f'<img src="{spot.crop.address}" width="{spot.crop.width}" height="{spot.crop.height}" '
-            f'alt="Region {facts["node"]} at high power: {escape(facts["kind"])}">'
-            f"<figcaption>{escape(facts['kind'])}; {facts['area_mm2']:.3f} mm² at "
-            f"{facts['x_mm']:.2f}, {facts['y_mm']:.2f} mm; {facts['share']:+.1%} of all attribution.{cut}</figcaption>"
+            f'alt="Region {facts["node"]} at high power: {escape(facts["cluster"])}">'
+            f"<figcaption>{escape(facts['cluster'])}; {facts['area_mm2']:.3f} mm² at "
+            f"{facts['x_mm']:.2f}, {facts['y_mm']:.2f} mm; {facts['fraction']:+.1%} of all attribution.{cut}</figcaption>"
             f"<table><thead><tr><th>feature</th><th class=number>value</th><th class=number>pct.</th>"
             f"<th class=number>attr.</th></tr></thead><tbody>{rows}</tbody></table></figure>"
         )
@@ -271,8 +273,8 @@ def _regions(page: Page) -> str:
 def _features(page: Page) -> str:
     rows = [(each["name"], float(each["attribution"]), f"{each['attribution']:+.2g}") for each in page.facts["groups"]]
     patches = "".join(
-        f"<tr><td>{escape(each['kind'])}</td><td class=number>{each['n_regions']}</td>"
-        f"<td class=number>{each['area_fraction']:.1%}</td><td class=number>{each['share']:+.1%}</td></tr>"
+        f"<tr><td>{escape(each['cluster'])}</td><td class=number>{each['n_regions']}</td>"
+        f"<td class=number>{each['area_fraction']:.1%}</td><td class=number>{each['fraction']:+.1%}</td></tr>"
         for each in page.facts["neighbourhoods"]
     )
     return (

@@ -121,9 +121,9 @@ def make_explanation(run: SlideRun, to: Destination) -> None:
 
     from wsigraph import store
     from wsigraph.explanation.explain import explain
-    from wsigraph.explanation.request import Question
+    from wsigraph.explanation.request import ExplanationRequest
 
-    request = run.request or Question()
+    request = run.request or ExplanationRequest()
     explanation = explain(
         run.records["coarsen"],
         run.records["graph"],

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from wsigraph.explanation.findings import gather_facts
-from wsigraph.explanation.report_text import tell
+from wsigraph.explanation.report_text import write_sentences
 from wsigraph.explanation.target import Target
 from wsigraph.geometry import Box, px_to_mm2, um_to_px_exact
 from wsigraph.graph.feature.interpret import interpret
@@ -62,7 +62,7 @@ def write_page(run: SlideRun, to: Destination) -> None:
     facts = gather_facts(explanation, coarse, prediction, run.reference, top=run.settings.explanation.top_regions)
     is_synthetic = run.records["report"]["is_synthetic"]
     origin = provenance(slide=info, coarse=coarse, prediction=prediction, is_synthetic=is_synthetic)
-    origin |= {"explanation_baseline": explanation.baseline_id, "target": explanation.target}
+    origin |= {"explanation_reference": explanation.reference_input_id, "target": explanation.target}
     polygons, _ = encode_geojson(
         outlines,
         coarse,
@@ -80,7 +80,7 @@ def write_page(run: SlideRun, to: Destination) -> None:
     for name, content in ((POLYGONS, polygons), (PICTURE, picture), (PAGE, page)):
         write_file(run.directory.path / name, content)
         digests[name] = hashlib.sha256(content).hexdigest()
-    text = [sentence.text for sentence in tell(facts)]
+    text = [sentence.text for sentence in write_sentences(facts)]
     save_document(to, "ExplanationFacts", {"facts": facts, "text": text, "sha256": digests})
 
 
@@ -135,16 +135,16 @@ def _layers(run: SlideRun, view: View) -> list[Layer]:
             Layer(
                 name=f"{name}other" if any(name == earlier.name for earlier in layers) else name,
                 title=f"{target.capitalize()} attribution",
-                told=f"attribution to the {unit}, full colour from {_two_digits(layer.most)} per mm² of tissue",
+                description=f"attribution to the {unit}; full colour from {_two_digits(layer.most)} per mm² of tissue",
                 picture=layer.picture(),
             )
         )
     lines = f"borders of the {coarse.graph.n_nodes:,} regions"
-    layers.append(Layer(name="regions", title="Regions", told=lines, picture=region_lines(view)))
+    layers.append(Layer(name="regions", title="Regions", description=lines, picture=region_lines(view)))
     artefacts = artefact_map(view, run.records["tissue"], run.slide.info.mpp)
     if artefacts is not None:
-        legend = "what is no tissue or not in focus, left out of the graph or noted"
-        layers.append(Layer(name="artefacts", title="Artefacts", told=legend, picture=artefacts))
+        legend = "pen, folds, blur and other artefacts, excluded from the graph or marked in it"
+        layers.append(Layer(name="artefacts", title="Artefacts", description=legend, picture=artefacts))
     return layers
 
 
@@ -154,5 +154,5 @@ def _area_mm2(coarse: CoarseGraph) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def _two_digits(value: float) -> str:
-    """Return a number of two digits, without a power of ten where it is large."""
+    """Return a number with two significant digits, without an exponent if it is large."""
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

@@ -18,7 +18,7 @@ from wsigraph.config import Config, section_hash
 if TYPE_CHECKING:
     from wsigraph.config.coarsening import CoarseningConfig
     from wsigraph.explanation.reference import Reference
-    from wsigraph.explanation.request import Question
+    from wsigraph.explanation.request import ExplanationRequest
     from wsigraph.graph.coarsening.embed import Embedding
     from wsigraph.model.bundle import ModelBundle
     from wsigraph.slide.damage import BadTile
@@ -43,7 +43,7 @@ class SlideRun:
         All settings.
     bundle : ModelBundle or None
         The model; None if no step needs one.
-    request : Question or None
+    request : ExplanationRequest or None
         What to explain; None if nothing is explained.
     reference : Reference or None
         Training cohort of the model, if it is stored beside the model.
@@ -59,7 +59,7 @@ class SlideRun:
     directory: SlideDirectory
     settings: Config
     bundle: ModelBundle | None = None
-    request: Question | None = None
+    request: ExplanationRequest | None = None
     reference: Reference | None = None
     progress: Progress | None = None
     records: dict[str, Any] = field(default_factory=dict)
@@ -142,8 +142,8 @@ class SlideRun:
         request, options = self.request, self.settings.explanation
         if request is None:
             raise AssertionError("this step explains and nothing was requested")
-        # the site only matters to its own baseline: for the others an explanation need not be made again
-        site = request.site if request.thorough or options.baseline == "site" else None
+        # the site only matters to its own reference input: for the others an explanation need not be made again
+        site = request.site if request.thorough or options.reference == "site" else None
         return hashlib.sha256(canonical_json([request.target, request.thorough, site]).encode()).hexdigest()
 
 
@@ -179,13 +179,13 @@ def load_model(model: Path | str | None, settings: Config) -> tuple[ModelBundle,
 
 
 def load_explanation_inputs(
-    request: Question | None, directory: Path, bundle: ModelBundle
-) -> tuple[Question, Reference | None]:
+    request: ExplanationRequest | None, directory: Path, bundle: ModelBundle
+) -> tuple[ExplanationRequest, Reference | None]:
     """Return what to explain and the training cohort of the model, and check the target before any work.
 
     Parameters
     ----------
-    request : Question or None
+    request : ExplanationRequest or None
         What to explain; risk if None.
     directory : Path
         Directory of the model.
@@ -194,7 +194,7 @@ def load_explanation_inputs(
 
     Returns
     -------
-    (Question, Reference or None)
+    (ExplanationRequest, Reference or None)
         The reference is None if none is stored beside the model.
 
     Raises
@@ -206,13 +206,13 @@ def load_explanation_inputs(
     StoreError
         If the reference is damaged.
     """
-    from wsigraph.explanation.members import members
+    from wsigraph.explanation.members import explained_members
     from wsigraph.explanation.reference import load_reference
-    from wsigraph.explanation.request import Question
+    from wsigraph.explanation.request import ExplanationRequest
     from wsigraph.explanation.target import Target
 
-    request = request or Question()
-    ends_days = [member.ends_days for member in members(bundle)]
+    request = request or ExplanationRequest()
+    ends_days = [member.ends_days for member in explained_members(bundle)]
     Target.parse(request.target).check(ends_days, len(bundle.card.stage_names))
     return request, load_reference(directory, bundle)
 

@@ -30,7 +30,7 @@ from wsigraph.run.slide_run import (
 )
 
 if TYPE_CHECKING:
-    from wsigraph.explanation.request import Question
+    from wsigraph.explanation.request import ExplanationRequest
     from wsigraph.records import SlideInfo
     from wsigraph.store import Destination
 
@@ -205,7 +205,7 @@ def run_slide(
     model: Path | str | None = None,
     progress: Progress | None = None,
     until: str = "report",
-    explain: Question | None = None,
+    explain: ExplanationRequest | None = None,
 ) -> SlideResult:
     """Carry out the steps of one slide, and skip those whose records are there.
 
@@ -227,7 +227,7 @@ def run_slide(
         Called with (step, done, total).
     until : str
         Last step to carry out, one of `STEP_NAMES`. With `explain`, ``report`` means ``page``.
-    explain : Question, optional
+    explain : ExplanationRequest, optional
         What to explain; without it nothing is explained.
 
     Returns

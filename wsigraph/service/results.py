@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.errors import ConfigError, Conflict, NotFound, StoreError
-from wsigraph.explanation.ablation import predict_without
+from wsigraph.explanation.ablation import predict_ablated
 from wsigraph.explanation.faithfulness import order_by
 from wsigraph.explanation.reference import Reference, load_reference
 from wsigraph.explanation.region_facts import RegionDescriber
@@ -157,7 +157,7 @@ class ExplainedSlide:
             )
         if len(regions) and not 0 <= int(regions.min()) <= int(regions.max()) < self.n_regions:
             raise NotFound(f"a region is not there; regions are 0 to {self.n_regions - 1}")
-        return predict_without(self.coarse, regions, self.bundle, sha256=self.info.sha256)
+        return predict_ablated(self.coarse, regions, self.bundle, sha256=self.info.sha256)
 
     def settled_level(self, level: int) -> int:
         """Return the zoom level whose outlines serve for `level`: the finest of those that look alike."""

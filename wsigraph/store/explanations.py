@@ -14,6 +14,20 @@ from wsigraph.store.tensors import read_tensors, save_tensors
 
 _RECORD = "Explanation"
 _OTHER, _CURVE = "other_target.", "curve."
+_RENAMED = {
+    "baseline_id": "reference_input_id",
+    "baseline_value": "reference_value",
+    "baseline_agreement": "reference_agreement",
+    "gap": "completeness_error",
+    "gap_limit": "completeness_limit",
+    "kind_share": "cluster_attribution",
+    "kind": "cluster",
+    "kind_names": "cluster_names",
+    "broad_kind": "broad_cluster",
+    "broad_names": "broad_cluster_names",
+    "without_edges": "edge_ablation_value",
+}
+"""Names in files of earlier versions, each with the field that holds it now."""
 
 
 def save_explanation(explanation: Explanation, to: Destination | Path | str) -> None:
@@ -38,7 +52,7 @@ def save_explanation(explanation: Explanation, to: Destination | Path | str) -> 
     scalars: dict[str, Any] = {
         name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
     }
-    scalars["baseline_agreement"] = dict(explanation.baseline_agreement)
+    scalars["reference_agreement"] = dict(explanation.reference_agreement)
     scalars["curves"] = {}
     for name, curve in curves.items():
         tensors[f"{_CURVE}{name}.area_fraction"] = curve.area_fraction
@@ -89,8 +103,9 @@ def load_explanation(path: Path | str) -> Explanation:
         others: dict[str, Any] = {
             name.removeprefix(_OTHER): tensors.pop(name) for name in sorted(tensors) if name.startswith(_OTHER)
         }
-        arrays: dict[str, Any] = tensors
+        arrays: dict[str, Any] = {_RENAMED.get(name, name): value for name, value in tensors.items()}
         texts: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in scalars.items()
+            _RENAMED.get(name, name): tuple(value) if isinstance(value, list) else value
+            for name, value in scalars.items()
         }
         return Explanation(curves=curves, other_targets=others, **arrays, **texts)

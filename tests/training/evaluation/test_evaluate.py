@@ -117,14 +117,14 @@ def test_training_leaves_what_explanations_must_know(model_dir: Path, cohort_dir
     assert reference is not None
     assert reference.site_names == ("site0", "site1")
     assert len(reference.output_risk) == bundle.card.training.n_patients == 39
-    assert (len(reference.kind_names), len(reference.broad_names)) == (8, 4)
+    assert (len(reference.cluster_names), len(reference.broad_cluster_names)) == (8, 4)
     rows = read_manifest(cohort_dir / "data_manifest.csv", stage_names=bundle.card.stage_names, check_files=False).rows
     known = [row for row in rows if row.split != "test"]
     assert reference.survival.n_events == sum(bool(row.event) for row in known)
     fine = load_graph(cohort_dir / rows[0].slide_id / "graph.safetensors")
     coarse = coarsen(fine)
     found = explain(coarse, fine, model_dir, config=ExplanationConfig(steps=10, random_orders=2))
-    assert found.baseline_id == f"kind {reference.reference_id}"
+    assert found.reference_input_id == f"kind {reference.reference_id}"
     assert set(found.curves) == {"drop", "replace"}
     assert found.output_sd == pytest.approx(reference.output_risk.std())
 
@@ -247,7 +247,7 @@ def test_a_model_that_coarsens_on_its_own_is_trained_and_evaluated(cohort_dir: P
     coarse = coarsen(graph, bundle.card.coarsening, embedding=bundle.embedding)
     why = explain(coarse, graph, out, config=ExplanationConfig(steps=4, random_orders=0))
     assert why.value == pytest.approx(seen.risk, abs=1e-5)
-    assert why.baseline_id.startswith("kind ")
+    assert why.reference_input_id.startswith("kind ")
     cohort = gather(
         rows[1:], cohort_dir, stage_names=bundle.card.stage_names, coarsening=bundle.card.coarsening,
         model=bundle.card.config,

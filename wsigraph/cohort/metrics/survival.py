@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from wsigraph.cohort.metrics.concordance import all_once, area_under_curve, concordance, dense_rank, ratio
+from wsigraph.cohort.metrics.kaplan_meier import product_limit
 
 
 def log_cumulative_hazard(survival: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -151,8 +152,7 @@ def not_censored(
     total = np.add.reduceat(sorted_weights, starts, axis=1)
     died = np.add.reduceat(sorted_weights * sorted_event, starts, axis=1)
     at_risk = np.cumsum(total[:, ::-1], axis=1)[:, ::-1] - died
-    lost = np.divide(total - died, at_risk, out=np.zeros_like(total), where=at_risk > 0)
-    remaining = np.cumprod(1.0 - lost, axis=1)
+    remaining = product_limit(total - died, at_risk)
     before = np.concatenate([np.ones((len(weights), 1)), remaining], axis=1)
     return np.asarray(before[:, np.searchsorted(days, at_days, side="left")])
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wsigraph.cohort.metrics.kaplan_meier import kaplan_meier
 from wsigraph.cohort.statistics.frame import EXTERNAL, IN_TRAINING, OUT_OF_FOLD
 from wsigraph.errors import CohortError
 
@@ -136,12 +137,11 @@ def describe(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _described(part: pd.DataFrame) -> dict[str, float | int]:
-    from lifelines import KaplanMeierFitter
-
     known = part[np.isfinite(part["time_days"])]
     median = float("nan")
     if len(known):
-        median = float(KaplanMeierFitter().fit(known["time_days"], ~known["event"]).median_survival_time_)
+        # reverse Kaplan-Meier: censoring is the event
+        median = kaplan_meier(known["time_days"].to_numpy(float), ~known["event"].to_numpy(bool)).median_days
     return {
         "n_patients": len(part),
         "n_events": int(known["event"].sum()),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wsigraph.cohort.metrics.kaplan_meier import kaplan_meier
 from wsigraph.cohort.metrics.survival import log_rank
 from wsigraph.cohort.statistics.external_only import followed, risk_group
 from wsigraph.cohort.statistics.frame import horizons
@@ -93,21 +94,17 @@ def _at(frame: pd.DataFrame, day: int) -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def _group(part: pd.DataFrame, probability: np.ndarray, day: int) -> dict[str, float | int]:
-    from lifelines import KaplanMeierFitter
-
-    found = {"predicted": float(probability.mean()), "observed": np.nan, "low": np.nan, "high": np.nan}
-    early = part["event"] & (part["time_days"] <= day)
-    # beyond the day nothing counts, and the last step of the table is the day's
-    fitter = KaplanMeierFitter().fit(np.minimum(part["time_days"], day), early)
-    has_died_out = float(fitter.survival_function_.iloc[-1, 0]) == 0.0
-    if has_died_out or part["time_days"].max() >= day:
-        interval = fitter.confidence_interval_.iloc[-1]
-        found |= {
-            "observed": 1.0 - float(fitter.survival_function_.iloc[-1, 0]),
-            "low": np.nan if has_died_out else 1.0 - float(interval.max()),
-            "high": np.nan if has_died_out else 1.0 - float(interval.min()),
-        }
-    return {**found, "n": len(part), "n_events": int(early.sum())}
+    row = {"predicted": float(probability.mean()), "observed": np.nan, "low": np.nan, "high": np.nan}
+    time_days, event = part["time_days"].to_numpy(float), part["event"].to_numpy(bool)
+    early = event & (time_days <= day)
+    # follow-up is cut at the day, so the last step is that of the day
+    steps = kaplan_meier(np.minimum(time_days, day), early)
+    survival, low, high = (float(band[-1]) if len(band) else 1.0 for band in (steps.survival, steps.low, steps.high))
+    if survival == 0.0:
+        row["observed"] = 1.0
+    elif time_days.max() >= day:
+        row |= {"observed": 1.0 - survival, "low": 1.0 - high, "high": 1.0 - low}
+    return {**row, "n": len(part), "n_events": int(early.sum())}
 
 
 def decision_curve(frame: pd.DataFrame, day: int, thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:
@@ -153,11 +150,9 @@ def decision_curve(frame: pd.DataFrame, day: int, thresholds: Sequence[float] = 
 
 
 def _net_benefit(known: pd.DataFrame, treated: np.ndarray, day: int, threshold: float) -> float:
-    from lifelines import KaplanMeierFitter
-
     if not treated.any():
         return 0.0
     part = known[treated]
-    survival = float(KaplanMeierFitter().fit(part["time_days"], part["event"]).predict(day))
-    share = treated.mean()
-    return float(share * ((1.0 - survival) - survival * threshold / (1.0 - threshold)))
+    steps = kaplan_meier(part["time_days"].to_numpy(float), part["event"].to_numpy(bool))
+    survival = float(steps.survival_at(np.array([float(day)]))[0])
+    return float(treated.mean() * ((1.0 - survival) - survival * threshold / (1.0 - threshold)))

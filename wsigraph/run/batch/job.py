@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from wsigraph.config import Config
-from wsigraph.explanation.request import Question
+from wsigraph.explanation.request import ExplanationRequest
 from wsigraph.run.batch.lease import Holder
 
 
@@ -36,7 +36,7 @@ class Job:
         Last step to carry out.
     seen_stale : Holder or None
         Lease that may be taken over.
-    explain : Question or None
+    explain : ExplanationRequest or None
         What is to be explained, where anything is.
     must_be_self_contained : bool
         Whether the file came from a stranger and must name no other.
@@ -52,7 +52,7 @@ class Job:
     model: str | None
     until: str
     seen_stale: Holder | None = None
-    explain: Question | None = None
+    explain: ExplanationRequest | None = None
     must_be_self_contained: bool = False
 
 

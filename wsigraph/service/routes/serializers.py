@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.explanation.kinds import spoken
 from wsigraph.explanation.region_facts import unit_words
+from wsigraph.explanation.tissue_clusters import feature_label
 from wsigraph.geometry import px_to_mm2, um_to_px_exact
 from wsigraph.graph.feature.interpret import interpret
 from wsigraph.outline.outline import Outlines
@@ -85,11 +85,11 @@ def values_of(slide: ExplainedSlide) -> dict[str, Any]:
             }
             for target, node in slide.attributions.items()
         ],
-        "kind": None if own is None else {"names": list(own.kind_names), "of": own.kind.tolist()},
+        "kind": None if own is None else {"names": list(own.cluster_names), "of": own.cluster.tolist()},
         "features": [
             {
                 "feature": name,
-                "name": spoken(name),
+                "name": feature_label(name),
                 "unit": unit_words(name),
                 "group": group,
                 "values": _shorts(table.values[:, column]),
@@ -135,14 +135,14 @@ def explanation_of(slide: ExplainedSlide) -> dict[str, Any] | None:
         "target": own.target,
         "unit": own.unit,
         "value": own.value,
-        "baseline_value": own.baseline_value,
-        "baseline": own.baseline_id,
+        "baseline_value": own.reference_value,
+        "baseline": own.reference_input_id,
         "output_sd": own.output_sd,
-        "gap": own.gap,
-        "gap_limit": own.gap_limit,
+        "gap": own.completeness_error,
+        "gap_limit": own.completeness_limit,
         "is_complete": own.is_complete,
         "n_steps": own.n_steps,
-        "without_edges": own.without_edges,
+        "without_edges": own.edge_ablation_value,
         "members": {
             "n": len(own.member_value),
             "low": float(own.member_value.min()),

@@ -35,7 +35,7 @@ export class RegionPanel {
     const place = `${amount(facts.area_mm2)} mm\u00b2, ${percent(facts.area_fraction, 1)} of the tissue \u00b7 at ${facts.x_mm.toFixed(2)}, ${facts.y_mm.toFixed(2)} mm`;
     return element("header", { class: "region-head" },
       element("h3", {}, `Region ${facts.node}`), element("button", { class: "text", title: "Zoom to the region (z)", on: { click: () => this.heard.goTo(facts.node) } }, "Zoom to it"),
-      element("p", { class: "kind" }, facts.kind ? `Nearest kind: ${facts.kind}` : ""), element("p", { class: "caption" }, place));
+      element("p", { class: "kind" }, facts.cluster ? `Nearest tissue cluster: ${facts.cluster}` : ""), element("p", { class: "caption" }, place));
   }
 
   picture(job, facts, regions) {
@@ -73,8 +73,8 @@ export class RegionPanel {
 
   neighbours({ neighbours }) {
     if (!neighbours.length) return [element("p", { class: "caption" }, "It touches no other region.")];
-    return [element("h4", {}, `Neighbours (${neighbours.length})`), element("ul", { class: "neighbours" }, ...neighbours.map(({ node, boundary_um: boundary, share, kind }) =>
-      element("li", {}, element("button", { title: kind ?? "", on: { click: () => this.heard.picked(node) } }, element("strong", {}, node), element("span", {}, `${amount(boundary)} \u00b5m`), share === null ? null : element("span", { class: share < 0 ? "down" : "up" }, signedPercent(share))))))];
+    return [element("h4", {}, `Neighbours (${neighbours.length})`), element("ul", { class: "neighbours" }, ...neighbours.map(({ node, boundary_um: boundary, fraction: share, cluster }) =>
+      element("li", {}, element("button", { title: cluster ?? "", on: { click: () => this.heard.picked(node) } }, element("strong", {}, node), element("span", {}, `${amount(boundary)} \u00b5m`), share === null ? null : element("span", { class: share < 0 ? "down" : "up" }, signedPercent(share))))))];
   }
 }
 
