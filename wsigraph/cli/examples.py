@@ -44,7 +44,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "wsigraph export wsigraph-out/slide --coarse --to geojson --out slide.geojson",
     ),
     "simulate": (
-        "wsigraph simulate --out synthetic --patients 300 --seed 1 --law spatial",
+        "wsigraph simulate --out synthetic --patients 300 --seed 1 --scenario spatial",
         "wsigraph simulate --out painted --patients 12 --images",
     ),
     "synthesize": ("wsigraph synthesize wsigraph-out/slide/coarse.safetensors --out synthetic --seed 1",),
