@@ -12,6 +12,7 @@
     |   +-- MissingMpp         no pixel size, or an absurd one
     +-- TissueError
     |   +-- NoTissue           a slide without tissue to work on
+    |   +-- NotHE              a slide that is no section in hematoxylin and eosin
     +-- RecordError            a record whose fields contradict one another
     +-- StoreError             a file that is missing, damaged or of another schema
     +-- PluginError            a plugin that is unknown or does not load
@@ -72,6 +73,10 @@ class TissueError(WsigraphError):
 
 class NoTissue(TissueError):
     """No tissue was found, so there is nothing to build a graph from."""
+
+
+class NotHE(TissueError):
+    """The slide is no section in hematoxylin and eosin; ``slide.allow_non_he`` goes on all the same."""
 
 
 class RecordError(WsigraphError):

@@ -48,6 +48,9 @@ _Tries = Annotated[
     typer.Option("--try", metavar="KEY=VALUE", help="Also try this model setting, e.g. layers=2. Repeatable."),
 ]
 _Missing = Annotated[bool, typer.Option("--allow-missing", help="Leave out slides that have no graph, with a warning.")]
+_Restart = Annotated[
+    bool, typer.Option("--restart", help="Discard what DIR holds of other settings or data, and start again.")
+]
 
 
 @ends_plainly
@@ -64,6 +67,7 @@ def train(
     device: _Device = "cpu",
     tries: _Tries = None,
     allow_missing: _Missing = False,
+    restart: _Restart = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -72,7 +76,8 @@ def train(
     """Train an ensemble on a cohort; every patient is scored by a network that was not trained on that patient.
 
     What explanations need to know of the cohort is written beside the model. Rows whose split is "test" are never
-    trained on. A training that was stopped continues with the same command. With --repeats the cohort is divided again
+    trained on. A training that was stopped continues with the same command; other settings or data end with an error
+    that names them, so that nothing finished is lost. With --repeats the cohort is divided again
     that often, and OUT/repeats.json has the spread of the scores.
     """
     from wsigraph.cli.progress import progress_line
@@ -93,6 +98,7 @@ def train(
             device=device,
             tries=tries or (),
             allow_missing=allow_missing,
+            restart=restart,
             progress=progress,
         )
     if as_json:

@@ -46,12 +46,28 @@ def make_tissue(run: SlideRun, to: Destination) -> None:
     """Find the tissue of the slide on a low-power grid."""
     from wsigraph import store
     from wsigraph.graph.tissue.mask import find_tissue
+    from wsigraph.graph.tissue.suitability import mark_slide
 
     settings = run.settings
-    tissue = find_tissue(run.slide, settings.tissue, working_mpp=settings.superpixel.mpp, progress=run.progress)
+    tissue = find_tissue(
+        run.slide,
+        settings.tissue,
+        suitability=settings.slide,
+        working_mpp=settings.superpixel.mpp,
+        progress=run.progress,
+    )
+    mark_slide(run.slide, tissue, settings.slide)
     # not before the tissue is found: a slide without tissue leaves no directory behind
     refresh_slide_info(run)
     store.save_tissue_map(tissue, to)
+
+
+def mark_tissue(run: SlideRun) -> None:
+    """Mark a slide that is no H&E section, and write ``slide.json`` again, because its warnings may have changed."""
+    from wsigraph.graph.tissue.suitability import mark_slide
+
+    run.mark = mark_slide(run.slide, run.records["tissue"], run.settings.slide)
+    refresh_slide_info(run)
 
 
 def make_superpixels(run: SlideRun, to: Destination) -> None:
@@ -91,9 +107,11 @@ def make_coarse_graph(run: SlideRun, to: Destination) -> None:
 def make_prediction(run: SlideRun, to: Destination) -> None:
     """Predict stage and survival with the model."""
     from wsigraph import store
+    from wsigraph.graph.tissue.suitability import mark_prediction
     from wsigraph.model.predict import predict
 
-    store.save_prediction(predict(run.records["coarsen"], run.model, sha256=run.slide.info.sha256), to)
+    prediction = predict(run.records["coarsen"], run.model, sha256=run.slide.info.sha256)
+    store.save_prediction(mark_prediction(prediction, run.mark), to)
 
 
 def make_report(run: SlideRun, to: Destination) -> None:

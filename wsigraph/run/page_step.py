@@ -16,7 +16,7 @@ from wsigraph.explanation.report_text import write_sentences
 from wsigraph.explanation.target import Target
 from wsigraph.geometry import Box, px_to_mm2, um_to_px_exact
 from wsigraph.graph.feature.interpret import interpret
-from wsigraph.outline.label_grid import RegionLattice, sample_regions
+from wsigraph.outline.label_grid import LabelGrid, sample_regions
 from wsigraph.outline.outline import trace_outlines
 from wsigraph.records import CoarseGraph, Explanation, Prediction, SuperpixelLabels
 from wsigraph.report.attribution import draw_attribution
@@ -84,7 +84,7 @@ def write_page(run: SlideRun, to: Destination) -> None:
     save_document(to, "ExplanationFacts", {"facts": facts, "text": text, "sha256": digests})
 
 
-def _page(run: SlideRun, facts: dict[str, Any], origin: dict[str, Any], view: View, grid: RegionLattice) -> Page:
+def _page(run: SlideRun, facts: dict[str, Any], origin: dict[str, Any], view: View, grid: LabelGrid) -> Page:
     explanation: Explanation = run.records["explain"]
     card = run.model.card
     return Page(
@@ -101,7 +101,7 @@ def _page(run: SlideRun, facts: dict[str, Any], origin: dict[str, Any], view: Vi
     )
 
 
-def _spots(run: SlideRun, facts: dict[str, Any], view: View, grid: RegionLattice) -> list[Spot]:
+def _spots(run: SlideRun, facts: dict[str, Any], view: View, grid: LabelGrid) -> list[Spot]:
     """Return the regions to show: those that raise the prediction first, then those that lower it."""
     coarse: CoarseGraph = run.records["coarsen"]
     regions = [*((region, False) for region in facts["regions"]), *((region, True) for region in facts["against"])]

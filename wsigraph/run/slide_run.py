@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -53,6 +52,8 @@ class SlideRun:
         What each step has made or loaded, by the name of the step.
     bad_tiles : tuple of BadTile
         Tiles that did not decode and were read as white.
+    mark : str
+        Warning that every output carries if the slide is no H&E section and was used all the same.
     """
 
     slide: Slide
@@ -64,6 +65,7 @@ class SlideRun:
     progress: Progress | None = None
     records: dict[str, Any] = field(default_factory=dict)
     bad_tiles: tuple[BadTile, ...] = ()
+    mark: str = ""
 
     @property
     def model(self) -> ModelBundle:
@@ -223,19 +225,6 @@ def check_encoder(settings: Config) -> None:
 
     if settings.feature.encoder is not None:
         registry.load(registry.ENCODERS, settings.feature.encoder)()
-
-
-@contextmanager
-def use_threads(n_threads: int) -> Iterator[None]:
-    """Use `n_threads` threads (0: every core allowed), unless a dask client or scheduler is already active."""
-    import dask
-    from dask.system import CPU_COUNT
-
-    if dask.config.get("scheduler", None) is not None:
-        yield
-        return
-    with dask.config.set(scheduler="threads", num_workers=n_threads or CPU_COUNT):
-        yield
 
 
 def describe_run(path: Path | str, settings: Config) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from wsigraph.run.slide_run import (
     describe_run,
     load_explanation_inputs,
     load_model,
-    use_threads,
 )
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ STEPS: Mapping[str, Step] = {
             config=("tissue", "superpixel.mpp"),
             make=records.make_tissue,
             load=records.load_tissue,
-            after=records.refresh_slide_info,
+            after=records.mark_tissue,
         ),
         Step(
             name="segment",
@@ -246,7 +245,7 @@ def run_slide(
     SlideError
         If the slide does not read or has no pixel size.
     TissueError
-        If the slide holds no tissue.
+        If the slide holds no tissue, or is no H&E section.
     StoreError
         If the output cannot be written, or belongs to another slide of the same name.
 
@@ -254,6 +253,7 @@ def run_slide(
     -----
     A slide that fails before its tissue is found leaves nothing on disk.
     """
+    from wsigraph.slide.map_boxes import with_threads
     from wsigraph.slide.reader import read
     from wsigraph.store.directory import SlideDirectory, check_writable
 
@@ -276,7 +276,7 @@ def run_slide(
     started = time.perf_counter()
     limit = settings.slide.max_bad_tile_fraction
     opened = read(path, mpp=mpp, slide_id=slide_id, max_bad_tile_fraction=limit)
-    with opened as slide, use_threads(settings.runtime.threads):
+    with opened as slide, with_threads(settings.runtime.threads):
         layout = {step.name: step.files for step in STEPS.values()}
         directory = SlideDirectory(Path(out) / slide.info.slide_id, layout, progress)
         directory.refuse_clash(slide.info)

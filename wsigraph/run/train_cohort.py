@@ -60,6 +60,7 @@ def train(
     device: str = "cpu",
     tries: Sequence[str] = (),
     allow_missing: bool = False,
+    restart: bool = False,
     progress: Progress | None = None,
 ) -> TrainResult:
     """Train a cross-validated ensemble on a cohort and write it as a model directory.
@@ -93,6 +94,8 @@ def train(
         Further model settings to choose from, each as ``"key=value"``, such as ``"layers=2"``.
     allow_missing : bool
         Whether to leave out slides without a graph, with a warning, instead of failing.
+    restart : bool
+        Whether to discard what `out` holds of other settings or data, instead of failing.
     progress : callable, optional
         Called with (what, done, total) for graphs read, folds and epochs.
 
@@ -117,7 +120,7 @@ def train(
     Warnings are logged to the logger ``wsigraph``.
     """
     from wsigraph.cohort.manifest.manifest import read_manifest
-    from wsigraph.training.cross_validate import Design, train_model
+    from wsigraph.training.cross_validate import Design, refuse_finished, start_over, study_identity, train_model
     from wsigraph.training.load_cohort import gather, what_to_read
     from wsigraph.training.repeats import score_repeats
 
@@ -138,6 +141,10 @@ def train(
         model=what_to_read(configurations),
         progress=progress,
     )
+    if restart:
+        start_over(out)
+    else:
+        refuse_finished(out, study_identity(cohort, configurations, design))
     ensemble = train_model(
         cohort,
         configurations,
@@ -146,6 +153,7 @@ def train(
         about=_about(out, manifest, rows),
         sources={"manifest": str(manifest.absolute()), "graphs": str(graphs.absolute())},
         beside=partial(_write_reference, cohort, out, settings, seed),
+        keep_checkpoints=n_repeats > 1,
         progress=progress,
     )
     if n_repeats < 2:

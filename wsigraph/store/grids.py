@@ -249,6 +249,7 @@ def save_tissue_map(tissue: TissueMap, to: Destination | Path | str) -> None:
                 "nucleus_threshold": float(tissue.stain.nucleus_threshold),
                 "source": tissue.stain.source,
                 "vectors": tissue.stain.vectors.tolist(),
+                **({"refusal": tissue.refusal} if tissue.refusal else {}),
             }
             _stamp(group, partial, to, "TissueMap", fields)
             publish_directory(partial, to.path)
@@ -288,7 +289,7 @@ def load_tissue_map(path: Path | str) -> TissueMap:
             nucleus_threshold=fields["nucleus_threshold"],
             source=fields["source"],
         )
-        return TissueMap(mpp=fields["mpp"], stain=stain, **arrays)
+        return TissueMap(mpp=fields["mpp"], stain=stain, refusal=fields.get("refusal", ""), **arrays)
 
 
 def _create_array(
