@@ -12,7 +12,8 @@ import tifffile
 
 from wsigraph.config import load
 from wsigraph.explanation.request import ExplanationRequest
-from wsigraph.report.charts import _round_ticks, bars
+from wsigraph.figures.page.charts import bar_chart
+from wsigraph.figures.page.svg import round_ticks
 from wsigraph.report.explanation_page import MAX_BYTES
 from wsigraph.run.steps import run_slide
 from wsigraph.store import load_explanation, read_document
@@ -110,8 +111,8 @@ def test_everything_that_was_asked_of_it_is_on_it(page: Reader) -> None:
         "Regions",
         "Kaplan-Meier of 300 training patients",
         "Conformal set" if "Conformal set" in text else "no conformal set",
-        "Replaced by training regions of their broad kind and size",
-        "Left out",
+        "Replaced by training regions of the same broad cluster and size",
+        "Removed",
         "random orders",
         "Trained on 300 slides",
         "slide sha256",
@@ -135,7 +136,7 @@ def test_the_files_agree(directory: Path) -> None:
 def test_colours_are_told_apart_from_their_ground() -> None:
     from importlib.resources import files
 
-    style = files("wsigraph.report").joinpath("page.css").read_text(encoding="utf-8")
+    style = files("wsigraph.figures.page").joinpath("templates", "page.css").read_text(encoding="utf-8")
     schemes = re.findall(r":root\{([^}]*)\}", style)
     assert len(schemes) >= 3, "light, dark and print"
     for scheme in schemes:
@@ -175,13 +176,13 @@ def test_a_second_run_finds_it_done_and_another_question_does_not(directory: Pat
 
 
 def test_bars_are_said_in_words() -> None:
-    drawn = bars([("a<b", 0.5, "50 %")], "Shares")
+    drawn = bar_chart([("a<b", 0.5, "50 %")], "Shares")
     assert 'aria-label="Shares: a&lt;b: 50 %"' in drawn
 
 
 @pytest.mark.parametrize("ends", [(0.992, 1.97), (-3.0, 4.1), (0.0, 1e-4), (1200.0, 56000.0)])
 def test_levels_of_a_chart_are_round_and_inside(ends: tuple[float, float]) -> None:
-    found = _round_ticks(*ends)
+    found = round_ticks(*ends)
     assert 2 <= len(found) <= 6
     for value, text in found:
         assert ends[0] <= value <= ends[1]

@@ -82,7 +82,7 @@ def test_a_run_whose_slides_were_explained_is_read(tmp_path: Path) -> None:
 def test_nothing_explained_and_different_targets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CohortError, match="make them with wsigraph explain"):
         cohort.reasons(tmp_path)
-    with pytest.raises(CohortError, match="no explanation was given"):
+    with pytest.raises(CohortError, match="there is no explanation"):
         cohort.reasons([])
     with pytest.raises(CohortError, match="are of risk, stage, expected one target"):
         cohort.reasons([explanation("a"), explanation("b", "stage")])

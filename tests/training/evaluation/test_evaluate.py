@@ -136,7 +136,7 @@ def test_training_leaves_what_explanations_must_know(model_dir: Path, cohort_dir
     fine = load_graph(cohort_dir / rows[0].slide_id / "graph.safetensors")
     coarse = coarsen(fine)
     found = explain(coarse, fine, model_dir, config=ExplanationConfig(steps=10, random_orders=2))
-    assert found.reference_input_id == f"kind {reference.reference_id}"
+    assert found.reference_input_id == f"cluster {reference.reference_id}"
     assert set(found.curves) == {"drop", "replace"}
     assert found.output_sd == pytest.approx(reference.output_risk.std())
 
@@ -186,8 +186,8 @@ def test_the_page_needs_nothing_beside_itself(model_dir: Path) -> None:
             links.extend(value or "" for name, value in attrs if name in ("src", "href"))
 
     Parser().feed(page)
-    assert links
     assert all(link.startswith("data:") for link in links)
+    assert page.count('<svg class="chart"') == 2, "survival by risk, and calibration of stage"
     for text in ("edge product ridge", "D-calibration", "no medical meaning", "Quadratic kappa"):
         assert text in page
 
@@ -259,7 +259,7 @@ def test_a_model_that_coarsens_on_its_own_is_trained_and_evaluated(cohort_dir: P
     coarse = coarsen(graph, bundle.card.coarsening, embedding=bundle.embedding)
     why = explain(coarse, graph, out, config=ExplanationConfig(steps=4, random_orders=0))
     assert why.value == pytest.approx(seen.risk, abs=1e-5)
-    assert why.reference_input_id.startswith("kind ")
+    assert why.reference_input_id.startswith("cluster ")
     cohort = gather(
         rows[1:], cohort_dir, stage_names=bundle.card.stage_names, coarsening=bundle.card.coarsening,
         model=bundle.card.config,
