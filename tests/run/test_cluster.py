@@ -129,7 +129,7 @@ def test_a_scheduler_killed_in_the_middle_ends_the_run_and_nothing_is_lost(
     with pytest.raises(ClusterError, match="the scheduler is gone; start one and run the same command again"):
         run_cohort(manifest_of(slides), out, config, until="coarsen", watch=kill)
     told = json.loads((out / "summary.json").read_text())
-    assert told["standing"] == "stopped"
+    assert told["status"] == "stopped"
     result = run_cohort(manifest_of(slides), out, on_two, until="coarsen")
     assert (result.n_failed, result.summary["done"] + result.summary["skipped"]) == (0, 5)
     assert result.summary["skipped"] >= 1
@@ -155,8 +155,8 @@ def test_gpu_stages_run_where_a_gpu_is_offered(slides: Slides, reference: dict[s
     config = load(overrides=[*wanted, "cluster.gpus=1"])
     summary = run_cohort(manifest, tmp_path / "out", config, until="coarsen").summary
     assert summary["done"] == 1
-    assert set(summary["stages"]) == {"read", "tissue", "segment", "graph", "coarsen"}
-    assert {one["slides"] for one in summary["stages"].values()} == {1}
+    assert set(summary["steps"]) == {"read", "tissue", "segment", "graph", "coarsen"}
+    assert {one["slides"] for one in summary["steps"].values()} == {1}
     assert content(tmp_path / "out") == {name: kept for name, kept in reference.items() if name.startswith("alpha/")}
     summary = run_cohort(manifest, tmp_path / "out", config, until="coarsen").summary
     assert (summary["done"], summary["skipped"]) == (0, 1)

@@ -1,4 +1,4 @@
-"""``wsigraph graph``: slides in, their superpixel graphs and a picture of each out."""
+"""``wsigraph graph``: build the superpixel graphs of slides, with a picture of each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wsigraph.records import TissueGraph
 
 _Slide = Annotated[
-    str | None, typer.Argument(metavar="SLIDE", help="Slide file; may be left out with --features.", show_default=False)
+    str | None, typer.Argument(metavar="SLIDE", help="Slide file; optional with --features.", show_default=False)
 ]
 _Features = Annotated[
     str | None,
@@ -39,17 +39,17 @@ _Features = Annotated[
 ]
 _TilePx = Annotated[
     int | None,
-    typer.Option("--tile-px", min=1, metavar="N", help="Side of those tiles in level-0 pixels, if the file says none."),
+    typer.Option("--tile-px", min=1, metavar="N", help="Side of those tiles in level-0 pixels, if not in the file."),
 ]
 _Coarsen = Annotated[
-    bool, typer.Option("--coarsen", help="Also merge neighbours of one tissue and write coarse.safetensors.")
+    bool, typer.Option("--coarsen", help="Also merge similar neighbours and write coarse.safetensors.")
 ]
 _Chunk = Annotated[
-    int | None, typer.Option("--chunk-px", metavar="N", help="Side of one task, pixels at working pixel size.")
+    int | None, typer.Option("--chunk-px", metavar="N", help="Side of one task in pixels at the working pixel size.")
 ]
 _Memory = Annotated[
     str | None,
-    typer.Option("--memory", metavar="SIZE", help="Keep the pixel stages within about this much, e.g. 1GB."),
+    typer.Option("--memory", metavar="SIZE", help="Limit the memory of the steps that read pixels, e.g. 1GB."),
 ]
 
 
@@ -75,8 +75,9 @@ def graph(
     """Build the superpixel graph of a slide, or a graph of tiles from another tool's features.
 
     Writes DIR/<slide>/graph.safetensors, the records it is made from, and graph.png. Chunk size, threads and memory
-    change how fast the answer comes, never the answer. With --features the tiles of that file are the nodes; give the
-    slide too, so that their stain, texture and nuclei are measured. Without it --coarsen merges by the file's features.
+    change the speed, never the result. With --features the tiles of that file are the nodes; give the slide
+    too, so that their stain, texture and nuclei are measured. Without the slide --coarsen merges by the features of the
+    file.
     """
     spelled = {
         "feature.encoder": encoder,
@@ -108,7 +109,7 @@ def graph(
 
 
 def _from_slide(slide: NamedSlide, out: str, settings: Config, *, coarsen: bool) -> dict[str, Any]:
-    """Build the graph of superpixels and its picture and return what is worth knowing."""
+    """Build the graph of superpixels and its picture and return its facts."""
     from wsigraph import store
     from wsigraph.cli.progress import progress_line
     from wsigraph.run.steps import run_slide
@@ -150,7 +151,7 @@ def _from_features(
     *,
     coarsen: bool,
 ) -> dict[str, Any]:
-    """Build the graph of a file's tiles and return what is worth knowing."""
+    """Build the graph of a file's tiles and return its facts."""
     import time
     from contextlib import nullcontext
 
@@ -231,5 +232,5 @@ def _table(facts: dict[str, Any]) -> str:
         ("files", f"{facts['directory']}/: {', '.join(facts['files'])}"),
     ]
     if facts["resumed"]:
-        rows.insert(-1, ("found done", ", ".join(facts["resumed"])))
+        rows.insert(-1, ("already done", ", ".join(facts["resumed"])))
     return "\n".join(f"{name:<16} {value}" for name, value in rows)

@@ -1,4 +1,4 @@
-"""``wsigraph predict``: slides in, one directory of records and a report each out."""
+"""``wsigraph predict``: predict stage and survival of slides; each gets a directory of records and a report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _Model = Annotated[
 
 _Explain = Annotated[
     str | None,
-    typer.Option("--explain", metavar="TARGET", help="Explain stage, risk or survival@DAYS too, in report.html."),
+    typer.Option("--explain", metavar="TARGET", help="Also explain stage, risk or survival@DAYS, in report.html."),
 ]
 
 
@@ -101,7 +101,7 @@ def _to_json(result: SlideResult) -> dict[str, Any]:
 
 
 def _print_table(result: SlideResult) -> None:
-    """Print one slide's facts: folded to the width of a terminal, one line each elsewhere."""
+    """Print the facts of a slide: folded to the width of a terminal, or one line each."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -145,7 +145,7 @@ def _rows(result: SlideResult) -> list[tuple[str, str]]:
     if facts["patient"] != "external":
         rows.insert(-1, ("patient", f"known to the model: {facts['patient']}"))
     if result.resumed:
-        rows.append(("found done", ", ".join(result.resumed)))
+        rows.append(("already done", ", ".join(result.resumed)))
     rows += [("warning", text) for text in facts["warnings"]]
     rows.append(("notice", facts["notice"]))
     names = ", ".join(path.name for path in result.files)

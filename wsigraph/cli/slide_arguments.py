@@ -29,11 +29,11 @@ class NamedSlide:
     path : str
         Slide file or folder.
     slide_id : str or None
-        Name in a manifest; where there is none, the file's name counts.
+        Name in a manifest; if None, the name of the file is used.
     mpp : float or None
-        Pixel size that overrules the file's, um/px.
+        Pixel size that overrides the one in the file, um/px.
     site : str or None
-        Hospital or scanner site, as the manifest says.
+        Hospital or scanner site, from the manifest.
     """
 
     path: str
@@ -43,7 +43,7 @@ class NamedSlide:
 
     @property
     def label(self) -> str:
-        """What messages call the slide."""
+        """Name of the slide in messages."""
         return self.slide_id or self.path
 
 
@@ -56,7 +56,7 @@ class Selection:
     slides : tuple of NamedSlide
         In the order given.
     is_single : bool
-        Whether one slide was named by itself: its error is the command's, its result is not in a list.
+        Whether one slide was named by itself. Its error ends the command, and its result is not in a list.
     """
 
     slides: tuple[NamedSlide, ...]
@@ -66,7 +66,7 @@ class Selection:
 def select_slides(
     named: Sequence[str] | None, manifest: str | None, mpp: float | None, settings: Config | None = None
 ) -> Selection:
-    """Return the slides that a command is to work on.
+    """Return the slides of a command.
 
     Parameters
     ----------
@@ -75,9 +75,9 @@ def select_slides(
     manifest : str or None
         Value of ``--manifest``, in their place. Its warnings are printed.
     mpp : float or None
-        Value of ``--mpp``; a row's own pixel size wins over it.
+        Value of ``--mpp``; the pixel size of a row of the manifest overrides it.
     settings : Config, optional
-        Where the names of stages come from; the defaults where left out.
+        Settings that name the stages; by default the built-in ones.
 
     Returns
     -------
@@ -106,16 +106,16 @@ def select_slides(
 
 
 def refuse_equal_names(slides: Sequence[NamedSlide]) -> None:
-    """Refuse two files that would write into the same directory."""
+    """Raise StoreError if two files would write into the same directory."""
     from wsigraph.errors import StoreError
     from wsigraph.slide.reader import default_slide_id
 
-    seen: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for slide in slides:
         name = slide.slide_id or default_slide_id(Path(slide.path))
-        if name in seen:
+        if name in paths:
             raise StoreError(
-                f"{seen[name]} and {slide.path} would both write to {name}/, expected files with different names; "
-                "run them apart with different --out, or name them in a manifest"
+                f"{paths[name]} and {slide.path} would both write to {name}/, expected files with different names; "
+                "run them separately with different --out, or name them in a manifest"
             )
-        seen[name] = slide.path
+        paths[name] = slide.path

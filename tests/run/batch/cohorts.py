@@ -116,7 +116,7 @@ def share_reading(path: Path, run_id: str) -> tuple[int, int]:
     from distributed import get_worker
 
     with read(path) as slide:
-        mapper = ChunkMapper(run_id, 1e-6, lend=True)
+        mapper = ChunkMapper(run_id, 1e-6, has_cluster=True)
         boxes = list(grid(slide.size(), 200))
         reads = mapper(read_unless, boxes, (slide, get_worker().address), lambda n_px: None)
         return sum(reads), len(slide.bad_tiles)

@@ -1,4 +1,4 @@
-"""A cohort from manifest to summary: the one function that ``wsigraph run`` and the recipes call."""
+"""A cohort from the manifest to the summary: the function behind ``wsigraph run``."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 _CHECKPOINT_S = 10.0
 
 Watch = Callable[[Tally, list[Active]], None]
-"""Told about four times a second what has come so far and what is in flight."""
+"""Called about four times a second with the tally and the slides in flight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """What came of a run; the rest lies in its directory.
+    """Result of `run_cohort`; everything else is in the directory of the run.
 
     Attributes
     ----------
     out : Path
         Directory of the run.
     summary : dict
-        What ``summary.json`` holds.
+        Content of ``summary.json``.
     """
 
     out: Path
@@ -49,7 +49,7 @@ class RunResult:
 
     @property
     def n_failed(self) -> int:
-        """Slides that could not be done."""
+        """Number of slides that failed."""
         return int(self.summary["failed"])
 
 
@@ -64,42 +64,42 @@ def run_cohort(
     started: Callable[[Cluster], None] | None = None,
     work: Callable[[Job], Outcome] = carry_out,
 ) -> RunResult:
-    """Work through the slides of a manifest on a cluster.
+    """Process the slides of a manifest on a cluster.
 
     Parameters
     ----------
     manifest : Manifest
         The slides.
     out : Path or str
-        Directory of the run, on a file system that client and workers share; each slide has its own below it.
+        Directory of the run, on a file system that client and workers share. Each slide has its own directory in it.
     config : Config, optional
-        Settings; ``cluster`` and ``batch`` say where and how, the others decide the records.
+        Settings. The sections ``cluster`` and ``batch`` do not change the records.
     until : str
-        Last stage to carry out.
+        Last step to carry out.
     model : Path or str, optional
         Model bundle, as the workers see it; by default the one in `config`, else the demonstration model.
     watch : callable, optional
-        Told about four times a second how far the run is.
+        Called about four times a second with the tally and the slides in flight.
     started : callable, optional
-        Told of the cluster once it has a worker.
+        Called with the cluster as soon as it has a worker.
     work : callable
-        What a worker does with a slide; another function of the same shape serves tests and measurements.
+        Function that a worker applies to a slide; tests and benchmarks pass others.
 
     Returns
     -------
     RunResult
-        The summary; slides that failed are counted in it and listed in ``failures.parquet``.
+        The summary. It counts the slides that failed; ``failures.parquet`` lists them.
 
     Raises
     ------
     ConfigError
-        If `until` or ``batch.gpu_steps`` names no stage.
+        If `until` or ``batch.gpu_steps`` names no step.
     ClusterError
-        If the cluster cannot be reached, is of another version or goes away.
+        If the cluster cannot be reached, runs another version, or stops.
     PluginError
-        If SLURM or an encoder is asked for and not installed.
+        If SLURM or an encoder is requested and not installed.
     ModelError
-        If the model is damaged; met before any slide is handed out.
+        If the model is damaged; checked before any slide is submitted.
     StoreError
         If the directory cannot be written, or the disk is full.
     """
@@ -119,7 +119,7 @@ def run_cohort(
         state.add({"dashboard": cluster.dashboard})
         if started is not None:
             started(cluster)
-        books = _Books(state, out, watch)
+        files = _RunFiles(state, out, watch)
         engine = Engine(
             cluster,
             settings,
@@ -127,30 +127,30 @@ def run_cohort(
             run_id,
             until=until,
             model=None if model is None else str(Path(model).absolute()),
-            watch=books.keep,
+            watch=files.update,
             work=work,
         )
-        standing = "stopped"
+        status = "stopped"
         try:
             engine.run(manifest.rows)
-            standing = "finished"
+            status = "finished"
         except KeyboardInterrupt:
-            standing = "interrupted"
+            status = "interrupted"
             raise
         finally:
-            summary = books.close(engine.tally, {**circumstances, "standing": standing})
+            summary = files.close(engine.tally, {**circumstances, "status": status})
     return RunResult(out=out, summary=summary)
 
 
 def check_steps(until: str, settings: Config) -> None:
-    """Check the names of stages.
+    """Check the names of steps.
 
     Parameters
     ----------
     until : str
-        Last stage of a run.
+        Last step of a run.
     settings : Config
-        ``batch.gpu_steps`` names stages too.
+        ``batch.gpu_steps`` names steps too.
 
     Raises
     ------
@@ -169,21 +169,21 @@ def _check_model(until: str, settings: Config, model: Path | str | None) -> None
         load_model(model, settings)
 
 
-class _Books:
-    """Keeps the run's own files up to date while it lasts."""
+class _RunFiles:
+    """Keeps state, failures and summary of a run up to date."""
 
     def __init__(self, state: StateFile, out: Path, watch: Watch | None) -> None:
         self._state = state
         self._out = out
         self._watch = watch
-        self._told_at = self._checked_at = float("-inf")
+        self._written_at = self._checked_at = float("-inf")
         self._n_failures = 0
 
-    def keep(self, tally: Tally, active: list[Active]) -> None:
-        """Write what is due and hand on to whoever watches."""
+    def update(self, tally: Tally, active: list[Active]) -> None:
+        """Write the files that are due, and call `watch`."""
         now = time.monotonic()
-        if now - self._told_at > EVERY_S:
-            self._told_at = now
+        if now - self._written_at > EVERY_S:
+            self._written_at = now
             self._state.write({**tally.snapshot(), "active": [_to_json(slide) for slide in active if slide.step]})
         if len(tally.failures) != self._n_failures and now - self._checked_at > _CHECKPOINT_S:
             self._checked_at, self._n_failures = now, len(tally.failures)
@@ -194,7 +194,7 @@ class _Books:
     def close(self, tally: Tally, circumstances: dict[str, Any]) -> dict[str, Any]:
         """Write how the run has ended and return its summary."""
         snapshot = tally.snapshot()
-        self._state.write(snapshot, ended=circumstances["standing"])
+        self._state.write(snapshot, ended=circumstances["status"])
         write_failures(tally.failures, self._out)
         write_summary(snapshot, circumstances, self._out)
         return {**circumstances, **snapshot}
@@ -203,7 +203,7 @@ class _Books:
 def _to_json(active: Active) -> dict[str, Any]:
     return {
         "slide_id": active.row.slide_id,
-        "stage": active.step,
+        "step": active.step,
         "fraction": round(active.fraction, 3),
         "worker": active.worker,
     }
