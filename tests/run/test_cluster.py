@@ -136,7 +136,7 @@ def test_a_scheduler_killed_in_the_middle_ends_the_run_and_nothing_is_lost(
     assert content(out) == reference
 
 
-def test_a_gpu_is_asked_for_its_stages_alone() -> None:
+def test_a_gpu_is_requested_for_its_steps_alone() -> None:
     assert plan_tasks("predict", ()) == (StepTask(until="predict", on_gpu=False),)
     assert plan_tasks("predict", ("graph",)) == (
         StepTask(until="segment", on_gpu=False),
@@ -147,7 +147,7 @@ def test_a_gpu_is_asked_for_its_stages_alone() -> None:
     assert plan_tasks("read", ("read",)) == (StepTask(until="read", on_gpu=True),)
 
 
-def test_gpu_stages_run_where_a_gpu_is_offered(slides: Slides, reference: dict[str, bytes], tmp_path: Path) -> None:
+def test_gpu_steps_run_where_a_gpu_is_offered(slides: Slides, reference: dict[str, bytes], tmp_path: Path) -> None:
     wanted = ["batch.gpu_steps=[graph]", "cluster.kind=threads", "cluster.workers=1"]
     with pytest.raises(ClusterError, match=r"no worker offers the resource GPU; set cluster\.gpus"):
         run_cohort(manifest_of(slides), tmp_path / "none", load(overrides=wanted), until="coarsen", work=do_nothing)

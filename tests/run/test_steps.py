@@ -13,6 +13,7 @@ import tifffile
 from wsigraph import store
 from wsigraph.config import Config, load
 from wsigraph.errors import ConfigError, ModelError, NoTissue, StoreError, UnreadableSlide
+from wsigraph.run import page_step
 from wsigraph.run.steps import STEP_NAMES, STEPS, SlideResult, run_slide
 
 UPSTREAM = ("tissue", "segment", "graph", "coarsen")
@@ -121,8 +122,31 @@ def test_an_earlier_stage_redone_removes_what_was_made_from_it(slide: Path, out:
     assert left == {"slide.json", "tissue.zarr", "superpixels.zarr", "run.json"}
 
 
+def test_every_step_names_inputs_and_settings_that_exist() -> None:
+    assert STEP_NAMES == ("read", "tissue", "segment", "graph", "coarsen", "predict", "report", "explain", "page")
+    files = [name for step in STEPS.values() for name in step.files]
+    assert len(files) == len(set(files))
+    for number, (name, step) in enumerate(STEPS.items()):
+        earlier = set(STEP_NAMES[:number])
+        assert name == step.name
+        assert set(step.inputs) <= {*earlier, "slide", "embedding", "model", "reference"}
+        assert set(step.load_with) <= earlier
+        for key in set(step.config) - {"question"}:
+            section, _, field = key.partition(".")
+            assert section in Config.model_fields
+            assert not field or field in type(getattr(Config(), section)).model_fields
+        assert step.needs_model == (number >= STEP_NAMES.index("predict"))
+    assert STEPS["page"].files == (page_step.FACTS, page_step.POLYGONS, page_step.PICTURE, page_step.PAGE)
+
+
+def test_the_old_name_of_a_setting_is_read() -> None:
+    old = load(overrides=["batch.gpu_stages=[graph]", "synthesis.law=spatial"])
+    assert old == load(overrides=["batch.gpu_steps=[graph]", "synthesis.scenario=spatial"])
+    assert old.batch.gpu_steps == ("graph",)
+
+
 @pytest.mark.parametrize("until", STEP_NAMES[:5])
-def test_a_flow_stops_where_it_is_told(slide: Path, tmp_path: Path, until: str) -> None:
+def test_a_run_stops_after_the_requested_step(slide: Path, tmp_path: Path, until: str) -> None:
     result = run_slide(slide, tmp_path, until=until)
     expected = {STEPS[stage].files[0] for stage in STEP_NAMES[: STEP_NAMES.index(until) + 1]} | {"run.json"}
     assert {path.name for path in result.directory.iterdir()} == expected

@@ -58,8 +58,9 @@ class Step:
         Called after the step, whether it was made or loaded.
     needs_model : bool
         Whether the step can only be carried out with a model.
-    is_always_made : bool
-        Whether the step is repeated in every run, because it costs nothing and a later step writes its file too.
+    written_by : str or None
+        A later step that also writes the file of this one, when it has succeeded. A step with such a successor is only
+        carried out by itself if it is the last.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Step:
     load_with: tuple[str, ...] = ()
     after: Callable[[SlideRun], None] | None = None
     needs_model: bool = False
-    is_always_made: bool = False
+    written_by: str | None = None
 
 
 STEPS: Mapping[str, Step] = {
@@ -83,7 +84,7 @@ STEPS: Mapping[str, Step] = {
             inputs=("slide",),
             make=records.make_slide_info,
             load=records.load_slide_info,
-            is_always_made=True,
+            written_by="tissue",
         ),
         Step(
             name="tissue",
@@ -320,7 +321,7 @@ def carry_out_steps(run: SlideRun, until: str) -> None:
         Whatever a step raises.
     """
     for step in steps_until(until):
-        if step.is_always_made:
+        if step.written_by is not None:
             # a slide that fails before its first record leaves no directory behind
             if step.name == until:
                 step.make(run, _destination(run, step))
