@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--patients", type=int, default=12, help="synthetic patients")
     parser.add_argument("--seed", type=int, default=1, help="decides everything random")
     options = parser.parse_args(arguments)
-    settings = load(overrides=["synthesis.law=spatial", "synthesis.second_slide_fraction=0"])
+    settings = load(overrides=["synthesis.scenario=spatial", "synthesis.second_slide_fraction=0"])
     patients = list(simulate_cohort(options.patients, settings, seed=options.seed))
 
     def segment(slide: SimulatedSlide, path: Path | None) -> None:

@@ -26,7 +26,7 @@ from wsigraph.config import Config
 from wsigraph.explanation.request import ExplanationRequest
 from wsigraph.figures.axes import COLOURS
 from wsigraph.geometry import Box
-from wsigraph.run.steps import FlowResult, run_slide
+from wsigraph.run.steps import SlideResult, run_slide
 
 SLIDE = Path("tests/data/CMU-1-Small-Region.svs")
 _DPI = 110
@@ -75,12 +75,12 @@ def paste_printed(folder: Path, readme: Path) -> None:
     readme.write_text(re.sub(r"^```text\n.*?^```$", lambda _: block, text, flags=re.M | re.S), encoding="utf-8")
 
 
-def draw_way(result: FlowResult, path: Path) -> None:
+def draw_way(result: SlideResult, path: Path) -> None:
     """Draw one slide's way: five panels, from pixels to a survival curve.
 
     Parameters
     ----------
-    result : FlowResult
+    result : SlideResult
         Of a slide that was explained.
     path : Path
         JPEG to write.
@@ -119,7 +119,7 @@ def _attribution(ax: Axes, numbers: np.ndarray, assignment: np.ndarray, node: np
     ax.imshow(by_label[numbers], cmap="RdBu_r", vmin=-most, vmax=most, alpha=0.75, interpolation="nearest")
 
 
-def _survival(ax: Axes, result: FlowResult) -> None:
+def _survival(ax: Axes, result: SlideResult) -> None:
     prediction = store.load_prediction(result.directory / "prediction.json")
     days = np.concatenate([[0.0], prediction.time_days])
     ax.plot(days, np.concatenate([[1.0], prediction.survival]), color=COLOURS[0])

@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def carry_out(arm: str, options: dict[str, Any]) -> tuple[Answers, dict[str, Any], dict[str, Any]]:
     """Return what one arm says of fresh patients, their outcomes, and what it took."""
-    settings = load([], [f'synthesis.law="{options["law"]}"', *options["overrides"]])
+    settings = load([], [f'synthesis.scenario="{options["law"]}"', *options["overrides"]])
     by_task = arm == ARMS[2]
     config = settings.model.model_copy(update={"train_coarsening": by_task})
     learned = coarsening_to_train(settings.coarsening, config)

@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="a setting, e.g. model.layers=2")
     options = parser.parse_args(arguments)
-    settings = load([], ["synthesis.law=composition", "model.task=stage", *options.overrides])
+    settings = load([], ["synthesis.scenario=composition", "model.task=stage", *options.overrides])
     everybody = gather_simulated(options.patients, settings, seed=options.seed).cohort
     cohort = everybody.take(np.flatnonzero(everybody.stage >= 0))
     last = np.unique(cohort.site)[-1]

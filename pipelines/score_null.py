@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.printed:
         tables = [json.loads(path.read_text()) for path in options.printed]
     else:
-        settings = load([], ['synthesis.law="null"', *options.overrides])
+        settings = load([], ['synthesis.scenario="null"', *options.overrides])
         tables = [
             score_cohorts(settings, options.cohorts, options.patients, seed=seed, workers=options.workers)
             for seed in options.seed or [1]

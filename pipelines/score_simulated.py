@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rival", action="append", default=None, help="rivals to ask; all bags and ridges by default")
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="a setting, e.g. model.layers=2")
     options = parser.parse_args(arguments)
-    settings = load([], [f'synthesis.law="{options.law}"', *options.overrides])
+    settings = load([], [f'synthesis.scenario="{options.law}"', *options.overrides])
     started = time.perf_counter()
     everybody = gather_simulated(options.train + options.fresh, settings, seed=options.seed, nodes=options.nodes)
     rows = np.arange(everybody.cohort.n_rows)

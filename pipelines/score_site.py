@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="a setting, e.g. model.layers=2")
     options = parser.parse_args(arguments)
-    settings = load([], ["synthesis.law=site", "model.task=survival", *options.overrides])
+    settings = load([], ["synthesis.scenario=site", "model.task=survival", *options.overrides])
     n_patients = options.patients + options.fresh
     everybody = gather_simulated(n_patients, settings, seed=options.seed, nodes="regions").cohort
     cohort, fresh = (everybody.take(rows) for rows in np.split(np.arange(n_patients), [options.patients]))

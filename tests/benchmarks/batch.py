@@ -21,7 +21,7 @@ from tests.benchmarks.table import Table
 from wsigraph.cohort.manifest.manifest import Manifest, ManifestRow
 from wsigraph.config import Config, load
 from wsigraph.run.batch.run import run_cohort
-from wsigraph.run.cluster import KEEPS_MEMORY
+from wsigraph.run.cluster import KEEP_MEMORY
 from wsigraph.run.steps import run_slide
 
 N_SLIDES, WIDTH, HEIGHT = 24, 8_000, 6_000
@@ -57,7 +57,7 @@ def workers(n_workers: int) -> Iterator[Config]:
         "dashboard_address": "127.0.0.1:0",
         "silence_logs": logging.CRITICAL,
     }
-    with dask.config.set(KEEPS_MEMORY):
+    with dask.config.set(KEEP_MEMORY):
         made = LocalCluster(n_workers=n_workers, threads_per_worker=1, processes=True, **options)
     with made as cluster:
         yield load(overrides=[f"cluster.kind={cluster.scheduler_address}", "cluster.insecure=true"])

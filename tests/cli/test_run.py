@@ -57,7 +57,7 @@ def test_status_tells_of_it_from_elsewhere(ended: subprocess.CompletedProcess[st
     assert "3 of 3 slides, 1 failed, 1 without a file" in told.stdout
     assert "TruncatedSlide" in told.stdout
     values = json.loads(run("status", table.parent / "runs", "--json").stdout)
-    assert values["runs"][0]["told"]["failed"] == 1
+    assert values["runs"][0]["content"]["failed"] == 1
     assert values["held"] == []
     absent = run("status", table.parent / "absent")
     assert (absent.returncode, absent.stdout) == (1, "")
@@ -71,7 +71,7 @@ def test_the_same_command_goes_on_and_json_is_all_of_stdout(
     assert again.returncode == 3
     told = json.loads(again.stdout)
     assert (told["done"], told["skipped"], told["failed"]) == (0, 1, 1)
-    assert told["standing"] == "finished"
+    assert told["status"] == "finished"
 
 
 def test_a_dry_run_starts_nothing(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import AsJson, ConfigFiles, Force, Mpp, Out, Overrides, Threads, forced, read_settings
-from wsigraph.cli.slide_arguments import FromManifest, NamedSlide, refuse_equal_names, select_slides, work_through
+from wsigraph.cli.slide_arguments import FromManifest, refuse_equal_names, select_slides
+from wsigraph.cli.slide_results import SlideResults
 
 if TYPE_CHECKING:
     from wsigraph.explanation.perturbation_test import PerturbationResult
-    from wsigraph.run.steps import FlowResult
+    from wsigraph.run.steps import SlideResult
 
 _Slides = Annotated[list[str] | None, typer.Argument(metavar="[SLIDE]", help="Slide files.", show_default=False)]
 _Target = Annotated[str, typer.Option("--target", metavar="NAME", help="stage, risk or survival@DAYS.")]
@@ -81,49 +82,43 @@ def explain(
     selection = select_slides(slides, manifest, mpp, settings)
     refuse_equal_names(selection.slides)
 
-    def work(slide: NamedSlide) -> _SlideResult:
+    results = SlideResults(selection, as_json=as_json, debug=debug)
+    for slide in selection.slides:
         request = ExplanationRequest(target=target, thorough=thorough, site=slide.site or site)
-        with progress_line(slide.label) as progress:
-            result = run_slide(
-                slide.path,
-                out,
-                settings,
-                mpp=slide.mpp,
-                slide_id=slide.slide_id,
-                model=model,
-                progress=progress,
-                explain=request,
-            )
-        tests = _test_claims(result, claims, target, model or settings.model.path, settings.explanation.seed)
-        return _SlideResult(result=result, tests=tests)
-
-    work_through(selection, work, show=_show, plain=_to_json, as_json=as_json, debug=debug)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _SlideResult:
-    """The result of one slide, with its perturbation tests."""
-
-    result: FlowResult
-    tests: list[PerturbationResult]
+        with results.catch(slide):
+            with progress_line(slide.label) as progress:
+                result = run_slide(
+                    slide.path,
+                    out,
+                    settings,
+                    mpp=slide.mpp,
+                    slide_id=slide.slide_id,
+                    model=model,
+                    progress=progress,
+                    explain=request,
+                )
+            tests = _test_claims(result, claims, target, model or settings.model.path, settings.explanation.seed)
+            if as_json:
+                results.add(_to_json(result, tests))
+            else:
+                _print_text(result, tests)
+    results.finish()
 
 
-def _to_json(slide: _SlideResult) -> dict[str, Any]:
+def _to_json(result: SlideResult, tests: list[PerturbationResult]) -> dict[str, Any]:
     """Return what --json prints of one slide."""
-    result = slide.result
-    tests = {"perturbation_tests": [asdict(test) for test in slide.tests]} if slide.tests else {}
+    tested = {"perturbation_tests": [asdict(test) for test in tests]} if tests else {}
     files = [path.name for path in result.files]
-    return {"directory": str(result.directory), "files": files, **_explanation(result), **tests}
+    return {"directory": str(result.directory), "files": files, **_explanation(result), **tested}
 
 
-def _show(slide: _SlideResult) -> None:
+def _print_text(result: SlideResult, tests: list[PerturbationResult]) -> None:
     """Print the text, the perturbation tests, and the files."""
-    result = slide.result
-    print("\n".join([*_explanation(result)["text"], *(test.sentence() for test in slide.tests)]))
+    print("\n".join([*_explanation(result)["text"], *(test.sentence() for test in tests)]))
     print(f"\n{result.directory}/: {', '.join(path.name for path in result.files)}", flush=True)
 
 
-def _explanation(result: FlowResult) -> dict[str, Any]:
+def _explanation(result: SlideResult) -> dict[str, Any]:
     """Return facts and text as they are stored."""
     from wsigraph.store import read_document
 
@@ -132,7 +127,7 @@ def _explanation(result: FlowResult) -> dict[str, Any]:
 
 
 def _test_claims(
-    result: FlowResult, claims: list[str], target: str, model: str | None, seed: int
+    result: SlideResult, claims: list[str], target: str, model: str | None, seed: int
 ) -> list[PerturbationResult]:
     """Return the perturbation tests of claims on the slide's stored graph."""
     if not claims:

@@ -26,7 +26,9 @@ class RuntimeConfig(Section):
     """How the work is carried out; never part of a hash."""
 
     chunk_px: int = Field(2048, ge=64, le=65536, description="side of one task's pixels at working mpp")
-    threads: int = Field(0, ge=0, le=1024, description="threads for the pixel stages; 0 takes every core allowed")
+    threads: int = Field(
+        0, ge=0, le=1024, description="threads for the steps that read pixels; 0 takes every core allowed"
+    )
     memory_gb: float = Field(
         0.0,
         ge=0.0,
@@ -52,7 +54,7 @@ class ClusterConfig(Section):
         le=65536.0,
         description="memory of a local worker, GB, beyond which it is restarted; 0 is its share",
     )
-    gpus: int = Field(0, ge=0, le=64, description="GPUs each worker offers, as the resource GPU (see batch.gpu_stages)")
+    gpus: int = Field(0, ge=0, le=64, description="GPUs each worker offers, as the resource GPU (see batch.gpu_steps)")
     wait_s: float = Field(600.0, ge=0.0, le=1e7, description="time without any worker before giving up, s; 0 is never")
     dashboard_port: int | None = Field(
         None,
@@ -125,6 +127,8 @@ class ClusterConfig(Section):
 class BatchConfig(Section):
     """How the slides of a cohort are handed out and looked after; never part of a hash."""
 
+    renamed: ClassVar[dict[str, str]] = {"gpu_stages": "gpu_steps"}
+
     attempts: int = Field(2, ge=1, le=10, description="times a slide is tried, on another worker where there is one")
     final_errors: tuple[str, ...] = Field(
         ("MissingMpp", "NoTissue", "NotHE"), description="classes of error that another attempt would not change"
@@ -141,9 +145,9 @@ class BatchConfig(Section):
     )
     max_in_flight: int = Field(256, ge=1, le=5000, description="most slides handed out at once")
     share_min_mpx: float = Field(
-        16.0, gt=0.0, le=1e6, description="work left in a stage from which workers that would idle share it, Mpx"
+        16.0, gt=0.0, le=1e6, description="work left in a step from which workers that would idle share it, Mpx"
     )
-    gpu_stages: tuple[str, ...] = Field((), description="stages carried out by workers with the resource GPU alone")
+    gpu_steps: tuple[str, ...] = Field((), description="steps that only workers with the resource GPU carry out")
     lease_beat_s: float = Field(10.0, gt=0.0, le=600.0, description="time between signs of life in a lease file, s")
     lease_stale_s: float = Field(
         90.0, gt=0.0, le=86400.0, description="a lease without a sign of life for this long is taken over, s"

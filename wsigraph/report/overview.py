@@ -166,7 +166,11 @@ def _batch_failures(path: Path) -> dict[str, str]:
         return {}
     try:
         failures = json.loads(path.read_bytes()).get("failures", [])
-        return {str(failure["slide_id"]): f"{failure['stage']}: {failure['message']}" for failure in failures}
+        # earlier versions wrote the step as "stage"
+        return {
+            str(failure["slide_id"]): f"{failure.get('step') or failure['stage']}: {failure['message']}"
+            for failure in failures
+        }
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} cannot be read as the summary of a run: {error}; run the batch again") from error
 

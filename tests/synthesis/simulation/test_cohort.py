@@ -23,7 +23,7 @@ QUICK = ("layers=1", "heads=1", "channels=4", "epochs=2")
 
 @pytest.fixture(scope="module")
 def settings() -> Config:
-    return load([], ["synthesis.law=spatial", *(f"synthesis.{each}" for each in SMALL)])
+    return load([], ["synthesis.scenario=spatial", *(f"synthesis.{each}" for each in SMALL)])
 
 
 def test_patients_are_those_that_simulate_writes(settings: Config, tmp_path: Path) -> None:

@@ -267,7 +267,7 @@ class Dispatcher:
             if outcome.status == "held":
                 flight.hold(outcome.holder)
                 return
-            stage, error, message = outcome.stage, outcome.error, outcome.message
+            stage, error, message = outcome.step, outcome.error, outcome.message
         else:
             stage, error, message = flight.stage, *_of_cluster(future)
         self._end(flight, stage, error, message)

@@ -18,7 +18,7 @@ from wsigraph.geometry import px_to_mm2, um_to_px_exact
 from wsigraph.graph.feature.interpret import interpret
 from wsigraph.outline.outline import Outlines
 from wsigraph.records import Curves, Prediction
-from wsigraph.run.explain_step import FACTS
+from wsigraph.run.page_step import FACTS
 from wsigraph.service.results import ExplainedSlide
 from wsigraph.store import read_document
 

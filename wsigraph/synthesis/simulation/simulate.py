@@ -300,9 +300,9 @@ def simulate(
     About 5 ms a slide of 300 regions.
     """
     config = config or Config().synthesis
-    rule = law(config.law)
+    rule = law(config.scenario)
     for number, own in enumerate(rng.spawn(n_patients)):
-        patient = f"{PREFIX}-{config.law}-{cohort}-{number:06d}"
+        patient = f"{PREFIX}-{config.scenario}-{cohort}-{number:06d}"
         site = int(own.integers(library.n_sites))
         n_slides = 1 + int(own.random() < config.second_slide_fraction)
         lattices = [library.lattices[index] for index in own.integers(len(library.lattices), size=n_slides)]

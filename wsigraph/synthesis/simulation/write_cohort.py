@@ -112,7 +112,9 @@ def write_cohort(
                 _paint(slide, path, settings, site=patient.stain, seed=seed)
             else:
                 store.save_graph(slide.graph, store.Destination(out / slide.slide_id / GRAPH, config=config))
-            rows.append(_row(len(rows) + 2, patient, slide, path, stages, f"{settings.synthesis.law}, seed {seed}"))
+            rows.append(
+                _row(len(rows) + 2, patient, slide, path, stages, f"{settings.synthesis.scenario}, seed {seed}")
+            )
             if finished is not None:
                 finished(slide, path)
     write_manifest(rows, out / MANIFEST)
