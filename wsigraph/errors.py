@@ -9,6 +9,7 @@
     |   |   +-- TruncatedSlide the file ends before the data it indexes
     |   |   +-- CorruptTile    the bytes of a tile are there but do not decode
     |   +-- MissingMpp         no pixel size, or an absurd one
+    |   +-- SlidesNotFound     a folder or glob without slides
     +-- TissueError
     |   +-- NoTissue           a slide without tissue to work on
     +-- RecordError            a record whose fields contradict one another
@@ -59,6 +60,10 @@ class CorruptTile(UnreadableSlide):
 
 class MissingMpp(SlideError):
     """The slide states no pixel size, or one outside 0.05 to 20 um per pixel."""
+
+
+class SlidesNotFound(SlideError):
+    """A folder or glob holds no slide."""
 
 
 class TissueError(WsigraphError):

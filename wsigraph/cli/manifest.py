@@ -53,15 +53,16 @@ def create(
     Stage, follow-up and split are left for you to fill in, and so is the patient unless --tcga finds a barcode.
     """
     from wsigraph.cli.progress import progress_line
-    from wsigraph.cohort.manifest.create import draft_manifest, find_slides
+    from wsigraph.cohort.manifest.create import draft_manifest
     from wsigraph.cohort.manifest.manifest import write_manifest
     from wsigraph.errors import CohortError, StoreError
+    from wsigraph.slide.discover import discover_slides
 
     if Path(out).exists() and not force:
         raise StoreError(f"{out} is there already; replace it with --force, or give another --out")
-    slides = find_slides(Path(folder), pattern=pattern, recursive=recursive)
+    slides = discover_slides(Path(folder), pattern=pattern, recursive=recursive)
     with progress_line(folder) as progress:
-        draft = draft_manifest(slides, Path(folder), digests=sha256, tcga=tcga, progress=progress)
+        draft = draft_manifest(slides, digests=sha256, tcga=tcga, progress=progress)
     for note in draft.notes:
         say(f"note: {note}")
     for path, reason in draft.unreadable:

@@ -19,13 +19,10 @@ from pathlib import Path
 
 from wsigraph.config import ServiceConfig
 from wsigraph.errors import ConfigError, Conflict, NotFound, StoreError, TooLarge, TooMany
-from wsigraph.service.catalogue import SUFFIXES, slug
+from wsigraph.service.catalogue import slug
+from wsigraph.slide.discover import slide_formats
 from wsigraph.store.atomic import writing
 
-# formats whose pixels lie in other files beside the one that is named
-_OF_SEVERAL_FILES = frozenset({".mrxs", ".vms", ".vmu"})
-ACCEPTED = SUFFIXES - _OF_SEVERAL_FILES
-"""Endings of files that can be uploaded."""
 _NOTE, _PART, _OPEN = "upload.json", "part", ".open"
 _FREE_BYTES = 2**30
 _HOUR_S = 3600.0
@@ -106,9 +103,10 @@ class Uploads:
         """
         shown = re.sub(r"[\x00-\x1f\x7f]", "", name.replace("\\", "/").rpartition("/")[2]).strip()[:200]
         suffix = Path(shown).suffix.lower()
-        if suffix not in ACCEPTED:
+        accepted = slide_formats().single_file_suffixes
+        if suffix not in accepted:
             raise ConfigError(
-                f"file {shown!r} ends in {suffix or 'nothing'!r}, expected one of {', '.join(sorted(ACCEPTED))}; those "
+                f"file {shown!r} ends in {suffix or 'nothing'!r}, expected one of {', '.join(sorted(accepted))}; those "
                 "of several files go into the data directory"
             )
         most = int(self._config.upload_max_gb * 1e9)

@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import zarr
@@ -30,6 +30,7 @@ from wsigraph.slide import mpp, tiff_index
 from wsigraph.slide.colour import to_rgb
 from wsigraph.slide.description import FileDescription, make_levels
 from wsigraph.slide.mpp import StatedMpp
+from wsigraph.slide.series import ZARR, SeriesRule
 from wsigraph.slide.tile_grid import TileCache, assemble
 
 _UM = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6, "angstrom": 1e-4}
@@ -74,6 +75,9 @@ class OmeZarrReader:
     UnreadableSlide
         If it is no OME-Zarr folder, its metadata are damaged, or it holds no 8-bit RGB or grey image.
     """
+
+    suffixes: ClassVar[frozenset[str]] = frozenset()
+    series: ClassVar[tuple[SeriesRule, ...]] = (ZARR,)
 
     def __init__(self, path: Path) -> None:
         self._path = path

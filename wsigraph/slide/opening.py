@@ -8,7 +8,7 @@ claims a file decides: where it finds a fault, a more lenient reader would only 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from wsigraph import registry
 from wsigraph.errors import PluginError, UnreadableSlide
 from wsigraph.geometry import Box
 from wsigraph.slide.description import FileDescription
+from wsigraph.slide.series import SeriesRule
 
 _FIRST, _LAST = ("tiled_tiff", "openslide", "ome_zarr"), ("image",)
 
@@ -24,9 +25,14 @@ _FIRST, _LAST = ("tiled_tiff", "openslide", "ome_zarr"), ("image",)
 class SlideReader(Protocol):
     """What a reader plugin must do. Its constructor takes a path, opens it, and raises `UnreadableSlide` if it cannot.
 
-    A reader is used from several threads at once. It need not pickle: a slide re-opens it by path.
+    A reader is used from several threads at once. It need not pickle: a slide re-opens it by path. `suffixes` and
+    `series` are class attributes; a slide in a folder is found through them alone, before any file is opened.
     """
 
+    suffixes: ClassVar[frozenset[str]]
+    """Suffixes of the files that the reader opens, lower case with the dot, for example ``frozenset({".svs"})``."""
+    series: ClassVar[tuple[SeriesRule, ...]]
+    """Formats in which several files, or a folder, are one slide; ``()`` where each file is a slide."""
     description: FileDescription
     """What the file says of itself."""
 

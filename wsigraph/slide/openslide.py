@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import openslide
@@ -22,6 +23,7 @@ from wsigraph.slide import mpp, objective, tiff_index
 from wsigraph.slide.colour import WHITE, to_rgb
 from wsigraph.slide.description import FileDescription, make_levels
 from wsigraph.slide.mpp import StatedMpp
+from wsigraph.slide.series import DICOM, HAMAMATSU, MIRAX, SeriesRule
 from wsigraph.slide.tile_grid import TileCache, assemble
 
 _TILE_PX = 512
@@ -43,6 +45,11 @@ class OpenSlideReader:
     UnreadableSlide
         If OpenSlide does not open it.
     """
+
+    suffixes: ClassVar[frozenset[str]] = frozenset(
+        {".bif", ".czi", ".dcm", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".tif", ".tiff", ".vms", ".vmu"}
+    )
+    series: ClassVar[tuple[SeriesRule, ...]] = (DICOM, MIRAX, HAMAMATSU)
 
     def __init__(self, path: Path) -> None:
         self._path = path

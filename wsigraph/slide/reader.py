@@ -29,8 +29,9 @@ from wsigraph.slide.damage import MAX_BAD_TILE_FRACTION, BadTile, BadTiles, Soun
 from wsigraph.slide.lazy import LazyPixels
 from wsigraph.slide.opening import SlideReader, open_reader
 from wsigraph.slide.resample import Source, area_average, choose_source
+from wsigraph.slide.slide_id import default_slide_id
 
-__all__ = ["Slide", "SlideReader", "read"]
+__all__ = ["Slide", "SlideReader", "default_slide_id", "read"]
 
 _SLIDES_KEPT = 4
 
@@ -292,14 +293,6 @@ def read(
         opened.close()
         raise
     return Slide(info, opened, max_bad_tile_fraction=max_bad_tile_fraction)
-
-
-def default_slide_id(path: Path) -> str:
-    """Return a name without its suffix (``.ome.tiff`` counts as one); of a folder, only ``.zarr`` is one."""
-    full = path.resolve() if path.name in ("", "..") else path
-    if full.is_dir() and full.suffix.lower() != ".zarr":
-        return full.name
-    return full.with_suffix("").stem if full.stem.lower().endswith(".ome") else full.stem
 
 
 def _read_part(reader: SoundReader, source: Source, part: Box) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ import threading
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from wsigraph.slide import jpeg, mpp, objective, tiff_index
 from wsigraph.slide.colour import to_rgb
 from wsigraph.slide.description import FileDescription, make_levels
 from wsigraph.slide.resample import shrink
+from wsigraph.slide.series import SeriesRule
 from wsigraph.slide.tile_grid import TileCache, assemble
 
 _JPEG = 7
@@ -78,6 +79,9 @@ class TiledTiffReader:
     UnreadableSlide
         If the index is damaged, or the file is no pyramid of 8-bit grey or RGB tiles in a known codec.
     """
+
+    suffixes: ClassVar[frozenset[str]] = frozenset({".qptiff", ".svs", ".tif", ".tiff"})
+    series: ClassVar[tuple[SeriesRule, ...]] = ()
 
     def __init__(self, path: Path) -> None:
         self._path = path
