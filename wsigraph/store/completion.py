@@ -35,7 +35,7 @@ def verify(path: Path | str) -> dict[str, Any]:
 
     Notes
     -----
-    Costs one read of the file; pixels of a lattice are not decoded.
+    Costs one read of the file. Pixels in zarr are not decoded.
     """
     path = Path(path)
     if path.suffix not in _READERS:

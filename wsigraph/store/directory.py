@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 from wsigraph.errors import StoreError
 from wsigraph.records import SlideInfo
 from wsigraph.store.atomic import discard, write_file, writing
+from wsigraph.store.codecs import SLIDE_INFO
 from wsigraph.store.completion import is_done
-from wsigraph.store.documents import load_slide_info, read_document
+from wsigraph.store.documents import read_document
 from wsigraph.store.header import Destination, canonical_document, digest
 
 SLIDE_FILE = "slide.json"
@@ -77,7 +78,7 @@ class SlideDirectory:
             If it does.
         """
         try:
-            known = load_slide_info(self.path / SLIDE_FILE)
+            known = SLIDE_INFO.load(self.path / SLIDE_FILE)
         except StoreError:
             # absent, or too damaged to tell: then nothing here counts as done either
             return
