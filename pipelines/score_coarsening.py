@@ -4,9 +4,9 @@
 
 The same simulated patients, folds and seeds three times, one process an arm. The first patients are trained on, those
 after them are fresh. Prints JSON: C-index and stage AUC on fresh patients with 95 % intervals, what each coarse arm
-scores above the superpixels in pairs under 2,000 bootstrap draws (no loss = the lower end above minus the margin), and
-seconds of processor time and peak memory of training and of prediction. The third arm predicts by the mean of its
-members' embeddings; what its members say by their own, held out, stands beside it.
+scores above the superpixels in pairs under 2,000 bootstrap draws (a loss is within a margin where the lower end lies
+above minus the margin), and seconds of processor time and peak memory of training and of prediction. The third arm
+predicts by the mean of its members' embeddings; what its members say by their own, held out, stands beside it.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ from wsigraph.synthesis.diffusion.condition_fidelity import pair_alike, score_ob
 from wsigraph.synthesis.diffusion.denoiser import N_RASTER, STYLES, Denoiser, draw_raster, for_painting
 from wsigraph.synthesis.diffusion.edit import Edit, Held, Move, Reclass, Remove, edit, hold
 from wsigraph.synthesis.diffusion.extract import extract, train_extractor
-from wsigraph.synthesis.diffusion.generator import Generator, load_generator
+from wsigraph.synthesis.diffusion.generator import GUIDANCE, Generator, load_generator
 from wsigraph.synthesis.diffusion.grid import draw_mask, to_image
 from wsigraph.synthesis.diffusion.mosaic import crop, draw_lattices, mosaic_chance
 from wsigraph.synthesis.diffusion.realism import kernel_distance, look_for_copies, turned
@@ -132,7 +132,7 @@ def main() -> None:
     usual = Config().diffusion
     parser.add_argument("--steps", type=int, default=usual.steps)
     parser.add_argument("--sampler", choices=("ddim", "dpmsolver"), default=usual.sampler)
-    parser.add_argument("--guidance", type=float, default=usual.guidance)
+    parser.add_argument("--guidance", type=float, default=GUIDANCE["painted"])
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--inception", type=Path, help="TorchScript file")
     parser.add_argument("--slide", type=int, default=2048, help="side of the slide whose seams are looked for, px")

@@ -2,6 +2,7 @@
 
     python -m pipelines.score_usefulness GLAS [--model DIR] [--out FILE] [--folds N] [--seeds N] [--steps N]
         [--generator-steps N] [--pictures N] [--few N] [--device auto|cpu|cuda]
+    python -m pipelines.score_usefulness --printed FILE
 
 GLAS holds ``images/``, ``labels/`` (glands numbered) and ``grades.csv`` (image, patient_id). In each fold by patient a
 generator starts from one that has seen none of these images (the shipped one where ``--model`` is left out), goes on
@@ -9,7 +10,9 @@ with the training patients alone and paints pictures of the graphs and masks of 
 to tell gland from the rest. Every arm has equal batches, turned and mirrored, in stains, sharpness and noise that vary;
 "both" draws as many canvases of one kind as of the other. Dice is over the pixels of a test patient, mean over seeds;
 intervals are a paired bootstrap of patients. ``--few`` leaves so many training patients. Folds that FILE holds whole,
-from the same settings, are not run again. The images are for research only: no weights from here are shipped.
+from the same settings, are not run again; ``--printed`` trains nothing and shows what a FILE holds. Segmenters that
+collapsed are named, and the table is shown again without them. The images are for research only: no weights from here
+are shipped.
 """
 
 from __future__ import annotations
@@ -50,7 +53,8 @@ _STEPS = 12
 def main() -> None:
     """Run the recipe."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("glas", type=Path)
+    parser.add_argument("glas", type=Path, nargs="?")
+    parser.add_argument("--printed", type=Path, help="rows of an earlier run; nothing is trained")
     parser.add_argument("--model", type=Path, help="generator to start from")
     parser.add_argument("--out", type=Path, default=Path("synthesis-usefulness.json"))
     parser.add_argument("--folds", type=int, default=5)
@@ -61,6 +65,11 @@ def main() -> None:
     parser.add_argument("--few", type=int, help="training patients to leave in a fold")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
+    if options.printed is not None:
+        print(report(json.loads(options.printed.read_text())["rows"]))
+        return
+    if options.glas is None:
+        parser.error("name the folder of GlaS, or --printed FILE")
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -95,7 +104,7 @@ def main() -> None:
             ]
         options.out.write_text(json.dumps({"settings": settings, "rows": results}, indent=1) + "\n")
         print(f"fold {number}: {len(kept)} patients to train on", flush=True)
-    print(summary(results))
+    print(report(results))
 
 
 def read_rows(path: Path, settings: dict[str, object]) -> list[dict[str, object]]:
@@ -188,6 +197,44 @@ def dice(segmenter: Extractor, sheets: Sequence[Sheet]) -> float:
         both += int((found & truth).sum())
         total += int(found.sum() + truth.sum())
     return 2 * both / max(total, 1)
+
+
+def report(results: Sequence[dict[str, object]]) -> str:
+    """Return the table of all segmenters and, where some collapsed, which, and the table without their seeds."""
+    failed = collapsed(results)
+    if not failed:
+        return summary(results)
+    lines = [summary(results), ""]
+    for (fold, seed, arm), own, others in failed:
+        lines.append(f"Collapsed: fold {fold}, seed {seed}, {arm}: Dice {own:.3f}; other seeds {others:.3f}.")
+    gone = {key[:2] for key, _, _ in failed}
+    lines += ["", "Without these seeds of these folds, in every arm:", ""]
+    return "\n".join([*lines, summary([row for row in results if (row["fold"], row["seed"]) not in gone])])
+
+
+def collapsed(results: Sequence[dict[str, object]]) -> list[tuple[tuple[object, object, object], float, float]]:
+    """Return segmenters whose mean Dice is below half of that of the other seeds of the same fold and arm.
+
+    Parameters
+    ----------
+    results : sequence of dict
+        Rows: ``fold``, ``seed``, ``arm``, ``patient``, ``dice``.
+
+    Returns
+    -------
+    list of tuple
+        Fold, seed and arm; mean Dice of the segmenter; mean Dice of the other seeds.
+    """
+    dices: dict[tuple[object, object, object], list[float]] = {}
+    for row in results:
+        dices.setdefault((row["fold"], row["seed"], row["arm"]), []).append(float(str(row["dice"])))
+    means = {key: float(np.mean(each)) for key, each in dices.items()}
+    found = []
+    for key, own in means.items():
+        others = [mean for (fold, seed, arm), mean in means.items() if (fold, arm) == key[::2] and seed != key[1]]
+        if others and own < np.mean(others) / 2:
+            found.append((key, own, float(np.mean(others))))
+    return found
 
 
 def summary(results: Sequence[dict[str, object]]) -> str:

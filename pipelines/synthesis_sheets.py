@@ -18,6 +18,7 @@ from PIL import Image
 
 from wsigraph.config import Config
 from wsigraph.graph.tissue.stain import count_colours, empty_histogram, estimate_stain
+from wsigraph.synthesis.diffusion.generator import GUIDANCE
 from wsigraph.synthesis.diffusion.training_images import Sheet, paint_sheet, read_sheets
 from wsigraph.synthesis.simulation.procedural import SiteStain, sample_site
 
@@ -26,7 +27,7 @@ ORAL_MPP = 1.0
 """The tiles state no pixel size; nuclei of 6 to 8 px say about 1 um/px."""
 CROP_MPP = 0.5
 """Likewise the crops of histolytics: lymphocytes of 14 to 18 px."""
-REAL_GUIDANCE = 1.5
+REAL_GUIDANCE = GUIDANCE["real"]
 """With which real tissue is painted: more obeys better and looks worse."""
 _BLOCK = 20
 _HELD_OUT = 4

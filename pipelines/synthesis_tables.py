@@ -65,11 +65,12 @@ def _real(scores: dict[str, Any]) -> str:
         lines.append(f"| {name} | {shown} |")
     spaces.append("pixels")
     heads = " | ".join(f"{each}: closer, ratio" for each in spaces)
-    lines += ["", f"| set | {heads} | caught |", f"|---|{'---|' * (len(spaces) + 1)}"]
+    lines += ["", f"| set | {heads} | caught in |", f"|---|{'---|' * (len(spaces) + 1)}"]
     for name, row in rows.items():
         copying = [row[f"copying_{each}"] for each in spaces]
         shown = " | ".join(f"{each['close_fraction']:.3f}, {each['median_ratio']:.2f}" for each in copying)
-        lines.append(f"| {name} | {shown} | {'yes' if any(each['caught'] for each in copying) else 'no'} |")
+        caught = [space for space, each in zip(spaces, copying, strict=True) if each["caught"]]
+        lines.append(f"| {name} | {shown} | {', '.join(caught) or 'none'} |")
     return "\n".join(lines)
 
 

@@ -8,10 +8,12 @@
     |   +-- UnreadableSlide    no reader opens the file, or its pixels do not decode
     |   |   +-- TruncatedSlide the file ends before the data it indexes
     |   |   +-- CorruptTile    the bytes of a tile are there but do not decode
+    |   |   +-- ReaderLost     the process that read the file died or took too long: no verdict on the file
     |   +-- MissingMpp         no pixel size, or an absurd one
     |   +-- SlidesNotFound     a folder or glob without slides
     +-- TissueError
     |   +-- NoTissue           a slide without tissue to work on
+    |   +-- NotHE              a slide that is no section in hematoxylin and eosin
     +-- RecordError            a record whose fields contradict one another
     +-- StoreError             a file that is missing, damaged or of another schema
     +-- PluginError            a plugin that is unknown or does not load
@@ -58,6 +60,10 @@ class CorruptTile(UnreadableSlide):
     """The bytes of a tile are there but do not decode; a slide leaves such a tile white and goes on."""
 
 
+class ReaderLost(UnreadableSlide):
+    """The process that read the slide died or took too long; that may lie in the file or in the machine."""
+
+
 class MissingMpp(SlideError):
     """The slide states no pixel size, or one outside 0.05 to 20 um per pixel."""
 
@@ -72,6 +78,10 @@ class TissueError(WsigraphError):
 
 class NoTissue(TissueError):
     """No tissue was found, so there is nothing to build a graph from."""
+
+
+class NotHE(TissueError):
+    """The slide is no section in hematoxylin and eosin; ``slide.allow_non_he`` goes on all the same."""
 
 
 class RecordError(WsigraphError):

@@ -70,9 +70,14 @@ def test_a_linear_network_gets_weight_times_difference() -> None:
     (found,) = integrate([member], [Target("stage")], graph, way, Precision(n_steps=4))
     share = (graph.area_um2 / graph.area_um2.sum())[:, None]
     expected = network.weight.numpy() * share * (graph.features - start.features)
-    np.testing.assert_allclose(found.feature, expected, atol=1e-6)
-    by_edge = (graph.edge_attribute - start.edge_attribute) @ network.edge_weight.numpy()
-    np.testing.assert_allclose(found.edge, by_edge, atol=1e-6)
+    # single precision: two ends rounded, a mean of four gradients of two factors, and at edges a sum of three products
+    rounding = (2 + 4 + 2 + 3) * 2**-24
+    by_node = np.abs(network.weight.numpy() * share) * (np.abs(graph.features) + np.abs(start.features))
+    np.testing.assert_allclose(found.feature, expected, rtol=0, atol=rounding * by_node.max())
+    edge_weight = network.edge_weight.numpy()
+    by_edge = (graph.edge_attribute - start.edge_attribute) @ edge_weight
+    size = (np.abs(graph.edge_attribute) + np.abs(start.edge_attribute)) @ np.abs(edge_weight)
+    np.testing.assert_allclose(found.edge, by_edge, rtol=0, atol=rounding * size.max())
     assert found.gap < 1e-5
     assert found.n_steps == 4
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.run.batch.cohorts import content, do_nothing, hang_once, manifest_of
+from tests.slurm import fake_slurm
 from wsigraph.config import Config, load
 from wsigraph.errors import ClusterError
 from wsigraph.run import cluster
@@ -22,30 +24,13 @@ from wsigraph.run.cluster import connect, job_script
 
 Slides = dict[str, Path]
 
-SBATCH = """#!/bin/sh
-echo "$@" >> "$FAKE_SLURM/submitted"
-for script; do :; done
-cp "$script" "$FAKE_SLURM/script"
-setsid sh "$FAKE_SLURM/script" > "$FAKE_SLURM/log" 2>&1 &
-echo $! > "$FAKE_SLURM/job"
-echo "Submitted batch job 4711"
-"""
-SCANCEL = """#!/bin/sh
-echo "$@" >> "$FAKE_SLURM/cancelled"
-kill -- -$(cat "$FAKE_SLURM/job")
-"""
-
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A SLURM of this machine: sbatch runs the script, scancel ends it."""
     folder = tmp_path / "slurm"
-    folder.mkdir()
-    for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o755)
-    monkeypatch.setenv("FAKE_SLURM", str(folder))
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    for name, value in fake_slurm(folder).items():
+        monkeypatch.setenv(name, value)
     return folder
 
 
@@ -66,7 +51,9 @@ def test_the_job_script_says_what_the_settings_say() -> None:
     assert "module load python" in lines
     (start,) = [line for line in lines if "distributed.cli.dask_worker" in line or "dask worker" in line]
     assert start.startswith(sys.executable)
-    assert "tcp://SCHEDULER:PORT" in start
+    assert "tls://SCHEDULER:PORT" in start
+    assert re.search(r"--tls-ca-file (\S+)/ca.pem --tls-cert \1/cert.pem --tls-key \1/key.pem", start)
+    assert "--worker-class wsigraph.run.cluster_nodes.QuietWorker" in start
     assert "--nworkers 4" in start
     assert "--nthreads 1" in start
     assert "--resources 'GPU=1'" in start
@@ -92,7 +79,7 @@ def test_a_scheduler_that_does_not_answer_is_named(
     slides: Slides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "_CONNECT_S", 1)
-    config = load(overrides=["cluster.kind=tcp://127.0.0.1:1"])
+    config = load(overrides=["cluster.kind=tcp://127.0.0.1:1", "cluster.insecure=true"])
     with pytest.raises(ClusterError, match=r"no scheduler answers at tcp://127.0.0.1:1 .*dask scheduler"):
         run_cohort(manifest_of(slides), tmp_path, config, until="graph")
 
@@ -128,7 +115,11 @@ def test_a_scheduler_killed_in_the_middle_ends_the_run_and_nothing_is_lost(
     file = tmp_path / "scheduler.json"
     while not file.exists() or not file.read_text():
         time.sleep(0.1)
-    config = load(overrides=[f"cluster.kind={json.loads(file.read_text())['address']}", "batch.lease_beat_s=0.2"])
+    config = load(
+        overrides=[
+            f"cluster.kind={json.loads(file.read_text())['address']}", "cluster.insecure=true", "batch.lease_beat_s=0.2"
+        ]
+    )  # fmt: skip
 
     def kill(tally: Tally, active: list[Active]) -> None:
         if tally.done >= 1 and any(each.stage for each in active):

@@ -59,7 +59,7 @@ def add(store: JobStore, n: int, name: str = "slide") -> list[StoredJob]:
 @contextmanager
 def running(store: JobStore, results: Path, scheduler: str, work: Work, *overrides: str) -> Iterator[Dispatcher]:
     results.mkdir(exist_ok=True)
-    config = settings(f"cluster.kind={scheduler}", *overrides)
+    config = settings(f"cluster.kind={scheduler}", "cluster.insecure=true", *overrides)
     dispatcher = Dispatcher(store, results, config, work=work)
     dispatcher.start()
     try:

@@ -117,7 +117,8 @@ def test_what_a_service_leaves_is_taken_over_once_its_claim_has_run_out(store: J
     add(store, 2)
     store.claim("gone", 1, 0.05)
     store.claim("alive", 1, 0.05)
-    store.renew("alive", 30)
+    alive = {each.job_id for each in store.latest() if each.claimed_by == "alive"}
+    assert store.renew("alive", alive, 30) == alive
     time.sleep(0.1)
     assert store.take_back() == 1
     (taken,) = store.claim("next", 9, 30)
@@ -128,6 +129,19 @@ def test_what_a_service_leaves_is_taken_over_once_its_claim_has_run_out(store: J
     assert store.tell(taken.job_id, "next", "graph", 0.5)
     assert store.find(taken.job_id).fraction == 0.5
     assert store.take_back("next") == 1
+
+
+def test_a_service_renews_what_it_runs_and_gives_back_what_it_does_not(store: JobStore) -> None:
+    add(store, 3)
+    runs, stranded, another = [each.job_id for each in store.claim("a", 2, 0.05) + store.claim("b", 1, 0.05)]
+    # a job of another service and one that is not there are not renewed, and said so
+    assert store.renew("a", {runs, another, "0" * 20}, 30) == {runs}
+    time.sleep(0.1)
+    assert store.take_back() == 2
+    assert {each.job_id for each in store.latest(state=RUNNING)} == {runs}
+    assert {each.job_id for each in store.claim("a", 9, 30)} == {stranded, another}
+    assert store.take_back("a", but={runs, another}) == 1
+    assert store.find(stranded).state == QUEUED
 
 
 def test_a_job_is_done_once(store: JobStore) -> None:

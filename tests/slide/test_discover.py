@@ -16,7 +16,7 @@ from wsigraph import store
 from wsigraph.cohort.manifest.create import draft_manifest, manifest_of_folder
 from wsigraph.errors import SlidesNotFound
 from wsigraph.service.catalogue import Catalogue
-from wsigraph.slide.discover import discover_glob, discover_slides, is_glob, slide_formats
+from wsigraph.slide.discover import discover_glob, discover_slides, is_glob
 from wsigraph.slide.reader import read
 from wsigraph.slide.slide_id import default_slide_id, distinct_slide_ids, is_folder_name
 
@@ -158,12 +158,6 @@ def test_nothing_found_says_what_was_looked_for(tmp_path: Path, monkeypatch: pyt
         discover_glob(f"{tmp_path}/*.svs")
     with pytest.raises(SlidesNotFound, match="is not a folder"):
         discover_slides(tmp_path / "absent")
-
-
-def test_a_slide_of_several_files_cannot_be_uploaded() -> None:
-    formats = slide_formats()
-    assert formats.suffixes - formats.single_file_suffixes == {".mrxs", ".vms", ".vmu"}
-    assert {".jp2", ".qptiff"} <= formats.single_file_suffixes
 
 
 @pytest.mark.parametrize(

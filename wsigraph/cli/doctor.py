@@ -19,6 +19,7 @@ _LIBRARIES = (
     "zarr",
     "dask",
     "distributed",
+    "cryptography",
     "tifffile",
     "imagecodecs",
     "openslide-python",
@@ -44,6 +45,7 @@ _EXTRAS = {
     "exchange": ("anndata", "h5py", "networkx"),
     "dashboard": ("bokeh",),
 }
+_OWN_CACHE = "set NUMBA_CACHE_DIR to a directory that you alone can write"
 _REINSTALL = "install again: pip install -c constraints.txt ."
 
 
@@ -162,4 +164,22 @@ def _machine() -> Iterator[Finding]:
     yield Finding("gpu", f"{state}; nothing in wsigraph predict needs one", f"if there is one, {fix}")
 
 
-_CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (_versions, _plugins, _extras, _model, _machine)
+def _kernels() -> Iterator[Finding]:
+    from wsigraph.kernels import cache_place, is_temporary
+
+    place, name = cache_place(), "compiled kernels"
+    if place is None:
+        state = (
+            "kept nowhere, so that every process compiles them anew: none of NUMBA_CACHE_DIR, the package, the user's "
+            "cache and the temporary directory can be both written and trusted"
+        )
+        yield Finding(name, state, _OWN_CACHE)
+    elif is_temporary(place):
+        yield Finding(name, f"kept in {place.parent} for as long as temporary files last", _OWN_CACHE)
+    elif place.name == "__pycache__":
+        yield Finding(name, f"kept beside the sources, in {place.parent}")
+    else:
+        yield Finding(name, f"kept in {place.parent}")
+
+
+_CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (_versions, _kernels, _plugins, _extras, _model, _machine)

@@ -31,7 +31,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "run": (
         "wsigraph run data_manifest.csv --out runs --workers 8",
-        "wsigraph run data_manifest.csv --out runs --until graph --cluster tcp://scheduler:8786",
+        "wsigraph run data_manifest.csv --out runs --until graph --cluster tls://scheduler:8786 --config tls.yaml",
         "wsigraph run data_manifest.csv --out runs --cluster slurm --workers 32 --dry-run",
     ),
     "status": ("wsigraph status runs", "wsigraph status runs --json"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
-from wsigraph.cli.options import AsJson, ConfigFiles, Mpp, Out, Overrides, Threads, read_settings
+from wsigraph.cli.options import AsJson, ConfigFiles, Force, Mpp, Out, Overrides, Threads, forced, read_settings
 from wsigraph.cli.slide_arguments import FromManifest, NamedSlide, refuse_equal_names, select_slides, work_through
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def explain(
     config: ConfigFiles = None,
     overrides: Overrides = None,
     threads: Threads = None,
+    force: Force = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -65,7 +66,7 @@ def explain(
     from wsigraph.explanation.request import Question
     from wsigraph.run.steps import run_slide
 
-    settings = read_settings(config, overrides, {"runtime.threads": threads})
+    settings = read_settings(config, overrides, {"runtime.threads": threads, **forced(force)})
     if falsify:
         from wsigraph.explanation.perturbation_test import check_claim
 

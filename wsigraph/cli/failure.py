@@ -46,6 +46,7 @@ def ends_plainly(verb: Verb) -> Verb:
 
     @wraps(verb)
     def ending(*arguments: Any, **options: Any) -> None:
+        _say_what_is_logged()
         try:
             verb(*arguments, **options)
         except KeyboardInterrupt:
@@ -76,6 +77,18 @@ def describe(error: BaseException) -> str:
     if isinstance(error, WsigraphError):
         return text
     return f"unexpected {type(error).__name__}: {text or 'no message'}; run again with --debug and report what it shows"
+
+
+class _SayingHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
+
+
+def _say_what_is_logged() -> None:
+    """Have what the library logs look like the rest of what a command says."""
+    logger = logging.getLogger("wsigraph")
+    if not any(isinstance(handler, _SayingHandler) for handler in logger.handlers):
+        logger.addHandler(_SayingHandler())
 
 
 def say(text: str) -> None:

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
-from wsigraph.cli.options import AsJson, ConfigFiles, Encoder, Mpp, Out, Overrides, Threads, read_settings
+from wsigraph.cli.options import (
+    AsJson,
+    ConfigFiles,
+    Encoder,
+    Force,
+    Mpp,
+    Out,
+    Overrides,
+    Threads,
+    forced,
+    read_settings,
+)
 from wsigraph.cli.slide_arguments import FromManifest, NamedSlide, select_slides, work_through
 
 if TYPE_CHECKING:
@@ -54,6 +65,7 @@ def graph(
     chunk_px: _Chunk = None,
     threads: Threads = None,
     memory: _Memory = None,
+    force: Force = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -70,6 +82,7 @@ def graph(
         "runtime.chunk_px": chunk_px,
         "runtime.threads": threads,
         "runtime.memory_gb": None if memory is None else _gigabytes(memory),
+        **forced(force),
     }
     settings = read_settings(config, overrides, spelled)
     if features is not None:

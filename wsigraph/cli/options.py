@@ -33,9 +33,17 @@ Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Where <slide>/ i
 Encoder = Annotated[
     str | None, typer.Option("--encoder", metavar="NAME", help="Add a network's features: efficientnet_lite0.")
 ]
+Force = Annotated[
+    bool, typer.Option("--force", help="Go on with a slide that is no H&E section; every output is marked.")
+]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=0, metavar="N", help="Threads; 0 takes every core allowed.")
 ]
+
+
+def forced(force: bool) -> dict[str, bool | None]:
+    """Return the setting that ``--force`` spells; None where it is not given, so that a file's stands."""
+    return {"slide.allow_non_he": True if force else None}
 
 
 def read_settings(files: list[str] | None, overrides: list[str] | None, spelled: Mapping[str, Any]) -> Config:

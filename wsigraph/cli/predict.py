@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
-from wsigraph.cli.options import AsJson, ConfigFiles, Encoder, Mpp, Out, Overrides, Threads, read_settings
+from wsigraph.cli.options import (
+    AsJson,
+    ConfigFiles,
+    Encoder,
+    Force,
+    Mpp,
+    Out,
+    Overrides,
+    Threads,
+    forced,
+    read_settings,
+)
 from wsigraph.cli.slide_arguments import FromManifest, NamedSlide, refuse_equal_names, select_slides, work_through
 
 if TYPE_CHECKING:
@@ -41,6 +52,7 @@ def predict(
     config: ConfigFiles = None,
     overrides: Overrides = None,
     threads: Threads = None,
+    force: Force = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -53,7 +65,9 @@ def predict(
     from wsigraph.explanation.request import Question
     from wsigraph.run.steps import run_slide
 
-    settings = read_settings(config, overrides, {"feature.encoder": encoder, "runtime.threads": threads})
+    settings = read_settings(
+        config, overrides, {"feature.encoder": encoder, "runtime.threads": threads, **forced(force)}
+    )
     selection = select_slides(slides, manifest, mpp, settings)
     refuse_equal_names(selection.slides)
 

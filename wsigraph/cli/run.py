@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsigraph.cli.failure import EXIT_SOME_FAILED, Debug, ends_plainly, say
-from wsigraph.cli.options import AsJson, ConfigFiles, Encoder, Overrides, read_settings
+from wsigraph.cli.options import AsJson, ConfigFiles, Encoder, Force, Overrides, forced, read_settings
 
 if TYPE_CHECKING:
     from wsigraph.cohort.manifest.manifest import Manifest
@@ -29,7 +29,7 @@ _Until = Annotated[
 _Cluster = Annotated[
     str | None,
     typer.Option(
-        "--cluster", metavar="WHERE", help="local (processes), threads, slurm, or a scheduler: tcp://HOST:PORT."
+        "--cluster", metavar="WHERE", help="local (processes), threads, slurm, or a scheduler: tls://HOST:PORT."
     ),
 ]
 _Workers = Annotated[
@@ -55,6 +55,7 @@ def run(
     encoder: Encoder = None,
     config: ConfigFiles = None,
     overrides: Overrides = None,
+    force: Force = False,
     dry_run: _DryRun = False,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -66,15 +67,21 @@ def run(
     """
     from wsigraph.cli.watch import watching
     from wsigraph.run.batch.run import check_stages, run_cohort
+    from wsigraph.run.cluster_security import check_cluster
 
-    spelled = {"cluster.kind": cluster, "cluster.workers": workers, "feature.encoder": encoder}
+    spelled = {"cluster.kind": cluster, "cluster.workers": workers, "feature.encoder": encoder, **forced(force)}
     settings = read_settings(config, overrides, spelled)
     check_stages(until, settings)
+    if not dry_run:
+        # before the manifest, whose slides may take minutes to be read
+        check_cluster(settings.cluster)
     found = _read(manifest, settings, None if dry_run else Path(out))
     for text in found.warnings:
         say(f"warning: {text}")
     if dry_run:
         _tell_plan(found, out, until, settings)
+        # last, so that a script can be looked at where there is no SLURM; the exit code says that it would not run here
+        check_cluster(settings.cluster)
         return
     with watching(settings.batch.report_s) as watch:
         result = run_cohort(found, out, settings, until=until, model=model, watch=watch, started=_tell_cluster)

@@ -64,6 +64,7 @@ def serve(
     What the service keeps lies in DIR/.wsigraph. Beyond loopback a token is demanded of every caller.
     """
     _check_installed()
+    from wsigraph.run.cluster_security import check_cluster
     from wsigraph.service.security import auth
     from wsigraph.service.server import check_exposure, listen
 
@@ -78,6 +79,7 @@ def serve(
     tokens = _tokens(token_file, token)
     check_exposure(host, tokens)
     settings = read_settings(config, overrides, {"cluster.workers": workers, "cluster.kind": cluster})
+    check_cluster(settings.cluster)
     listen(
         Path(data),
         settings,

@@ -38,7 +38,9 @@ _Steps = Annotated[
 ]
 _Guidance = Annotated[
     float | None,
-    typer.Option("--guidance", min=0.0, metavar="X", help="Weight of the graph; 0 ignores it.", show_default="4"),
+    typer.Option(
+        "--guidance", min=0.0, metavar="X", help="Weight of the graph; 0 ignores it.", show_default="the model's"
+    ),
 ]
 _Edits = Annotated[
     list[str] | None,

@@ -50,6 +50,9 @@ _Tries = Annotated[
     list[str] | None,
     typer.Option("--try", metavar="KEY=VALUE", help="Also try this model setting, e.g. layers=2. Repeatable."),
 ]
+_Restart = Annotated[
+    bool, typer.Option("--restart", help="Throw away what DIR holds of other settings or data, and start over.")
+]
 _Missing = Annotated[bool, typer.Option("--allow-missing", help="Leave out slides that have no graph, and say so.")]
 
 
@@ -67,6 +70,7 @@ def train(
     device: _Device = "cpu",
     tries: _Tries = None,
     allow_missing: _Missing = False,
+    restart: _Restart = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -75,13 +79,14 @@ def train(
     """Train an ensemble of folds on a cohort; every patient is scored by a network that never saw them.
 
     What explanations must know of the cohort is written beside the model. Rows whose split is "test" are never trained
-    on. Killed, the same command goes on where it was. With --repeats the cohort is divided anew as often, and
+    on. Killed, the same command goes on where it was; one of other settings or data ends with an error that names them,
+    so that nothing finished is lost. With --repeats the cohort is divided anew as often, and
     OUT/repeats.json tells how far the scores scatter.
     """
     from wsigraph.cli.progress import progress_line
     from wsigraph.cohort.manifest.manifest import read_manifest
     from wsigraph.explanation.fit_reference import write_reference
-    from wsigraph.training.cross_validate import Design, train_model
+    from wsigraph.training.cross_validate import Design, refuse_finished, start_over, study_identity, train_model
     from wsigraph.training.load_cohort import gather, what_to_read
     from wsigraph.training.repeats import score_repeats
 
@@ -102,6 +107,10 @@ def train(
             model=what_to_read(configurations),
             progress=progress,
         )
+        if restart:
+            start_over(out)
+        else:
+            refuse_finished(out, study_identity(cohort, configurations, design))
         ensemble = train_model(
             cohort,
             configurations,
@@ -110,6 +119,7 @@ def train(
             about=_about(out, manifest, rows),
             sources={"manifest": str(manifest.absolute()), "graphs": str(graphs.absolute())},
             beside=lambda bundle: write_reference(cohort, bundle, out, settings.explanation, seed=seed),
+            keep_checkpoints=repeats > 1,
             progress=progress,
         )
         over = {}

@@ -22,6 +22,9 @@ _Start = Annotated[
     str | None,
     typer.Option("--start", metavar="MODEL", help="Go on from this generator's weights; 'shipped' is the package's."),
 ]
+_Restart = Annotated[
+    bool, typer.Option("--restart", help="Throw away what MODEL holds of other settings or data, and start over.")
+]
 _Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 _SHEET_PX = 256
 
@@ -35,6 +38,7 @@ def train_synthesis(
     start: _Start = None,
     mpp: Mpp = None,
     device: _Device = "cpu",
+    restart: _Restart = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     threads: Threads = None,
@@ -44,8 +48,9 @@ def train_synthesis(
     """Train a generator on slides, or on images with masks of tissue classes (1 + class; 0 where not known).
 
     Slides without masks are cut into regions by segment and coarsen. Writes MODEL/generator.safetensors and card.json,
-    pictures of how training stands, and a checkpoint from which a killed run goes on. With --start the sizes of the
-    network are those of the generator that it starts from.
+    pictures of how training stands, and a checkpoint from which a killed run goes on. A run under other settings or of
+    other data than what MODEL holds ends with an error that names them. With --start the sizes of the network are those
+    of the generator that it starts from.
 
     Examples: wsigraph train-synthesis slides --out generator --set diffusion.training_steps=20000
 
@@ -53,9 +58,15 @@ def train_synthesis(
     """
     from wsigraph.cli.progress import progress_line
     from wsigraph.config.diffusion import SIZES
-    from wsigraph.synthesis.diffusion.generator import About, load_generator, save_generator
+    from wsigraph.synthesis.diffusion.generator import (
+        About,
+        load_generator,
+        note_training,
+        refuse_finished,
+        save_generator,
+    )
     from wsigraph.synthesis.diffusion.grid import sample_grid
-    from wsigraph.synthesis.diffusion.train import CHECKPOINT, train
+    from wsigraph.synthesis.diffusion.train import CHECKPOINT, train, training_identity
     from wsigraph.synthesis.diffusion.training_images import find_sources, paint_many, read_sheets
 
     settings = read_settings(config, overrides, {"runtime.threads": threads})
@@ -71,12 +82,19 @@ def train_synthesis(
         *real,
     ]
     shown = [*sheets[: min(painted, 4)], *real[:4]]
+    network = None if base is None else base.network
+    identity = training_identity(sheets, settings.diffusion, seed=seed, start=network)
+    full = identity.with_settings({"diffusion.training_steps": settings.diffusion.training_steps})
+    if restart:
+        (out / CHECKPOINT).unlink(missing_ok=True)
+    elif not (out / CHECKPOINT).is_file():
+        refuse_finished(out, full)
     with progress_line(str(data)) as progress:
         trained = train(
             sheets,
             settings.diffusion,
             seed=seed,
-            start=None if base is None else base.network,
+            start=network,
             out=out,
             device=device,
             progress=progress,
@@ -91,6 +109,7 @@ def train_synthesis(
         seed=seed,
     )
     generator = save_generator(out, trained, settings.diffusion, about)
+    note_training(out, full)
     (out / CHECKPOINT).unlink(missing_ok=True)
     facts = {
         "directory": str(out),

@@ -110,6 +110,9 @@ def _nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors()[0]
     path = ".".join(str(part) for part in fault["loc"])
+    if isinstance(fault["input"], dict) and "ctx" in fault:
+        # keys that do not go together
+        return f"configuration section '{path}': {fault['ctx']['error']}"
     told = fault["msg"].lower()
     if fault["type"] == "string_pattern_mismatch":
         # a pattern is for machines; the field's own description says what may stand there

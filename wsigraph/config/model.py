@@ -54,4 +54,6 @@ class ModelConfig(Section):
     validation_fraction: float = Field(
         0.2, gt=0.0, lt=1.0, description="share of the patients that decides when to stop; never trained on"
     )
-    miscoverage: float = Field(0.1, gt=0.0, lt=0.5, description="share of stages that may lie outside stage sets")
+    miscoverage: float = Field(
+        0.1, gt=0.0, lt=0.5, description="share of true stages outside stage sets that is aimed at, not guaranteed"
+    )

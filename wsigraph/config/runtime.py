@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+ENCRYPTED = ("tls://", "wss://")
+"""How the addresses of schedulers begin that speak TLS."""
+
 
 class Section(BaseModel):
     """A frozen section that refuses unknown keys."""
@@ -33,7 +36,7 @@ class ClusterConfig(Section):
     kind: str = Field(
         "local",
         pattern=r"^(local|threads|slurm|(tcp|tls|ucx|ws|wss)://\S+)$",
-        description="local (processes), threads (this process), slurm, or a scheduler's address such as tcp://HOST:PORT",
+        description="local (processes), threads (this process), slurm, or a scheduler's address such as tls://HOST:PORT",
     )
     workers: int = Field(
         0, ge=0, le=100000, description="workers of one thread each; 0 is one a core allowed, with slurm one job"
@@ -46,7 +49,25 @@ class ClusterConfig(Section):
     )
     gpus: int = Field(0, ge=0, le=64, description="GPUs each worker offers, as the resource GPU (see batch.gpu_stages)")
     wait_s: float = Field(600.0, ge=0.0, le=1e7, description="time without any worker before giving up, s; 0 is never")
-    dashboard_port: int = Field(0, ge=0, le=65535, description="port of the dashboard; 0 takes any that is free")
+    dashboard_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="port of the dashboard, on loopback, where every user of this machine may look at it; 0 takes any "
+        "that is free, null is no dashboard",
+    )
+    tls_ca_file: str | None = Field(
+        None, description="certificate (PEM) that signed those of a tls:// scheduler or SLURM's workers"
+    )
+    tls_cert_file: str | None = Field(None, description="own certificate (PEM), signed by that of tls_ca_file")
+    tls_key_file: str | None = Field(
+        None, description="key (PEM) of tls_cert_file, which others may not read; null where that file holds it too"
+    )
+    insecure: bool = Field(
+        False,
+        description="allow a scheduler (tcp://HOST:PORT) or SLURM jobs without TLS: whoever reaches their ports runs "
+        "code as you; warned of at every start",
+    )
     slurm_queue: str | None = Field(None, description="partition that jobs are submitted to")
     slurm_account: str | None = Field(None, description="account that jobs are charged to")
     slurm_walltime: str = Field(
@@ -55,8 +76,45 @@ class ClusterConfig(Section):
     slurm_cores: int = Field(8, ge=1, le=1024, description="workers of one thread each in a job")
     slurm_memory: str = Field("32GB", pattern=r"^[0-9.]+ ?[KMGT]i?B$", description="memory of a job")
     slurm_interface: str | None = Field(None, description="network interface of the workers, e.g. ib0")
+    slurm_shared_dir: str | None = Field(
+        None, description="directory that jobs see, for the certificates made for a run; null is the current one"
+    )
     slurm_directives: tuple[str, ...] = Field((), description="further #SBATCH lines, e.g. --gres=gpu:1")
     slurm_prologue: tuple[str, ...] = Field((), description="shell lines before the workers start, e.g. module load")
+
+    @model_validator(mode="after")
+    def _check_encryption(self) -> ClusterConfig:
+        if (self.tls_ca_file is None) != (self.tls_cert_file is None):
+            raise ValueError("tls_ca_file and tls_cert_file belong together; give both or neither")
+        if self.tls_key_file is not None and self.tls_cert_file is None:
+            raise ValueError("tls_key_file is the key of tls_cert_file; give that and tls_ca_file too")
+        if not self.is_foreign:
+            return self
+        if self.kind.startswith(ENCRYPTED):
+            if self.tls_ca_file is None:
+                raise ValueError(
+                    f"{self.kind} takes certificates; give cluster.tls_ca_file, cluster.tls_cert_file and "
+                    "cluster.tls_key_file"
+                )
+        elif not self.insecure:
+            raise ValueError(
+                f"{self.kind} is not encrypted: whoever reaches that scheduler or its workers runs code as you; use "
+                "tls://HOST:PORT with cluster.tls_ca_file, cluster.tls_cert_file and cluster.tls_key_file, or accept "
+                "it with cluster.insecure=true"
+            )
+        return self
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the scheduler is somebody else's."""
+        return "://" in self.kind
+
+    @property
+    def is_insecure(self) -> bool:
+        """Whether the settings come to work without TLS beyond this machine's own processes."""
+        if self.is_foreign:
+            return not self.kind.startswith(ENCRYPTED)
+        return self.kind == "slurm" and self.insecure and self.tls_ca_file is None
 
 
 class BatchConfig(Section):
@@ -64,7 +122,7 @@ class BatchConfig(Section):
 
     attempts: int = Field(2, ge=1, le=10, description="times a slide is tried, on another worker where there is one")
     final_errors: tuple[str, ...] = Field(
-        ("MissingMpp", "NoTissue"), description="classes of error that another attempt would not change"
+        ("MissingMpp", "NoTissue", "NotHE"), description="classes of error that another attempt would not change"
     )
     stall_s: float = Field(
         1800.0, ge=0.0, le=1e6, description="a slide without progress for this long hangs: its worker is restarted, s"

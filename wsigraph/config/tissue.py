@@ -13,7 +13,7 @@ from wsigraph.geometry import MPP_MAX, MPP_MIN
 class TissueConfig(Section):
     """Where there is tissue, and what its stains are."""
 
-    mpp: float = Field(4.0, ge=MPP_MIN, le=MPP_MAX, description="spacing of the tissue lattice, um")
+    mpp: float = Field(4.0, ge=MPP_MIN, le=MPP_MAX, description="spacing of the low-power grid, um")
     min_optical_density: float = Field(
         0.03, ge=0.0, le=1.0, description="least mean optical density above the glass of any tissue"
     )

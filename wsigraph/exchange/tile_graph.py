@@ -12,12 +12,12 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from wsigraph.errors import RecordError
 from wsigraph.geometry import Box, Size, resampled_size
+from wsigraph.kernels import njit
 
 GEOMETRY_NAMES = (
     *("n", "sum_x", "sum_y", "sum_xx", "sum_xy", "sum_yy"),

@@ -32,11 +32,12 @@ from wsigraph.exchange.tile_graph import (
     tile_edges,
 )
 from wsigraph.geometry import MPP_MAX, MPP_MIN, Size, ratio
-from wsigraph.graph.adjacency import both_ways
+from wsigraph.graph.adjacency import both_directions
 from wsigraph.graph.build import build_graph
 from wsigraph.graph.feature.encode import ENCODING_UNIT, FEATURE_MAX
 from wsigraph.graph.tissue.mask import find_tissue
 from wsigraph.graph.tissue.stain import empty_histogram, estimate_stain
+from wsigraph.graph.tissue.suitability import mark
 from wsigraph.records import SuperpixelLabels, TissueGraph
 from wsigraph.slide.map_boxes import Progress
 from wsigraph.slide.reader import Slide
@@ -195,7 +196,7 @@ def graph_from_features(
 
 
 def _geometry_graph(tiles: TileRectangles, mpp: float, slide_id: str) -> TissueGraph:
-    edge_index, boundary = both_ways(*tile_edges(tiles))
+    edge_index, boundary = both_directions(*tile_edges(tiles))
     return TissueGraph(
         slide_id=slide_id,
         mpp=mpp,
@@ -210,7 +211,9 @@ def _geometry_graph(tiles: TileRectangles, mpp: float, slide_id: str) -> TissueG
 
 def _counted_graph(tiles: TileRectangles, slide: Slide, settings: Config, progress: Progress | None) -> TissueGraph:
     mpp = settings.superpixel.mpp
-    found = find_tissue(slide, settings.tissue, working_mpp=mpp, progress=progress)
+    found = find_tissue(slide, settings.tissue, suitability=settings.slide, working_mpp=mpp, progress=progress)
+    if found.refusal:
+        slide.mark(mark(found.refusal))
     covered = cover(tiles, found.tissue.shape, ratio(found.mpp, mpp))
     tissue = dataclasses.replace(found, tissue=covered, section=found.section * covered)
     labels = SuperpixelLabels(labels=TileLabels(tiles), n_superpixels=len(tiles.corners), mpp=mpp, tissue=tissue)

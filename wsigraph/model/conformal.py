@@ -4,8 +4,9 @@ Temperature (Guo et al., "On calibration of modern neural networks", ICML 2017) 
 fitted on patients that were not trained on. Stage sets are CV+ (Barber et al., "Predictive inference with the
 jackknife+", Annals of Statistics 2021; Romano, Sesia and Candes, NeurIPS 2020): a stage belongs to the set unless it
 conforms worse, by the model that never saw patient i, than patient i's own stage for all but a share `miscoverage` of
-the patients i. The set holds the true stage of exchangeable patients with probability 1 - 2 miscoverage at least, and
-1 - miscoverage in practice; at another site nothing is promised. The band for survival is a pointwise bootstrap: every
+the patients i. Sets aim at holding the true stage of exchangeable patients with probability 1 - miscoverage, and about
+reach it in practice. What is guaranteed is less, and depends on the number of folds: `guaranteed_coverage`. At another
+site nothing is guaranteed. The band for survival is a pointwise bootstrap: every
 draw takes a member of the ensemble in turn and recalibrates its hazards by a line fitted to as many held-out patients,
 drawn with replacement. It shows what the number of patients leaves open, not what a wrong model does.
 """
@@ -77,6 +78,41 @@ def fit_temperature(logits: NDArray[np.float64], stage: NDArray[np.int64]) -> fl
 
     found = minimize_scalar(loss, bounds=(-np.log(4.0), np.log(4.0)), method="bounded")
     return float(np.exp(found.x))
+
+
+def guaranteed_coverage(n_patients: int, n_folds: int, miscoverage: float) -> float:
+    """Return the least probability with which a CV+ set holds the true stage of an exchangeable patient.
+
+    Parameters
+    ----------
+    n_patients : int
+        Held-out patients of known stage.
+    n_folds : int
+        Folds, of equal size, that they were held out in.
+    miscoverage : float
+        Alpha.
+
+    Returns
+    -------
+    float
+        ``1 - 2 a - min(2 (1 - 1 / K) / (n / K + 1), (1 - K / n) / (K + 1))`` for n patients in K folds, at least 0; 0
+        where there are no two folds or fewer patients than folds.
+
+    Notes
+    -----
+    With as many folds as patients this is the jackknife+'s ``1 - 2 a``; with few folds it is lower. Nothing is
+    guaranteed where folds are whole sites, because patients of different folds are then not exchangeable.
+
+    References
+    ----------
+    Barber, Candes, Ramdas and Tibshirani, "Predictive inference with the jackknife+", Annals of Statistics 2021,
+    theorem 4.
+    """
+    if n_folds < 2 or n_patients < n_folds:
+        return 0.0
+    by_fold_size = 2.0 * (1.0 - 1.0 / n_folds) / (n_patients / n_folds + 1.0)
+    by_fold_count = (1.0 - n_folds / n_patients) / (n_folds + 1.0)
+    return max(0.0, 1.0 - 2.0 * miscoverage - min(by_fold_size, by_fold_count))
 
 
 def stage_sets(

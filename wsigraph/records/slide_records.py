@@ -160,7 +160,7 @@ class StainBasis(RecordDisplay):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class TissueMap(RecordDisplay):
-    """Tissue on one global low-power lattice.
+    """Tissue on one global low-power grid.
 
     Attributes
     ----------
@@ -171,9 +171,11 @@ class TissueMap(RecordDisplay):
     section : uint16 (h, w)
         Number of the tissue section, 1 upwards in raster order; 0 outside tissue.
     mpp : float
-        Lattice spacing, um.
+        Spacing of the low-power grid, um.
     stain : StainBasis
         Stains of the tissue.
+    refusal : str
+        Why the slide is no H&E section, where the work went on all the same; empty for all others.
     """
 
     tissue: NDArray[np.uint8]
@@ -181,6 +183,7 @@ class TissueMap(RecordDisplay):
     section: NDArray[np.uint16]
     mpp: float
     stain: StainBasis
+    refusal: str = ""
 
     def __post_init__(self) -> None:
         shapes = {self.tissue.shape, self.artefact.shape, self.section.shape}

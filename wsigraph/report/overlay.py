@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsigraph.geometry import Box, um_to_px, um_to_px_exact
-from wsigraph.outline.label_grid import RegionLattice
+from wsigraph.outline.label_grid import LabelGrid
 from wsigraph.outline.outline import Outlines
 from wsigraph.records import TissueMap
 from wsigraph.report.view import View, cut_view
@@ -145,14 +145,14 @@ def artefact_map(view: View, tissue: TissueMap, level0_mpp: float) -> Picture | 
     return _palette(index, [(0, 0, 0), (255, 255, 255), _ARTEFACT], np.array([0, 130, 230], np.uint8))
 
 
-def crop(slide: Slide, lattice: RegionLattice, outlines: Outlines, node: int) -> Picture:
+def crop(slide: Slide, lattice: LabelGrid, outlines: Outlines, node: int) -> Picture:
     """Return a region at high power, its surroundings paled.
 
     Parameters
     ----------
     slide : Slide
         Where pixels come from.
-    lattice : RegionLattice
+    lattice : LabelGrid
         Where regions lie.
     outlines : Outlines
         Their polygons.

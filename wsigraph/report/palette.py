@@ -8,9 +8,9 @@ with most neighbours first, so that neighbours differ; the same graph always get
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from wsigraph.kernels import njit
 from wsigraph.records import TissueGraph
 
 PALETTE: tuple[tuple[int, int, int], ...] = (

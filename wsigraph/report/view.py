@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.geometry import Box, px_to_um, ratio
-from wsigraph.outline.label_grid import RegionLattice, resample
+from wsigraph.outline.label_grid import LabelGrid, resample
 from wsigraph.outline.outline import Outlines
 from wsigraph.slide.reader import Slide
 
@@ -140,7 +140,7 @@ def find_detail(whole: View, *, n_across: int, aspect: float) -> Box:
     )
 
 
-def cut_view(slide: Slide, lattice: RegionLattice, outlines: Outlines, box: Box, longest_px: int) -> View:
+def cut_view(slide: Slide, lattice: LabelGrid, outlines: Outlines, box: Box, longest_px: int) -> View:
     """Return a part of the slide, given in level-0 pixels, with at most `longest_px` pixels along a side."""
     level0 = slide.info.levels[0].size
     mpp = px_to_um(max(1.0, max(box.height, box.width) / longest_px), slide.info.mpp)

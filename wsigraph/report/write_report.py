@@ -17,7 +17,7 @@ from wsigraph.config import ReportConfig, section_hash
 from wsigraph.errors import ConfigError
 from wsigraph.geometry import Box
 from wsigraph.graph.feature.interpret import FeatureTable, interpret
-from wsigraph.outline.label_grid import RegionLattice, sample_regions
+from wsigraph.outline.label_grid import LabelGrid, sample_regions
 from wsigraph.outline.outline import Outlines, trace_outlines
 from wsigraph.records import CoarseGraph, Prediction, SuperpixelLabels
 from wsigraph.report.figure import DETAIL_ASPECT, DETAIL_BELOW_FRACTION, DETAIL_REGIONS, draw_report
@@ -149,7 +149,7 @@ def _check_feature(features: FeatureTable, name: str | None) -> None:
 
 def _draw(
     slide: Slide,
-    lattice: RegionLattice,
+    lattice: LabelGrid,
     outlines: Outlines,
     features: FeatureTable,
     options: ReportConfig,

@@ -1,7 +1,8 @@
 """A dask cluster to work on: processes or threads of this machine, a scheduler that is already there, or SLURM jobs.
 
 `connect` yields a client in the same shape for all of them. Workers need nothing but the installed package; what they
-say of their version is compared with this one's before any slide is handed out.
+say of their version is compared with this one's before any slide is handed out. Nobody else gets in: see
+`wsigraph.run.cluster_security`.
 """
 
 from __future__ import annotations
@@ -12,20 +13,29 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import wsigraph
 from wsigraph.config.runtime import ClusterConfig
 from wsigraph.errors import ClusterError, PluginError
+from wsigraph.run import cluster_security
 
 GPU = "GPU"
 """Name of the resource that a worker with a graphics card offers."""
 KEEPS_MEMORY = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}
 """Dask's setting under which worker processes keep the memory they free. By its default they hand every large array
 back at once, and taking it anew costs a fifth of the time of a slide; kept, it is some 0.1 GB a worker."""
+_LOOPBACK = "127.0.0.1"
+# as `cluster_security.private_scratch`, on the machine of the job
+_JOB_SCRATCH = (
+    'scratch="${TMPDIR:-/tmp}/wsigraph-$(id -u)"',
+    'mkdir -m 700 "$scratch" 2>/dev/null || { [ -O "$scratch" ] && [ ! -L "$scratch" ]; } || scratch="$(mktemp -d)"',
+    'export DASK_TEMPORARY_DIRECTORY="$scratch"',
+)
 _POLL_S = 0.2
 _CONNECT_S, _CLOSE_S = 10, 10
 
@@ -80,8 +90,8 @@ def connect(config: ClusterConfig) -> Iterator[Cluster]:
     Raises
     ------
     ClusterError
-        If the scheduler does not answer, no worker comes within ``cluster.wait_s``, or a worker has no wsigraph or
-        another version of it.
+        If the scheduler does not answer or has other certificates, no worker comes within ``cluster.wait_s``, a worker
+        has no wsigraph or another version of it, or `wsigraph.run.cluster_security.check_cluster` finds a fault.
     PluginError
         If SLURM is asked for and dask-jobqueue is not installed.
     """
@@ -90,26 +100,41 @@ def connect(config: ClusterConfig) -> Iterator[Cluster]:
     # imported before its settings are touched: what is set before its defaults are read is taken back with them
     from distributed import Client
 
+    cluster_security.check_cluster(config)
+    cluster_security.warn_if_insecure(config)
     # a worker that dies or is restarted is told of once, by whoever looks after the slides
     for name in ("distributed", "distributed.nanny", "distributed.worker", "distributed.scheduler"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # a slide whose worker dies twice is most likely the cause; further attempts are counted by whoever hands it out
-    with dask.config.set({"distributed.scheduler.allowed-failures": 1}), _started(config) as made:
+    settings: dict[str, Any] = {"distributed.scheduler.allowed-failures": 1}
+    if not config.is_foreign:
+        settings["temporary-directory"] = cluster_security.private_scratch()
+    with dask.config.set(settings), _started(config) as made:
         try:
-            client = Client(made, timeout=_CONNECT_S, set_as_default=False)
+            security = cluster_security.given(config) if config.is_foreign else None
+            client = Client(made, timeout=_CONNECT_S, set_as_default=False, security=security)
         except (OSError, TimeoutError, ValueError) as error:
             raise ClusterError(
-                f"no scheduler answers at {config.kind} ({_first_line(error)}); start one with 'dask scheduler' or "
-                "give another --cluster"
+                f"no scheduler answers at {config.kind} ({_first_line(error)}); start one with 'dask scheduler', give "
+                "another --cluster, or check that its certificates are those of cluster.tls_ca_file"
             ) from None
         try:
             restock = partial(made.scale, _n_workers(config)) if hasattr(made, "scale") else None
-            cluster = Cluster(client=client, kind=config.kind, dashboard=client.dashboard_link or "", restock=restock)
+            cluster = Cluster(client=client, kind=config.kind, dashboard=_link(config, client), restock=restock)
             _await_worker(cluster, config.wait_s)
             _check_versions(cluster)
             yield cluster
         finally:
             client.close(timeout=5)
+
+
+def _link(config: ClusterConfig, client: Any) -> str:
+    """Return the address of the scheduler's dashboard; empty where it has none."""
+    if config.dashboard_port is None and not config.is_foreign:
+        return ""
+    link = str(client.dashboard_link or "")
+    # dask names the address where workers find the scheduler, which the dashboard does not listen on
+    return link if config.is_foreign else link.replace(str(urlsplit(link).hostname), _LOOPBACK)
 
 
 def _n_workers(config: ClusterConfig) -> int:
@@ -147,48 +172,83 @@ def job_script(config: ClusterConfig) -> str:
     PluginError
         If dask-jobqueue is not installed.
     """
-    job = _jobqueue().slurm.SLURMJob("tcp://SCHEDULER:PORT", name="wsigraph", **_job_options(config))
+    options = _job_options(config, cluster_security.planned_for_slurm(config))
+    job = _jobqueue().slurm.SLURMJob(f"{options['protocol']}SCHEDULER:PORT", name="wsigraph", **options)
     return str(job.job_script())
 
 
 @contextmanager
 def _started(config: ClusterConfig) -> Iterator[Any]:
     """Yield what a client connects to."""
-    if config.kind not in ("local", "threads", "slurm"):
+    if config.is_foreign:
         yield config.kind
         return
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Port .* is already in use")
-        made = _slurm(config) if config.kind == "slurm" else _local(config)
-    try:
-        yield made
-    finally:
-        # a thread that hangs keeps its cluster from closing; what was to be done is done, and the process ends anyway
-        with suppress(TimeoutError):
-            made.close(timeout=_CLOSE_S)
+    with ExitStack() as stack:
+        if config.kind == "slurm":
+            security = stack.enter_context(cluster_security.for_slurm(config))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Port .* is already in use")
+            made = _slurm(config, security) if config.kind == "slurm" else _local(config)
+        try:
+            yield made
+        finally:
+            # a thread that hangs keeps its cluster from closing; what was to be done is done, the process ends anyway
+            with suppress(TimeoutError):
+                made.close(timeout=_CLOSE_S)
 
 
 def _local(config: ClusterConfig) -> Any:
     import dask
-    from distributed import LocalCluster
+    from distributed import Nanny, Security, SpecCluster
+
+    from wsigraph.run.cluster_nodes import QuietWorker
 
     n_workers = config.workers or n_cores()
-    options: dict[str, Any] = {
-        "dashboard_address": f"127.0.0.1:{config.dashboard_port}",
-        "silence_logs": logging.CRITICAL,
+    uses_threads = config.kind == "threads"
+    # threads of one process speak through queues
+    both: dict[str, Any] = {
+        "protocol": "inproc://" if uses_threads else "tls://",
+        "host": None if uses_threads else _LOOPBACK,
+        "security": Security(require_encryption=False) if uses_threads else cluster_security.made(),
+    }
+    options = both | {
+        "nthreads": n_workers if uses_threads else 1,
         "resources": _resources(config),
         "memory_limit": f"{config.memory_gb}GB" if config.memory_gb else "auto",
+        "silence_logs": logging.CRITICAL,
     }
-    if config.kind == "threads":
-        return LocalCluster(n_workers=1, threads_per_worker=n_workers, processes=False, **options)
-    with dask.config.set(KEEPS_MEMORY):
-        return LocalCluster(n_workers=n_workers, threads_per_worker=1, processes=True, host="127.0.0.1", **options)
+    worker = {"cls": QuietWorker, "options": options}
+    if not uses_threads:
+        worker = {"cls": Nanny, "options": options | {"worker_class": QuietWorker}}
+    with dask.config.set({} if uses_threads else KEEPS_MEMORY):
+        return SpecCluster(
+            scheduler={"cls": _scheduler(config), "options": both | _dashboard(config)},
+            workers=dict.fromkeys(range(1 if uses_threads else n_workers), worker),
+            worker=worker,
+            security=both["security"],
+            silence_logs=logging.CRITICAL,
+        )
 
 
-def _slurm(config: ClusterConfig) -> Any:
+def _scheduler(config: ClusterConfig) -> Any:
+    """Return the class of the scheduler."""
+    from distributed import Scheduler
+
+    from wsigraph.run.cluster_nodes import QuietScheduler
+
+    return QuietScheduler if config.dashboard_port is None else Scheduler
+
+
+def _dashboard(config: ClusterConfig) -> dict[str, Any]:
+    if config.dashboard_port is None:
+        return {"dashboard": False, "dashboard_address": None}
+    return {"dashboard": True, "dashboard_address": f"{_LOOPBACK}:{config.dashboard_port}"}
+
+
+def _slurm(config: ClusterConfig, security: Any) -> Any:
     jobqueue = _jobqueue()
     cluster = jobqueue.SLURMCluster(
-        scheduler_options={"dashboard_address": f":{config.dashboard_port}"}, **_job_options(config)
+        scheduler_cls=_scheduler(config), scheduler_options=_dashboard(config), **_job_options(config, security)
     )
     cluster.scale(_n_workers(config))
     return cluster
@@ -205,8 +265,9 @@ def _jobqueue() -> Any:
     return dask_jobqueue
 
 
-def _job_options(config: ClusterConfig) -> dict[str, Any]:
+def _job_options(config: ClusterConfig, security: Any) -> dict[str, Any]:
     resources = [f"--resources '{name}={number}'" for name, number in _resources(config).items()]
+    without_http = ["--no-dashboard", "--worker-class", "wsigraph.run.cluster_nodes.QuietWorker"]
     return {
         "queue": config.slurm_queue,
         "account": config.slurm_account,
@@ -216,8 +277,10 @@ def _job_options(config: ClusterConfig) -> dict[str, Any]:
         "walltime": config.slurm_walltime,
         "interface": config.slurm_interface,
         "job_extra_directives": list(config.slurm_directives),
-        "job_script_prologue": list(config.slurm_prologue),
-        "worker_extra_args": resources,
+        "job_script_prologue": [*_JOB_SCRATCH, *config.slurm_prologue],
+        "worker_extra_args": [*without_http, *resources],
+        "protocol": "tcp://" if security is None else "tls://",
+        "security": security,
         "job_name": "wsigraph",
         "python": sys.executable,
     }

@@ -24,7 +24,7 @@ from wsigraph.explanation.target import Target
 from wsigraph.geometry import Box, px_to_mm2, um_to_px_exact
 from wsigraph.graph.feature.interpret import interpret
 from wsigraph.model.bundle import ModelBundle
-from wsigraph.outline.label_grid import RegionLattice, sample_regions
+from wsigraph.outline.label_grid import LabelGrid, sample_regions
 from wsigraph.outline.outline import trace_outlines
 from wsigraph.records import CoarseGraph, Explanation, Prediction, SuperpixelLabels, TissueGraph, TissueMap
 from wsigraph.report.attribution import draw_attribution
@@ -250,7 +250,7 @@ def _page(
     facts: dict[str, Any],
     origin: dict[str, Any],
     view: View,
-    lattice: RegionLattice,
+    lattice: LabelGrid,
 ) -> Page:
     slide, coarse = found.slide, found.coarse
     spots = []

@@ -12,8 +12,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,7 +139,7 @@ def run_slide(
     SlideError
         If the slide does not read or has no pixel size.
     TissueError
-        If the slide holds no tissue.
+        If the slide holds no tissue, or is no H&E section.
     StoreError
         If the output cannot be written, or belongs to another slide of the same name.
 
@@ -148,6 +147,7 @@ def run_slide(
     -----
     A slide that fails before its tissue is found leaves nothing on disk.
     """
+    from wsigraph.slide.map_boxes import with_threads
     from wsigraph.slide.reader import read
     from wsigraph.store.directory import SlideDirectory, check_writable
 
@@ -164,7 +164,7 @@ def run_slide(
     started = time.perf_counter()
     limit = settings.slide.max_bad_tile_fraction
     opened = read(path, mpp=mpp, slide_id=slide_id, max_bad_tile_fraction=limit)
-    with opened as slide, _threads(settings.runtime.threads):
+    with opened as slide, with_threads(settings.runtime.threads):
         directory = SlideDirectory(Path(out) / slide.info.slide_id, LAYOUT, progress)
         directory.refuse_clash(slide.info)
         directory.seconds["read"] = time.perf_counter() - started
@@ -191,6 +191,7 @@ class _Walk:
     bundle: ModelBundle | None
     asked: Asked | None
     progress: Progress | None
+    mark: str = ""
 
     def to(self, until: str) -> dict[str, Any] | None:
         """Carry out the stages up to `until` and return the facts where that is the report."""
@@ -235,19 +236,28 @@ class _Walk:
 
     def _tissue(self) -> TissueMap:
         from wsigraph import store
+        from wsigraph.graph.tissue.suitability import mark_slide
 
         options, working_mpp = self.settings.tissue, self.settings.superpixel.mpp
 
         def make(to: Destination) -> None:
             from wsigraph.graph.tissue.mask import find_tissue
 
-            tissue = find_tissue(self.slide, options, working_mpp=working_mpp, progress=self.progress)
+            tissue = find_tissue(
+                self.slide,
+                options,
+                suitability=self.settings.slide,
+                working_mpp=working_mpp,
+                progress=self.progress,
+            )
+            mark_slide(self.slide, tissue, self.settings.slide)
             # only now: a slide without tissue leaves no directory behind
             self._save_info()
             store.save_tissue_map(tissue, to)
 
         config = {"tissue": section_hash(options), "superpixel.mpp": _digest(working_mpp)}
         tissue = self.directory.carry_out("tissue", self._identity, config, make, store.load_tissue_map)
+        self.mark = mark_slide(self.slide, tissue, self.settings.slide)
         if "tissue" in self.directory.resumed:
             # new bytes only where the source of the same pixel size, or a warning, has changed
             self._save_info()
@@ -298,9 +308,11 @@ class _Walk:
         from wsigraph import store
 
         def make(to: Destination) -> None:
+            from wsigraph.graph.tissue.suitability import mark_prediction
             from wsigraph.model.predict import predict
 
-            store.save_prediction(predict(coarse, bundle, sha256=self.slide.info.sha256), to)
+            prediction = predict(coarse, bundle, sha256=self.slide.info.sha256)
+            store.save_prediction(mark_prediction(prediction, self.mark), to)
 
         inputs = self.directory.digest("coarsen") | {"model": bundle.model_id}
         return self.directory.carry_out("predict", inputs, {}, make, store.load_prediction)
@@ -385,16 +397,3 @@ def _check_encoder(settings: Config) -> None:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
-
-
-@contextmanager
-def _threads(n_threads: int) -> Iterator[None]:
-    """Work with `n_threads` threads (0: every core allowed), unless a dask client or scheduler is already in force."""
-    import dask
-    from dask.system import CPU_COUNT
-
-    if dask.config.get("scheduler", None) is not None:
-        yield
-        return
-    with dask.config.set(scheduler="threads", num_workers=n_threads or CPU_COUNT):
-        yield

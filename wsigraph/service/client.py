@@ -112,7 +112,8 @@ class Client:
                 try:
                     headers = {"Upload-Offset": str(standing["offset"])}
                     standing = self._json("PATCH", address, content=part, headers=headers)
-                except errors.Unavailable:
+                except (errors.Conflict, errors.Unavailable):
+                    # not there at the moment, or the service is at work on a part whose answer was lost
                     failed += 1
                     if failed > _TRIES:
                         raise

@@ -22,7 +22,7 @@ from wsigraph.explanation.region_facts import RegionDescriber
 from wsigraph.explanation.target import Target
 from wsigraph.geometry import Box, px_to_um, um_to_px
 from wsigraph.model.bundle import ModelBundle, load_bundle
-from wsigraph.outline.label_grid import RegionLattice, sample_regions
+from wsigraph.outline.label_grid import LabelGrid, sample_regions
 from wsigraph.outline.outline import Outlines, trace_outlines
 from wsigraph.records import Explanation, Prediction
 from wsigraph.service.context import House
@@ -232,7 +232,7 @@ class ExplainedSlide:
             raise NotFound(f"region {node} is not there; regions are 0 to {self.n_regions - 1}")
 
     @cached_property
-    def _lattice(self) -> RegionLattice:
+    def _lattice(self) -> LabelGrid:
         labels = load_labels(self.directory / "superpixels.zarr")
         return sample_regions(labels, self.coarse, self.info, outline_mpp=self._outline_mpp, max_px=self._max_px)
 

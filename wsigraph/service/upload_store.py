@@ -1,7 +1,9 @@
 """Slides on their way in: written to disk as they come, resumable, under names that the service chooses.
 
-An upload is a directory with a part file and a note beside it; how far it is, is the size of the part. Once whole it
-is opened in a process of its own before it becomes a slide, and removed where it does not read.
+An upload is a directory with a file and a note beside it; how far it is, is the size of the file. Once whole it is
+opened in a process of its own before it becomes a slide. Only a verdict on the file removes it: where the check could
+not be made, because all processes were busy, one died or took too long, the upload stays and the next request checks
+it again.
 """
 
 from __future__ import annotations
@@ -18,12 +20,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wsigraph.config import ServiceConfig
-from wsigraph.errors import ConfigError, Conflict, NotFound, StoreError, TooLarge, TooMany
+from wsigraph.errors import (
+    ConfigError,
+    Conflict,
+    NotFound,
+    ReaderLost,
+    SlideError,
+    StoreError,
+    TooLarge,
+    TooMany,
+    Unavailable,
+)
 from wsigraph.service.catalogue import slug
-from wsigraph.slide.discover import slide_formats
+from wsigraph.slide.self_contained import SUFFIXES
 from wsigraph.store.atomic import writing
 
-_NOTE, _PART, _OPEN = "upload.json", "part", ".open"
+ACCEPTED = frozenset[str]().union(*SUFFIXES.values())
+"""Suffixes of files that can be uploaded; whether the content is of a format of one file, the check finds out."""
+_NOTE, _OPEN = "upload.json", ".open"
 _FREE_BYTES = 2**30
 _HOUR_S = 3600.0
 
@@ -129,26 +143,29 @@ class Uploads:
             if len(list(self._unfinished())) >= self._config.uploads_max:
                 raise TooMany("too many uploads are unfinished; finish or delete some, or raise service.uploads_max")
             place.mkdir(mode=0o700, parents=True)
-            (place / _PART).touch(mode=0o600)
+            (place / upload.file).touch(mode=0o600)
             (place / _NOTE).write_text(json.dumps(asdict(upload)), encoding="utf-8")
         return upload
 
     def find(self, upload_id: str) -> tuple[Upload, int]:
-        """Return an unfinished upload and how many bytes have come.
+        """Return an upload, finished or not, and how many bytes have come.
 
         Raises
         ------
         NotFound
             If there is none of that name.
         """
-        place = self._place(upload_id)
-        try:
-            told = json.loads((place / _NOTE).read_bytes())
-            return Upload(**told), (place / _PART).stat().st_size
-        except (OSError, ValueError):
-            raise NotFound(
-                f"upload {upload_id!r} is not there; it has ended, or begin it with POST /v1/uploads"
-            ) from None
+        for place in (self._place(upload_id), self._folder / upload_id):
+            try:
+                upload = Upload(**json.loads((place / _NOTE).read_bytes()))
+                return upload, (place / upload.file).stat().st_size
+            except (OSError, ValueError):
+                continue
+        raise NotFound(f"upload {upload_id!r} is not there; it has ended, or begin it with POST /v1/uploads")
+
+    def is_finished(self, upload_id: str) -> bool:
+        """Return whether an upload has become a slide; a client that missed the last answer asks again."""
+        return (self._folder / upload_id / _NOTE).is_file()
 
     def writer(self, upload_id: str, offset: int) -> PartWriter:
         """Return what takes the bytes from an offset on; one at a time for each upload.
@@ -163,11 +180,9 @@ class Uploads:
         upload, there = self.find(upload_id)
         if offset != there:
             raise Conflict(f"upload {upload_id!r} is at {there}, met Upload-Offset {offset}; go on from {there}")
-        with self._lock:
-            if upload_id in self._busy:
-                raise Conflict(f"upload {upload_id!r} is being written to; send one part at a time")
-            self._busy.add(upload_id)
-        return PartWriter(self._place(upload_id) / _PART, upload, there, lambda: self._busy.discard(upload_id))
+        self._take(upload_id)
+        path = self._place(upload_id) / upload.file
+        return PartWriter(path, upload, there, lambda: self._busy.discard(upload_id))
 
     def finish(self, upload: Upload, check: Callable[[Path], None]) -> None:
         """Make a whole upload a slide.
@@ -177,32 +192,56 @@ class Uploads:
         upload : Upload
             All of whose bytes have come.
         check : callable
-            Opens the file and raises where it is no slide; the upload is removed then.
+            Opens the file. A `SlideError` or `TooLarge` is a verdict, and the upload is removed; after any other error
+            it stays.
 
         Raises
         ------
+        Conflict
+            If it is being checked already.
+        SlideError
+            If it is no slide that can be served.
         StoreError
-            If it cannot be stored.
+            If it cannot be stored, or was given up meanwhile.
+        TooLarge
+            If it has more pixels or needs more memory than allowed.
+        Unavailable
+            If it could not be checked; the next request checks it again.
         """
         place = self._place(upload.upload_id)
-        with writing(place):
-            (place / _PART).rename(place / upload.file)
-            try:
+        self._take(upload.upload_id)
+        try:
+            with writing(place):
+                if self.is_finished(upload.upload_id):
+                    return
+                # a sign of life, so that a busy service does not let it expire
+                os.utime(place / upload.file)
                 check(place / upload.file)
-            except BaseException:
-                shutil.rmtree(place, ignore_errors=True)
-                raise
-            place.rename(self._folder / upload.upload_id)
+                place.rename(self._folder / upload.upload_id)
+        except (ReaderLost, Unavailable) as error:
+            raise Unavailable(
+                f"upload {upload.upload_id!r} is whole and kept, but was not checked ({error}); send an empty part at "
+                f"{upload.size} to have it checked again"
+            ) from None
+        except (SlideError, TooLarge):
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        finally:
+            self._busy.discard(upload.upload_id)
 
     def remove(self, upload_id: str) -> None:
         """Remove an unfinished upload.
 
         Raises
         ------
+        Conflict
+            If it has become a slide.
         NotFound
             If there is none of that name.
         """
-        self.find(upload_id)
+        upload, _ = self.find(upload_id)
+        if self.is_finished(upload_id):
+            raise Conflict(f"upload {upload_id!r} is a slide; remove it with DELETE /v1/slides/{upload.slide_id}")
         shutil.rmtree(self._place(upload_id), ignore_errors=True)
 
     def remove_slide(self, slide_id: str) -> None:
@@ -231,11 +270,18 @@ class Uploads:
         before = time.time() - self._config.upload_expire_h * _HOUR_S
         for place in self._unfinished():
             try:
-                is_old = (place / _PART).stat().st_mtime < before
+                is_old = next(place.glob("slide.*"), place).stat().st_mtime < before
             except OSError:
-                is_old = place.stat().st_mtime < before
-            if is_old:
+                # given up at this moment
+                continue
+            if is_old and place.name not in self._busy:
                 shutil.rmtree(place, ignore_errors=True)
+
+    def _take(self, upload_id: str) -> None:
+        with self._lock:
+            if upload_id in self._busy:
+                raise Conflict(f"upload {upload_id!r} is being written to or checked; send one part at a time")
+            self._busy.add(upload_id)
 
     def _unfinished(self) -> list[Path]:
         folder = self._folder / _OPEN
@@ -245,6 +291,11 @@ class Uploads:
         if not re.fullmatch(r"[0-9a-f]{20}", upload_id):
             raise NotFound(f"upload {upload_id[:40]!r} is not there")
         return self._folder / _OPEN / upload_id
+
+
+def is_upload(path: Path) -> bool:
+    """Return whether a file came through the service, finished or not: its note lies beside it."""
+    return (path.parent / _NOTE).is_file()
 
 
 class PartWriter:

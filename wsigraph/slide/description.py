@@ -34,6 +34,8 @@ class FileDescription:
         Magnification of the objective as the file states it; pixel sizes do not follow from it.
     associated : tuple of str
         Names of associated images, sorted.
+    channels : tuple of str
+        Names of the channels taken for red, green and blue; empty where the file names none.
     warnings : tuple of str
         Oddities the user should know.
     """
@@ -45,6 +47,7 @@ class FileDescription:
     mpp_source: str | None = None
     objective_power: float | None = None
     associated: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

@@ -46,11 +46,6 @@ class SlideFormats:
     rules: tuple[SeriesRule, ...] = ()
     broken: tuple[str, ...] = ()
 
-    @property
-    def single_file_suffixes(self) -> frozenset[str]:
-        """Suffixes of slides whose pixels are in the named file, so that one file can be uploaded."""
-        return self.suffixes.difference(*(rule.suffixes for rule in self.rules if rule.parts is not None))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiscoveredSlide:

@@ -272,3 +272,16 @@ def _corners(boxes: Sequence[Box]) -> NDArray[np.int64]:
 
 def _apply(corners: NDArray[np.int64], function: Callable[..., Result], *shared: Any) -> list[Result]:
     return [function(Box(y0=y0, x0=x0, y1=y1, x1=x1), *shared) for y0, x0, y1, x1 in corners.tolist()]
+
+
+@contextmanager
+def with_threads(n_threads: int) -> Iterator[None]:
+    """Work with `n_threads` threads (0: every core allowed), unless a dask client or scheduler is already in force."""
+    import dask
+    from dask.system import CPU_COUNT
+
+    if dask.config.get("scheduler", None) is not None:
+        yield
+        return
+    with dask.config.set(scheduler="threads", num_workers=n_threads or CPU_COUNT):
+        yield

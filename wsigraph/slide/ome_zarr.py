@@ -3,7 +3,7 @@
 The first multiscale image of the root counts, or of series 0 where a converter put its images in numbered groups. A
 chunk of the finest axes is a native tile. Zarr does not store a chunk that holds nothing but the fill value, so a tile
 that is black from corner to corner is one the file does not hold, and white here as in every other format. Channels
-are taken for red, green and blue in their order; display settings are not looked at.
+are taken for red, green and blue in their order; of display settings only the channels' names are kept.
 
 References
 ----------
@@ -84,7 +84,8 @@ class OmeZarrReader:
         image = _find_image(path)
         try:
             group = zarr.open_group(str(image), mode="r")
-            multiscale = _multiscales(dict(group.attrs))[0]
+            attributes = dict(group.attrs)
+            multiscale = _multiscales(attributes)[0]
             axes = [axis if isinstance(axis, str) else str(axis["name"]) for axis in multiscale["axes"]]
             arrays = [group[str(level["path"])] for level in multiscale["datasets"]]
             stated = _stated_mpp(multiscale)
@@ -102,6 +103,7 @@ class OmeZarrReader:
             scales=((1,),) * len(levels),
             mpp=stated.x if stated else None,
             mpp_source=stated.source if stated else None,
+            channels=_channel_names(attributes),
             warnings=mpp.square_warnings(stated),
         )
 
@@ -200,6 +202,14 @@ def _attributes(folder: Path) -> dict[str, Any]:
 def _multiscales(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the multiscale images: under "ome" since version 0.5, at the root before."""
     return list(attributes.get("ome", attributes).get("multiscales", []))
+
+
+def _channel_names(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the channels' names; none where display settings are absent or odd, for they are no part of the pixels."""
+    display = attributes.get("ome", attributes).get("omero")
+    channels = display.get("channels") if isinstance(display, Mapping) else None
+    named = [each for each in channels if isinstance(each, Mapping)] if isinstance(channels, Sequence) else []
+    return tuple(str(channel["label"]) for channel in named if channel.get("label"))
 
 
 def _stated_mpp(multiscale: Mapping[str, Any]) -> StatedMpp | None:

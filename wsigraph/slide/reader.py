@@ -7,6 +7,7 @@ is read. The same box gives the same bytes whatever else was read before, in wha
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import threading
@@ -67,6 +68,22 @@ class Slide:
     def info(self) -> SlideInfo:
         """What is known of the slide without reading its pixels."""
         return self._info
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels taken for red, green and blue; empty where the file names none."""
+        return self._open().description.channels
+
+    def mark(self, warning: str) -> None:
+        """Put a warning before all others of the slide, once.
+
+        Parameters
+        ----------
+        warning : str
+            What a reader of any output must know first.
+        """
+        if warning not in self._info.warnings:
+            self._info = dataclasses.replace(self._info, warnings=(warning, *self._info.warnings))
 
     @property
     def bad_tiles(self) -> tuple[BadTile, ...]:

@@ -16,10 +16,10 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.geometry import Box, Size, ratio
+from wsigraph.kernels import njit
 from wsigraph.records import Level
 
 MPP_SLACK = Fraction(21, 20)

@@ -264,6 +264,7 @@ def _encode_tissue_map(tissue: TissueMap) -> Payload:
         "nucleus_threshold": float(tissue.stain.nucleus_threshold),
         "source": tissue.stain.source,
         "vectors": tissue.stain.vectors.tolist(),
+        **({"refusal": tissue.refusal} if tissue.refusal else {}),
     }
     return Payload(fields, {"artefact": tissue.artefact, "section": tissue.section, "tissue": tissue.tissue})
 
@@ -277,7 +278,7 @@ def _decode_tissue_map(payload: Payload) -> TissueMap:
         source=fields["source"],
     )
     arrays: dict[str, Any] = {name: np.asarray(array[:]) for name, array in payload.arrays.items()}
-    return TissueMap(mpp=fields["mpp"], stain=stain, **arrays)
+    return TissueMap(mpp=fields["mpp"], stain=stain, refusal=fields.get("refusal", ""), **arrays)
 
 
 def _encode_labels(labels: SuperpixelLabels) -> Payload:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.score_synthesis import Painter
-from pipelines.score_usefulness import read_rows, summary
+from pipelines.score_usefulness import collapsed, read_rows, report, summary
 from pipelines.synthesis_measures import score_edit, step_at_borders
 from pipelines.synthesis_tables import tables
 from wsigraph.config import Config
@@ -56,17 +56,19 @@ def test_what_is_held_stays_as_it_was(scene: Scene, settings: Config, generator:
 
 def test_tables_say_what_was_measured() -> None:
     copying = {"close_fraction": 0.01, "median_ratio": 1.0, "caught": False}
+    near = {"close_fraction": 0.016, "median_ratio": 0.93, "caught": True}
     space = {"kernel_distance_features": {"value": 0.5, "error": 0.1}, "copying_features": copying}
     text = tables(
         {
             "edit": {"move": {"n": 7, "inside_changes": 0.9, "outside_stays": 0.8, "both": 0.7}},
-            "real": {"rows": {"real": space | {"copying_pixels": copying}}},
+            "real": {"rows": {"real": space | {"copying_pixels": copying}, "graph": space | {"copying_pixels": near}}},
             "slide": {"side_px": 64, "seconds": 2.0, "threads": 2, "as_one": 1.0, "side_by_side": 1.5},
         }
     )
     assert "| move | 7 | 0.90 | 0.80 | 0.70 |" in text
     assert "| real | 0.5000 +- 0.1000 |" in text
-    assert "| real | 0.010, 1.00 | 0.010, 1.00 | no |" in text
+    assert "| real | 0.010, 1.00 | 0.010, 1.00 | none |" in text
+    assert "| graph | 0.010, 1.00 | 0.016, 0.93 | pixels |" in text
     assert "1.000 in the slide, 1.500 in canvases side by side" in text
 
 
@@ -78,6 +80,36 @@ def test_usefulness_is_paired_by_patient() -> None:
     ]
     assert "| synthetic | 0.400 | 0.80 | -0.100 (-0.100 to -0.100) |" in summary(rows)
     assert "| both | 0.550 | 1.10 | +0.050 (+0.050 to +0.050) |" in summary(rows)
+
+
+def test_a_collapsed_segmenter_is_named_and_left_out() -> None:
+    dice = {("real", 0): 0.8, ("real", 1): 0.1, ("synthetic", 0): 0.7, ("synthetic", 1): 0.7}
+    rows: list[dict[str, object]] = [
+        {"fold": 4, "seed": seed, "arm": arm, "patient": "a", "dice": dice.get((arm, seed), 0.6)}
+        for seed in (0, 1)
+        for arm in ("real", "synthetic", "both")
+    ]
+    assert collapsed(rows) == [((4, 1, "real"), 0.1, 0.8)]
+    # with it synthetic tissue gains 0.25, without it loses 0.1
+    with_it, without = report(rows).split("Collapsed: fold 4, seed 1, real: Dice 0.100; other seeds 0.800.")
+    assert "| synthetic | 0.700 | 1.56 | +0.250" in with_it
+    assert "| synthetic | 0.700 | 0.87 | -0.100" in without
+    assert report([row for row in rows if row["seed"] == 0]) == summary([row for row in rows if row["seed"] == 0])
+
+
+def test_the_page_tells_of_the_segmenter_that_collapsed_on_few_patients() -> None:
+    root = Path(__file__).parents[3]
+    rows = json.loads((root / "docs/results/usefulness_few.json").read_text())["rows"]
+    ((key, own, _),) = collapsed(rows)
+    assert key == (1, 1, "real")
+    page = " ".join((root / "docs/synthesis.md").read_text(encoding="utf-8").split())
+    assert f"fold {key[0]}, seed {key[1]}, learned from real images alone, has a mean Dice of {own:.3f}" in page
+    without = report(rows).split("in every arm:")[1]
+    for arm in ("synthetic", "both"):
+        dice, _, gain = next(line for line in without.splitlines() if line.startswith(f"| {arm} |")).split(" | ")[1:]
+        assert dice in page
+        assert gain.removesuffix(") |").replace(" (", "; ") in page
+    assert collapsed(json.loads((root / "docs/results/usefulness.json").read_text())["rows"]) == []
 
 
 def test_usefulness_goes_on_only_from_its_own_settings(tmp_path: Path) -> None:

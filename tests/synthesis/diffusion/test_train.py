@@ -72,11 +72,11 @@ def test_a_killed_training_goes_on_to_the_same_weights(
 def test_a_checkpoint_of_something_else_is_refused(tiny: DiffusionConfig, sheets: list[Sheet], tmp_path: Path) -> None:
     short = tiny.model_copy(update={"training_steps": 3})
     train(sheets, short, seed=3, out=tmp_path)
-    with pytest.raises(SynthesisError, match="another seed"):
+    with pytest.raises(SynthesisError, match="--seed was 3 and is 4 now"):
         train(sheets, short, seed=4, out=tmp_path)
-    with pytest.raises(SynthesisError, match="other settings"):
+    with pytest.raises(SynthesisError, match=rf"diffusion\.batch was {tiny.batch} and is 2 now.*--restart"):
         train(sheets, short.model_copy(update={"batch": 2}), seed=3, out=tmp_path)
-    with pytest.raises(SynthesisError, match="other data"):
+    with pytest.raises(SynthesisError, match="sheets was 3 and is 2 now; the sheets are others"):
         train(sheets[:2], short, seed=3, out=tmp_path)
     (tmp_path / CHECKPOINT).write_bytes((tmp_path / CHECKPOINT).read_bytes()[:500])
     with pytest.raises(SynthesisError, match="is damaged"):
@@ -92,7 +92,7 @@ def test_training_goes_on_from_a_generator_of_the_same_sizes(
     moved = train(sheets, still, seed=8, start=start).weights
     assert all(torch.allclose(moved[name], trained.weights[name], atol=1e-6) for name in moved)
     train(sheets, still, seed=8, start=start, out=tmp_path)
-    with pytest.raises(SynthesisError, match="other data"):
+    with pytest.raises(SynthesisError, match="the weights to start from are others"):
         train(sheets, still, seed=8, out=tmp_path)
     with pytest.raises(SynthesisError, match=f"train with diffusion.token_width={tiny.token_width}"):
         train(sheets, tiny.model_copy(update={"token_width": 2 * tiny.token_width}), seed=8, start=start)

@@ -108,6 +108,9 @@ def test_recipes_print_their_table(recipe, own: list[str], shown: str, capsys: p
     if recipe is score_conformal:
         assert table["same_sites"]["n"] == 20
         assert table["same_sites"]["n_calibration"] == 30
+        # 30 patients in five folds: 1 - 2 alpha - min(1.6 / 7, (25 / 30) / 6)
+        assert table["aimed_at"] == 0.9
+        assert table["guaranteed"] == pytest.approx(0.8 - 25 / 30 / 6, abs=1e-4)
 
 
 def test_null_cohorts_of_two_seeds_are_pooled(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -98,6 +98,18 @@ def test_further_divisions_are_scored_and_the_first_is_kept(cohort_dir: Path, mo
     assert not (out / "checkpoints").exists()
 
 
+def test_a_finished_model_of_other_settings_is_left_alone(cohort_dir: Path, model_dir: Path) -> None:
+    kept = {path: path.read_bytes() for path in model_dir.iterdir()}
+    asked = ("train", str(cohort_dir / "data_manifest.csv"), "--graphs", str(cohort_dir), "--out", str(model_dir))
+    done = run(*asked, "--folds", "3", "--workers", "1", *FAST)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) <= 2
+    assert f"the finished model in {model_dir}" in done.stderr
+    assert "--folds was 2 and is 3 now" in done.stderr
+    assert "--restart" in done.stderr
+    assert {path: path.read_bytes() for path in model_dir.iterdir()} == kept
+
+
 def test_training_leaves_a_whole_directory(model_dir: Path) -> None:
     names = ["card.json", "held_out.json", "losses.csv", "losses.png", "model.safetensors", "run.json"]
     assert set(names) <= {path.name for path in model_dir.iterdir()}

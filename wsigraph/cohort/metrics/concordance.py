@@ -11,8 +11,9 @@ count half.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from wsigraph.kernels import njit
 
 
 def all_once(n: int) -> NDArray[np.float64]:

@@ -161,7 +161,7 @@ def set_coverage(frame: pd.DataFrame, *, miscoverage: float = 0.1, by: str | Non
     Where the frame holds the sets that predictions came with (``stage_set``), those are judged. For held-out patients
     of a model a set holds every stage whose nonconformity, one less its probability, is not among the largest
     `miscoverage` of the other folds' true stages (split conformal, a fold at a time; Vovk, "Cross-conformal
-    predictors", 2015). Members of different folds differ, so the promise is nearly kept, not exactly.
+    predictors", 2015). Members of different folds differ, so 1 - `miscoverage` is aimed at, not guaranteed.
     """
     import pandas as pd
 

@@ -38,6 +38,8 @@ class Job:
         Lease that may be taken over.
     explain : Question or None
         What is to be explained, where anything is.
+    must_be_self_contained : bool
+        Whether the file came from a stranger and must name no other.
     """
 
     run_id: str
@@ -51,6 +53,7 @@ class Job:
     until: str
     seen_stale: Holder | None = None
     explain: Question | None = None
+    must_be_self_contained: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ DIRECTORY = ".batch"
 """Directory of a run's own files; no slide can be named so."""
 EVERY_S = 2.0
 """Time between two states, s."""
+_OTHERS = 0o007
 _KEPT = 8
 _SILENT_S = 60.0
 
@@ -77,6 +79,7 @@ class StateFile:
             "process": os.getpid(),
             "started_at": time.time(),
         }
+        _close_to_others(out / DIRECTORY)
         _forget_old(out)
 
     def add(self, circumstances: Mapping[str, Any]) -> None:
@@ -153,6 +156,18 @@ def _read(file: Path) -> ClientState | None:
     else:
         standing = "running" if told["host"] == host_identity() or age_s < _SILENT_S else "silent"
     return ClientState(run_id=told["run_id"], standing=standing, age_s=age_s, told=told)
+
+
+def _close_to_others(directory: Path) -> None:
+    """Make the directory, or close it: names of slides and paths are not for every user of the machine.
+
+    The user's group is left as it is, because several people may share a run.
+    """
+    with writing(directory):
+        directory.mkdir(mode=0o770, parents=True, exist_ok=True)
+        found = directory.stat()
+        if found.st_mode & _OTHERS and found.st_uid == os.geteuid():
+            directory.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)
 
 
 def _forget_old(out: Path) -> None:

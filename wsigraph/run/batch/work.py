@@ -23,6 +23,7 @@ from wsigraph.run.batch.split_work import ChunkMapper
 from wsigraph.run.steps import STAGES, FlowResult, run_slide
 from wsigraph.slide.files import locate, slide_digest
 from wsigraph.slide.map_boxes import mapped_by
+from wsigraph.slide.self_contained import check_self_contained
 from wsigraph.store.atomic import sweep
 
 _TELL_S = 0.5
@@ -91,6 +92,8 @@ def _walk(job: Job, report: _Report) -> FlowResult:
     """Walk the slide through its stages."""
     report("read", 0, 1)
     sweep(Path(job.out) / job.slide_id)
+    if job.must_be_self_contained:
+        check_self_contained(locate(Path(job.path)))
     if job.sha256 is not None:
         met = slide_digest(locate(Path(job.path)))
         if met != job.sha256:

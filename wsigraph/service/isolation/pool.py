@@ -69,10 +69,12 @@ class ReadingPool:
         ------
         TooLarge
             If the slide needs more pixels or memory than allowed.
+        ReaderLost
+            If its process died or took too long.
         Unavailable
             If all processes are busy for a minute, or the service is closing.
         UnreadableSlide
-            If the slide does not read, or its process died or took too long.
+            If the slide does not read.
         WsigraphError
             Whatever else the process met.
         """
@@ -86,7 +88,7 @@ class ReadingPool:
             header, body = reading.ask(request, time_s or self._config.slide_time_s)
         except _Lost as lost:
             self.n_lost += 1
-            raise errors.UnreadableSlide(str(lost)) from None
+            raise errors.ReaderLost(str(lost)) from None
         finally:
             self._idle.put(reading)
         if "error" in header:
@@ -115,7 +117,11 @@ class _Reading:
     def start(self) -> subprocess.Popen[bytes]:
         """Return the process, started anew where there is none."""
         with self._starting:
-            if self._process is None or self._process.poll() is not None:
+            if self._process is not None and self._process.poll() is not None:
+                # it died while nobody asked
+                _close(self._process)
+                self._process = None
+            if self._process is None:
                 limits = (
                     int(self._config.slide_memory_gb * 1e9),
                     self._config.decoded_max_mpx,
@@ -153,10 +159,14 @@ class _Reading:
             return
         process.kill()
         process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with suppress(OSError):
-                    stream.close()
+        _close(process)
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()
 
 
 def _error_of(header: dict[str, Any]) -> errors.WsigraphError:

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from wsigraph.errors import TooLarge
 from wsigraph.geometry import Box, Size
 from wsigraph.records import SlideInfo
+from wsigraph.service.upload_store import is_upload
 from wsigraph.slide import files
 from wsigraph.slide.mpp import find_problem
 from wsigraph.slide.opening import open_reader
 from wsigraph.slide.reader import Slide
 from wsigraph.slide.resample import choose_source
+from wsigraph.slide.self_contained import check_self_contained
 
 _ANY_BAD = 1.0
 
@@ -52,11 +54,13 @@ class OpenedSlide:
     TooLarge
         If the slide, or one of its native tiles, has more pixels than allowed.
     UnreadableSlide
-        If no reader opens it.
+        If no reader opens it, or it was uploaded and is not of a format of one file.
     """
 
     def __init__(self, path: Path, limits: PixelLimits) -> None:
         located = files.locate(path)
+        if is_upload(located):
+            check_self_contained(located)
         name, reader = open_reader(located)
         description = reader.description
         self._limits = limits

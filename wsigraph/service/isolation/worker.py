@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wsigraph.errors import WsigraphError
+from wsigraph.errors import Unavailable, WsigraphError
 from wsigraph.service.isolation import protocol
 
 _KEPT, _MAPS_KEPT = 8, 2
@@ -32,6 +32,7 @@ class Answers:
         self._by_name: dict[str, Callable[[dict[str, Any]], Answer]] = {
             "ping": lambda _: ({}, b""),
             "describe": self._describe,
+            "check": self._check,
             "digest": self._digest,
             "picture": self._picture,
             "associated": self._associated,
@@ -67,6 +68,15 @@ class Answers:
         from wsigraph.service.isolation.slide import describe
 
         return describe(Path(request["path"]), self._limits), b""
+
+    def _check(self, request: dict[str, Any]) -> Answer:
+        """Judge an upload by itself: not for the memory that other slides take, nor for a disk that does not answer."""
+        self._slides.clear()
+        self._maps.clear()
+        try:
+            return self._describe(request)
+        except OSError as error:
+            raise Unavailable(f"the file cannot be read ({error.strerror}); try again") from None
 
     def _digest(self, request: dict[str, Any]) -> Answer:
         from wsigraph.slide.files import locate, slide_digest

@@ -7,6 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
+_WAIT_S = 30.0
+
 
 def open_database(url: str) -> Engine:
     """Return a database as SQLAlchemy serves it.
@@ -19,12 +21,14 @@ def open_database(url: str) -> Engine:
     Returns
     -------
     Engine
-        Of SQLite with a write-ahead log; a transaction of its option ``writes`` has the lock from its beginning.
+        Of SQLite with a write-ahead log; a transaction of its option ``writes`` has the lock from its beginning, and
+        waits for it as long as the address says, ``?timeout=S``, or 30 s.
     """
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
         return create_engine(address, pool_size=8, max_overflow=8, pool_pre_ping=True)
-    engine = create_engine(address, connect_args={"timeout": 30, "check_same_thread": False})
+    wait_s = float(str(address.query.get("timeout", _WAIT_S)))
+    engine = create_engine(address, connect_args={"timeout": wait_s, "check_same_thread": False})
 
     # the driver would begin a transaction at the first write, and two that have read before would then deadlock
     @event.listens_for(engine, "connect")

@@ -2,7 +2,8 @@
 
 One thread looks after everything; the cluster is started in it, so that slides are served meanwhile. Where the cluster
 goes away it is joined or started anew, and what was running is queued again. A job that a worker's death took down is
-tried again elsewhere, and begins after its last finished stage.
+tried again elsewhere, and begins after its last finished stage. Where the database goes away, workers work on; what
+ended meanwhile is noted once the database is back, and claims of jobs that do not run here are given back.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _AGAIN_S = 15.0
 _RESTOCK_S = 20.0
 _RESTART_S = 600.0
 _SWEEP_S = 600.0
+_STORE_AGAIN_S = 1.0
 _END_S = 12.0
 _DAY_S = 86400.0
 # what another worker may survive, or another moment
@@ -135,29 +137,45 @@ class Dispatcher:
     def _give_back(self) -> None:
         self._flights.clear()
         with suppress(StoreError):
-            # where the store does not answer, the claims run out by themselves
+            # where the store does not answer, they are given back at the next beginning, or run out where there is none
             self._store.take_back(self.instance)
 
     def _look_after(self, cluster: Cluster) -> None:
         self._due.clear()
         try:
             while not self._ending.is_set():
-                self._turn(cluster)
-                self._woken.wait(_LOOK_S)
-                self._woken.clear()
+                try:
+                    self._turn(cluster)
+                except StoreError as error:
+                    self._outlast(error)
+                else:
+                    self._woken.wait(_LOOK_S)
+                    self._woken.clear()
         finally:
             self._leave(cluster)
 
+    def _outlast(self, error: StoreError) -> None:
+        """Wait for a database that does not answer; what runs goes on, and each step of a turn can be done again."""
+        if self.detail != str(error):
+            self.detail = str(error)
+            _log.error("%s; what runs goes on", error)
+        # claims may have run out meanwhile, those of other services too: each holds on to its own first
+        self._due = {"take over": time.monotonic() + self._config.service.claim_s}
+        self._ending.wait(_STORE_AGAIN_S)
+
     def _turn(self, cluster: Cluster) -> None:
+        self._note_ends(cluster)
         self._keep_books(cluster)
         self._cancel(cluster)
         self._hand_out(cluster)
         self._listen()
         for flight in list(self._flights.values()):
             if flight.future is not None and flight.future.done():
-                self._settle(cluster, flight)
+                self._settle(flight)
         self._end_hanging(cluster)
+        self._note_ends(cluster)
         self._share(cluster)
+        self.detail = ""
 
     def _keep_books(self, cluster: Cluster) -> None:
         """Count workers, hold on to what is claimed, take over what nobody looks after, remove what is old."""
@@ -169,10 +187,23 @@ class Dispatcher:
         if self._is_due("restock", _RESTOCK_S) and cluster.restock is not None:
             cluster.restock()
         if self._is_due("renew", claim_s / 4):
-            self._store.renew(self.instance, claim_s)
+            self._renew(cluster)
+        if self._is_due("take over", claim_s / 4):
             self._store.take_back()
         if self._is_due("sweep", _SWEEP_S):
             self._sweep()
+
+    def _renew(self, cluster: Cluster) -> None:
+        """Hold on to what runs here, let go of what another has taken over, give back what is claimed and not run."""
+        held = self._store.renew(self.instance, self._flights, self._config.service.claim_s)
+        self._store.take_back(self.instance, but=self._flights)
+        for job_id in self._flights.keys() - held:
+            flight = self._flights[job_id]
+            _log.warning("job %s is no longer this service's to run; it goes on elsewhere", job_id)
+            # its lease stays: the worker gives it back, and the other begins after what is finished by then
+            if flight.future is not None:
+                cluster.client.cancel([flight.future], force=True)
+            self._drop(cluster, flight)
 
     def _hand_out(self, cluster: Cluster) -> None:
         settings = self._config.service
@@ -181,7 +212,7 @@ class Dispatcher:
             for job in self._store.claim(self.instance, room, settings.claim_s):
                 self._begin(cluster, job)
         for flight in list(self._flights.values()):
-            if flight.future is None and time.monotonic() >= flight.ask_again_at:
+            if flight.future is None and flight.ending is None and time.monotonic() >= flight.ask_again_at:
                 self._submit(cluster, flight)
 
     def _is_due(self, what: str, every_s: float) -> bool:
@@ -228,8 +259,8 @@ class Dispatcher:
                 flight.told_at = now
                 self._store.tell(flight.job.job_id, self.instance, flight.stage, flight.fraction)
 
-    def _settle(self, cluster: Cluster, flight: Flight) -> None:
-        """Note what came of a job."""
+    def _settle(self, flight: Flight) -> None:
+        """Take in what came of a job."""
         future, flight.future = flight.future, None
         if future.status == "finished":
             outcome = future.result()
@@ -239,18 +270,23 @@ class Dispatcher:
             stage, error, message = outcome.stage, outcome.error, outcome.message
         else:
             stage, error, message = flight.stage, *_of_cluster(future)
-        self._drop(cluster, flight)
-        self._note_end(flight, stage, error, message)
+        self._end(flight, stage, error, message)
 
-    def _note_end(self, flight: Flight, stage: str, error: str, message: str) -> None:
-        job = flight.job
+    def _end(self, flight: Flight, stage: str, error: str, message: str) -> None:
+        flight.future = None
         if not error:
-            self._store.finish(job.job_id, self.instance, DONE)
-        elif error in _PASSING and job.attempts < self._config.service.attempts:
-            self._store.finish(job.job_id, self.instance, QUEUED)
+            flight.ending = {"state": DONE}
+        elif error in _PASSING and flight.job.attempts < self._config.service.attempts:
+            flight.ending = {"state": QUEUED}
         else:
-            self._store.finish(job.job_id, self.instance, FAILED, stage=stage, error=error, message=message)
-        self._woken.set()
+            flight.ending = {"state": FAILED, "stage": stage, "error": error, "message": message}
+
+    def _note_ends(self, cluster: Cluster) -> None:
+        """Have the store note what has ended; one that does not answer is asked again at the next turn."""
+        for flight in [each for each in self._flights.values() if each.ending is not None]:
+            self._store.finish(flight.job.job_id, self.instance, **(flight.ending or {}))
+            self._drop(cluster, flight)
+            self._woken.set()
 
     def _end_hanging(self, cluster: Cluster) -> None:
         """Give up what has shown no progress for too long; its worker's process is begun anew."""
@@ -260,7 +296,6 @@ class Dispatcher:
                 continue
             cluster.client.cancel([flight.future], force=True)
             flight.stop(self._results)
-            self._drop(cluster, flight)
             if flight.worker and cluster.kind != "threads":
                 again = partial(
                     cluster.client.restart_workers, [flight.worker], timeout=_RESTART_S, raise_for_error=False
@@ -270,17 +305,18 @@ class Dispatcher:
             what = (
                 f"no progress for {stall_s:g} s, and its worker was restarted; raise batch.stall_s if it needs longer"
             )
-            self._note_end(flight, flight.stage, "TimeoutError", what)
+            self._end(flight, flight.stage, "TimeoutError", what)
 
     def _cancel(self, cluster: Cluster) -> None:
         for job_id in self._store.to_cancel(self.instance) if self._flights else ():
             flight = self._flights.get(job_id)
-            if flight is not None:
+            if flight is None:
+                self._store.finish(job_id, self.instance, CANCELLED)
+            elif flight.ending is None:
                 if flight.future is not None:
                     cluster.client.cancel([flight.future], force=True)
                 flight.stop(self._results)
-                self._drop(cluster, flight)
-            self._store.finish(job_id, self.instance, CANCELLED)
+                flight.future, flight.ending = None, {"state": CANCELLED}
 
     def _drop(self, cluster: Cluster, flight: Flight) -> None:
         from wsigraph.run.batch.work import topic

@@ -16,6 +16,7 @@ from wsigraph.run.batch.job import Job
 from wsigraph.run.batch.lease import Holder
 from wsigraph.run.batch.run_state import lease_path
 from wsigraph.service.jobs.schema import StoredJob
+from wsigraph.service.upload_store import is_upload
 
 SHARES: Mapping[str, Mapping[str, float]] = {
     "predict": {
@@ -59,6 +60,8 @@ class Flight:
         Who else works in its directory, and since when that has shown no life.
     ask_again_at : float
         When to try again where somebody else does.
+    ending : dict or None
+        What the store is to note of its end, once it has one; kept until the store has noted it.
     """
 
     job: StoredJob
@@ -73,6 +76,7 @@ class Flight:
     held_by: Holder | None = None
     held_since: float = 0.0
     ask_again_at: float = 0.0
+    ending: dict[str, str] | None = None
     _shares: Mapping[str, float] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -129,6 +133,7 @@ class Flight:
             until="report",
             seen_stale=self.held_by if is_stale else None,
             explain=Question(target=job.target) if job.kind == "explain" else None,
+            must_be_self_contained=is_upload(Path(job.path)),
         )
 
     def stop(self, results: Path) -> None:

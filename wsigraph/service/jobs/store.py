@@ -1,13 +1,15 @@
 """Where jobs are kept: SQLite beside the data, or PostgreSQL; the same statements serve both.
 
-Every change of state names the state it expects, so that of two that try only one succeeds. A service that runs jobs
-renews its claims; those of one that is gone are taken over when they end, and begun again from the finished stages.
+Every change of state names the state it expects, so that of two that try only one succeeds. A service renews the claims
+of the jobs that it runs, by their names; claims that end are taken over, and their jobs begun again from the finished
+stages. A claim that a service holds without running the job, because the database went away between the two, is given
+back by the service itself.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -188,19 +190,37 @@ class JobStore:
             found = connection.execute(select(jobs).where(jobs.c.job_id.in_(taken))).mappings().all()
         return sorted((_job(row) for row in found), key=lambda job: job.created_at)
 
-    def renew(self, instance: str, claim_s: float) -> None:
-        """Hold on to the claims of a service."""
-        with self._writing() as connection:
-            mine = (jobs.c.state == RUNNING) & (jobs.c.claimed_by == instance)
-            connection.execute(update(jobs).where(mine).values(claimed_until=time.time() + claim_s))
+    def renew(self, instance: str, job_ids: Collection[str], claim_s: float) -> frozenset[str]:
+        """Hold on to the claims of the jobs that a service runs.
 
-    def take_back(self, instance: str | None = None) -> int:
+        Parameters
+        ----------
+        instance : str
+            The service.
+        job_ids : collection of str
+            The jobs that it really runs; its claims of others run out.
+        claim_s : float
+            How long the claims hold from now on, s.
+
+        Returns
+        -------
+        frozenset of str
+            Those of the jobs that are still its own; another service has taken over the rest.
+        """
+        mine = (jobs.c.state == RUNNING) & (jobs.c.claimed_by == instance) & jobs.c.job_id.in_(job_ids)
+        with self._writing() as connection:
+            connection.execute(update(jobs).where(mine).values(claimed_until=time.time() + claim_s))
+            return frozenset(connection.execute(select(jobs.c.job_id).where(mine)).scalars())
+
+    def take_back(self, instance: str | None = None, *, but: Collection[str] = ()) -> int:
         """Queue again what a service has left behind.
 
         Parameters
         ----------
         instance : str, optional
             Whose claims are given up; where left out, those of all that have ended.
+        but : collection of str
+            Jobs whose claims stay.
 
         Returns
         -------
@@ -208,6 +228,8 @@ class JobStore:
             How many jobs wait again.
         """
         left = jobs.c.claimed_until < time.time() if instance is None else jobs.c.claimed_by == instance
+        if but:
+            left &= jobs.c.job_id.not_in(but)
         with self._writing() as connection:
             done = connection.execute(
                 update(jobs).where(jobs.c.state == RUNNING, left).values(state=QUEUED, claimed_by="", stage="")

@@ -78,9 +78,15 @@ async def send(
     caller: May,
     upload_offset: Annotated[int, Header(ge=0, le=2**53)],
 ) -> Standing:
-    """Add bytes at ``Upload-Offset``; what came before a broken connection stays. The last part makes the slide."""
+    """Add bytes at ``Upload-Offset``; what came before a broken connection stays. The last part makes the slide.
+
+    Where it could not be checked (503), all bytes stay, and an empty part has it checked again.
+    """
     house = house_of(request)
     upload = await run_in_threadpool(_own, house, upload_id, caller)
+    if house.uploads.is_finished(upload_id):
+        # the client has missed the last answer
+        return _standing(response, upload, upload.size, upload.slide_id)
     writer = await run_in_threadpool(house.uploads.writer, upload_id, upload_offset)
     try:
         waiting = bytearray()
@@ -109,7 +115,8 @@ def look(request: Request, response: Response, upload_id: UploadId, caller: May)
     """Return the offset to go on from; also in the header ``Upload-Offset``."""
     house = house_of(request)
     upload = _own(house, upload_id, caller)
-    return _standing(response, upload, house.uploads.find(upload_id)[1])
+    slide_id = upload.slide_id if house.uploads.is_finished(upload_id) else None
+    return _standing(response, upload, house.uploads.find(upload_id)[1], slide_id)
 
 
 @router.delete("/{upload_id}", status_code=204, summary="Give an upload up")
@@ -129,7 +136,7 @@ def _own(house: House, upload_id: str, caller: Caller) -> Upload:
 
 def _finish(house: House, upload: Upload) -> None:
     def check(path: object) -> None:
-        house.pool.ask({"op": "describe", "path": str(path)})
+        house.pool.ask({"op": "check", "path": str(path)})
 
     house.uploads.finish(upload, check)
     house.catalogue.forget()

@@ -115,7 +115,7 @@ class Denoiser(nn.Module):
             encoder_hidden_states=token.to(self.unet.dtype),
             encoder_attention_mask=valid,
             class_labels=style,
-        ).sample.float()
+        ).sample.to(noisy.dtype)
         colour = spread(self.colour(token), tokens.owner, (noisy.shape[-2], noisy.shape[-1]))
         linear: Tensor = self.prior(noisy, self.kept[level], style, colour)
         return linear + nn.functional.pixel_shuffle(found, self.fold)

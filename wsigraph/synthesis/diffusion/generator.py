@@ -10,12 +10,12 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -26,10 +26,15 @@ from wsigraph.store.header import canonical_document, parse_json
 from wsigraph.synthesis.diffusion.denoiser import STYLES, Denoiser
 from wsigraph.synthesis.diffusion.train import Trained
 from wsigraph.synthesis.simulation.layout import TISSUES
+from wsigraph.training.settings_identity import Identity, refusal
 
 SHIPPED = Path(__file__).parent / "shipped"
 """The generator that comes with the package."""
 WEIGHTS_FILE, CARD_FILE = "generator.safetensors", "card.json"
+RUN_FILE = "run.json"
+"""What a trained generator was made under, beside it."""
+GUIDANCE = {"painted": 4.0, "real": 1.5}
+"""What the card of a new generator says: see docs/synthesis.md for how it was found."""
 _SMOOTHED = 100
 _REMEDY = "name another directory, or train the model again"
 
@@ -68,6 +73,8 @@ class Card(BaseModel):
         Seed and length of training, and numbers in the network.
     loss : float
         Mean loss of the last batches.
+    guidance : dict of str to float
+        Weight of the graph that suits each style; that of `GUIDANCE` where a card of an earlier version says nothing.
     config : DiffusionConfig
         Settings it was trained with.
     weights_sha256 : str
@@ -88,6 +95,7 @@ class Card(BaseModel):
     batches: int
     n_weights: int
     loss: float
+    guidance: dict[str, Annotated[float, Field(ge=0.0, le=50.0)]] = GUIDANCE
     config: DiffusionConfig
     weights_sha256: str
 
@@ -114,8 +122,8 @@ class Generator:
 
     @property
     def model_id(self) -> str:
-        """Digest of card and weights, 16 hexadecimal characters."""
-        card = canonical_document(self.card.model_dump(mode="json"))
+        """Digest of card and weights, 16 hexadecimal characters; how it is best used is no part of what it is."""
+        card = canonical_document(self.card.model_dump(mode="json", exclude={"guidance"}))
         return hashlib.sha256(self.weights + card).hexdigest()[:16]
 
     @cached_property
@@ -186,6 +194,7 @@ def save_generator(directory: Path, trained: Trained, config: DiffusionConfig, a
         seed=about.seed,
         batches=len(trained.losses),
         n_weights=sum(value.size for value in arrays.values()),
+        guidance=GUIDANCE,
         loss=round(float(np.mean(trained.losses[-_SMOOTHED:])), 6),
         config=config,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
@@ -194,6 +203,50 @@ def save_generator(directory: Path, trained: Trained, config: DiffusionConfig, a
     write_file(directory / WEIGHTS_FILE, weights)
     write_file(directory / CARD_FILE, canonical_document(card.model_dump(mode="json")))
     return Generator(card=card, weights=weights)
+
+
+def note_training(directory: Path, identity: Identity) -> None:
+    """Note beside a finished generator what it was made under.
+
+    Parameters
+    ----------
+    directory : Path
+        Of the generator.
+    identity : Identity
+        Of its training.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written.
+    """
+    write_file(directory / RUN_FILE, canonical_document({"identity": identity.document()}))
+
+
+def refuse_finished(directory: Path, identity: Identity) -> None:
+    """Refuse to train a generator over a finished one of other settings or data.
+
+    Parameters
+    ----------
+    directory : Path
+        Of the generator to be.
+    identity : Identity
+        Of its training.
+
+    Raises
+    ------
+    SynthesisError
+        If the directory holds a finished generator that this run would not give again; the message names what differs.
+    """
+    if not (directory / CARD_FILE).is_file():
+        return
+    try:
+        notes = parse_json((directory / RUN_FILE).read_bytes())
+    except (OSError, ValueError):
+        # of an earlier version, or damaged: what it was made under is not known
+        notes = {}
+    if others := identity.differences(notes.get("identity")):
+        raise SynthesisError(refusal(f"the finished generator in {directory}", others))
 
 
 def load_generator(directory: Path | str | None = None) -> Generator:
@@ -230,6 +283,11 @@ def load_generator(directory: Path | str | None = None) -> Generator:
         raise SynthesisError(
             f"{directory / WEIGHTS_FILE} is damaged: its digest is {found[:12]}, the card expects "
             f"{card.weights_sha256[:12]}; {_REMEDY}"
+        )
+    if set(card.guidance) != set(STYLES):
+        raise SynthesisError(
+            f"{directory / CARD_FILE} states guidance for {', '.join(card.guidance) or 'no style'}, expected "
+            f"one for each of {', '.join(STYLES)}; {_REMEDY}"
         )
     if card.classes != TISSUES or card.styles != STYLES:
         raise SynthesisError(f"{directory} was trained on classes {', '.join(card.classes)}, this version has others")

@@ -119,17 +119,25 @@ def paint_mosaic(
 
     unedited = None
     if held is not None:
-        unedited = (asked(held.before, None), torch.from_numpy(held.keep)[None, None])
+        unedited = (asked(held.before, None), torch.from_numpy(held.keep)[None, None], glass_of(held.before))
     picture = walk(
         network.config,
         options.sampler,
         options.steps,
         noise,
         asked(scene, None if held is None else held.keep),
+        glass=glass_of(scene),
         unedited=unedited,
         told=None if progress is None else lambda done: progress("synthesize", done, options.steps),
     )
     return np.asarray(to_image(picture)[0])
+
+
+def glass_of(scene: Scene) -> Tensor | None:
+    """Return where a scene with its label image has no region, bool (1, 1, h, w); None where it has one everywhere."""
+    assert scene.labels is not None  # noqa: S101 - the caller drew them
+    empty = scene.labels == 0
+    return torch.from_numpy(empty)[None, None] if empty.any() else None
 
 
 def mosaic_chance(seed: int, number: int) -> np.random.Generator:
@@ -181,7 +189,8 @@ def crop(scene: Scene, y: int, x: int, config: DiffusionConfig) -> Scene:
     Returns
     -------
     Scene
-        Pieces of regions with class and optical density of the whole; glass alone is one region as bright as glass.
+        Pieces of regions with class and optical density of the whole. Glass alone, or with specks of tissue too small
+        for regions of their own, is one region as bright as glass.
 
     Raises
     ------
@@ -191,11 +200,11 @@ def crop(scene: Scene, y: int, x: int, config: DiffusionConfig) -> Scene:
     side = config.canvas_px
     assert scene.labels is not None  # noqa: S101 - the caller drew them
     part = np.ascontiguousarray(scene.labels[y : y + side, x : x + side])
-    if not part.any():
+    pieces, owner = split(part, min_px=um2_to_px(config.min_area_um2, config.mpp))
+    if not len(owner):
         bright = np.full((1, 6), np.nan)
         bright[:, :3] = _GLASS_DENSITY
         return of_labels(np.ones_like(part), np.array([UNKNOWN]), mpp=config.mpp, density=bright)
-    pieces, owner = split(part, min_px=um2_to_px(config.min_area_um2, config.mpp))
     cut = of_labels(pieces, scene.classes[owner - 1], mpp=config.mpp, density=scene.density[owner - 1])
     check_scene(cut, max_nodes=config.max_nodes)
     return cut
@@ -228,7 +237,7 @@ def _predict(
             collate(scenes).to(device),
             given.to(device),
             torch.full((len(parts),), style, device=device),
-            options.guidance,
+            options.guidance or 0.0,
         )
     return found.cpu()
 

@@ -72,8 +72,8 @@ class LinearPrior(nn.Module):
         with torch.autocast(noisy.device.type, enabled=False):
             a, s = kept.sqrt()[:, None, None, None], (1.0 - kept).sqrt()[:, None, None, None]
             mean, colour, variance = self.mean[style][..., None, None], self.colour[style], self.variance[style]
-            mean = mean if moved is None else mean + moved.float()
-            found = torch.einsum("bij,bjhw->bihw", colour, noisy.float() - a * mean)
+            mean = mean if moved is None else mean + moved.to(mean.dtype)
+            found = torch.einsum("bij,bjhw->bihw", colour, noisy.to(mean.dtype) - a * mean)
             found = self.cosine @ found @ self.cosine.T
             found = found * (a * s * (1.0 - variance) / (a * a * variance + s * s))
             found = self.cosine.T @ found @ self.cosine

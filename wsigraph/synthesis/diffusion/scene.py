@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from wsigraph.errors import SynthesisError
 from wsigraph.geometry import Box, Size, crofton_um, px_to_um, px_to_um2, um_to_px
-from wsigraph.graph.adjacency import both_ways, count_boundaries
+from wsigraph.graph.adjacency import both_directions, count_boundaries
 from wsigraph.graph.tissue.density import DENSITY, OD_UNIT
 from wsigraph.records import TissueGraph
 from wsigraph.synthesis.simulation.layout import TISSUES
@@ -129,7 +129,7 @@ def of_labels(
     placed = renumber[labels]
     whole = Box.whole(Size(*labels.shape))
     key, crossings = count_boundaries(placed, whole, whole)
-    edge_index, boundary = both_ways((key >> 32) - 1, (key & 0xFFFFFFFF) - 1, crossings)
+    edge_index, boundary = both_directions((key >> 32) - 1, (key & 0xFFFFFFFF) - 1, crossings)
     own = _density_of(image, placed, len(kept)) if image is not None else _rows(density, kept)
     return Scene(
         size_um=(px_to_um(labels.shape[0], mpp), px_to_um(labels.shape[1], mpp)),

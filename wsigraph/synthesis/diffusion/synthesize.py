@@ -26,7 +26,7 @@ from wsigraph.synthesis.diffusion.denoiser import N_RASTER, STYLES, draw_raster,
 from wsigraph.synthesis.diffusion.edit import Held, edit, hold, parse_edit
 from wsigraph.synthesis.diffusion.generator import Generator, load_generator
 from wsigraph.synthesis.diffusion.grid import to_image
-from wsigraph.synthesis.diffusion.mosaic import mosaic_chance, paint_mosaic
+from wsigraph.synthesis.diffusion.mosaic import glass_of, mosaic_chance, paint_mosaic
 from wsigraph.synthesis.diffusion.sampling_loop import Unedited, denoise, draw_noise
 from wsigraph.synthesis.diffusion.scene import UNKNOWN, Scene, check_scene, of_labels, rasterise
 from wsigraph.synthesis.diffusion.training_images import read_sheet, split
@@ -65,7 +65,7 @@ def synthesize(
     edits : sequence of str
         Changes to the graph, e.g. ``remove node 12``.
     style : str, optional
-        ``painted`` or ``real``; where left out, graphs with classes are painted, others real: as they were learned.
+        ``painted`` or ``real``; where left out, that of the graph before any edit (`domain`).
     raster : bool
         Give the model the mask beside the graph.
     device : str
@@ -94,12 +94,15 @@ def synthesize(
     single = _fits(drawn, trained)
     if single:
         check_scene(drawn, max_nodes=trained.max_nodes)
-    chosen = style or ("painted" if (drawn.classes != UNKNOWN).any() else "real")
+    # of the graph before the edit: a tissue that is named in it makes real tissue no painting
+    chosen = style or domain(scene)
+    guidance = generator.card.guidance[chosen] if options.guidance is None else options.guidance
+    options = options.model_copy(update={"guidance": guidance})
     network = for_painting(generator.network, half=options.half, device=device)
     asked: dict[str, Any] = {
         "sampler": options.sampler,
         "steps": options.steps,
-        "guidance": options.guidance,
+        "guidance": guidance,
         "precision": str(network.unet.dtype).removeprefix("torch."),
         "style": chosen,
         "raster": raster,
@@ -140,6 +143,25 @@ def synthesize(
                 model_id=generator.model_id,
                 asked=asked,
             )
+
+
+def domain(scene: Scene) -> Style:
+    """Return what a graph was learned as.
+
+    Parameters
+    ----------
+    scene : Scene
+        The graph, before it is edited.
+
+    Returns
+    -------
+    str
+        ``real`` where a region is known by its optical density and not by its class, or none has a class; else
+        ``painted``.
+    """
+    unknown = scene.classes == UNKNOWN
+    is_measured = ~np.isnan(scene.density[:, :3]).any(axis=1)
+    return "real" if (unknown & is_measured).any() or unknown.all() else "painted"
 
 
 def scene_from_slide(
@@ -199,9 +221,11 @@ def scene_from_slide(
         top, left = (labels.shape[0] - side) // 2, (labels.shape[1] - side) // 2
         middle = np.s_[top : top + side, left : left + side]
         image, labels = image[middle], labels[middle]
-    if not labels.any():
-        raise SynthesisError("the box holds no tissue; choose another")
     pieces, owner = split(np.ascontiguousarray(labels), min_px=um2_to_px(options.min_area_um2, options.mpp))
+    if not len(owner):
+        raise SynthesisError(
+            f"the box holds no tissue, or specks below {options.min_area_um2:g} um2 alone; choose another"
+        )
     return of_labels(pieces, sheet.classes[owner - 1], mpp=options.mpp, image=np.ascontiguousarray(image))
 
 
@@ -247,7 +271,8 @@ def _paint_canvas(
     unedited = None
     if held is not None:
         keep = torch.from_numpy(held.keep)[None, None].to(device)
-        unedited = Unedited(collate([held.before]).to(device), _map(held.before, raster).to(device), keep)
+        empty = _on(glass_of(held.before), device)
+        unedited = Unedited(collate([held.before]).to(device), _map(held.before, raster).to(device), keep, empty)
     painted = denoise(
         network,
         collate([scene]).to(device),
@@ -255,11 +280,16 @@ def _paint_canvas(
         torch.tensor([STYLES.index(style)], device=device),
         noise.to(device),
         steps=options.steps,
-        guidance=options.guidance,
+        guidance=options.guidance or 0.0,
         sampler=options.sampler,
+        glass=_on(glass_of(scene), device),
         unedited=unedited,
     )
     return np.asarray(to_image(painted)[0])
+
+
+def _on(tensor: torch.Tensor | None, device: str) -> torch.Tensor | None:
+    return None if tensor is None else tensor.to(device)
 
 
 def _map(scene: Scene, raster: bool) -> torch.Tensor:

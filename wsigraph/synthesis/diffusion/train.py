@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsigraph.config import DiffusionConfig, section_hash
+from wsigraph.config import DiffusionConfig
 from wsigraph.config.diffusion import PAINTING, SIZES
 from wsigraph.errors import SynthesisError
 from wsigraph.graph.feature.efficientnet import one_thread
@@ -35,6 +35,7 @@ from wsigraph.synthesis.diffusion.scene import UNKNOWN, Scene
 from wsigraph.synthesis.diffusion.schedule import noise_weight, training_scheduler
 from wsigraph.synthesis.diffusion.training_images import PAINTED, Example, Sheet, cut
 from wsigraph.synthesis.diffusion.training_state import load_checkpoint, save_checkpoint
+from wsigraph.training.settings_identity import Identity
 
 CHECKPOINT = "checkpoint.safetensors"
 """Name of the checkpoint in a model's directory; it goes when training is done."""
@@ -179,7 +180,8 @@ def train(
         optimiser = torch.optim.AdamW(
             network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
         )
-        path, identity = (None if out is None else out / CHECKPOINT), _identity(sheets, config, seed, start)
+        path = None if out is None else out / CHECKPOINT
+        identity = training_identity(sheets, config, seed=seed, start=start)
         losses = [] if path is None else load_checkpoint(path, identity, network, average, optimiser)
         scheduler = training_scheduler(config)
         for step in range(len(losses), config.training_steps):
@@ -193,6 +195,42 @@ def train(
                 if look is not None:
                     _show(look, step + 1, average, config, device)
         return Trained(weights={name: value.cpu() for name, value in average.items()}, losses=losses)
+
+
+def training_identity(
+    sheets: Sequence[Sheet], config: DiffusionConfig, *, seed: int, start: Denoiser | None = None
+) -> Identity:
+    """Return what a generator depends on but for how long it learns.
+
+    Parameters
+    ----------
+    sheets : sequence of Sheet
+        What it learns from.
+    config : DiffusionConfig
+        Settings; those of painting, the length of training and the steps between checkpoints may change on the way.
+    seed : int
+        Seed.
+    start : Denoiser, optional
+        Whose weights training goes on from.
+
+    Returns
+    -------
+    Identity
+        Of ``wsigraph train-synthesis``.
+    """
+    chosen = config.model_dump(mode="json", exclude=set(_FREE)).items()
+    data = {"sheets": hashlib.sha256()}
+    for sheet in sheets:
+        data["sheets"].update(np.ascontiguousarray(sheet.image).data)
+        data["sheets"].update(np.ascontiguousarray(sheet.labels).data)
+    if start is not None:
+        data["weights to start from"] = hashlib.sha256()
+        for value in start.state_dict().values():
+            data["weights to start from"].update(value.cpu().numpy().data)
+    return Identity(
+        settings={**{f"diffusion.{name}": value for name, value in chosen}, "--seed": seed, "sheets": len(sheets)},
+        data={name: each.hexdigest() for name, each in data.items()},
+    )
 
 
 def _step(
@@ -290,15 +328,3 @@ def _take_over(network: Denoiser, start: Denoiser) -> None:
         wanted = ", ".join(f"diffusion.{name}={getattr(start.config, name)}" for name in others)
         raise SynthesisError(f"the generator to start from has other sizes; train with {wanted}, or start from nothing")
     network.load_state_dict(start.state_dict())
-
-
-def _identity(sheets: Sequence[Sheet], config: DiffusionConfig, seed: int, start: Denoiser | None) -> str:
-    # how long it shall go on, and how it is used afterwards, may change on the way
-    free = {name: DiffusionConfig.model_fields[name].default for name in _FREE}
-    total = hashlib.sha256(f"{seed} {section_hash(config.model_copy(update=free))}".encode())
-    for value in () if start is None else start.state_dict().values():
-        total.update(value.cpu().numpy().data)
-    for sheet in sheets:
-        total.update(np.ascontiguousarray(sheet.image).data)
-        total.update(np.ascontiguousarray(sheet.labels).data)
-    return total.hexdigest()

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from wsigraph.errors import SynthesisError
 from wsigraph.store.atomic import write_file
 from wsigraph.training.checkpoint import moments_of, set_moments, under
+from wsigraph.training.settings_identity import Identity, refusal
 
 _KEY = "state"
 
 
 def save_checkpoint(
     path: Path,
-    identity: str,
+    identity: Identity,
     losses: list[float],
     network: nn.Module,
     average: dict[str, Tensor],
@@ -35,8 +36,8 @@ def save_checkpoint(
     ----------
     path : Path
         Destination.
-    identity : str
-        Digest of settings, data and seed.
+    identity : Identity
+        Settings, data and seed.
     losses : list of float
         Loss of every batch done.
     network, average, optimiser
@@ -50,13 +51,13 @@ def save_checkpoint(
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.items()}
     tensors |= {f"optimiser.{name}": value for name, value in moments_of(optimiser).items()}
-    notes = json.dumps({"identity": identity, "losses": losses}, sort_keys=True)
+    notes = json.dumps({"identity": identity.document(), "losses": losses}, sort_keys=True)
     ordered = {name: value.detach().cpu().contiguous() for name, value in sorted(tensors.items())}
     write_file(path, save(ordered, {_KEY: notes}))
 
 
 def load_checkpoint(
-    path: Path, identity: str, network: nn.Module, average: dict[str, Tensor], optimiser: torch.optim.Optimizer
+    path: Path, identity: Identity, network: nn.Module, average: dict[str, Tensor], optimiser: torch.optim.Optimizer
 ) -> list[float]:
     """Set weights, average and optimiser to where training stood.
 
@@ -64,8 +65,8 @@ def load_checkpoint(
     ----------
     path : Path
         Where a checkpoint may be.
-    identity : str
-        Digest of settings, data and seed.
+    identity : Identity
+        Settings, data and seed.
     network, average, optimiser
         As at the start of training; left so where there is no checkpoint.
 
@@ -77,7 +78,7 @@ def load_checkpoint(
     Raises
     ------
     SynthesisError
-        If the file is damaged, or belongs to other settings, data or another seed.
+        If the file is damaged, or was made under other settings or of other data; the message names what differs.
     """
     if not path.is_file():
         return []
@@ -87,10 +88,8 @@ def load_checkpoint(
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise SynthesisError(f"checkpoint {path} is damaged ({error}); delete it and run again") from None
-    if notes["identity"] != identity:
-        raise SynthesisError(
-            f"checkpoint {path} is of other settings, other data or another seed; delete it, or name another directory"
-        )
+    if others := identity.differences(notes.get("identity")):
+        raise SynthesisError(refusal(f"checkpoint {path}", others))
     network.load_state_dict(under(tensors, "network."))
     for name, value in under(tensors, "average.").items():
         average[name].copy_(value)

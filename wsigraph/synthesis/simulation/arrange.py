@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from wsigraph.kernels import njit
 from wsigraph.synthesis.simulation.layout import TISSUES, Regions
 
 _SWEEPS = 60

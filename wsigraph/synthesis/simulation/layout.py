@@ -24,7 +24,7 @@ from scipy.spatial import cKDTree
 
 from wsigraph.errors import SynthesisError
 from wsigraph.geometry import Box, Size
-from wsigraph.graph.adjacency import both_ways, count_boundaries
+from wsigraph.graph.adjacency import both_directions, count_boundaries
 from wsigraph.graph.coarsening.contract import contract_edges
 
 TISSUES = ("stroma", "tumour", "necrosis", "lymphocytes", "fat", "gland", "vessel")
@@ -265,7 +265,7 @@ def sample_lattice(size: Size, spacing_px: int, *, rng: np.random.Generator, gra
     labels = _voronoi(cells, spacing_px, rng)
     whole = Box.whole(Size(*labels.shape))
     key, crossings = count_boundaries(labels, whole, whole)
-    edge_index, boundary = both_ways((key >> 32) - 1, (key & 0xFFFFFFFF) - 1, crossings)
+    edge_index, boundary = both_directions((key >> 32) - 1, (key & 0xFFFFFFFF) - 1, crossings)
     y, x = np.indices(labels.shape)
     count = np.bincount(labels.ravel(), minlength=cells.area + 1)[1:]
     sums = [np.bincount(labels.ravel(), axis.ravel(), minlength=cells.area + 1)[1:] for axis in (x, y)]
