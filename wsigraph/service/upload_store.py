@@ -117,10 +117,9 @@ class Uploads:
         """
         shown = re.sub(r"[\x00-\x1f\x7f]", "", name.replace("\\", "/").rpartition("/")[2]).strip()[:200]
         suffix = Path(shown).suffix.lower()
-        accepted = slide_formats().single_file_suffixes
-        if suffix not in accepted:
+        if suffix not in ACCEPTED:
             raise ConfigError(
-                f"file {shown!r} ends in {suffix or 'nothing'!r}, expected one of {', '.join(sorted(accepted))}; those "
+                f"file {shown!r} ends in {suffix or 'nothing'!r}, expected one of {', '.join(sorted(ACCEPTED))}; those "
                 "of several files go into the data directory"
             )
         most = int(self._config.upload_max_gb * 1e9)
