@@ -184,8 +184,8 @@ class Explanation(RecordDisplay):
         """Return the attribution of every feature group, and of the edges under ``boundaries``."""
         names = list(dict.fromkeys(self.feature_groups))
         total = self.feature.sum(axis=0)
-        found = {name: float(total[[group == name for group in self.feature_groups]].sum()) for name in names}
-        return found | {"boundaries": float(self.edge.sum())}
+        attribution = {name: float(total[[group == name for group in self.feature_groups]].sum()) for name in names}
+        return attribution | {"boundaries": float(self.edge.sum())}
 
     def facts(self) -> dict[str, str]:
         """Return what identifies the record and how large it is, by name."""

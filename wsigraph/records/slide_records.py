@@ -19,7 +19,7 @@ from wsigraph.records.faults import refuse
 
 
 class LazyArray(Protocol):
-    """An array that may lie on disk: zarr and numpy arrays both qualify."""
+    """An array that may be on disk, such as a zarr or numpy array."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -54,7 +54,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class SlideInfo(RecordDisplay):
-    """What is known of a slide without reading its pixels.
+    """Metadata of a slide: everything that is known without reading its pixels.
 
     Attributes
     ----------
@@ -69,15 +69,15 @@ class SlideInfo(RecordDisplay):
     mpp : float
         Level-0 pixel size, um/px.
     mpp_source : str
-        Where `mpp` was found, e.g. ``"aperio.MPP"`` or ``"given"``.
+        Where `mpp` comes from, e.g. ``"aperio.MPP"`` or ``"given"``.
     file_mpp : float or None
-        What the file itself says, even when overruled.
+        What the file states, even when overruled.
     levels : tuple of Level
         From the finest to the coarsest; the first has downsample 1.
     associated : tuple of str
         Names of associated images (label, macro, thumbnail ...).
     warnings : tuple of str
-        Things the user should know, e.g. that a given mpp differs from the file's.
+        Warnings for the user, e.g. that a given mpp differs from the file's.
     """
 
     slide_id: str

@@ -1,6 +1,6 @@
 """Plain pictures: PNG, JPEG and TIFF in strips, decoded whole and held in memory.
 
-They know nothing of microscopy. A PNG or JPEG never states a pixel size that means anything here; a TIFF may, where
+They hold no microscopy metadata. A PNG or JPEG never states a pixel size that means anything here; a TIFF may, where
 its resolution has a unit. What is too large to be held is refused before it is decoded.
 """
 
@@ -92,7 +92,7 @@ class ImageReader:
         return out
 
     def close(self) -> None:
-        """Let the pixels go."""
+        """Free the pixels."""
         self._pixels = np.empty((0, 0, 3), dtype=np.uint8)
 
 

@@ -1,9 +1,9 @@
 """Every format that OpenSlide knows: NDPI, MRXS, SCN, BIF, DICOM and more.
 
-Two habits of OpenSlide are dealt with here. A handle is dead after its first error, so a fresh one is opened then and
-the next tile has its chance; a block that fails is put together from its native tiles, so that only the damaged ones
-are missing. And a box that begins between two pixels of a level is interpolated, so boxes are put
-together from blocks of one fixed lattice and a pixel never depends on the box it was asked for in.
+This module works around two properties of OpenSlide. A handle stays in error after its first error, so the file is
+opened again before the next tile is read; a block that fails is assembled from its native tiles, so that only the
+damaged ones are missing. And OpenSlide interpolates a box that begins between two pixels of a level, so boxes are
+assembled from blocks of one fixed grid, and a pixel never depends on the box that is read.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Importing tiatoolbox takes many seconds and it caps the versions of torch, so it is an extra of its own and imported
 when a file is opened. It claims JPEG 2000 files alone, which no other reader opens; for any other file name it:
-``read(path, reader="tiatoolbox")``. Boxes are put together from blocks of one fixed lattice, because a box that begins
+``read(path, reader="tiatoolbox")``. Boxes are assembled from blocks of one fixed grid, because a box that begins
 between two pixels of a level would be interpolated.
 """
 
