@@ -124,3 +124,13 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="choose another directory"):
         config.write(tmp_path / "file")
+
+
+def test_a_renamed_key_is_read_by_its_old_name_and_hashed_as_before() -> None:
+    from wsigraph.config.tissue import TissueConfig
+
+    old = load([], ["tissue.blur_max_share=0.4", "batch.share_min_mpx=8"])
+    assert (old.tissue.blur_max_fraction, old.batch.split_min_mpx) == (0.4, 8.0)
+    assert TissueConfig.model_validate({"blur_max_share": 0.4}) == old.tissue
+    # the hash of the defaults in the version before the key was renamed
+    assert section_hash(TissueConfig()) == "6eee095aa530c6b18d05078b121df8902983d074bc327d8648c3e8f3d35997bf"

@@ -55,15 +55,16 @@ def create(
     Fill in stage, follow-up and split yourself, and the patient too unless --tcga finds a barcode.
     """
     from wsigraph.cli.progress import progress_line
-    from wsigraph.cohort.manifest.create_manifest import create_manifest, find_slides
+    from wsigraph.cohort.manifest.create_manifest import create_manifest
     from wsigraph.cohort.manifest.manifest import write_manifest
     from wsigraph.errors import CohortError, StoreError
+    from wsigraph.slide.discover import discover_slides
 
     if Path(out).exists() and not force:
         raise StoreError(f"{out} exists already; replace it with --force, or give another --out")
-    slides = find_slides(Path(folder), pattern=pattern, recursive=recursive)
+    slides = discover_slides(Path(folder), pattern=pattern, recursive=recursive)
     with progress_line(folder) as progress:
-        created = create_manifest(slides, Path(folder), digests=sha256, tcga=tcga, progress=progress)
+        created = create_manifest(slides, digests=sha256, tcga=tcga, progress=progress)
     for note in created.notes:
         say(f"note: {note}")
     for path, reason in created.unreadable:

@@ -25,7 +25,12 @@ from wsigraph.cli.slide_results import SlideResults
 if TYPE_CHECKING:
     from wsigraph.run.steps import SlideResult
 
-_Slides = Annotated[list[str] | None, typer.Argument(metavar="[SLIDE]", help="Slide files.", show_default=False)]
+_Slides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[SLIDE]", help="Slide files, folders of slides, or globs ('slides/*.svs').", show_default=False
+    ),
+]
 _Model = Annotated[
     str | None, typer.Option("--model", metavar="DIR", help="Model bundle; else the demonstration model.")
 ]

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from wsigraph.run.cluster import Cluster
 
 _Manifest = Annotated[
-    str, typer.Argument(metavar="MANIFEST", help="Table of the slides (data_manifest.md).", show_default=False)
+    str,
+    typer.Argument(
+        metavar="MANIFEST", help="Table of the slides (data_manifest.md), or a folder of slides.", show_default=False
+    ),
 ]
 _Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Directory for <slide>/ and the summary.")]
 _Until = Annotated[str, typer.Option("--until", metavar="STEP", help="Last step: graph, coarsen, predict, report, ...")]
@@ -104,6 +107,10 @@ def _read(manifest: str, settings: Config, out: Path | None) -> Manifest:
     from wsigraph.cohort.manifest.manifest import read_manifest
     from wsigraph.run.batch.run_state import DIRECTORY
 
+    if Path(manifest).is_dir():
+        from wsigraph.cohort.manifest.create_manifest import manifest_of_folder
+
+        return manifest_of_folder(Path(manifest))
     return read_manifest(
         manifest,
         stage_names=settings.model.stage_names,

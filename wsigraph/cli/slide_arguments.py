@@ -71,7 +71,7 @@ def select_slides(
     Parameters
     ----------
     named : sequence of str or None
-        Slides on the command line.
+        Slides on the command line, folders that hold slides, and globs.
     manifest : str or None
         Value of ``--manifest``, in their place. Its warnings are printed.
     mpp : float or None
@@ -87,8 +87,9 @@ def select_slides(
     if (manifest is None) == (not named):
         raise typer.BadParameter("give slides, or a manifest with --manifest")
     if manifest is None:
-        slides = tuple(NamedSlide(path=slide, slide_id=None, mpp=mpp) for slide in named or ())
-        return Selection(slides=slides, is_single=len(slides) == 1)
+        groups = [_named_slides(text, mpp) for text in named or ()]
+        slides = tuple(slide for group in groups for slide in group)
+        return Selection(slides=slides, is_single=len(slides) == 1 and slides[0].slide_id is None)
     from wsigraph.cli.progress import progress_line
     from wsigraph.cohort.manifest.manifest import read_manifest
     from wsigraph.config import Config
@@ -103,6 +104,24 @@ def select_slides(
         NamedSlide(path=path, slide_id=row.slide_id, mpp=row.mpp or mpp, site=row.site) for row, path in rows
     )
     return Selection(slides=slides, is_single=False)
+
+
+def _named_slides(text: str, mpp: float | None) -> list[NamedSlide]:
+    """Return the slides that one argument names: a slide, a folder with its subfolders, or a glob."""
+    path = Path(text)
+    if not path.is_dir() and not any(sign in text for sign in "*?["):
+        return [NamedSlide(path=text, slide_id=None, mpp=mpp)]
+    from wsigraph.slide.discover import discover_glob, discover_slides, is_glob
+
+    if path.is_dir():
+        slides = discover_slides(path, recursive=True)
+    elif is_glob(text):
+        slides = discover_glob(text)
+    else:
+        return [NamedSlide(path=text, slide_id=None, mpp=mpp)]
+    if [slide.path for slide in slides] == [path]:
+        return [NamedSlide(path=text, slide_id=None, mpp=mpp)]
+    return [NamedSlide(path=str(slide.path), slide_id=slide.slide_id, mpp=mpp) for slide in slides]
 
 
 def refuse_equal_names(slides: Sequence[NamedSlide]) -> None:

@@ -12,7 +12,7 @@ from wsigraph.config.runtime import Section
 class ExplanationConfig(Section):
     """How predictions are explained, and how the explanations are tested."""
 
-    renamed: ClassVar[dict[str, str]] = {
+    renamed_keys: ClassVar[dict[str, str]] = {
         "baseline": "reference",
         "max_gap": "max_completeness_error",
         "kinds": "clusters",

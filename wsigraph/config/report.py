@@ -35,7 +35,7 @@ class ReportConfig(Section):
             "lightness_mean",
             "perimeter_um",
         ),
-        description="features given with each region in report.geojson, the most wanted first",
+        description="features given with each region in report.geojson, the most important first",
     )
     geojson_max_mb: float = Field(
         20.0, gt=0.0, le=10000.0, description="report.geojson leaves out measurements, the last first, above this, MB"

@@ -13,7 +13,7 @@ from wsigraph.geometry import MPP_MIN
 class SynthesisConfig(Section):
     """What simulated tissue looks like."""
 
-    renamed: ClassVar[dict[str, str]] = {"law": "scenario"}
+    renamed_keys: ClassVar[dict[str, str]] = {"law": "scenario"}
 
     scenario: Literal["composition", "spatial", "interface", "site", "null"] = Field(
         "composition", description="what decides stage and survival of simulated tissue: the generative scenario"

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from wsigraph.records.display import RecordDisplay
 from wsigraph.records.faults import refuse
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Curves:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Curves(RecordDisplay):
     """Faithfulness curves: the output while regions are ablated in several orders.
 
     Attributes
@@ -42,9 +43,17 @@ class Curves:
     n_members: int
     random_beaten: float
 
+    def facts(self) -> dict[str, str]:
+        """Return what identifies the record and how large it is, by name."""
+        return {
+            "points": str(len(self.area_fraction)),
+            "orders": ", ".join(sorted(self.output)),
+            "random orders beaten": f"{self.random_beaten:.0%} of {self.n_random}",
+        }
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Explanation:
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Explanation(RecordDisplay):
     """Attributions of one output of a model to the regions, features and edges of one slide.
 
     Attributes
@@ -177,3 +186,17 @@ class Explanation:
         total = self.feature.sum(axis=0)
         attribution = {name: float(total[[group == name for group in self.feature_groups]].sum()) for name in names}
         return attribution | {"boundaries": float(self.edge.sum())}
+
+    def facts(self) -> dict[str, str]:
+        """Return what identifies the record and how large it is, by name."""
+        n_nodes, n_features = self.feature.shape
+        return {
+            "slide": self.slide_id,
+            "target": f"{self.target} ({self.unit})",
+            "value": f"{self.value:.4g}, reference {self.reference_value:.4g}",
+            "nodes": f"{n_nodes:,}",
+            "features": str(n_features),
+            "completeness error": f"{self.completeness_error:.2g} of at most {self.completeness_limit:.2g}",
+            "model": self.model_id[:12],
+            "warnings": str(len(self.warnings)),
+        }

@@ -1,14 +1,14 @@
 """The slides of the data directory and those uploaded, each under a name of its own.
 
-A name from a client is looked up among the names found here and never becomes part of a path. Hidden entries are left
-out, the service's own directory among them; folders that are links are not followed.
+A name from a client is looked up among the names found here and never becomes part of a path. The slides are those
+that `wsigraph.slide.discover` finds in the data directory and its subfolders; folders that are links are not followed,
+and what cannot be read is left out.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import threading
 import time
@@ -17,11 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsigraph.errors import NotFound, ServiceError
+from wsigraph.slide.discover import FolderSearch, SlideFormats, slide_formats
+from wsigraph.slide.slide_id import distinct_slide_ids
 
-SUFFIXES = frozenset(
-    ".svs .tif .tiff .ndpi .scn .mrxs .bif .vms .vmu .svslide .dcm .czi .png .jpg .jpeg".split()  # noqa: SIM905
-)
-"""Endings of files that may be slides; what one is, its reader finds out."""
 _MAX_DEPTH = 8
 _MAX_SLIDES = 100_000
 _KEPT_S, _KEPT_LOOKS = 2.0, 20.0
@@ -79,6 +77,7 @@ class Catalogue:
         self._lock = threading.Lock()
         self._found: dict[str, Entry] = {}
         self._good_until = float("-inf")
+        self._formats: SlideFormats | None = None
 
     def slides(self) -> list[Entry]:
         """Return all slides, sorted by name; looked for anew every two seconds, less often where it takes long."""
@@ -114,14 +113,13 @@ class Catalogue:
             self._good_until = float("-inf")
 
     def _look(self) -> Iterator[Entry]:
-        taken: set[str] = set()
-        for path in sorted(_walk(self._data, 0))[:_MAX_SLIDES]:
-            name = path.relative_to(self._data).as_posix()
-            slide_id = slug(_stem(path))
-            if slide_id in taken:
-                slide_id = f"{slide_id}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-            taken.add(slide_id)
-            yield from _entry(slide_id, name, path, uploaded=False)
+        if self._formats is None:
+            self._formats = slide_formats()
+        search = FolderSearch(self._formats, follow_links=False, skip_unreadable=True, max_depth=_MAX_DEPTH)
+        paths = sorted(search.slides(self._data, recursive=True))[:_MAX_SLIDES]
+        for path, slide_id in zip(paths, distinct_slide_ids(paths, self._data), strict=True):
+            inside = path.relative_to(self._data)
+            yield from _entry(slide_id, inside.as_posix() if inside.parts else slide_id, path, uploaded=False)
         for note in sorted(self._uploaded.glob("*/upload.json")):
             told = json.loads(note.read_bytes())
             yield from _entry(told["slide_id"], told["name"], note.parent / told["file"], uploaded=True)
@@ -130,12 +128,6 @@ class Catalogue:
 def slug(text: str) -> str:
     """Return a text as a name that stands in addresses and directories: letters, digits, ``-``, ``_`` and ``.``."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:120] or "slide"
-
-
-def _stem(path: Path) -> str:
-    if path.is_dir() and path.suffix.lower() != ".zarr":
-        return path.name
-    return path.with_suffix("").stem if path.stem.lower().endswith(".ome") else path.stem
 
 
 def _entry(slide_id: str, name: str, path: Path, *, uploaded: bool) -> Iterator[Entry]:
@@ -153,31 +145,3 @@ def _entry(slide_id: str, name: str, path: Path, *, uploaded: bool) -> Iterator[
         version=hashlib.sha256(told.encode()).hexdigest()[:16],
         uploaded=uploaded,
     )
-
-
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:
-        # a folder that may not be read holds no slide that could be served
-        return
-    names = {entry.name for entry in entries}
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        path, suffix = Path(entry.path), Path(entry.name).suffix.lower()
-        if entry.is_dir(follow_symlinks=False):
-            if suffix == ".zarr" or _is_series(path):
-                yield path
-            elif depth < _MAX_DEPTH and f"{entry.name}.mrxs" not in names:
-                yield from _walk(path, depth + 1)
-        elif suffix in SUFFIXES and entry.is_file():
-            yield path
-
-
-def _is_series(folder: Path) -> bool:
-    try:
-        with os.scandir(folder) as entries:
-            return any(entry.name.lower().endswith(".dcm") for entry in entries)
-    except OSError:
-        return False

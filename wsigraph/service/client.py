@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -67,7 +68,7 @@ class Client:
         ServiceError
             If the service refuses or does not answer.
         """
-        return self._json("GET", f"/v1/slides/{slide_id}")
+        return self._json("GET", f"/v1/slides/{quote(slide_id, safe='')}")
 
     def tile(self, slide_id: str, level: int, col: int, row: int) -> bytes:
         """Return a Deep Zoom tile as JPEG.
@@ -77,7 +78,7 @@ class Client:
         ServiceError
             If the service refuses or does not answer.
         """
-        return self._ask("GET", f"/v1/slides/{slide_id}/tiles/{level}/{col}_{row}.jpeg").content
+        return self._ask("GET", f"/v1/slides/{quote(slide_id, safe='')}/tiles/{level}/{col}_{row}.jpeg").content
 
     def upload(self, path: Path | str, progress: Callable[[int, int], None] | None = None) -> str:
         """Send a slide in parts, going on where a broken connection left it.

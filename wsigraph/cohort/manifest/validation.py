@@ -13,12 +13,11 @@ from typing import TypeVar
 from wsigraph.cohort.manifest.csv_table import Table
 from wsigraph.cohort.manifest.manifest_row import COLUMNS, Fault, ManifestRow, quote
 from wsigraph.geometry import MPP_MAX, MPP_MIN
+from wsigraph.slide.slide_id import ID_BYTES_MAX, is_folder_name
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _EVENTS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
-_UNSAFE = re.compile(r'[/\\<>:"|?*\x00-\x1f\x7f\ud800-\udfff]')
-_NAME_BYTES_MAX = 200
 _LINES_LISTED = 5
 _Value = TypeVar("_Value")
 
@@ -194,17 +193,6 @@ def describe_same_bytes(groups: Iterable[Sequence[ManifestRow]]) -> tuple[list[F
     return faults, warnings
 
 
-def is_folder_name(name: str) -> bool:
-    """Return whether a slide of this name can have a folder of its own on any file system."""
-    return not (
-        not name.strip()
-        or name.startswith(".")
-        or name.endswith(".")
-        or _UNSAFE.search(name)
-        or len(name.encode()) > _NAME_BYTES_MAX
-    )
-
-
 def _line_warning(message: str, lines: Sequence[int]) -> list[str]:
     return [f"{message} (line{'s' * (len(lines) > 1)} {_first(lines)})"] if lines else []
 
@@ -220,7 +208,7 @@ def _refuse_unsafe(name: str) -> None:
     if not is_folder_name(name):
         raise _Refused(
             f"{quote(name)} cannot name a folder; give letters, digits, '-', '_' and '.', no '.' at either end, "
-            f"at most {_NAME_BYTES_MAX} bytes"
+            f"at most {ID_BYTES_MAX} bytes"
         )
 
 

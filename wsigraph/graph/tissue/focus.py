@@ -167,7 +167,7 @@ def _blurred_cells(energy: NDArray[np.float64], judged: NDArray[np.bool_], confi
     for scale in range(N_SCALES - 1):
         fine, coarse = energy[..., scale], energy[..., scale + 1]
         detail = np.divide(fine, coarse, out=np.full(fine.shape, np.inf), where=textured & (coarse > 0))
-        bound = min(config.blur_max_ratio, config.blur_max_share * float(np.median(detail[textured])))
+        bound = min(config.blur_max_ratio, config.blur_max_fraction * float(np.median(detail[textured])))
         blurred |= detail < bound
         soft |= detail < _SOFT * bound
     # majority filter: a cell takes the value of most of the judged cells among itself and its 8 neighbours

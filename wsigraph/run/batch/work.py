@@ -124,7 +124,7 @@ class _Report:
         self.lease: Lease | None = None
         self.step = "read"
         self.worker, self._log = _worker_here()
-        self.mapper = ChunkMapper(job.run_id, job.config.batch.share_min_mpx, has_cluster=bool(self.worker))
+        self.mapper = ChunkMapper(job.run_id, job.config.batch.split_min_mpx, has_cluster=bool(self.worker))
         self._topic = topic(job.run_id)
         self._slide_id = job.slide_id
         self._reported_at = float("-inf")

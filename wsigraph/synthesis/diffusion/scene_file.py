@@ -180,7 +180,8 @@ def _array(rows: list[Any], width: int) -> NDArray[np.float64]:
 
 
 def _load(path: Path) -> Any:
-    from wsigraph.store.tensors import load_coarse_graph, load_graph, read_tensors
+    from wsigraph.store import load_coarse_graph, load_graph
+    from wsigraph.store.tensors import read_tensors
 
     header, _, _ = read_tensors(path)
     return load_coarse_graph(path).graph if header["record"] == "CoarseGraph" else load_graph(path)
