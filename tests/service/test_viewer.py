@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from tests.service.contexts import TOKENS, house, tokens
+from tests.service.contexts import TOKENS, make_context, tokens
 from tests.service.finished import WILD, Finished, opened
 from tests.service.serving import serving
 from wsigraph.errors import PluginError
@@ -322,14 +322,14 @@ def test_a_dropped_file_becomes_a_slide(page: Page, finished: Finished, small_sl
 
 
 def test_a_token_is_asked_for_once(browser: Browser, finished: Finished, seen: Seen) -> None:
-    with serving(house(finished.data, tokens=tokens())) as address:
+    with serving(make_context(finished.data, tokens=tokens())) as address:
         context = browser.new_context(base_url=address)
         page = context.new_page()
         watch(page, seen)
         page.goto(f"/#slide={finished.slide_id}")
         page.locator("#token").fill("wrong" * 8)
         page.get_by_role("button", name="Sign in").click()
-        page.wait_for_function("() => document.querySelector('#told').textContent.includes('not known')")
+        page.wait_for_function("() => document.querySelector('#told').textContent.includes('not valid')")
         page.locator("#token").fill(TOKENS["read"])
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_selector("#slides button", timeout=READY_MS)
