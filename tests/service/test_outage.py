@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.service.test_supervisor import Work, add, until
 
 from tests.service.contexts import light, marks, settings, slow
 from tests.service.databases import Server, postgres_server
+from tests.service.test_supervisor import Work, add, until
 from wsigraph.service.jobs.schema import DONE, QUEUED, RUNNING
 from wsigraph.service.jobs.store import JobStore
 from wsigraph.service.jobs.supervisor import JobSupervisor

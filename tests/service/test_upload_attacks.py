@@ -13,11 +13,11 @@ import numpy as np
 import openslide
 import pytest
 from PIL import Image
-from tests.service.test_supervisor import until
 
 from tests.service.contexts import make_context, settings
 from tests.service.foreign import RED, attacks, dicom_and_vms, ome_part, tiff, vms, write_secret
 from tests.service.serving import serving
+from tests.service.test_supervisor import until
 from wsigraph.errors import UnreadableSlide
 from wsigraph.service.context import ServiceContext
 from wsigraph.service.jobs.schema import FAILED, new_job

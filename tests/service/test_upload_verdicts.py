@@ -11,10 +11,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.service.test_supervisor import until
 
 from tests.service.contexts import make_context, write_slide
 from tests.service.serving import serving
+from tests.service.test_supervisor import until
 from wsigraph.errors import UnreadableSlide
 from wsigraph.service.client import Client
 from wsigraph.service.context import ServiceContext

@@ -121,7 +121,9 @@ def remove(page: Page, count: int) -> None:
     page.locator("#remove").evaluate(
         "(slider, count) => { slider.value = count; slider.dispatchEvent(new Event('input')); }", count
     )
-    page.wait_for_function("n => document.querySelector('#ablation-status').textContent.startsWith(n)", arg=f"{count} of")
+    page.wait_for_function(
+        "n => document.querySelector('#ablation-status').textContent.startsWith(n)", arg=f"{count} of"
+    )
 
 
 def test_the_slide_its_regions_and_its_prediction_are_shown(page: Page, finished: Finished) -> None:

@@ -8,12 +8,14 @@ Results come back in the order of the boxes, so the records are the same bytes e
 
 from __future__ import annotations
 
+import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import chain, islice
 from typing import Any
 from uuid import uuid4
+
+from cachetools import FIFOCache
 
 from wsigraph.geometry import Box
 from wsigraph.slide.damage import BadTileNote
@@ -63,7 +65,8 @@ class ChunkMapper:
         self._has_seceded = False
         self._token = uuid4().hex
         # tasks that come back to this process must not forget what the slide has met here
-        _known[self._token] = True
+        with _known_lock:
+            _known_tokens[self._token] = True
 
     def __call__(
         self,
@@ -161,13 +164,12 @@ def carry_out_chunks(
 
     started = time.perf_counter()
     slides = _slides(shared)
-    if token not in _known:
-        # what an earlier run met in parts of the slide that this one does not read is none of this run's business
-        for slide in slides:
-            slide.damage.forget()
-        _known[token] = True
-        if len(_known) > _TOKENS_KEPT:
-            _known.popitem(last=False)
+    with _known_lock:
+        if token not in _known_tokens:
+            # damage that an earlier run found in other parts of the slide does not belong to this run
+            for slide in slides:
+                slide.damage.forget()
+            _known_tokens[token] = True
     results = [function(box, *shared) for box in boxes]
     return results, [slide.damage.notes() for slide in slides], get_worker().address, time.perf_counter() - started
 
@@ -190,4 +192,5 @@ def _slides(shared: Sequence[Any]) -> list[Slide]:
     return [item for item in shared if isinstance(item, Slide)]
 
 
-_known: OrderedDict[str, bool] = OrderedDict()
+_known_tokens: FIFOCache[str, bool] = FIFOCache(_TOKENS_KEPT)
+_known_lock = threading.Lock()
