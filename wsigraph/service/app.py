@@ -32,7 +32,7 @@ def create_app(context: ServiceContext, *, hosts: Collection[str] = ()) -> FastA
 
     Parameters
     ----------
-    house : ServiceContext
+    context : ServiceContext
         Context of the service. It starts and closes with the application.
     hosts : collection of str, optional
         Allowed host names; if left out, all.

@@ -55,7 +55,7 @@ class SecurityMiddleware:
         Valid tokens. Without any, every client is the administrator.
     hosts : collection of str
         Allowed host names. Empty allows every name, which requires tokens.
-    buckets : RateLimiter
+    rate_limiter : RateLimiter
         Rate limit of each client.
     body_max_bytes : int
         Largest body of a request that is not a part of an upload, bytes.
