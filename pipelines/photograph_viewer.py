@@ -1,4 +1,4 @@
-"""Pictures of the viewer as it is: ``python -m pipelines.photograph_viewer --slide SLIDE --out docs/viewer``.
+"""Screenshots of the viewer: ``python -m pipelines.photograph_viewer --slide SLIDE --out docs/viewer``.
 
 Serves a directory with the slide, has its risk explained, opens the viewer in headless Chromium and keeps what it
 shows: light with a region, with regions taken away, dark and side by side, and on a tablet. Needs playwright and

@@ -11,10 +11,10 @@ import pytest
 
 from tests.service.contexts import light, marks, settings, slow
 from tests.service.databases import Server, postgres_server
-from tests.service.test_dispatch import Work, add, until
-from wsigraph.service.jobs.dispatch import Dispatcher
+from tests.service.test_supervisor import Work, add, until
 from wsigraph.service.jobs.schema import DONE, QUEUED, RUNNING
 from wsigraph.service.jobs.store import JobStore
+from wsigraph.service.jobs.supervisor import JobSupervisor
 
 _CLAIM_S = 3.0
 
@@ -25,12 +25,12 @@ def server() -> Iterator[Server]:
         yield server
 
 
-def dispatching(store: JobStore, results: Path, work: Work, *overrides: str) -> Dispatcher:
+def dispatching(store: JobStore, results: Path, work: Work, *overrides: str) -> JobSupervisor:
     results.mkdir(exist_ok=True)
     config = settings("cluster.kind=threads", "cluster.workers=2", f"service.claim_s={_CLAIM_S:g}", *overrides)
-    dispatcher = Dispatcher(store, results, config, work=work)
-    dispatcher.start()
-    return dispatcher
+    supervisor = JobSupervisor(store, results, config, work=work)
+    supervisor.start()
+    return supervisor
 
 
 def begun(results: Path, jobs: list[str]) -> int:
@@ -50,11 +50,11 @@ def test_postgresql_is_restarted_in_the_middle_of_jobs(server: Server, tmp_path:
     store, results = JobStore(server.url), tmp_path / "results"
     earlier = [each.job_id for each in store.latest()]
     jobs = [each.job_id for each in add(store, 3, f"slide-{ends_meanwhile}")]
-    dispatcher = dispatching(store, results, slow)
+    supervisor = dispatching(store, results, slow)
     try:
         until(lambda: begun(results, jobs) == 2, "two have begun, and one waits")
         server.stop()
-        until(lambda: "does not answer" in dispatcher.detail, "the outage is told")
+        until(lambda: "does not answer" in supervisor.detail, "the outage is told")
         if ends_meanwhile:
             (results / "go").touch()
         # longer than claims hold, so that another service could take the jobs over
@@ -62,9 +62,9 @@ def test_postgresql_is_restarted_in_the_middle_of_jobs(server: Server, tmp_path:
         server.start()
         (results / "go").touch()
         until(lambda: store.count()[DONE] == len(earlier) + 3, "all are done")
-        assert dispatcher.detail == ""
+        assert supervisor.detail == ""
     finally:
-        dispatcher.close()
+        supervisor.close()
     check_done_once(store, results, jobs)
     store.close()
 
@@ -73,7 +73,7 @@ def test_postgresql_goes_away_again_and_again(server: Server, tmp_path: Path) ->
     store, results = JobStore(server.url), tmp_path / "results"
     earlier = len(store.latest())
     jobs = [each.job_id for each in add(store, 40, "many")]
-    dispatcher = dispatching(store, results, light)
+    supervisor = dispatching(store, results, light)
     try:
         for number in range(4):
             time.sleep(0.37 * (number + 1))
@@ -81,7 +81,7 @@ def test_postgresql_goes_away_again_and_again(server: Server, tmp_path: Path) ->
             server.start()
         until(lambda: store.count()[DONE] == earlier + len(jobs), "all are done")
     finally:
-        dispatcher.close()
+        supervisor.close()
     found = {each.job_id: each for each in store.latest()}
     assert all(found[job].completions == 1 for job in jobs)
     assert [marks(results / job / "finished") for job in jobs] == [1] * len(jobs)
@@ -92,19 +92,19 @@ def test_sqlite_is_locked_in_the_middle_of_jobs(tmp_path: Path) -> None:
     path, results = tmp_path / "jobs.sqlite", tmp_path / "results"
     store, looking = JobStore(f"sqlite:///{path}?timeout=0.2"), JobStore(f"sqlite:///{path}")
     jobs = [each.job_id for each in add(store, 3)]
-    dispatcher = dispatching(store, results, slow)
+    supervisor = dispatching(store, results, slow)
     try:
         until(lambda: begun(results, jobs) == 2, "two have begun, and one waits")
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        until(lambda: "does not answer" in dispatcher.detail, "the outage is told")
+        until(lambda: "does not answer" in supervisor.detail, "the outage is told")
         (results / "go").touch()
         time.sleep(_CLAIM_S + 1.0)
         other.execute("ROLLBACK")
         other.close()
         until(lambda: looking.count()[DONE] == 3, "all are done")
     finally:
-        dispatcher.close()
+        supervisor.close()
     check_done_once(looking, results, jobs)
     looking.close()
     store.close()
@@ -113,14 +113,14 @@ def test_sqlite_is_locked_in_the_middle_of_jobs(tmp_path: Path) -> None:
 def test_claims_that_nothing_runs_under_are_given_back_by_their_service(tmp_path: Path) -> None:
     """As after a claim whose answer was lost: the database has it, and the service knows nothing of it."""
     store, results = JobStore(f"sqlite:///{tmp_path / 'jobs.sqlite'}"), tmp_path / "results"
-    dispatcher = dispatching(store, results, light)
+    supervisor = dispatching(store, results, light)
     try:
-        until(lambda: dispatcher.n_workers > 0, "workers are there")
+        until(lambda: supervisor.n_workers > 0, "workers are there")
         jobs = [each.job_id for each in add(store, 3)]
-        store.claim(dispatcher.instance, 3, 3600.0)
+        store.claim(supervisor.instance, 3, 3600.0)
         until(lambda: store.count()[DONE] == 3, "all are done", 20.0)
     finally:
-        dispatcher.close()
+        supervisor.close()
     check_done_once(store, results, jobs)
     store.close()
 
@@ -128,16 +128,16 @@ def test_claims_that_nothing_runs_under_are_given_back_by_their_service(tmp_path
 def test_a_job_that_another_service_took_over_is_let_go(tmp_path: Path) -> None:
     store, results = JobStore(f"sqlite:///{tmp_path / 'jobs.sqlite'}"), tmp_path / "results"
     (made,) = add(store, 1)
-    dispatcher = dispatching(store, results, slow)
+    supervisor = dispatching(store, results, slow)
     try:
         until(lambda: begun(results, [made.job_id]) == 1, "it has begun")
-        assert store.take_back(dispatcher.instance) == 1
+        assert store.release_claims(supervisor.instance) == 1
         (taken,) = store.claim("another", 1, 60)
         (results / "go").touch()
         time.sleep(_CLAIM_S)
         assert (store.find(made.job_id).state, store.find(made.job_id).claimed_by) == (RUNNING, "another")
     finally:
-        dispatcher.close()
+        supervisor.close()
     assert store.finish(taken.job_id, "another", DONE)
     assert store.find(made.job_id).completions == 1
     store.close()
@@ -146,10 +146,10 @@ def test_a_job_that_another_service_took_over_is_let_go(tmp_path: Path) -> None:
 def test_a_service_that_ends_during_an_outage_leaves_nothing_behind(server: Server, tmp_path: Path) -> None:
     store, results = JobStore(server.url), tmp_path / "results"
     (made,) = add(store, 1, "left")
-    dispatcher = dispatching(store, results, slow)
+    supervisor = dispatching(store, results, slow)
     until(lambda: begun(results, [made.job_id]) == 1, "it has begun")
     server.stop()
-    dispatcher.close()
+    supervisor.close()
     (results / "go").touch()
     server.start()
     assert store.find(made.job_id).state == RUNNING

@@ -14,14 +14,14 @@ import openslide
 import pytest
 from PIL import Image
 
-from tests.service.contexts import house, settings
+from tests.service.contexts import make_context, settings
 from tests.service.foreign import RED, attacks, dicom_and_vms, ome_part, tiff, vms, write_secret
 from tests.service.serving import serving
-from tests.service.test_dispatch import until
+from tests.service.test_supervisor import until
 from wsigraph.errors import UnreadableSlide
-from wsigraph.service.context import House
-from wsigraph.service.jobs.dispatch import Dispatcher
+from wsigraph.service.context import ServiceContext
 from wsigraph.service.jobs.schema import FAILED, new_job
+from wsigraph.service.jobs.supervisor import JobSupervisor
 from wsigraph.slide.self_contained import check_self_contained
 
 NAMES = (
@@ -71,12 +71,12 @@ def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> House:
-    return house(tmp_path_factory.mktemp("data"), serves_associated=True)
+def service(tmp_path_factory: pytest.TempPathFactory) -> ServiceContext:
+    return make_context(tmp_path_factory.mktemp("data"), serves_associated=True)
 
 
 @pytest.fixture(scope="module")
-def address(service: House) -> Iterator[httpx.Client]:
+def address(service: ServiceContext) -> Iterator[httpx.Client]:
     """A client of the service, on a socket."""
     with serving(service) as url, httpx.Client(base_url=url, timeout=60) as client:
         yield client
@@ -104,7 +104,7 @@ def test_the_index_does_show_a_picture_that_lies_elsewhere(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_that_may_name_others_is_refused_by_its_content(
-    address: httpx.Client, service: House, secret: Path, tmp_path: Path, name: str
+    address: httpx.Client, service: ServiceContext, secret: Path, tmp_path: Path, name: str
 ) -> None:
     suffix, content = attacks(tmp_path, secret)[name]
     answer = send(address, f"slide{suffix}", content)
@@ -123,7 +123,7 @@ def test_a_file_that_may_name_others_is_refused_by_its_content(
 def test_a_suffix_of_several_files_is_refused_before_its_bytes(address: httpx.Client, name: str) -> None:
     answer = send(address, name, b"II*\0")
     assert answer.status_code == 422
-    assert "go into the data directory" in answer.json()["detail"]
+    assert "are placed in the data directory" in answer.json()["detail"]
 
 
 def test_slides_of_one_file_are_taken(address: httpx.Client, small_slide: Path, tmp_path: Path) -> None:
@@ -150,19 +150,19 @@ def test_slides_of_one_file_are_taken(address: httpx.Client, small_slide: Path, 
 
 
 @pytest.fixture
-def older(tmp_path: Path, secret: Path) -> Iterator[House]:
+def older(tmp_path: Path, secret: Path) -> Iterator[ServiceContext]:
     """A service that has taken a VMS index for a slide, as earlier versions did."""
     place = tmp_path / "data" / ".wsigraph" / "uploads" / ("0" * 20)
     place.mkdir(parents=True)
     (place / "slide.tif").write_bytes(vms(secret))
     note = {"upload_id": place.name, "name": "a.tif", "file": "slide.tif", "size": 9, "owner": "o", "slide_id": "a~0"}
     (place / "upload.json").write_text(json.dumps(note))
-    opened = house(tmp_path / "data", serves_associated=True)
+    opened = make_context(tmp_path / "data", serves_associated=True)
     yield opened
     opened.close()
 
 
-def test_what_an_earlier_version_took_is_not_shown(older: House) -> None:
+def test_what_an_earlier_version_took_is_not_shown(older: ServiceContext) -> None:
     with serving(older) as url, httpx.Client(base_url=url, timeout=60) as client:
         assert [each["slide_id"] for each in client.get("/v1/slides").json()["slides"]] == ["a~0"]
         for below in ("", "/dzi", "/thumbnail.jpeg", "/tiles/10/0_0.jpeg", "/associated/macro.jpeg"):
@@ -172,7 +172,7 @@ def test_what_an_earlier_version_took_is_not_shown(older: House) -> None:
         assert client.post("/v1/jobs", json={"slide_id": "a~0", "mpp": 0.5}).status_code == 422
 
 
-def test_the_workers_of_jobs_refuse_it_too(older: House) -> None:
+def test_the_workers_of_jobs_refuse_it_too(older: ServiceContext) -> None:
     """A job that was queued before, or by another service of the same database."""
     entry = older.catalogue.find("a~0")
     made = new_job(
@@ -181,14 +181,14 @@ def test_the_workers_of_jobs_refuse_it_too(older: House) -> None:
     )  # fmt: skip
     older.store.create(made, queue_max=9, owner_max=9)
     config = settings("cluster.kind=threads", "cluster.workers=1")
-    dispatcher = Dispatcher(older.store, older.results, config)
-    dispatcher.start()
+    supervisor = JobSupervisor(older.store, older.results, config)
+    supervisor.start()
     try:
         until(lambda: older.store.find(made.job_id).state == FAILED, "it has failed")
     finally:
-        dispatcher.close()
+        supervisor.close()
     failed = older.store.find(made.job_id)
-    assert (failed.error, failed.stage) == ("UnreadableSlide", "read")
+    assert (failed.error, failed.step) == ("UnreadableSlide", "read")
     assert "refused as an upload" in failed.message
 
 

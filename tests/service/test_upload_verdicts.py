@@ -12,12 +12,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.contexts import house, write_slide
+from tests.service.contexts import make_context, write_slide
 from tests.service.serving import serving
-from tests.service.test_dispatch import until
+from tests.service.test_supervisor import until
 from wsigraph.errors import UnreadableSlide
 from wsigraph.service.client import Client
-from wsigraph.service.context import House
+from wsigraph.service.context import ServiceContext
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +32,18 @@ def data(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def asking(service: House) -> Iterator[httpx.Client]:
+def asking(service: ServiceContext) -> Iterator[httpx.Client]:
     with serving(service) as url, httpx.Client(base_url=url, timeout=120) as client:
         warm(service)
         yield client
 
 
-def warm(service: House) -> None:
+def warm(service: ServiceContext) -> None:
     """Have the process import what it needs, so that the time of a request is not spent on that."""
-    service.pool.ask({"op": "describe", "path": str(service.data / "other.tiff")}, time_s=120)
+    service.pool.request({"op": "describe", "path": str(service.data / "other.tiff")}, time_s=120)
 
 
-def reader_of(service: House) -> int:
+def reader_of(service: ServiceContext) -> int:
     """Return the process that opens slides; there is one."""
     return service.pool._all[0].start().pid
 
@@ -54,7 +54,7 @@ def send(client: httpx.Client, content: bytes, name: str = "s.tiff") -> tuple[st
 
 
 @contextmanager
-def killed_while_it_checks(service: House) -> Iterator[None]:
+def killed_while_it_checks(service: ServiceContext) -> Iterator[None]:
     """Kill the process that opens slides in the middle of its next request."""
     reader = reader_of(service)
     os.kill(reader, signal.SIGSTOP)
@@ -73,7 +73,7 @@ def check_kept(client: httpx.Client, address: str, answer: httpx.Response, conte
     """Check that an upload was not judged, is there with all its bytes, and that an empty part finishes it."""
     assert (answer.status_code, answer.json()["title"]) == (503, "Unavailable"), answer.text
     assert answer.headers["retry-after"] == "5"
-    assert "is whole and kept, but was not checked" in answer.json()["detail"]
+    assert "is complete and kept, but was not checked" in answer.json()["detail"]
     assert client.head(address).headers["upload-offset"] == str(len(content))
     assert client.get(address).json()["slide_id"] is None
     again = client.patch(address, headers={"Upload-Offset": str(len(content))})
@@ -83,7 +83,7 @@ def check_kept(client: httpx.Client, address: str, answer: httpx.Response, conte
 
 
 def test_a_check_that_takes_too_long_is_made_again(data: Path, content: bytes) -> None:
-    service = house(data, "service.slide_time_s=8")
+    service = make_context(data, "service.slide_time_s=8")
     with asking(service) as client:
         os.kill(reader_of(service), signal.SIGSTOP)
         address, answer = send(client, content)
@@ -93,30 +93,30 @@ def test_a_check_that_takes_too_long_is_made_again(data: Path, content: bytes) -
 
 
 def test_a_check_whose_process_is_killed_is_made_again(data: Path, content: bytes) -> None:
-    service = house(data)
+    service = make_context(data)
     with asking(service) as client:
         with killed_while_it_checks(service):
             address, answer = send(client, content)
-        assert "ended the process that read it" in answer.json()["detail"]
+        assert "crashed the process that read it" in answer.json()["detail"]
         check_kept(client, address, answer, content)
 
 
 def test_an_upload_outlasts_a_pool_that_is_full(data: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsigraph.service.isolation.pool._WAIT_S", 0.5)  # a minute otherwise
-    service = house(data)
+    service = make_context(data)
     with asking(service) as client, ThreadPoolExecutor(1) as others:
         os.kill(reader_of(service), signal.SIGSTOP)
         waiting = others.submit(client.get, "/v1/slides/other/tiles/9/0_0.jpeg")
         until(lambda: service.pool._idle.empty(), "another request has the process")
         address, answer = send(client, content)
-        assert "every process that opens slides is busy" in answer.json()["detail"]
+        assert "all processes that open slides are busy" in answer.json()["detail"]
         os.kill(reader_of(service), signal.SIGCONT)
         assert waiting.result().status_code == 200
         check_kept(client, address, answer, content)
 
 
 def test_an_upload_outlasts_the_end_of_the_service(data: Path, content: bytes) -> None:
-    first = house(data)
+    first = make_context(data)
     with asking(first) as client, ThreadPoolExecutor(1) as others:
         os.kill(reader_of(first), signal.SIGSTOP)
         sent = others.submit(send, client, content)
@@ -124,13 +124,13 @@ def test_an_upload_outlasts_the_end_of_the_service(data: Path, content: bytes) -
         first.pool.close()
         address, answer = sent.result()
         assert answer.status_code == 503
-    with asking(house(data)) as client:
+    with asking(make_context(data)) as client:
         assert client.get(address).json()["offset"] == len(content)
         assert client.patch(address, headers={"Upload-Offset": str(len(content))}).status_code == 201
 
 
 def test_an_upload_is_checked_once_at_a_time_and_stays_answerable(data: Path, content: bytes) -> None:
-    service = house(data)
+    service = make_context(data)
     with asking(service) as client, ThreadPoolExecutor(1) as others:
         os.kill(reader_of(service), signal.SIGSTOP)
         sent = others.submit(send, client, content)
@@ -148,7 +148,7 @@ def test_an_upload_is_checked_once_at_a_time_and_stays_answerable(data: Path, co
 
 
 def test_the_client_goes_on_until_there_is_a_verdict(data: Path, content: bytes) -> None:
-    service = house(data)
+    service = make_context(data)
     sound, broken = data / ".sound.tiff", data / ".broken.tiff"
     sound.write_bytes(content)
     broken.write_bytes(content[: len(content) // 2])

@@ -12,13 +12,13 @@ import dataclasses
 import math
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from wsigraph.errors import SlideError, UnreadableSlide
@@ -328,7 +328,7 @@ def _parts(box: Box, source: Source) -> Iterator[Box]:
         yield Box(y0=part.y0 + box.y0, x0=part.x0 + box.x0, y1=part.y1 + box.y0, x1=part.x1 + box.x0)
 
 
-_attached: OrderedDict[tuple[Any, ...], Slide] = OrderedDict()
+_attached: LRUCache[tuple[Any, ...], Slide] = LRUCache(_MAX_ATTACHED)
 _attaching = threading.Lock()
 
 
@@ -339,10 +339,7 @@ def _attach(info: SlideInfo, max_bad_tile_fraction: float) -> Slide:
     """
     key = (info.path, info.sha256, info.reader, info.slide_id, info.mpp, info.mpp_source, max_bad_tile_fraction)
     with _attaching:
-        slide = _attached.pop(key, None)
+        slide = _attached.get(key)
         if slide is None or slide._is_closed:
-            slide = Slide(info, max_bad_tile_fraction=max_bad_tile_fraction)
-        _attached[key] = slide
-        if len(_attached) > _MAX_ATTACHED:
-            _attached.popitem(last=False)
+            slide = _attached[key] = Slide(info, max_bad_tile_fraction=max_bad_tile_fraction)
         return slide

@@ -8,10 +8,11 @@ box are not cached, so that the memory is spent on the seams.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from operator import attrgetter
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from wsigraph.geometry import Box, Size
@@ -24,47 +25,39 @@ Pixels = NDArray[np.uint8]
 
 
 class TileCache:
-    """Decoded tiles, the least recently used dropped first; safe to use from several threads.
+    """A least-recently-used cache of decoded tiles. It is safe to use from several threads.
 
     Parameters
     ----------
     max_bytes : int
-        Bound on the pixels held.
+        Largest total size of the cached tiles.
     """
 
     def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._n_bytes = 0
-        self._tiles: OrderedDict[Hashable, Pixels] = OrderedDict()
+        self._tiles: LRUCache[Hashable, Pixels] = LRUCache(max_bytes, getsizeof=attrgetter("nbytes"))
         self._lock = threading.Lock()
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of pixels held."""
-        return self._n_bytes
+        """Total size of the cached tiles."""
+        return int(self._tiles.currsize)
 
     def find(self, key: Hashable) -> Pixels | None:
-        """Return the tile kept under `key`, or None."""
+        """Return the tile cached under `key`, or None."""
         with self._lock:
-            if key in self._tiles:
-                self._tiles.move_to_end(key)
             return self._tiles.get(key)
 
     def keep(self, key: Hashable, tile: Pixels) -> None:
-        """Keep a tile, and drop others until the bound holds."""
+        """Cache a tile, and drop the least recently used ones if needed."""
         with self._lock:
-            if key in self._tiles or tile.nbytes > self._max_bytes:
-                return
-            self._tiles[key] = tile
-            self._n_bytes += tile.nbytes
-            while self._n_bytes > self._max_bytes:
-                self._n_bytes -= self._tiles.popitem(last=False)[1].nbytes
+            # the cache raises for a tile that is larger than all of it
+            if key not in self._tiles and tile.nbytes <= self._tiles.maxsize:
+                self._tiles[key] = tile
 
     def clear(self) -> None:
         """Drop every tile."""
         with self._lock:
             self._tiles.clear()
-            self._n_bytes = 0
 
 
 def assemble(

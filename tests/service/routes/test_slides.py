@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.service.contexts import house, write_slide
+from tests.service.contexts import make_context, write_slide
 from wsigraph.geometry import Box, Size
 from wsigraph.service.app import create_app
 from wsigraph.service.catalogue import Catalogue, slug
@@ -96,7 +96,7 @@ def test_tiles_outside_the_pyramid_are_not_there(client: TestClient, place: str)
 def test_labels_are_served_where_asked_for_alone(client: TestClient, data: Path) -> None:
     refused = client.get(f"{REAL}/associated/label.jpeg")
     assert (refused.status_code, refused.json()["title"]) == (403, "NotAllowed")
-    with TestClient(create_app(house(data, serves_associated=True)), base_url="http://127.0.0.1") as open_one:
+    with TestClient(create_app(make_context(data, serves_associated=True)), base_url="http://127.0.0.1") as open_one:
         assert pixels(open_one.get(f"{REAL}/associated/label.jpeg").content).ndim == 3
         assert open_one.get(f"{REAL}/associated/..%2Flabel.jpeg").status_code == 404
 

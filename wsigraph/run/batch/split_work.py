@@ -9,12 +9,14 @@ not depend on the number of workers.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import chain, islice
 from typing import Any
 from uuid import uuid4
+
+from cachetools import FIFOCache
 
 from wsigraph.geometry import Box
 from wsigraph.slide.damage import BadTileNote
@@ -63,8 +65,9 @@ class ChunkMapper:
         self._checked_at = float("-inf")
         self._has_seceded = False
         self._token = uuid4().hex
-        # tasks that return to this process must keep the bad tiles that the slide has already noted here
-        _known[self._token] = True
+        # tasks that come back to this process must not forget the bad tiles that the slide has already recorded here
+        with _known_lock:
+            _known_tokens[self._token] = True
 
     def __call__(
         self,
@@ -162,13 +165,12 @@ def carry_out_chunks(
 
     started = time.perf_counter()
     slides = _slides(shared)
-    if token not in _known:
-        # bad tiles that an earlier run has noted may lie in parts of the slide that this run does not read
-        for slide in slides:
-            slide.damage.forget()
-        _known[token] = True
-        if len(_known) > _N_TOKENS:
-            _known.popitem(last=False)
+    with _known_lock:
+        if token not in _known_tokens:
+            # damage that an earlier run found in other parts of the slide does not belong to this run
+            for slide in slides:
+                slide.damage.forget()
+            _known_tokens[token] = True
     results = [function(box, *shared) for box in boxes]
     return results, [slide.damage.notes() for slide in slides], get_worker().address, time.perf_counter() - started
 
@@ -191,4 +193,5 @@ def _slides(shared: Sequence[Any]) -> list[Slide]:
     return [item for item in shared if isinstance(item, Slide)]
 
 
-_known: OrderedDict[str, bool] = OrderedDict()
+_known_tokens: FIFOCache[str, bool] = FIFOCache(_N_TOKENS)
+_known_lock = threading.Lock()

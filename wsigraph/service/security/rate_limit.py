@@ -1,27 +1,29 @@
-"""How often a caller may ask: a bucket for tiles and one for everything else, refilled as time goes by."""
+"""Rate limit: each client has a token bucket for tiles and one for all other requests."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
+
+from cachetools import LRUCache
 
 from wsigraph.config import ServiceConfig
 from wsigraph.errors import TooMany
 
-_CALLERS = 10_000
+# The clients that were idle longest are forgotten first. Their buckets are full again by then.
+_MAX_BUCKETS = 10_000
 
 
-class Buckets:
-    """Token buckets of all callers; safe to use from several threads.
+class RateLimiter:
+    """Token buckets of all clients. It is safe to use from several threads.
 
     Parameters
     ----------
     config : ServiceConfig
-        Their sizes and how fast they fill.
+        Size and refill rate of the buckets.
     clock : callable, optional
-        Seconds that go on.
+        Returns a monotonic time in seconds.
     """
 
     def __init__(self, config: ServiceConfig, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,18 +32,19 @@ class Buckets:
             "requests": (float(config.requests_burst), config.requests_per_s),
         }
         self._clock = clock
-        self._left: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
+        # tokens left, and the time of the last request
+        self._buckets: LRUCache[tuple[str, str], tuple[float, float]] = LRUCache(_MAX_BUCKETS)
         self._lock = threading.Lock()
 
-    def take(self, caller: str, path: str) -> None:
+    def take(self, client: str, path: str) -> None:
         """Count one request.
 
         Parameters
         ----------
-        caller : str
-            Who asks: the name of a token, or an address.
+        client : str
+            Name of the token, or network address of a client without one.
         path : str
-            What for.
+            Path of the request.
 
         Raises
         ------
@@ -52,10 +55,8 @@ class Buckets:
         burst, per_s = self._sizes[kind]
         now = self._clock()
         with self._lock:
-            left, seen_at = self._left.pop((caller, kind), (burst, now))
-            left = min(burst, left + (now - seen_at) * per_s)
-            self._left[caller, kind] = (max(left - 1.0, 0.0) if left >= 1.0 else left, now)
-            while len(self._left) > _CALLERS:
-                self._left.popitem(last=False)
+            left, last_request_at = self._buckets.get((client, kind), (burst, now))
+            left = min(burst, left + (now - last_request_at) * per_s)
+            self._buckets[client, kind] = (max(left - 1.0, 0.0) if left >= 1.0 else left, now)
         if left < 1.0:
             raise TooMany(f"more than {per_s:g} {kind} a second; wait {max(1.0 - left, 0.0) / per_s:.1f} s")

@@ -14,10 +14,10 @@ import pytest
 
 from tests.service.contexts import deadly, hang, light, marks, settings, slow
 from wsigraph.run.batch.job import Job, Outcome
-from wsigraph.service.jobs.dispatch import Dispatcher
-from wsigraph.service.jobs.running_job import Flight, inherit
+from wsigraph.service.jobs.running_job import RunningJob, inherit
 from wsigraph.service.jobs.schema import CANCELLED, DONE, FAILED, QUEUED, RUNNING, StoredJob, new_job
 from wsigraph.service.jobs.store import JobStore
+from wsigraph.service.jobs.supervisor import JobSupervisor
 
 Work = Callable[[Job], Outcome]
 
@@ -57,15 +57,15 @@ def add(store: JobStore, n: int, name: str = "slide") -> list[StoredJob]:
 
 
 @contextmanager
-def running(store: JobStore, results: Path, scheduler: str, work: Work, *overrides: str) -> Iterator[Dispatcher]:
+def running(store: JobStore, results: Path, scheduler: str, work: Work, *overrides: str) -> Iterator[JobSupervisor]:
     results.mkdir(exist_ok=True)
     config = settings(f"cluster.kind={scheduler}", "cluster.insecure=true", *overrides)
-    dispatcher = Dispatcher(store, results, config, work=work)
-    dispatcher.start()
+    supervisor = JobSupervisor(store, results, config, work=work)
+    supervisor.start()
     try:
-        yield dispatcher
+        yield supervisor
     finally:
-        dispatcher.close()
+        supervisor.close()
 
 
 def until(condition: Callable[[], bool], what: str, wait_s: float = 90.0) -> None:
@@ -137,11 +137,11 @@ def test_a_service_ends_in_the_middle_and_the_next_goes_on(store: JobStore, tmp_
 def test_a_job_that_runs_and_one_that_waits_are_cancelled(store: JobStore, tmp_path: Path, scheduler: str) -> None:
     results = tmp_path / "results"
     first, second, third = add(store, 3)
-    with running(store, results, scheduler, slow, "service.jobs_at_once=1") as dispatcher:
+    with running(store, results, scheduler, slow, "service.jobs_at_once=1") as supervisor:
         until(lambda: marks(results / first.job_id / "begun") == 1, "the first has begun")
         assert store.cancel(second.job_id).state == CANCELLED
         store.cancel(first.job_id)
-        dispatcher.wake()
+        supervisor.wake()
         until(lambda: store.find(first.job_id).state == CANCELLED, "the first is cancelled")
         until(lambda: marks(results / third.job_id / "begun") == 1, "the third has begun")
         (results / "go").touch()
@@ -157,12 +157,12 @@ def test_what_is_wrong_with_a_slide_is_told_as_the_command_tells_it(
     with running(store, tmp_path / "results", scheduler, None):  # type: ignore[arg-type]
         until(lambda: store.find(made.job_id).state == FAILED, "it has failed")
     failed = store.find(made.job_id)
-    assert (failed.error, failed.stage, failed.attempts) == ("UnreadableSlide", "read", 1)
+    assert (failed.error, failed.step, failed.attempts) == ("UnreadableSlide", "read", 1)
     assert failed.message == "slide 'x.svs' does not exist; check the path"
 
 
 def test_the_fraction_never_goes_back() -> None:
-    flight = Flight(job=new_job(
+    running_job = RunningJob(job=new_job(
         key="k", slide_key="k", slide_id="s", sha256="0", path="p", kind="explain", target="risk", owner="o",
     ), run_id="r")  # fmt: skip
     seen = []
@@ -175,8 +175,8 @@ def test_the_fraction_never_goes_back() -> None:
         ("nonsense", 5),
         ("page", 10),
     ]:
-        flight.hear({"stage": stage, "done": done, "total": 10})
-        seen.append(flight.fraction)
+        running_job.update_progress({"stage": stage, "done": done, "total": 10})
+        seen.append(running_job.fraction)
     assert seen == sorted(seen)
     assert 0.9 < seen[-1] < 1.0
 
@@ -202,18 +202,18 @@ def test_a_job_that_hangs_is_given_up_and_its_worker_begins_anew(
     with running(store, tmp_path / "results", scheduler, hang, "batch.stall_s=1", "service.attempts=2"):
         until(lambda: store.find(made.job_id).state == FAILED, "it is given up")
     failed = store.find(made.job_id)
-    assert (failed.error, failed.attempts, failed.stage) == ("TimeoutError", 2, "graph")
+    assert (failed.error, failed.attempts, failed.step) == ("TimeoutError", 2, "graph")
     assert "no progress for 1 s" in failed.message
 
 
 def test_results_that_are_gone_are_made_again(tmp_path: Path) -> None:
     from fastapi.testclient import TestClient
 
-    from tests.service.contexts import house, write_slide
+    from tests.service.contexts import make_context, write_slide
     from wsigraph.service.app import create_app
 
     write_slide(tmp_path / "s.tiff")
-    with TestClient(create_app(house(tmp_path)), base_url="http://127.0.0.1") as client:
+    with TestClient(create_app(make_context(tmp_path)), base_url="http://127.0.0.1") as client:
         own: JobStore = client.app.state.service.store
         first = client.post("/v1/jobs", json={"slide_id": "s"}).json()["job_id"]
         own.claim("a", 1, 30)
