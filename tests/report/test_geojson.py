@@ -132,7 +132,7 @@ def test_a_file_too_large_leaves_out_the_last_measurements_first() -> None:
 
 
 def test_a_misspelt_measurement_is_named_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="'circularty', which is no feature; did you mean 'circularity'"):
+    with pytest.raises(ConfigError, match="'circularty', which is not a feature; did you mean 'circularity'"):
         encode(measurements=("circularty",))
 
 

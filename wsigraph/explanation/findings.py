@@ -58,10 +58,7 @@ def gather_facts(
     sign = 1.0 if difference >= 0 else -1.0
     whole = float(np.abs(explanation.node).sum()) or 1.0
     describe = RegionDescriber(coarse, explanation, reference)
-    support = [
-        node for node in np.argsort(-sign * explanation.node, kind="stable") if sign * explanation.node[node] > 0
-    ]
-    against = [node for node in np.argsort(sign * explanation.node, kind="stable") if sign * explanation.node[node] < 0]
+    support, against = (_nodes_towards(explanation.node, direction) for direction in (sign, -sign))
     sd = explanation.output_sd
     return {
         "slide_id": explanation.slide_id,
@@ -116,6 +113,11 @@ def gather_facts(
         "research": RESEARCH,
         "notice": explanation.notice,
     }
+
+
+def _nodes_towards(node: NDArray[np.float64], sign: float) -> list[int]:
+    """Return the regions whose attribution has a sign, the strongest first."""
+    return [int(region) for region in np.argsort(-sign * node, kind="stable") if sign * node[region] > 0]
 
 
 def _clusters(explanation: Explanation) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def summary(
         ),
         "survival": {
             "time_days": [float(days) for days in prediction.time_days],
-            "probability": [float(share) for share in prediction.survival],
+            "probability": [float(probability) for probability in prediction.survival],
             **_band(prediction),
         },
         "stage_set": list(prediction.stage_set),
@@ -92,7 +92,7 @@ def _band(prediction: Prediction) -> dict[str, list[float]]:
     if prediction.survival_band is None:
         return {}
     low, high = prediction.survival_band
-    return {"low": [float(share) for share in low], "high": [float(share) for share in high]}
+    return {"low": [float(probability) for probability in low], "high": [float(probability) for probability in high]}
 
 
 def provenance(*, slide: SlideInfo, coarse: CoarseGraph, prediction: Prediction, is_synthetic: bool) -> dict[str, Any]:
