@@ -41,10 +41,10 @@ def test_it_tells_why_and_writes_the_page(run: Run, finished: Finished, out: Pat
     assert content(out / SLIDE.stem) == after
 
     described = run("explain", SLIDE, "--out", out, *QUICK, "--json", "--perturb", "1 -> 2")
-    told = json.loads(described.stdout)
-    assert told["facts"]["target"] == "risk"
-    assert told["perturbation_tests"][0]["claim"] == "1 -> 2"
-    assert told["text"] == process.stdout.split("\nThe claim ")[0].splitlines()
+    output = json.loads(described.stdout)
+    assert output["facts"]["target"] == "risk"
+    assert output["perturbation_tests"][0]["claim"] == "1 -> 2"
+    assert output["text"] == process.stdout.split("\nThe claim ")[0].splitlines()
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ def test_a_manifest_names_the_site_that_a_slide_is_compared_with(run: Run, out: 
     same_site = (*QUICK, "--set", "explanation.reference=site", "--out", tmp_path / "runs")
     process = run("explain", "--manifest", known, *same_site, "--json")
     assert process.returncode == 0, process.stderr
-    (told,) = json.loads(process.stdout)["slides"]
-    assert told["facts"]["reference_input"].endswith(f" {site_seen}")
+    (output,) = json.loads(process.stdout)["slides"]
+    assert output["facts"]["reference_input"].endswith(f" {site_seen}")
 
     again = run("predict", "--manifest", known, "--explain", "risk", *same_site, "--json")
     assert again.returncode == 0, again.stderr

@@ -128,8 +128,8 @@ def test_a_scheduler_killed_in_the_middle_ends_the_run_and_nothing_is_lost(
     out = tmp_path / "out"
     with pytest.raises(ClusterError, match="the scheduler is gone; start one and run the same command again"):
         run_cohort(manifest_of(slides), out, config, until="coarsen", watch=kill)
-    told = json.loads((out / "summary.json").read_text())
-    assert told["status"] == "stopped"
+    output = json.loads((out / "summary.json").read_text())
+    assert output["status"] == "stopped"
     result = run_cohort(manifest_of(slides), out, on_two, until="coarsen")
     assert (result.n_failed, result.summary["done"] + result.summary["skipped"]) == (0, 5)
     assert result.summary["skipped"] >= 1

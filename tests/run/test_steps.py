@@ -154,7 +154,7 @@ def test_a_run_stops_after_the_requested_step(slide: Path, tmp_path: Path, until
     assert result.facts is None
 
 
-def test_an_unknown_stage_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+def test_an_unknown_step_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="step 'paint' is unknown; expected one of read, tissue"):
         run_slide(tmp_path / "absent.svs", tmp_path / "out", until="paint")
 

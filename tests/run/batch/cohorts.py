@@ -74,8 +74,8 @@ def hang_once(job: Job) -> Outcome:
     if job.slide_id == "beta" and not marker.exists():
         acquire(lease_path(Path(job.out), job.slide_id), job.run_id, beat_s=0.2)
         marker.write_text(f"{get_worker().address} {os.getpid()}")
-        told = {"slide": "beta", "worker": get_worker().address, "stage": "segment", "done": 1, "total": 2}
-        get_worker().log_event(topic(job.run_id), told)
+        output = {"slide": "beta", "worker": get_worker().address, "stage": "segment", "done": 1, "total": 2}
+        get_worker().log_event(topic(job.run_id), output)
         time.sleep(120)
     return carry_out(job)
 

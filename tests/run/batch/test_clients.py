@@ -51,11 +51,11 @@ def test_a_client_killed_with_its_workers_is_gone_on_with(
         client.wait()
     (state,) = read_states(out)
     assert state.status == "killed"
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-m", "wsigraph", "status", str(out)], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert "killed" in told.stdout
-    assert "run the same command again to continue" in told.stdout
+    assert "killed" in output.stdout
+    assert "run the same command again to continue" in output.stdout
     # workers of a killed client end with it; until then their leases hold
     result = run_cohort(manifest_of(slides), out, on_two, until="coarsen")
     assert result.n_failed == 0
