@@ -40,7 +40,7 @@ def test_a_cohort_is_made_twice_alike(run: Run, tmp_path: Path) -> None:
     for row in rows:
         assert row["slide_id"].startswith("synthetic-spatial-s5-")
         assert "synthetic" in row["source"]
-        assert 0 <= float(row["oracle_contact_share"]) <= 1
+        assert 0 <= float(row["oracle_contact_fraction"]) <= 1
         graph = Path(row["slide_id"]) / "graph.safetensors"
         assert (tmp_path / "a" / graph).read_bytes() == (tmp_path / "b" / graph).read_bytes()
     assert table(tmp_path / "b") == rows
@@ -61,7 +61,7 @@ def test_painted_slides_go_through_the_reading_path(run: Run, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("arguments", "code", "words"), [
-    (("--law", "gravity"), 1, "synthesis.law"),
+    (("--law", "gravity"), 1, "synthesis.scenario"),
     (("--patients", "0"), 2, "--patients"),
 ])  # fmt: skip
 def test_bad_arguments_are_told(run: Run, tmp_path: Path, arguments: tuple[str, str], code: int, words: str) -> None:

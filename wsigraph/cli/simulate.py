@@ -52,7 +52,7 @@ def simulate(
     """
     from wsigraph.synthesis.simulation.write_cohort import MANIFEST, simulate_cohort, write_cohort
 
-    settings = read_settings(config, overrides, {"synthesis.law": law, "runtime.threads": threads})
+    settings = read_settings(config, overrides, {"synthesis.scenario": law, "runtime.threads": threads})
     started = time.perf_counter()
     folder = Path(out)
     rows = write_cohort(
@@ -63,7 +63,7 @@ def simulate(
         images=images,
         finished=_reader(folder, settings) if images else None,
     )
-    facts = _facts(rows, settings.synthesis.law, folder / MANIFEST, time.perf_counter() - started)
+    facts = _facts(rows, settings.synthesis.scenario, folder / MANIFEST, time.perf_counter() - started)
     print(json.dumps(facts, allow_nan=False) if as_json else _table(facts), flush=True)
 
 

@@ -92,7 +92,9 @@ def _merge(tree: dict[str, dict[str, Any]], values: Mapping[Any, Any], origin: s
             )
         if not isinstance(keys, Mapping):
             raise ConfigError(f"{origin}: section {section!r} holds {keys!r}, expected keys and values")
-        known = type(getattr(Config(), section)).model_fields
+        kind = type(getattr(Config(), section))
+        known = kind.model_fields
+        keys = {kind.renamed.get(key, key): value for key, value in keys.items()}
         for key in keys:
             if key not in known:
                 raise ConfigError(f"{origin}: unknown key '{section}.{key}'{_nearest(str(key), known, f'{section}.')}")

@@ -5,6 +5,8 @@ They are left out of every hash: a run that was begun on one machine goes on on 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 ENCRYPTED = ("tls://", "wss://")
@@ -15,6 +17,9 @@ class Section(BaseModel):
     """A frozen section that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    renamed: ClassVar[dict[str, str]] = {}
+    """Keys of the version before, each with its name now; settings files and overrides may use either."""
 
 
 class RuntimeConfig(Section):
