@@ -38,7 +38,7 @@ from wsigraph.records import CoarseGraph, TissueGraph
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What came of one slide; shares and gains as the table names them."""
+    """Results of one slide; fractions and gains as the table names them."""
 
     cause_fraction: float
     points: bool
@@ -157,7 +157,7 @@ def table(found: Sequence[Found]) -> list[str]:
     list of str
         Figures with their goals.
     """
-    chance = float(np.mean([each.cause_fraction for each in found]))
+    chance = float(np.mean([slide.cause_fraction for slide in found]))
     lines = [
         _share("pointing game: region of highest attribution is cause", [each.points for each in found], ">= 0.85"),
         f"{'chance of it, mean fraction of the cause':58s} {chance:.3f}",
@@ -181,10 +181,10 @@ def table(found: Sequence[Found]) -> list[str]:
     return lines
 
 
-def _share(name: str, hits: Sequence[bool], goal: str) -> str:
+def _proportion(name: str, hits: Sequence[bool], goal: str) -> str:
     low, high = wilson(sum(hits), len(hits))
-    told = f"  goal {goal}" if goal else ""
-    return f"{name:58s} {np.mean(hits):.3f} ({low:.3f}-{high:.3f}){told}"
+    suffix = f"  goal {goal}" if goal else ""
+    return f"{name:58s} {np.mean(hits):.3f} ({low:.3f}-{high:.3f}){suffix}"
 
 
 if __name__ == "__main__":

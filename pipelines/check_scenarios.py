@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{options.fresh} synthetic patients, baselines fitted on {options.train} others, seed {options.seed}")
     for name in options.scenario or SCENARIOS:
         print(f"\n{name}", flush=True)
-        for found in check_scenario(
+        for check in check_scenario(
             name,
             Config(),
             n_train=options.train,
@@ -38,12 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
             seed=options.seed,
             networks=not options.no_networks,
         ):
-            value = found.value
-            bounds = "" if found.holds is None else f"[{_bound(found.low)}, {_bound(found.high)}]"
-            verdict = {None: "", True: "holds", False: "MISSED"}[found.holds]
-            missed += found.holds is False
+            value = check.value
+            bounds = "" if check.holds is None else f"[{_bound(check.low)}, {_bound(check.high)}]"
+            verdict = {None: "", True: "holds", False: "MISSED"}[check.holds]
+            missed += check.holds is False
             print(
-                f"  {found.name:50s} {value.value:6.3f} ({value.low:6.3f} to {value.high:6.3f}) {bounds:14s} {verdict}",
+                f"  {check.name:50s} {value.value:6.3f} ({value.low:6.3f} to {value.high:6.3f}) {bounds:14s} {verdict}",
                 flush=True,
             )
     return 1 if missed else 0

@@ -166,7 +166,7 @@ def train_on_scenario(
         data=f"{n_patients} simulated patients of scenario {scenario!r}",
         simulated=True,
     )
-    bundle = train((each.example for each in parts[0]), settings.model, seed=seed, about=about).bundle
+    bundle = train((case.example for case in parts[0]), settings.model, seed=seed, about=about).bundle
     scores = assess(bundle, parts[0], parts[1], rng=rngs[2], n_draws=200)
     print(f"trained on {scenario}: C-index {scores['c_index'].value:.3f}", file=sys.stderr)
     bundle = ModelBundle(card=bundle.card.model_copy(update={"metrics": scores}), weights=bundle.weights)

@@ -13,7 +13,7 @@ from wsigraph.synthesis.diffusion.scene import Scene, scene_from_labels
 from wsigraph.synthesis.diffusion.training_images import cut, paint_training_set
 
 
-def test_a_graph_obeys_itself(scene: Scene) -> None:
+def test_a_graph_has_full_fidelity_to_itself(scene: Scene) -> None:
     score = score_fidelity([scene], [scene])
     assert (score.precision, score.recall, score.f1, score.edge_f1) == (1.0, 1.0, 1.0, 1.0)
     assert (score.position_um, score.area_log2) == (0.0, 0.0)

@@ -24,7 +24,7 @@ def library(small: SynthesisConfig) -> Library:
 
 @pytest.fixture(scope="session")
 def tessellations() -> list[Tessellation]:
-    """Lattices of as many regions as a slide has, of cells so small that they cost nothing."""
+    """Return tessellations with as many regions as a slide has, of small cells."""
     rng = np.random.default_rng(8)
     sizes = [Size(10, 14), Size(12, 12), Size(14, 11), Size(13, 13)]
     return [sample_tessellation(size, 4, rng=rng, grain=3) for size in sizes]

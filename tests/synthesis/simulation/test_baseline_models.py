@@ -51,8 +51,8 @@ def test_ridge_cox_equals_lifelines() -> None:
     assert ours == pytest.approx(raw, abs=1e-3)
 
 
-@pytest.mark.parametrize("rival", [cox_risk, forest_risk])
-def test_rivals_find_what_is_there_and_nothing_where_there_is_nothing(baseline) -> None:
+@pytest.mark.parametrize("baseline", [cox_risk, forest_risk])
+def test_baselines_find_a_signal_and_nothing_without_one(baseline) -> None:
     x, time, event = survival(300, 1)
     fresh, later, died = survival(300, 2)
     found = c_index(baseline(x, time, event, fresh, rng=np.random.default_rng(0)), later, died)[0]

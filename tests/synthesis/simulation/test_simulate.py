@@ -134,7 +134,7 @@ def test_cohorts_do_not_share_names(library: Library) -> None:
 
 def test_a_spacing_below_the_finest_lattice_is_refused(small: SynthesisConfig) -> None:
     rng = np.random.default_rng(0)
-    with pytest.raises(SynthesisError, match="raise synthesis.spacing_um"):
+    with pytest.raises(SynthesisError, match=r"raise synthesis\.spacing_um"):
         build_library(sample_sites(1, rng=rng), small.model_copy(update={"spacing_um": 10.0, "mpp": 4.0}), rng=rng)
 
 

@@ -3,7 +3,7 @@
 All canvases are denoised together. At every step each canvas predicts the velocity of its own part, the predictions are
 blended with weights that fall towards the border, and the sampler takes one step on the whole picture. The canvases
 shift at every step, so that a border of one step lies inside a canvas at the next. With shifts, a quarter of overlap
-serves as well as a half; without overlap in the last two thirds of the steps, borders remain. Each canvas is
+serves as well as a half; no overlap, even in only the first third of the steps, leaves visible borders. Each canvas is
 conditioned on the graph of its own part of the label image. For an edit, only the canvases that show it are painted
 twice.
 
