@@ -159,21 +159,23 @@ def table(found: Sequence[Found]) -> list[str]:
     """
     chance = float(np.mean([slide.cause_fraction for slide in found]))
     lines = [
-        _share("pointing game: region of highest attribution is cause", [each.points for each in found], ">= 0.85"),
+        _proportion(
+            "pointing game: region of highest attribution is cause", [slide.points for slide in found], ">= 0.85"
+        ),
         f"{'chance of it, mean fraction of the cause':58s} {chance:.3f}",
         f"{'average precision over prevalence, median':58s} "
-        f"{np.median([each.average_precision / each.cause_fraction for each in found]):.2f}",
+        f"{np.median([slide.average_precision / slide.cause_fraction for slide in found]):.2f}",
     ]
-    for way in ("replace", "drop"):
-        for baseline in ("random_mean", "area", "attention", "gradient_x_input"):
-            better = [each.gains[way]["attribution"] > each.gains[way][baseline] for each in found]
-            goal = ">= 0.90" if baseline in ("random_mean", "area") else ""
-            lines.append(_share(f"{way}: better than {baseline.replace('_', ' ')}", better, goal))
-    correlation = np.array([each.random_correlation for each in found])
-    between = np.abs([each.two_randoms for each in found])
+    for ablation in ("replace", "drop"):
+        for order in ("random_mean", "area", "attention", "gradient_x_input"):
+            better = [slide.gains[ablation]["attribution"] > slide.gains[ablation][order] for slide in found]
+            goal = ">= 0.90" if order in ("random_mean", "area") else ""
+            lines.append(_proportion(f"{ablation}: better than {order.replace('_', ' ')}", better, goal))
+    correlation = np.array([slide.random_correlation for slide in found])
+    between = np.abs([slide.two_randoms for slide in found])
     lines += [
-        _share("attributions add up within the limit", [each.is_complete for each in found], ""),
-        _share("random weights: pointing", [each.random_points for each in found], f"<= {chance + 0.1:.3f}"),
+        _proportion("attributions add up within the limit", [slide.is_complete for slide in found], ""),
+        _proportion("random weights: pointing", [slide.random_points for slide in found], f"<= {chance + 0.1:.3f}"),
         f"{'random weights: rank correlation with trained, mean':58s} {correlation.mean():+.3f}  goal |mean| < 0.2",
         f"{'random weights: |rank correlation|, mean':58s} {np.abs(correlation).mean():.3f}  goal < 0.2",
         f"{'the same between two draws of random weights':58s} {between.mean():.3f}",

@@ -76,7 +76,7 @@ def advanced_auc(
 ) -> dict[str, float]:
     """Return the AUC of stages III and IV against I and II, pairs within a fold, with its interval over patients."""
     weights = draw_weights(fold, rng=np.random.default_rng(0))
-    found = estimate(
+    interval = estimate(
         area_under_curve(
             probability[:, 2:].sum(axis=1),
             weights * (stage >= 2),
@@ -84,7 +84,7 @@ def advanced_auc(
             stratum=fold,
         )
     )
-    return {"value": round(found.value, 4), "low": round(found.low, 4), "high": round(found.high, 4)}
+    return {"value": round(interval.value, 4), "low": round(interval.low, 4), "high": round(interval.high, 4)}
 
 
 def main() -> None:

@@ -112,13 +112,13 @@ def test_a_collapsed_segmenter_is_named_and_left_out() -> None:
     assert report([row for row in rows if row["seed"] == 0]) == summary([row for row in rows if row["seed"] == 0])
 
 
-def test_the_page_tells_of_the_segmenter_that_collapsed_on_few_patients() -> None:
+def test_the_page_names_the_segmenter_that_collapsed_on_few_patients() -> None:
     root = Path(__file__).parents[3]
     rows = json.loads((root / "docs/results/usefulness_few.json").read_text())["rows"]
     ((key, own, _),) = collapsed(rows)
     assert key == (1, 1, "real")
     page = " ".join((root / "docs/synthesis.md").read_text(encoding="utf-8").split())
-    assert f"fold {key[0]}, seed {key[1]}, learned from real images alone, has a mean Dice of {own:.3f}" in page
+    assert f"fold {key[0]}, seed {key[1]}, trained on real images alone, has a mean Dice of {own:.3f}" in page
     without = report(rows).split("in every arm:")[1]
     for arm in ("synthetic", "both"):
         dice, _, gain = next(line for line in without.splitlines() if line.startswith(f"| {arm} |")).split(" | ")[1:]
