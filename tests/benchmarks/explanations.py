@@ -26,7 +26,7 @@ from wsigraph.geometry import Size
 from wsigraph.model.bundle import SHIPPED, load_bundle
 from wsigraph.records import CoarseGraph, TissueGraph
 from wsigraph.run.steps import run_slide
-from wsigraph.synthesis.simulation.layout import sample_lattice, sample_layout
+from wsigraph.synthesis.simulation.layout import sample_layout, sample_tessellation
 from wsigraph.synthesis.simulation.simulate import build_library, draw_graph, sample_sites
 
 
@@ -35,9 +35,9 @@ def simulated_graph(rows: int, columns: int) -> TissueGraph:
     rng = np.random.default_rng(0)
     settings = Config().synthesis.model_copy(update={"library_side": 6, "sites": 1})
     library = build_library(sample_sites(1, rng=rng), settings, rng=rng)
-    grid = sample_lattice(Size(rows, columns), 30, rng=rng)
-    classes = sample_layout(grid.regions.shape, tumour_fraction=0.3, necrosis_fraction=0.1, rng=rng)
-    return draw_graph(grid.spread(classes), grid, library, site=0, slide_id="synthetic", rng=rng)
+    tessellation = sample_tessellation(Size(rows, columns), 30, rng=rng)
+    classes = sample_layout(tessellation.regions.shape, tumour_fraction=0.3, necrosis_fraction=0.1, rng=rng)
+    return draw_graph(tessellation.spread(classes), tessellation, library, site=0, slide_id="synthetic", rng=rng)
 
 
 def five_members() -> tuple[ExplainedMember, ...]:

@@ -50,7 +50,7 @@ def test_a_cohort_is_made_twice_alike(run: Run, tmp_path: Path) -> None:
     for row in rows:
         assert row["slide_id"].startswith("synthetic-spatial-s5-")
         assert "synthetic" in row["source"]
-        assert 0 <= float(row["oracle_contact_share"]) <= 1
+        assert 0 <= float(row["oracle_contact_fraction"]) <= 1
         graph = Path(row["slide_id"]) / "graph.safetensors"
         assert (tmp_path / "a" / graph).read_bytes() == (tmp_path / "b" / graph).read_bytes()
     assert table(tmp_path / "b") == rows

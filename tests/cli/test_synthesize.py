@@ -52,7 +52,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
     assert facts["batches"] == 4
-    assert facts["sheets"] == 2
+    assert facts["training_images"] == 2
     assert {path.name for path in out.iterdir()} == {
         *("card.json", "generator.safetensors", "run.json", "samples-000004.png")
     }
@@ -124,7 +124,7 @@ def test_edits_and_slides(model: Path, graph: Path, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "slide").iterdir()} == {"slide.tiff", "slide.zarr", "graph.json"}
     done = run("synthesize", "--from-slide", SLIDE, "--box", "900,1200,400,300", *common, "--out", tmp_path / "real")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["style"] == "real"
+    assert json.loads(done.stdout)["domain"] == "real"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_real_tissue_beside_glass_is_painted_as_it_looks(tmp_path: Path) -> None
     done = run("synthesize", "--from-slide", SLIDE, "--box", "1718,1603,401,401", "--out", tmp_path, "--json")
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
-    assert (facts["style"], facts["guidance"]) == ("real", 1.5)
+    assert (facts["domain"], facts["guidance"]) == ("real", 1.5)
     image = np.asarray(Image.open(tmp_path / "slide.tiff"))
     assert ((image == 0) | (image == 255)).any(axis=2).mean() <= 0.2
     assert np.abs(np.median(image.reshape(-1, 3), axis=0) - (244, 242, 242)).max() <= 4

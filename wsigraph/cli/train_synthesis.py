@@ -17,7 +17,7 @@ _Data = Annotated[
 ]
 _ModelOut = Annotated[Path, typer.Option("--out", metavar="MODEL", help="Directory of the generator.")]
 _Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides weights, batches and noise.")]
-_Painted = Annotated[int, typer.Option("--painted", min=0, help="Sheets of painted tissue to learn from as well.")]
+_Painted = Annotated[int, typer.Option("--painted", min=0, help="Number of painted training images to add.")]
 _Start = Annotated[
     str | None,
     typer.Option("--start", metavar="MODEL", help="Go on from this generator's weights; 'shipped' is the package's."),
@@ -26,7 +26,7 @@ _Restart = Annotated[
     bool, typer.Option("--restart", help="Throw away what MODEL holds of other settings or data, and start over.")
 ]
 _Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
-_SHEET_PX = 256
+_TRAINING_IMAGE_PX = 256
 
 
 @ends_plainly
@@ -67,23 +67,24 @@ def train_synthesis(
     )
     from wsigraph.synthesis.diffusion.grid import sample_grid
     from wsigraph.synthesis.diffusion.train import CHECKPOINT, train, training_identity
-    from wsigraph.synthesis.diffusion.training_images import find_sources, paint_many, read_sheets
+    from wsigraph.synthesis.diffusion.training_images import find_sources, paint_training_set, read_training_images
 
     settings = read_settings(config, overrides, {"runtime.threads": threads})
     base = None if start is None else load_generator(None if start == "shipped" else start)
     if base is not None:
         sizes = {name: getattr(base.config, name) for name in SIZES}
         settings = settings.model_copy(update={"diffusion": settings.diffusion.model_copy(update=sizes)})
-    real, skipped = read_sheets(find_sources(data), settings, mpp=mpp)
+    real, skipped = read_training_images(find_sources(data), settings, mpp=mpp)
     for text in skipped:
         say(text)
-    sheets = [
-        *paint_many(settings.diffusion, painted, seed=seed, side_px=max(_SHEET_PX, settings.diffusion.canvas_px)),
+    side_px = max(_TRAINING_IMAGE_PX, settings.diffusion.canvas_px)
+    training_images = [
+        *paint_training_set(settings.diffusion, painted, seed=seed, side_px=side_px),
         *real,
     ]
-    shown = [*sheets[: min(painted, 4)], *real[:4]]
+    shown = [*training_images[: min(painted, 4)], *real[:4]]
     network = None if base is None else base.network
-    identity = training_identity(sheets, settings.diffusion, seed=seed, start=network)
+    identity = training_identity(training_images, settings.diffusion, seed=seed, start=network)
     full = identity.with_settings({"diffusion.training_steps": settings.diffusion.training_steps})
     if restart:
         (out / CHECKPOINT).unlink(missing_ok=True)
@@ -91,20 +92,20 @@ def train_synthesis(
         refuse_finished(out, full)
     with progress_line(str(data)) as progress:
         trained = train(
-            sheets,
+            training_images,
             settings.diffusion,
             seed=seed,
             start=network,
             out=out,
             device=device,
             progress=progress,
-            look=sample_grid(shown, out, device=device),
+            on_checkpoint=sample_grid(shown, out, device=device),
         )
     about = About(
         name=out.resolve().name,
         description="Tissue of a canvas from its graph, trained with wsigraph train-synthesis.",
         licence="not stated",
-        data=f"{len(real)} sheets of {data.name}, {painted} painted sheets"
+        data=f"{len(real)} training images of {data.name}, {painted} painted training images"
         + ("" if base is None else f"; started from {base}, which learned from {base.card.data}"),
         seed=seed,
     )
@@ -116,7 +117,7 @@ def train_synthesis(
         "model_id": generator.model_id,
         "weights": generator.card.n_weights,
         "bytes": len(generator.weights),
-        "sheets": len(sheets),
+        "training_images": len(training_images),
         "batches": generator.card.batches,
         "loss": generator.card.loss,
     }
