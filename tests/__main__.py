@@ -1,7 +1,7 @@
 """``python -m tests``: everything that must hold before a change is accepted, and what each part cost.
 
-Formatting, linting, types, layers, docstrings, documentation, notebooks and tests, in that order; all parts run even if
-one fails. Arguments are handed to pytest.
+Formatting, linting, types, layers, docstrings, documentation, notebooks, tests of numbers as other processors calculate
+them, and all tests, in that order; all parts run even if one fails. Arguments are handed to pytest.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ def parts(pytest_arguments: list[str]) -> dict[str, list[str]]:
         "layers": [python, "-c", layers],
         "docstrings": [python, "-m", "numpydoc", "lint", *MODULES],
     }
-    found["documentation"] = [python, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", "build/site"]
+    # without --quiet: it hides the warnings from what --strict counts
+    found["documentation"] = [python, "-m", "mkdocs", "build", "--strict", "--site-dir", "build/site"]
     found["cohort"] = [python, "-m", "pipelines.make_notebook_cohort"]
-    found["notebooks"] = [python, "-m", "pytest", "-q", "--nbmake", "--nbmake-timeout=60", *NOTEBOOKS]
+    found["notebooks"] = [python, "-m", "pytest", "-q", "--nbmake", "--nbmake-timeout=600", *NOTEBOOKS]
     # what is slow runs by name; each such test has a short form that runs here
     quick = ["-n", "auto", "--dist", "loadscope", "-m", "not slow", "-q"]
+    found["processors"] = [python, "-m", "tests.other_processors"]
     found["tests"] = [python, "-m", "pytest", *quick, *pytest_arguments]
     return found
 

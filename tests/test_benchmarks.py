@@ -1,7 +1,7 @@
 """A short form of every benchmark on the slide in the repository: the tables come out, and what they claim holds.
 
-Quality claims are absolute. Speed claims are loose ratios between ways that run in turns in this process; the machine
-that runs the tests may be busy.
+Quality claims are absolute. Speed claims are loose ratios between methods that run in turns in this process; the
+machine that runs the tests may be busy.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 import openslide
 import pytest
+from PIL import Image
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import maximum_bipartite_matching
 
 import wsigraph
 from tests.benchmarks import (
@@ -69,8 +72,8 @@ def test_a_made_slide_is_the_same_every_time(made: Path, tmp_path: Path) -> None
 
 
 def test_reading_is_near_the_decoder_and_faster_than_openslide(small_slide: Path) -> None:
-    found = reading.one_table(small_slide, None, 3)
-    over_floor, over_us = found.column("CPU over floor"), found.column("in CPU")
+    times = reading.one_table(small_slide, None, 3)
+    over_floor, over_us = times.column("CPU over floor"), times.column("in CPU")
     assert over_floor["raw decode"] == 1.0
     assert 0.9 < float(str(over_floor["Slide.read"])) < 2.5
     assert float(str(over_us["Slide.read"])) > 1.5
@@ -87,16 +90,16 @@ def test_half_scale_decoding_serves_a_coarse_request(small_slide: Path) -> None:
 def test_no_setting_of_scikit_image_is_better_and_ours_is_faster() -> None:
     """Recall and error trade against each other; on two small scenes the error of equal methods differs by a tenth."""
     images = superpixels.scenes(small=True)["made"]
-    ways = [segmenters.our_way(), *segmenters.skimage_ways()[4:6]]
-    own, *others = superpixels.quality_of(ways, images, 30)
+    methods = [segmenters.our_method(), *segmenters.skimage_methods()[4:6]]
+    own, *others = superpixels.quality_of(methods, images, 30)
     for other in others:
         assert abs(other.n_regions / own.n_regions - 1) < 0.04
         assert own.quality.boundary_recall > other.quality.boundary_recall
         assert own.quality.undersegmentation < 1.15 * other.quality.undersegmentation
-    chosen = {result.way.family: result for result in (own, superpixels.best(others))}
+    chosen = {result.method.family: result for result in (own, superpixels.best(others))}
     speed, ratio = superpixels.speed_table("made", images[:1], chosen, 1)
     assert ratio > 3, speed.markdown()
-    line = superpixels.verdict({"wsigraph": [own], superpixels.RIVAL: others}, ratio)
+    line = superpixels.verdict({"wsigraph": [own], superpixels.BASELINE: others}, ratio)
     assert line.startswith("verdict: goal ")
 
 
@@ -104,17 +107,17 @@ def test_metrics_of_a_known_cut() -> None:
     outline = np.zeros((40, 40), np.int64)
     outline[:, 20:] = 1
     exact = (outline + 1).astype(np.int32)
-    assert truth.follow(exact, outline) == truth.Quality(1.0, 0.0, 1.0)
+    assert truth.boundary_quality(exact, outline) == truth.Quality(1.0, 0.0, 1.0)
     crossing = np.ones((40, 40), np.int32)
     crossing[20:] = 2
     # the cut crosses the outline at right angles: five of its forty rows lie within two pixels; half spills over
-    wrong = truth.follow(crossing, outline)
+    wrong = truth.boundary_quality(crossing, outline)
     assert wrong.undersegmentation == pytest.approx(1.0)
     assert wrong.accuracy == pytest.approx(0.5)
     assert wrong.boundary_recall == pytest.approx(6 / 40)
 
 
-def test_the_whole_way_costs_less_than_its_rivals(made: Path) -> None:
+def test_the_pipeline_costs_less_than_its_baselines(made: Path) -> None:
     tables = whole.benchmark(made, 1)
     ratios = tables[0].column("CPU over ours")
     assert ratios["read to graph"] == 1.0
@@ -125,10 +128,10 @@ def test_the_whole_way_costs_less_than_its_rivals(made: Path) -> None:
 def test_hotspots_name_our_functions(made: Path) -> None:
     names = [str(row[0]) for row in hotspots.benchmark(made)[0].rows]
     assert {"**find_tissue**", "**segment**", "**build_graph**"} <= set(names)
-    assert any(name.startswith("`superpixel.") for name in names)
+    assert any(name.startswith("`graph.superpixel.") for name in names)
 
 
-def test_a_line_is_found_and_its_deviations() -> None:
+def test_a_line_is_fitted_with_its_deviations() -> None:
     area = np.array([1.0, 2.0, 4.0, 8.0])
     a, b, off = scaling.line(area, 0.5 + 2 * area)
     assert a == pytest.approx(0.5)
@@ -138,8 +141,8 @@ def test_a_line_is_found_and_its_deviations() -> None:
 
 
 def test_scaling_covers_slides_and_nodes(made: Path, small_slide: Path) -> None:
-    found = scaling.by_area([made, small_slide], 1)
-    assert [row[0] for row in found.rows] == ["2496 x 2000", "2220 x 2967"]
+    by_area = scaling.by_area([made, small_slide], 1)
+    assert [row[0] for row in by_area.rows] == ["2496 x 2000", "2220 x 2967"]
     growth = scaling.by_nodes((2_000, 20_000), 3)
     assert {row[0] for row in growth.rows} == {"adjacency", "interpret", "coarsen"}
     assert all(5 < row[1] < 30 for row in growth.rows if row[1] is not None)  # type: ignore[operator]
@@ -154,13 +157,13 @@ def test_copies_of_a_graph_share_no_edge() -> None:
 
 
 def test_memory_is_measured_in_a_process_of_its_own(made: Path) -> None:
-    found = memory.benchmark([made])[0]
-    share, peak, imported = found.rows[0][1:4]
+    usage = memory.benchmark([made])[0]
+    fraction, peak, imported = usage.rows[0][1:4]
     assert 0 < float(str(imported)) <= float(str(peak)) < 1.5
-    assert float(str(share)) < 1
+    assert float(str(fraction)) < 1
 
 
-def test_what_is_compiled_is_found_again(small_slide: Path, tmp_path: Path) -> None:
+def test_compiled_code_is_reused(small_slide: Path, tmp_path: Path) -> None:
     """Compiled by the first run, or by another test before it, nothing is left for the second."""
     start.run_command(small_slide, tmp_path / "first")
     n_compiled, wall, cpu = start.run_command(small_slide, tmp_path / "second")
@@ -176,12 +179,12 @@ def test_an_empty_cache_is_filled_by_one_run(small_slide: Path) -> None:
     assert later[2] == 0
 
 
-def test_help_needs_no_stage_and_each_room_starts_alone() -> None:
-    found = start.import_table(1).column("wall s")
-    assert set(found) == {"a bare interpreter", "wsigraph --help", *(f"import {room}" for room in start.ROOMS)}
+def test_help_needs_no_stage_and_each_module_starts_alone() -> None:
+    wall_s = start.import_table(1).column("wall s")
+    assert set(wall_s) == {"a bare interpreter", "wsigraph --help", *(f"import {module}" for module in start.MODULES)}
     # far apart, so that other work on the machine cannot turn them round
-    assert float(str(found["wsigraph --help"])) < float(str(found["import wsigraph.model.predict"]))
-    assert float(str(found["import wsigraph"])) < float(str(found["import wsigraph.model.predict"]))
+    assert float(str(wall_s["wsigraph --help"])) < float(str(wall_s["import wsigraph.model.predict"]))
+    assert float(str(wall_s["import wsigraph"])) < float(str(wall_s["import wsigraph.model.predict"]))
 
 
 def test_a_failing_command_is_an_error_not_a_time(tmp_path: Path) -> None:
@@ -193,9 +196,72 @@ def test_nuclei_counts_follow_the_outlines() -> None:
     found = nuclei.benchmark()[0]
     if not found.rows:
         pytest.skip("the outlined tiles are not at hand (../shared/data/monuseg_train)")
-    _, ratio, dice, *_ = found.rows[-1]
-    assert float(str(dice)) > 0.7
-    assert 0.5 < float(str(ratio)) < 1.5
+    # matched one to one, as an independent reader found within 0.001; ratios of counts were 0.72 and told of neither
+    assert "all: recall 0.559, precision 0.803, recall among large outlines 0.693" in found.notes
+    assert found.rows[-1][5:] == (2629, 3272, 4703, 3496)
+    assert float(str(found.rows[-1][4])) > 0.7
+
+
+OUTLINES = np.zeros((20, 20), bool)
+OUTLINES[2:6, 2:6] = OUTLINES[2:6, 10:14] = OUTLINES[12:14, 2:4] = True
+
+
+@pytest.mark.parametrize(
+    ("centroids", "pairs", "large_pairs"),
+    [
+        ([], 0, 0),
+        ([(3, 3)], 1, 1),
+        ([(3, 3), (4, 4)], 1, 1),  # two in one outline count once
+        ([(3, 8)], 0, 0),  # one that joins two nuclei has its centroid between them
+        ([(3, 3), (3, 11), (12, 2)], 3, 2),
+        ([(3, 3), (3, 11), (12, 2), (19, 19), (2, 2)], 3, 2),
+        ([(6, 6)], 0, 0),  # beside the corner
+    ],
+)
+def test_detections_and_outlines_are_matched_one_to_one(
+    centroids: list[tuple[int, int]], pairs: int, large_pairs: int
+) -> None:
+    at = np.array(centroids, np.int64).reshape(-1, 2)
+    found = nuclei.match(nuclei.outlines_of(OUTLINES), at, large_px=5)
+    assert found == nuclei.Matches(pairs, len(centroids), 3, large_pairs, 2)
+    assert found.recall == pytest.approx(pairs / 3)
+    assert found.large_recall == pytest.approx(large_pairs / 2)
+    assert found.precision == pytest.approx(pairs / max(len(centroids), 1))
+
+
+def test_the_matching_is_the_largest_there_is() -> None:
+    rng = np.random.default_rng(0)
+    outlines = nuclei.outlines_of(rng.random((60, 60)) < 0.45)
+    at = rng.integers(0, 60, (500, 2))
+    owner = outlines[at[:, 0], at[:, 1]]
+    inside = np.flatnonzero(owner)
+    pairs = csr_matrix((np.ones(len(inside)), (inside, owner[inside] - 1)), (500, outlines.max()))
+    largest = (maximum_bipartite_matching(pairs, perm_type="column") >= 0).sum()
+    assert nuclei.match(outlines, at, large_px=1).pairs == largest < len(inside)
+
+
+def test_nuclei_that_meet_at_a_corner_are_two() -> None:
+    assert nuclei.outlines_of(np.eye(3, dtype=bool)).max() == 3
+
+
+def test_nuclei_of_a_folder_of_outlined_tiles_are_matched(tmp_path: Path) -> None:
+    y, x = np.mgrid[:800, :800]
+    rgb = np.clip(np.random.default_rng(1).normal((222, 165, 196), 6, (800, 800, 3)), 0, 255)
+    mask = np.zeros((800, 800), bool)
+    for row in range(60, 800, 120):
+        for column in range(60, 800, 120):
+            mask |= np.hypot(y - row, x - column) < 14
+    rgb[mask] = (92, 60, 140)
+    mask[:100] = False  # the first row of nuclei is not outlined
+    mask[90:94, 700:704] = True  # and a speck is that no nucleus lies in
+    Image.fromarray(rgb.astype(np.uint8)).save(tmp_path / "made.png")
+    Image.fromarray(mask).save(tmp_path / "made_nuclei.png")
+    words = ["nuclei", "--outlines", str(tmp_path), "--out", str(tmp_path / "page.md")]
+    assert command.main(words) == 0
+    page = (tmp_path / "page.md").read_text()
+    assert "| all | 0.977 | 0.857 | 1.00 |" in page
+    assert " | 42 | 49 | 43 | 42 |" in page
+    assert f"nuclei --repeats 5 --outlines {tmp_path.name}`" in page
 
 
 def test_explanations_are_timed_with_five_members() -> None:
@@ -205,9 +271,9 @@ def test_explanations_are_timed_with_five_members() -> None:
     assert all(float(str(row[1])) > 0 for row in table.rows)
 
 
-def test_a_cohort_is_walked_every_way(tmp_path: Path) -> None:
-    (found,) = batch.benchmark(tmp_path, 1, n_slides=6, width=2496, height=2000)
-    speeds = found.column("speed over one worker")
+def test_a_cohort_is_processed_by_every_method(tmp_path: Path) -> None:
+    (cohort,) = batch.benchmark(tmp_path, 1, n_slides=6, width=2496, height=2000)
+    speeds = cohort.column("speed over one worker")
     assert list(speeds) == [
         "one worker of one thread",
         "bare loop, one thread",
@@ -217,13 +283,13 @@ def test_a_cohort_is_walked_every_way(tmp_path: Path) -> None:
     assert speeds["one worker of one thread"] == 1.0
     # two processes win even beside the other work of a busy machine; how much is for the page
     assert float(str(speeds["two workers of one thread"])) > 0.9
-    assert 0 < float(str(found.column("peak GB a worker")["two workers of one thread"])) < 2
+    assert 0 < float(str(cohort.column("peak GB a worker")["two workers of one thread"])) < 2
 
 
 def test_times_are_taken_in_turns() -> None:
     order: list[str] = []
-    ways = {name: measure.Way(partial(lambda name, _: order.append(name), name)) for name in "ab"}
-    times = measure.compare(ways, 3)
+    methods = {name: measure.Method(partial(lambda name, _: order.append(name), name)) for name in "ab"}
+    times = measure.compare(methods, 3)
     assert order == list("abababab")
     assert len(times["a"].wall_s) == 3
     assert times["a"].over(times["a"]) == 1.0
@@ -250,8 +316,8 @@ def test_the_command_prints_and_places_its_tables(
     assert "<!-- memory: measured -->" in out.read_text(encoding="utf-8")
 
 
-def test_superpixels_here_are_those_of_the_whole_way(tmp_path: Path) -> None:
-    """The benchmark calls the kernels on one array; the product must give the same labels by its own way."""
+def test_superpixels_here_are_those_of_the_pipeline(tmp_path: Path) -> None:
+    """The benchmark calls the kernels on one array; the pipeline must give the same labels."""
     from PIL import Image
 
     rgb = truth.made(1, 300)[0].rgb

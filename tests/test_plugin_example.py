@@ -16,7 +16,7 @@ from wsigraph.errors import MissingMpp, PluginError, UnreadableSlide
 from wsigraph.explanation.explain import explain
 from wsigraph.explanation.fit_reference import TrainingSlide, gather_reference
 from wsigraph.explanation.gradients import pooling_weights
-from wsigraph.explanation.members import members
+from wsigraph.explanation.members import explained_members
 from wsigraph.model.bundle import load_bundle, save_bundle
 from wsigraph.model.inputs import graph_input
 from wsigraph.model.nn.heads import BUILT_IN_SURVIVAL_HEADS
@@ -106,14 +106,14 @@ def test_its_pooling_and_its_head_are_trained_predict_and_are_explained(
         assert prediction.risk is not None
         assert np.isfinite(prediction.risk)
         reference = gather_reference(
-            slides, bundle, rng=np.random.default_rng(0), n_kinds=2, n_broad_kinds=2, n_regions=100
+            slides, bundle, rng=np.random.default_rng(0), n_clusters=2, n_broad_clusters=2, n_regions=100
         )
         quick = ExplanationConfig(steps=20, random_orders=10)
         explanation = explain(coarse, coarse.graph, bundle, "risk", reference=reference, config=quick)
         assert explanation.value == pytest.approx(prediction.risk, abs=1e-5)
         assert explanation.is_complete
         # the pooling's own weights are the areas
-        member = members(bundle)[0]
+        member = explained_members(bundle)[0]
         raw = graph_input(coarse)
         np.testing.assert_allclose(
             pooling_weights(member, member.scaled(raw)), raw.area_um2 / raw.area_um2.sum(), rtol=1e-5
@@ -136,10 +136,13 @@ def test_the_packages_own_parts_are_registered_as_plugins_are() -> None:
 
 def test_its_reader_and_its_encoder_take_a_slide_to_a_graph(installed: Path) -> None:
     from wsigraph.config import load
+    from wsigraph.slide.discover import discover_slides
 
     assert "npy" in registry.names(registry.READERS)
     with tifffile.TiffFile(CMU) as tif:
         np.save(installed / "slide.npy", tif.pages.first.asarray()[1400:1912, 760:1528])
+    (slide,) = discover_slides(installed)
+    assert (slide.path.name, slide.slide_id) == ("slide.npy", "slide")
     settings = load([], ["feature.encoder=brightness"])
     result = run_slide(str(installed / "slide.npy"), installed / "out", settings, mpp=0.499, until="graph")
     graph = store.load_graph(result.directory / "graph.safetensors")

@@ -1,8 +1,8 @@
-"""``python -m tests.benchmarks [NAME ...] [--slide PATH] [--repeats 5] [--large] [--out PAGE.md]``.
+"""``python -m tests.benchmarks [NAME ...] [--slide PATH] [--repeats 5] [--large] [--outlines DIR] [--out PAGE.md]``.
 
-Prints each benchmark's tables as Markdown. ``--out`` puts them into a page as well, each in its own place, so that the
-page's prose stays: ``python -m tests.benchmarks all --large --out docs/benchmarks.md`` measures the project's page
-anew.
+Prints each benchmark's tables as Markdown. ``--out`` also writes them into a page, each between its own two comments,
+so that the prose of the page stays: ``python -m tests.benchmarks all --large --out docs/benchmarks.md`` updates the
+project's page.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.benchmarks import (
 from tests.benchmarks.table import Table, circumstances, load_average, place
 
 OWN_PAGE = ("coarsening", "service")
-"""Not part of `all`: written to pages of their own."""
+"""Benchmarks with pages of their own; not part of `all`."""
 NAMES = (
     "reading",
     "superpixels",
@@ -58,12 +58,15 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="threads of whatever takes a number of them")
     parser.add_argument("--large", action="store_true", help="sizes up to 80,000 x 60,000 px")
     parser.add_argument("--folder", type=Path, help="where made slides are kept; a temporary folder where left out")
+    parser.add_argument(
+        "--outlines", type=Path, help="folder of tiles with outlined nuclei, as MoNuSeg's, for `nuclei`"
+    )
     parser.add_argument("--out", type=Path, help="page to put the tables into")
     return parser.parse_args(words)
 
 
 def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[[], list[Table]]]:
-    """Return what each name runs."""
+    """Return the function that runs each benchmark."""
 
     def big() -> Path:
         return options.slide or slide_maker.made(folder, 40_000, 30_000)
@@ -82,7 +85,7 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
         "memory": lambda: memory.benchmark(for_memory(), options.threads),
         "start": lambda: start.benchmark(slide_maker.SOURCE, options.repeats),
         "artefacts": tissue_quality.benchmark,
-        "nuclei": lambda: nuclei.benchmark(),
+        "nuclei": lambda: nuclei.benchmark(*([options.outlines] if options.outlines else [])),
         "explanations": lambda: explanations.benchmark(options.threads),
         "batch": lambda: batch.benchmark(folder, options.repeats),
         "coarsening": lambda: coarsening.benchmark(),
@@ -91,16 +94,17 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
 
 
 def command(name: str, options: argparse.Namespace) -> str:
-    """Return the command that repeats one benchmark, without the folders of this machine."""
+    """Return the command that repeats one benchmark, without paths of this machine."""
     words = ["python -m tests.benchmarks", name, f"--repeats {options.repeats}"]
     words += [f"--threads {options.threads}"] if options.threads != 2 else []
     words += ["--large"] if options.large else []
     words += [f"--slide {options.slide.name}"] if options.slide else []
+    words += [f"--outlines {options.outlines.name}"] if options.outlines and name == "nuclei" else []
     return " ".join(words)
 
 
 def run(options: argparse.Namespace, folder: Path) -> None:
-    """Run what was asked for, printing and placing each part as soon as it is measured."""
+    """Run the chosen benchmarks; print and place each table as soon as it is measured."""
     chosen = [name for name in NAMES if name not in OWN_PAGE] if "all" in options.names else options.names
     for name in chosen:
         before = load_average()

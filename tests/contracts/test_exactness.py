@@ -35,7 +35,8 @@ def slide(small_slide: Path) -> Iterator[Slide]:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as started:
+    # none would be port 8787, which another such test may hold
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0") as started:
         yield started
 
 
@@ -91,7 +92,7 @@ def test_tissue_map_and_stain_basis(slide: Slide, found: TissueMap, scheduler: s
 def test_tissue_map_over_chunks_and_threads(
     slide: Slide, found: TissueMap, lattice_px: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mask, "_LATTICE_CHUNK_PX", lattice_px)
+    monkeypatch.setattr(mask, "_GRID_CHUNK_PX", lattice_px)
     monkeypatch.setattr(focus, "_CELLS_PER_CHUNK", max(1, lattice_px // 32))
     with dask.config.set(scheduler="threads", num_workers=threads):
         assert_same_map(find_tissue(slide), found)

@@ -5,6 +5,7 @@ import pytest
 
 from wsigraph.model.conformal import (
     fit_temperature,
+    guaranteed_coverage,
     recalibration_draws,
     stage_probabilities,
     stage_sets,
@@ -28,7 +29,27 @@ def test_the_temperature_undoes_exaggeration() -> None:
     assert fit_temperature(logits, np.full(3000, -1)) == 1.0
 
 
-def test_stage_sets_hold_the_truth_as_often_as_promised() -> None:
+@pytest.mark.parametrize(
+    ("n_patients", "n_folds", "miscoverage", "guaranteed"),
+    [
+        (100, 5, 0.1, 1 - 0.2 - 2 * 0.8 / 21),  # 0.724: few folds guarantee less than the jackknife+
+        (100, 100, 0.1, 0.8),  # as many folds as patients: the jackknife+, 1 - 2 alpha
+        (10, 9, 0.1, 0.8 - 0.1 / 10),  # the second term of the minimum is the smaller one
+        (1000, 5, 0.1, 0.8 - 1.6 / 201),
+        (6, 2, 0.49, 0.0),  # below 0 nothing is guaranteed
+        (100, 1, 0.1, 0.0),
+        (4, 5, 0.1, 0.0),
+    ],
+)
+def test_what_cv_plus_guarantees(n_patients: int, n_folds: int, miscoverage: float, guaranteed: float) -> None:
+    assert guaranteed_coverage(n_patients, n_folds, miscoverage) == pytest.approx(guaranteed, abs=1e-12)
+
+
+def test_five_folds_of_100_patients_guarantee_less_than_1_minus_2_alpha() -> None:
+    assert round(guaranteed_coverage(100, 5, 0.1), 3) == 0.724
+
+
+def test_stage_sets_hold_the_truth_about_as_often_as_aimed_at() -> None:
     rng = np.random.default_rng(1)
     # members err, each in its own way; every calibration patient is scored by the member that held it out
     logits, stage = cumulative(3000, rng)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.service.contexts import house, write_slide
+from tests.service.contexts import make_context, write_slide
 from tests.service.finished import Finished, finish, opened
 from wsigraph.service.app import create_app
 
@@ -31,7 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, small_slide: Path) -> Path:
 @pytest.fixture(scope="session")
 def client(data: Path) -> Iterator[TestClient]:
     """A client of a service without tokens and workers."""
-    with TestClient(create_app(house(data)), base_url="http://127.0.0.1") as client:
+    with TestClient(create_app(make_context(data)), base_url="http://127.0.0.1") as client:
         yield client
 
 

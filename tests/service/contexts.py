@@ -11,8 +11,8 @@ import tifffile
 
 from wsigraph.config import Config, load
 from wsigraph.run.batch.job import Job, Outcome
-from wsigraph.service.context import House, open_house
-from wsigraph.service.security.auth import Caller, Tokens
+from wsigraph.service.context import ServiceContext, open_context
+from wsigraph.service.security.auth import Principal, Tokens
 
 TOKENS = {role: f"a-token-of-the-role-{role}-{'x' * 24}" for role in ("read", "run", "admin")}
 
@@ -21,7 +21,7 @@ def tokens() -> Tokens:
     """One token of each role."""
     known = Tokens()
     for role, token in TOKENS.items():
-        known.add(Caller(name=f"one-who-may-{role}", role=role), token)
+        known.add(Principal(name=f"one-who-may-{role}", role=role), token)
     return known
 
 
@@ -30,13 +30,13 @@ def bearer(role: str) -> dict[str, str]:
 
 
 def settings(*overrides: str) -> Config:
-    """Settings with room for many requests of one caller."""
+    """Settings with high rate limits."""
     roomy = ["service.requests_burst=100000", "service.requests_per_s=10000", "service.slide_processes=1"]
     return load(overrides=[*roomy, *overrides])
 
 
-def house(data: Path, *overrides: str, runs_jobs: bool = False, **options: object) -> House:
-    return open_house(data, settings(*overrides), runs_jobs=runs_jobs, **options)  # type: ignore[arg-type]
+def make_context(data: Path, *overrides: str, runs_jobs: bool = False, **options: object) -> ServiceContext:
+    return open_context(data, settings(*overrides), runs_jobs=runs_jobs, **options)  # type: ignore[arg-type]
 
 
 def write_slide(path: Path, height: int = 700, width: int = 900, mpp: float | None = 0.5, seed: int = 0) -> Path:

@@ -9,8 +9,10 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,9 +30,36 @@ def programs() -> Path:
     return debian[-1].parent if debian else Path(str(found)).parent
 
 
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL server that can be stopped and started again."""
+
+    url: str
+    program: Path
+    folder: Path
+    run: dict[str, Any]
+
+    def start(self) -> None:
+        options = f"-k {self.folder} -c listen_addresses= -c fsync=off -c max_connections=50"
+        self._control("-w", "-o", options, "-l", self.folder / "log", "start")
+
+    def stop(self, how: str = "immediate") -> None:
+        self._control("-w", "-m", how, "stop")
+
+    def _control(self, *arguments: str | Path) -> None:
+        subprocess.run([self.program, "-D", self.folder / "cluster", *arguments], **self.run)
+
+
 @contextmanager
 def postgres() -> Iterator[str]:
     """Yield the address of an empty database."""
+    with postgres_server() as server:
+        yield server.url
+
+
+@contextmanager
+def postgres_server() -> Iterator[Server]:
+    """Yield a server with an empty database, started; it is stopped at the end where it runs then."""
     bin_ = programs()
     user = next((each for each in _USERS if _exists(each)), None) if os.getuid() == 0 else None
     if os.getuid() == 0 and user is None:
@@ -49,12 +78,14 @@ def postgres() -> Iterator[str]:
         }
         cluster = folder / "cluster"
         subprocess.run([bin_ / "initdb", "-D", cluster, "-U", "wsigraph", "-A", "trust", "-N", "-E", "UTF8"], **run)
-        options = f"-k {folder} -c listen_addresses= -c fsync=off -c max_connections=50"
-        subprocess.run([bin_ / "pg_ctl", "-D", cluster, "-w", "-o", options, "-l", folder / "log", "start"], **run)
+        url = f"postgresql+psycopg://wsigraph@/postgres?host={folder}"
+        server = Server(url, bin_ / "pg_ctl", folder, run)
+        server.start()
         try:
-            yield f"postgresql+psycopg://wsigraph@/postgres?host={folder}"
+            yield server
         finally:
-            subprocess.run([bin_ / "pg_ctl", "-D", cluster, "-m", "immediate", "stop"], **run)
+            if (cluster / "postmaster.pid").exists():
+                server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

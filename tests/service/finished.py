@@ -6,10 +6,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.service.contexts import house
-from wsigraph.explanation.request import Question
+from tests.service.contexts import make_context
+from wsigraph.explanation.request import ExplanationRequest
 from wsigraph.run.steps import run_slide
-from wsigraph.service.context import House
+from wsigraph.service.context import ServiceContext
 
 WILD = "<img src=x onerror=document.title='hit'>&\"'.svs"
 """A file name that would do harm where names are parsed as HTML."""
@@ -29,19 +29,25 @@ def finish(data: Path, slide: Path) -> Finished:
     """Put a slide into a data directory, explain it, and note that as a job that is done."""
     shutil.copy(slide, data / slide.name)
     shutil.copy(slide, data / WILD)
-    service = house(data)
+    service = make_context(data)
     try:
         entry = service.catalogue.find(slide.stem)
         job, _ = service.store.create(service.make_job(entry, "explain", "risk", "local"), queue_max=10, owner_max=10)
         (job,) = service.store.claim("test", 1, 600)
-        directory = service.directory_of(job)
-        run_slide(entry.path, directory.parent, service.config, slide_id=job.slide_id, explain=Question(target="risk"))
+        directory = service.job_directory(job)
+        run_slide(
+            entry.path,
+            directory.parent,
+            service.config,
+            slide_id=job.slide_id,
+            explain=ExplanationRequest(target="risk"),
+        )
         assert service.store.finish(job.job_id, "test", "done")
     finally:
         service.close()
     return Finished(data, job.slide_id, job.job_id, directory)
 
 
-def opened(finished: Finished) -> House:
+def opened(finished: Finished) -> ServiceContext:
     """The same service, started anew."""
-    return house(finished.data)
+    return make_context(finished.data)

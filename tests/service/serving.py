@@ -11,11 +11,11 @@ from contextlib import contextmanager
 import uvicorn
 
 from wsigraph.service.app import create_app
-from wsigraph.service.context import House
+from wsigraph.service.context import ServiceContext
 
 
 @contextmanager
-def serving(service: House) -> Iterator[str]:
+def serving(service: ServiceContext) -> Iterator[str]:
     """Serve on a socket; gives the address."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

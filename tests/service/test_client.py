@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.service.contexts import TOKENS, house, tokens, write_slide
+from tests.service.contexts import TOKENS, make_context, tokens, write_slide
 from wsigraph.errors import ConfigError, NotAllowed, NotFound, NotSignedIn, ServiceError, Unavailable
 from wsigraph.service import client as module
 from wsigraph.service.app import create_app
@@ -39,7 +39,7 @@ class Wire(httpx.BaseTransport):
 def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
     data = tmp_path_factory.mktemp("data")
     write_slide(data / "s.tiff")
-    with TestClient(create_app(house(data, tokens=tokens())), base_url="http://slides.example") as to:
+    with TestClient(create_app(make_context(data, tokens=tokens())), base_url="http://slides.example") as to:
         yield Wire(to)
 
 
@@ -70,7 +70,7 @@ def test_refusals_are_errors_of_the_library(wire: Wire) -> None:
                 ask()
     with connect(wire, None) as nobody, pytest.raises(NotSignedIn, match="Bearer TOKEN"):
         nobody.slides()
-    with connect(wire, "read") as reader, pytest.raises(NotAllowed, match="has the role read, this needs run"):
+    with connect(wire, "read") as reader, pytest.raises(NotAllowed, match="has the role read; this needs the role run"):
         reader.start("s")
 
 

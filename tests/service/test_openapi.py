@@ -17,7 +17,7 @@ with warnings.catch_warnings():
 
 from fastapi.testclient import TestClient
 
-from tests.service.contexts import house, write_slide
+from tests.service.contexts import make_context, write_slide
 from wsigraph.service.app import create_app
 
 FEW, MANY = 6, 200
@@ -30,7 +30,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A client of a service with one slide named like the examples below."""
     data = tmp_path_factory.mktemp("data")
     write_slide(data / "s.tiff", 300, 400)
-    with TestClient(create_app(house(data, "service.uploads_max=2")), base_url="http://127.0.0.1") as client:
+    with TestClient(create_app(make_context(data, "service.uploads_max=2")), base_url="http://127.0.0.1") as client:
         yield client
 
 

@@ -64,7 +64,7 @@ def test_a_job_comes_back_as_it_was_stored(store: JobStore) -> None:
     assert store.find(made.job_id) == made
     assert store.latest() == [made]
     assert store.count() == {**dict.fromkeys(STATES, 0), QUEUED: 1}
-    with pytest.raises(NotFound, match="is not there"):
+    with pytest.raises(NotFound, match="there is no job"):
         store.find("0" * 20)
 
 
@@ -73,7 +73,7 @@ def test_equal_wishes_are_one_job_and_failed_ones_are_queued_again(store: JobSto
     again, is_new = store.create(job(1), queue_max=9, owner_max=9)
     assert (again.job_id, is_new) == (first.job_id, False)
     (claimed,) = store.claim("a", 5, 30)
-    assert store.finish(claimed.job_id, "a", FAILED, stage="tissue", error="NoTissue", message="no tissue")
+    assert store.finish(claimed.job_id, "a", FAILED, step="tissue", error="NoTissue", message="no tissue")
     anew, is_new = store.create(job(1, owner="two"), queue_max=9, owner_max=9)
     assert (anew.job_id, anew.state, anew.error, anew.owner, is_new) == (first.job_id, QUEUED, "", "two", True)
     (claimed,) = store.claim("a", 5, 30)
@@ -107,7 +107,7 @@ def test_the_queue_has_an_end_for_all_and_for_each(store: JobStore) -> None:
     with pytest.raises(TooMany, match="3 jobs of 'one'"):
         store.create(job(4), queue_max=4, owner_max=3)
     store.create(job(5, owner="two"), queue_max=4, owner_max=3)
-    with pytest.raises(TooMany, match="4 jobs wait or run"):
+    with pytest.raises(TooMany, match="4 jobs are queued or running"):
         store.create(job(6, owner="three"), queue_max=4, owner_max=3)
     # what is there already costs nothing
     store.create(job(1), queue_max=4, owner_max=3)
@@ -117,17 +117,31 @@ def test_what_a_service_leaves_is_taken_over_once_its_claim_has_run_out(store: J
     add(store, 2)
     store.claim("gone", 1, 0.05)
     store.claim("alive", 1, 0.05)
-    store.renew("alive", 30)
+    alive = {each.job_id for each in store.latest() if each.claimed_by == "alive"}
+    assert store.renew("alive", alive, 30) == alive
     time.sleep(0.1)
-    assert store.take_back() == 1
+    assert store.release_claims() == 1
     (taken,) = store.claim("next", 9, 30)
     assert (taken.claimed_by, taken.attempts) == ("next", 2)
     # the one that was thought gone has nothing to say any more
-    assert not store.tell(taken.job_id, "gone", "graph", 0.5)
+    assert not store.report_progress(taken.job_id, "gone", "graph", 0.5)
     assert not store.finish(taken.job_id, "gone", DONE)
-    assert store.tell(taken.job_id, "next", "graph", 0.5)
+    assert store.report_progress(taken.job_id, "next", "graph", 0.5)
     assert store.find(taken.job_id).fraction == 0.5
-    assert store.take_back("next") == 1
+    assert store.release_claims("next") == 1
+
+
+def test_a_service_renews_what_it_runs_and_gives_back_what_it_does_not(store: JobStore) -> None:
+    add(store, 3)
+    runs, stranded, another = [each.job_id for each in store.claim("a", 2, 0.05) + store.claim("b", 1, 0.05)]
+    # a job of another service and one that is not there are not renewed, and said so
+    assert store.renew("a", {runs, another, "0" * 20}, 30) == {runs}
+    time.sleep(0.1)
+    assert store.release_claims() == 2
+    assert {each.job_id for each in store.latest(state=RUNNING)} == {runs}
+    assert {each.job_id for each in store.claim("a", 9, 30)} == {stranded, another}
+    assert store.release_claims("a", but={runs, another}) == 1
+    assert store.find(stranded).state == QUEUED
 
 
 def test_a_job_is_done_once(store: JobStore) -> None:
@@ -171,10 +185,10 @@ def test_lists_are_cut_and_sorted(store: JobStore) -> None:
 
 
 def test_digests_are_remembered(store: JobStore) -> None:
-    assert store.known_digest("v") is None
-    store.note_digest("v", "1" * 64)
-    store.note_digest("v", "2" * 64)
-    assert store.known_digest("v") == "2" * 64
+    assert store.find_digest("v") is None
+    store.save_digest("v", "1" * 64)
+    store.save_digest("v", "2" * 64)
+    assert store.find_digest("v") == "2" * 64
 
 
 def test_many_services_claim_and_finish_at_once_and_every_job_runs_once(url: str) -> None:
@@ -191,7 +205,7 @@ def test_many_services_claim_and_finish_at_once_and_every_job_runs_once(url: str
             with lock:
                 taken.extend(each.job_id for each in claimed)
             for each in claimed:
-                store.tell(each.job_id, instance, "graph", 0.5)
+                store.report_progress(each.job_id, instance, "graph", 0.5)
                 assert store.finish(each.job_id, instance, DONE)
 
     with ThreadPoolExecutor(6) as pool:
@@ -244,11 +258,11 @@ def test_databases_that_are_not_there_are_errors_of_ours(tmp_path: Path) -> None
 def test_a_given_pixel_size_is_another_wish(tmp_path: Path) -> None:
     from fastapi.testclient import TestClient
 
-    from tests.service.contexts import house, write_slide
+    from tests.service.contexts import make_context, write_slide
     from wsigraph.service.app import create_app
 
     write_slide(tmp_path / "s.tiff", mpp=None)
-    with TestClient(create_app(house(tmp_path)), base_url="http://127.0.0.1") as client:
+    with TestClient(create_app(make_context(tmp_path)), base_url="http://127.0.0.1") as client:
         asked = [client.post("/v1/jobs", json={"slide_id": "s", "mpp": mpp}) for mpp in (None, 0.5, 0.25, 0.5)]
         assert [each.status_code for each in asked] == [422, 201, 201, 200]
         assert asked[0].json()["title"] == "MissingMpp"

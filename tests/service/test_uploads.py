@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.service.contexts import bearer, house, tokens, write_slide
+from tests.service.contexts import bearer, make_context, tokens, write_slide
 from wsigraph.service.app import create_app
 
 
@@ -28,7 +28,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(place: Path) -> Iterator[TestClient]:
     """A client of a service that takes small slides."""
-    small = house(
+    small = make_context(
         place,
         "service.upload_max_gb=0.02",
         "service.uploads_max=3",
@@ -65,7 +65,7 @@ def test_an_upload_goes_on_where_it_broke_and_becomes_a_slide(client: TestClient
     assert send(client, upload_id, 0, content[:half]).json()["slide_id"] is None
     wrong = send(client, upload_id, 0, content[:half])
     assert (wrong.status_code, wrong.json()["title"]) == (409, "Conflict")
-    assert f"go on from {half}" in wrong.json()["detail"]
+    assert f"continue from {half}" in wrong.json()["detail"]
     head = client.head(f"/v1/uploads/{upload_id}")
     assert (head.headers["upload-offset"], head.headers["upload-length"]) == (str(half), str(len(content)))
     ended = send(client, upload_id, half, content[half:])
@@ -74,10 +74,15 @@ def test_an_upload_goes_on_where_it_broke_and_becomes_a_slide(client: TestClient
     listed = {each["slide_id"]: each for each in client.get("/v1/slides").json()["slides"]}
     assert listed[slide_id] == {"slide_id": slide_id, "name": "Patient 7.tiff", "bytes": len(content), "uploaded": True}
     assert client.get(f"/v1/slides/{slide_id}").json()["size"] == {"width": 400, "height": 300}
-    assert client.get(f"/v1/uploads/{upload_id}").status_code == 404
+    # a client that missed the last answer asks again, or sends the last part again
+    known = {"upload_id": upload_id, "offset": len(content), "size": len(content), "slide_id": slide_id}
+    assert client.get(f"/v1/uploads/{upload_id}").json() == known
+    assert send(client, upload_id, half, content[half:]).json() == known
+    assert client.delete(f"/v1/uploads/{upload_id}").status_code == 409
     assert [path.name for path in (place / ".wsigraph" / "uploads" / upload_id).glob("slide*")] == ["slide.tiff"]
     assert client.delete(f"/v1/slides/{slide_id}").status_code == 204
     assert client.get(f"/v1/slides/{slide_id}").status_code == 404
+    assert client.get(f"/v1/uploads/{upload_id}").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -113,14 +118,14 @@ def test_more_bytes_than_announced_are_refused(client: TestClient, content: byte
 def test_unfinished_uploads_are_counted_and_expire(tmp_path: Path) -> None:
     import os
 
-    owned = house(tmp_path, "service.uploads_max=2", tokens=tokens())
+    owned = make_context(tmp_path, "service.uploads_max=2", tokens=tokens())
     with TestClient(create_app(owned)) as client:
         asked = {"name": "a.svs", "size": 9}
         made = [client.post("/v1/uploads", json=asked, headers=bearer("run")) for _ in range(3)]
         assert [each.status_code for each in made] == [201, 201, 429]
         known = made[0].json()["upload_id"]
         assert client.get(f"/v1/uploads/{known}", headers=bearer("admin")).status_code == 200
-        os.utime(tmp_path / ".wsigraph" / "uploads" / ".open" / known / "part", (0, 0))
+        os.utime(tmp_path / ".wsigraph" / "uploads" / ".open" / known / "slide.svs", (0, 0))
         assert client.post("/v1/uploads", json=asked, headers=bearer("run")).status_code == 201
         assert client.get(f"/v1/uploads/{known}", headers=bearer("run")).status_code == 404
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from tests.service.contexts import TOKENS, house, tokens
+from tests.service.contexts import TOKENS, make_context, tokens
 from tests.service.finished import WILD, Finished, opened
 from tests.service.serving import serving
 from wsigraph.errors import PluginError
@@ -121,7 +121,9 @@ def remove(page: Page, count: int) -> None:
     page.locator("#remove").evaluate(
         "(slider, count) => { slider.value = count; slider.dispatchEvent(new Event('input')); }", count
     )
-    page.wait_for_function("n => document.querySelector('#remove-told').textContent.startsWith(n)", arg=f"{count} of")
+    page.wait_for_function(
+        "n => document.querySelector('#ablation-status').textContent.startsWith(n)", arg=f"{count} of"
+    )
 
 
 def test_the_slide_its_regions_and_its_prediction_are_shown(page: Page, finished: Finished) -> None:
@@ -184,7 +186,7 @@ def test_the_slider_takes_regions_away_and_the_prediction_follows(page: Page, fi
 
 def test_a_link_brings_everything_back(page: Page, finished: Finished) -> None:
     show(page, finished, x=0.6, y=0.5, zoom=0.8, region=7, colour="nuclear_density", second="stage", remove=3)
-    page.wait_for_function("() => document.querySelector('#remove-told').textContent.startsWith('3 of')")
+    page.wait_for_function("() => document.querySelector('#ablation-status').textContent.startsWith('3 of')")
     drawn(page, at=1)
     found = hashed(page)
     assert float(found["x"]) == pytest.approx(0.6, abs=0.005)
@@ -227,7 +229,7 @@ def test_everything_goes_by_keyboard(page: Page, finished: Finished) -> None:
     page.keyboard.press("c")
     assert page.locator(".colour select").input_value() == "stage"
     page.keyboard.press("]")
-    page.wait_for_function("() => document.querySelector('#remove-told').textContent.startsWith('1 of')")
+    page.wait_for_function("() => document.querySelector('#ablation-status').textContent.startsWith('1 of')")
     page.keyboard.press("s")
     assert page.locator(".pane").count() == 2
     page.keyboard.press("?")
@@ -281,7 +283,7 @@ def test_a_name_is_text_whatever_it_says(page: Page, finished: Finished) -> None
     page.wait_for_function("name => document.querySelector('#title').textContent === name", arg=WILD)
     page.wait_for_timeout(300)
     assert page.title() != "hit"
-    assert "Not predicted yet" in page.locator("#prediction").inner_text()
+    assert "No prediction yet" in page.locator("#prediction").inner_text()
 
 
 def test_tiles_on_their_way_are_given_up_when_another_slide_is_opened(page: Page, finished: Finished) -> None:
@@ -304,8 +306,8 @@ def test_tiles_on_their_way_are_given_up_when_another_slide_is_opened(page: Page
 
 def test_a_job_is_started_followed_and_cancelled(page: Page, finished: Finished) -> None:
     show(page, finished)
-    page.locator("#wish-target").select_option("survival")
-    page.locator("#wish-days").fill("777")
+    page.locator("#job-target").select_option("survival")
+    page.locator("#job-days").fill("777")
     page.get_by_role("button", name="Start").click()
     row = page.locator("#jobs li").filter(has_text="survival@777")
     row.locator("progress").wait_for()
@@ -322,14 +324,14 @@ def test_a_dropped_file_becomes_a_slide(page: Page, finished: Finished, small_sl
 
 
 def test_a_token_is_asked_for_once(browser: Browser, finished: Finished, seen: Seen) -> None:
-    with serving(house(finished.data, tokens=tokens())) as address:
+    with serving(make_context(finished.data, tokens=tokens())) as address:
         context = browser.new_context(base_url=address)
         page = context.new_page()
         watch(page, seen)
         page.goto(f"/#slide={finished.slide_id}")
         page.locator("#token").fill("wrong" * 8)
         page.get_by_role("button", name="Sign in").click()
-        page.wait_for_function("() => document.querySelector('#told').textContent.includes('not known')")
+        page.wait_for_function("() => document.querySelector('#message').textContent.includes('not valid')")
         page.locator("#token").fill(TOKENS["read"])
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_selector("#slides button", timeout=READY_MS)
@@ -356,7 +358,7 @@ def test_without_openseadragon_the_whole_slide_is_shown_small(
 
 
 def test_a_package_is_kept_only_if_it_is_the_pinned_one(tmp_path: Path) -> None:
-    with pytest.raises(PluginError, match="another version or was altered"):
+    with pytest.raises(PluginError, match="another version or was modified"):
         openseadragon.unpack(b"not the package", tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert not openseadragon.is_installed(tmp_path)
@@ -366,7 +368,7 @@ def test_a_package_is_kept_only_if_it_is_the_pinned_one(tmp_path: Path) -> None:
 
 def test_without_npm_the_package_is_asked_for_as_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(PluginError, match="given as a file"):
+    with pytest.raises(PluginError, match="as a file"):
         openseadragon.fetch()
 
 

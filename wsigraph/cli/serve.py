@@ -1,4 +1,4 @@
-"""``wsigraph serve``: slides, their graphs and the reasons for predictions over HTTP."""
+"""``wsigraph serve``: serve slides, graphs, predictions and explanations over HTTP."""
 
 from __future__ import annotations
 
@@ -64,8 +64,9 @@ def serve(
     What the service keeps lies in DIR/.wsigraph. Beyond loopback a token is demanded of every caller.
     """
     _check_installed()
+    from wsigraph.run.cluster_security import check_cluster
     from wsigraph.service.security import auth
-    from wsigraph.service.server import check_exposure, listen
+    from wsigraph.service.server import check_exposure, run_server
 
     if new_token is not None:
         if token_file is None:
@@ -78,7 +79,8 @@ def serve(
     tokens = _tokens(token_file, token)
     check_exposure(host, tokens)
     settings = read_settings(config, overrides, {"cluster.workers": workers, "cluster.kind": cluster})
-    listen(
+    check_cluster(settings.cluster)
+    run_server(
         Path(data),
         settings,
         model=None if model is None else Path(model),
@@ -86,16 +88,16 @@ def serve(
         port=port,
         tokens=tokens,
         serves_associated=associated_images,
-        say=say,
+        report=say,
     )
 
 
 def _tokens(token_file: str | None, token: str | None) -> Tokens:
-    from wsigraph.service.security.auth import ADMIN, Caller, Tokens, read_tokens
+    from wsigraph.service.security.auth import ADMIN, Principal, Tokens, read_tokens
 
     tokens = Tokens() if token_file is None else read_tokens(Path(token_file))
     if token is not None:
-        tokens.add(Caller(name="token", role=ADMIN), token)
+        tokens.add(Principal(name="token", role=ADMIN), token)
     return tokens
 
 

@@ -72,5 +72,5 @@ class ModelConfig(Section):
         0.2, gt=0.0, lt=1.0, description="fraction of the patients used for early stopping; never trained on"
     )
     miscoverage: float = Field(
-        0.1, gt=0.0, lt=0.5, description="fraction of patients whose stage may lie outside the stage set"
+        0.1, gt=0.0, lt=0.5, description="fraction of true stages outside stage sets that is aimed at, not guaranteed"
     )

@@ -8,7 +8,7 @@ from wsigraph.config.runtime import Section
 
 
 class ServiceConfig(Section):
-    """How slides are served and how much of the machine one caller may take; never part of a hash."""
+    """How slides are served and the limits of one client; never part of a hash."""
 
     database: str | None = Field(
         None,
@@ -44,10 +44,10 @@ class ServiceConfig(Section):
         30.0, ge=3.0, le=3600.0, description="a job whose service shows no life for this long is taken over, s"
     )
     retention_days: float = Field(30.0, gt=0.0, le=36500.0, description="time that results are kept, days")
-    requests_per_s: float = Field(20.0, gt=0.0, le=1e5, description="requests of one caller, per s in the long run")
-    requests_burst: int = Field(200, ge=1, le=1_000_000, description="requests of one caller at once")
-    tiles_per_s: float = Field(300.0, gt=0.0, le=1e6, description="tiles of one caller, per s in the long run")
-    tiles_burst: int = Field(3000, ge=1, le=1_000_000, description="tiles of one caller at once")
+    requests_per_s: float = Field(20.0, gt=0.0, le=1e5, description="requests of one client per s, on average")
+    requests_burst: int = Field(200, ge=1, le=1_000_000, description="requests of one client at once")
+    tiles_per_s: float = Field(300.0, gt=0.0, le=1e6, description="tiles of one client per s, on average")
+    tiles_burst: int = Field(3000, ge=1, le=1_000_000, description="tiles of one client at once")
     body_max_kb: float = Field(64.0, gt=0.0, le=65536.0, description="most bytes of a request that is no upload, kB")
     streams_max: int = Field(64, ge=1, le=10000, description="streams of events at a time")
     audit_max_mb: float = Field(64.0, gt=0.0, le=1e5, description="size at which the audit log begins a new file, MB")

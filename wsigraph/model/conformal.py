@@ -4,11 +4,11 @@ Temperature scaling (Guo et al., "On calibration of modern neural networks", ICM
 number fitted on patients outside the training part. Stage sets are CV+ (Barber et al., "Predictive inference with the
 jackknife+", Annals of Statistics 2021; Romano, Sesia and Candes, NeurIPS 2020). For every held-out patient i, a stage
 is compared with patient i's true stage under the member not trained on i; it belongs to the set unless it conforms
-worse for all but a fraction `miscoverage` of these patients. The set holds the true stage of exchangeable patients with
-probability at least 1 - 2 miscoverage, and about 1 - miscoverage in practice; there is no guarantee at another site.
-The band for survival is a pointwise bootstrap: every draw takes the next ensemble member and recalibrates its hazards
-by a line fitted to as many held-out patients, drawn with replacement. It covers the uncertainty from the number of
-patients, not from a wrong model.
+worse for all but a fraction `miscoverage` of these patients. Sets aim at holding the true stage of exchangeable
+patients with probability 1 - miscoverage, and about reach it in practice. What is guaranteed is less, and depends on
+the number of folds: `guaranteed_coverage`. At another site there is no guarantee. The band for survival is a pointwise
+bootstrap: every draw takes the next ensemble member and recalibrates its hazards by a line fitted to as many held-out
+patients, drawn with replacement. It covers the uncertainty from the number of patients, not from a wrong model.
 """
 
 from __future__ import annotations
@@ -78,6 +78,41 @@ def fit_temperature(logits: NDArray[np.float64], stage: NDArray[np.int64]) -> fl
 
     minimum = minimize_scalar(loss, bounds=(-np.log(4.0), np.log(4.0)), method="bounded")
     return float(np.exp(minimum.x))
+
+
+def guaranteed_coverage(n_patients: int, n_folds: int, miscoverage: float) -> float:
+    """Return the least probability with which a CV+ set holds the true stage of an exchangeable patient.
+
+    Parameters
+    ----------
+    n_patients : int
+        Held-out patients of known stage.
+    n_folds : int
+        Folds, of equal size, that they were held out in.
+    miscoverage : float
+        Alpha.
+
+    Returns
+    -------
+    float
+        ``1 - 2 a - min(2 (1 - 1 / K) / (n / K + 1), (1 - K / n) / (K + 1))`` for n patients in K folds, at least 0; 0
+        where there are no two folds or fewer patients than folds.
+
+    Notes
+    -----
+    With as many folds as patients this is the jackknife+'s ``1 - 2 a``; with few folds it is lower. Nothing is
+    guaranteed where folds are whole sites, because patients of different folds are then not exchangeable.
+
+    References
+    ----------
+    Barber, Candes, Ramdas and Tibshirani, "Predictive inference with the jackknife+", Annals of Statistics 2021,
+    theorem 4.
+    """
+    if n_folds < 2 or n_patients < n_folds:
+        return 0.0
+    by_fold_size = 2.0 * (1.0 - 1.0 / n_folds) / (n_patients / n_folds + 1.0)
+    by_fold_count = (1.0 - n_folds / n_patients) / (n_folds + 1.0)
+    return max(0.0, 1.0 - 2.0 * miscoverage - min(by_fold_size, by_fold_count))
 
 
 def stage_sets(

@@ -1,1 +1,1 @@
-"""Slides, their graphs and the reasons for predictions over HTTP; `wsigraph.service.app.create_app` makes it."""
+"""HTTP service: slides, predictions and explanations. `wsigraph.service.app.create_app` returns the application."""

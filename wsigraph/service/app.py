@@ -1,6 +1,7 @@
-"""The application: routes, errors, and what is started and stopped with it.
+"""The FastAPI application: middleware, routes, error handlers and the viewer.
 
-`create_app` takes a `House`, which holds everything the routes share; a route finds it with `house_of(request)`.
+`create_app` takes a `ServiceContext`, which holds what the routes share. A route gets it with
+`service_context(request)`.
 """
 
 from __future__ import annotations
@@ -15,76 +16,68 @@ from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 import wsigraph
-from wsigraph.service.context import House
+from wsigraph.service.context import ServiceContext
 from wsigraph.service.metrics import Metrics
-from wsigraph.service.routes import (
-    health,
-    overlays,
-    regions,
-    session,
-    slides,
-    uploads,
-)
-from wsigraph.service.routes import jobs as job_routes
+from wsigraph.service.routes import health, jobs, overlays, regions, session, slides, uploads
 from wsigraph.service.security import problems
-from wsigraph.service.security.limits import Buckets
-from wsigraph.service.security.middleware import Gate
+from wsigraph.service.security.middleware import SecurityMiddleware
+from wsigraph.service.security.rate_limit import RateLimiter
 
 VIEWER = Path(__file__).parent / "viewer"
-"""The page and what it loads."""
+"""Directory of the viewer."""
 
 
-def create_app(house: House, *, hosts: Collection[str] = ()) -> FastAPI:
+def create_app(context: ServiceContext, *, hosts: Collection[str] = ()) -> FastAPI:
     """Return the application of a service.
 
     Parameters
     ----------
-    house : House
-        Started and closed with the application.
+    context : ServiceContext
+        Context of the service. It starts and closes with the application.
     hosts : collection of str, optional
-        Host names that it answers to; any where left out.
+        Allowed host names; if left out, all.
 
     Returns
     -------
     FastAPI
-        An ASGI application; its OpenAPI document lies at ``/v1/openapi.json``.
+        ASGI application. Its OpenAPI document is at ``/v1/openapi.json``.
     """
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        house.start()
+        context.start()
         try:
             yield
         finally:
-            house.close()
+            context.close()
 
     app = FastAPI(
         title="wsigraph",
         version=wsigraph.__version__,
         description="Whole-slide images as graphs of tissue regions. Research use only.",
         openapi_url="/v1/openapi.json",
-        # both pages would load scripts from elsewhere
+        # these two pages would load scripts from another site
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
         responses=problems.RESPONSES,
     )
-    app.state.service = house
+    app.state.service = context
     app.state.metrics = metrics = Metrics()
-    limits = house.config.service
+    settings = context.config.service
     app.add_middleware(
-        Gate,
-        tokens=house.tokens,
+        SecurityMiddleware,
+        tokens=context.tokens,
         hosts=hosts,
-        buckets=Buckets(limits),
-        body_max_bytes=int(limits.body_max_kb * 1e3),
-        part_max_bytes=int(limits.upload_part_max_mb * 1e6),
+        rate_limiter=RateLimiter(settings),
+        body_max_bytes=int(settings.body_max_kb * 1e3),
+        part_max_bytes=int(settings.upload_part_max_mb * 1e6),
         metrics=metrics,
-        audit=house.audit,
+        audit=context.audit,
     )
     problems.install(app)
-    for room in (health, session, slides, uploads, job_routes, overlays, regions):
-        app.include_router(room.router)
+    for module in (health, session, slides, uploads, jobs, overlays, regions):
+        app.include_router(module.router)
     _add_viewer(app)
     return app
 
@@ -96,14 +89,16 @@ def _add_viewer(app: FastAPI) -> None:
         if index.is_file():
             regions.warm(request)
             return FileResponse(index, headers={"Cache-Control": "no-cache"})
-        return Response("wsigraph serves /v1; its OpenAPI document is /v1/openapi.json\n", media_type="text/plain")
+        return Response(
+            "The wsigraph API is at /v1, its OpenAPI document at /v1/openapi.json\n", media_type="text/plain"
+        )
 
     if VIEWER.is_dir():
         app.mount("/viewer", _Assets(directory=VIEWER), name="viewer")
 
 
 class _Assets(StaticFiles):
-    """Files that browsers keep and ask about; they are asked for at every visit, and change with the version."""
+    """Static files that browsers cache but check at every visit, because they change with the version."""
 
     def file_response(self, *arguments: Any, **options: Any) -> Response:
         response = super().file_response(*arguments, **options)

@@ -1,14 +1,14 @@
-"""The slides of the data directory and those uploaded, each under a name of its own.
+"""The catalogue: slides of the data directory and uploaded slides, each with a unique identifier.
 
-A name from a client is looked up among the names found here and never becomes part of a path. Hidden entries are left
-out, the service's own directory among them; folders that are links are not followed.
+A name from a client is looked up among the names found here and never becomes part of a path. The slides are those
+that `wsigraph.slide.discover` finds in the data directory and its subfolders; folders that are links are not followed,
+and what cannot be read is left out.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import threading
 import time
@@ -17,34 +17,33 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsigraph.errors import NotFound, ServiceError
+from wsigraph.slide.discover import FolderSearch, SlideFormats, slide_formats
+from wsigraph.slide.slide_id import distinct_slide_ids
 
-SUFFIXES = frozenset(
-    ".svs .tif .tiff .ndpi .scn .mrxs .bif .vms .vmu .svslide .dcm .czi .png .jpg .jpeg".split()  # noqa: SIM905
-)
-"""Endings of files that may be slides; what one is, its reader finds out."""
 _MAX_DEPTH = 8
 _MAX_SLIDES = 100_000
-_KEPT_S, _KEPT_LOOKS = 2.0, 20.0
+# a scan is reused for this long, or for this many times its own duration
+_REUSE_S, _REUSE_SCANS = 2.0, 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A slide that can be asked for.
+    """A slide of the catalogue.
 
     Attributes
     ----------
     slide_id : str
-        Its name in addresses and results.
+        Identifier in URLs and results.
     name : str
-        What people call it: its path below the data directory, or the name it was uploaded under.
+        Display name: its path in the data directory, or the name of the uploaded file.
     path : Path
-        Where it lies; never told to a client.
+        Path of the file. Never sent to a client.
     n_bytes : int
-        Bytes of the file itself; 0 for a folder.
+        Size of the file in bytes; 0 for a folder.
     version : str
-        Changes when the file does.
+        Changes when the file changes.
     uploaded : bool
-        Whether it came through the service.
+        Whether it was uploaded.
     """
 
     slide_id: str
@@ -56,128 +55,97 @@ class Entry:
 
 
 class Catalogue:
-    """What slides there are now.
+    """The slides that are available now.
 
     Parameters
     ----------
     data : Path
         Directory of slides.
     uploaded : Path
-        Directory of the slides that came through the service.
+        Directory of uploaded slides.
 
     Raises
     ------
     ServiceError
-        If `data` is no directory.
+        If `data` is not a directory.
     """
 
     def __init__(self, data: Path, uploaded: Path) -> None:
         if not data.is_dir():
-            raise ServiceError(f"--data {data} is no directory; give the one that holds the slides")
+            raise ServiceError(f"--data {data} is not a directory; give the directory of the slides")
         self._data = data
         self._uploaded = uploaded
         self._lock = threading.Lock()
-        self._found: dict[str, Entry] = {}
+        self._entries: dict[str, Entry] = {}
         self._good_until = float("-inf")
+        self._formats: SlideFormats | None = None
 
     def slides(self) -> list[Entry]:
-        """Return all slides, sorted by name; looked for anew every two seconds, less often where it takes long."""
+        """Return all slides, sorted by path.
+
+        The directory is scanned at most every two seconds, and less often if a scan is slow.
+        """
         with self._lock:
-            began = time.monotonic()
-            if began > self._good_until:
-                self._found = {entry.slide_id: entry for entry in self._look()}
+            started = time.monotonic()
+            if started > self._good_until:
+                self._entries = {entry.slide_id: entry for entry in self._scan()}
                 ended = time.monotonic()
-                self._good_until = ended + max(_KEPT_S, _KEPT_LOOKS * (ended - began))
-            return list(self._found.values())
+                self._good_until = ended + max(_REUSE_S, _REUSE_SCANS * (ended - started))
+            return list(self._entries.values())
 
     def find(self, slide_id: str) -> Entry:
-        """Return the slide of a name.
+        """Return a slide by its identifier.
 
         Raises
         ------
         NotFound
-            If there is none.
+            If there is no such slide.
         """
         self.slides()
-        entry = self._found.get(slide_id)
+        entry = self._entries.get(slide_id)
         if entry is None or not entry.path.exists():
-            raise NotFound(f"slide {slide_id!r} is not there; GET /v1/slides lists those that are")
+            raise NotFound(f"there is no slide {slide_id!r}; GET /v1/slides lists all slides")
         return entry
 
     def known(self, slide_id: str) -> Entry | None:
-        """Return a slide that was found a moment ago, or None; looks at no file."""
-        return self._found.get(slide_id) if time.monotonic() <= self._good_until else None
+        """Return a slide from the last scan, or None if that is too old. Opens no file."""
+        return self._entries.get(slide_id) if time.monotonic() <= self._good_until else None
 
     def forget(self) -> None:
-        """Look again at the next request."""
+        """Scan again at the next request."""
         with self._lock:
             self._good_until = float("-inf")
 
-    def _look(self) -> Iterator[Entry]:
-        taken: set[str] = set()
-        for path in sorted(_walk(self._data, 0))[:_MAX_SLIDES]:
-            name = path.relative_to(self._data).as_posix()
-            slide_id = slug(_stem(path))
-            if slide_id in taken:
-                slide_id = f"{slide_id}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-            taken.add(slide_id)
-            yield from _entry(slide_id, name, path, uploaded=False)
+    def _scan(self) -> Iterator[Entry]:
+        if self._formats is None:
+            self._formats = slide_formats()
+        search = FolderSearch(self._formats, follow_links=False, skip_unreadable=True, max_depth=_MAX_DEPTH)
+        paths = sorted(search.slides(self._data, recursive=True))[:_MAX_SLIDES]
+        for path, slide_id in zip(paths, distinct_slide_ids(paths, self._data), strict=True):
+            inside = path.relative_to(self._data)
+            yield from _entry(slide_id, inside.as_posix() if inside.parts else slide_id, path, uploaded=False)
         for note in sorted(self._uploaded.glob("*/upload.json")):
-            told = json.loads(note.read_bytes())
-            yield from _entry(told["slide_id"], told["name"], note.parent / told["file"], uploaded=True)
+            upload = json.loads(note.read_bytes())
+            yield from _entry(upload["slide_id"], upload["name"], note.parent / upload["file"], uploaded=True)
 
 
 def slug(text: str) -> str:
-    """Return a text as a name that stands in addresses and directories: letters, digits, ``-``, ``_`` and ``.``."""
+    """Return a text as a name for URLs and directories: letters, digits, ``-``, ``_`` and ``.``."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:120] or "slide"
-
-
-def _stem(path: Path) -> str:
-    if path.is_dir() and path.suffix.lower() != ".zarr":
-        return path.name
-    return path.with_suffix("").stem if path.stem.lower().endswith(".ome") else path.stem
 
 
 def _entry(slide_id: str, name: str, path: Path, *, uploaded: bool) -> Iterator[Entry]:
     try:
         stat = path.stat()
     except OSError:
-        # removed at this moment, or a link that leads nowhere
+        # removed in this moment, or a broken link
         return
-    told = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}"
+    identity = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}"
     yield Entry(
         slide_id=slide_id,
         name=name,
         path=path,
         n_bytes=0 if path.is_dir() else stat.st_size,
-        version=hashlib.sha256(told.encode()).hexdigest()[:16],
+        version=hashlib.sha256(identity.encode()).hexdigest()[:16],
         uploaded=uploaded,
     )
-
-
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:
-        # a folder that may not be read holds no slide that could be served
-        return
-    names = {entry.name for entry in entries}
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        path, suffix = Path(entry.path), Path(entry.name).suffix.lower()
-        if entry.is_dir(follow_symlinks=False):
-            if suffix == ".zarr" or _is_series(path):
-                yield path
-            elif depth < _MAX_DEPTH and f"{entry.name}.mrxs" not in names:
-                yield from _walk(path, depth + 1)
-        elif suffix in SUFFIXES and entry.is_file():
-            yield path
-
-
-def _is_series(folder: Path) -> bool:
-    try:
-        with os.scandir(folder) as entries:
-            return any(entry.name.lower().endswith(".dcm") for entry in entries)
-    except OSError:
-        return False

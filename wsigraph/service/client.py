@@ -1,7 +1,7 @@
-"""A thin client of the service: slides, uploads, jobs and their results, with the library's own errors.
+"""HTTP client of the service: slides, uploads, jobs and results. It raises the errors of the library.
 
-It holds no state but its connection; whatever breaks can be done again: an upload goes on where it was, and a job that
-was asked for before is found.
+It has no state except the connection, and every call can be repeated: an upload resumes at its offset, and an equal job
+is returned instead of started again.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -19,7 +21,7 @@ from wsigraph import errors
 
 _ACTIVE = ("queued", "running")
 _PART_BYTES = 8 * 2**20
-_TRIES = 5
+_MAX_TRIES = 5
 
 
 class Client:
@@ -28,13 +30,13 @@ class Client:
     Parameters
     ----------
     address : str
-        Where it listens, e.g. ``http://127.0.0.1:8008``.
+        Address of the service, e.g. ``http://127.0.0.1:8008``.
     token : str, optional
-        Where it demands one.
+        Token, if the service requires one.
     timeout_s : float, optional
-        Longest wait for an answer, s.
+        Longest wait for a response, s.
     transport : httpx.BaseTransport, optional
-        Other than the network, for tests.
+        Transport for tests.
     """
 
     def __init__(
@@ -54,20 +56,20 @@ class Client:
         Raises
         ------
         ServiceError
-            If the service refuses or does not answer.
+            If the service refuses the request or does not answer.
         """
-        found: list[dict[str, Any]] = self._json("GET", "/v1/slides")["slides"]
-        return found
+        slides: list[dict[str, Any]] = self._json("GET", "/v1/slides")["slides"]
+        return slides
 
     def slide(self, slide_id: str) -> dict[str, Any]:
-        """Return what a slide says of itself.
+        """Return the metadata of a slide.
 
         Raises
         ------
         ServiceError
-            If the service refuses or does not answer.
+            If the service refuses the request or does not answer.
         """
-        return self._json("GET", f"/v1/slides/{slide_id}")
+        return self._json("GET", f"/v1/slides/{quote(slide_id, safe='')}")
 
     def tile(self, slide_id: str, level: int, col: int, row: int) -> bytes:
         """Return a Deep Zoom tile as JPEG.
@@ -75,67 +77,68 @@ class Client:
         Raises
         ------
         ServiceError
-            If the service refuses or does not answer.
+            If the service refuses the request or does not answer.
         """
-        return self._ask("GET", f"/v1/slides/{slide_id}/tiles/{level}/{col}_{row}.jpeg").content
+        return self._request("GET", f"/v1/slides/{quote(slide_id, safe='')}/tiles/{level}/{col}_{row}.jpeg").content
 
     def upload(self, path: Path | str, progress: Callable[[int, int], None] | None = None) -> str:
-        """Send a slide in parts, going on where a broken connection left it.
+        """Upload a slide in parts, and resume after a lost connection.
 
         Parameters
         ----------
         path : Path or str
-            A slide of one file.
+            A slide in a single file.
         progress : callable, optional
-            Told (bytes sent, bytes in all).
+            Called with the sent and the total number of bytes.
 
         Returns
         -------
         str
-            Its ``slide_id``.
+            The ``slide_id``.
 
         Raises
         ------
         ServiceError
-            If the service refuses or does not answer.
+            If the service refuses the request or does not answer.
         SlideError
-            If it is no slide that reads.
+            If the file is not a slide that can be read.
         """
         path = Path(path)
-        standing = self._json("POST", "/v1/uploads", json={"name": path.name, "size": path.stat().st_size})
-        address, failed = f"/v1/uploads/{standing['upload_id']}", 0
+        status = self._json("POST", "/v1/uploads", json={"name": path.name, "size": path.stat().st_size})
+        address, n_failed = f"/v1/uploads/{status['upload_id']}", 0
         with path.open("rb") as stream:
-            while standing["slide_id"] is None:
-                stream.seek(standing["offset"])
+            while status["slide_id"] is None:
+                stream.seek(status["offset"])
                 part = stream.read(_PART_BYTES)
                 try:
-                    headers = {"Upload-Offset": str(standing["offset"])}
-                    standing = self._json("PATCH", address, content=part, headers=headers)
-                except errors.Unavailable:
-                    failed += 1
-                    if failed > _TRIES:
+                    headers = {"Upload-Offset": str(status["offset"])}
+                    status = self._json("PATCH", address, content=part, headers=headers)
+                except (errors.Conflict, errors.Unavailable):
+                    # the service is not available, or still handles a part whose response was lost
+                    n_failed += 1
+                    if n_failed > _MAX_TRIES:
                         raise
-                    time.sleep(2.0**failed)
-                    standing = self._json("GET", address)
+                    time.sleep(2.0**n_failed)
+                    status = self._json("GET", address)
                 if progress is not None:
-                    progress(standing["offset"], standing["size"])
-        return str(standing["slide_id"])
+                    progress(status["offset"], status["size"])
+        return str(status["slide_id"])
 
     def start(
         self, slide_id: str, kind: str = "predict", target: str = "risk", mpp: float | None = None
     ) -> dict[str, Any]:
-        """Start a prediction or an explanation, or find the equal one.
+        """Start a prediction or an explanation, or return an equal job.
 
         Parameters
         ----------
         slide_id : str
-            The slide.
+            Identifier of the slide.
         kind : str
             ``predict`` or ``explain``.
         target : str
             ``risk``, ``stage`` or ``survival@DAYS``, for an explanation.
         mpp : float, optional
-            Pixel size that wins over the file's, um/px.
+            Pixel size that overrides the file's, um/px.
 
         Returns
         -------
@@ -145,29 +148,29 @@ class Client:
         Raises
         ------
         ServiceError
-            If the service refuses or does not answer.
+            If the service refuses the request or does not answer.
         """
         return self._json("POST", "/v1/jobs", json={"slide_id": slide_id, "kind": kind, "target": target, "mpp": mpp})
 
     def jobs(self, state: str | None = None) -> list[dict[str, Any]]:
-        """Return jobs, the latest first.
+        """Return jobs, latest first.
 
         Raises
         ------
         ServiceError
-            If the service refuses or does not answer.
+            If the service refuses the request or does not answer.
         """
         query = {} if state is None else {"state": state}
-        found: list[dict[str, Any]] = self._json("GET", "/v1/jobs", params=query)["jobs"]
-        return found
+        jobs: list[dict[str, Any]] = self._json("GET", "/v1/jobs", params=query)["jobs"]
+        return jobs
 
     def job(self, job_id: str) -> dict[str, Any]:
-        """Return how a job stands.
+        """Return a job.
 
         Raises
         ------
         ServiceError
-            If the service refuses or does not answer.
+            If the service refuses the request or does not answer.
         """
         return self._json("GET", f"/v1/jobs/{job_id}")
 
@@ -177,37 +180,40 @@ class Client:
         Raises
         ------
         ServiceError
-            If the service refuses or does not answer.
+            If the service refuses the request or does not answer.
         """
         return self._json("DELETE", f"/v1/jobs/{job_id}")
 
     def follow(self, job_id: str) -> Iterator[dict[str, Any]]:
-        """Yield the job at each of its changes until it has ended.
+        """Yield the job at every change until it has ended.
 
         Raises
         ------
         ServiceError
-            If the service refuses or does not answer.
+            If the service refuses the request or does not answer.
         """
-        with _told(), self._http.stream("GET", f"/v1/jobs/{job_id}/events", timeout=httpx.Timeout(60.0)) as answer:
-            if answer.is_error:
-                answer.read()
-            _refuse(answer)
-            for line in answer.iter_lines():
+        with (
+            _transport_errors(),
+            self._http.stream("GET", f"/v1/jobs/{job_id}/events", timeout=httpx.Timeout(60.0)) as response,
+        ):
+            if response.is_error:
+                response.read()
+            _raise_for_status(response)
+            for line in response.iter_lines():
                 if line.startswith("data: "):
                     yield json.loads(line.removeprefix("data: "))
 
     def wait(self, job_id: str, *, timeout_s: float = 3600.0, every_s: float = 1.0) -> dict[str, Any]:
-        """Return a job that is done.
+        """Wait until a job is done and return it.
 
         Parameters
         ----------
         job_id : str
-            The job.
+            Identifier of the job.
         timeout_s : float
             Longest wait, s.
         every_s : float
-            Time between two looks, s.
+            Time between two requests, s.
 
         Returns
         -------
@@ -217,9 +223,9 @@ class Client:
         Raises
         ------
         ServiceError
-            If it takes longer, was cancelled, or the service refuses or does not answer.
+            If the job takes longer or was cancelled, or the service refuses the request or does not answer.
         WsigraphError
-            What the job failed of.
+            The error of a failed job.
         """
         until = time.monotonic() + timeout_s
         while (job := self.job(job_id))["state"] in _ACTIVE:
@@ -233,14 +239,14 @@ class Client:
         return job
 
     def result(self, job_id: str, name: str = "prediction.json") -> bytes:
-        """Return a file that a job has left.
+        """Return a result file of a job.
 
         Raises
         ------
         ServiceError
-            If the service refuses or does not answer.
+            If the service refuses the request or does not answer.
         """
-        return self._ask("GET", f"/v1/jobs/{job_id}/results/{name}").content
+        return self._request("GET", f"/v1/jobs/{job_id}/results/{name}").content
 
     def close(self) -> None:
         """Close the connection."""
@@ -255,45 +261,41 @@ class Client:
         self.close()
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        found: dict[str, Any] = self._ask(method, path, **options).json()
-        return found
+        content: dict[str, Any] = self._request(method, path, **options).json()
+        return content
 
-    def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        with _told():
-            answer = self._http.request(method, path, **options)
-        _refuse(answer)
-        return answer
-
-
-class _told:  # noqa: N801  (read as a verb: with _told())
-    """Turns what the network does into errors of the library."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, httpx.TransportError):
-            raise errors.Unavailable(
-                f"the service does not answer ({str(error) or type(error).__name__}); start it with 'wsigraph serve' "
-                "or correct its address"
-            ) from None
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        with _transport_errors():
+            response = self._http.request(method, path, **options)
+        _raise_for_status(response)
+        return response
 
 
-def _refuse(answer: httpx.Response) -> None:
-    if answer.is_success:
+@contextmanager
+def _transport_errors() -> Iterator[None]:
+    """Turn network errors into errors of the library."""
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise errors.Unavailable(
+            f"the service does not answer ({str(error) or type(error).__name__}); start it with 'wsigraph serve' or "
+            "correct its address"
+        ) from None
+
+
+def _raise_for_status(response: httpx.Response) -> None:
+    if response.is_success:
         return
     try:
-        told: Mapping[str, Any] = answer.json()
+        problem: Mapping[str, Any] = response.json()
     except ValueError:
-        told = {}
-    detail = str(told.get("detail", f"the service answers {answer.status_code}"))
-    raise _error(str(told.get("title", "")), detail)
+        problem = {}
+    detail = str(problem.get("detail", f"the service responds {response.status_code}"))
+    raise _error(str(problem.get("title", "")), detail)
 
 
 def _error(kind: str, message: str) -> errors.WsigraphError:
-    found = getattr(errors, kind, None)
-    is_own = isinstance(found, type) and issubclass(found, errors.WsigraphError)
-    made: errors.WsigraphError = found(message) if is_own and found is not None else errors.ServiceError(message)
-    return made
+    error_class = getattr(errors, kind, None)
+    if isinstance(error_class, type) and issubclass(error_class, errors.WsigraphError):
+        return error_class(message)
+    return errors.ServiceError(message)

@@ -1,4 +1,4 @@
-"""What the routes share: the slides, their pictures, the jobs, and where each lies on disk."""
+"""Service context: what the routes share (slides, images, jobs, uploads, settings) and where it is stored."""
 
 from __future__ import annotations
 
@@ -13,55 +13,55 @@ from fastapi import Request
 from wsigraph.config import Config
 from wsigraph.errors import Conflict, ModelError, NotFound
 from wsigraph.service.catalogue import Catalogue, Entry
-from wsigraph.service.isolation.pool import ReadingPool
-from wsigraph.service.jobs.dispatch import Dispatcher
+from wsigraph.service.image_cache import DescriptionCache, SlideImages
+from wsigraph.service.isolation.pool import IsolationPool
 from wsigraph.service.jobs.schema import DONE, StoredJob, new_job
 from wsigraph.service.jobs.store import JobStore
+from wsigraph.service.jobs.supervisor import JobSupervisor
 from wsigraph.service.security.audit import Audit
 from wsigraph.service.security.auth import Tokens
-from wsigraph.service.tile_cache import Pictures, Remembered
-from wsigraph.service.upload_store import Uploads
+from wsigraph.service.upload_store import UploadStore
 from wsigraph.store.atomic import writing
 
 STATE = ".wsigraph"
-"""Directory below the data where the service keeps uploads, results, jobs and its audit log."""
-_SECTIONS = ("runtime", "cluster", "batch", "service")
+"""Subdirectory of the data directory for uploads, results, jobs and the audit log."""
+_SECTIONS_WITHOUT_EFFECT = ("runtime", "cluster", "batch", "service")
 _DIGEST_S = 3600.0
-_TURNS = 32
+_IMAGE_THREADS = 32
 
 
 @dataclass(eq=False, kw_only=True)
-class House:
-    """One service.
+class ServiceContext:
+    """The state of one service.
 
     Attributes
     ----------
     config : Config
         Settings.
     data, state : Path
-        Directory of slides, and the service's own.
+        Directory of slides, and directory of the service.
     model : Path or None
-        Model bundle; None for the one in `config`, else the demonstration model.
+        Model bundle; None for the one in `config`, or else the demonstration model.
     serves_associated : bool
         Whether labels and macro images are served.
     tokens : Tokens
-        Who may ask; empty where everybody may, which is on loopback alone.
-    pool, digesting : ReadingPool
-        Processes that open slides, and the one that reads them whole.
+        Valid tokens. Empty on loopback, where every client is the administrator.
+    pool, digesting : IsolationPool
+        Isolated processes that open slides, and one that computes their digests.
     catalogue, pictures, store
-        Slides, their pixels, jobs.
-    dispatcher : Dispatcher or None
-        Runs jobs; None where another service of the same database does.
-    uploads : Uploads
-        Slides on their way in.
+        Slides, their images, and jobs.
+    dispatcher : JobSupervisor or None
+        Runs jobs; None if another service with the same database runs them.
+    uploads : UploadStore
+        Uploaded files.
     audit : Audit
-        Who did what.
-    turns : CapacityLimiter
-        Requests that may wait for a picture at a time in threads of their own, so that no other waits behind them.
+        Audit log.
+    image_limiter : CapacityLimiter
+        Threads that wait for images, apart from those of other requests, so that these never queue behind images.
     n_streams : int
-        Streams of events that are open.
-    told : Remembered
-        What is worth remembering of finished jobs.
+        Number of open event streams.
+    overlay_descriptions : DescriptionCache
+        Layers and size of the overlays of finished jobs.
     """
 
     config: Config
@@ -70,64 +70,66 @@ class House:
     model: Path | None
     serves_associated: bool
     tokens: Tokens
-    pool: ReadingPool
-    digesting: ReadingPool
+    pool: IsolationPool
+    digest_pool: IsolationPool
     catalogue: Catalogue
-    pictures: Pictures
+    images: SlideImages
     store: JobStore
-    uploads: Uploads
+    uploads: UploadStore
     audit: Audit
-    dispatcher: Dispatcher | None = None
-    turns: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_TURNS))
+    supervisor: JobSupervisor | None = None
+    image_limiter: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_IMAGE_THREADS))
     n_streams: int = 0
-    told: Remembered = field(default_factory=lambda: Remembered(1024))
+    overlay_descriptions: DescriptionCache = field(default_factory=lambda: DescriptionCache(1024))
 
     @property
     def results(self) -> Path:
-        """Directory of the results, one below it a job."""
+        """Directory of the results, with one subdirectory for each job."""
         return self.state / "results"
 
     @property
     def private_paths(self) -> tuple[str, ...]:
-        """Directories that no answer names, the longest first."""
+        """Directories that no response may name, longest first."""
         return str(self.results), str(self.state), str(self.data)
 
-    def digest_of(self, entry: Entry) -> str:
-        """Return the SHA-256 of a slide; read once for every version of the file.
+    def slide_digest(self, entry: Entry) -> str:
+        """Return the SHA-256 of a slide. It is computed once for every version of the file.
 
         Raises
         ------
         UnreadableSlide
-            If it does not read.
+            If the slide cannot be read.
         """
-        known = self.store.known_digest(entry.version)
-        if known is None:
-            answer, _ = self.digesting.ask({"op": "digest", "path": str(entry.path)}, time_s=_DIGEST_S)
-            known = str(answer["sha256"])
-            self.store.note_digest(entry.version, known)
-        return known
+        sha256 = self.store.find_digest(entry.version)
+        if sha256 is None:
+            response, _ = self.digest_pool.request({"op": "digest", "path": str(entry.path)}, time_s=_DIGEST_S)
+            sha256 = str(response["sha256"])
+            self.store.save_digest(entry.version, sha256)
+        return sha256
 
     def make_job(self, entry: Entry, kind: str, target: str, owner: str, mpp: float | None = None) -> StoredJob:
-        """Return a job on a slide, not stored yet.
+        """Return a new job on a slide. It is not stored yet.
 
         Parameters
         ----------
         entry : Entry
             The slide.
         kind, target : str
-            ``predict`` and nothing, or ``explain`` and what.
+            ``predict`` and an empty target, or ``explain`` and its target.
         owner : str
-            Who asks.
+            Name of the principal that starts it.
         mpp : float, optional
-            Pixel size that wins over the file's, um/px.
+            Pixel size that overrides the file's, um/px.
 
         Returns
         -------
         StoredJob
-            Equal wishes have equal keys.
+            Equal requests have equal keys.
         """
-        sha256 = self.digest_of(entry)
-        slide_key = _digest([entry.slide_id, sha256, mpp, model_id(self.model_directory), _settings(self.config)])
+        sha256 = self.slide_digest(entry)
+        slide_key = _digest(
+            [entry.slide_id, sha256, mpp, model_id(self.model_directory), _settings_digest(self.config)]
+        )
         return new_job(
             key=_digest([slide_key, kind, target]),
             slide_key=slide_key,
@@ -142,60 +144,60 @@ class House:
 
     @property
     def model_directory(self) -> Path:
-        """Where the model lies."""
+        """Directory of the model bundle."""
         from wsigraph import model
 
         return self.model or Path(self.config.model.path or Path(model.__file__).parent / "shipped")
 
-    def directory_of(self, job: StoredJob) -> Path:
-        """Return where a job's records lie or will lie."""
+    def job_directory(self, job: StoredJob) -> Path:
+        """Return the directory of the records of a job."""
         return self.results / job.job_id / job.slide_id
 
     def done_directory(self, job_id: str) -> Path:
-        """Return where the records of a job lie that is done.
+        """Return the directory of the records of a finished job.
 
         Raises
         ------
         NotFound
-            If there is no such job, or its results are gone.
+            If there is no such job, or its results were removed.
         Conflict
-            If it is not done.
+            If it has not finished.
         """
         job = self.store.find(job_id)
         if job.state != DONE:
-            raise Conflict(f"job {job_id!r} is {job.state}; its results are there once it is done")
-        directory = self.directory_of(job)
+            raise Conflict(f"job {job_id!r} is {job.state}; its results are available when it is done")
+        directory = self.job_directory(job)
         if not directory.is_dir():
-            raise NotFound(f"the results of job {job_id!r} are gone; start it again with POST /v1/jobs")
+            raise NotFound(f"the results of job {job_id!r} were removed; start it again with POST /v1/jobs")
         return directory
 
-    def slide_of(self, job: StoredJob) -> Entry:
-        """Return the slide of a job, as it is now.
+    def job_slide(self, job: StoredJob) -> Entry:
+        """Return the catalogue entry of the slide of a job.
 
         Raises
         ------
         NotFound
-            If it is gone.
+            If the slide was removed.
         """
         return self.catalogue.find(job.slide_id)
 
     def start(self) -> None:
-        """Start the processes that open slides, and look for workers in the background."""
+        """Start the isolated processes, and connect to the workers in the background."""
         self.pool.warm()
-        if self.dispatcher is not None:
-            self.dispatcher.start()
+        if self.supervisor is not None:
+            self.supervisor.start()
 
     def close(self) -> None:
-        """Stop what runs."""
-        if self.dispatcher is not None:
-            self.dispatcher.close()
+        """Stop all processes and close all files."""
+        if self.supervisor is not None:
+            self.supervisor.close()
         self.pool.close()
-        self.digesting.close()
+        self.digest_pool.close()
         self.store.close()
         self.audit.close()
 
 
-def open_house(
+def open_context(
     data: Path,
     config: Config,
     *,
@@ -203,8 +205,8 @@ def open_house(
     tokens: Tokens | None = None,
     serves_associated: bool = False,
     runs_jobs: bool = True,
-) -> House:
-    """Return a service on a data directory; nothing runs yet.
+) -> ServiceContext:
+    """Return the context of a service on a data directory. Nothing is started yet.
 
     Parameters
     ----------
@@ -215,27 +217,27 @@ def open_house(
     model : Path, optional
         Model bundle.
     tokens : Tokens, optional
-        Who may ask.
+        Valid tokens.
     serves_associated : bool, optional
         Whether labels and macro images are served.
     runs_jobs : bool, optional
-        Whether jobs are run here; else by another service of the same database.
+        Whether jobs run here; else another service with the same database runs them.
 
     Returns
     -------
-    House
-        To be closed at the end.
+    ServiceContext
+        Call `close` at the end.
 
     Raises
     ------
     ModelError
-        If `model` is no model directory.
+        If `model` is not a model bundle.
     PluginError
         If the database's driver is not installed.
     ServiceError
-        If `data` is no directory.
+        If `data` is not a directory.
     StoreError
-        If the service's own directory cannot be written, or the database does not answer.
+        If the directory of the service cannot be written, or the database does not answer.
     """
     data = data.absolute()
     state = data / STATE
@@ -243,8 +245,8 @@ def open_house(
     with writing(state):
         for folder in (state, state / "uploads", state / "results"):
             folder.mkdir(mode=0o700, exist_ok=True)
-    pool = ReadingPool(config.service)
-    house = House(
+    pool = IsolationPool(config.service)
+    context = ServiceContext(
         config=config,
         data=data,
         state=state,
@@ -252,32 +254,32 @@ def open_house(
         serves_associated=serves_associated,
         tokens=tokens or Tokens(),
         pool=pool,
-        digesting=ReadingPool(config.service, 1),
+        digest_pool=IsolationPool(config.service, 1),
         catalogue=catalogue,
-        pictures=Pictures(pool, config.service),
-        uploads=Uploads(state / "uploads", config.service),
+        images=SlideImages(pool, config.service),
+        uploads=UploadStore(state / "uploads", config.service),
         audit=Audit(state / "audit.log", int(config.service.audit_max_mb * 1e6)),
         store=JobStore(config.service.database or f"sqlite:///{state / 'jobs.sqlite'}"),
     )
-    model_id(house.model_directory)
+    model_id(context.model_directory)
     if runs_jobs:
-        house.dispatcher = Dispatcher(house.store, house.results, config, house.model)
-    return house
+        context.supervisor = JobSupervisor(context.store, context.results, config, context.model)
+    return context
 
 
-def house_of(request: Request) -> House:
-    """Return the service that a request came to."""
-    house: House = request.app.state.service
-    return house
+def service_context(request: Request) -> ServiceContext:
+    """Return the context of the service that handles a request."""
+    context: ServiceContext = request.app.state.service
+    return context
 
 
 def model_id(directory: Path) -> str:
-    """Return a digest of a model directory's files.
+    """Return a digest of the files of a model bundle.
 
     Parameters
     ----------
     directory : Path
-        The model.
+        Model bundle.
 
     Returns
     -------
@@ -287,17 +289,19 @@ def model_id(directory: Path) -> str:
     Raises
     ------
     ModelError
-        If it holds no model.
+        If it is not a model bundle.
     """
     files = sorted(path for path in directory.glob("*") if path.suffix in (".json", ".safetensors"))
     if not {"card.json", "model.safetensors"} <= {path.name for path in files}:
-        raise ModelError(f"{directory} holds no model, expected card.json and model.safetensors; give another --model")
+        raise ModelError(
+            f"{directory} is not a model bundle, expected card.json and model.safetensors; give another --model"
+        )
     return _digest([[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in files])
 
 
-def _settings(config: Config) -> str:
-    """Return a digest of what decides results; how fast they come does not."""
-    return _digest(config.model_dump(mode="json", exclude=set(_SECTIONS)))
+def _settings_digest(config: Config) -> str:
+    """Return a digest of the settings that change results."""
+    return _digest(config.model_dump(mode="json", exclude=set(_SECTIONS_WITHOUT_EFFECT)))
 
 
 def _digest(value: object) -> str:

@@ -1,7 +1,7 @@
-"""The pyramid of tiles that Deep Zoom viewers ask for.
+"""Geometry of Deep Zoom tile pyramids.
 
-Level 0 is one pixel; each level doubles the one before, and the last is the slide itself. Neighbouring tiles share
-`overlap_px` pixels, so that a viewer that smooths shows no seams. Nothing here opens a file.
+Level 0 is one pixel. Each level doubles the size of the previous one, and the last level is the slide itself.
+Neighbouring tiles share `overlap_px` pixels, so that interpolation shows no seams. Nothing here opens a file.
 
 References
 ----------
@@ -15,21 +15,23 @@ from dataclasses import dataclass
 from wsigraph.errors import NotFound
 from wsigraph.geometry import Box, Size
 
+MAX_OUTLINE_LEVEL = 12
+"""Coarsest zoom level for which region outlines are simplified: one screen pixel spans 2**12 level-0 pixels."""
 _NAMESPACE = "http://schemas.microsoft.com/deepzoom/2008"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeepZoom:
-    """A pyramid over a picture.
+    """The tile pyramid of an image.
 
     Attributes
     ----------
     size : Size
-        The picture, px.
+        Size of the image in pixels.
     tile_px : int
-        Side of a tile without its overlap.
+        Side of a tile without its overlap, px.
     overlap_px : int
-        Pixels that neighbouring tiles share on each side.
+        Pixels that a tile shares with its neighbour on each side.
     """
 
     size: Size
@@ -38,11 +40,11 @@ class DeepZoom:
 
     @property
     def n_levels(self) -> int:
-        """Levels of the pyramid, the one of a single pixel included."""
+        """Number of levels, including the level of a single pixel."""
         return (max(self.size.height, self.size.width) - 1).bit_length() + 1
 
     def downsample(self, level: int) -> int:
-        """Return how many pixels of the picture one pixel of a level spans: a power of two.
+        """Return the downsample of a level, a power of two.
 
         Raises
         ------
@@ -50,11 +52,11 @@ class DeepZoom:
             If there is no such level.
         """
         if not 0 <= level < self.n_levels:
-            raise NotFound(f"level {level} is not there; levels are 0 to {self.n_levels - 1}")
+            raise NotFound(f"there is no level {level}; levels are 0 to {self.n_levels - 1}")
         return 1 << (self.n_levels - 1 - level)
 
     def level_size(self, level: int) -> Size:
-        """Return a level's pixels; those that the far sides cut count.
+        """Return the size of a level in pixels, rounded up.
 
         Raises
         ------
@@ -65,7 +67,7 @@ class DeepZoom:
         return Size(-(-self.size.height // step), -(-self.size.width // step))
 
     def grid(self, level: int) -> tuple[int, int]:
-        """Return a level's columns and rows of tiles.
+        """Return the number of tile columns and rows of a level.
 
         Raises
         ------
@@ -76,17 +78,17 @@ class DeepZoom:
         return -(-size.width // self.tile_px), -(-size.height // self.tile_px)
 
     def box(self, level: int, col: int, row: int) -> Box:
-        """Return the pixels of a tile on its level, overlap included.
+        """Return the box of a tile in pixels of its level, including the overlap.
 
         Parameters
         ----------
         level, col, row : int
-            As in the tile's address.
+            Deep Zoom level, column and row of the tile.
 
         Returns
         -------
         Box
-            Within the level.
+            Clipped to the level.
 
         Raises
         ------
@@ -95,18 +97,18 @@ class DeepZoom:
         """
         cols, rows = self.grid(level)
         if not (0 <= col < cols and 0 <= row < rows):
-            raise NotFound(f"tile {col}_{row} of level {level} is not there; it has {cols} columns and {rows} rows")
+            raise NotFound(f"there is no tile {col}_{row} on level {level}; it has {cols} columns and {rows} rows")
         x0, y0 = col * self.tile_px, row * self.tile_px
-        whole = Box(
+        box = Box(
             y0=y0 - self.overlap_px,
             x0=x0 - self.overlap_px,
             y1=y0 + self.tile_px + self.overlap_px,
             x1=x0 + self.tile_px + self.overlap_px,
         )
-        return whole.clip(self.level_size(level))
+        return box.clip(self.level_size(level))
 
     def xml(self, suffix: str = "jpeg") -> str:
-        """Return the description that viewers read; `suffix` is that of the tiles."""
+        """Return the Deep Zoom XML descriptor. `suffix` is the file suffix of the tiles."""
         return (
             '<?xml version="1.0" encoding="UTF-8"?>\n'
             f'<Image xmlns="{_NAMESPACE}" Format="{suffix}" Overlap="{self.overlap_px}" TileSize="{self.tile_px}">'

@@ -1,8 +1,8 @@
-"""The viewer's one foreign part, OpenSeadragon: fetched once, checked against a pinned digest, kept beside its licence.
+"""Install OpenSeadragon, the only third-party JavaScript of the viewer, with a pinned version and digest.
 
-It is not in the repository. `wsigraph viewer` or the build of a wheel takes the package from the registry that npm is
-set up for, or from a file; what the package holds is believed only if the whole of it has the pinned digest. Without
-it the viewer shows a slide's thumbnail in place of the slide.
+It is not in the repository. `wsigraph viewer` or the build of a wheel takes the package from the configured npm
+registry, or from a file. Its files are only used if the digest of the package matches. Without OpenSeadragon the viewer
+shows a thumbnail instead of the slide.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from wsigraph.errors import PluginError
 
 NAME, VERSION = "openseadragon", "6.1.1"
 SHA512 = "g4iKe2q8B642SaBT3+x4ZF3/8b1TxPPydyjmtrOLgDrlYWMKd9ZXM+1Cb/xa9DVySkvs/7l6HR1nHKfD5F3Tsw=="
-"""Integrity of the package as npm states it, base64."""
+"""npm integrity digest of the package, base64."""
 VENDOR = Path(__file__).parent / "viewer" / "vendor"
-"""Where it lies."""
+"""Directory of the installed files."""
 FILES = {
     "openseadragon.min.js": "package/build/openseadragon/openseadragon.min.js",
     "openseadragon.LICENSE.txt": "package/LICENSE.txt",
 }
-"""What is kept of the package, and where it lies inside."""
+"""Installed files, and their paths inside the package."""
 _MARK = "openseadragon.version"
 _NPM_S = 90.0
 
 
 def is_installed(folder: Path = VENDOR) -> bool:
-    """Return whether the pinned version is in place."""
+    """Return whether the pinned version is installed."""
     mark = folder / _MARK
     if not all((folder / name).is_file() for name in FILES) or not mark.is_file():
         return False
@@ -41,24 +41,24 @@ def is_installed(folder: Path = VENDOR) -> bool:
 
 
 def install(package: Path | None = None, folder: Path = VENDOR) -> list[Path]:
-    """Put OpenSeadragon in place.
+    """Install OpenSeadragon.
 
     Parameters
     ----------
     package : Path, optional
-        The package as a file (``openseadragon-6.1.1.tgz``); fetched with npm where left out.
+        The package as a file (``openseadragon-6.1.1.tgz``); if left out, npm fetches it.
     folder : Path, optional
-        Where to.
+        Directory to install into.
 
     Returns
     -------
     list of Path
-        The files.
+        Installed files.
 
     Raises
     ------
     PluginError
-        If it cannot be had, or is not the one that is pinned.
+        If the package is not available, or is not the pinned version.
     """
     if package is not None:
         try:
@@ -70,64 +70,63 @@ def install(package: Path | None = None, folder: Path = VENDOR) -> list[Path]:
 
 
 def fetch() -> bytes:
-    """Return the package from the registry that npm is set up for.
+    """Fetch the package with npm.
 
     Returns
     -------
     bytes
-        Not checked yet.
+        The package. Its digest is not checked yet.
 
     Raises
     ------
     PluginError
-        If there is no npm or it does not get the package.
+        If npm is not installed or cannot fetch the package.
     """
     npm = shutil.which("npm")
     if npm is None:
         raise PluginError(
-            f"npm is not installed, and without it {NAME} {VERSION} has to be given as a file: "
-            f"wsigraph viewer {NAME}-{VERSION}.tgz"
+            f"npm is not installed; give {NAME} {VERSION} as a file: wsigraph viewer {NAME}-{VERSION}.tgz"
         )
     with tempfile.TemporaryDirectory() as work:
         command = [npm, "pack", f"{NAME}@{VERSION}", "--silent", "--ignore-scripts", "--fetch-retries=1"]
         try:
-            done = subprocess.run(command, cwd=work, capture_output=True, timeout=_NPM_S, check=False)  # noqa: S603 - all words are ours
+            process = subprocess.run(command, cwd=work, capture_output=True, timeout=_NPM_S, check=False)  # noqa: S603 - fixed arguments
         except (OSError, subprocess.TimeoutExpired):
             raise PluginError(f"npm did not fetch {NAME} {VERSION} in time; give the package as a file") from None
-        found = list(Path(work).glob("*.tgz"))
-        if done.returncode or len(found) != 1:
+        packages = list(Path(work).glob("*.tgz"))
+        if process.returncode or len(packages) != 1:
             raise PluginError(
-                f"npm did not fetch {NAME} {VERSION} (exit {done.returncode}); check its registry, or give the package "
-                f"as a file: wsigraph viewer {NAME}-{VERSION}.tgz"
+                f"npm did not fetch {NAME} {VERSION} (exit {process.returncode}); check its registry, or give the "
+                f"package as a file: wsigraph viewer {NAME}-{VERSION}.tgz"
             )
-        return found[0].read_bytes()
+        return packages[0].read_bytes()
 
 
 def unpack(package: bytes, folder: Path = VENDOR) -> list[Path]:
-    """Check a package and keep what the viewer needs of it.
+    """Check the digest of a package and unpack the files that the viewer needs.
 
     Parameters
     ----------
     package : bytes
         A gzipped tar archive.
     folder : Path, optional
-        Where to; made where missing.
+        Directory to unpack into. Created if missing.
 
     Returns
     -------
     list of Path
-        The files.
+        Installed files.
 
     Raises
     ------
     PluginError
-        If it is not the one that is pinned, or cannot be written.
+        If the digest does not match, or the files cannot be written.
     """
-    met = base64.b64encode(hashlib.sha512(package).digest()).decode()
-    if met != SHA512:
+    digest = base64.b64encode(hashlib.sha512(package).digest()).decode()
+    if digest != SHA512:
         raise PluginError(
-            f"the package has the digest sha512-{met[:16]}..., expected sha512-{SHA512[:16]}... of {NAME} {VERSION}; "
-            "it is another version or was altered"
+            f"the package has the digest sha512-{digest[:16]}..., expected sha512-{SHA512[:16]}... of {NAME} "
+            f"{VERSION}; it is another version or was modified"
         )
     written = []
     try:
@@ -136,11 +135,13 @@ def unpack(package: bytes, folder: Path = VENDOR) -> list[Path]:
             for name, inside in FILES.items():
                 member = archive.extractfile(inside)
                 if member is None:
-                    raise PluginError(f"the package holds no {inside}")
+                    raise PluginError(f"the package has no file {inside}")
                 (folder / name).write_bytes(member.read())
                 written.append(folder / name)
-        # last, so that half of it never counts
+        # written last, so that a partial installation is not taken for a complete one
         (folder / _MARK).write_text(f"{VERSION}\n", encoding="utf-8")
     except OSError as error:
-        raise PluginError(f"{folder} cannot be written ({error.strerror}); run this as whoever installed it") from None
+        raise PluginError(
+            f"{folder} cannot be written ({error.strerror}); run this as the user who installed wsigraph"
+        ) from None
     return written

@@ -1,58 +1,61 @@
-"""The records of a job that is done, open for questions: regions, what each counts for, and the model that read them.
+"""The results of finished jobs: regions, attributions, and the model that predicted them.
 
-A job's records never change, so that they are read once and kept for the few jobs that are looked at. The model stays
-loaded, which makes a prediction without some regions a matter of milliseconds.
+The records of a job never change, so they are read once and cached for the jobs that were viewed last. The model stays
+in memory, so an ablation (a prediction without some regions) takes milliseconds.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from wsigraph.errors import ConfigError, Conflict, NotFound, StoreError
-from wsigraph.explanation.ablation import predict_without
+from wsigraph.explanation.ablation import predict_ablated
 from wsigraph.explanation.faithfulness import order_by
 from wsigraph.explanation.reference import Reference, load_reference
-from wsigraph.explanation.region_facts import RegionDescriber
+from wsigraph.explanation.region_facts import RegionDescriber, unit_words
 from wsigraph.explanation.target import Target
 from wsigraph.geometry import Box, px_to_um, um_to_px
 from wsigraph.model.bundle import ModelBundle, load_bundle
-from wsigraph.outline.label_grid import RegionLattice, sample_regions
+from wsigraph.outline.label_grid import LabelGrid, sample_regions
 from wsigraph.outline.outline import Outlines, trace_outlines
 from wsigraph.records import Explanation, Prediction
-from wsigraph.service.context import House
-from wsigraph.service.routes.regions import MOST_LEVELS
+from wsigraph.run.page_step import FACTS
+from wsigraph.service.context import ServiceContext
+from wsigraph.service.deepzoom import MAX_OUTLINE_LEVEL
 from wsigraph.store import (
     load_coarse_graph,
     load_explanation,
     load_labels,
     load_prediction,
     load_slide_info,
+    read_document,
 )
 
-_KEPT = 3
+_MAX_JOBS = 3
 _CROP_MARGIN = 1.35
-_CROP_LEAST_UM = 60.0
+_CROP_MIN_UM = 60.0
 
 
-class ExplainedSlide:
-    """The records of one job.
+class JobResults:
+    """The results of one job.
 
     Parameters
     ----------
     directory : Path
-        Where they lie.
+        Directory of the records.
     bundle : ModelBundle
         The model of the service.
     reference : Reference or None
         Its training cohort.
     outline : tuple of float, float, int
-        Spacing and tolerance of outlines in um, and most cells along a side (section ``report`` of the settings).
+        Pixel size (um/px) of the grid that outlines are traced on, tolerance (um), and largest number of grid cells
+        along a side. See the section ``report`` of the settings.
 
     Raises
     ------
@@ -69,14 +72,14 @@ class ExplainedSlide:
         self.prediction = load_prediction(directory / "prediction.json")
         path = directory / "explanation.safetensors"
         self.explanation: Explanation | None = load_explanation(path) if path.is_file() else None
-        # a service that was started anew with another model still shows what the former one said
+        # after a restart with another model, the service still shows the predictions of the previous one
         is_same = self.prediction.model_id == bundle.model_id
         self.bundle = bundle if is_same else None
         self.reference = reference if is_same else None
         self.describer = RegionDescriber(self.coarse, self.explanation, self.reference)
         self._outline_mpp, self._tolerance_um, self._max_px = outline
         self._outlines: dict[int, Outlines] = {}
-        self._tracing = threading.Lock()
+        self._trace_lock = threading.Lock()
 
     @property
     def n_regions(self) -> int:
@@ -85,143 +88,157 @@ class ExplainedSlide:
 
     @cached_property
     def attributions(self) -> dict[str, NDArray[np.float64]]:
-        """Attribution of every region by target, the one that was asked for first; empty without an explanation."""
+        """Attribution of every region by target. The target of the job comes first. Empty without an explanation."""
         if self.explanation is None:
             return {}
         return {self.explanation.target: self.explanation.node, **self.explanation.other_targets}
 
     @cached_property
-    def orders(self) -> dict[str, NDArray[np.int64]]:
-        """All regions by target, the one whose loss should move the output soonest first."""
+    def rankings(self) -> dict[str, NDArray[np.int64]]:
+        """All regions by target, sorted by importance. Removing the first one should change the output most."""
         area = self.coarse.graph.moment("n").astype(np.float64)
-        # attributions add up to what the slide differs by from the baseline
+        # attributions sum to the difference between the slide and the reference input
         return {
             target: order_by(node / area, 1.0 if node.sum() >= 0 else -1.0)
             for target, node in self.attributions.items()
         }
 
+    @cached_property
+    def sentences(self) -> list[str]:
+        """The explanation as text. Empty if the job stopped before it was written."""
+        path = self.directory / FACTS
+        return [str(sentence) for sentence in read_document(path)[1]["text"]] if path.is_file() else []
+
+    @staticmethod
+    def unit_label(unit: str) -> str:
+        """Return the unit of a feature as a label; empty for a dimensionless feature."""
+        return unit_words(unit)
+
     def unit(self, target: str) -> str:
-        """Return what the output of a target is measured in."""
+        """Return the unit of the output of a target."""
         return Target.parse(target).unit
 
-    def chosen(self, top: int, target: str | None) -> NDArray[np.int64]:
+    def most_important(self, top: int, target: str | None) -> NDArray[np.int64]:
         """Return the most important regions.
 
         Parameters
         ----------
         top : int
-            How many.
+            Number of regions.
         target : str or None
-            For which output; the one that was explained where None.
+            Rank by the attribution to this target; None for the target of the job.
 
         Returns
         -------
         int64 (top,)
-            Regions.
+            Region numbers, most important first.
 
         Raises
         ------
         ConfigError
-            If the job has no explanation, or none of this target.
+            If the job has no explanation, or none for this target.
         """
-        if not self.orders:
-            raise ConfigError("this job has predicted and not explained; start one of kind 'explain' for an order")
-        target = next(iter(self.orders)) if target is None else target
-        if target not in self.orders:
-            raise ConfigError(f"target {target!r} was not explained, expected one of {', '.join(self.orders)}")
-        return self.orders[target][:top]
+        if not self.rankings:
+            raise ConfigError(
+                "this job has a prediction but no explanation; start a job of kind 'explain' to rank its regions"
+            )
+        target = next(iter(self.rankings)) if target is None else target
+        if target not in self.rankings:
+            raise ConfigError(f"target {target!r} was not explained, expected one of {', '.join(self.rankings)}")
+        return self.rankings[target][:top]
 
-    def without(self, regions: NDArray[np.int64]) -> Prediction:
-        """Return the prediction of the slide without some regions.
+    def ablate(self, regions: NDArray[np.int64]) -> Prediction:
+        """Return the prediction after an ablation: without some regions and their edges.
 
         Parameters
         ----------
         regions : int64 (k,)
-            Which; the last region stays.
+            Regions to remove. At least one region must be left.
 
         Returns
         -------
         Prediction
-            By the model that read the whole slide.
+            Prediction by the model of the job.
 
         Raises
         ------
         Conflict
-            If the service has another model now.
+            If the service now runs another model.
         NotFound
             If there is no such region.
         """
         if self.bundle is None:
             raise Conflict(
-                f"this job was read by model {self.prediction.model_id}, the service has another now; start it again"
+                f"this job used the model {self.prediction.model_id}, but the service now runs another; start the job "
+                "again"
             )
         if len(regions) and not 0 <= int(regions.min()) <= int(regions.max()) < self.n_regions:
-            raise NotFound(f"a region is not there; regions are 0 to {self.n_regions - 1}")
-        return predict_without(self.coarse, regions, self.bundle, sha256=self.info.sha256)
+            raise NotFound(f"there is no such region; regions are numbered 0 to {self.n_regions - 1}")
+        return predict_ablated(self.coarse, regions, self.bundle, sha256=self.info.sha256)
 
-    def settled_level(self, level: int) -> int:
-        """Return the zoom level whose outlines serve for `level`: the finest of those that look alike."""
+    def outline_level(self, level: int) -> int:
+        """Return the finest zoom level whose outlines have the same tolerance as those of `level`."""
         while level > 0 and self.tolerance_um(level - 1) >= self.tolerance_um(level):
             level -= 1
         return level
 
     @property
     def coarsest_level(self) -> int:
-        """The zoom level at which the whole slide is a few hundred pixels."""
+        """The zoom level at which the whole slide is a few hundred pixels wide."""
         size = self.info.levels[0].size
-        return min(MOST_LEVELS, max(0, (max(size.height, size.width) // 512).bit_length()))
+        return min(MAX_OUTLINE_LEVEL, max(0, (max(size.height, size.width) // 512).bit_length()))
 
     def tolerance_um(self, level: int) -> float:
-        """Return how far outlines may lie from the regions at a zoom level, um: a pixel of the screen."""
-        return max(self._floor_um, px_to_um(2.0 ** min(level, self.coarsest_level), self.info.mpp))
+        """Return the tolerance of outlines at a zoom level in um: about one screen pixel."""
+        return max(self._min_tolerance_um, px_to_um(2.0 ** min(level, self.coarsest_level), self.info.mpp))
 
     def outlines(self, level: int) -> Outlines:
-        """Return the outlines of all regions, traced once for a level.
+        """Return the outlines of all regions. They are traced once for each level.
 
         Parameters
         ----------
         level : int
-            Zoom level: a pixel of the screen spans 2 to the power of it of the slide's.
+            Zoom level: one screen pixel spans 2**level level-0 pixels.
 
         Returns
         -------
         Outlines
-            Level-0 pixels.
+            Polygons in level-0 pixels.
 
         Raises
         ------
         RecordError
-            If the records do not belong together.
+            If the records belong to different slides.
         StoreError
             If the labels are damaged.
         """
-        level = self.settled_level(level)
-        with self._tracing:
+        level = self.outline_level(level)
+        with self._trace_lock:
             if level not in self._outlines:
                 self._outlines[level] = trace_outlines(
-                    self._lattice, self.coarse.graph, tolerance_um=self.tolerance_um(level)
+                    self._label_grid, self.coarse.graph, tolerance_um=self.tolerance_um(level)
                 )
             return self._outlines[level]
 
     def crop_box(self, node: int) -> Box:
-        """Return a square around a region, cut at the slide's end; level-0 pixels.
+        """Return a square around a region in level-0 pixels, clipped to the slide.
 
         Raises
         ------
         NotFound
             If there is no such region.
         """
-        self.check(node)
+        self.check_region(node)
         points = np.concatenate([ring for polygon in self.outlines(0).polygons(node) for ring in polygon])
         low, high = points.min(axis=0), points.max(axis=0)
-        side = max(float((high - low).max()) * _CROP_MARGIN, um_to_px(_CROP_LEAST_UM, self.info.mpp))
+        side = max(float((high - low).max()) * _CROP_MARGIN, um_to_px(_CROP_MIN_UM, self.info.mpp))
         x, y = (low + high) / 2
         half = side / 2
-        whole = Box(y0=round(y - half), x0=round(x - half), y1=round(y + half), x1=round(x + half))
-        return whole.clip(self.info.levels[0].size)
+        box = Box(y0=round(y - half), x0=round(x - half), y1=round(y + half), x1=round(x + half))
+        return box.clip(self.info.levels[0].size)
 
-    def check(self, node: int) -> None:
-        """Refuse a region that is not there.
+    def check_region(self, node: int) -> None:
+        """Raise an error if there is no such region.
 
         Raises
         ------
@@ -229,89 +246,85 @@ class ExplainedSlide:
             If there is no such region.
         """
         if not 0 <= node < self.n_regions:
-            raise NotFound(f"region {node} is not there; regions are 0 to {self.n_regions - 1}")
+            raise NotFound(f"there is no region {node}; regions are numbered 0 to {self.n_regions - 1}")
 
     @cached_property
-    def _lattice(self) -> RegionLattice:
+    def _label_grid(self) -> LabelGrid:
         labels = load_labels(self.directory / "superpixels.zarr")
         return sample_regions(labels, self.coarse, self.info, outline_mpp=self._outline_mpp, max_px=self._max_px)
 
     @cached_property
-    def _floor_um(self) -> float:
-        lattice = self._lattice
-        return self._tolerance_um * max(1.0, lattice.mpp / max(self._outline_mpp, self.coarse.graph.mpp))
+    def _min_tolerance_um(self) -> float:
+        return self._tolerance_um * max(1.0, self._label_grid.mpp / max(self._outline_mpp, self.coarse.graph.mpp))
 
 
-class ExplainedSlides:
-    """The jobs that are looked at, the least recently used dropped first; safe to use from several threads.
+class JobResultsCache:
+    """A least-recently-used cache of job results. It is safe to use from several threads.
 
     Parameters
     ----------
-    house : House
-        The service.
+    context : ServiceContext
+        Context of the service.
     """
 
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._kept: OrderedDict[str, ExplainedSlide] = OrderedDict()
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+        self._jobs: LRUCache[str, JobResults] = LRUCache(_MAX_JOBS)
         self._lock = threading.Lock()
         self._model: tuple[ModelBundle, Reference | None] | None = None
 
-    def find(self, job_id: str) -> ExplainedSlide:
-        """Return the records of a job.
+    def find(self, job_id: str) -> JobResults:
+        """Return the results of a job.
 
         Parameters
         ----------
         job_id : str
-            The job.
+            Identifier of the job.
 
         Returns
         -------
-        ExplainedSlide
-            Kept for the next question.
+        JobResults
+            Results, read from disk or from the cache.
 
         Raises
         ------
         Conflict
-            If the job is not done.
+            If the job has not finished.
         NotFound
-            If there is no such job, or its results are gone.
+            If there is no such job, or its results were removed.
         StoreError
             If a record is damaged.
         """
-        directory = self._house.done_directory(job_id)
+        directory = self._context.done_directory(job_id)
         with self._lock:
-            found = self._kept.pop(job_id, None)
-            if found is None:
-                found = self._open(directory)
-            self._kept[job_id] = found
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-            return found
+            results = self._jobs.get(job_id)
+            if results is None:
+                results = self._jobs[job_id] = self._open(directory)
+            return results
 
     def warm(self) -> None:
-        """Read the model before the first question.
+        """Load the model before the first request.
 
         Raises
         ------
         ModelError
-            If it is damaged.
+            If the model is damaged.
         """
         with self._lock:
-            self._read_model()
+            self._load_model()
 
-    def _read_model(self) -> tuple[ModelBundle, Reference | None]:
+    def _load_model(self) -> tuple[ModelBundle, Reference | None]:
         if self._model is None:
-            directory = self._house.model_directory
+            directory = self._context.model_directory
             bundle = load_bundle(directory)
             self._model = bundle, load_reference(directory, bundle)
         return self._model
 
-    def _open(self, directory: Path) -> ExplainedSlide:
-        model = self._read_model()
-        report = self._house.config.report
+    def _open(self, directory: Path) -> JobResults:
+        model = self._load_model()
+        report = self._context.config.report
         outline = report.outline_mpp, report.outline_tolerance_um, report.outline_max_px
         try:
-            return ExplainedSlide(directory, *model, outline)
+            return JobResults(directory, *model, outline)
         except StoreError as error:
             raise NotFound(f"the records of this job cannot be read ({error}); start it again") from None

@@ -1,4 +1,4 @@
-"""The service on a socket: where it may listen, and its end."""
+"""The HTTP server: checks the address it listens on, and runs until it is interrupted."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ _BACKLOG = 512
 
 
 def check_exposure(host: str, tokens: Tokens) -> None:
-    """Check that a service that others can reach demands a token.
+    """Check that a service that other machines can reach requires a token.
 
     Parameters
     ----------
     host : str
-        Where it is to listen.
+        Address to listen on.
     tokens : Tokens
-        Who may ask.
+        Valid tokens.
 
     Raises
     ------
     ServiceError
-        If it lies beyond loopback and there is no token.
+        If the address is not loopback and there is no token.
     """
     if len(tokens) or is_loopback(host):
         return
     raise ServiceError(
-        f"--host {host} can be reached from other machines, which takes a token: make one with 'wsigraph serve "
-        "--token-file FILE --new-token NAME:ROLE' and start with --token-file FILE. Tokens travel in the clear without "
-        "TLS: keep --host 127.0.0.1 and put a proxy that ends TLS in front, e.g. 'caddy reverse-proxy --from "
-        "slides.example.org --to 127.0.0.1:8008'"
+        f"--host {host} can be reached from other machines, which requires a token: make one with 'wsigraph serve "
+        "--token-file FILE --new-token NAME:ROLE' and start with --token-file FILE. Without TLS, tokens are "
+        "sent in clear text: keep --host 127.0.0.1 and put a proxy that ends TLS in front, e.g. 'caddy reverse-proxy "
+        "--from slides.example.org --to 127.0.0.1:8008'"
     )
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether an address is this machine's own alone."""
+    """Return whether an address can only be reached from this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-def listen(
+def run_server(
     data: Path,
     config: Config,
     *,
@@ -56,9 +56,9 @@ def listen(
     port: int,
     tokens: Tokens,
     serves_associated: bool,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> None:
-    """Serve until interrupted.
+    """Run the service until it is interrupted.
 
     Parameters
     ----------
@@ -71,46 +71,46 @@ def listen(
     host : str
         Address to listen on.
     port : int
-        Port; 0 takes one that is free.
+        Port; 0 for any free port.
     tokens : Tokens
-        Who may ask.
+        Valid tokens.
     serves_associated : bool
         Whether labels and macro images are served.
-    say : callable
-        Told the address once it listens.
+    report : callable
+        Called with one line of text when the server listens.
 
     Raises
     ------
     ServiceError
-        If the address cannot be had, or `data` is no directory.
+        If the address is not available, or `data` is not a directory.
     """
     import uvicorn
 
     from wsigraph.service.app import create_app
-    from wsigraph.service.context import open_house
+    from wsigraph.service.context import open_context
 
-    opened = _bind(host, port)
-    house = open_house(data, config, model=model, tokens=tokens, serves_associated=serves_associated)
-    app = create_app(house, hosts=() if len(tokens) else (host,))
+    listener = _bind(host, port)
+    context = open_context(data, config, model=model, tokens=tokens, serves_associated=serves_associated)
+    app = create_app(context, hosts=() if len(tokens) else (host,))
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5)
     )
-    shown = f"[{host}]" if ":" in host else host
-    say(f"http://{shown}:{opened.getsockname()[1]}/ serves {data}; end it with Ctrl-C")
-    server.run(sockets=[opened])
+    url_host = f"[{host}]" if ":" in host else host
+    report(f"http://{url_host}:{listener.getsockname()[1]}/ serves {data}; stop it with Ctrl-C")
+    server.run(sockets=[listener])
 
 
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    opened = socket.socket(family, socket.SOCK_STREAM)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        opened.bind((host, port))
-        opened.listen(_BACKLOG)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
     except OSError as error:
-        opened.close()
+        listener.close()
         raise ServiceError(
-            f"--host {host} --port {port} cannot be had ({error.strerror}); another program may listen there, give "
+            f"--host {host} --port {port} is not available ({error.strerror}); another program may use the port, give "
             "another --port"
         ) from None
-    return opened
+    return listener

@@ -1,7 +1,9 @@
-"""Slides on their way in: written to disk as they come, resumable, under names that the service chooses.
+"""Upload store: resumable uploads, written to disk under names that the service chooses.
 
-An upload is a directory with a part file and a note beside it; how far it is, is the size of the part. Once whole it
-is opened in a process of its own before it becomes a slide, and removed where it does not read.
+An upload is a directory with the file and a JSON note. Its offset is the size of the file. A complete upload is checked
+in an isolated process before it becomes a slide. It is only removed if the check refuses the file. If the check could
+not run, because all processes were busy or one died or took too long, the upload stays and the next request checks it
+again.
 """
 
 from __future__ import annotations
@@ -18,37 +20,46 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wsigraph.config import ServiceConfig
-from wsigraph.errors import ConfigError, Conflict, NotFound, StoreError, TooLarge, TooMany
-from wsigraph.service.catalogue import SUFFIXES, slug
+from wsigraph.errors import (
+    ConfigError,
+    Conflict,
+    NotFound,
+    ReaderLost,
+    SlideError,
+    StoreError,
+    TooLarge,
+    TooMany,
+    Unavailable,
+)
+from wsigraph.service.catalogue import slug
+from wsigraph.slide.self_contained import SUFFIXES
 from wsigraph.store.atomic import writing
 
-# formats whose pixels lie in other files beside the one that is named
-_OF_SEVERAL_FILES = frozenset({".mrxs", ".vms", ".vmu"})
-ACCEPTED = SUFFIXES - _OF_SEVERAL_FILES
-"""Endings of files that can be uploaded."""
-_NOTE, _PART, _OPEN = "upload.json", "part", ".open"
+ACCEPTED = frozenset[str]().union(*SUFFIXES.values())
+"""Suffixes of files that can be uploaded. The check decides whether the content is a single-file format."""
+_NOTE, _OPEN = "upload.json", ".open"
 _FREE_BYTES = 2**30
 _HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A slide on its way in.
+    """An upload.
 
     Attributes
     ----------
     upload_id : str
-        Its name.
+        Identifier.
     name : str
-        What the client calls the file; shown, never used as a path.
+        File name at the client. Displayed, never used as a path.
     file : str
-        What it is called here.
+        File name in the upload directory.
     size : int
-        Bytes in all.
+        Total size in bytes.
     owner : str
-        Who sends it.
+        Name of the principal that sends it.
     slide_id : str
-        The slide that it becomes.
+        Identifier of the slide that it becomes.
     """
 
     upload_id: str
@@ -59,13 +70,13 @@ class Upload:
     slide_id: str
 
 
-class Uploads:
-    """Unfinished uploads; safe to use from several threads.
+class UploadStore:
+    """Unfinished uploads. It is safe to use from several threads.
 
     Parameters
     ----------
     folder : Path
-        Where finished uploads lie, one directory each.
+        Directory of finished uploads, with one subdirectory for each.
     config : ServiceConfig
         Limits.
     """
@@ -76,136 +87,170 @@ class Uploads:
         self._lock = threading.Lock()
         self._busy: set[str] = set()
 
-    def begin(self, name: str, size: int, owner: str) -> Upload:
-        """Begin an upload.
+    def create(self, name: str, size: int, owner: str) -> Upload:
+        """Create an upload.
 
         Parameters
         ----------
         name : str
-            What the client calls the file; its ending says of what format it is.
+            File name at the client. Its suffix decides the format.
         size : int
-            Bytes in all.
+            Total size in bytes.
         owner : str
-            Who sends it.
+            Name of the principal that sends it.
 
         Returns
         -------
         Upload
-            Of which nothing has come yet.
+            The new upload, at offset 0.
 
         Raises
         ------
         ConfigError
-            If no slide ends so.
+            If the suffix is not that of a slide.
         StoreError
-            If the disk has no room for it.
+            If the disk does not have enough space.
         TooLarge
             If it is larger than allowed.
         TooMany
-            If too many are unfinished.
+            If there are too many unfinished uploads.
         """
-        shown = re.sub(r"[\x00-\x1f\x7f]", "", name.replace("\\", "/").rpartition("/")[2]).strip()[:200]
-        suffix = Path(shown).suffix.lower()
+        display_name = re.sub(r"[\x00-\x1f\x7f]", "", name.replace("\\", "/").rpartition("/")[2]).strip()[:200]
+        suffix = Path(display_name).suffix.lower()
         if suffix not in ACCEPTED:
             raise ConfigError(
-                f"file {shown!r} ends in {suffix or 'nothing'!r}, expected one of {', '.join(sorted(ACCEPTED))}; those "
-                "of several files go into the data directory"
+                f"file {display_name!r} ends in {suffix or 'nothing'!r}, expected one of "
+                f"{', '.join(sorted(ACCEPTED))}; "
+                "slides of several files are placed in the data directory"
             )
-        most = int(self._config.upload_max_gb * 1e9)
-        if size > most:
-            raise TooLarge(f"a slide of {size} bytes, more than the {most} that may be uploaded; raise upload_max_gb")
+        max_bytes = int(self._config.upload_max_gb * 1e9)
+        if size > max_bytes:
+            raise TooLarge(
+                f"the slide has {size} bytes, more than the {max_bytes} allowed; raise service.upload_max_gb"
+            )
         self.sweep()
         if shutil.disk_usage(self._folder).free < size + _FREE_BYTES:
-            raise StoreError(f"the disk has no room for {size} bytes; free some space")
+            raise StoreError(f"the disk does not have space for {size} bytes; free some space")
         upload_id = secrets.token_hex(10)
         upload = Upload(
             upload_id=upload_id,
-            name=shown,
+            name=display_name,
             file=f"slide{suffix}",
             size=size,
             owner=owner,
-            slide_id=f"{slug(Path(shown).stem)}~{upload_id[:8]}",
+            slide_id=f"{slug(Path(display_name).stem)}~{upload_id[:8]}",
         )
-        place = self._place(upload_id)
-        with self._lock, writing(place):
+        folder = self._upload_folder(upload_id)
+        with self._lock, writing(folder):
             if len(list(self._unfinished())) >= self._config.uploads_max:
-                raise TooMany("too many uploads are unfinished; finish or delete some, or raise service.uploads_max")
-            place.mkdir(mode=0o700, parents=True)
-            (place / _PART).touch(mode=0o600)
-            (place / _NOTE).write_text(json.dumps(asdict(upload)), encoding="utf-8")
+                raise TooMany(
+                    "there are too many unfinished uploads; finish or delete some, or raise service.uploads_max"
+                )
+            folder.mkdir(mode=0o700, parents=True)
+            (folder / upload.file).touch(mode=0o600)
+            (folder / _NOTE).write_text(json.dumps(asdict(upload)), encoding="utf-8")
         return upload
 
     def find(self, upload_id: str) -> tuple[Upload, int]:
-        """Return an unfinished upload and how many bytes have come.
+        """Return an upload, finished or not, and its offset in bytes.
 
         Raises
         ------
         NotFound
-            If there is none of that name.
+            If there is no such upload.
         """
-        place = self._place(upload_id)
-        try:
-            told = json.loads((place / _NOTE).read_bytes())
-            return Upload(**told), (place / _PART).stat().st_size
-        except (OSError, ValueError):
-            raise NotFound(
-                f"upload {upload_id!r} is not there; it has ended, or begin it with POST /v1/uploads"
-            ) from None
+        for folder in (self._upload_folder(upload_id), self._folder / upload_id):
+            try:
+                upload = Upload(**json.loads((folder / _NOTE).read_bytes()))
+                return upload, (folder / upload.file).stat().st_size
+            except (OSError, ValueError):
+                continue
+        raise NotFound(
+            f"there is no upload {upload_id!r}; it has expired or was deleted, start it again with POST /v1/uploads"
+        )
+
+    def is_finished(self, upload_id: str) -> bool:
+        """Return whether an upload has become a slide. A client that missed the last response asks this."""
+        return (self._folder / upload_id / _NOTE).is_file()
 
     def writer(self, upload_id: str, offset: int) -> PartWriter:
-        """Return what takes the bytes from an offset on; one at a time for each upload.
+        """Return a writer for the bytes from an offset on. Each upload has one writer at a time.
 
         Raises
         ------
         Conflict
-            If the upload is elsewhere, or is being written to.
+            If the upload is at another offset, or another request is writing to it.
         NotFound
-            If there is none of that name.
+            If there is no such upload.
         """
-        upload, there = self.find(upload_id)
-        if offset != there:
-            raise Conflict(f"upload {upload_id!r} is at {there}, met Upload-Offset {offset}; go on from {there}")
-        with self._lock:
-            if upload_id in self._busy:
-                raise Conflict(f"upload {upload_id!r} is being written to; send one part at a time")
-            self._busy.add(upload_id)
-        return PartWriter(self._place(upload_id) / _PART, upload, there, lambda: self._busy.discard(upload_id))
+        upload, current = self.find(upload_id)
+        if offset != current:
+            raise Conflict(
+                f"upload {upload_id!r} is at offset {current}, got Upload-Offset {offset}; continue from {current}"
+            )
+        self._lock_upload(upload_id)
+        path = self._upload_folder(upload_id) / upload.file
+        return PartWriter(path, upload, current, lambda: self._busy.discard(upload_id))
 
     def finish(self, upload: Upload, check: Callable[[Path], None]) -> None:
-        """Make a whole upload a slide.
+        """Turn a complete upload into a slide.
 
         Parameters
         ----------
         upload : Upload
-            All of whose bytes have come.
+            A complete upload.
         check : callable
-            Opens the file and raises where it is no slide; the upload is removed then.
+            Opens the file. `SlideError` and `TooLarge` refuse the file, and the upload is removed. After any other
+            error it stays.
 
         Raises
         ------
+        Conflict
+            If another request is checking it.
+        SlideError
+            If it is not a slide that can be served.
         StoreError
-            If it cannot be stored.
+            If it cannot be stored, or was deleted meanwhile.
+        TooLarge
+            If it has more pixels or needs more memory than allowed.
+        Unavailable
+            If the check could not run. The next request tries it again.
         """
-        place = self._place(upload.upload_id)
-        with writing(place):
-            (place / _PART).rename(place / upload.file)
-            try:
-                check(place / upload.file)
-            except BaseException:
-                shutil.rmtree(place, ignore_errors=True)
-                raise
-            place.rename(self._folder / upload.upload_id)
+        folder = self._upload_folder(upload.upload_id)
+        self._lock_upload(upload.upload_id)
+        try:
+            with writing(folder):
+                if self.is_finished(upload.upload_id):
+                    return
+                # update the time stamp, so that the upload does not expire while the service is busy
+                os.utime(folder / upload.file)
+                check(folder / upload.file)
+                folder.rename(self._folder / upload.upload_id)
+        except (ReaderLost, Unavailable) as error:
+            raise Unavailable(
+                f"upload {upload.upload_id!r} is complete and kept, but was not checked ({error}); send an empty part "
+                f"at offset {upload.size} to check it again"
+            ) from None
+        except (SlideError, TooLarge):
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        finally:
+            self._busy.discard(upload.upload_id)
 
     def remove(self, upload_id: str) -> None:
         """Remove an unfinished upload.
 
         Raises
         ------
+        Conflict
+            If it has become a slide.
         NotFound
-            If there is none of that name.
+            If there is no such upload.
         """
-        self.find(upload_id)
-        shutil.rmtree(self._place(upload_id), ignore_errors=True)
+        upload, _ = self.find(upload_id)
+        if self.is_finished(upload_id):
+            raise Conflict(f"upload {upload_id!r} is a slide; remove it with DELETE /v1/slides/{upload.slide_id}")
+        shutil.rmtree(self._upload_folder(upload_id), ignore_errors=True)
 
     def remove_slide(self, slide_id: str) -> None:
         """Remove the file of a slide that was uploaded.
@@ -213,95 +258,105 @@ class Uploads:
         Raises
         ------
         NotFound
-            If no upload became that slide.
+            If the slide was not uploaded.
         """
         for note in self._folder.glob(f"*/{_NOTE}"):
             if json.loads(note.read_bytes())["slide_id"] == slide_id:
                 shutil.rmtree(note.parent)
                 return
-        raise NotFound(
-            f"slide {slide_id!r} was not uploaded; those of the data directory are not the service's to remove"
-        )
+        raise NotFound(f"slide {slide_id!r} was not uploaded; the service does not remove slides of the data directory")
 
-    def owner_of(self, slide_id: str) -> str:
-        """Return who uploaded a slide; empty where nobody did."""
+    def slide_owner(self, slide_id: str) -> str:
+        """Return the owner of an uploaded slide; empty for other slides."""
         notes = (json.loads(note.read_bytes()) for note in self._folder.glob(f"*/{_NOTE}"))
-        return next((str(told["owner"]) for told in notes if told["slide_id"] == slide_id), "")
+        return next((str(note["owner"]) for note in notes if note["slide_id"] == slide_id), "")
 
     def sweep(self) -> None:
-        """Remove what has had no news for too long."""
+        """Remove uploads that were not written to for too long."""
         before = time.time() - self._config.upload_expire_h * _HOUR_S
-        for place in self._unfinished():
+        for folder in self._unfinished():
             try:
-                is_old = (place / _PART).stat().st_mtime < before
+                is_old = next(folder.glob("slide.*"), folder).stat().st_mtime < before
             except OSError:
-                is_old = place.stat().st_mtime < before
-            if is_old:
-                shutil.rmtree(place, ignore_errors=True)
+                # deleted in this moment
+                continue
+            if is_old and folder.name not in self._busy:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _lock_upload(self, upload_id: str) -> None:
+        with self._lock:
+            if upload_id in self._busy:
+                raise Conflict(f"upload {upload_id!r} is being written or checked; send one part at a time")
+            self._busy.add(upload_id)
 
     def _unfinished(self) -> list[Path]:
         folder = self._folder / _OPEN
         return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
 
-    def _place(self, upload_id: str) -> Path:
+    def _upload_folder(self, upload_id: str) -> Path:
         if not re.fullmatch(r"[0-9a-f]{20}", upload_id):
-            raise NotFound(f"upload {upload_id[:40]!r} is not there")
+            raise NotFound(f"there is no upload {upload_id[:40]!r}")
         return self._folder / _OPEN / upload_id
 
 
+def is_upload(path: Path) -> bool:
+    """Return whether a file was uploaded, finished or not: uploads have a note in the same directory."""
+    return (path.parent / _NOTE).is_file()
+
+
 class PartWriter:
-    """Takes bytes of one upload, in their order.
+    """Appends bytes to an upload.
 
     Parameters
     ----------
     path : Path
-        The part file.
+        The file.
     upload : Upload
-        Whose it is.
+        The upload.
     offset : int
-        Bytes that are there.
-    ended : callable
-        Told when it is closed.
+        Current size of the file.
+    on_close : callable
+        Called when the writer is closed.
 
     Attributes
     ----------
     offset : int
-        Bytes that are there now.
+        Current size of the file, bytes.
     """
 
-    def __init__(self, path: Path, upload: Upload, offset: int, ended: Callable[[], None]) -> None:
+    def __init__(self, path: Path, upload: Upload, offset: int, on_close: Callable[[], None]) -> None:
         self.offset = offset
         self._upload = upload
-        self._ended = ended
+        self._on_close = on_close
         try:
             self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
         except OSError:
-            ended()
-            raise NotFound(f"upload {upload.upload_id!r} is not there any more") from None
+            on_close()
+            raise NotFound(f"upload {upload.upload_id!r} was deleted") from None
 
     def write(self, content: bytes) -> None:
-        """Add bytes.
+        """Append bytes.
 
         Raises
         ------
         Conflict
-            If more come than the upload was said to hold.
+            If the upload would become larger than announced.
         StoreError
             If the disk is full.
         """
         if self.offset + len(content) > self._upload.size:
-            raise Conflict(f"more bytes than the {self._upload.size} that the upload was said to hold")
+            raise Conflict(f"the upload has more bytes than the {self._upload.size} that were announced")
         try:
             while content:
-                n = os.write(self._descriptor, content)
-                self.offset, content = self.offset + n, content[n:]
+                n_bytes = os.write(self._descriptor, content)
+                self.offset, content = self.offset + n_bytes, content[n_bytes:]
         except OSError as error:
-            raise StoreError(f"the upload cannot be stored ({error.strerror}); free some space and go on") from None
+            raise StoreError(f"the upload cannot be stored ({error.strerror}); free some space and continue") from None
 
     def close(self) -> None:
-        """Leave the file as it is on disk."""
+        """Flush the file to disk and close it."""
         try:
             os.fsync(self._descriptor)
         finally:
             os.close(self._descriptor)
-            self._ended()
+            self._on_close()

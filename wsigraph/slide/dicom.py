@@ -10,7 +10,11 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
+SOP_CLASS, TRANSFER_SYNTAX = (0x0002, 0x0002), (0x0002, 0x0010)
+"""Elements of the file meta information: what the file is, and how its data are encoded."""
 _PREAMBLE_BYTES = 128
+_META_GROUP = 0x0002
+_META_VALUE_BYTES_MAX = 1024
 _SERIES_INSTANCE_UID = (0x0020, 0x000E)
 _SEQUENCE_END = (0xFFFE, 0xE0DD)
 _ITEM_GROUP = 0xFFFE
@@ -41,6 +45,39 @@ def series_uid(path: Path) -> str | None:
         if handle.read(_PREAMBLE_BYTES + 4)[_PREAMBLE_BYTES:] != b"DICM":
             return None
         return _find_series(handle)
+
+
+def file_meta(path: Path) -> dict[tuple[int, int], str]:
+    """Return the texts of a DICOM file's meta information, which is in explicit little endian in every file.
+
+    Parameters
+    ----------
+    path : Path
+        File to look into.
+
+    Returns
+    -------
+    dict of (int, int) to str
+        Value by group and element; empty where the file is not DICOM.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    values: dict[tuple[int, int], str] = {}
+    with path.open("rb") as handle:
+        if handle.read(_PREAMBLE_BYTES + 4)[_PREAMBLE_BYTES:] != b"DICM":
+            return values
+        while len(head := handle.read(8)) == 8:
+            group, element = struct.unpack_from("<HH", head)
+            length = _value_length(group, head, handle)
+            if group != _META_GROUP or length is None or length == _UNDEFINED_LENGTH:
+                return values
+            value = handle.read(min(length, _META_VALUE_BYTES_MAX))
+            values.setdefault((group, element), value.decode("ascii", errors="replace").strip(" \0"))
+            handle.seek(length - len(value), 1)
+    return values
 
 
 def series_files(path: Path) -> tuple[Path, ...]:
@@ -85,13 +122,13 @@ def folder_series(folder: Path) -> dict[str, Path]:
     OSError
         If the folder or a file in it cannot be read.
     """
-    found: dict[str, Path] = {}
+    instances: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() == ".dcm" and path.is_file():
             uid = series_uid(path)
             if uid is not None:
-                found.setdefault(uid, path)
-    return found
+                instances.setdefault(uid, path)
+    return instances
 
 
 def _find_series(handle: BinaryIO) -> str | None:

@@ -1,17 +1,18 @@
 """Any box of a level from its fixed native tiles.
 
-A box is put together from whole tiles of one fixed lattice, so that a pixel is decoded the same way whatever box it
-is asked for in. Tiles that a box cuts are kept a while, because the neighbouring box needs them too; tiles that lie
-whole in a box are not, so that the memory goes to the seams.
+A box is assembled from whole tiles of one fixed tile grid. A pixel is therefore decoded in the same way whatever box
+is read. Tiles that a box cuts are cached, because the neighbouring box needs them too. Tiles that are whole inside a
+box are not cached, so that the memory is spent on the seams.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from operator import attrgetter
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from wsigraph.geometry import Box, Size
@@ -24,47 +25,39 @@ Pixels = NDArray[np.uint8]
 
 
 class TileCache:
-    """Decoded tiles, the least recently used dropped first; safe to use from several threads.
+    """A least-recently-used cache of decoded tiles. It is safe to use from several threads.
 
     Parameters
     ----------
     max_bytes : int
-        Bound on the pixels held.
+        Largest total size of the cached tiles.
     """
 
     def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._n_bytes = 0
-        self._tiles: OrderedDict[Hashable, Pixels] = OrderedDict()
+        self._tiles: LRUCache[Hashable, Pixels] = LRUCache(max_bytes, getsizeof=attrgetter("nbytes"))
         self._lock = threading.Lock()
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of pixels held."""
-        return self._n_bytes
+        """Total size of the cached tiles."""
+        return int(self._tiles.currsize)
 
     def find(self, key: Hashable) -> Pixels | None:
-        """Return the tile kept under `key`, or None."""
+        """Return the tile cached under `key`, or None."""
         with self._lock:
-            if key in self._tiles:
-                self._tiles.move_to_end(key)
             return self._tiles.get(key)
 
     def keep(self, key: Hashable, tile: Pixels) -> None:
-        """Keep a tile, and drop others until the bound holds."""
+        """Cache a tile, and drop the least recently used ones if needed."""
         with self._lock:
-            if key in self._tiles or tile.nbytes > self._max_bytes:
-                return
-            self._tiles[key] = tile
-            self._n_bytes += tile.nbytes
-            while self._n_bytes > self._max_bytes:
-                self._n_bytes -= self._tiles.popitem(last=False)[1].nbytes
+            # the cache raises for a tile that is larger than all of it
+            if key not in self._tiles and tile.nbytes <= self._tiles.maxsize:
+                self._tiles[key] = tile
 
     def clear(self) -> None:
         """Drop every tile."""
         with self._lock:
             self._tiles.clear()
-            self._n_bytes = 0
 
 
 def assemble(
@@ -80,16 +73,16 @@ def assemble(
     Parameters
     ----------
     box : Box
-        What to return, in pixels of the lattice; parts outside the level are white.
+        What to return, in pixels of the tile grid; parts outside the level are white.
     size, tile : Size
         Pixels of the level and of one tile.
     decode : callable
-        Takes a tile's row and column on the lattice and returns its pixels, uint8 (h, w, 3), cut at the level's edge
+        Takes a tile's row and column in the tile grid and returns its pixels, uint8 (h, w, 3), cut at the level's edge
         or not; None where the file holds none, which is white.
     cache : TileCache
         Where tiles that the box cuts are looked up and kept.
     key : hashable
-        Name of the lattice in the cache.
+        Name of the tile grid in the cache.
 
     Returns
     -------
@@ -107,7 +100,7 @@ def assemble(
     out = np.empty((box.height, box.width, 3), dtype=np.uint8)
     if inside != box:
         out.fill(WHITE)
-    # plain numbers: boxes would cost as much as copying a small tile
+    # plain integers: creating boxes would cost as much as copying a small tile
     for row in range(inside.y0 // tile.height, -(-inside.y1 // tile.height)):
         top, bottom = row * tile.height, min((row + 1) * tile.height, size.height)
         y0, y1 = max(top, inside.y0), min(bottom, inside.y1)

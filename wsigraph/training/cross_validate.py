@@ -22,15 +22,17 @@ from wsigraph.cohort.metrics.bootstrap import draw_weights, estimate
 from wsigraph.cohort.metrics.stage import quadratic_kappa, stage_auc
 from wsigraph.cohort.metrics.survival import c_index
 from wsigraph.config import ModelConfig
+from wsigraph.errors import ModelError
 from wsigraph.graph.one_thread import one_thread
-from wsigraph.model.bundle import ModelBundle, save_bundle
+from wsigraph.model.bundle import CARD_FILE, ModelBundle, save_bundle
 from wsigraph.model.card import About, Score
 from wsigraph.store.atomic import discard, write_file
-from wsigraph.store.header import canonical_document
+from wsigraph.store.header import canonical_document, parse_json
 from wsigraph.training.curves import write_losses
 from wsigraph.training.dataset import Cohort
 from wsigraph.training.ensemble import Ensemble, train_folds
 from wsigraph.training.held_out import HeldOut, save_held_out
+from wsigraph.training.settings_identity import Identity, cohort_digests, refusal, settings_of
 
 if TYPE_CHECKING:
     from wsigraph.slide.map_boxes import Progress
@@ -39,6 +41,8 @@ RUN_FILE = "run.json"
 """Paths of manifest and graphs at training time; for people and for ``wsigraph evaluate``."""
 CHECKPOINTS = "checkpoints"
 """State of every fold during training."""
+IDENTITY_FILE = "settings.json"
+"""Settings and data that the checkpoints were made with, next to them."""
 
 _DIGITS = 4
 
@@ -77,6 +81,7 @@ def cross_validate(
     about: About,
     sources: dict[str, str] | None = None,
     on_finished: Callable[[ModelBundle], object] | None = None,
+    keep_checkpoints: bool = False,
     progress: Progress | None = None,
 ) -> Ensemble:
     """Cross-validate a cohort: train an ensemble of folds, score it out of fold, and write its directory.
@@ -97,6 +102,8 @@ def cross_validate(
         Further entries of ``run.json``: paths of manifest and graphs.
     on_finished : callable, optional
         Called with the finished model to write further files; a run killed in it resumes there.
+    keep_checkpoints : bool
+        Whether to keep the checkpoints at the end, for further repeats of the same run (``repeats.py``).
     progress : callable, optional
         Called after every epoch and fold.
 
@@ -110,11 +117,13 @@ def cross_validate(
     CohortError
         If the folds cannot be formed, or share a patient or a slide.
     ModelError
-        If a fold cannot be fitted.
+        If a fold cannot be fitted, or the directory holds checkpoints of other settings or data.
     StoreError
         If the directory cannot be written.
     """
     directory, started = Path(out), time.perf_counter()
+    identity = study_identity(cohort, configurations, design)
+    _begin(directory / CHECKPOINTS, identity)
     ensemble = train_folds(
         cohort,
         assign_folds(cohort, design)[0],
@@ -146,13 +155,103 @@ def cross_validate(
     save_held_out(ensemble.held_out, directory, ensemble.bundle.model_id)
     histories = [fitted.history for fitted in ensemble.fitted]
     write_losses(histories, [fitted.n_epochs for fitted in ensemble.fitted], directory)
-    notes: dict[str, Any] = {**(sources or {}), "seconds": round(time.perf_counter() - started, 1)}
+    seconds = round(time.perf_counter() - started, 1)
+    notes: dict[str, Any] = {**(sources or {}), "seconds": seconds, "identity": identity.document()}
     write_file(directory / RUN_FILE, canonical_document(notes))
     save_bundle(ensemble.bundle, directory)
     if on_finished is not None:
         on_finished(ensemble.bundle)
-    discard(directory / CHECKPOINTS)
+    if not keep_checkpoints:
+        discard(directory / CHECKPOINTS)
     return ensemble
+
+
+def study_identity(cohort: Cohort, configurations: Sequence[ModelConfig], design: Design) -> Identity:
+    """Return the settings and data that an ensemble of folds depends on, by their names for the user.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Graphs and outcomes.
+    configurations : sequence of ModelConfig
+        Settings to try, at least one.
+    design : Design
+        Folds and seed.
+
+    Returns
+    -------
+    Identity
+        Of ``wsigraph train``.
+    """
+    first = settings_of("model", configurations[0])
+    settings: dict[str, Any] = {
+        **first,
+        "--folds": design.n_folds,
+        "--group": design.group,
+        "--seed": design.seed,
+        "patients": cohort.n_rows,
+    }
+    for number, config in enumerate(configurations[1:], start=1):
+        tried = settings_of("model", config).items()
+        settings[f"--try, number {number}"] = {name: value for name, value in tried if value != first[name]}
+    joint = any(config.train_coarsening for config in configurations)
+    if joint and cohort.superpixel_graphs is not None:
+        settings |= settings_of("coarsening", cohort.superpixel_graphs.config)
+    data = cohort_digests(cohort, np.arange(cohort.n_rows), with_superpixels=joint)
+    return Identity(settings=settings, data=data)
+
+
+def refuse_finished(out: Path, identity: Identity) -> None:
+    """Refuse to replace a finished model of other settings or data.
+
+    Parameters
+    ----------
+    out : Path
+        Directory of the model.
+    identity : Identity
+        Settings and data of this run.
+
+    Raises
+    ------
+    ModelError
+        If the directory holds a finished model of other settings or data; the message names the differences.
+    """
+    if not (out / CARD_FILE).is_file() or (out / CHECKPOINTS / IDENTITY_FILE).is_file():
+        return
+    notes = _read_json(out / RUN_FILE) if (out / RUN_FILE).is_file() else None
+    differences = identity.differences(notes.get("identity") if isinstance(notes, dict) else None)
+    if differences:
+        raise ModelError(refusal(f"the finished model in {out}", differences))
+
+
+def start_over(out: Path) -> None:
+    """Discard the checkpoints of a run; a finished model stays until the next is finished.
+
+    Parameters
+    ----------
+    out : Path
+        Directory of the model.
+    """
+    discard(out / CHECKPOINTS)
+
+
+def _begin(checkpoints: Path, identity: Identity) -> None:
+    """Write the identity of the checkpoints; refuse checkpoints of other settings or data before any work."""
+    path = checkpoints / IDENTITY_FILE
+    if path.is_file():
+        if differences := identity.differences(_read_json(path)):
+            raise ModelError(refusal(f"the unfinished run in {checkpoints}", differences))
+    else:
+        write_file(path, canonical_document(identity.document()))
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} cannot be read ({error}); name another --out, or give --restart to start over"
+        ) from None
 
 
 def assign_folds(cohort: Cohort, design: Design, n_repeats: int = 1) -> NDArray[np.int64]:

@@ -26,6 +26,7 @@ from wsigraph.model.nn.network import GraphNetwork
 from wsigraph.training.batches import AugmentedGraphDataset, load_batches, load_in_order, stratified_batches, tensors
 from wsigraph.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from wsigraph.training.joint import CoarsenedGraphs, JointLearner
+from wsigraph.training.settings_identity import Identity
 
 if TYPE_CHECKING:
     from wsigraph.slide.map_boxes import Progress
@@ -115,16 +116,13 @@ class Resume:
 
     Attributes
     ----------
-    checkpoint : Path or None
-        The file; None saves nothing.
-    identity : str
-        Digest of data, settings and seed; a checkpoint of another one is not used.
+    checkpoint : tuple of Path and Identity, or None
+        The file, and the settings and data of the fit; a checkpoint of others is refused. None saves nothing.
     progress : callable or None
         Called with ``("train", epoch, epochs)`` after every epoch.
     """
 
-    checkpoint: Path | None = None
-    identity: str = ""
+    checkpoint: tuple[Path, Identity] | None = None
     progress: Progress | None = field(default=None)
 
 
@@ -148,15 +146,14 @@ def train_epochs(trainer: Trainer, training: CohortPart, validation: CohortPart,
     Raises
     ------
     ModelError
-        If a loss is not finite, or the checkpoint is damaged.
+        If a loss is not finite, or the checkpoint is damaged or of other settings or data.
     StoreError
         If the checkpoint cannot be written.
     """
     config, joint = trainer.config, trainer.joint
     learned = (trainer.learner, trainer.optimiser, trainer.rng)
-    state = TrainingState()
-    if resume.checkpoint is not None:
-        state = load_checkpoint(resume.checkpoint, resume.identity, *learned)
+    stored = resume.checkpoint
+    state = TrainingState() if stored is None else load_checkpoint(stored[0], stored[1], *learned)
     for epoch in range(len(state.history), config.epochs):
         if early_stopping(state, config.patience):
             break
@@ -172,8 +169,8 @@ def train_epochs(trainer: Trainer, training: CohortPart, validation: CohortPart,
         state.history.append(losses)
         if is_best:
             state.best_epoch, state.best = epoch + 1, trainer.learner.arrays()
-        if resume.checkpoint is not None:
-            save_checkpoint(resume.checkpoint, resume.identity, state, *learned)
+        if stored is not None:
+            save_checkpoint(stored[0], stored[1], state, *learned)
         if resume.progress is not None:
             resume.progress("train", epoch + 1, config.epochs)
     return state

@@ -11,8 +11,6 @@ memory, which suits thousands of coarse graphs, not thousands of superpixel grap
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsigraph.config import ModelConfig, section_hash
+from wsigraph.config import ModelConfig
 from wsigraph.errors import ModelError
 from wsigraph.graph.one_thread import one_thread
 from wsigraph.model.conformal import fit_temperature
@@ -34,6 +32,7 @@ from wsigraph.model.nn.network import GraphNetwork
 from wsigraph.training.dataset import Cohort, validation_patients
 from wsigraph.training.epochs import CohortPart, Resume, Trainer, embeddings, train_epochs
 from wsigraph.training.joint import CoarsenedGraphs, JointLearner
+from wsigraph.training.settings_identity import fit_identity
 from wsigraph.training.stacking import fit_linear_offset
 from wsigraph.training.straight_through import MergingWeights
 
@@ -110,7 +109,7 @@ def fit(
         If a linear offset is set together with settings that it does not fit.
     ModelError
         If there are fewer than two patients, no event to learn survival from, the loss is not finite, or the coarsening
-        is to be trained and the cohort keeps no superpixel graphs.
+        is to be trained and the cohort keeps no superpixel graphs, or a checkpoint is damaged or of other settings.
     PluginError
         If there is no pooling or survival head of the name in `config`.
     StoreError
@@ -126,7 +125,7 @@ def fit(
         trained_on = rows[~in_validation]
         ends_days = survival_intervals(cohort.time_days[trained_on], cohort.event[trained_on], config.time_intervals)
     parts = [_part(cohort, scaler, ends_days, rows[mask]) for mask in (~in_validation, in_validation)]
-    identity = _identity(cohort, rows, config, seed) if checkpoint is not None else ""
+    stored = None if checkpoint is None else (checkpoint, fit_identity(cohort, rows, config, seed))
     with one_thread(), torch.random.fork_rng():
         torch.manual_seed(seed)
         network = GraphNetwork(config, n_features=scaler.n_features, n_intervals=len(ends_days)).to(device)
@@ -139,8 +138,7 @@ def fit(
             parts = [replace(part, offset=offset[mask]) for part, mask in zip(parts, masks, strict=True)]
         optimiser = _optimiser(network, joint, config)
         trainer = Trainer(network=network, joint=joint, optimiser=optimiser, config=config, rng=rng, device=device)
-        resume = Resume(checkpoint=checkpoint, identity=identity, progress=progress)
-        state = train_epochs(trainer, parts[0], parts[1], resume)
+        state = train_epochs(trainer, parts[0], parts[1], Resume(checkpoint=stored, progress=progress))
         trainer.learner.load_arrays(state.best)
         temperature = _finish(trainer, parts[0], parts[1], ends_days)
         arrays = network.arrays()
@@ -185,23 +183,6 @@ def _optimiser(network: GraphNetwork, joint: JointLearner | None, config: ModelC
         # no weight decay: it would only work against the fixed norm of these weights
         groups.append({"params": list(joint.merging.parameters()), "peak": config.coarsening_rate, "weight_decay": 0.0})
     return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
-
-
-def _identity(cohort: Cohort, rows: NDArray[np.int64], config: ModelConfig, seed: int) -> str:
-    """Return the digest of everything that a fit depends on."""
-    digest = hashlib.sha256(f"{section_hash(config)} {seed} {torch.__version__}".encode())
-    part = cohort.take(rows)
-    arrays: Iterable[NDArray[np.generic]] = (rows, part.patient, part.stage, part.time_days, part.event)
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    for graph in part.inputs:
-        digest.update(graph.features.tobytes() + graph.edge_index.tobytes() + graph.edge_attribute.tobytes())
-    if config.train_coarsening and part.superpixel_graphs is not None:
-        superpixels = part.superpixel_graphs
-        digest.update(f"{section_hash(superpixels.config)} {superpixels.embedding.embedding_id}".encode())
-        for tissue in (tissue for graphs in superpixels.rows for tissue in graphs):
-            digest.update(tissue.moments.tobytes() + tissue.edge_index.tobytes() + tissue.boundary.tobytes())
-    return digest.hexdigest()
 
 
 def _finish(trainer: Trainer, training: CohortPart, validation: CohortPart, ends_days: NDArray[np.float64]) -> float:

@@ -230,7 +230,7 @@ def test_stage_scores_and_confusion_count_the_same(frame: pd.DataFrame) -> None:
     assert curve["n"].sum() == 3 * len(frame)
 
 
-def test_sets_keep_their_promise_on_held_out_patients(frame: pd.DataFrame) -> None:
+def test_sets_cover_held_out_patients_about_as_often_as_aimed_at(frame: pd.DataFrame) -> None:
     found = cohort.set_coverage(frame, miscoverage=0.1)
     assert found.loc["all", "coverage"] >= 0.85
     # a third of the true stages are as unlikely as any other, so that no smaller set holds nine in ten

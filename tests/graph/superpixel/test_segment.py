@@ -47,14 +47,14 @@ def test_processes_give_the_same_labels(slide, tissue, labels, tmp_path, stored)
     with dask.config.set(scheduler="processes", num_workers=2):
         again = wsigraph.segment(slide, load(overrides=["runtime.chunk_px=700"]), tissue=tissue, path=path)
     np.testing.assert_array_equal(np.asarray(again.labels[:]), labels)
-    assert [each.name for each in tmp_path.iterdir()] == (["superpixels.zarr"] if stored else [])
+    assert [entry.name for entry in tmp_path.iterdir()] == (["superpixels.zarr"] if stored else [])
 
 
 def test_a_cluster_gives_the_same_labels_and_graph(slide, tissue, labels, tmp_path):
     from distributed import Client, LocalCluster
 
     graph = wsigraph.build_graph(slide, wsigraph.segment(slide, tissue=tissue))
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(processes=True, **options) as cluster, Client(cluster):
         config = load(overrides=["runtime.chunk_px=700"])
         again = wsigraph.segment(slide, config, tissue=tissue, path=tmp_path / "superpixels.zarr")

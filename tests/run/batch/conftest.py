@@ -63,4 +63,11 @@ def client(scheduler: str) -> Iterator[Client]:
 def on_two(scheduler: str, client: Client) -> Config:
     """Settings that work on those two processes, once both are there again after an earlier test."""
     client.wait_for_workers(2, timeout=60)
-    return load(overrides=[f"cluster.kind={scheduler}", "batch.lease_beat_s=0.2", "batch.lease_stale_s=1.5"])
+    return load(
+        overrides=[
+            f"cluster.kind={scheduler}",
+            "cluster.insecure=true",
+            "batch.lease_beat_s=0.2",
+            "batch.lease_stale_s=1.5",
+        ]
+    )

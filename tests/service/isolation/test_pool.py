@@ -14,14 +14,14 @@ import pytest
 
 from tests.service.contexts import settings, write_slide
 from wsigraph.errors import NotFound, TooLarge, Unavailable, UnreadableSlide
+from wsigraph.service.image_cache import EncodedImageCache
 from wsigraph.service.isolation import protocol
-from wsigraph.service.isolation.pool import ReadingPool
-from wsigraph.service.tile_cache import EncodedPictures
+from wsigraph.service.isolation.pool import IsolationPool
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[ReadingPool]:
-    made = ReadingPool(settings("service.slide_memory_gb=2", "service.decoded_max_mpx=1").service)
+def pool() -> Iterator[IsolationPool]:
+    made = IsolationPool(settings("service.slide_memory_gb=2", "service.decoded_max_mpx=1").service)
     yield made
     made.close()
 
@@ -37,93 +37,93 @@ def picture(slide: Path, box: tuple[int, int, int, int] = (0, 0, 256, 256), down
     }  # fmt: skip
 
 
-def process_of(pool: ReadingPool) -> int:
+def process_of(pool: IsolationPool) -> int:
     return pool._all[0].start().pid
 
 
-def test_a_process_that_dies_costs_one_request(pool: ReadingPool, slide: Path) -> None:
-    assert pool.ask(picture(slide))[1].startswith(b"\xff\xd8")
+def test_a_process_that_dies_costs_one_request(pool: IsolationPool, slide: Path) -> None:
+    assert pool.request(picture(slide))[1].startswith(b"\xff\xd8")
     lost, pid = pool.n_lost, process_of(pool)
     os.kill(pid, signal.SIGSTOP)
     threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
-    with pytest.raises(UnreadableSlide, match="ended the process that read it"):
-        pool.ask(picture(slide))
+    with pytest.raises(UnreadableSlide, match="crashed the process that read it"):
+        pool.request(picture(slide))
     assert pool.n_lost == lost + 1
-    assert pool.ask(picture(slide))[1].startswith(b"\xff\xd8")
+    assert pool.request(picture(slide))[1].startswith(b"\xff\xd8")
     assert process_of(pool) != pid
 
 
-def test_a_process_that_hangs_is_ended_in_time(pool: ReadingPool, slide: Path) -> None:
-    pool.ask(picture(slide))
+def test_a_process_that_hangs_is_ended_in_time(pool: IsolationPool, slide: Path) -> None:
+    pool.request(picture(slide))
     os.kill(process_of(pool), signal.SIGSTOP)
     began = time.monotonic()
     with pytest.raises(UnreadableSlide, match=r"took longer than 0\.5 s"):
-        pool.ask(picture(slide), time_s=0.5)
+        pool.request(picture(slide), time_s=0.5)
     assert time.monotonic() - began < 5
-    assert pool.ask(picture(slide))[1].startswith(b"\xff\xd8")
+    assert pool.request(picture(slide))[1].startswith(b"\xff\xd8")
 
 
-def test_more_pixels_than_allowed_are_not_decoded(pool: ReadingPool, slide: Path) -> None:
+def test_more_pixels_than_allowed_are_not_decoded(pool: IsolationPool, slide: Path) -> None:
     with pytest.raises(TooLarge, match=r"service\.decoded_max_mpx"):
-        pool.ask(picture(slide, (0, 0, 600, 650), 2))
+        pool.request(picture(slide, (0, 0, 600, 650), 2))
 
 
-def test_more_memory_than_allowed_is_refused_and_the_process_lives_on(pool: ReadingPool, slide: Path) -> None:
+def test_more_memory_than_allowed_is_refused_and_the_process_lives_on(pool: IsolationPool, slide: Path) -> None:
     # a box far outside the slide holds no pixel that would be decoded, but room for 3 GB
     pid = process_of(pool)
     with pytest.raises((TooLarge, UnreadableSlide)):
-        pool.ask(picture(slide, (0, 0, 30_000, 33_000)))
-    assert pool.ask(picture(slide))[1].startswith(b"\xff\xd8")
+        pool.request(picture(slide, (0, 0, 30_000, 33_000)))
+    assert pool.request(picture(slide))[1].startswith(b"\xff\xd8")
     assert process_of(pool) == pid
 
 
-def test_errors_keep_their_class_and_words(pool: ReadingPool, tmp_path: Path) -> None:
+def test_errors_keep_their_class_and_words(pool: IsolationPool, tmp_path: Path) -> None:
     with pytest.raises(UnreadableSlide, match="does not exist; check the path"):
-        pool.ask({"op": "describe", "path": str(tmp_path / "none.svs")})
+        pool.request({"op": "describe", "path": str(tmp_path / "none.svs")})
     with pytest.raises(UnreadableSlide, match="KeyError"):
-        pool.ask({"op": "nonsense"})
+        pool.request({"op": "nonsense"})
 
 
 def test_a_closed_pool_says_so(slide: Path) -> None:
-    pool = ReadingPool(settings().service)
+    pool = IsolationPool(settings().service)
     pool.close()
     with pytest.raises(Unavailable):
-        pool.ask(picture(slide))
+        pool.request(picture(slide))
 
 
 def test_frames_come_back_and_broken_ones_are_refused() -> None:
     stream = io.BytesIO()
-    protocol.send(stream, {"a": [1, None, "ü"]}, b"\0\1")
+    protocol.send_message(stream, {"a": [1, None, "ü"]}, b"\0\1")
     stream.seek(0)
-    assert protocol.receive(stream) == ({"a": [1, None, "ü"]}, b"\0\1")
+    assert protocol.receive_message(stream) == ({"a": [1, None, "ü"]}, b"\0\1")
     with pytest.raises(EOFError):
-        protocol.receive(stream)
+        protocol.receive_message(stream)
     with pytest.raises(ValueError, match="expected at most"):
-        protocol.receive(io.BytesIO(b"\xff" * 8))
-    with pytest.raises(ValueError, match="no object"):
-        protocol.receive(io.BytesIO(b"\0\0\0\2\0\0\0\0[]"))
+        protocol.receive_message(io.BytesIO(b"\xff" * 8))
+    with pytest.raises(ValueError, match="not a JSON object"):
+        protocol.receive_message(io.BytesIO(b"\0\0\0\2\0\0\0\0[]"))
 
 
 def test_pictures_are_made_once_and_kept_within_a_bound() -> None:
-    kept, made = EncodedPictures(1000), []
+    kept, made = EncodedImageCache(1000), []
 
     def make(size: int) -> bytes:
         made.append(size)
         time.sleep(0.05)
         return bytes(size)
 
-    threads = [threading.Thread(target=lambda: kept.find_or_make("a", lambda: make(400))) for _ in range(5)]
+    threads = [threading.Thread(target=lambda: kept.get_or_create("a", lambda: make(400))) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert made == [400]
     for name in "bcd":
-        kept.find_or_make(name, lambda: make(400))
+        kept.get_or_create(name, lambda: make(400))
         assert kept.n_bytes <= 1000
     assert kept.find("a") is None
     assert kept.find("d") == bytes(400)
-    kept.find_or_make("huge", lambda: make(2000))
+    kept.get_or_create("huge", lambda: make(2000))
     assert kept.find("huge") is None
 
     def fail() -> bytes:
@@ -131,5 +131,5 @@ def test_pictures_are_made_once_and_kept_within_a_bound() -> None:
 
     for _ in range(2):
         with pytest.raises(NotFound):
-            kept.find_or_make("e", fail)
-    assert kept.find_or_make("e", lambda: b"x") == b"x"
+            kept.get_or_create("e", fail)
+    assert kept.get_or_create("e", lambda: b"x") == b"x"

@@ -16,16 +16,17 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from tests.conftest import ROOT
-from tests.service.contexts import bearer, house, tokens
+from tests.service.contexts import bearer, make_context, tokens
 from tests.service.finished import Finished
 from wsigraph.errors import Conflict
-from wsigraph.explanation.ablation import predict_without
+from wsigraph.explanation.ablation import predict_ablated
 from wsigraph.explanation.reference import load_reference
+from wsigraph.explanation.region_facts import unit_words
 from wsigraph.geometry import Box
 from wsigraph.graph.feature.interpret import interpret
 from wsigraph.model.bundle import SHIPPED, load_bundle
 from wsigraph.service.app import create_app
-from wsigraph.service.results import ExplainedSlide
+from wsigraph.service.results import JobResults
 from wsigraph.slide.reader import read
 from wsigraph.store import load_coarse_graph, load_explanation, load_prediction
 
@@ -38,8 +39,8 @@ def get(client: TestClient, finished: Finished, path: str, **options: Any) -> An
     return answer.json()
 
 
-def without(client: TestClient, finished: Finished, **removal: Any) -> Any:
-    answer = client.post(f"/v1/jobs/{finished.job_id}/without", json=removal)
+def ablate(client: TestClient, finished: Finished, **ablation_request: Any) -> Any:
+    answer = client.post(f"/v1/jobs/{finished.job_id}/ablation", json=ablation_request)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -82,10 +83,10 @@ def test_coarser_levels_have_fewer_points_and_the_same_regions(
     for level in range(regions["coarsest_level"] + 1):
         document = get(explained, finished, f"regions?level={level}&values=false")
         assert "features" not in document
-        found = rings(document)
-        areas = [abs(sum(area(ring) for polygon in region for ring in polygon)) for region in found]
+        outlines = rings(document)
+        areas = [abs(sum(area(ring) for polygon in region for ring in polygon)) for region in outlines]
         assert min(areas) > 0
-        n_points.append(sum(len(ring) for region in found for polygon in region for ring in polygon))
+        n_points.append(sum(len(ring) for region in outlines for polygon in region for ring in polygon))
         total.append(sum(areas))
     assert n_points == sorted(n_points, reverse=True)
     assert n_points[-1] < n_points[0]
@@ -105,6 +106,7 @@ def test_values_are_those_of_the_records(regions: dict[str, Any], finished: Fini
     assert np.allclose(by_target["stage"]["attribution"], explanation.other_targets["stage"], rtol=1e-4, atol=1e-12)
     for column, feature in enumerate(regions["features"]):
         assert feature["feature"] == table.names[column]
+        assert feature["unit"] == unit_words(table.units[column])
         assert np.allclose(feature["values"], table.values[:, column], rtol=1e-4)
     for each in by_target.values():
         density = np.array(each["attribution"]) / np.array(regions["area_mm2"])
@@ -141,7 +143,7 @@ def test_a_region_is_told_with_percentiles_and_neighbours(explained: TestClient,
     for at, target in enumerate(("risk", "stage")):
         rows = [facts["targets"][at] for facts in told]
         assert {row["target"] for row in rows} == {target}
-        assert sum(abs(row["share"]) for row in rows) == pytest.approx(1)
+        assert sum(abs(row["fraction"]) for row in rows) == pytest.approx(1)
         assert sorted(row["rank"] for row in rows) == list(range(1, len(told) + 1))
     assert [facts["targets"][0]["attribution"] for facts in told] == pytest.approx(explanation.node.tolist())
 
@@ -184,7 +186,7 @@ def test_facts_are_those_of_the_prediction(explained: TestClient, finished: Fini
 
 def test_without_no_region_the_prediction_stands(explained: TestClient, finished: Finished) -> None:
     facts = get(explained, finished, "facts")["prediction"]
-    answer = without(explained, finished, top=0)
+    answer = ablate(explained, finished, top=0)
     assert (answer["n_removed"], answer["area_fraction"]) == (0, 0)
     assert answer["prediction"]["stage"] == pytest.approx(facts["stage"], abs=1e-5)
     assert answer["prediction"]["risk"] == pytest.approx(facts["risk"], abs=1e-5)
@@ -195,8 +197,8 @@ def test_the_top_regions_are_those_named(
     explained: TestClient, finished: Finished, regions: dict[str, Any], target: str
 ) -> None:
     order = next(each["order"] for each in regions["targets"] if each["target"] == target)
-    top = without(explained, finished, top=TOP, target=target)
-    named = without(explained, finished, nodes=order[:TOP][::-1])
+    top = ablate(explained, finished, top=TOP, target=target)
+    named = ablate(explained, finished, nodes=order[:TOP][::-1])
     assert top == named
     assert top["n_removed"] == TOP
     area_mm2 = np.array(regions["area_mm2"])
@@ -205,26 +207,26 @@ def test_the_top_regions_are_those_named(
 
 def test_taking_the_reasons_away_moves_the_risk_towards_the_baseline(explained: TestClient, finished: Finished) -> None:
     facts = get(explained, finished, "facts")
-    towards = np.sign(facts["explanation"]["baseline_value"] - facts["explanation"]["value"])
+    towards = np.sign(facts["explanation"]["reference_value"] - facts["explanation"]["value"])
     # a few may be off tissue that the model never saw; most of the slide's reasons are not
-    answer = without(explained, finished, top=60, target="risk")["prediction"]["risk"]
+    answer = ablate(explained, finished, top=60, target="risk")["prediction"]["risk"]
     assert (answer - facts["prediction"]["risk"]) * towards > 0.05
     coarse = load_coarse_graph(finished.records / "coarse.safetensors")
     explanation = load_explanation(finished.records / "explanation.safetensors")
-    assert answer == pytest.approx(predict_without(coarse, 60, explanation=explanation).risk, abs=1e-5)
+    assert answer == pytest.approx(predict_ablated(coarse, 60, explanation=explanation).risk, abs=1e-5)
 
 
 def test_the_last_region_stays(explained: TestClient, finished: Finished, regions: dict[str, Any]) -> None:
     n = regions["n_regions"]
-    answer = without(explained, finished, nodes=list(range(n)))
+    answer = ablate(explained, finished, nodes=list(range(n)))
     assert sum(answer["prediction"]["stage"].values()) == pytest.approx(1, abs=1e-4)
 
 
 def test_a_slider_can_be_followed(explained: TestClient, finished: Finished) -> None:
-    without(explained, finished, top=1)
+    ablate(explained, finished, top=1)
     start = time.process_time()
     for top in range(2, 12):
-        without(explained, finished, top=top)
+        ablate(explained, finished, top=top)
     # processor time of this process, so that the load of the machine does not count
     assert (time.process_time() - start) / 10 < 0.2
 
@@ -248,7 +250,7 @@ def test_what_is_not_there_is_said(explained: TestClient, finished: Finished, pa
 
 
 @pytest.mark.parametrize(
-    ("removal", "status"),
+    ("ablation_request", "status"),
     [
         ({}, 422),
         ({"top": 1, "nodes": [1]}, 422),
@@ -259,12 +261,18 @@ def test_what_is_not_there_is_said(explained: TestClient, finished: Finished, pa
         ({"nodes": ["1; drop"]}, 422),
     ],
 )
-def test_a_wrong_removal_is_refused(
-    explained: TestClient, finished: Finished, removal: dict[str, Any], status: int
+def test_a_wrong_ablation_request_is_refused(
+    explained: TestClient, finished: Finished, ablation_request: dict[str, Any], status: int
 ) -> None:
-    answer = explained.post(f"/v1/jobs/{finished.job_id}/without", json=removal)
+    answer = explained.post(f"/v1/jobs/{finished.job_id}/ablation", json=ablation_request)
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_the_former_address_of_ablations_still_answers(explained: TestClient, finished: Finished) -> None:
+    answer = explained.post(f"/v1/jobs/{finished.job_id}/without", json={"top": 1})
+    assert answer.status_code == 200
+    assert answer.json() == ablate(explained, finished, top=1)
 
 
 def test_jobs_that_are_not_there_or_not_done(explained: TestClient, finished: Finished) -> None:
@@ -276,7 +284,7 @@ def test_jobs_that_are_not_there_or_not_done(explained: TestClient, finished: Fi
 
 
 def test_a_token_is_needed_where_there_are_tokens(finished: Finished) -> None:
-    with TestClient(create_app(house(finished.data, tokens=tokens())), base_url="http://127.0.0.1") as client:
+    with TestClient(create_app(make_context(finished.data, tokens=tokens())), base_url="http://127.0.0.1") as client:
         path = f"/v1/jobs/{finished.job_id}/regions/0"
         assert client.get(path).status_code == 401
         assert client.get(path, headers=bearer("read")).status_code == 200
@@ -284,21 +292,21 @@ def test_a_token_is_needed_where_there_are_tokens(finished: Finished) -> None:
 
 def test_another_model_shows_and_does_not_predict(finished: Finished) -> None:
     other: Any = SimpleNamespace(model_id="another")
-    slide = ExplainedSlide(finished.records, other, None, (2.0, 3.0, 6000))
-    assert slide.describer.region(0)["share"] is not None
-    with pytest.raises(Conflict, match="has another now"):
-        slide.without(np.array([1]))
+    slide = JobResults(finished.records, other, None, (2.0, 3.0, 6000))
+    assert slide.describer.region(0)["fraction"] is not None
+    with pytest.raises(Conflict, match="now runs another"):
+        slide.ablate(np.array([1]))
 
 
 COLD = """
 import sys, threading
 from pathlib import Path
 from fastapi.testclient import TestClient
-from tests.service.contexts import house
+from tests.service.contexts import make_context
 from wsigraph.service.app import create_app
 
 found = {}
-with TestClient(create_app(house(Path(sys.argv[1]))), base_url="http://127.0.0.1") as client:
+with TestClient(create_app(make_context(Path(sys.argv[1]))), base_url="http://127.0.0.1") as client:
     assert "torch" not in sys.modules
     def ask(path):
         found[path] = client.get(path).status_code

@@ -12,12 +12,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.cli.command import command
-from tests.service.contexts import TOKENS, bearer, house, tokens
+from tests.service.contexts import TOKENS, bearer, make_context, tokens
 from wsigraph.config import load
 from wsigraph.errors import ServiceError, TooMany
 from wsigraph.service.app import create_app
-from wsigraph.service.security.auth import ADMIN, Caller, Tokens, new_token, read_tokens
-from wsigraph.service.security.limits import Buckets
+from wsigraph.service.security.auth import ADMIN, Principal, Tokens, new_token, read_tokens
+from wsigraph.service.security.rate_limit import RateLimiter
 from wsigraph.service.server import check_exposure
 
 JOB = {"slide_id": "CMU-1-Small-Region"}
@@ -26,7 +26,9 @@ JOB = {"slide_id": "CMU-1-Small-Region"}
 @pytest.fixture(scope="module")
 def guarded(data: Path) -> Iterator[TestClient]:
     """A client of a service with tokens."""
-    with TestClient(create_app(house(data, tokens=tokens()), hosts=()), base_url="http://slides.example") as client:
+    with TestClient(
+        create_app(make_context(data, tokens=tokens()), hosts=()), base_url="http://slides.example"
+    ) as client:
         yield client
 
 
@@ -64,8 +66,8 @@ def test_roles_reach_as_far_as_they_should(guarded: TestClient) -> None:
 
 def test_one_s_job_is_not_another_s_to_cancel(data: Path) -> None:
     known = tokens()
-    known.add(Caller(name="another", role="run"), "t" * 40)
-    with TestClient(create_app(house(data, tokens=known))) as client:
+    known.add(Principal(name="another", role="run"), "t" * 40)
+    with TestClient(create_app(make_context(data, tokens=known))) as client:
         job = client.post("/v1/jobs", json={**JOB, "kind": "explain"}, headers=bearer("run")).json()
         refused = client.delete(f"/v1/jobs/{job['job_id']}", headers={"Authorization": f"Bearer {'t' * 40}"})
         assert (refused.status_code, refused.json()["title"]) == (403, "NotAllowed")
@@ -82,7 +84,7 @@ def test_a_wrong_token_is_refused(guarded: TestClient, header: str) -> None:
 
 
 def test_a_browser_signs_in_and_only_its_own_pages_change_anything(data: Path) -> None:
-    with TestClient(create_app(house(data, tokens=tokens())), base_url="http://slides.example") as client:
+    with TestClient(create_app(make_context(data, tokens=tokens())), base_url="http://slides.example") as client:
         assert client.post("/v1/session", json={"token": "no" * 20}).status_code == 401
         signed = client.post("/v1/session", json={"token": TOKENS["run"]})
         assert signed.json() == {"name": "one-who-may-run", "role": "run"}
@@ -99,7 +101,7 @@ def test_a_browser_signs_in_and_only_its_own_pages_change_anything(data: Path) -
 
 
 def test_without_tokens_foreign_pages_and_made_up_hosts_are_kept_out(data: Path) -> None:
-    with TestClient(create_app(house(data), hosts=("127.0.0.1",)), base_url="http://127.0.0.1:8008") as client:
+    with TestClient(create_app(make_context(data), hosts=("127.0.0.1",)), base_url="http://127.0.0.1:8008") as client:
         assert client.get("/v1/slides").status_code == 200
         assert client.get("/v1/slides", headers={"Host": "localhost:8008"}).status_code == 200
         for host in ("evil.example", "127.0.0.1.evil.example", "", "10.0.0.1", "[::1"):
@@ -156,24 +158,24 @@ def test_a_body_that_is_too_long_is_not_read(client: TestClient) -> None:
     assert client.post("/v1/jobs", content=unannounced()).status_code in (400, 413)
 
 
-def test_rates_are_limited_by_caller_and_recover() -> None:
+def test_rates_are_limited_by_client_and_recover() -> None:
     now = 0.0
     limits = load(overrides=["service.requests_burst=3", "service.requests_per_s=2", "service.tiles_burst=5"]).service
-    buckets = Buckets(limits, clock=lambda: now)
+    rate_limiter = RateLimiter(limits, clock=lambda: now)
     for _ in range(3):
-        buckets.take("a", "/v1/slides")
+        rate_limiter.take("a", "/v1/slides")
     with pytest.raises(TooMany, match="more than 2 requests a second"):
-        buckets.take("a", "/v1/slides")
-    buckets.take("b", "/v1/slides")
-    buckets.take("a", "/v1/slides/x/tiles/1/0_0.jpeg")
+        rate_limiter.take("a", "/v1/slides")
+    rate_limiter.take("b", "/v1/slides")
+    rate_limiter.take("a", "/v1/slides/x/tiles/1/0_0.jpeg")
     now = 0.5
-    buckets.take("a", "/v1/slides")
+    rate_limiter.take("a", "/v1/slides")
     with pytest.raises(TooMany):
-        buckets.take("a", "/v1/slides")
+        rate_limiter.take("a", "/v1/slides")
 
 
-def test_a_caller_that_asks_too_often_is_told_when_to_come_back(data: Path) -> None:
-    narrow = house(data, "service.requests_burst=4", "service.requests_per_s=0.01", tokens=tokens())
+def test_a_client_that_asks_too_often_is_told_when_to_come_back(data: Path) -> None:
+    narrow = make_context(data, "service.requests_burst=4", "service.requests_per_s=0.01", tokens=tokens())
     with TestClient(create_app(narrow)) as client:
         met = [client.get("/v1/slides", headers=bearer("read")).status_code for _ in range(6)]
         assert met == [200, 200, 200, 200, 429, 429]
@@ -185,7 +187,7 @@ def test_a_caller_that_asks_too_often_is_told_when_to_come_back(data: Path) -> N
 
 
 def test_changes_refusals_and_looks_at_patients_are_noted(data: Path) -> None:
-    noted = house(data, tokens=tokens())
+    noted = make_context(data, tokens=tokens())
     with TestClient(create_app(noted)) as client:
         client.get("/v1/slides/CMU-1-Small-Region", headers=bearer("read"))
         client.get("/v1/slides/CMU-1-Small-Region/tiles/0/0_0.jpeg", headers=bearer("read"))
@@ -193,7 +195,7 @@ def test_changes_refusals_and_looks_at_patients_are_noted(data: Path) -> None:
         client.get("/v1/slides", headers={"Authorization": "Bearer wrong"})
     path = data / ".wsigraph" / "audit.log"
     lines = [json.loads(line) for line in path.read_text().splitlines()][-3:]
-    met = [(each["caller"], each["method"], each["path"], each["status"]) for each in lines]
+    met = [(each["principal"], each["method"], each["path"], each["status"]) for each in lines]
     assert met == [
         ("one-who-may-read", "GET", "/v1/slides/CMU-1-Small-Region", 200),
         ("one-who-may-read", "POST", "/v1/jobs", 403),
@@ -209,9 +211,9 @@ def test_a_token_is_printed_once_and_kept_as_its_digest(tmp_path: Path) -> None:
     assert token not in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     known = read_tokens(path)
-    assert known.caller(token) == Caller(name="ward-7", role="run")
-    assert known.caller(token + "x") is None
-    with pytest.raises(ServiceError, match="holds a token of 'ward-7' already"):
+    assert known.principal(token) == Principal(name="ward-7", role="run")
+    assert known.principal(token + "x") is None
+    with pytest.raises(ServiceError, match="has a token named 'ward-7' already"):
         new_token(path, "ward-7:admin")
     with pytest.raises(ServiceError, match="expected NAME:ROLE"):
         new_token(path, "ward-8:root")
@@ -223,7 +225,7 @@ def test_a_token_is_printed_once_and_kept_as_its_digest(tmp_path: Path) -> None:
         ("", 0o600, "holds no token"),
         ("ward:run:abc\n", 0o600, "line 1: expected NAME:ROLE:SHA256"),
         (f"# one\nward:boss:{'0' * 64}\n", 0o600, "line 2"),
-        (f"ward:run:{'0' * 64}\n", 0o666, "may be written by other users"),
+        (f"ward:run:{'0' * 64}\n", 0o666, "is writable by other users"),
     ],
 )
 def test_a_faulty_token_file_is_refused(tmp_path: Path, text: str, mode: int, message: str) -> None:
@@ -236,12 +238,12 @@ def test_a_faulty_token_file_is_refused(tmp_path: Path, text: str, mode: int, me
 
 def test_a_short_token_is_refused() -> None:
     with pytest.raises(ServiceError, match="expected at least 32"):
-        Tokens().add(Caller(name="x", role=ADMIN), "swordfish")
+        Tokens().add(Principal(name="x", role=ADMIN), "swordfish")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "slides.example.org"])
 def test_beyond_loopback_a_token_is_demanded(host: str) -> None:
-    with pytest.raises(ServiceError, match=r"takes a token.*TLS.*caddy"):
+    with pytest.raises(ServiceError, match=r"requires a token.*TLS.*caddy"):
         check_exposure(host, Tokens())
     check_exposure(host, tokens())
 
@@ -264,5 +266,5 @@ def test_the_command_ends_at_once_where_it_would_be_open_to_all(tmp_path: Path) 
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
-    assert "takes a token" in done.stderr
+    assert "requires a token" in done.stderr
     assert "TLS" in done.stderr

@@ -135,7 +135,7 @@ def test_hazards_half_as_high_again_are_less_calibrated(ensemble: Ensemble) -> N
 def test_stage_sets_cover_fresh_patients(ensemble: Ensemble) -> None:
     fresh = bags(1500, 3)
     found = coverage(ensemble, predict_new_patients(ensemble.bundle, fresh), fresh)
-    # 150 calibration patients: the coverage scatters by some 0.025, and CV+ may exceed its promise
+    # 150 calibration patients: the coverage scatters by some 0.025, and CV+ may exceed its aim
     assert 0.82 < found["covered"] < 0.99
     assert found["n_calibration"] == 150
     # Wilson's interval is about two standard errors either way

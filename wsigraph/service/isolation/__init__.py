@@ -1,1 +1,1 @@
-"""Processes that open slides for the service, apart from the process that answers requests."""
+"""Isolation: slides are opened in worker processes, apart from the process that answers requests."""

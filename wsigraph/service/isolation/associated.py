@@ -1,4 +1,4 @@
-"""Label, macro and thumbnail images that lie beside a slide's pixels; served where the service was started so."""
+"""Label, macro and thumbnail images of a slide. They are only served with ``--associated-images``."""
 
 from __future__ import annotations
 
@@ -17,30 +17,32 @@ def encode_associated(path: Path, name: str, limits: PixelLimits) -> bytes:
     path : Path
         The slide.
     name : str
-        One of those that the slide says it holds.
+        Name of the image, as in the slide's metadata.
     limits : PixelLimits
-        What it may cost.
+        Largest slide and largest decoded area.
 
     Returns
     -------
     bytes
-        The picture.
+        JPEG.
 
     Raises
     ------
     NotFound
-        If the slide holds no such image, or is of a format whose associated images are not read.
+        If the slide has no such image, or OpenSlide cannot read the images of its format.
     """
     import openslide
 
     names = describe(path, limits)["associated"]
     if name not in names:
-        raise NotFound(f"the slide holds no image {name!r}; it holds {', '.join(names) or 'none'}")
+        raise NotFound(f"the slide has no image {name!r}; it has {', '.join(names) or 'none'}")
     try:
         with openslide.OpenSlide(str(path)) as handle:
             image = handle.associated_images[name].convert("RGB")
     except (openslide.OpenSlideError, KeyError):
-        raise NotFound(f"the image {name!r} is of a format whose associated images are not read") from None
+        raise NotFound(
+            f"the image {name!r} cannot be read: OpenSlide does not support associated images of this format"
+        ) from None
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=85)
     return stream.getvalue()

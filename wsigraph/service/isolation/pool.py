@@ -1,7 +1,7 @@
-"""The service's side of the processes that open slides: one request at a time each, a deadline, one anew for each lost.
+"""Isolation pool: worker processes that open slides, so that a hostile file cannot crash or fill the service.
 
-A caller waits for a free process in its own thread. One that does not answer in time, or dies, is replaced, and the
-request fails with what happened.
+Each worker handles one request at a time. A calling thread waits for a free worker. A worker that dies or misses its
+deadline is replaced, and its request fails with the reason.
 """
 
 from __future__ import annotations
@@ -20,102 +20,108 @@ from wsigraph.service.isolation import protocol
 _WAIT_S = 60.0
 
 
-class ReadingPool:
-    """Processes that open slides; safe to use from several threads.
+class IsolationPool:
+    """Worker processes that open slides. It is safe to use from several threads.
 
     Parameters
     ----------
     config : ServiceConfig
-        Their number and limits.
+        Number of processes and their limits.
     processes : int, optional
-        Their number, where it is another.
+        Number of processes; ``service.slide_processes`` if left out.
 
     Attributes
     ----------
     n_lost : int
-        Processes that died or were ended.
+        Number of processes that died or were killed.
     """
 
     def __init__(self, config: ServiceConfig, processes: int | None = None) -> None:
         self.n_lost = 0
         self._config = config
         self._is_closed = False
-        self._idle: LifoQueue[_Reading] = LifoQueue()
-        self._all = [_Reading(config) for _ in range(processes or config.slide_processes)]
-        for reading in reversed(self._all):
-            self._idle.put(reading)
+        self._idle: LifoQueue[_Worker] = LifoQueue()
+        self._all = [_Worker(config) for _ in range(processes or config.slide_processes)]
+        for worker in reversed(self._all):
+            self._idle.put(worker)
 
     def warm(self) -> None:
-        """Start the processes before they are asked for anything; they import in parallel with whoever calls."""
-        for reading in self._all:
-            reading.start()
+        """Start the processes before the first request, so that their imports run in the background."""
+        for worker in self._all:
+            worker.start()
 
-    def ask(self, request: dict[str, Any], *, time_s: float | None = None) -> tuple[dict[str, Any], bytes]:
-        """Return the answer to a request.
+    def request(self, message: dict[str, Any], *, time_s: float | None = None) -> tuple[dict[str, Any], bytes]:
+        """Send a request to a free worker and return its response.
 
         Parameters
         ----------
-        request : dict
+        message : dict
             JSON values, see `wsigraph.service.isolation.worker`.
         time_s : float, optional
-            Time allowed, s; ``service.slide_time_s`` where left out.
+            Deadline, s; ``service.slide_time_s`` if left out.
 
         Returns
         -------
         tuple of dict, bytes
-            Header and body.
+            Header and body of the response.
 
         Raises
         ------
         TooLarge
             If the slide needs more pixels or memory than allowed.
+        ReaderLost
+            If the worker died or missed the deadline.
         Unavailable
-            If all processes are busy for a minute, or the service is closing.
+            If all workers are busy for a minute, or the service is shutting down.
         UnreadableSlide
-            If the slide does not read, or its process died or took too long.
+            If the slide cannot be read.
         WsigraphError
-            Whatever else the process met.
+            Any other error that the worker reported.
         """
         try:
-            reading = self._idle.get(timeout=_WAIT_S)
+            worker = self._idle.get(timeout=_WAIT_S)
         except Empty:
-            raise errors.Unavailable("every process that opens slides is busy; try again in a minute") from None
+            raise errors.Unavailable("all processes that open slides are busy; try again in a minute") from None
         try:
             if self._is_closed:
-                raise errors.Unavailable("the service is closing; try again once it is back")
-            header, body = reading.ask(request, time_s or self._config.slide_time_s)
-        except _Lost as lost:
+                raise errors.Unavailable("the service is shutting down; try again when it has restarted")
+            header, body = worker.request(message, time_s or self._config.slide_time_s)
+        except _WorkerLost as lost:
             self.n_lost += 1
-            raise errors.UnreadableSlide(str(lost)) from None
+            raise errors.ReaderLost(str(lost)) from None
         finally:
-            self._idle.put(reading)
+            self._idle.put(worker)
         if "error" in header:
-            raise _error_of(header)
+            raise _deserialize_error(header)
         return header, body
 
     def close(self) -> None:
-        """End the processes."""
+        """Stop the processes."""
         self._is_closed = True
-        for reading in self._all:
-            reading.end()
+        for worker in self._all:
+            worker.end()
 
 
-class _Lost(Exception):
-    """A process that died or was ended."""
+class _WorkerLost(Exception):
+    """A worker process died or was killed."""
 
 
-class _Reading:
-    """One process, started when it is first needed and again after it is lost."""
+class _Worker:
+    """One worker process. It starts with the first request and restarts after it was lost."""
 
     def __init__(self, config: ServiceConfig) -> None:
         self._config = config
         self._process: subprocess.Popen[bytes] | None = None
-        self._starting = threading.Lock()
+        self._start_lock = threading.Lock()
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Return the process, started anew where there is none."""
-        with self._starting:
-            if self._process is None or self._process.poll() is not None:
+        """Return the process, and start it if it is not running."""
+        with self._start_lock:
+            if self._process is not None and self._process.poll() is not None:
+                # it died between two requests
+                _close(self._process)
+                self._process = None
+            if self._process is None:
                 limits = (
                     int(self._config.slide_memory_gb * 1e9),
                     self._config.decoded_max_mpx,
@@ -129,37 +135,43 @@ class _Reading:
                 )
             return self._process
 
-    def ask(self, request: dict[str, Any], time_s: float) -> tuple[dict[str, Any], bytes]:
+    def request(self, message: dict[str, Any], time_s: float) -> tuple[dict[str, Any], bytes]:
         process = self.start()
         if process.stdin is None or process.stdout is None:
-            raise AssertionError("a process without its streams")
+            raise AssertionError("the worker process has no pipes")
         timer = threading.Timer(time_s, process.kill)
         timer.start()
         try:
-            protocol.send(process.stdin, request)
-            return protocol.receive(process.stdout)
+            protocol.send_message(process.stdin, message)
+            return protocol.receive_message(process.stdout)
         except (EOFError, OSError, ValueError):
             is_late = not timer.is_alive()
             self.end()
-            why = f"took longer than {time_s:g} s" if is_late else "ended the process that read it"
-            raise _Lost(f"the slide {why}; check the file, or raise service.slide_time_s or slide_memory_gb") from None
+            reason = f"took longer than {time_s:g} s" if is_late else "crashed the process that read it"
+            raise _WorkerLost(
+                f"the slide {reason}; check the file, or raise service.slide_time_s or slide_memory_gb"
+            ) from None
         finally:
             timer.cancel()
 
     def end(self) -> None:
-        with self._starting:
+        with self._start_lock:
             process, self._process = self._process, None
         if process is None:
             return
         process.kill()
         process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with suppress(OSError):
-                    stream.close()
+        _close(process)
 
 
-def _error_of(header: dict[str, Any]) -> errors.WsigraphError:
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()
+
+
+def _deserialize_error(header: dict[str, Any]) -> errors.WsigraphError:
     kind = getattr(errors, str(header["error"]), errors.UnreadableSlide)
     message = str(header["message"])
     if isinstance(kind, type) and issubclass(kind, errors.WsigraphError):

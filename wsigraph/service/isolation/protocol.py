@@ -1,7 +1,7 @@
-"""Requests and answers between the service and the processes that open slides: a JSON header and raw bytes.
+"""Isolation protocol: messages between the service and the processes that open slides.
 
-Nothing is pickled. A process that decodes hostile files might itself turn hostile, and what it answers is read here
-as plain values of bounded size.
+A message is a JSON header followed by raw bytes. Nothing is pickled: a hostile file might take over the process that
+decodes it, so its responses are only read as plain values of bounded size.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from typing import IO, Any
 
 _LENGTHS = struct.Struct(">II")
 MAX_BYTES = 64 * 2**20
-"""Most bytes of a header or of a body."""
+"""Largest size of a header or of a body."""
 
 
-def send(stream: IO[bytes], header: dict[str, Any], body: bytes = b"") -> None:
-    """Write one frame.
+def send_message(stream: IO[bytes], header: dict[str, Any], body: bytes = b"") -> None:
+    """Write one message.
 
     Parameters
     ----------
     stream : binary stream
-        Where to.
+        Pipe to the other process.
     header : dict
         JSON values.
     body : bytes
-        What comes with them.
+        Raw bytes, for example an encoded image.
     """
     encoded = json.dumps(header, allow_nan=False).encode()
     stream.write(_LENGTHS.pack(len(encoded), len(body)) + encoded + body)
     stream.flush()
 
 
-def receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
-    """Read one frame.
+def receive_message(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
+    """Read one message.
 
     Parameters
     ----------
     stream : binary stream
-        Where from.
+        Pipe from the other process.
 
     Returns
     -------
@@ -48,21 +48,21 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
     Raises
     ------
     EOFError
-        If the stream ends first.
+        If the stream ends before the message does.
     ValueError
-        If it holds no frame.
+        If the bytes are not a message.
     """
-    n_header, n_body = _LENGTHS.unpack(_exactly(stream, _LENGTHS.size))
+    n_header, n_body = _LENGTHS.unpack(_read_exactly(stream, _LENGTHS.size))
     if max(n_header, n_body) > MAX_BYTES:
-        raise ValueError(f"a frame of {max(n_header, n_body)} bytes, expected at most {MAX_BYTES}")
-    header = json.loads(_exactly(stream, n_header))
+        raise ValueError(f"a message part of {max(n_header, n_body)} bytes, expected at most {MAX_BYTES}")
+    header = json.loads(_read_exactly(stream, n_header))
     if not isinstance(header, dict):
-        raise ValueError("a frame whose header is no object")
-    return header, _exactly(stream, n_body)
+        raise ValueError("the header of a message is not a JSON object")
+    return header, _read_exactly(stream, n_body)
 
 
-def _exactly(stream: IO[bytes], n_bytes: int) -> bytes:
+def _read_exactly(stream: IO[bytes], n_bytes: int) -> bytes:
     content = stream.read(n_bytes)
     if len(content) < n_bytes:
-        raise EOFError("the other side has ended")
+        raise EOFError("the other process has ended")
     return content

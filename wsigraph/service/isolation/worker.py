@@ -1,79 +1,106 @@
-"""The process that opens slides: ``python -m wsigraph.service.isolation.worker``, started by the service alone.
+"""Isolation worker: the process that opens slides, ``python -m wsigraph.service.isolation.worker``.
 
-It answers one request after another on its standard streams, under a limit on its address space. A file that makes it
-crash, hang or grow ends this process and one request, never the service.
+The service starts it. It answers one request after another over its standard streams, under a limit on its address
+space. A file that makes it crash, hang or run out of memory costs one request and this process, never the service.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wsigraph.errors import WsigraphError
+from cachetools import LRUCache
+
+from wsigraph.errors import Unavailable, WsigraphError
 from wsigraph.service.isolation import protocol
 
-_KEPT, _MAPS_KEPT = 8, 2
-Answer = tuple[dict[str, Any], bytes]
+if TYPE_CHECKING:
+    from wsigraph.service.isolation.overlay_tiles import OverlayTiles
+    from wsigraph.service.isolation.slide import IsolatedSlide
+
+_MAX_SLIDES, _MAX_OVERLAYS = 8, 2
+Response = tuple[dict[str, Any], bytes]
+"""JSON header and raw body."""
 
 
-class Answers:
-    """Answers requests about slides; keeps the last few open."""
+class _OpenSlides(LRUCache[tuple[Any, ...], "IsolatedSlide"]):
+    """The slides used last. A slide that is dropped is closed."""
+
+    def popitem(self) -> tuple[tuple[Any, ...], IsolatedSlide]:
+        key, slide = super().popitem()
+        slide.close()
+        return key, slide
+
+
+class SlideWorker:
+    """Answers requests about slides, and keeps the slides and overlays used last open."""
 
     def __init__(self, decoded_mpx: float, slide_mpx: float) -> None:
         from wsigraph.service.isolation.slide import PixelLimits
 
         self._limits = PixelLimits(decoded_mpx=decoded_mpx, slide_mpx=slide_mpx)
-        self._slides: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
-        self._maps: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
-        self._by_name: dict[str, Callable[[dict[str, Any]], Answer]] = {
+        self._slides = _OpenSlides(_MAX_SLIDES)
+        self._overlays: LRUCache[tuple[Any, ...], OverlayTiles] = LRUCache(_MAX_OVERLAYS)
+        self._operations: dict[str, Callable[[dict[str, Any]], Response]] = {
             "ping": lambda _: ({}, b""),
             "describe": self._describe,
+            "check": self._check,
             "digest": self._digest,
             "picture": self._picture,
             "associated": self._associated,
             "overlay": self._overlay,
         }
 
-    def answer(self, request: dict[str, Any]) -> Answer:
-        """Return header and body of the answer to one request.
+    def respond(self, request: dict[str, Any]) -> Response:
+        """Return header and body of the response to one request.
 
         Parameters
         ----------
         request : dict
-            ``op`` and what it needs.
+            The operation, ``op``, and its arguments.
 
         Returns
         -------
         tuple of dict, bytes
-            For an error its class and message under ``error`` and ``message``.
+            After an error the header holds its class and message under ``error`` and ``message``.
         """
         try:
-            return self._by_name[request["op"]](request)
+            return self._operations[request["op"]](request)
         except WsigraphError as error:
             return {"error": type(error).__name__, "message": " ".join(str(error).split())}, b""
         except MemoryError:
-            self._slides.clear()
-            self._maps.clear()
-            message = "the slide needs more memory than a slide may take; raise service.slide_memory_gb"
+            self._clear()
+            message = "the slide needs more memory than allowed; raise service.slide_memory_gb"
             return {"error": "TooLarge", "message": message}, b""
-        except Exception as error:  # noqa: BLE001  (whatever a hostile file provokes is the answer to its request)
-            return {"error": "UnreadableSlide", "message": f"the slide does not read ({type(error).__name__})"}, b""
+        except Exception as error:  # noqa: BLE001  (a hostile file may raise anything; it fails its own request)
+            return {"error": "UnreadableSlide", "message": f"the slide cannot be read ({type(error).__name__})"}, b""
 
-    def _describe(self, request: dict[str, Any]) -> Answer:
+    def _clear(self) -> None:
+        self._slides.clear()
+        self._overlays.clear()
+
+    def _describe(self, request: dict[str, Any]) -> Response:
         from wsigraph.service.isolation.slide import describe
 
         return describe(Path(request["path"]), self._limits), b""
 
-    def _digest(self, request: dict[str, Any]) -> Answer:
+    def _check(self, request: dict[str, Any]) -> Response:
+        """Check an upload. Memory held by other slides and a disk that does not answer must not count against it."""
+        self._clear()
+        try:
+            return self._describe(request)
+        except OSError as error:
+            raise Unavailable(f"the file cannot be read ({error.strerror}); try again") from None
+
+    def _digest(self, request: dict[str, Any]) -> Response:
         from wsigraph.slide.files import locate, slide_digest
 
         return {"sha256": slide_digest(locate(Path(request["path"])))}, b""
 
-    def _picture(self, request: dict[str, Any]) -> Answer:
+    def _picture(self, request: dict[str, Any]) -> Response:
         import simplejpeg  # type: ignore[import-untyped]
 
         from wsigraph.geometry import Box
@@ -83,38 +110,36 @@ class Answers:
         encoded = simplejpeg.encode_jpeg(pixels, quality=request["quality"], colorspace="RGB", colorsubsampling="420")
         return {}, encoded
 
-    def _associated(self, request: dict[str, Any]) -> Answer:
+    def _associated(self, request: dict[str, Any]) -> Response:
         from wsigraph.service.isolation.associated import encode_associated
 
         return {}, encode_associated(Path(request["path"]), request["name"], self._limits)
 
-    def _overlay(self, request: dict[str, Any]) -> Answer:
+    def _overlay(self, request: dict[str, Any]) -> Response:
         from wsigraph.geometry import Box
-        from wsigraph.service.isolation.overlay_tiles import Overlays
+        from wsigraph.service.isolation.overlay_tiles import OverlayTiles
 
         key = (request["directory"], request["version"])
-        maps = self._maps.pop(key, None) or Overlays(Path(request["directory"]))
-        self._maps[key] = maps
-        while len(self._maps) > _MAPS_KEPT:
-            self._maps.popitem(last=False)
+        overlay = self._overlays.get(key)
+        if overlay is None:
+            overlay = self._overlays[key] = OverlayTiles(Path(request["directory"]))
         if "box" not in request:
-            return {"layers": maps.layers, "size": [maps.size.height, maps.size.width]}, b""
+            return {"layers": overlay.layers, "size": [overlay.size.height, overlay.size.width]}, b""
         y0, x0, y1, x1 = request["box"]
-        return {}, maps.tile(request["layer"], Box(y0=y0, x0=x0, y1=y1, x1=x1), request["downsample"])
+        return {}, overlay.tile(request["layer"], Box(y0=y0, x0=x0, y1=y1, x1=x1), request["downsample"])
 
-    def _open(self, request: dict[str, Any]) -> Any:
-        from wsigraph.service.isolation.slide import OpenedSlide
+    def _open(self, request: dict[str, Any]) -> IsolatedSlide:
+        from wsigraph.service.isolation.slide import IsolatedSlide
 
         key = (request["path"], request["version"])
-        slide = self._slides.pop(key, None) or OpenedSlide(Path(request["path"]), self._limits)
-        self._slides[key] = slide
-        while len(self._slides) > _KEPT:
-            self._slides.popitem(last=False)[1].close()
+        slide = self._slides.get(key)
+        if slide is None:
+            slide = self._slides[key] = IsolatedSlide(Path(request["path"]), self._limits)
         return slide
 
 
 def limit_memory(n_bytes: int) -> None:
-    """Bound the address space of this process, where the system knows how."""
+    """Limit the address space of this process, on systems that support it."""
     try:
         import resource
     except ImportError:
@@ -124,24 +149,24 @@ def limit_memory(n_bytes: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Answer requests until the service ends.
+    """Answer requests until the service closes the pipe.
 
     Parameters
     ----------
     arguments : list of str
-        Address space in bytes; most decoded and most slide pixels in Mpx.
+        Address space in bytes, then the largest decoded area and the largest slide in Mpx.
     """
     limit_memory(int(arguments[0]))
-    # what libraries print must not get between the frames
-    answers_to = os.fdopen(os.dup(1), "wb")
+    # libraries that print to standard output must not write between two messages
+    responses = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    answers = Answers(float(arguments[1]), float(arguments[2]))
+    worker = SlideWorker(float(arguments[1]), float(arguments[2]))
     while True:
         try:
-            request, _ = protocol.receive(sys.stdin.buffer)
+            request, _ = protocol.receive_message(sys.stdin.buffer)
         except EOFError:
             return
-        protocol.send(answers_to, *answers.answer(request))
+        protocol.send_message(responses, *worker.respond(request))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Predictions and explanations as jobs: stored, handed to workers, resumed after a restart, kept for a while."""
+"""Jobs: predictions and explanations that are stored, run by workers, and resumed after a restart."""

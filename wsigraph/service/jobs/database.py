@@ -1,4 +1,4 @@
-"""The database under the store of jobs, set up so that many may read while one writes."""
+"""Connection to the database of jobs, set up so that many can read while one writes."""
 
 from __future__ import annotations
 
@@ -7,26 +7,30 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
+_WAIT_S = 30.0
+
 
 def open_database(url: str) -> Engine:
-    """Return a database as SQLAlchemy serves it.
+    """Return an SQLAlchemy engine.
 
     Parameters
     ----------
     url : str
-        Its address.
+        SQLAlchemy address of the database.
 
     Returns
     -------
     Engine
-        Of SQLite with a write-ahead log; a transaction of its option ``writes`` has the lock from its beginning.
+        SQLite uses a write-ahead log. With the execution option ``writes`` a transaction takes the write lock when it
+        begins, and waits for it for ``?timeout=S`` in the address, or 30 s.
     """
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
         return create_engine(address, pool_size=8, max_overflow=8, pool_pre_ping=True)
-    engine = create_engine(address, connect_args={"timeout": 30, "check_same_thread": False})
+    wait_s = float(str(address.query.get("timeout", _WAIT_S)))
+    engine = create_engine(address, connect_args={"timeout": wait_s, "check_same_thread": False})
 
-    # the driver would begin a transaction at the first write, and two that have read before would then deadlock
+    # by default the driver takes the lock at the first write, and two transactions that read before would deadlock
     @event.listens_for(engine, "connect")
     def _(connection: Any, _record: Any) -> None:
         connection.isolation_level = None

@@ -1,4 +1,4 @@
-"""One job in the hands of a worker: what it was given, how far it is, and how it is stopped."""
+"""A job that a worker runs: its task, its progress, and how it is stopped."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from wsigraph.config import Config
-from wsigraph.explanation.request import Question
+from wsigraph.explanation.request import ExplanationRequest
 from wsigraph.run.batch.job import Job
 from wsigraph.run.batch.lease import Holder
 from wsigraph.run.batch.run_state import lease_path
 from wsigraph.service.jobs.schema import StoredJob
+from wsigraph.service.upload_store import is_upload
 
-SHARES: Mapping[str, Mapping[str, float]] = {
+STEP_FRACTIONS: Mapping[str, Mapping[str, float]] = {
     "predict": {
         "read": 0.02, "tissue": 0.18, "segment": 0.30, "graph": 0.30, "coarsen": 0.05, "predict": 0.03, "report": 0.12,
     },
@@ -26,97 +27,100 @@ SHARES: Mapping[str, Mapping[str, float]] = {
         "explain": 0.21, "page": 0.12,
     },
 }  # fmt: skip
-"""What share of a job's time each stage takes, roughly; for the fraction that is shown alone."""
-_BEAT_S = 2.0
+"""Rough fraction of a job's time that each step takes. Only used for the displayed progress."""
+_HEARTBEAT_S = 2.0
 _STALE_S = 60.0
 
 
 @dataclass(eq=False, kw_only=True)
-class Flight:
-    """A job that runs.
+class RunningJob:
+    """A running job.
 
     Attributes
     ----------
     job : StoredJob
-        As it was claimed.
+        The job as it was claimed.
     run_id : str
-        Under which its worker tells of it.
+        Identifier in the progress events of its worker.
     future : distributed.Future or None
-        What the worker will return.
-    stage : str
-        What is being done.
+        Result of the worker.
+    step : str
+        Step that is running.
     fraction : float
-        Share done.
+        Completed fraction, 0 to 1.
     worker : str
-        Address of its worker; empty until that has told of it.
-    heard_at : float or None
-        When its worker told of it last, s of the monotonic clock; None where it has not yet.
-    told_at : float
-        When the store was told last, s of the monotonic clock.
-    is_shared : bool
-        Whether workers that idle help with it.
-    held_by, held_since
-        Who else works in its directory, and since when that has shown no life.
-    ask_again_at : float
-        When to try again where somebody else does.
+        Address of its worker; empty before the first progress event.
+    last_progress_at : float or None
+        Time of the last progress event, s of the monotonic clock; None before the first.
+    reported_at : float
+        Time of the last report to the store, s of the monotonic clock.
+    splits_work : bool
+        Whether idle workers help with it.
+    lease_holder, holder_seen_at
+        Holder of the lease on its directory if that is another process, and since when that lease was not renewed.
+    retry_at : float
+        When to try again while another process holds the lease, s of the monotonic clock.
+    ending : dict or None
+        How the job ended, as arguments of `JobStore.finish`; kept until it is stored.
     """
 
     job: StoredJob
     run_id: str
     future: Any = None
-    stage: str = ""
+    step: str = ""
     fraction: float = 0.0
     worker: str = ""
-    heard_at: float | None = None
-    told_at: float = float("-inf")
-    is_shared: bool = False
-    held_by: Holder | None = None
-    held_since: float = 0.0
-    ask_again_at: float = 0.0
-    _shares: Mapping[str, float] = field(init=False)
+    last_progress_at: float | None = None
+    reported_at: float = float("-inf")
+    splits_work: bool = False
+    lease_holder: Holder | None = None
+    holder_seen_at: float = 0.0
+    retry_at: float = 0.0
+    ending: dict[str, str] | None = None
+    _step_fractions: Mapping[str, float] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._shares = SHARES["explain" if self.job.kind == "explain" else "predict"]
+        self._step_fractions = STEP_FRACTIONS["explain" if self.job.kind == "explain" else "predict"]
 
-    def hear(self, told: Mapping[str, Any]) -> None:
-        """Take in what its worker tells; the fraction never goes back."""
-        self.heard_at, self.worker = time.monotonic(), str(told.get("worker", ""))
-        stage = str(told["stage"])
-        if stage not in self._shares:
+    def update_progress(self, event: Mapping[str, Any]) -> None:
+        """Take in a progress event of its worker. The fraction never decreases."""
+        self.last_progress_at, self.worker = time.monotonic(), str(event.get("worker", ""))
+        step = str(event["stage"])
+        if step not in self._step_fractions:
             return
-        stages = list(self._shares)
-        before = sum(self._shares[each] for each in stages[: stages.index(stage)])
-        within = min(1.0, told["done"] / told["total"]) if told["total"] else 0.0
-        self.stage = stage
-        self.fraction = min(0.999, max(self.fraction, before + self._shares[stage] * within))
+        steps = list(self._step_fractions)
+        before = sum(self._step_fractions[earlier] for earlier in steps[: steps.index(step)])
+        within = min(1.0, event["done"] / event["total"]) if event["total"] else 0.0
+        self.step = step
+        self.fraction = min(0.999, max(self.fraction, before + self._step_fractions[step] * within))
 
-    def hold(self, holder: Holder | None) -> None:
-        """Note that somebody else works in its directory, and ask again soon."""
+    def wait_for_lease(self, holder: Holder | None) -> None:
+        """Note that another process holds the lease on its directory, and try again soon."""
         now = time.monotonic()
-        if holder != self.held_by:
-            self.held_by, self.held_since = holder, now
-        self.ask_again_at = now + _BEAT_S
+        if holder != self.lease_holder:
+            self.lease_holder, self.holder_seen_at = holder, now
+        self.retry_at = now + _HEARTBEAT_S
 
-    def order(self, results: Path, config: Config, model: Path | None) -> Job:
-        """Return what its worker is to do.
+    def worker_job(self, results: Path, config: Config, model: Path | None) -> Job:
+        """Return the task for its worker.
 
         Parameters
         ----------
         results : Path
             Directory of all results.
         config : Config
-            Settings.
+            Settings of the service.
         model : Path or None
             Model bundle.
 
         Returns
         -------
         Job
-            One attempt.
+            One attempt at the job.
         """
         job = self.job
-        is_stale = self.held_by is not None and time.monotonic() - self.held_since >= _STALE_S
-        beat = {"lease_beat_s": _BEAT_S, "lease_stale_s": _STALE_S}
+        is_stale = self.lease_holder is not None and time.monotonic() - self.holder_seen_at >= _STALE_S
+        lease = {"lease_beat_s": _HEARTBEAT_S, "lease_stale_s": _STALE_S}
         return Job(
             run_id=self.run_id,
             slide_id=job.slide_id,
@@ -124,27 +128,28 @@ class Flight:
             mpp=job.mpp,
             sha256=job.sha256,
             out=str(results / job.job_id),
-            config=config.model_copy(update={"batch": config.batch.model_copy(update=beat)}),
+            config=config.model_copy(update={"batch": config.batch.model_copy(update=lease)}),
             model=None if model is None else str(model),
             until="report",
-            seen_stale=self.held_by if is_stale else None,
-            explain=Question(target=job.target) if job.kind == "explain" else None,
+            seen_stale=self.lease_holder if is_stale else None,
+            explain=ExplanationRequest(target=job.target) if job.kind == "explain" else None,
+            must_be_self_contained=is_upload(Path(job.path)),
         )
 
-    def stop(self, results: Path) -> None:
-        """Take its worker's lease away, at which it stops at its next step."""
+    def revoke_lease(self, results: Path) -> None:
+        """Remove the lease of its worker, which then stops at its next check."""
         lease_path(results / self.job.job_id, self.job.slide_id).unlink(missing_ok=True)
 
 
 def inherit(source: Path, target: Path) -> None:
-    """Give a job the records of another on the same slide, so that it begins after them.
+    """Give a job the records of another job on the same slide, so that it resumes after them.
 
-    Files are linked, not copied: records are replaced by renaming, so neither job can change the other's.
+    Files are hard links: records are replaced by renaming, so neither job can change the records of the other.
 
     Parameters
     ----------
     source, target : Path
-        Slide directories; nothing is done where the second is there already or the first is not.
+        Slide directories. Nothing is done if `target` exists or `source` does not.
     """
     if target.exists() or not source.is_dir():
         return

@@ -1,4 +1,4 @@
-"""The tables in which jobs are kept, and what a job is."""
+"""Database tables of jobs, and the record of one job."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaD
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 STATES = (QUEUED, RUNNING, DONE, FAILED, CANCELLED)
-"""What a job may be; the last three are final."""
+"""States of a job. The last three are final."""
 ACTIVE = (QUEUED, RUNNING)
 SCHEMA = 1
 """Version of the tables."""
@@ -31,7 +31,8 @@ jobs = Table(
     Column("target", String(64), nullable=False),
     Column("owner", String(64), nullable=False),
     Column("state", String(16), nullable=False),
-    Column("stage", String(32), nullable=False, default=""),
+    # the column keeps its first name, so that existing databases stay readable
+    Column("stage", String(32), key="step", nullable=False, default=""),
     Column("fraction", Float, nullable=False, default=0.0),
     Column("error", String(64), nullable=False, default=""),
     Column("message", Text, nullable=False, default=""),
@@ -57,40 +58,40 @@ schema = Table("wsigraph_schema", metadata, Column("version", BigInteger, primar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredJob:
-    """A job as it is stored.
+    """A stored job.
 
     Attributes
     ----------
     job_id : str
-        Its name.
+        Identifier.
     key : str
-        Digest of slide, model, settings, kind and target: equal wishes are one job.
+        Digest of slide, model, settings, kind and target. Equal requests share one job.
     slide_key : str
-        Digest of slide, model and settings: jobs of one key share their first stages.
+        Digest of slide, model and settings. Jobs with the same key share their first steps.
     slide_id, sha256, path : str
-        The slide: name, digest and file.
+        The slide: identifier, SHA-256 and file.
     mpp : float or None
-        Pixel size that wins over the file's, um/px.
+        Pixel size that overrides the file's, um/px.
     kind, target : str
-        ``predict``, or ``explain`` and what.
+        ``predict`` and an empty target, or ``explain`` and its target.
     owner : str
-        Whose token asked first.
-    state, stage : str
-        How it stands.
+        Name of the token that started the job.
+    state, step : str
+        State, and the step that is running.
     fraction : float
-        Share done, 0 to 1.
+        Completed fraction, 0 to 1.
     error, message : str
-        Class and sentence of what it failed of.
+        Class and message of the error of a failed job.
     attempts : int
-        Times it was begun.
+        Number of times it was started.
     completions : int
-        Times it was finished; never more than one.
+        Number of times it was finished; never more than one.
     is_cancelled : bool
-        Whether somebody asked for its end.
+        Whether a cancellation was requested.
     claimed_by : str
-        The service that looks after it.
+        The service instance that runs it.
     claimed_until : float
-        When another may take it over, s since 1970.
+        When another instance may take it over, s since 1970.
     created_at, started_at, ended_at : float or None
         Times, s since 1970.
     """
@@ -106,7 +107,7 @@ class StoredJob:
     target: str
     owner: str
     state: str
-    stage: str
+    step: str
     fraction: float
     error: str
     message: str
@@ -132,7 +133,7 @@ def new_job(
     owner: str,
     mpp: float | None = None,
 ) -> StoredJob:
-    """Return a job that waits, with a name of its own."""
+    """Return a queued job with a new identifier."""
     return StoredJob(
         job_id=secrets.token_hex(10),
         key=key,
@@ -145,7 +146,7 @@ def new_job(
         target=target,
         owner=owner,
         state=QUEUED,
-        stage="",
+        step="",
         fraction=0.0,
         error="",
         message="",

@@ -1,13 +1,15 @@
-"""Where jobs are kept: SQLite beside the data, or PostgreSQL; the same statements serve both.
+"""Job store: SQLite next to the data, or PostgreSQL. Both run the same statements.
 
-Every change of state names the state it expects, so that of two that try only one succeeds. A service that runs jobs
-renews its claims; those of one that is gone are taken over when they end, and begun again from the finished stages.
+Every change of state names the state it expects, so only one of two competing changes succeeds. A service instance
+renews the claims of the jobs that it runs. When a claim expires, another instance takes the job over and resumes it
+after its last finished step. If the database fails between the claim and the start of a job, the instance releases that
+claim itself.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,16 +34,16 @@ from wsigraph.service.jobs.schema import (
     schema,
 )
 
-_TRIES = 3
+_MAX_TRIES = 3
 
 
 class JobStore:
-    """Jobs in a database; safe to use from several threads and processes.
+    """Jobs in a database. It is safe to use from several threads and processes.
 
     Parameters
     ----------
     url : str
-        SQLAlchemy's address of the database, ``sqlite:///FILE`` or ``postgresql+psycopg://...``.
+        SQLAlchemy address of the database, ``sqlite:///FILE`` or ``postgresql+psycopg://...``.
 
     Raises
     ------
@@ -67,23 +69,23 @@ class JobStore:
             ) from None
         except (SQLAlchemyError, ArgumentError) as error:
             raise StoreError(
-                f"the database of jobs does not answer ({_first_line(error)}); check service.database"
+                f"the job database does not answer ({_first_line(error)}); check service.database"
             ) from None
 
     def create(self, job: StoredJob, *, queue_max: int, owner_max: int) -> tuple[StoredJob, bool]:
-        """Add a job, or find the one with the same key; one that failed or was cancelled is queued again.
+        """Add a job, or return the one with the same key. A failed or cancelled job is queued again.
 
         Parameters
         ----------
         job : StoredJob
-            From `new_job`.
+            New job from `new_job`.
         queue_max, owner_max : int
-            Most jobs that may wait or run, in all and of one owner.
+            Largest number of queued and running jobs, in total and per owner.
 
         Returns
         -------
         tuple of StoredJob, bool
-            The job, and whether there is now something more to do.
+            The job, and whether it was newly queued.
 
         Raises
         ------
@@ -92,29 +94,29 @@ class JobStore:
         TooMany
             If the queue is full.
         """
-        for _ in range(_TRIES):
+        for _ in range(_MAX_TRIES):
             try:
                 return self._create(job, queue_max, owner_max)
             except IntegrityError:
-                # another service has added the same between two statements; now it is there to be found
+                # another instance added the same job between two statements; the next try finds it
                 continue
-        raise StoreError("the job could not be stored; ask again")
+        raise StoreError("the job could not be stored; try again")
 
     def _create(self, job: StoredJob, queue_max: int, owner_max: int) -> tuple[StoredJob, bool]:
-        with self._writing() as connection:
-            known = connection.execute(select(jobs).where(jobs.c.key == job.key)).mappings().first()
-            if known is not None and known["state"] not in (FAILED, CANCELLED):
-                return _job(known), False
-            self._refuse_full(connection, job.owner, queue_max, owner_max)
-            if known is None:
-                connection.execute(insert(jobs).values(**_values(job)))
+        with self._write_transaction() as connection:
+            existing = connection.execute(select(jobs).where(jobs.c.key == job.key)).mappings().first()
+            if existing is not None and existing["state"] not in (FAILED, CANCELLED):
+                return _deserialize_job(existing), False
+            self._check_limits(connection, job.owner, queue_max, owner_max)
+            if existing is None:
+                connection.execute(insert(jobs).values(**_serialize_job(job)))
                 return job, True
-            anew = {"state": QUEUED, "is_cancelled": False, "error": "", "message": "", "attempts": 0}
-            anew |= {"fraction": 0.0, "stage": "", "started_at": None, "ended_at": None, "owner": job.owner}
-            anew |= {"path": job.path, "created_at": job.created_at}
-            connection.execute(update(jobs).where(jobs.c.job_id == known["job_id"]).values(**anew))
-            found = connection.execute(select(jobs).where(jobs.c.job_id == known["job_id"])).mappings().one()
-            return _job(found), True
+            values = {"state": QUEUED, "is_cancelled": False, "error": "", "message": "", "attempts": 0}
+            values |= {"fraction": 0.0, "step": "", "started_at": None, "ended_at": None, "owner": job.owner}
+            values |= {"path": job.path, "created_at": job.created_at}
+            connection.execute(update(jobs).where(jobs.c.job_id == existing["job_id"]).values(**values))
+            row = connection.execute(select(jobs).where(jobs.c.job_id == existing["job_id"])).mappings().one()
+            return _deserialize_job(row), True
 
     def find(self, job_id: str) -> StoredJob:
         """Return a job.
@@ -122,13 +124,13 @@ class JobStore:
         Raises
         ------
         NotFound
-            If there is none of that name.
+            If there is no such job.
         """
-        with self._reading() as connection:
-            found = connection.execute(select(jobs).where(jobs.c.job_id == job_id)).mappings().first()
-        if found is None:
-            raise NotFound(f"job {job_id!r} is not there; GET /v1/jobs lists those that are")
-        return _job(found)
+        with self._read_transaction() as connection:
+            row = connection.execute(select(jobs).where(jobs.c.job_id == job_id)).mappings().first()
+        if row is None:
+            raise NotFound(f"there is no job {job_id!r}; GET /v1/jobs lists all jobs")
+        return _deserialize_job(row)
 
     def latest(
         self, *, state: str | None = None, slide_id: str | None = None, limit: int = 100, offset: int = 0
@@ -139,36 +141,36 @@ class JobStore:
             query = query.where(jobs.c.state == state)
         if slide_id is not None:
             query = query.where(jobs.c.slide_id == slide_id)
-        with self._reading() as connection:
-            return [_job(row) for row in connection.execute(query).mappings()]
+        with self._read_transaction() as connection:
+            return [_deserialize_job(row) for row in connection.execute(query).mappings()]
 
     def count(self) -> dict[str, int]:
-        """Return how many jobs there are in each state."""
-        with self._reading() as connection:
+        """Return the number of jobs in each state."""
+        with self._read_transaction() as connection:
             rows = connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).all()
-        found = {str(row[0]): int(row[1]) for row in rows}
-        return {state: found.get(state, 0) for state in STATES}
+        counts = {str(row[0]): int(row[1]) for row in rows}
+        return {state: counts.get(state, 0) for state in STATES}
 
     def claim(self, instance: str, n: int, claim_s: float) -> list[StoredJob]:
-        """Take queued jobs to be run, the oldest first; of jobs that share their first stages one at a time.
+        """Claim queued jobs, oldest first. Jobs that share their first steps are claimed one at a time.
 
         Parameters
         ----------
         instance : str
-            The service that will run them.
+            The service instance that will run them.
         n : int
-            How many at most.
+            Largest number of jobs.
         claim_s : float
-            How long the claim holds without being renewed, s.
+            Time until the claim expires, s.
 
         Returns
         -------
         list of StoredJob
-            Each is running now, for this service alone.
+            The claimed jobs. Each is now running on this instance only.
         """
         now = time.time()
-        taken: list[str] = []
-        with self._writing() as connection:
+        claimed: list[str] = []
+        with self._write_transaction() as connection:
             busy = set(connection.execute(select(jobs.c.slide_key).where(jobs.c.state == RUNNING)).scalars())
             query = select(jobs.c.job_id, jobs.c.slide_key).where(jobs.c.state == QUEUED)
             if busy:
@@ -176,79 +178,99 @@ class JobStore:
             for job_id, slide_key in connection.execute(
                 query.order_by(jobs.c.created_at, jobs.c.job_id).limit(8 * n + 8)
             ).all():
-                if len(taken) < n and slide_key not in busy:
+                if len(claimed) < n and slide_key not in busy:
                     values = {"state": RUNNING, "claimed_by": instance, "claimed_until": now + claim_s}
                     values |= {"attempts": jobs.c.attempts + 1, "started_at": now, "fraction": 0.0}
                     done = connection.execute(
                         update(jobs).where(jobs.c.job_id == job_id, jobs.c.state == QUEUED).values(**values)
                     )
                     if done.rowcount == 1:
-                        taken.append(job_id)
+                        claimed.append(job_id)
                         busy.add(slide_key)
-            found = connection.execute(select(jobs).where(jobs.c.job_id.in_(taken))).mappings().all()
-        return sorted((_job(row) for row in found), key=lambda job: job.created_at)
+            rows = connection.execute(select(jobs).where(jobs.c.job_id.in_(claimed))).mappings().all()
+        return sorted((_deserialize_job(row) for row in rows), key=lambda job: job.created_at)
 
-    def renew(self, instance: str, claim_s: float) -> None:
-        """Hold on to the claims of a service."""
-        with self._writing() as connection:
-            mine = (jobs.c.state == RUNNING) & (jobs.c.claimed_by == instance)
+    def renew(self, instance: str, job_ids: Collection[str], claim_s: float) -> frozenset[str]:
+        """Renew the claims of the jobs that a service instance runs.
+
+        Parameters
+        ----------
+        instance : str
+            The service instance.
+        job_ids : collection of str
+            The jobs that it runs. Its other claims are left to expire.
+        claim_s : float
+            New time until the claims expire, s.
+
+        Returns
+        -------
+        frozenset of str
+            The jobs that it still holds. Another instance has taken over the others.
+        """
+        mine = (jobs.c.state == RUNNING) & (jobs.c.claimed_by == instance) & jobs.c.job_id.in_(job_ids)
+        with self._write_transaction() as connection:
             connection.execute(update(jobs).where(mine).values(claimed_until=time.time() + claim_s))
+            return frozenset(connection.execute(select(jobs.c.job_id).where(mine)).scalars())
 
-    def take_back(self, instance: str | None = None) -> int:
-        """Queue again what a service has left behind.
+    def release_claims(self, instance: str | None = None, *, but: Collection[str] = ()) -> int:
+        """Queue jobs again whose claims are released or have expired.
 
         Parameters
         ----------
         instance : str, optional
-            Whose claims are given up; where left out, those of all that have ended.
+            Release the claims of this instance; if left out, all expired claims.
+        but : collection of str
+            Jobs whose claims are kept.
 
         Returns
         -------
         int
-            How many jobs wait again.
+            Number of jobs that were queued again.
         """
         left = jobs.c.claimed_until < time.time() if instance is None else jobs.c.claimed_by == instance
-        with self._writing() as connection:
+        if but:
+            left &= jobs.c.job_id.not_in(but)
+        with self._write_transaction() as connection:
             done = connection.execute(
-                update(jobs).where(jobs.c.state == RUNNING, left).values(state=QUEUED, claimed_by="", stage="")
+                update(jobs).where(jobs.c.state == RUNNING, left).values(state=QUEUED, claimed_by="", step="")
             )
             return int(done.rowcount)
 
-    def tell(self, job_id: str, instance: str, stage: str, fraction: float) -> bool:
-        """Note how far a job is; return whether it is still this service's to run."""
-        with self._writing() as connection:
+    def report_progress(self, job_id: str, instance: str, step: str, fraction: float) -> bool:
+        """Store the progress of a job. Return whether this instance still holds it."""
+        with self._write_transaction() as connection:
             done = connection.execute(
                 update(jobs)
                 .where(jobs.c.job_id == job_id, jobs.c.state == RUNNING, jobs.c.claimed_by == instance)
-                .values(stage=stage, fraction=fraction)
+                .values(step=step, fraction=fraction)
             )
             return int(done.rowcount) == 1
 
     def finish(
-        self, job_id: str, instance: str, state: str, *, stage: str = "", error: str = "", message: str = ""
+        self, job_id: str, instance: str, state: str, *, step: str = "", error: str = "", message: str = ""
     ) -> bool:
-        """Note how a job has ended; return False where it is no longer this service's.
+        """Store how a job ended.
 
         Parameters
         ----------
         job_id, instance : str
-            The job, and the service that ran it.
+            The job, and the service instance that ran it.
         state : str
-            ``done``, ``failed``, ``cancelled``, or ``queued`` where it is to be tried again.
-        stage, error, message : str
-            Where it ended and of what.
+            ``done``, ``failed`` or ``cancelled``, or ``queued`` to try it again.
+        step, error, message : str
+            Step that failed, with the class and message of its error.
 
         Returns
         -------
         bool
-            Whether it was noted.
+            False if this instance no longer holds the job.
         """
-        values: dict[str, Any] = {"state": state, "stage": stage, "error": error, "message": message, "claimed_by": ""}
+        values: dict[str, Any] = {"state": state, "step": step, "error": error, "message": message, "claimed_by": ""}
         if state != QUEUED:
             values["ended_at"] = time.time()
         if state == DONE:
             values |= {"fraction": 1.0, "completions": jobs.c.completions + 1}
-        with self._writing() as connection:
+        with self._write_transaction() as connection:
             done = connection.execute(
                 update(jobs)
                 .where(jobs.c.job_id == job_id, jobs.c.state == RUNNING, jobs.c.claimed_by == instance)
@@ -257,14 +279,14 @@ class JobStore:
             return int(done.rowcount) == 1
 
     def cancel(self, job_id: str) -> StoredJob:
-        """Cancel a job that waits, and ask for the end of one that runs; one that has ended stays as it is.
+        """Cancel a queued job, or request the cancellation of a running one. An ended job is not changed.
 
         Raises
         ------
         NotFound
-            If there is none of that name.
+            If there is no such job.
         """
-        with self._writing() as connection:
+        with self._write_transaction() as connection:
             one = jobs.c.job_id == job_id
             connection.execute(
                 update(jobs)
@@ -275,95 +297,98 @@ class JobStore:
         return self.find(job_id)
 
     def done_before(self, slide_key: str) -> list[str]:
-        """Return the done jobs whose first stages are those of a key, the latest first."""
+        """Return the finished jobs with the same first steps, latest first."""
         one = (jobs.c.slide_key == slide_key) & (jobs.c.state == DONE)
-        with self._reading() as connection:
+        with self._read_transaction() as connection:
             return list(connection.execute(select(jobs.c.job_id).where(one).order_by(jobs.c.ended_at.desc())).scalars())
 
     def to_cancel(self, instance: str) -> Sequence[str]:
-        """Return the jobs that a service runs and somebody wants to end."""
+        """Return the jobs of a service instance for which a cancellation was requested."""
         mine = (jobs.c.state == RUNNING) & (jobs.c.claimed_by == instance) & jobs.c.is_cancelled
-        with self._reading() as connection:
+        with self._read_transaction() as connection:
             return connection.execute(select(jobs.c.job_id).where(mine)).scalars().all()
 
     def remove_ended(self, before: float) -> list[str]:
-        """Remove the jobs that ended before a time, s since 1970; return their names."""
+        """Remove the jobs that ended before a time (s since 1970). Return their identifiers."""
         old = jobs.c.state.not_in(ACTIVE) & (jobs.c.ended_at < before)
-        with self._writing() as connection:
-            names = list(connection.execute(select(jobs.c.job_id).where(old)).scalars())
-            connection.execute(delete(jobs).where(jobs.c.job_id.in_(names)))
-        return names
+        with self._write_transaction() as connection:
+            job_ids = list(connection.execute(select(jobs.c.job_id).where(old)).scalars())
+            connection.execute(delete(jobs).where(jobs.c.job_id.in_(job_ids)))
+        return job_ids
 
     def remove(self, job_id: str) -> None:
-        """Remove a job that has ended; one that waits or runs stays."""
-        with self._writing() as connection:
+        """Remove a job that has ended. A queued or running job is kept."""
+        with self._write_transaction() as connection:
             connection.execute(delete(jobs).where(jobs.c.job_id == job_id, jobs.c.state.not_in(ACTIVE)))
 
-    def known_digest(self, version: str) -> str | None:
-        """Return the SHA-256 that was noted for a version of a file, or None."""
-        with self._reading() as connection:
+    def find_digest(self, version: str) -> str | None:
+        """Return the stored SHA-256 of a version of a file, or None."""
+        with self._read_transaction() as connection:
             return connection.execute(select(digests.c.sha256).where(digests.c.version == version)).scalar_one_or_none()
 
-    def note_digest(self, version: str, sha256: str) -> None:
-        """Note the SHA-256 of a version of a file."""
-        with self._writing() as connection:
+    def save_digest(self, version: str, sha256: str) -> None:
+        """Store the SHA-256 of a version of a file."""
+        with self._write_transaction() as connection:
             connection.execute(delete(digests).where(digests.c.version == version))
             connection.execute(insert(digests).values(version=version, sha256=sha256))
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database connections."""
         self._engine.dispose()
 
     def _prepare(self) -> None:
         metadata.create_all(self._engine)
-        with self._writing() as connection:
-            found = connection.execute(select(schema.c.version)).scalar_one_or_none()
-            if found is None:
+        with self._write_transaction() as connection:
+            version = connection.execute(select(schema.c.version)).scalar_one_or_none()
+            if version is None:
                 connection.execute(insert(schema).values(version=SCHEMA))
-            elif found != SCHEMA:
+            elif version != SCHEMA:
                 raise StoreError(
-                    f"the database of jobs has tables of version {found}, expected {SCHEMA}; use the wsigraph that "
-                    "made them, or another service.database"
+                    f"the job database has tables of version {version}, expected {SCHEMA}; use the version of wsigraph "
+                    "that created it, or another service.database"
                 )
 
-    def _refuse_full(self, connection: Connection, owner: str, queue_max: int, owner_max: int) -> None:
+    def _check_limits(self, connection: Connection, owner: str, queue_max: int, owner_max: int) -> None:
         active = jobs.c.state.in_(ACTIVE)
-        in_all = connection.execute(select(func.count()).select_from(jobs).where(active)).scalar_one()
-        if in_all >= queue_max:
-            raise TooMany(f"{in_all} jobs wait or run, and no more are taken; wait, or raise service.queue_max")
-        of_owner = connection.execute(
+        n_active = connection.execute(select(func.count()).select_from(jobs).where(active)).scalar_one()
+        if n_active >= queue_max:
+            raise TooMany(f"the queue is full: {n_active} jobs are queued or running; wait, or raise service.queue_max")
+        n_owner = connection.execute(
             select(func.count()).select_from(jobs).where(active, jobs.c.owner == owner)
         ).scalar_one()
-        if of_owner >= owner_max:
-            raise TooMany(f"{of_owner} jobs of {owner!r} wait or run, and no more are taken; wait, or cancel some")
+        if n_owner >= owner_max:
+            raise TooMany(
+                f"{n_owner} jobs of {owner!r} are queued or running, which is the limit; wait, or cancel some"
+            )
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with _told(), self._writer.begin() as connection:
+    def _write_transaction(self) -> Iterator[Connection]:
+        with _translate_errors(), self._writer.begin() as connection:
             yield connection
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with _told(), self._engine.connect() as connection:
+    def _read_transaction(self) -> Iterator[Connection]:
+        with _translate_errors(), self._engine.connect() as connection:
             yield connection
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
+    """Turn database errors into StoreError."""
     try:
         yield
     except IntegrityError:
         raise
     except SQLAlchemyError as error:
-        raise StoreError(f"the database of jobs does not answer ({_first_line(error)}); try again") from None
+        raise StoreError(f"the job database does not answer ({_first_line(error)}); try again") from None
 
 
-def _job(row: Any) -> StoredJob:
-    return StoredJob(**dict(row))
+def _deserialize_job(row: Any) -> StoredJob:
+    return StoredJob(**{column.key: row[column] for column in jobs.columns})
 
 
-def _values(job: StoredJob) -> dict[str, Any]:
-    return {column.name: getattr(job, column.name) for column in jobs.columns}
+def _serialize_job(job: StoredJob) -> dict[str, Any]:
+    return {column.key: getattr(job, column.key) for column in jobs.columns}
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,1 +1,1 @@
-"""The HTTP routes: parse a request, ask the service context, serialize the answer."""
+"""HTTP routes: parse a request, call the service context, and serialize the response."""

@@ -1,4 +1,4 @@
-"""Whether the service lives, whether it can take work, and its figures."""
+"""Routes for health, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
 import wsigraph
-from wsigraph.service.context import house_of
-from wsigraph.service.security.auth import READ, Caller, needs
+from wsigraph.service.context import service_context
+from wsigraph.service.security.auth import READ, Principal, require_role
 
 router = APIRouter(prefix="/v1", tags=["service"])
 
 
 class Health(BaseModel):
-    """That the service lives.
+    """Health of the service.
 
     Attributes
     ----------
     status : str
         ``ok``.
     version : str
-        Of wsigraph.
+        Version of wsigraph.
     """
 
     status: Literal["ok"]
@@ -30,16 +30,16 @@ class Health(BaseModel):
 
 
 class Ready(BaseModel):
-    """Whether jobs are run.
+    """Readiness of the service to run jobs.
 
     Attributes
     ----------
     ready : bool
         Whether there are workers.
     workers : int
-        How many.
+        Number of workers.
     detail : str
-        What is missing.
+        Why jobs do not run; empty if they do.
     """
 
     ready: bool
@@ -47,29 +47,29 @@ class Ready(BaseModel):
     detail: str
 
 
-@router.get("/health", summary="Whether the service lives")
+@router.get("/health", summary="Health")
 async def health() -> Health:
-    """Return at once; needs no token."""
+    """Respond at once. Needs no token."""
     return Health(status="ok", version=wsigraph.__version__)
 
 
-@router.get("/ready", summary="Whether jobs are run", responses={503: {"model": Ready, "description": "Not yet"}})
+@router.get("/ready", summary="Readiness", responses={503: {"model": Ready, "description": "No workers"}})
 async def ready(request: Request, response: Response) -> Ready:
-    """Return 200 once there are workers, 503 before; slides are served either way. Needs no token."""
-    dispatcher = house_of(request).dispatcher
-    workers = 0 if dispatcher is None else dispatcher.n_workers
-    detail = "jobs are run elsewhere" if dispatcher is None else dispatcher.detail
+    """Respond 200 if there are workers and 503 if not. Slides are served in both cases. Needs no token."""
+    supervisor = service_context(request).supervisor
+    workers = 0 if supervisor is None else supervisor.n_workers
+    detail = "another service runs the jobs" if supervisor is None else supervisor.detail
     response.status_code = 200 if workers else 503
     return Ready(ready=workers > 0, workers=workers, detail=detail)
 
 
 @router.get(
     "/metrics",
-    summary="Figures for Prometheus",
+    summary="Prometheus metrics",
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text format"}},
 )
-def metrics(request: Request, _: Annotated[Caller, Depends(needs(READ))]) -> Response:
-    """Return the figures of this service."""
-    content, kind = request.app.state.metrics.render(house_of(request))
-    return Response(content, media_type=kind)
+def metrics(request: Request, _: Annotated[Principal, Depends(require_role(READ))]) -> Response:
+    """Return the metrics of this service."""
+    content, media_type = request.app.state.metrics.render(service_context(request))
+    return Response(content, media_type=media_type)

@@ -1,4 +1,4 @@
-"""Routes of jobs: start, look, follow, cancel, fetch."""
+"""Routes of jobs: start, list, follow and cancel jobs, and fetch their results."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from wsigraph.errors import ConfigError, MissingMpp, NotAllowed, NotFound, TooMany
-from wsigraph.service.context import house_of
+from wsigraph.service.context import service_context
 from wsigraph.service.jobs.schema import ACTIVE, DONE, StoredJob
-from wsigraph.service.security.auth import ADMIN, READ, RUN, Caller, needs
+from wsigraph.service.security.auth import ADMIN, READ, RUN, Principal, require_role
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(needs(READ))])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(require_role(READ))])
 
 RESULTS = {
     "prediction.json": "application/json",
@@ -35,27 +35,27 @@ RESULTS = {
     "slide.json": "application/json",
     "run.json": "application/json",
 }
-"""Files that a job may leave, and what they are; no other name reaches the disk."""
-_EVERY_S = 0.5
+"""Result files of a job, and their media types. No other name is looked up on disk."""
+_POLL_S = 0.5
 _PING_S = 15.0
 
-JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{20}$", description="name from POST /v1/jobs")]
+JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{20}$", description="identifier from POST /v1/jobs")]
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
-class Wish(BaseModel):
-    """What is wanted of a slide.
+class JobRequest(BaseModel):
+    """A request for a prediction or an explanation of a slide.
 
     Attributes
     ----------
     slide_id : str
-        The slide.
+        Identifier from GET /v1/slides.
     kind : str
         ``predict``, or ``explain``, which predicts too.
     target : str
-        What is to be explained: ``risk``, ``stage`` or ``survival@DAYS``.
+        Output to explain: ``risk``, ``stage`` or ``survival@DAYS``.
     mpp : float or None
-        Pixel size of the finest level, um/px, where the file states none or a wrong one.
+        Pixel size of level 0 in um/px, if the file has none or a wrong one.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -66,14 +66,14 @@ class Wish(BaseModel):
 
 
 class JobError(BaseModel):
-    """What a job failed of.
+    """The error of a failed job.
 
     Attributes
     ----------
     kind : str
         Class of the error.
     message : str
-        The sentence that the command line would print.
+        The message that the command line prints.
     """
 
     kind: str
@@ -81,30 +81,32 @@ class JobError(BaseModel):
 
 
 class Job(BaseModel):
-    """How a job stands.
+    """A job.
 
     Attributes
     ----------
     job_id, slide_id, kind, owner : str
-        Which it is.
+        Job and slide identifiers, ``predict`` or ``explain``, and the name of the principal.
     target : str or None
-        What is explained.
+        Output that is explained.
     state : str
-        How it stands.
+        ``queued``, ``running``, ``done``, ``failed`` or ``cancelled``.
+    step : str
+        Step that is running, for example ``segment``.
     stage : str
-        What is being done.
+        The same, under its old name. Kept for one version.
     fraction : float
-        Share done, 0 to 1.
+        Completed fraction, 0 to 1.
     seconds_left : float or None
-        Estimate from what it took so far; None where there is none.
+        Estimated from the time so far; None if there is no estimate.
     error : JobError or None
-        What it failed of.
+        Error of a failed job.
     attempts : int
-        Times it was begun.
+        Number of times it was started.
     created_at, started_at, ended_at : float or None
         Times, s since 1970.
     results : list of str
-        Files to fetch.
+        Result files.
     """
 
     job_id: str
@@ -113,7 +115,8 @@ class Job(BaseModel):
     target: str | None
     owner: str
     state: State
-    stage: str
+    step: str
+    stage: str = Field(deprecated=True)
     fraction: float
     seconds_left: float | None
     error: JobError | None
@@ -125,26 +128,26 @@ class Job(BaseModel):
 
 
 class JobList(BaseModel):
-    """Jobs.
+    """A list of jobs.
 
     Attributes
     ----------
     jobs : list of Job
-        The latest first.
+        Latest first.
     """
 
     jobs: list[Job]
 
 
-def shown(request: Request, job: StoredJob) -> Job:
-    """Return a job as clients see it."""
-    house = house_of(request)
+def serialize_job(request: Request, job: StoredJob) -> Job:
+    """Return a job as JSON, with the directories of the service removed from its message."""
+    context = service_context(request)
     results: list[str] = []
     if job.state == "done":
-        directory = house.directory_of(job)
+        directory = context.job_directory(job)
         results = [name for name in RESULTS if (directory / name).is_file()]
     message = job.message
-    for folder in house.private_paths:
+    for folder in context.private_paths:
         message = message.replace(f"{folder}/", "")
     return Job(
         job_id=job.job_id,
@@ -153,7 +156,8 @@ def shown(request: Request, job: StoredJob) -> Job:
         target=job.target or None,
         owner=job.owner,
         state=job.state,
-        stage=job.stage,
+        step=job.step,
+        stage=job.step,
         fraction=round(job.fraction, 4),
         seconds_left=_seconds_left(job),
         error=JobError(kind=job.error, message=message) if job.error else None,
@@ -168,44 +172,49 @@ def shown(request: Request, job: StoredJob) -> Job:
 def _seconds_left(job: StoredJob) -> float | None:
     if job.state != "running" or job.started_at is None or job.fraction < 0.02:
         return None
-    took = time.time() - job.started_at
-    return round(took * (1 - job.fraction) / job.fraction, 1)
+    elapsed = time.time() - job.started_at
+    return round(elapsed * (1 - job.fraction) / job.fraction, 1)
 
 
-@router.post("", status_code=201, summary="Start a job, or find the equal one")
-def start(request: Request, response: Response, wish: Wish, caller: Annotated[Caller, Depends(needs(RUN))]) -> Job:
-    """Queue a prediction or an explanation; 200 where the same was asked for before and stands.
+@router.post("", status_code=201, summary="Start a job, or return an equal one")
+def start(
+    request: Request,
+    response: Response,
+    job_request: JobRequest,
+    principal: Annotated[Principal, Depends(require_role(RUN))],
+) -> Job:
+    """Queue a prediction or an explanation. Responds 200 if an equal job exists and has not failed.
 
     Raises
     ------
     ConfigError
-        If the target names no days.
+        If the target has no days above 0.
     MissingMpp
-        If the slide states no pixel size and none is given.
+        If neither the slide nor the request has a pixel size.
     """
-    house = house_of(request)
-    entry = house.catalogue.find(wish.slide_id)
-    if wish.target.startswith("survival@") and not float(wish.target.partition("@")[2]) > 0:
-        raise ConfigError(f"target {wish.target!r}: expected days above 0, e.g. survival@1825")
-    # what would fail for certain is told at once, not by a job
-    problem = house.pictures.describe(entry)["mpp_problem"]
-    if problem and wish.mpp is None:
+    context = service_context(request)
+    entry = context.catalogue.find(job_request.slide_id)
+    if job_request.target.startswith("survival@") and not float(job_request.target.partition("@")[2]) > 0:
+        raise ConfigError(f"target {job_request.target!r}: expected days above 0, e.g. survival@1825")
+    # a certain failure is reported now instead of by a failed job
+    problem = context.images.describe(entry)["mpp_problem"]
+    if problem and job_request.mpp is None:
         raise MissingMpp(str(problem))
-    target = wish.target if wish.kind == "explain" else ""
-    made = house.make_job(entry, wish.kind, target, caller.name, wish.mpp)
-    limits = {"queue_max": house.config.service.queue_max, "owner_max": house.config.service.queue_owner_max}
-    job, is_new = house.store.create(made, **limits)
-    if job.state == DONE and not house.directory_of(job).is_dir():
-        house.store.remove(job.job_id)
-        job, is_new = house.store.create(made, **limits)
-    if is_new and house.dispatcher is not None:
-        house.dispatcher.wake()
+    target = job_request.target if job_request.kind == "explain" else ""
+    new_job = context.make_job(entry, job_request.kind, target, principal.name, job_request.mpp)
+    limits = {"queue_max": context.config.service.queue_max, "owner_max": context.config.service.queue_owner_max}
+    job, is_new = context.store.create(new_job, **limits)
+    if job.state == DONE and not context.job_directory(job).is_dir():
+        context.store.remove(job.job_id)
+        job, is_new = context.store.create(new_job, **limits)
+    if is_new and context.supervisor is not None:
+        context.supervisor.wake()
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/v1/jobs/{job.job_id}"
-    return shown(request, job)
+    return serialize_job(request, job)
 
 
-@router.get("", summary="Jobs, the latest first")
+@router.get("", summary="Jobs, latest first")
 def list_jobs(
     request: Request,
     state: State | None = None,
@@ -213,41 +222,46 @@ def list_jobs(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
 ) -> JobList:
-    """Return jobs, of one state or slide where that is asked for."""
-    found = house_of(request).store.latest(state=state, slide_id=slide_id, limit=limit, offset=offset)
-    return JobList(jobs=[shown(request, job) for job in found])
+    """Return jobs, optionally of one state or one slide."""
+    jobs = service_context(request).store.latest(state=state, slide_id=slide_id, limit=limit, offset=offset)
+    return JobList(jobs=[serialize_job(request, job) for job in jobs])
 
 
-@router.get("/{job_id}", summary="How a job stands")
-def look(request: Request, job_id: JobId) -> Job:
-    """Return state, stage, share done and time left."""
-    return shown(request, house_of(request).store.find(job_id))
+@router.get("/{job_id}", summary="One job")
+def find(request: Request, job_id: JobId) -> Job:
+    """Return state, step, completed fraction and remaining time."""
+    return serialize_job(request, service_context(request).store.find(job_id))
 
 
 @router.delete("/{job_id}", summary="Cancel a job")
-def cancel(request: Request, job_id: JobId, caller: Annotated[Caller, Depends(needs(RUN))]) -> Job:
-    """Cancel a job of one's own; administrators cancel any. One that has ended stays as it is.
+def cancel(request: Request, job_id: JobId, principal: Annotated[Principal, Depends(require_role(RUN))]) -> Job:
+    """Cancel your own job. Administrators can cancel every job. A job that has ended is not changed.
 
     Raises
     ------
     NotAllowed
-        If it is another's.
+        If it belongs to another principal.
     """
-    house = house_of(request)
-    job = house.store.find(job_id)
-    if job.owner != caller.name and not caller.reaches(ADMIN):
-        raise NotAllowed(f"job {job_id!r} belongs to {job.owner!r}, and {caller.name!r} may cancel its own alone")
-    job = house.store.cancel(job_id)
-    if house.dispatcher is not None:
-        house.dispatcher.wake()
-    return shown(request, job)
+    context = service_context(request)
+    job = context.store.find(job_id)
+    if job.owner != principal.name and not principal.has_role(ADMIN):
+        raise NotAllowed(f"job {job_id!r} belongs to {job.owner!r}; {principal.name!r} can only cancel its own jobs")
+    job = context.store.cancel(job_id)
+    if context.supervisor is not None:
+        context.supervisor.wake()
+    return serialize_job(request, job)
 
 
 @router.get(
     "/{job_id}/events",
     summary="Follow a job",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {}}, "description": "A Job an event, until it has ended"}},
+    responses={
+        200: {
+            "content": {"text/event-stream": {}},
+            "description": "One event with a Job for each change, until the job has ended",
+        }
+    },
 )
 async def follow(request: Request, job_id: JobId) -> StreamingResponse:
     """Return a stream of server-sent events, one for each change of the job.
@@ -255,41 +269,43 @@ async def follow(request: Request, job_id: JobId) -> StreamingResponse:
     Raises
     ------
     TooMany
-        If too many are open.
+        If too many streams are open.
     """
-    house = house_of(request)
-    first = await run_in_threadpool(house.store.find, job_id)
-    if house.n_streams >= house.config.service.streams_max:
-        raise TooMany(f"{house.n_streams} streams of events are open; ask for the job itself from time to time")
+    context = service_context(request)
+    first = await run_in_threadpool(context.store.find, job_id)
+    if context.n_streams >= context.config.service.streams_max:
+        raise TooMany(
+            f"{context.n_streams} event streams are open, which is the limit; poll GET /v1/jobs/JOB_ID instead"
+        )
     return StreamingResponse(
         _events(request, first), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
     )
 
 
 async def _events(request: Request, job: StoredJob) -> AsyncIterator[str]:
-    house = house_of(request)
-    house.n_streams += 1
+    context = service_context(request)
+    context.n_streams += 1
     try:
         async for event in _changes(request, job):
             yield event
     finally:
-        house.n_streams -= 1
+        context.n_streams -= 1
 
 
 async def _changes(request: Request, job: StoredJob) -> AsyncIterator[str]:
-    store, told, told_at = house_of(request).store, None, time.monotonic()
+    store, previous, reported_at = service_context(request).store, None, time.monotonic()
     while True:
         now = time.monotonic()
-        seen = (job.state, job.stage, round(job.fraction, 3), job.attempts)
-        if seen != told:
-            told, told_at = seen, now
-            yield f"event: job\ndata: {shown(request, job).model_dump_json()}\n\n"
-        elif now - told_at > _PING_S:
-            told_at = now
-            yield ": still there\n\n"
+        current = (job.state, job.step, round(job.fraction, 3), job.attempts)
+        if current != previous:
+            previous, reported_at = current, now
+            yield f"event: job\ndata: {serialize_job(request, job).model_dump_json()}\n\n"
+        elif now - reported_at > _PING_S:
+            reported_at = now
+            yield ": ping\n\n"
         if job.state not in ACTIVE or await request.is_disconnected():
             return
-        await asyncio.sleep(_EVERY_S)
+        await asyncio.sleep(_POLL_S)
         try:
             job = await run_in_threadpool(store.find, job.job_id)
         except NotFound as gone:
@@ -299,12 +315,12 @@ async def _changes(request: Request, job: StoredJob) -> AsyncIterator[str]:
 
 @router.get(
     "/{job_id}/results/{name}",
-    summary="A file that a job has left",
+    summary="A result file",
     response_class=FileResponse,
     responses={200: {"content": {kind: {} for kind in sorted(set(RESULTS.values()))}, "description": "The file"}},
 )
 def result(request: Request, job_id: JobId, name: Annotated[str, Path(max_length=64)]) -> FileResponse:
-    """Return one of the files that the job names under ``results``.
+    """Return one of the files that the job lists under ``results``.
 
     Raises
     ------
@@ -312,8 +328,8 @@ def result(request: Request, job_id: JobId, name: Annotated[str, Path(max_length
         If there is no such file.
     """
     if name not in RESULTS:
-        raise NotFound(f"{name!r} is no result; expected one of {', '.join(RESULTS)}")
-    path = house_of(request).done_directory(job_id) / name
+        raise NotFound(f"{name!r} is not a result file; expected one of {', '.join(RESULTS)}")
+    path = service_context(request).done_directory(job_id) / name
     if not path.is_file():
-        raise NotFound(f"job {job_id!r} has left no {name}; an explanation is there after a job of kind explain")
+        raise NotFound(f"job {job_id!r} has no {name}; explanations are written by jobs of kind explain")
     return FileResponse(path, media_type=RESULTS[name], headers={"Cache-Control": "private, no-cache"})

@@ -1,4 +1,4 @@
-"""Routes of the maps over a job's slide: which there are, and each as Deep Zoom."""
+"""Routes of the overlays of a job: their names, and each overlay as Deep Zoom tiles."""
 
 from __future__ import annotations
 
@@ -9,95 +9,96 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel
 
 from wsigraph.geometry import Size
-from wsigraph.service.context import House, house_of
+from wsigraph.service.context import ServiceContext, service_context
 from wsigraph.service.deepzoom import DeepZoom
 from wsigraph.service.routes.jobs import JobId
-from wsigraph.service.security.auth import READ, needs
+from wsigraph.service.security.auth import READ, require_role
 
-router = APIRouter(prefix="/v1/jobs/{job_id}/overlay", tags=["overlays"], dependencies=[Depends(needs(READ))])
+router = APIRouter(prefix="/v1/jobs/{job_id}/overlay", tags=["overlays"], dependencies=[Depends(require_role(READ))])
 
 Layer = Annotated[str, Query(max_length=64, description="one of GET /v1/jobs/{job_id}/overlay")]
 Number = Annotated[int, Path(ge=0, le=2**31)]
+# reading the records of a large job takes longer than a tile
 _OPEN_S = 120.0
 
 
 class Layers(BaseModel):
-    """Maps of a job.
+    """The overlays of a job.
 
     Attributes
     ----------
     layers : list of str
-        ``attribution`` is that of the job's own target.
+        Names. ``attribution`` is the attribution to the target of the job.
     """
 
     layers: list[str]
 
 
-@router.get("", summary="Maps over the slide")
+@router.get("", summary="Overlays of a job")
 def layers(request: Request, job_id: JobId) -> Layers:
-    """Return the names of the maps that the job's records give."""
-    return Layers(layers=_told(house_of(request), job_id)["layers"])
+    """Return the names of the overlays."""
+    return Layers(layers=_describe(service_context(request), job_id)["layers"])
 
 
 @router.get(
     "/dzi",
-    summary="Deep Zoom description of a map",
+    summary="Deep Zoom description of an overlay",
     response_class=Response,
     responses={200: {"content": {"application/xml": {}}, "description": "Deep Zoom XML"}},
 )
 def deep_zoom(request: Request, job_id: JobId, layer: Layer = "attribution") -> Response:
-    """Return the pyramid of a map; it is the slide's own, so that tiles lie upon tiles."""
+    """Return the Deep Zoom XML descriptor. All overlays have the pyramid of the slide."""
     del layer
-    return Response(_pyramid(house_of(request), job_id).xml("png"), media_type="application/xml")
+    return Response(_pyramid(service_context(request), job_id).xml("png"), media_type="application/xml")
 
 
 @router.get(
     "/tiles/{level}/{col}_{row}.png",
-    summary="A tile of a map",
+    summary="A tile of an overlay",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}, "description": "A PNG picture with transparency"}},
+    responses={200: {"content": {"image/png": {}}, "description": "A PNG image with transparency"}},
 )
 async def tile(
     request: Request, job_id: JobId, level: Number, col: Number, row: Number, layer: Layer = "attribution"
 ) -> Response:
-    """Return a tile of a map."""
-    house = house_of(request)
-    encoded = await to_thread.run_sync(_tile, house, job_id, layer, (level, col, row), limiter=house.turns)
+    """Return a tile of an overlay."""
+    context = service_context(request)
+    encoded = await to_thread.run_sync(_tile, context, job_id, layer, (level, col, row), limiter=context.image_limiter)
     return Response(encoded, media_type="image/png", headers={"Cache-Control": "private, max-age=600"})
 
 
-def _tile(house: House, job_id: str, layer: str, place: tuple[int, int, int]) -> bytes:
-    pyramid = _pyramid(house, job_id)
-    box = pyramid.box(*place)
+def _tile(context: ServiceContext, job_id: str, layer: str, tile_address: tuple[int, int, int]) -> bytes:
+    pyramid = _pyramid(context, job_id)
+    box = pyramid.box(*tile_address)
 
     def make() -> bytes:
-        asked = {**_request(house, job_id), "layer": layer, "box": [box.y0, box.x0, box.y1, box.x1]}
-        return house.pool.ask({**asked, "downsample": pyramid.downsample(place[0])}, time_s=_OPEN_S)[1]
+        message = {**_message(context, job_id), "layer": layer, "box": [box.y0, box.x0, box.y1, box.x1]}
+        return context.pool.request({**message, "downsample": pyramid.downsample(tile_address[0])}, time_s=_OPEN_S)[1]
 
-    return house.pictures.encoded.find_or_make((_version(house, job_id), layer, place), make)
-
-
-def _version(house: House, job_id: str) -> tuple[str, float | None]:
-    return job_id, house.store.find(job_id).ended_at
+    return context.images.encoded.get_or_create((_version(context, job_id), layer, tile_address), make)
 
 
-def _request(house: House, job_id: str) -> dict[str, Any]:
-    directory = house.done_directory(job_id)
-    return {"op": "overlay", "directory": str(directory), "version": str(_version(house, job_id))}
+def _version(context: ServiceContext, job_id: str) -> tuple[str, float | None]:
+    return job_id, context.store.find(job_id).ended_at
 
 
-def _told(house: House, job_id: str) -> dict[str, Any]:
-    """Return layers and size of a job's maps; asked once."""
-    key = (*_version(house, job_id), "overlay")
-    known = house.told.get(key)
-    if known is None:
-        known, _ = house.pool.ask(_request(house, job_id), time_s=_OPEN_S)
-        house.told[key] = known
-    return known
+def _message(context: ServiceContext, job_id: str) -> dict[str, Any]:
+    directory = context.done_directory(job_id)
+    return {"op": "overlay", "directory": str(directory), "version": str(_version(context, job_id))}
 
 
-def _pyramid(house: House, job_id: str) -> DeepZoom:
-    house.done_directory(job_id)
-    height, width = _told(house, job_id)["size"]
-    limits = house.config.service
+def _describe(context: ServiceContext, job_id: str) -> dict[str, Any]:
+    """Return layers and size of the overlays of a job. The worker is asked once; then they are cached."""
+    key = (*_version(context, job_id), "overlay")
+    description = context.overlay_descriptions.get(key)
+    if description is None:
+        description, _ = context.pool.request(_message(context, job_id), time_s=_OPEN_S)
+        context.overlay_descriptions[key] = description
+    return description
+
+
+def _pyramid(context: ServiceContext, job_id: str) -> DeepZoom:
+    context.done_directory(job_id)
+    height, width = _describe(context, job_id)["size"]
+    limits = context.config.service
     return DeepZoom(size=Size(height, width), tile_px=limits.tile_px, overlap_px=limits.tile_overlap_px)

@@ -1,7 +1,7 @@
-"""Routes of the regions of a finished job: outlines to draw, facts of each, its picture, and the slide without some.
+"""Routes of the regions of a finished job: outlines, facts, images, and ablation (the prediction without some regions).
 
-Outlines are simplified by zoom level: on the screen they are off by a pixel at most. They are encoded once and kept
-compressed. What a client asks for by number is looked up among the records of its job; no path comes from it.
+Outlines are simplified for each zoom level, with an error of at most one screen pixel. They are encoded once and cached
+compressed. Clients name jobs and regions by number; no path comes from a client.
 """
 
 from __future__ import annotations
@@ -17,37 +17,44 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from wsigraph.errors import Conflict
 from wsigraph.service.catalogue import Entry
-from wsigraph.service.context import House, house_of
-from wsigraph.service.security.auth import READ, needs
+from wsigraph.service.context import ServiceContext, service_context
+from wsigraph.service.deepzoom import MAX_OUTLINE_LEVEL
+from wsigraph.service.routes.serializers import (
+    serialize_cohort_survival,
+    serialize_explanation,
+    serialize_outlines,
+    serialize_prediction,
+    serialize_region,
+    serialize_region_values,
+)
+from wsigraph.service.security.auth import READ, require_role
 
-# torch comes with the records of a job, and slides are listed before it is there
+# loads torch, which takes seconds; slides are listed before that
 if TYPE_CHECKING:
-    from wsigraph.service.results import ExplainedSlide, ExplainedSlides
+    from wsigraph.service.results import JobResults, JobResultsCache
 
-router = APIRouter(prefix="/v1/jobs", tags=["regions"], dependencies=[Depends(needs(READ))])
+router = APIRouter(prefix="/v1/jobs", tags=["regions"], dependencies=[Depends(require_role(READ))])
 
-JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{20}$", description="a job that is done")]
+JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{20}$", description="a finished job")]
 Node = Annotated[int, Path(ge=0, le=2**31, description="number of the region")]
-MOST_LEVELS = 12
-"""Zoom levels for which outlines are simplified."""
 _CROP_PX = 512
-_importing = threading.Lock()
+_import_lock = threading.Lock()
 _MAX_NODES = 100_000
-_JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}, "description": "A JPEG picture"}}
-_JSON: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}}, "description": "Plain values"}}
+_JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}, "description": "A JPEG image"}}
+_JSON: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}}, "description": "JSON values"}}
 
 
-class Removal(BaseModel):
-    """Which regions are left out.
+class AblationRequest(BaseModel):
+    """Which regions to remove: either `nodes` or `top`.
 
     Attributes
     ----------
     nodes : list of int or None
-        The regions by number.
+        Region numbers.
     top : int or None
-        How many of the most important ones.
+        Number of most important regions.
     target : str or None
-        Important for which output; the one that was explained where None.
+        Rank regions by the attribution to this target; None for the target of the job.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -56,23 +63,23 @@ class Removal(BaseModel):
     target: str | None = Field(None, max_length=64)
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> Removal:
+    def _check_one_choice(self) -> AblationRequest:
         if (self.nodes is None) == (self.top is None):
             raise ValueError("give either nodes or top")
         return self
 
 
-class Without(BaseModel):
+class RegionAblation(BaseModel):
     """A prediction without some regions.
 
     Attributes
     ----------
     n_removed, n_regions : int
-        Regions left out, and all.
+        Number of removed regions, and of all regions.
     area_fraction : float
-        Share of the tissue's area that is left out, 0 to 1.
+        Removed fraction of the tissue area, 0 to 1.
     prediction : dict
-        Stage probabilities, conformal set, risk, survival, warnings.
+        Stage probabilities, conformal set, risk, survival and warnings.
     """
 
     n_removed: int
@@ -81,148 +88,129 @@ class Without(BaseModel):
     prediction: dict[str, Any]
 
 
-def explained_slides(request: Request) -> ExplainedSlides:
-    """Return the open records of the service that a request came to."""
+def job_results(request: Request) -> JobResultsCache:
+    """Return the cache of job results of the service."""
     state = request.app.state
-    # two threads that import torch at a time, from two ends, leave half a module behind
-    with _importing:
-        from wsigraph.service import results as explained
-        from wsigraph.service.routes import serializers as told  # noqa: F401 - what routes import afterwards is there
+    # two threads that import torch at the same time can leave a module half imported
+    with _import_lock:
+        from wsigraph.service.results import JobResultsCache
 
-        if not hasattr(state, "explained"):
-            state.explained = explained.ExplainedSlides(house_of(request))
-    found: ExplainedSlides = state.explained
-    return found
+        if not hasattr(state, "job_results"):
+            state.job_results = JobResultsCache(service_context(request))
+    cache: JobResultsCache = state.job_results
+    return cache
 
 
 def warm(request: Request) -> None:
-    """Read the model in the background, once, so that the first question waits less."""
+    """Load the model in the background, once, so that the first request is fast."""
     state = request.app.state
     if not hasattr(state, "warming"):
-        state.warming = threading.Thread(target=lambda: explained_slides(request).warm(), daemon=True)
+        state.warming = threading.Thread(target=lambda: job_results(request).warm(), daemon=True)
         state.warming.start()
 
 
-def _slide(request: Request, job_id: str) -> ExplainedSlide:
-    return explained_slides(request).find(job_id)
+def _results(request: Request, job_id: str) -> JobResults:
+    return job_results(request).find(job_id)
 
 
 @router.get("/{job_id}/regions", summary="Outlines and values of all regions", response_class=Response, responses=_JSON)
 def list_regions(
     request: Request,
     job_id: JobId,
-    level: Annotated[int, Query(ge=0, le=MOST_LEVELS, description="a screen pixel spans 2^level slide pixels")] = 0,
-    values: Annotated[bool, Query(description="whether to give attributions, kinds and features too")] = True,
+    level: Annotated[
+        int, Query(ge=0, le=MAX_OUTLINE_LEVEL, description="one screen pixel spans 2^level level-0 pixels")
+    ] = 0,
+    values: Annotated[bool, Query(description="include attributions, tissue clusters and features")] = True,
 ) -> Response:
-    """Return the outlines of all regions, simplified for a zoom level, and what to colour them by.
+    """Return the outlines of all regions, simplified for a zoom level, and the values to colour them by.
 
-    ``outlines`` holds a list of polygons for each region, each a list of rings, the outer one first; a ring is a flat
-    list of x and y in level-0 pixels, its first point and then the steps from one point to the next.
+    ``outlines`` has a list of polygons for every region. A polygon is a list of rings, the outer ring first. A ring is
+    a flat list: x and y of its first point in level-0 pixels, then the steps to each next point.
     """
-    slide = _slide(request, job_id)
-    from wsigraph.service.routes import serializers as told
-
-    level = slide.settled_level(level)
+    results = _results(request, job_id)
+    level = results.outline_level(level)
 
     def encode() -> bytes:
-        content = told.outlines_of(slide, level) | (told.values_of(slide) if values else {})
+        content = serialize_outlines(results, level) | (serialize_region_values(results) if values else {})
         return gzip.compress(json.dumps({"job_id": job_id, **content}, separators=(",", ":")).encode(), 6, mtime=0)
 
-    # the job's records are its own for good, so its name is a version
-    encoded = house_of(request).pictures.encoded.find_or_make((job_id, "regions", level, values), encode)
+    # the records of a job never change, so its identifier serves as a version
+    key = (job_id, "regions", level, values)
+    encoded = service_context(request).images.encoded.get_or_create(key, encode)
     return _compressed(request, encoded, f'"{job_id}-{level}-{int(values)}"')
 
 
-@router.get("/{job_id}/facts", summary="The prediction and how it was explained and tested")
+@router.get("/{job_id}/facts", summary="The prediction, its explanation and the tests of the explanation")
 def facts(request: Request, job_id: JobId) -> dict[str, Any]:
-    """Return prediction, explanation with its faithfulness curves, and the survival of the training cohort."""
-    slide = _slide(request, job_id)
-    from wsigraph.service.routes import serializers as told
-
+    """Return prediction, explanation with its faithfulness curves, and the survival curve of the training cohort."""
+    results = _results(request, job_id)
     return {
         "job_id": job_id,
-        "slide_id": slide.info.slide_id,
-        "n_regions": slide.n_regions,
-        "tissue_mm2": slide.coarse.graph.tissue_mm2,
-        "can_remove": slide.bundle is not None,
-        "prediction": told.prediction_of(slide.prediction),
-        "explanation": told.explanation_of(slide),
-        "cohort": told.cohort_of(slide),
+        "slide_id": results.info.slide_id,
+        "n_regions": results.n_regions,
+        "tissue_mm2": results.coarse.graph.tissue_mm2,
+        "can_remove": results.bundle is not None,
+        "prediction": serialize_prediction(results.prediction),
+        "explanation": serialize_explanation(results),
+        "cohort": serialize_cohort_survival(results),
     }
 
 
-@router.get("/{job_id}/regions/{node}", summary="What is known of a region")
+@router.get("/{job_id}/regions/{node}", summary="One region")
 def region(request: Request, job_id: JobId, node: Node) -> dict[str, Any]:
-    """Return a region's features with training percentiles, its neighbours, and its share of the prediction."""
-    slide = _slide(request, job_id)
-    slide.check(node)
-    box = slide.crop_box(node)
-    return {
-        **slide.describer.region(node),
-        "neighbours": slide.describer.neighbours(node),
-        "targets": [
-            {
-                "target": target,
-                "unit": slide.unit(target),
-                "attribution": float(values[node]),
-                "share": float(values[node] / (np.abs(values).sum() or 1.0)),
-                "rank": int(np.flatnonzero(slide.orders[target] == node)[0]) + 1,
-            }
-            for target, values in slide.attributions.items()
-        ],
-        "crop": {"x": box.x0, "y": box.y0, "width": box.width, "height": box.height},
-    }
+    """Return a region's features with training percentiles, its neighbours, and its fraction of the prediction."""
+    results = _results(request, job_id)
+    results.check_region(node)
+    return serialize_region(results, node)
 
 
-@router.get(
-    "/{job_id}/regions/{node}/crop.jpeg", summary="A region's picture", response_class=Response, responses=_JPEG
-)
+@router.get("/{job_id}/regions/{node}/crop.jpeg", summary="Image of a region", response_class=Response, responses=_JPEG)
 def crop(request: Request, job_id: JobId, node: Node) -> Response:
-    """Return the slide around a region, untouched; ``crop`` of the region says which part it is."""
-    house, slide = house_of(request), _slide(request, job_id)
-    box = slide.crop_box(node)
+    """Return the unmodified pixels around a region. The region's ``crop`` says which part of the slide it is."""
+    context, results = service_context(request), _results(request, job_id)
+    box = results.crop_box(node)
     downsample = 1 << max(0, (max(box.width, box.height) - 1) // _CROP_PX).bit_length()
-    entry = _unchanged(house, job_id, slide)
+    entry = _unchanged_slide(context, job_id, results)
     window = (
         box.y0 // downsample,
         box.x0 // downsample,
         -(-box.y1 // downsample),
         -(-box.x1 // downsample),
     )
-    encoded = house.pictures.part(entry, window, downsample)
+    encoded = context.images.part(entry, window, downsample)
     return Response(encoded, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
 
 
-@router.post("/{job_id}/without", summary="The prediction without some regions")
-def without(request: Request, job_id: JobId, removal: Removal) -> Without:
-    """Return what the model reads from the slide once regions and their edges are left out."""
-    slide = _slide(request, job_id)
-    from wsigraph.service.routes import serializers as told
-
-    if removal.nodes is not None:
-        regions = np.unique(np.array(removal.nodes, np.int64))
+# the old address is accepted for one version
+@router.post("/{job_id}/without", include_in_schema=False)
+@router.post("/{job_id}/ablation", summary="Predict without some regions")
+def ablate(request: Request, job_id: JobId, ablation_request: AblationRequest) -> RegionAblation:
+    """Return the prediction after regions and their edges are removed from the graph."""
+    results = _results(request, job_id)
+    if ablation_request.nodes is not None:
+        regions = np.unique(np.array(ablation_request.nodes, np.int64))
     else:
-        regions = slide.chosen(removal.top or 0, removal.target)
-    prediction = slide.without(regions)
-    area = slide.coarse.graph.moment("n")
-    return Without(
+        regions = results.most_important(ablation_request.top or 0, ablation_request.target)
+    prediction = results.ablate(regions)
+    area = results.coarse.graph.moment("n")
+    return RegionAblation(
         n_removed=len(regions),
-        n_regions=slide.n_regions,
+        n_regions=results.n_regions,
         area_fraction=float(area[regions].sum() / area.sum()),
-        prediction=told.prediction_of(prediction),
+        prediction=serialize_prediction(prediction),
     )
 
 
-def _unchanged(house: House, job_id: str, slide: ExplainedSlide) -> Entry:
-    """Return the slide of a job; one whose file has changed since would show other tissue than was read."""
-    entry = house.slide_of(house.store.find(job_id))
-    if house.digest_of(entry) != slide.info.sha256:
-        raise Conflict(f"slide {entry.slide_id!r} has changed since this job; start it again")
+def _unchanged_slide(context: ServiceContext, job_id: str, results: JobResults) -> Entry:
+    """Return the slide of a job. A file that changed since would show other tissue than was predicted."""
+    entry = context.job_slide(context.store.find(job_id))
+    if context.slide_digest(entry) != results.info.sha256:
+        raise Conflict(f"slide {entry.slide_id!r} has changed since this job; start the job again")
     return entry
 
 
 def _compressed(request: Request, encoded: bytes, tag: str) -> Response:
-    """Return compressed JSON, unpacked for a client that cannot."""
+    """Return gzip-compressed JSON, decompressed for a client that does not accept gzip."""
     headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Accept-Encoding"}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)

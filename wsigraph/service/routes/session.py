@@ -1,4 +1,4 @@
-"""Routes by which a browser signs in: the token is put into a cookie that scripts cannot read."""
+"""Routes to sign a browser in and out. The token is stored in a cookie that scripts cannot read."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from wsigraph.errors import NotSignedIn
-from wsigraph.service.context import house_of
-from wsigraph.service.security.auth import COOKIE, READ, Caller, needs
+from wsigraph.service.context import service_context
+from wsigraph.service.security.auth import COOKIE, READ, Principal, require_role
 
 router = APIRouter(prefix="/v1/session", tags=["service"])
 
@@ -22,7 +22,7 @@ class SignIn(BaseModel):
     Attributes
     ----------
     token : str
-        As it was printed.
+        The token, as ``wsigraph serve --new-token`` printed it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -30,49 +30,49 @@ class SignIn(BaseModel):
 
 
 class SignedIn(BaseModel):
-    """Who asks.
+    """The principal of a session.
 
     Attributes
     ----------
     name, role : str
-        Of the token.
+        Name and role of the token.
     """
 
     name: str
     role: str
 
 
-@router.get("", summary="Who asks")
-def who(caller: Annotated[Caller, Depends(needs(READ))]) -> SignedIn:
+@router.get("", summary="The current principal")
+def who(principal: Annotated[Principal, Depends(require_role(READ))]) -> SignedIn:
     """Return name and role of the token."""
-    return SignedIn(name=caller.name, role=caller.role)
+    return SignedIn(name=principal.name, role=principal.role)
 
 
 @router.post("", summary="Sign a browser in")
-def sign_in(request: Request, response: Response, given: SignIn) -> SignedIn:
-    """Check a token and leave it with the browser for a day, out of the reach of scripts and of other sites.
+def sign_in(request: Request, response: Response, credentials: SignIn) -> SignedIn:
+    """Check a token and store it in a cookie for one day. Scripts and other sites cannot read the cookie.
 
     Raises
     ------
     NotSignedIn
-        If it is not known.
+        If the token is not valid.
     """
-    tokens = house_of(request).tokens
-    caller = tokens.caller(given.token)
-    if caller is None:
-        raise NotSignedIn("the token is not known here; ask whoever runs the service for another")
+    tokens = service_context(request).tokens
+    principal = tokens.principal(credentials.token)
+    if principal is None:
+        raise NotSignedIn("the token is not valid; ask the operator of this service for another")
     response.set_cookie(
         COOKIE,
-        given.token,
+        credentials.token,
         max_age=_DAY_S,
         httponly=True,
         samesite="strict",
         secure=request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https",
     )
-    return SignedIn(name=caller.name, role=caller.role)
+    return SignedIn(name=principal.name, role=principal.role)
 
 
 @router.delete("", status_code=204, summary="Sign a browser out")
 def sign_out(response: Response) -> None:
-    """Remove the token from the browser."""
+    """Delete the cookie."""
     response.delete_cookie(COOKIE)

@@ -1,4 +1,4 @@
-"""Routes of uploads: begin, send parts, ask how far it is, give up."""
+"""Routes of uploads: create one, send parts, read its status, delete it."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from wsigraph.errors import NotAllowed
-from wsigraph.service.context import House, house_of
-from wsigraph.service.security.auth import ADMIN, RUN, Caller, needs
+from wsigraph.service.context import ServiceContext, service_context
+from wsigraph.service.security.auth import ADMIN, RUN, Principal, require_role
 from wsigraph.service.upload_store import Upload
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 
-May = Annotated[Caller, Depends(needs(RUN))]
-UploadId = Annotated[str, Path(pattern=r"^[0-9a-f]{20}$", description="name from POST /v1/uploads")]
+RunPrincipal = Annotated[Principal, Depends(require_role(RUN))]
+UploadId = Annotated[str, Path(pattern=r"^[0-9a-f]{20}$", description="identifier from POST /v1/uploads")]
 _CHUNK_BYTES = 2**20
 
 
-class Announced(BaseModel):
-    """A file that is to come.
+class UploadCreate(BaseModel):
+    """A request to upload a file.
 
     Attributes
     ----------
     name : str
-        What it is called; shown, never used as a path.
+        File name. Displayed, never used as a path.
     size : int
-        Bytes.
+        Size in bytes.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -37,17 +37,17 @@ class Announced(BaseModel):
     size: int = Field(ge=1, le=2**53)
 
 
-class Standing(BaseModel):
-    """How far an upload is.
+class UploadStatus(BaseModel):
+    """The status of an upload.
 
     Attributes
     ----------
     upload_id : str
-        Its name.
+        Identifier.
     offset, size : int
-        Bytes that have come, and that are to come in all.
+        Received bytes, and total bytes.
     slide_id : str or None
-        The slide that it has become, once it is whole.
+        Identifier of the slide once the upload is complete.
     """
 
     upload_id: str
@@ -56,12 +56,12 @@ class Standing(BaseModel):
     slide_id: str | None
 
 
-@router.post("", status_code=201, summary="Begin an upload")
-def begin(request: Request, response: Response, announced: Announced, caller: May) -> Standing:
-    """Announce a file; its bytes follow with PATCH."""
-    upload = house_of(request).uploads.begin(announced.name, announced.size, caller.name)
+@router.post("", status_code=201, summary="Create an upload")
+def create(request: Request, response: Response, upload_create: UploadCreate, principal: RunPrincipal) -> UploadStatus:
+    """Create an upload. Send its bytes with PATCH."""
+    upload = service_context(request).uploads.create(upload_create.name, upload_create.size, principal.name)
     response.headers["Location"] = f"/v1/uploads/{upload.upload_id}"
-    return _standing(response, upload, 0)
+    return _upload_status(response, upload, 0)
 
 
 @router.patch(
@@ -75,68 +75,77 @@ async def send(
     request: Request,
     response: Response,
     upload_id: UploadId,
-    caller: May,
+    principal: RunPrincipal,
     upload_offset: Annotated[int, Header(ge=0, le=2**53)],
-) -> Standing:
-    """Add bytes at ``Upload-Offset``; what came before a broken connection stays. The last part makes the slide."""
-    house = house_of(request)
-    upload = await run_in_threadpool(_own, house, upload_id, caller)
-    writer = await run_in_threadpool(house.uploads.writer, upload_id, upload_offset)
+) -> UploadStatus:
+    """Append bytes at ``Upload-Offset``. Bytes received before a lost connection are kept.
+
+    The last part creates the slide.
+
+    If the slide could not be checked (503), all bytes are kept, and an empty part starts the check again.
+    """
+    context = service_context(request)
+    upload = await run_in_threadpool(_own_upload, context, upload_id, principal)
+    if context.uploads.is_finished(upload_id):
+        # the client missed the last response
+        return _upload_status(response, upload, upload.size, upload.slide_id)
+    writer = await run_in_threadpool(context.uploads.writer, upload_id, upload_offset)
     try:
-        waiting = bytearray()
+        buffer = bytearray()
         async for chunk in request.stream():
-            waiting += chunk
-            if len(waiting) >= _CHUNK_BYTES:
-                await run_in_threadpool(writer.write, bytes(waiting))
-                waiting.clear()
-        await run_in_threadpool(writer.write, bytes(waiting))
+            buffer += chunk
+            if len(buffer) >= _CHUNK_BYTES:
+                await run_in_threadpool(writer.write, bytes(buffer))
+                buffer.clear()
+        await run_in_threadpool(writer.write, bytes(buffer))
     except ClientDisconnect:
-        await run_in_threadpool(writer.write, bytes(waiting))
+        await run_in_threadpool(writer.write, bytes(buffer))
         raise
     finally:
         await run_in_threadpool(writer.close)
     slide_id = None
     if writer.offset == upload.size:
-        await run_in_threadpool(_finish, house, upload)
+        await run_in_threadpool(_finish, context, upload)
         slide_id = upload.slide_id
         response.status_code = 201
-    return _standing(response, upload, writer.offset, slide_id)
+    return _upload_status(response, upload, writer.offset, slide_id)
 
 
-@router.head("/{upload_id}", summary="How far an upload is", include_in_schema=False)
-@router.get("/{upload_id}", summary="How far an upload is")
-def look(request: Request, response: Response, upload_id: UploadId, caller: May) -> Standing:
-    """Return the offset to go on from; also in the header ``Upload-Offset``."""
-    house = house_of(request)
-    upload = _own(house, upload_id, caller)
-    return _standing(response, upload, house.uploads.find(upload_id)[1])
+@router.head("/{upload_id}", summary="Status of an upload", include_in_schema=False)
+@router.get("/{upload_id}", summary="Status of an upload")
+def read_status(request: Request, response: Response, upload_id: UploadId, principal: RunPrincipal) -> UploadStatus:
+    """Return the offset of the next part. The header ``Upload-Offset`` has it too."""
+    context = service_context(request)
+    upload = _own_upload(context, upload_id, principal)
+    slide_id = upload.slide_id if context.uploads.is_finished(upload_id) else None
+    return _upload_status(response, upload, context.uploads.find(upload_id)[1], slide_id)
 
 
-@router.delete("/{upload_id}", status_code=204, summary="Give an upload up")
-def give_up(request: Request, upload_id: UploadId, caller: May) -> None:
-    """Remove what has come."""
-    house = house_of(request)
-    _own(house, upload_id, caller)
-    house.uploads.remove(upload_id)
+@router.delete("/{upload_id}", status_code=204, summary="Delete an upload")
+def delete(request: Request, upload_id: UploadId, principal: RunPrincipal) -> None:
+    """Delete an unfinished upload."""
+    context = service_context(request)
+    _own_upload(context, upload_id, principal)
+    context.uploads.remove(upload_id)
 
 
-def _own(house: House, upload_id: str, caller: Caller) -> Upload:
-    upload, _ = house.uploads.find(upload_id)
-    if upload.owner != caller.name and not caller.reaches(ADMIN):
-        raise NotAllowed(f"upload {upload_id!r} belongs to another; begin one of your own")
+def _own_upload(context: ServiceContext, upload_id: str, principal: Principal) -> Upload:
+    upload, _ = context.uploads.find(upload_id)
+    if upload.owner != principal.name and not principal.has_role(ADMIN):
+        raise NotAllowed(f"upload {upload_id!r} belongs to another principal; create your own")
     return upload
 
 
-def _finish(house: House, upload: Upload) -> None:
+def _finish(context: ServiceContext, upload: Upload) -> None:
     def check(path: object) -> None:
-        house.pool.ask({"op": "describe", "path": str(path)})
+        context.pool.request({"op": "check", "path": str(path)})
 
-    house.uploads.finish(upload, check)
-    house.catalogue.forget()
+    context.uploads.finish(upload, check)
+    context.catalogue.forget()
 
 
-def _standing(response: Response, upload: Upload, offset: int, slide_id: str | None = None) -> Standing:
+def _upload_status(response: Response, upload: Upload, offset: int, slide_id: str | None = None) -> UploadStatus:
     response.headers["Upload-Offset"] = str(offset)
     response.headers["Upload-Length"] = str(upload.size)
     response.headers["Cache-Control"] = "no-store"
-    return Standing(upload_id=upload.upload_id, offset=offset, size=upload.size, slide_id=slide_id)
+    return UploadStatus(upload_id=upload.upload_id, offset=offset, size=upload.size, slide_id=slide_id)

@@ -1,4 +1,4 @@
-"""Who did what and when, one line of JSON each; for whoever has to answer for patient data."""
+"""Audit log: who did what and when, one JSON object a line."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _PATIENT_DATA = ("/v1/slides/{slide_id}", "/results/{name}", "/associated/{name}
 
 
 class Audit:
-    """An append-only log; safe to use from several threads.
+    """An append-only log. It is safe to use from several threads.
 
     Parameters
     ----------
     path : Path
-        The file, readable by its owner alone.
+        The log file. Only its owner can read it.
     max_bytes : int
-        Size at which it is put aside under the time and a new one is begun.
+        Size at which the file is renamed with a time stamp and a new one is started.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
@@ -31,11 +31,11 @@ class Audit:
         self._lock = threading.Lock()
         self._descriptor: int | None = None
 
-    def note(self, *, caller: str, address: str, method: str, path: str, status: int, **more: Any) -> None:
-        """Note one request that was answered."""
+    def record(self, *, principal: str, address: str, method: str, path: str, status: int, **more: Any) -> None:
+        """Add one answered request."""
         line = {
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "caller": caller,
+            "principal": principal,
             "address": address,
             "method": method,
             "path": path[:500],
@@ -52,7 +52,7 @@ class Audit:
                 self._path.rename(self._path.with_name(f"{self._path.stem}-{time.time_ns()}{self._path.suffix}"))
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._lock:
             if self._descriptor is not None:
                 os.close(self._descriptor)
@@ -64,8 +64,8 @@ class Audit:
         return self._descriptor
 
 
-def is_noted(method: str, route: str, status: int) -> bool:
-    """Return whether an answer goes into the log: changes, refusals, and looks at patient data but for tiles."""
+def is_audited(method: str, route: str, status: int) -> bool:
+    """Return whether a response is logged: changes, refusals, and reads of patient data other than tiles."""
     if status in _REFUSALS or (method in _CHANGES and not (method == "PATCH" and status == 200)):
         return True
     return method == "GET" and status == 200 and route.endswith(_PATIENT_DATA)

@@ -1,8 +1,8 @@
-"""Who asks, and how far the role reaches: tokens hashed at rest, compared in constant time.
+"""Authentication and roles. Tokens are stored as digests and compared in constant time.
 
-Tokens are 256 random bits, so one round of SHA-256 is all that hiding them takes; a slow hash would only guard words
-that people choose, and those are refused. Without tokens the service listens on loopback alone and every caller is
-the administrator.
+A token has 256 random bits, so one round of SHA-256 protects it. A slow hash would only help for passwords that people
+choose, and those are refused. Without tokens the service only listens on loopback, and every client is the
+administrator.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from wsigraph.errors import NotAllowed, NotSignedIn, ServiceError
 
 READ, RUN, ADMIN = "read", "run", "admin"
 ROLES = (READ, RUN, ADMIN)
-"""Each role may do what those before it may."""
+"""Each role includes the rights of the roles before it."""
 COOKIE = "wsigraph-token"
-"""Cookie of a browser that has signed in."""
+"""Name of the cookie of a signed-in browser."""
 _MIN_CHARACTERS = 32
 _LINE = re.compile(r"^(?P<name>[A-Za-z0-9._@-]{1,64}):(?P<role>read|run|admin):(?P<digest>[0-9a-f]{64})$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Who asks.
+class Principal:
+    """The authenticated client of a request.
 
     Attributes
     ----------
     name : str
-        Name of the token; owner of the jobs that are started with it.
+        Name of the token. It owns the jobs and uploads that are started with it.
     role : str
         One of `ROLES`.
     """
@@ -44,53 +44,53 @@ class Caller:
     name: str
     role: str
 
-    def reaches(self, role: str) -> bool:
-        """Return whether the caller may do what takes `role`."""
+    def has_role(self, role: str) -> bool:
+        """Return whether the principal has the rights of `role`."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
-LOCAL = Caller(name="local", role=ADMIN)
-"""Every caller of a service without tokens."""
+LOCAL = Principal(name="local", role=ADMIN)
+"""Principal of every request to a service without tokens."""
 
 
 class Tokens:
-    """The tokens that are known, as digests.
+    """Digests of the valid tokens.
 
     Parameters
     ----------
-    known : iterable of (Caller, str)
-        Callers and the SHA-256 of their tokens.
+    digests : iterable of (Principal, str)
+        Principals, and the SHA-256 of their tokens.
     """
 
-    def __init__(self, known: Iterable[tuple[Caller, str]] = ()) -> None:
-        self._known = list(known)
+    def __init__(self, digests: Iterable[tuple[Principal, str]] = ()) -> None:
+        self._digests = list(digests)
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._digests)
 
-    def add(self, caller: Caller, token: str) -> None:
+    def add(self, principal: Principal, token: str) -> None:
         """Add a token in plain text.
 
         Raises
         ------
         ServiceError
-            If it is too short to be safe.
+            If it is too short to be secure.
         """
         if len(token) < _MIN_CHARACTERS:
             raise ServiceError(
-                f"the token of {caller.name!r} has {len(token)} characters, expected at least {_MIN_CHARACTERS}; make "
-                "one with: wsigraph serve --token-file FILE --new-token NAME:ROLE"
+                f"the token of {principal.name!r} has {len(token)} characters, expected at least {_MIN_CHARACTERS}; "
+                "make one with: wsigraph serve --token-file FILE --new-token NAME:ROLE"
             )
-        self._known.append((caller, digest(token)))
+        self._digests.append((principal, digest(token)))
 
-    def caller(self, token: str) -> Caller | None:
-        """Return whose token it is, or None; takes as long for any token."""
-        met = digest(token)
-        found: Caller | None = None
-        for caller, known in self._known:
-            if hmac.compare_digest(met, known):
-                found = caller
-        return found
+    def principal(self, token: str) -> Principal | None:
+        """Return the principal of a token, or None. Takes the same time for every token."""
+        token_digest = digest(token)
+        match: Principal | None = None
+        for principal, valid_digest in self._digests:
+            if hmac.compare_digest(token_digest, valid_digest):
+                match = principal
+        return match
 
 
 def digest(token: str) -> str:
@@ -99,68 +99,68 @@ def digest(token: str) -> str:
 
 
 def read_tokens(path: Path) -> Tokens:
-    """Return the tokens of a file: lines of NAME:ROLE:SHA256, and comments.
+    """Read a token file: lines of NAME:ROLE:SHA256, and comments.
 
     Parameters
     ----------
     path : Path
-        The file.
+        Token file.
 
     Returns
     -------
     Tokens
-        At least one.
+        At least one token.
 
     Raises
     ------
     ServiceError
-        If it does not read, other users may write it, or a line is no token.
+        If it cannot be read, other users can write it, or a line is not a token.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         mode = path.stat().st_mode
     except (OSError, UnicodeDecodeError) as error:
-        raise ServiceError(f"token file {path} does not read ({error}); give another --token-file") from None
+        raise ServiceError(f"token file {path} cannot be read ({error}); give another --token-file") from None
     if os.name == "posix" and mode & 0o022:
-        raise ServiceError(f"token file {path} may be written by other users; run: chmod 600 {path}")
-    known = []
+        raise ServiceError(f"token file {path} is writable by other users; run: chmod 600 {path}")
+    digests = []
     for number, line in enumerate(lines, 1):
         text = line.strip()
         if not text or text.startswith("#"):
             continue
-        found = _LINE.match(text)
-        if found is None:
+        match = _LINE.match(text)
+        if match is None:
             raise ServiceError(
                 f"token file {path}, line {number}: expected NAME:ROLE:SHA256 with a role of {', '.join(ROLES)}; make "
                 "one with: wsigraph serve --token-file FILE --new-token NAME:ROLE"
             )
-        known.append((Caller(name=found["name"], role=found["role"]), found["digest"]))
-    if not known:
+        digests.append((Principal(name=match["name"], role=match["role"]), match["digest"]))
+    if not digests:
         raise ServiceError(
             f"token file {path} holds no token; make one with: wsigraph serve --token-file FILE --new-token NAME:ROLE"
         )
-    return Tokens(known)
+    return Tokens(digests)
 
 
 def new_token(path: Path, name_and_role: str) -> str:
-    """Add a token to a file, of which only the digest is kept.
+    """Create a token and add its digest to a file.
 
     Parameters
     ----------
     path : Path
-        The file; made, for its owner alone, where it is not there.
+        Token file. Created with access for its owner only if it does not exist.
     name_and_role : str
         NAME:ROLE.
 
     Returns
     -------
     str
-        The token, which is not stored anywhere.
+        The token. It is not stored anywhere.
 
     Raises
     ------
     ServiceError
-        If the name or the role is none, the name is taken, or the file cannot be written.
+        If the name or the role is invalid, the name exists already, or the file cannot be written.
     """
     token = secrets.token_urlsafe(32)
     line = f"{name_and_role}:{digest(token)}"
@@ -168,8 +168,8 @@ def new_token(path: Path, name_and_role: str) -> str:
         raise ServiceError(f"--new-token {name_and_role}: expected NAME:ROLE with a role of {', '.join(ROLES)}")
     name = name_and_role.partition(":")[0]
     try:
-        if path.exists() and any(each.startswith(f"{name}:") for each in path.read_text("utf-8").splitlines()):
-            raise ServiceError(f"token file {path} holds a token of {name!r} already; remove its line first")
+        if path.exists() and any(entry.startswith(f"{name}:") for entry in path.read_text("utf-8").splitlines()):
+            raise ServiceError(f"token file {path} has a token named {name!r} already; remove its line first")
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(line + "\n")
@@ -180,22 +180,22 @@ def new_token(path: Path, name_and_role: str) -> str:
     return token
 
 
-def caller_of(request: Request) -> Caller:
-    """Return who asks.
+def request_principal(request: Request) -> Principal:
+    """Return the principal of a request.
 
     Raises
     ------
     NotSignedIn
-        If nobody that is known.
+        If the request has no valid token.
     """
-    caller: Caller | None = request.scope.get("caller")
-    if caller is None:
-        raise NotSignedIn("this needs a token that the service knows; send it as 'Authorization: Bearer TOKEN'")
-    return caller
+    principal: Principal | None = request.scope.get("principal")
+    if principal is None:
+        raise NotSignedIn("this request needs a valid token; send it as 'Authorization: Bearer TOKEN'")
+    return principal
 
 
-def needs(role: str) -> Callable[[Request], Awaitable[Caller]]:
-    """Return what lets a route be called by those alone whose role reaches so far.
+def require_role(role: str) -> Callable[[Request], Awaitable[Principal]]:
+    """Return a FastAPI dependency that requires a role.
 
     Parameters
     ----------
@@ -205,19 +205,21 @@ def needs(role: str) -> Callable[[Request], Awaitable[Caller]]:
     Returns
     -------
     callable
-        A dependency.
+        The dependency. It returns the principal.
 
     Raises
     ------
     NotAllowed
-        By the dependency, if the caller's role does not reach.
+        Raised by the dependency if the principal does not have the role.
     """
 
-    # asynchronous, so that it costs no turn in a thread: every tile passes here
-    async def _check(request: Request) -> Caller:
-        caller = caller_of(request)
-        if not caller.reaches(role):
-            raise NotAllowed(f"the token of {caller.name!r} has the role {caller.role}, this needs {role}")
-        return caller
+    # asynchronous, because every tile passes through here and a thread would cost more
+    async def _check(request: Request) -> Principal:
+        principal = request_principal(request)
+        if not principal.has_role(role):
+            raise NotAllowed(
+                f"the token of {principal.name!r} has the role {principal.role}; this needs the role {role}"
+            )
+        return principal
 
     return _check

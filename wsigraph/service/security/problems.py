@@ -1,4 +1,4 @@
-"""Errors as problem documents, with the sentences that the command line would print.
+"""Errors as problem documents (RFC 9457), with the messages that the command line prints.
 
 References
 ----------
@@ -33,18 +33,18 @@ _STATUS: dict[type[errors.WsigraphError], int] = {
 
 
 class Problem(BaseModel):
-    """What is wrong with a request.
+    """A problem document.
 
     Attributes
     ----------
     type : str
-        ``about:blank#`` and the class of the error.
+        ``about:blank#`` followed by the class of the error.
     title : str
         The class of the error.
     status : int
         HTTP status.
     detail : str
-        What was met, what was expected and what to do.
+        What is wrong, what was expected and what to do.
     """
 
     type: str
@@ -56,25 +56,25 @@ class Problem(BaseModel):
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": description}
     for status, description in {
-        400: "The request does not read",
-        401: "No token, or an unknown one",
-        403: "The role does not reach so far",
-        404: "Nothing of that name",
-        409: "Does not fit what is there",
+        400: "The request is malformed",
+        401: "No valid token",
+        403: "The role of the token does not allow this",
+        404: "Not found",
+        409: "Conflict with the current state",
         413: "Too many bytes or pixels",
-        421: "Another host was asked",
-        422: "A value out of range, or a slide that cannot serve",
+        421: "The Host header is not allowed",
+        422: "A value out of range, or a slide that cannot be used",
         429: "Too many requests, jobs or uploads",
         501: "Not installed",
-        503: "Not there at the moment",
-        507: "Cannot be stored",
+        503: "Not available at the moment",
+        507: "The data cannot be stored",
     }.items()
 }
-"""Problems that any route may answer with, for the OpenAPI document."""
+"""Problem responses of every route, for the OpenAPI document."""
 
 
-def status_of(error: errors.WsigraphError) -> int:
-    """Return the HTTP status of an error; 422 where it is the request, or its slide, that cannot serve."""
+def http_status(error: errors.WsigraphError) -> int:
+    """Return the HTTP status of an error; 422 for errors of the request or its slide."""
     return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 422)
 
 
@@ -88,28 +88,28 @@ def problem(status: int, title: str, detail: str, headers: dict[str, str] | None
     title : str
         Class of the error.
     detail : str
-        One line.
+        Message in one line.
     headers : dict, optional
-        Further headers.
+        Additional headers.
 
     Returns
     -------
     JSONResponse
-        The answer.
+        The response.
     """
     content = Problem(type=f"about:blank#{title}", title=title, status=status, detail=detail).model_dump()
     return JSONResponse(content, status, {"Cache-Control": "no-store", **(headers or {})}, MEDIA_TYPE)
 
 
-def problem_of(error: errors.WsigraphError) -> JSONResponse:
+def problem_response(error: errors.WsigraphError) -> JSONResponse:
     """Return an error as a problem document."""
-    status = status_of(error)
+    status = http_status(error)
     headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}, 503: {"Retry-After": "5"}}.get(status)
     return problem(status, type(error).__name__, " ".join(str(error).split()), headers)
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of an application with a problem document.
+    """Make an application respond to every error with a problem document.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(errors.WsigraphError)
     async def _(request: Request, error: errors.WsigraphError) -> JSONResponse:
-        return problem_of(_without_paths(request, error))
+        return problem_response(_without_paths(request, error))
 
     @app.exception_handler(RequestValidationError)
     async def _(_request: Request, error: RequestValidationError) -> JSONResponse:
@@ -133,11 +133,11 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _(_request: Request, error: Exception) -> JSONResponse:
-        return problem(500, "Unexpected", f"unexpected {type(error).__name__}; the service's log has the rest")
+        return problem(500, "Unexpected", f"unexpected {type(error).__name__}; see the log of the service")
 
 
 def _without_paths(request: Request, error: errors.WsigraphError) -> errors.WsigraphError:
-    """Return the error without the directories of the service in its sentence."""
+    """Return the error with the directories of the service removed from its message."""
     text = str(error)
     for folder in request.app.state.service.private_paths:
         text = text.replace(f"{folder}/", "")

@@ -1,20 +1,20 @@
-// Elements made from plain values. Text becomes text nodes: nothing that comes from a slide or a name is parsed as HTML.
+// Create DOM elements. Text becomes text nodes: no name or metadata is ever parsed as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Return an element; `on` holds listeners, everything else becomes an attribute (false and null are left out). */
+/** Return an element. `on` has event listeners; all other names become attributes, except false and null. */
 export function element(tag, attributes = {}, ...children) {
-  return filled(document.createElement(tag), attributes, children);
+  return fill(document.createElement(tag), attributes, children);
 }
 
 /** Return an SVG element. */
-export function drawn(tag, attributes = {}, ...children) {
-  return filled(document.createElementNS(SVG, tag), attributes, children);
+export function svgElement(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
-function filled(node, attributes, children) {
+function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
-    if (name === "on") for (const [event, heard] of Object.entries(value)) node.addEventListener(event, heard);
+    if (name === "on") for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
     else if (value === true) node.setAttribute(name, "");
     else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, String(value));
   }
@@ -24,14 +24,14 @@ function filled(node, attributes, children) {
 
 export const byId = (id) => document.getElementById(id);
 
-let silence = 0;
+let hideTimer = 0;
 
-/** Tell the reader something in passing. */
-export function tell(text, { isError = false } = {}) {
-  const place = byId("told");
-  place.textContent = text;
-  place.classList.toggle("error", isError);
-  place.classList.add("shown");
-  clearTimeout(silence);
-  silence = setTimeout(() => place.classList.remove("shown"), isError ? 9000 : 3500);
+/** Show a message for a few seconds. */
+export function showMessage(text, { isError = false } = {}) {
+  const message = byId("message");
+  message.textContent = text;
+  message.classList.toggle("error", isError);
+  message.classList.add("shown");
+  clearTimeout(hideTimer);
+  hideTimer = setTimeout(() => message.classList.remove("shown"), isError ? 9000 : 3500);
 }

@@ -1,9 +1,9 @@
-// What a slide says of itself, and what its reader should know.
+// Metadata of a slide, and its warnings.
 
 import { byId, element } from "./elements.js";
 import { amount, bytes, whole } from "./numbers.js";
 
-/** Show a slide's own facts. */
+/** Show the metadata of a slide. */
 export function showSlide(slide) {
   const { width, height } = slide.size, mm = slide.mpp ? ` \u00b7 ${((width * slide.mpp) / 1000).toFixed(2)} \u00d7 ${((height * slide.mpp) / 1000).toFixed(2)} mm` : "";
   const rows = [
@@ -18,7 +18,7 @@ export function showSlide(slide) {
   byId("slide").replaceChildren(
     element("h3", {}, "Slide"),
     element("dl", { class: "facts" }, ...rows.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value)))),
-    ...(slide.privacy ? [element("p", { class: "notice" }, `Patient data: ${slide.privacy}. ${slide.associated_served ? "This service shows such images." : "They are not shown here."}`)] : []),
-    ...(slide.warnings.length ? [element("h3", {}, "Take care"), element("ul", { class: "warnings" }, ...slide.warnings.map((text) => element("li", {}, text)))] : []),
+    ...(slide.privacy ? [element("p", { class: "notice" }, `Patient data: ${slide.privacy}. ${slide.associated_served ? "This service serves these images." : "This service does not serve them."}`)] : []),
+    ...(slide.warnings.length ? [element("h3", {}, "Warnings"), element("ul", { class: "warnings" }, ...slide.warnings.map((text) => element("li", {}, text)))] : []),
   );
 }

@@ -1,29 +1,29 @@
-// The keyboard: everything that the mouse does.
+// Keyboard shortcuts.
 
 import { byId } from "./elements.js";
 
 const STEP = 0.2, CLOSER = 1.5;
 
-/** Listen to keys for a page. */
-export function listenToKeys(page) {
-  const every = (act) => act(page.first);
-  const does = {
-    ArrowLeft: () => every((pane) => pane.panBy(-STEP, 0)),
-    ArrowRight: () => every((pane) => pane.panBy(STEP, 0)),
-    ArrowUp: () => every((pane) => pane.panBy(0, -STEP)),
-    ArrowDown: () => every((pane) => pane.panBy(0, STEP)),
-    "+": () => every((pane) => pane.zoomBy(CLOSER)),
-    "=": () => every((pane) => pane.zoomBy(CLOSER)),
-    "-": () => every((pane) => pane.zoomBy(1 / CLOSER)),
-    0: () => every((pane) => pane.home()),
+/** Handle the keys of a page. */
+export function addShortcuts(page) {
+  const withPane = (action) => action(page.first);
+  const actions = {
+    ArrowLeft: () => withPane((pane) => pane.panBy(-STEP, 0)),
+    ArrowRight: () => withPane((pane) => pane.panBy(STEP, 0)),
+    ArrowUp: () => withPane((pane) => pane.panBy(0, -STEP)),
+    ArrowDown: () => withPane((pane) => pane.panBy(0, STEP)),
+    "+": () => withPane((pane) => pane.zoomBy(CLOSER)),
+    "=": () => withPane((pane) => pane.zoomBy(CLOSER)),
+    "-": () => withPane((pane) => pane.zoomBy(1 / CLOSER)),
+    0: () => withPane((pane) => pane.home()),
     n: () => page.step(1),
     p: () => page.step(-1),
     z: () => page.now.region !== null && page.first.goToRegion(page.now.region),
-    "]": () => page.findings.take(page.findings.count + 1),
-    "[": () => page.findings.take(page.findings.count - 1),
+    "]": () => page.findings.ablate(page.findings.count + 1),
+    "[": () => page.findings.ablate(page.findings.count - 1),
     c: () => page.nextColour(1),
-    o: () => turn(page, "hasLines"),
-    h: () => turn(page, "isHidden"),
+    o: () => toggle(page, "hasLines"),
+    h: () => toggle(page, "isHidden"),
     s: () => page.compare(page.panes.length < 2),
     l: () => page.toggleRail(),
     t: () => page.toggleTheme(),
@@ -32,17 +32,17 @@ export function listenToKeys(page) {
   };
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-    // letters belong to where one writes, arrows to whatever they already move
+    // keep letters in text fields, and arrows in controls that use them
     if (event.key !== "Escape" && event.target.closest("select, textarea, input:not([type=range])")) return;
     if (event.key.startsWith("Arrow") && event.target.closest("input, [role=tab], #panel, #rail")) return;
-    const act = does[event.key];
-    if (!act) return;
+    const action = actions[event.key];
+    if (!action) return;
     event.preventDefault();
-    act();
+    action();
   });
 }
 
-function turn(page, name) {
+function toggle(page, name) {
   for (const pane of page.panes) {
     pane.overlay[name] = !pane.overlay[name];
     pane.redraw();

@@ -1,23 +1,25 @@
-// The address says what is looked at: slide, job, colours, place, region. It can be kept, sent and opened again.
+// The URL fragment holds the view (slide, job, colours, position, region), so that a link restores it.
 
 const FIELDS = ["slide", "job", "colour", "second", "x", "y", "zoom", "region", "remove", "tab"];
 
-/** Return what the address names. */
+/** Return the view in the URL. */
 export function readLink() {
-  const found = {};
-  for (const [name, value] of new URLSearchParams(location.hash.slice(1))) if (FIELDS.includes(name)) found[name] = value;
+  const view = {};
+  for (const [name, value] of new URLSearchParams(location.hash.slice(1))) if (FIELDS.includes(name)) view[name] = value;
   for (const name of ["x", "y", "zoom", "region", "remove"]) {
-    if (!(name in found)) continue;
-    const number = Number(found[name]);
-    if (Number.isFinite(number)) found[name] = number;
-    else delete found[name];
+    if (!(name in view)) continue;
+    const number = Number(view[name]);
+    if (Number.isFinite(number)) view[name] = number;
+    else delete view[name];
   }
-  return found;
+  // links of earlier versions
+  if (view.colour === "kind") view.colour = "tissue_cluster";
+  return view;
 }
 
 let pending = 0;
 
-/** Put `fields` into the address, soon; what is null is left out. History gets no entry for each move. */
+/** Write `fields` into the URL after a short delay, without those that are null. Moves add no history entries. */
 export function writeLink(fields) {
   clearTimeout(pending);
   pending = setTimeout(() => {

@@ -1,10 +1,10 @@
-// The page: which slide, which job, what is chosen; the parts tell it what happened, and it tells them what to show.
+// The page: holds the current slide, job and region, and connects the panels.
 
-import { colouringsOf } from "./colours.js";
-import { byId, tell } from "./elements.js";
+import { makeColourings } from "./colours.js";
+import { byId, showMessage } from "./elements.js";
 import { showSlide } from "./facts.js";
 import { Findings } from "./findings.js";
-import { listenToKeys } from "./keys.js";
+import { addShortcuts } from "./keys.js";
 import { readLink, writeLink } from "./link.js";
 import { Pane } from "./pane.js";
 import { Rail } from "./rail.js";
@@ -19,10 +19,10 @@ class Page {
     this.rail = new Rail({ slide: (id) => this.openSlide(id), job: (id) => this.openJob(id), jobDone: (job) => this.jobDone(job) });
     this.findings = new Findings((nodes) => { for (const pane of this.panes) pane.remove(nodes); this.write(); });
     this.regionPanel = new RegionPanel({ picked: (node) => this.pick(node, { reveals: true }), goTo: (node) => this.panes[0].goToRegion(node) });
-    const heard = { picked: (node) => this.pick(node), moved: (pane) => this.moved(pane) };
-    const stage = byId("stage");
-    this.panes = [new Pane(stage, "first", { ...heard, coloured: (id) => this.colour(0, id) })];
-    this.makeSecond = () => new Pane(stage, "second", { ...heard, coloured: (id) => this.colour(1, id) });
+    const callbacks = { picked: (node) => this.pick(node), moved: (pane) => this.moved(pane) };
+    const slideView = byId("slide-view");
+    this.panes = [new Pane(slideView, "first", { ...callbacks, coloured: (id) => this.colour(0, id) })];
+    this.makeSecond = () => new Pane(slideView, "second", { ...callbacks, coloured: (id) => this.colour(1, id) });
     this.regionPanel.empty();
     this.findings.empty("Choose a slide.");
     this.listen();
@@ -40,7 +40,7 @@ class Page {
     for (const name of ["prediction", "region", "slide"]) byId(`tab-${name}`).addEventListener("click", () => this.tab(name));
     document.querySelector(".tabs").addEventListener("keydown", (event) => this.tabKey(event));
     addEventListener("hashchange", () => this.follow());
-    listenToKeys(this);
+    addShortcuts(this);
     onSignIn(signIn);
     const isNarrow = matchMedia("(max-width: 1180px)");
     isNarrow.addEventListener("change", () => this.toggleRail(!isNarrow.matches));
@@ -54,12 +54,12 @@ class Page {
       if (wanted) await this.openSlide(wanted, link);
       else this.findings.empty("No slides yet. Add one on the left.");
     } catch (problem) {
-      tell(problem.message, { isError: true });
+      showMessage(problem.message, { isError: true });
     }
     document.body.dataset.ready = "true";
   }
 
-  /** Go where the address leads, once it was changed by hand or by a link. */
+  /** Show the view in the URL after it was changed. */
   async follow() {
     const link = readLink();
     if (link.slide) await this.openSlide(link.slide, link);
@@ -82,9 +82,9 @@ class Page {
       const jobs = await this.rail.loadJobs(id);
       if (turn !== this.turn) return;
       const done = jobs.filter(({ state }) => state === "done");
-      const job = done.find(({ job_id: each }) => each === link.job) ?? done.find(({ kind }) => kind === "explain") ?? done[0];
+      const job = done.find(({ job_id: candidate }) => candidate === link.job) ?? done.find(({ kind }) => kind === "explain") ?? done[0];
       if (job) await this.openJob(job.job_id, link);
-      else this.findings.empty("Not predicted yet. Start an explanation on the left.");
+      else this.findings.empty("No prediction yet. Start an explanation on the left.");
     } catch (problem) {
       if (turn === this.turn) this.fail(problem);
     }
@@ -92,15 +92,15 @@ class Page {
 
   async openJob(id, link = {}) {
     const turn = this.turn, jobTurn = (this.jobTurn = (this.jobTurn ?? 0) + 1);
-    const isPast = () => turn !== this.turn || jobTurn !== this.jobTurn;
+    const isOutdated = () => turn !== this.turn || jobTurn !== this.jobTurn;
     try {
       const [facts, regions, job] = await Promise.all([service.facts(id), Regions.open(id), service.job(id)]);
-      if (isPast()) return;
+      if (isOutdated()) return;
       const before = this.now.job ? { colour: this.first.colouredBy, region: this.now.region } : {};
       this.now.job = id;
       this.now.region = null;
       this.regions = regions;
-      this.colourings = colouringsOf(regions.values);
+      this.colourings = makeColourings(regions.values);
       for (const pane of this.panes) pane.setRegions(regions, this.colourings);
       this.first.colour(link.colour ?? before.colour ?? null);
       this.findings.results = job.results;
@@ -111,16 +111,16 @@ class Page {
       const region = link.region ?? before.region ?? null;
       if (region !== null && region < regions.count) await this.pick(region, { opens: link.tab !== "prediction" });
       if (link.tab) this.tab(link.tab);
-      if (link.remove) this.findings.take(link.remove);
+      if (link.remove) this.findings.ablate(link.remove);
       this.write();
     } catch (problem) {
-      if (!isPast()) this.fail(problem);
+      if (!isOutdated()) this.fail(problem);
     }
   }
 
   jobDone(job) {
     if (job.slide_id === this.now.slide?.slide_id) this.openJob(job.job_id);
-    else tell(`${job.slide_id}: done`);
+    else showMessage(`${job.slide_id}: done`);
   }
 
   place({ x, y, zoom }) {
@@ -144,7 +144,7 @@ class Page {
     }
   }
 
-  /** Choose the next region in the order of importance. */
+  /** Select the next region by importance. */
   step(by) {
     const order = this.findings.order.length ? this.findings.order : [...Array(this.regions?.count ?? 0).keys()];
     if (!order.length || !this.now.job) return;
@@ -172,7 +172,7 @@ class Page {
     if (wanted && this.panes.length < 2) {
       const pane = this.makeSecond();
       this.panes.push(pane);
-      byId("stage").classList.add("two");
+      byId("slide-view").classList.add("two");
       if (this.now.slide) pane.open(this.now.slide).then(() => this.moved(this.first), (problem) => this.fail(problem));
       if (this.regions) pane.setRegions(this.regions, this.colourings);
       pane.select_(this.now.region);
@@ -181,7 +181,7 @@ class Page {
       const pane = this.panes.pop();
       pane.close();
       pane.root.remove();
-      byId("stage").classList.remove("two");
+      byId("slide-view").classList.remove("two");
     }
     if (wanted) this.panes[1].colour(colour ?? this.other());
     byId("side-by-side").setAttribute("aria-pressed", String(wanted));
@@ -213,10 +213,10 @@ class Page {
   tab(name) {
     if (!["prediction", "region", "slide"].includes(name)) return;
     this.shownTab = name;
-    for (const each of ["prediction", "region", "slide"]) {
-      byId(each).hidden = each !== name;
-      byId(`tab-${each}`).setAttribute("aria-selected", String(each === name));
-      byId(`tab-${each}`).tabIndex = each === name ? 0 : -1;
+    for (const tab of ["prediction", "region", "slide"]) {
+      byId(tab).hidden = tab !== name;
+      byId(`tab-${tab}`).setAttribute("aria-selected", String(tab === name));
+      byId(`tab-${tab}`).tabIndex = tab === name ? 0 : -1;
     }
     this.write();
   }
@@ -243,11 +243,11 @@ class Page {
   }
 
   fail(problem) {
-    tell(problem instanceof Problem || problem instanceof Error ? problem.message : String(problem), { isError: true });
+    showMessage(problem instanceof Problem || problem instanceof Error ? problem.message : String(problem), { isError: true });
   }
 }
 
-/** Ask for a token and keep it as the service's cookie. */
+/** Ask the user for a token and sign in. */
 function signIn() {
   const dialog = byId("sign-in");
   return new Promise((resolve) => {
@@ -257,7 +257,7 @@ function signIn() {
       try {
         if (token) await service.signIn(token);
       } catch (problem) {
-        tell(problem.message, { isError: true });
+        showMessage(problem.message, { isError: true });
         return resolve(signIn());
       }
       resolve();

@@ -1,4 +1,4 @@
-// Numbers as people read them.
+// Format numbers for display.
 
 const SPACE = "\u202f";
 
@@ -12,13 +12,13 @@ export function amount(value, digits = 3) {
 
 export const signed = (value, digits = 3) => (value > 0 ? "+" : "") + amount(value, digits);
 
-export const percent = (share, digits = 0) => minus(`${(100 * share).toFixed(digits)}${SPACE}%`);
+export const percent = (fraction, digits = 0) => minus(`${(100 * fraction).toFixed(digits)}${SPACE}%`);
 
-export const signedPercent = (share, digits = 1) => (share > 0 ? "+" : "") + percent(share, digits);
+export const signedPercent = (fraction, digits = 1) => (fraction > 0 ? "+" : "") + percent(fraction, digits);
 
 export const whole = (value) => Math.round(value).toLocaleString("en");
 
-/** Days, or years where they are many. */
+/** Days, or years for long times. */
 export function days(value) {
   if (value === null || value === undefined) return "not reached";
   return value >= 1095 ? `${(value / 365.25).toFixed(1)} years` : `${whole(value)} days`;

@@ -1,9 +1,9 @@
-// Regions drawn over a slide: one canvas over the pane, drawn anew with every frame that moves.
+// Draws the regions on a canvas over the slide, again for every frame that moves.
 
 import { css } from "./colours.js";
 
 const LINE = "rgba(12,16,32,0.75)";
-const COSTLY_MS = 12, SETTLED_MS = 140, LEAST_PX2 = 90;
+const COSTLY_MS = 12, SETTLED_MS = 140, MIN_PX2 = 90;
 
 /** Draws the regions of a job on a canvas. */
 export class Overlay {
@@ -18,9 +18,9 @@ export class Overlay {
     this.hasLines = true;
     this.isHidden = false;
     this.drawnCount = 0;
-    // what was last drawn in full, to be moved along where drawing it anew would take longer than a frame
-    this.kept = document.createElement("canvas");
-    this.keptView = null;
+    // a copy of the last full drawing, moved along while a new drawing would take longer than a frame
+    this.copy = document.createElement("canvas");
+    this.copyView = null;
     this.cost = 0;
     this.isStale = true;
     this.settling = 0;
@@ -31,15 +31,15 @@ export class Overlay {
     return this.cost <= COSTLY_MS;
   }
 
-  /** Draw anew with the next frame: what is shown has changed, not only where. */
+  /** Redraw in full with the next frame. */
   refresh() {
     this.isStale = true;
   }
 
-  /** Draw; `view` says where level-0 pixels lie on the canvas: scale, x, y in CSS pixels. */
+  /** Draw. `view` maps level-0 pixels to the canvas: scale, x and y in CSS pixels. */
   draw(view, width, height, changed) {
-    const kept = this.keptView, isSame = kept && kept.width === width && kept.height === height;
-    if (!this.isStale && isSame && kept.scale === view.scale && kept.x === view.x && kept.y === view.y) return;
+    const copy = this.copyView, isSame = copy && copy.width === width && copy.height === height;
+    if (!this.isStale && isSame && copy.scale === view.scale && copy.x === view.x && copy.y === view.y) return;
     if (!this.isStale && isSame && this.cost > COSTLY_MS) {
       this.moveAlong(view);
       clearTimeout(this.settling);
@@ -50,18 +50,18 @@ export class Overlay {
     this.isStale = false;
     this.drawAnew(view, width, height, () => { this.isStale = true; changed(); });
     this.cost = performance.now() - start;
-    this.keptView = { ...view, width, height };
+    this.copyView = { ...view, width, height };
     if (this.cost <= COSTLY_MS) return;
-    Object.assign(this.kept, { width: this.canvas.width, height: this.canvas.height });
-    this.kept.getContext("2d").drawImage(this.canvas, 0, 0);
+    Object.assign(this.copy, { width: this.canvas.width, height: this.canvas.height });
+    this.copy.getContext("2d").drawImage(this.canvas, 0, 0);
   }
 
   moveAlong({ scale, x, y }) {
-    const density = window.devicePixelRatio || 1, factor = scale / this.keptView.scale, paper = this.canvas.getContext("2d");
-    paper.setTransform(1, 0, 0, 1, 0, 0);
-    paper.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    paper.setTransform(factor, 0, 0, factor, (x - this.keptView.x * factor) * density, (y - this.keptView.y * factor) * density);
-    paper.drawImage(this.kept, 0, 0);
+    const density = window.devicePixelRatio || 1, factor = scale / this.copyView.scale, context = this.canvas.getContext("2d");
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+    context.setTransform(factor, 0, 0, factor, (x - this.copyView.x * factor) * density, (y - this.copyView.y * factor) * density);
+    context.drawImage(this.copy, 0, 0);
   }
 
   drawAnew({ scale, x, y }, width, height, changed) {
@@ -71,63 +71,63 @@ export class Overlay {
       canvas.width = Math.round(width * density);
       canvas.height = Math.round(height * density);
     }
-    const paper = canvas.getContext("2d");
-    paper.setTransform(1, 0, 0, 1, 0, 0);
-    paper.clearRect(0, 0, canvas.width, canvas.height);
+    const context = canvas.getContext("2d");
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, canvas.width, canvas.height);
     if (!this.regions || !(scale > 0)) return;
     const shapes = this.regions.at(Math.floor(Math.log2(1 / scale)), changed);
-    paper.setTransform(scale * density, 0, 0, scale * density, x * density, y * density);
-    const sight = { x0: -x / scale, y0: -y / scale, x1: (width - x) / scale, y1: (height - y) / scale };
-    const seen = [];
+    context.setTransform(scale * density, 0, 0, scale * density, x * density, y * density);
+    const visibleBox = { x0: -x / scale, y0: -y / scale, x1: (width - x) / scale, y1: (height - y) / scale };
+    const visible = [];
     shapes.forEach((shape, node) => {
-      if (shape.x1 >= sight.x0 && shape.x0 <= sight.x1 && shape.y1 >= sight.y0 && shape.y0 <= sight.y1) seen.push(node);
+      if (shape.x1 >= visibleBox.x0 && shape.x0 <= visibleBox.x1 && shape.y1 >= visibleBox.y0 && shape.y0 <= visibleBox.y1) visible.push(node);
     });
-    this.drawnCount = seen.length;
-    // lines around regions of a few pixels would hide the colours, and cost most
-    const hasRoom = (width * height) / (seen.length || 1) > LEAST_PX2;
-    if (!this.isHidden) this.fill(paper, shapes, seen, 1 / scale, density, hasRoom);
-    this.emphasise(paper, shapes, 1 / scale);
+    this.drawnCount = visible.length;
+    // outlines of regions of a few pixels would hide the colours, and are slowest to draw
+    const showsLines = (width * height) / (visible.length || 1) > MIN_PX2;
+    if (!this.isHidden) this.fill(context, shapes, visible, 1 / scale, density, showsLines);
+    this.emphasise(context, shapes, 1 / scale);
   }
 
-  fill(paper, shapes, seen, px, density, hasRoom) {
+  fill(context, shapes, visible, px, density, showsLines) {
     const colours = this.colouring?.colours;
-    const gone = this.removed.size ? hatching(paper, px / density) : null;
-    for (const node of seen) {
+    const removedPattern = this.removed.size ? hatching(context, px / density) : null;
+    for (const node of visible) {
       if (this.removed.has(node)) {
-        paper.fillStyle = "rgba(255,255,255,0.72)";
-        paper.fill(shapes[node].path, "evenodd");
-        paper.fillStyle = gone;
-        paper.fill(shapes[node].path, "evenodd");
+        context.fillStyle = "rgba(255,255,255,0.72)";
+        context.fill(shapes[node].path, "evenodd");
+        context.fillStyle = removedPattern;
+        context.fill(shapes[node].path, "evenodd");
       } else if (colours) {
-        paper.fillStyle = css(colours[node], this.opacity);
-        paper.fill(shapes[node].path, "evenodd");
+        context.fillStyle = css(colours[node], this.opacity);
+        context.fill(shapes[node].path, "evenodd");
       }
     }
-    if (!this.hasLines || !hasRoom) return;
-    paper.lineJoin = "round";
-    paper.strokeStyle = LINE;
-    paper.lineWidth = 0.8 * px;
-    for (const node of seen) paper.stroke(shapes[node].path);
+    if (!this.hasLines || !showsLines) return;
+    context.lineJoin = "round";
+    context.strokeStyle = LINE;
+    context.lineWidth = 0.8 * px;
+    for (const node of visible) context.stroke(shapes[node].path);
   }
 
-  emphasise(paper, shapes, px) {
-    paper.lineJoin = "round";
+  emphasise(context, shapes, px) {
+    context.lineJoin = "round";
     for (const [node, strong] of [[this.hovered, false], [this.selected, true]]) {
       if (node === null || !shapes[node]) continue;
-      paper.strokeStyle = "rgba(255,255,255,0.95)";
-      paper.lineWidth = (strong ? 5.5 : 3.5) * px;
-      paper.stroke(shapes[node].path);
-      paper.strokeStyle = strong ? "#101426" : LINE;
-      paper.lineWidth = (strong ? 2.5 : 1.5) * px;
-      paper.stroke(shapes[node].path);
+      context.strokeStyle = "rgba(255,255,255,0.95)";
+      context.lineWidth = (strong ? 5.5 : 3.5) * px;
+      context.stroke(shapes[node].path);
+      context.strokeStyle = strong ? "#101426" : LINE;
+      context.lineWidth = (strong ? 2.5 : 1.5) * px;
+      context.stroke(shapes[node].path);
     }
   }
 }
 
 let tile = null;
 
-/** Return a pattern of diagonal lines that is as fine on the screen whatever the zoom. */
-function hatching(paper, px) {
+/** Return a pattern of diagonal lines with a constant spacing on the screen. */
+function hatching(context, px) {
   if (!tile) {
     tile = document.createElement("canvas");
     tile.width = tile.height = 12;
@@ -141,7 +141,7 @@ function hatching(paper, px) {
     }
     brush.stroke();
   }
-  const pattern = paper.createPattern(tile, "repeat");
+  const pattern = context.createPattern(tile, "repeat");
   pattern.setTransform(new DOMMatrix([px, 0, 0, px, 0, 0]));
   return pattern;
 }

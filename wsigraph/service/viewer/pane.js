@@ -1,17 +1,17 @@
-// One view of a slide with its regions: pan and zoom, colours with a legend, scale bar, place in mm, magnification.
+// One view of a slide and its regions: pan and zoom, colours with a legend, scale bar, position in mm, magnification.
 
-import { drawn, element } from "./elements.js";
+import { svgElement, element } from "./elements.js";
 import { css } from "./colours.js";
 import { amount } from "./numbers.js";
 import { Overlay } from "./overlay.js";
 import { service } from "./service.js";
 
-const CALM = matchMedia("(prefers-reduced-motion: reduce)");
+const REDUCED_MOTION = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** A pane; tells `heard.picked(node)`, `heard.moved(pane)`, `heard.coloured(id)`. */
+/** One view. It calls `callbacks.picked(node)`, `callbacks.moved(pane)`, `callbacks.coloured(id)`. */
 export class Pane {
-  constructor(host, name, heard) {
-    this.heard = heard;
+  constructor(host, name, callbacks) {
+    this.callbacks = callbacks;
     this.colourings = [];
     this.slide = null;
     this.view = null;
@@ -25,7 +25,7 @@ export class Pane {
   build(host, name) {
     this.canvas = element("canvas", { class: "overlay", "aria-hidden": "true" });
     this.sight = element("div", { class: "sight", tabindex: "0", role: "application", "aria-label": `Slide, ${name} view` });
-    this.select = element("select", { "aria-label": `Colour regions by, ${name} view`, on: { change: () => this.heard.coloured(this.select.value) } });
+    this.select = element("select", { "aria-label": `Colour regions by, ${name} view`, on: { change: () => this.callbacks.coloured(this.select.value) } });
     this.strength = element("input", { type: "range", min: "0", max: "100", value: "100", "aria-label": "Opacity of the colours", on: { input: () => { this.overlay.opacity = this.strength.value / 100; this.redraw(); } } });
     this.legend = element("div", { class: "legend" });
     this.controls = element("div", { class: "controls float", hidden: true },
@@ -45,12 +45,12 @@ export class Pane {
     host.append(this.root);
   }
 
-  /** Show a slide; resolves once there is something to see. */
+  /** Show a slide. Resolves when it is visible. */
   open(slide) {
     this.close();
     this.slide = slide;
     if (window.OpenSeadragon) return this.openSeadragon(slide);
-    this.note.textContent = "OpenSeadragon is not installed, so the whole slide is shown small. Whoever runs this service installs it with: wsigraph viewer";
+    this.note.textContent = "OpenSeadragon is not installed, so only a thumbnail is shown. The operator of this service can install it with: wsigraph viewer";
     this.note.hidden = false;
     return this.openThumbnail(slide);
   }
@@ -67,9 +67,9 @@ export class Pane {
       navigatorSizeRatio: 0.16,
       navigatorAutoFade: false,
       gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
-      gestureSettingsTouch: { clickToZoom: false, dblClickToZoom: true, flickEnabled: !CALM.matches },
+      gestureSettingsTouch: { clickToZoom: false, dblClickToZoom: true, flickEnabled: !REDUCED_MOTION.matches },
       gestureSettingsPen: { clickToZoom: false },
-      animationTime: CALM.matches ? 0 : 0.55,
+      animationTime: REDUCED_MOTION.matches ? 0 : 0.55,
       springStiffness: 9,
       maxZoomPixelRatio: 8,
       minZoomImageRatio: 0.7,
@@ -82,7 +82,7 @@ export class Pane {
     this.viewer.addHandler("canvas-key", (event) => { event.preventDefaultAction = true; });
     this.viewer.addHandler("canvas-click", (event) => { if (event.quick) this.pick(event.position.x, event.position.y); });
     this.viewer.addHandler("update-viewport", () => this.redraw({ isMove: true }));
-    this.viewer.addHandler("viewport-change", () => this.heard.moved(this));
+    this.viewer.addHandler("viewport-change", () => this.callbacks.moved(this));
     return new Promise((resolve, reject) => {
       this.viewer.addOnceHandler("open", () => { this.watchLoads(this.viewer.world.getItemAt(0).source); this.redraw(); resolve(); });
       this.viewer.addOnceHandler("open-failed", (event) => reject(new Error(event.message)));
@@ -96,7 +96,7 @@ export class Pane {
     return this.image.decode().then(() => this.redraw());
   }
 
-  /** Know which tiles are on their way: OpenSeadragon gives up those that wait, not those it has asked for. */
+  /** Track the tiles that are loading: OpenSeadragon aborts queued tiles, but not requested ones. */
   watchLoads(source) {
     const start = source.downloadTileStart;
     source.downloadTileStart = (load) => {
@@ -119,8 +119,8 @@ export class Pane {
     this.setRegions(null, []);
   }
 
-  /** Where level-0 pixels lie on the pane: scale and the place of the corner, CSS px; null while nothing is open. */
-  where() {
+  /** Map level-0 pixels to the pane: scale and top left corner in CSS px; null while no slide is open. */
+  viewTransform() {
     const { clientWidth: width, clientHeight: height } = this.sight;
     if (this.image) {
       const scale = Math.min(width / this.slide.size.width, height / this.slide.size.height);
@@ -137,11 +137,11 @@ export class Pane {
     if (this.pending) return;
     this.pending = requestAnimationFrame(() => {
       this.pending = 0;
-      const where = this.slide && this.where();
-      if (!where) return;
-      this.view = where;
-      this.overlay.draw(where, this.sight.clientWidth, this.sight.clientHeight, () => this.redraw({ isMove: true }));
-      this.showScale(where.scale);
+      const view = this.slide && this.viewTransform();
+      if (!view) return;
+      this.view = view;
+      this.overlay.draw(view, this.sight.clientWidth, this.sight.clientHeight, () => this.redraw({ isMove: true }));
+      this.showScale(view.scale);
     });
   }
 
@@ -161,14 +161,14 @@ export class Pane {
   }
 
   colour(id) {
-    const found = this.colourings.find((each) => each.id === id) ?? this.colourings[0] ?? null;
-    this.overlay.colouring = found;
-    if (found) {
-      this.select.value = found.id;
-      this.legend.replaceChildren(...legendOf(found));
+    const colouring = this.colourings.find((candidate) => candidate.id === id) ?? this.colourings[0] ?? null;
+    this.overlay.colouring = colouring;
+    if (colouring) {
+      this.select.value = colouring.id;
+      this.legend.replaceChildren(...makeLegend(colouring));
     }
     this.redraw();
-    return found?.id ?? null;
+    return colouring?.id ?? null;
   }
 
   get colouredBy() {
@@ -185,14 +185,14 @@ export class Pane {
     this.redraw();
   }
 
-  /** Return the middle of what is seen in level-0 pixels, and screen pixels per level-0 pixel. */
+  /** Return the centre of the view in level-0 pixels, and screen pixels per level-0 pixel. */
   centre() {
-    const where = this.where();
-    if (!where) return null;
-    return { x: (this.sight.clientWidth / 2 - where.x) / where.scale, y: (this.sight.clientHeight / 2 - where.y) / where.scale, scale: where.scale };
+    const view = this.viewTransform();
+    if (!view) return null;
+    return { x: (this.sight.clientWidth / 2 - view.x) / view.scale, y: (this.sight.clientHeight / 2 - view.y) / view.scale, scale: view.scale };
   }
 
-  /** Move to a place. */
+  /** Move to a position. */
   goTo({ x, y, scale }, { immediately = false } = {}) {
     if (!this.viewer?.world.getItemAt(0)) return;
     const { viewport } = this.viewer, width = this.slide.size.width;
@@ -200,19 +200,19 @@ export class Pane {
     viewport.panTo(new window.OpenSeadragon.Point(x / width, y / width), immediately);
   }
 
-  /** Move so that a region is seen whole. */
+  /** Zoom to a region. */
   goToRegion(node) {
     const { x0, y0, x1, y1 } = this.overlay.regions.box(node);
     const scale = Math.min(this.sight.clientWidth / (x1 - x0), this.sight.clientHeight / (y1 - y0)) * 0.55;
     this.goTo({ x: (x0 + x1) / 2, y: (y0 + y1) / 2, scale: Math.min(scale, 2) });
   }
 
-  /** Move only as far as it takes to see a region. */
+  /** Move to a region if it is not visible. */
   reveal(node) {
-    const where = this.where();
-    if (!where) return;
+    const view = this.viewTransform();
+    if (!view) return;
     const { x0, y0, x1, y1 } = this.overlay.regions.box(node), x = (x0 + x1) / 2, y = (y0 + y1) / 2;
-    const left = x * where.scale + where.x, top = y * where.scale + where.y;
+    const left = x * view.scale + view.x, top = y * view.scale + view.y;
     if (left < 40 || top < 40 || left > this.sight.clientWidth - 40 || top > this.sight.clientHeight - 40) this.goTo({ x, y });
   }
 
@@ -232,7 +232,7 @@ export class Pane {
 
   pick(x, y) {
     if (!this.overlay.regions || !this.view) return;
-    this.heard.picked(this.overlay.regions.under((x - this.view.x) / this.view.scale, (y - this.view.y) / this.view.scale, this.canvas));
+    this.callbacks.picked(this.overlay.regions.under((x - this.view.x) / this.view.scale, (y - this.view.y) / this.view.scale, this.canvas));
   }
 
   point(event) {
@@ -258,25 +258,25 @@ export class Pane {
     const { mpp, magnification } = this.slide;
     if (mpp) {
       const aim = (110 * mpp) / scale, power = 10 ** Math.floor(Math.log10(aim));
-      const length = [1, 2, 5, 10].map((step) => step * power).filter((each) => each <= aim * 1.25).pop();
+      const length = [1, 2, 5, 10].map((step) => step * power).filter((length) => length <= aim * 1.25).pop();
       this.bar.style.width = `${((length / mpp) * scale).toFixed(1)}px`;
       this.barText.textContent = length >= 1000 ? `${amount(length / 1000)} mm` : `${amount(length)} \u00b5m`;
     }
     const native = magnification || (mpp ? 10 / mpp : null);
     this.power.textContent = native ? `${magnification ? "" : "\u2248 "}${amount(native * scale, 2)}\u00d7` : "";
-    this.power.title = magnification ? `scanned at ${magnification}\u00d7` : "from the pixel size; the file names no objective";
+    this.power.title = magnification ? `scanned at ${magnification}\u00d7` : "estimated from the pixel size; the file has no objective power";
   }
 }
 
-function legendOf({ legend, told }) {
-  if (legend.kinds)
-    return [element("ul", { class: "kinds" }, ...legend.kinds.map(({ name, colour }) => element("li", {}, drawn("svg", { class: "swatch", viewBox: "0 0 10 10" }, drawn("rect", { width: 10, height: 10, rx: 2, fill: css(colour) })), name)))];
+function makeLegend({ legend, caption }) {
+  if (legend.clusters)
+    return [element("ul", { class: "clusters" }, ...legend.clusters.map(({ name, colour }) => element("li", {}, svgElement("svg", { class: "swatch", viewBox: "0 0 10 10" }, svgElement("rect", { width: 10, height: 10, rx: 2, fill: css(colour) })), name)))];
   const name = `ramp-${Math.random().toString(36).slice(2)}`;
-  const stops = legend.stops.map((colour, at) => drawn("stop", { offset: at / (legend.stops.length - 1), "stop-color": css([...colour.slice(0, 3), 1]), "stop-opacity": colour[3] ?? 1 }));
+  const stops = legend.stops.map((colour, at) => svgElement("stop", { offset: at / (legend.stops.length - 1), "stop-color": css([...colour.slice(0, 3), 1]), "stop-opacity": colour[3] ?? 1 }));
   return [
-    drawn("svg", { class: "ramp", viewBox: "0 0 200 10", preserveAspectRatio: "none", "aria-hidden": "true" },
-      drawn("linearGradient", { id: name }, ...stops), drawn("rect", { width: 200, height: 10, fill: "#fff" }), drawn("rect", { width: 200, height: 10, fill: `url(#${name})` })),
+    svgElement("svg", { class: "ramp", viewBox: "0 0 200 10", preserveAspectRatio: "none", "aria-hidden": "true" },
+      svgElement("linearGradient", { id: name }, ...stops), svgElement("rect", { width: 200, height: 10, fill: "#fff" }), svgElement("rect", { width: 200, height: 10, fill: `url(#${name})` })),
     element("div", { class: "ends" }, ...legend.ends.map((end) => element("span", {}, end))),
-    element("p", { class: "unit" }, legend.words ? `blue ${legend.words[0]}, orange ${legend.words[1]} \u00b7 ` : "", told),
+    element("p", { class: "unit" }, legend.words ? `blue ${legend.words[0]}, orange ${legend.words[1]} \u00b7 ` : "", caption),
   ];
 }

@@ -1,16 +1,16 @@
-// Slides to choose from, files to add, jobs to start and follow.
+// The list of slides, uploads and jobs.
 
-import { byId, drawn, element, tell } from "./elements.js";
+import { byId, svgElement, element, showMessage } from "./elements.js";
 import { bytes, days, percent } from "./numbers.js";
 import { service } from "./service.js";
 import { sendFile } from "./upload.js";
 
-const ACTIVE = ["queued", "running"], POLL_MS = 2000, MANY = 8;
+const ACTIVE = ["queued", "running"], POLL_MS = 2000, MIN_FOR_FILTER = 8;
 
-/** The list on the left; `heard.slide(id)`, `heard.job(id)`, `heard.jobDone(job)`. */
+/** The panel on the left. It calls `callbacks.slide(id)`, `callbacks.job(id)` and `callbacks.jobDone(job)`. */
 export class Rail {
-  constructor(heard) {
-    this.heard = heard;
+  constructor(callbacks) {
+    this.callbacks = callbacks;
     this.slides = [];
     this.jobs = [];
     this.followed = new Map();
@@ -29,31 +29,31 @@ export class Rail {
     addEventListener("dragleave", () => { depth = Math.max(0, depth - 1); over(depth > 0); });
     addEventListener("dragover", (event) => { if (hasFiles(event)) event.preventDefault(); });
     addEventListener("drop", (event) => { if (hasFiles(event)) { event.preventDefault(); depth = 0; over(false); this.add([...event.dataTransfer.files]); } });
-    byId("wish-target").addEventListener("change", () => { byId("wish-days-label").hidden = byId("wish-target").value !== "survival"; });
-    byId("wish").addEventListener("submit", (event) => { event.preventDefault(); this.start(); });
+    byId("job-target").addEventListener("change", () => { byId("job-days-label").hidden = byId("job-target").value !== "survival"; });
+    byId("job-request").addEventListener("submit", (event) => { event.preventDefault(); this.start(); });
   }
 
   async loadSlides() {
     this.slides = await service.slides();
-    byId("slide-filter").hidden = this.slides.length < MANY;
+    byId("slide-filter").hidden = this.slides.length < MIN_FOR_FILTER;
     this.showSlides();
   }
 
   showSlides() {
     const word = byId("slide-filter").value.trim().toLowerCase();
-    const found = this.slides.filter(({ name }) => name.toLowerCase().includes(word)).slice(0, 300);
-    const rows = found.map(({ slide_id: id, name, bytes: size }) => element("li", {},
-      element("button", { "aria-current": id === this.chosen.slide ? "true" : false, title: name, on: { click: () => this.heard.slide(id) } },
+    const matches = this.slides.filter(({ name }) => name.toLowerCase().includes(word)).slice(0, 300);
+    const rows = matches.map(({ slide_id: id, name, bytes: size }) => element("li", {},
+      element("button", { "aria-current": id === this.chosen.slide ? "true" : false, title: name, on: { click: () => this.callbacks.slide(id) } },
         element("img", { src: service.thumbnail(id), alt: "", loading: "lazy", width: 44, height: 44 }),
         element("span", { class: "name" }, name), element("span", { class: "muted" }, size ? bytes(size) : ""))));
-    byId("slides").replaceChildren(...(rows.length ? rows : [element("li", { class: "empty" }, this.slides.length ? "No slide of that name." : "No slides yet. Add one below.")]));
+    byId("slides").replaceChildren(...(rows.length ? rows : [element("li", { class: "empty" }, this.slides.length ? "No slide has this name." : "No slides yet. Add one below.")]));
   }
 
   chooseSlide(slide, mpp) {
     this.chosen = { slide, job: null };
-    byId("wish-mpp-label").hidden = Boolean(mpp);
-    byId("wish-mpp").required = !mpp;
-    byId("wish-mpp").value = "";
+    byId("job-mpp-label").hidden = Boolean(mpp);
+    byId("job-mpp").required = !mpp;
+    byId("job-mpp").value = "";
     this.jobs = [];
     this.showSlides();
     this.showJobs();
@@ -76,43 +76,43 @@ export class Rail {
 
   showJobs() {
     const rows = this.jobs.map((job) => this.row(job));
-    byId("jobs").replaceChildren(...(rows.length ? rows : [element("li", { class: "empty" }, this.chosen.slide ? "None of this slide yet." : "Choose a slide.")]));
-    byId("wish").hidden = !this.chosen.slide;
+    byId("jobs").replaceChildren(...(rows.length ? rows : [element("li", { class: "empty" }, this.chosen.slide ? "No jobs for this slide yet." : "Choose a slide.")]));
+    byId("job-request").hidden = !this.chosen.slide;
   }
 
   row(job) {
-    const title = job.kind === "explain" ? `Why ${job.target}` : "Prediction", isActive = ACTIVE.includes(job.state);
+    const title = job.kind === "explain" ? `Explanation: ${job.target}` : "Prediction", isActive = ACTIVE.includes(job.state);
     const left = job.seconds_left ? `, ${Math.max(1, Math.round(job.seconds_left))} s left` : "";
-    const said = { queued: "waiting", running: `${job.stage || "starting"} ${percent(job.fraction)}${left}`, done: new Date(1000 * job.ended_at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }), failed: job.error?.message ?? "failed", cancelled: "cancelled" }[job.state];
+    const status = { queued: "waiting", running: `${job.step || "starting"} ${percent(job.fraction)}${left}`, done: new Date(1000 * job.ended_at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }), failed: job.error?.message ?? "failed", cancelled: "cancelled" }[job.state];
     const bar = isActive ? element("progress", { max: 1, value: job.state === "running" ? job.fraction : null, "aria-label": title }) : null;
-    const stop = isActive ? element("button", { class: "icon small", title: "Cancel", "aria-label": `Cancel ${title}`, on: { click: () => this.cancel(job.job_id) } }, drawn("svg", { viewBox: "0 0 24 24" }, drawn("path", { d: "M6 6l12 12M18 6 6 18" }))) : null;
-    return element("li", { class: job.state }, element("button", { class: "job", disabled: job.state !== "done", "aria-current": job.job_id === this.chosen.job ? "true" : false, on: { click: () => this.heard.job(job.job_id) } },
-      element("span", { class: "name" }, title), element("span", { class: "muted" }, said), bar), stop);
+    const stop = isActive ? element("button", { class: "icon small", title: "Cancel", "aria-label": `Cancel ${title}`, on: { click: () => this.cancel(job.job_id) } }, svgElement("svg", { viewBox: "0 0 24 24" }, svgElement("path", { d: "M6 6l12 12M18 6 6 18" }))) : null;
+    return element("li", { class: job.state }, element("button", { class: "job", disabled: job.state !== "done", "aria-current": job.job_id === this.chosen.job ? "true" : false, on: { click: () => this.callbacks.job(job.job_id) } },
+      element("span", { class: "name" }, title), element("span", { class: "muted" }, status), bar), stop);
   }
 
   async start() {
-    const kind = byId("wish-target").value, target = kind === "survival" ? `survival@${byId("wish-days").value}` : kind;
+    const kind = byId("job-target").value, target = kind === "survival" ? `survival@${byId("job-days").value}` : kind;
     try {
-      const mpp = Number(byId("wish-mpp").value) || null;
+      const mpp = Number(byId("job-mpp").value) || null;
       const job = await service.start({ slide_id: this.chosen.slide, kind: "explain", target, ...(mpp ? { mpp } : {}) });
-      this.put(job);
-      if (job.state === "done") this.heard.jobDone(job);
+      this.update(job);
+      if (job.state === "done") this.callbacks.jobDone(job);
       else this.follow(job.job_id);
-      tell(job.state === "done" ? `${target} is explained already` : `Explaining ${target}${kind === "survival" ? ` (${days(Number(byId("wish-days").value))})` : ""}`);
+      showMessage(job.state === "done" ? `${target} is already explained` : `Explaining ${target}${kind === "survival" ? ` (${days(Number(byId("job-days").value))})` : ""}`);
     } catch (problem) {
-      tell(problem.message, { isError: true });
+      showMessage(problem.message, { isError: true });
     }
   }
 
   async cancel(id) {
     try {
-      this.put(await service.cancel(id));
+      this.update(await service.cancel(id));
     } catch (problem) {
-      tell(problem.message, { isError: true });
+      showMessage(problem.message, { isError: true });
     }
   }
 
-  put(job) {
+  update(job) {
     if (job.slide_id !== this.chosen.slide) return;
     const at = this.jobs.findIndex(({ job_id: id }) => id === job.job_id);
     if (at < 0) this.jobs.unshift(job);
@@ -120,7 +120,7 @@ export class Rail {
     this.showJobs();
   }
 
-  /** Follow a job to its end by server-sent events, or by asking where those do not come through. */
+  /** Follow a job to its end by server-sent events, or by polling if these do not arrive. */
   follow(id) {
     if (this.followed.has(id)) return;
     const source = service.events(id);
@@ -145,11 +145,11 @@ export class Rail {
   }
 
   news(job) {
-    this.put(job);
+    this.update(job);
     if (ACTIVE.includes(job.state)) return;
     this.unfollow(job.job_id);
-    if (job.state === "done") this.heard.jobDone(job);
-    else if (job.state === "failed") tell(job.error?.message ?? "The job failed.", { isError: true });
+    if (job.state === "done") this.callbacks.jobDone(job);
+    else if (job.state === "failed") showMessage(job.error?.message ?? "The job failed.", { isError: true });
   }
 
   unfollow(id) {
@@ -159,19 +159,19 @@ export class Rail {
 
   async add(files) {
     for (const file of files) {
-      const bar = element("progress", { max: 1, value: 0, "aria-label": `Adding ${file.name}` }), said = element("span", { class: "muted" });
+      const bar = element("progress", { max: 1, value: 0, "aria-label": `Adding ${file.name}` }), status = element("span", { class: "muted" });
       const stop = new AbortController();
-      const row = element("li", {}, element("span", { class: "name" }, file.name), said, bar, element("button", { class: "icon small", title: "Stop", "aria-label": `Stop adding ${file.name}`, on: { click: () => { stop.abort(); if (row.classList.contains("error")) row.remove(); } } }, drawn("svg", { viewBox: "0 0 24 24" }, drawn("path", { d: "M6 6l12 12M18 6 6 18" }))));
+      const row = element("li", {}, element("span", { class: "name" }, file.name), status, bar, element("button", { class: "icon small", title: "Stop", "aria-label": `Stop adding ${file.name}`, on: { click: () => { stop.abort(); if (row.classList.contains("error")) row.remove(); } } }, svgElement("svg", { viewBox: "0 0 24 24" }, svgElement("path", { d: "M6 6l12 12M18 6 6 18" }))));
       byId("uploads").append(row);
       try {
-        const slide = await sendFile(file, stop.signal, (sent) => { bar.value = sent / (file.size || 1); said.textContent = `${bytes(sent)} of ${bytes(file.size)}`; });
+        const slide = await sendFile(file, stop.signal, (sent) => { bar.value = sent / (file.size || 1); status.textContent = `${bytes(sent)} of ${bytes(file.size)}`; });
         row.remove();
         await this.loadSlides();
-        tell(`${file.name} is there`);
-        if (slide) this.heard.slide(slide);
+        showMessage(`${file.name} was added`);
+        if (slide) this.callbacks.slide(slide);
       } catch (problem) {
         if (stop.signal.aborted) row.remove();
-        else { row.classList.add("error"); said.textContent = problem.message; }
+        else { row.classList.add("error"); status.textContent = problem.message; }
       }
     }
   }

@@ -1,4 +1,4 @@
-// The regions of a job as paths in level-0 pixels, one set for each zoom level, fetched when first looked at.
+// The regions of a job as paths in level-0 pixels. Each zoom level is fetched when it is first drawn.
 
 import { service } from "./service.js";
 
@@ -11,10 +11,10 @@ export class Regions {
     this.height = document.height;
     this.count = document.n_regions;
     this.coarsest = document.coarsest_level;
-    this.values = { targets: document.targets, kind: document.kind, features: document.features, area_mm2: document.area_mm2, centre: document.centre };
+    this.values = { targets: document.targets, tissue_clusters: document.tissue_clusters, features: document.features, area_mm2: document.area_mm2, centre: document.centre };
     this.levels = new Map();
-    this.asked = new Set();
-    this.keep(document.level, document);
+    this.requested = new Set();
+    this.store(document.level, document);
     this.shown = this.levels.get(document.level);
   }
 
@@ -22,39 +22,39 @@ export class Regions {
     return new Regions(job, await service.regions(job, level, true));
   }
 
-  /** Return the drawing that serves a zoom level now; `changed` is called when a better one has come. */
+  /** Return the best available shapes for a zoom level; `changed` is called when better ones arrive. */
   at(level, changed) {
     const wanted = Math.max(0, Math.min(level, this.coarsest));
-    const found = this.levels.get(wanted);
-    if (found) this.shown = found;
-    else if (!this.asked.has(wanted)) {
-      this.asked.add(wanted);
+    const shapes = this.levels.get(wanted);
+    if (shapes) this.shown = shapes;
+    else if (!this.requested.has(wanted)) {
+      this.requested.add(wanted);
       service.regions(this.job, wanted, false).then(
         (document) => {
-          this.keep(document.level, document);
+          this.store(document.level, document);
           this.levels.set(wanted, this.levels.get(document.level));
           changed();
         },
-        () => this.asked.delete(wanted),
+        () => this.requested.delete(wanted),
       );
     }
     return this.shown;
   }
 
-  keep(level, document) {
+  store(level, document) {
     if (!this.levels.has(level)) this.levels.set(level, document.outlines.map(shapeOf));
   }
 
   /** Return the region under a point, or null. */
   under(x, y, canvas) {
-    const paper = canvas.getContext("2d");
-    paper.save();
-    paper.setTransform(1, 0, 0, 1, 0, 0);
-    const found = this.shown.findIndex(
-      ({ path, x0, y0, x1, y1 }) => x >= x0 && x <= x1 && y >= y0 && y <= y1 && paper.isPointInPath(path, x, y, "evenodd"),
+    const context = canvas.getContext("2d");
+    context.save();
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    const index = this.shown.findIndex(
+      ({ path, x0, y0, x1, y1 }) => x >= x0 && x <= x1 && y >= y0 && y <= y1 && context.isPointInPath(path, x, y, "evenodd"),
     );
-    paper.restore();
-    return found < 0 ? null : found;
+    context.restore();
+    return index < 0 ? null : index;
   }
 
   /** Return the box of a region: x0, y0, x1, y1. */

@@ -1,4 +1,4 @@
-// What the service is asked, and what it answers. Problems are thrown with the sentence that the service gives.
+// The HTTP interface of the service. Errors are thrown with the message of the service.
 
 export class Problem extends Error {
   constructor(status, detail) {
@@ -9,60 +9,60 @@ export class Problem extends Error {
 
 let signIn = null, signingIn = null;
 
-/** Say how a token is asked for; called where the service wants one. */
-export function onSignIn(asking) {
-  signIn = asking;
+/** Set the sign-in handler. It is called when the service requires a token. */
+export function onSignIn(handler) {
+  signIn = handler;
 }
 
-async function ask(path, { method = "GET", json, body, headers = {}, signal, mayAsk = true } = {}) {
+async function request(path, { method = "GET", json, body, headers = {}, signal, maySignIn = true } = {}) {
   const options = { method, signal, headers: { Accept: "application/json", ...headers }, credentials: "same-origin" };
   if (json !== undefined) {
     options.body = JSON.stringify(json);
     options.headers["Content-Type"] = "application/json";
   } else if (body !== undefined) options.body = body;
-  let answer = await fetch(path, options);
-  if (answer.status === 401 && signIn && mayAsk) {
-    // whoever is refused meanwhile waits for the same token
+  let response = await fetch(path, options);
+  if (response.status === 401 && signIn && maySignIn) {
+    // requests that fail meanwhile wait for the same sign-in
     signingIn ??= signIn().finally(() => { signingIn = null; });
     await signingIn;
-    answer = await fetch(path, options);
+    response = await fetch(path, options);
   }
-  if (!answer.ok) throw new Problem(answer.status, await detailOf(answer));
-  return answer.status === 204 ? null : answer.json();
+  if (!response.ok) throw new Problem(response.status, await readDetail(response));
+  return response.status === 204 ? null : response.json();
 }
 
-async function detailOf(answer) {
+async function readDetail(response) {
   try {
-    return (await answer.json()).detail ?? answer.statusText;
+    return (await response.json()).detail ?? response.statusText;
   } catch {
-    return `the service answered ${answer.status}`;
+    return `the service responded ${response.status}`;
   }
 }
 
 const part = encodeURIComponent;
 
 export const service = {
-  signIn: (token) => ask("/v1/session", { method: "POST", json: { token }, mayAsk: false }),
-  slides: async () => (await ask("/v1/slides")).slides,
-  slide: (slide) => ask(`/v1/slides/${part(slide)}`),
+  signIn: (token) => request("/v1/session", { method: "POST", json: { token }, maySignIn: false }),
+  slides: async () => (await request("/v1/slides")).slides,
+  slide: (slide) => request(`/v1/slides/${part(slide)}`),
   tiles: (slide) => `/v1/slides/${part(slide)}/tiles/`,
   thumbnail: (slide) => `/v1/slides/${part(slide)}/thumbnail.jpeg`,
-  jobs: async (slide) => (await ask(`/v1/jobs?slide_id=${part(slide)}`)).jobs,
-  job: (job) => ask(`/v1/jobs/${part(job)}`),
-  start: (wish) => ask("/v1/jobs", { method: "POST", json: wish }),
-  cancel: (job) => ask(`/v1/jobs/${part(job)}`, { method: "DELETE" }),
+  jobs: async (slide) => (await request(`/v1/jobs?slide_id=${part(slide)}`)).jobs,
+  job: (job) => request(`/v1/jobs/${part(job)}`),
+  start: (jobRequest) => request("/v1/jobs", { method: "POST", json: jobRequest }),
+  cancel: (job) => request(`/v1/jobs/${part(job)}`, { method: "DELETE" }),
   events: (job) => new EventSource(`/v1/jobs/${part(job)}/events`),
   result: (job, name) => `/v1/jobs/${part(job)}/results/${part(name)}`,
-  facts: (job) => ask(`/v1/jobs/${part(job)}/facts`),
-  regions: (job, level, values) => ask(`/v1/jobs/${part(job)}/regions?level=${level}&values=${values}`),
-  region: (job, node) => ask(`/v1/jobs/${part(job)}/regions/${node}`),
+  facts: (job) => request(`/v1/jobs/${part(job)}/facts`),
+  regions: (job, level, values) => request(`/v1/jobs/${part(job)}/regions?level=${level}&values=${values}`),
+  region: (job, node) => request(`/v1/jobs/${part(job)}/regions/${node}`),
   crop: (job, node) => `/v1/jobs/${part(job)}/regions/${node}/crop.jpeg`,
-  without: (job, removal, signal) => ask(`/v1/jobs/${part(job)}/without`, { method: "POST", json: removal, signal }),
-  beginUpload: (name, size) => ask("/v1/uploads", { method: "POST", json: { name, size } }),
-  endUpload: (upload) => ask(`/v1/uploads/${part(upload)}`, { method: "DELETE" }),
-  upload: (upload) => ask(`/v1/uploads/${part(upload)}`),
+  ablate: (job, ablationRequest, signal) => request(`/v1/jobs/${part(job)}/ablation`, { method: "POST", json: ablationRequest, signal }),
+  beginUpload: (name, size) => request("/v1/uploads", { method: "POST", json: { name, size } }),
+  endUpload: (upload) => request(`/v1/uploads/${part(upload)}`, { method: "DELETE" }),
+  upload: (upload) => request(`/v1/uploads/${part(upload)}`),
   sendPart: (upload, offset, body) =>
-    ask(`/v1/uploads/${part(upload)}`, {
+    request(`/v1/uploads/${part(upload)}`, {
       method: "PATCH",
       body,
       headers: { "Upload-Offset": String(offset), "Content-Type": "application/offset+octet-stream" },

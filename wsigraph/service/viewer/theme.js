@@ -1,10 +1,10 @@
-// Light or dark, settled before anything is drawn; a classic script, so that it runs before the first paint.
+// Light or dark theme, set before the first paint; a classic script, because modules run later.
 (() => {
-  const kept = localStorage.getItem("wsigraph-theme");
-  if (kept === "light" || kept === "dark") document.documentElement.dataset.theme = kept;
-  // OpenSeadragon adds a style element unless it finds its own. The policy forbids such elements, and viewer.css has the
-  // rule; so it finds this, which is no style element but one of that name.
-  const found = document.createElementNS(null, "style");
-  found.setAttribute("data-openseadragon-mobile-css", "");
-  document.head.append(found);
+  const stored = localStorage.getItem("wsigraph-theme");
+  if (stored === "light" || stored === "dark") document.documentElement.dataset.theme = stored;
+  // OpenSeadragon adds a style element unless it finds one with this attribute. The content security policy forbids
+  // style elements and viewer.css has the rule, so this adds an inert element of that name.
+  const marker = document.createElementNS(null, "style");
+  marker.setAttribute("data-openseadragon-mobile-css", "");
+  document.head.append(marker);
 })();

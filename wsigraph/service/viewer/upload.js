@@ -1,13 +1,13 @@
-// A file sent in parts; what failed on the way is asked for again from where the service stands.
+// Resumable uploads: a file is sent in parts, and after an error the upload resumes at the offset of the service.
 
 import { service } from "./service.js";
 
-const PART = 4_000_000, TRIES = 5, WAIT_MS = 1500;
+const PART = 4_000_000, MAX_TRIES = 5, WAIT_MS = 1500;
 
-/** Send a file; returns the name of the slide that it became. */
+/** Send a file; returns the identifier of the new slide. */
 export async function sendFile(file, signal, progress) {
   let { upload_id: upload, offset, slide_id: slide } = await service.beginUpload(file.name, file.size);
-  let failed = 0;
+  let failures = 0;
   progress(offset);
   while (offset < file.size && !slide) {
     if (signal.aborted) {
@@ -15,15 +15,15 @@ export async function sendFile(file, signal, progress) {
       throw new DOMException("stopped", "AbortError");
     }
     try {
-      const answer = await service.sendPart(upload, offset, file.slice(offset, offset + PART));
-      offset = answer.offset ?? offset + PART;
-      slide = answer.slide_id ?? null;
-      failed = 0;
+      const status = await service.sendPart(upload, offset, file.slice(offset, offset + PART));
+      offset = status.offset ?? offset + PART;
+      slide = status.slide_id ?? null;
+      failures = 0;
     } catch (problem) {
-      failed += 1;
+      failures += 1;
       const isFinal = problem.status && problem.status !== 409 && problem.status !== 429 && problem.status < 500;
-      if (isFinal || failed >= TRIES) throw problem;
-      await new Promise((resolve) => setTimeout(resolve, WAIT_MS * failed));
+      if (isFinal || failures >= MAX_TRIES) throw problem;
+      await new Promise((resolve) => setTimeout(resolve, WAIT_MS * failures));
       offset = (await service.upload(upload).catch(() => ({ offset }))).offset ?? offset;
     }
     progress(Math.min(offset, file.size));

@@ -186,7 +186,7 @@ def _survival_scores(outcomes: HeldOutOutcomes, held_out: HeldOut, rng: np.rando
         "d_calibration": {
             "largest_deviation": round(calibrated.deviation, _DIGITS),
             "p": round(calibrated.p, _DIGITS),
-            "share": [round(float(fraction), _DIGITS) for fraction in calibrated.share],
+            "share": [round(float(fraction), _DIGITS) for fraction in calibrated.fraction],
         },
         "log_rank": {"statistic": round(statistic, _DIGITS), "p": p, "n_high": int(high.sum()), "n": len(high)},
         "permutation_p": chance,
