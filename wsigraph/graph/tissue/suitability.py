@@ -68,7 +68,7 @@ def require_he(slide_id: str, reason: str, config: SlideConfig) -> str:
     slide_id : str
         Name of the slide.
     reason : str
-        What speaks against it; empty where nothing does.
+        Why it is no H&E section; empty if nothing was found.
     config : SlideConfig
         Whether such slides pass.
 
