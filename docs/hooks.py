@@ -1,42 +1,31 @@
-"""What the reference pages need beside their prose: tables of settings, and a page for every room of the package.
+"""Generated parts of the documentation: tables of settings, and a reference page for every package.
 
 mkdocs calls these functions. ``<!-- settings: superpixel -->`` in a page becomes a table of that section, written from
-the class itself, so that a default or a bound is typed once. Every module with something public gets a part of its
-room's page under ``reference/``.
+the class itself, so that a default or a bound is typed once. Every module of ``reference_modules.txt`` gets a part of
+its package's page under ``reference/``; that list is what is public.
 """
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "wsigraph"
+LIST = Path(__file__).parent / "reference_modules.txt"
 _MARK = re.compile(r"<!-- settings: (\w+) -->")
 _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "min_length": "at least", "max_length": "at most"}
 _UNITS = {"_um": "um", "_um2": "um²", "_px": "px", "mpp": "um/px", "_days": "days", "_s": "s", "_bytes": "bytes"}
 
 
-def rooms() -> dict[str, list[str]]:
-    """Return the modules of every room, dotted, by the room's name; files of the ground floor are ``wsigraph``."""
-    found: dict[str, list[str]] = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        if "cli" in parts or parts[-1].startswith("_") or not _has_public(path):
-            continue
-        room = "wsigraph" if len(parts) == 2 else parts[1]
-        found.setdefault(room, []).append(".".join(parts))
-    return found
-
-
-def _has_public(path: Path) -> bool:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    kinds = (ast.FunctionDef, ast.ClassDef)
-    return any(isinstance(node, kinds) and not node.name.startswith("_") for node in tree.body)
+def packages() -> dict[str, list[str]]:
+    """Return the modules of the reference, dotted, by package; those directly in ``wsigraph`` are under that name."""
+    modules: dict[str, list[str]] = {}
+    for module in LIST.read_text(encoding="utf-8").split():
+        parts = module.split(".")
+        modules.setdefault("wsigraph" if len(parts) == 2 else parts[1], []).append(module)
+    return modules
 
 
 def settings_table(section: str) -> str:
@@ -59,24 +48,24 @@ def settings_table(section: str) -> str:
 
 
 def _choices(annotation: Any) -> str:
-    told = re.findall(r"Literal\[(.*?)\]", str(annotation))
-    return told[0].replace("'", "") if told else ""
+    choices = re.findall(r"Literal\[(.*?)\]", str(annotation))
+    return choices[0].replace("'", "") if choices else ""
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fill in tables of settings."""
-    return _MARK.sub(lambda found: settings_table(found[1]), markdown)
+    return _MARK.sub(lambda mark: settings_table(mark[1]), markdown)
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add a reference page for every room."""
-    for room, modules in rooms().items():
-        parts = [f"# {room}\n", *(f"\n## {module} {{ #{module} }}\n\n::: {module}\n" for module in modules)]
-        files.append(File.generated(config, f"reference/{room}.md", content="\n".join(parts)))
+    """Add a reference page for every package."""
+    for package, modules in packages().items():
+        parts = [f"# {package}\n", *(f"\n## {module} {{ #{module} }}\n\n::: {module}\n" for module in modules)]
+        files.append(File.generated(config, f"reference/{package}.md", content="\n".join(parts)))
     return files
 
 
 def on_config(config: Any) -> Any:
     """List the reference pages at the end of the navigation."""
-    config["nav"].append({"Reference": [{room: f"reference/{room}.md"} for room in rooms()]})
+    config["nav"].append({"Reference": [{package: f"reference/{package}.md"} for package in packages()]})
     return config

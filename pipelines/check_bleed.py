@@ -1,7 +1,7 @@
-"""What painted borders give away of the law of contact: ``python -m pipelines.check_bleed --out DIR``.
+"""Measure what painted borders reveal about contact: ``python -m pipelines.check_bleed --out DIR``.
 
-Paints a small synthetic cohort of the law ``spatial``, reads it like any slides, and prints how well the features of
-single superpixels of lymphocytes tell whether they touch tumour, beside the same on graphs drawn from the layouts.
+Paints a small synthetic cohort of the scenario ``spatial`` and builds its graphs from the pixels. Prints how well the
+features of single lymphocyte superpixels predict whether they touch tumour, on these and on graphs drawn from layouts.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from wsigraph.synthesis.simulation.write_cohort import simulate_cohort, write_co
 def main(arguments: list[str] | None = None) -> int:
     """Paint, read, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="where the cohort is painted")
+    parser.add_argument("--out", type=Path, required=True, help="directory of the painted cohort")
     parser.add_argument("--patients", type=int, default=12, help="synthetic patients")
-    parser.add_argument("--seed", type=int, default=1, help="decides everything random")
+    parser.add_argument("--seed", type=int, default=1, help="seed of all random numbers")
     options = parser.parse_args(arguments)
-    settings = load(overrides=["synthesis.law=spatial", "synthesis.second_slide_fraction=0"])
+    settings = load(overrides=["synthesis.scenario=spatial", "synthesis.second_slide_fraction=0"])
     patients = list(simulate_cohort(options.patients, settings, seed=options.seed))
 
     def segment(slide: SimulatedSlide, path: Path | None) -> None:
@@ -37,10 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
         images=True,
         finished=segment,
     )
-    found = measure_bleed(patients, options.out, settings)
-    print(f"{options.patients} synthetic patients, {found['superpixels']:.0f} superpixels of lymphocytes")
-    print(f"painted superpixels of more than one region  {100 * found['mixed']:.1f} %")
-    print(f"contact told by single superpixels, AUC      painted {found['painted']:.3f}, drawn {found['drawn']:.3f}")
+    bleed = measure_bleed(patients, options.out, settings)
+    print(f"{options.patients} synthetic patients, {bleed['superpixels']:.0f} superpixels of lymphocytes")
+    print(f"painted superpixels of more than one region  {100 * bleed['mixed']:.1f} %")
+    print(f"contact from single superpixels, AUC         painted {bleed['painted']:.3f}, drawn {bleed['drawn']:.3f}")
     return 0
 
 

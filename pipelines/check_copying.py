@@ -1,13 +1,14 @@
-"""Whether copying is caught: a generator learns from tissue of which one tile is repeated, another from no such tissue.
+"""Test the detection of copies: train one generator on tiles of which one is repeated, another on distinct tiles.
 
     python -m pipelines.check_copying --oral DIR [--histolytics DIR] [--model DIR] [--out FILE] [--tiles N]
         [--repeats N] [--steps N] [--pictures N] [--seed N] [--inception FILE]
 
-Both go on from the same weights with as many batches of real tiles of one canvas, half of them without their graph; in
-one set a tile stands ``--repeats`` times. What each then paints without a graph is compared by the detector of
-``wsigraph.synthesis.diffusion.realism`` with the tiles it learned from, mirrored and turned, and with as many held-out
-ones: it has to catch a generator that paints the tile from memory, and to pass the other. Pictures of the repeated
-tile's own graph are looked at as well. The generators are not kept.
+Both start from the same weights and train for equal numbers of batches on real tiles of one canvas, half of them
+without their graph. In one set, one tile is repeated ``--repeats`` times. The detector of
+``wsigraph.synthesis.diffusion.realism`` compares unconditional samples of each generator with its training tiles, in
+all rotations and reflections, and with as many held-out tiles. It has to detect a generator that reproduces the
+repeated tile, and no copies by the other. Samples of the repeated tile's own graph are scored too. The generators are
+not kept.
 """
 
 from __future__ import annotations
@@ -22,18 +23,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipelines.score_synthesis import Painter
+from pipelines.score_synthesis import paint_row
 from pipelines.synthesis_features import Images, encoders
-from pipelines.synthesis_sheets import REAL_GUIDANCE, real_sheets
+from pipelines.synthesis_training_images import REAL_GUIDANCE, real_training_images
 from wsigraph.config import Config, DiffusionConfig
-from wsigraph.synthesis.diffusion.denoiser import Denoiser, for_painting
+from wsigraph.synthesis.diffusion.denoiser import Denoiser, inference_copy
 from wsigraph.synthesis.diffusion.generator import load_generator
-from wsigraph.synthesis.diffusion.realism import look_for_copies, turned
+from wsigraph.synthesis.diffusion.painter import Painter
+from wsigraph.synthesis.diffusion.realism import detect_copies, rotations_and_reflections
 from wsigraph.synthesis.diffusion.scene import Scene
 from wsigraph.synthesis.diffusion.train import train
-from wsigraph.synthesis.diffusion.training_images import Sheet, cut
+from wsigraph.synthesis.diffusion.training_images import TrainingImage, cut
 
-_RATE = 3e-4
+_LEARNING_RATE = 3e-4
 _STEPS, _PAINTED_TOGETHER = 12, 20
 
 
@@ -52,14 +54,17 @@ def main() -> None:
     parser.add_argument("--inception", type=Path, help="TorchScript file")
     options = parser.parse_args()
     start = load_generator(options.model)
-    learning = {"training_steps": options.steps, "learning_rate": _RATE, "painted_share": 0.0}
+    learning = {"training_steps": options.steps, "learning_rate": _LEARNING_RATE, "painted_share": 0.0}
     config = start.config.model_copy(update={**learning, "drop_graph": 0.5, "drop_raster": 1.0})
-    training, held = real_sheets(options.oral, options.histolytics, Config().model_copy(update={"diffusion": config}))
+    training, held = real_training_images(
+        options.oral, options.histolytics, Config().model_copy(update={"diffusion": config})
+    )
     rng = np.random.default_rng(options.seed)
     tiles = _tiles(training, config, options.tiles, rng)
-    new = [each.image for each in _tiles(held, config, options.pictures, rng)]
+    new = [tile.image for tile in _tiles(held, config, options.pictures, rng)]
     spaces = encoders(options.inception)
-    near = {space: encode(turned([each.image for each in tiles])) for space, encode in spaces.items()}
+    variants = rotations_and_reflections([tile.image for tile in tiles])
+    near = {space: encode(variants) for space, encode in spaces.items()}
     others = {space: encode(new) for space, encode in spaces.items()}
     results: dict[str, Any] = {
         "model": start.model_id,
@@ -67,54 +72,58 @@ def main() -> None:
         "sets": {},
     }
     for name, repeats in (("every tile once", 0), ("one tile repeated", options.repeats)):
-        kept = tiles[: len(tiles) - repeats]
-        learned = kept + tiles[:1] * repeats
+        distinct = tiles[: len(tiles) - repeats]
+        training_set = distinct + tiles[:1] * repeats
         network = Denoiser(config)
-        network.load_state_dict(train(learned, config, seed=options.seed, start=start.network).weights)
-        painting = for_painting(network, half=config.half, device="cpu")
-        graphs = _graphs(learned, config, options.pictures, options.seed)
+        network.load_state_dict(train(training_set, config, seed=options.seed, start=start.network).weights)
+        painting = inference_copy(network, half=config.half, device="cpu")
+        graphs = _graphs(training_set, config, options.pictures, options.seed)
         images = _paint(painting, graphs, "unconditional", options.seed)
         own = _paint(painting, _graphs(tiles[:1], config, options.pictures // 10, options.seed), "graph", options.seed)
-        found = results["sets"][name] = {}
+        scores = results["sets"][name] = {}
         for space, encode in spaces.items():
-            known = near[space][: len(near[space]) * len(kept) // len(tiles)]
-            found[space] = asdict(look_for_copies(encode(images), known, others[space])) | {
-                "close_of_own_graph": look_for_copies(encode(own), known, others[space]).close_fraction
+            known = near[space][: len(near[space]) * len(distinct) // len(tiles)]
+            scores[space] = asdict(detect_copies(encode(images), known, others[space])) | {
+                "close_of_own_graph": detect_copies(encode(own), known, others[space]).close_fraction
             }
         options.out.write_text(json.dumps(results, indent=1) + "\n")
         _show(options.out.with_name(f"{options.out.stem}-{name.replace(' ', '-')}.png"), tiles[0], images, own)
-        print(json.dumps(found, indent=1), flush=True)
+        print(json.dumps(scores, indent=1), flush=True)
 
 
-def _tiles(sheets: Sequence[Sheet], config: DiffusionConfig, n: int, rng: np.random.Generator) -> list[Sheet]:
-    """Return canvases as sheets of their own: of such a sheet, training sees all or nothing."""
+def _tiles(
+    training_images: Sequence[TrainingImage], config: DiffusionConfig, n: int, rng: np.random.Generator
+) -> list[TrainingImage]:
+    """Return canvases as training images of their own: training cuts exactly this canvas from each."""
     tiles = []
     for number in range(n):
-        example = cut(sheets[number % len(sheets)], config, rng=rng)
+        example = cut(training_images[number % len(training_images)], config, rng=rng)
         assert example.scene.labels is not None  # noqa: S101 - cut from an image
         tiles.append(
-            Sheet(
+            TrainingImage(
                 name=f"tile {number}",
                 image=example.image,
                 labels=example.scene.labels,
                 classes=example.scene.classes,
-                style=example.style,
+                domain=example.domain,
             )
         )
     return tiles
 
 
-def _graphs(sheets: Sequence[Sheet], config: DiffusionConfig, n: int, seed: int) -> list[Scene]:
+def _graphs(training_images: Sequence[TrainingImage], config: DiffusionConfig, n: int, seed: int) -> list[Scene]:
     rng = np.random.default_rng([seed, 2])
-    return [cut(sheets[number % len(sheets)], config, rng=rng).scene for number in range(n)]
+    return [cut(training_images[number % len(training_images)], config, rng=rng).scene for number in range(n)]
 
 
 def _paint(network: Denoiser, scenes: Sequence[Scene], row: str, seed: int) -> Images:
-    painter = Painter(network, _STEPS, REAL_GUIDANCE, _PAINTED_TOGETHER, "cpu", "dpmsolver")
-    return painter.paint(scenes, "real", row, seed=seed)
+    painter = Painter(
+        network=network, steps=_STEPS, guidance=REAL_GUIDANCE, sampler="dpmsolver", batch=_PAINTED_TOGETHER
+    )
+    return paint_row(painter, scenes, "real", row, seed=seed)
 
 
-def _show(path: Path, tile: Sheet, images: Images, own: Images) -> None:
+def _show(path: Path, tile: TrainingImage, images: Images, own: Images) -> None:
     """Write the repeated tile and pictures of its graph above pictures without a graph."""
     first = [tile.image, *own]
     n = min(10, len(first), len(images))

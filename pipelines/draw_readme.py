@@ -23,10 +23,10 @@ from skimage.segmentation import find_boundaries
 import wsigraph
 from wsigraph import cohort, figures, store
 from wsigraph.config import Config
-from wsigraph.explanation.request import Question
+from wsigraph.explanation.request import ExplanationRequest
 from wsigraph.figures.axes import COLOURS
 from wsigraph.geometry import Box
-from wsigraph.run.steps import FlowResult, run_slide
+from wsigraph.run.steps import SlideResult, run_slide
 
 SLIDE = Path("tests/data/CMU-1-Small-Region.svs")
 _DPI = 110
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     pyplot.switch_backend("Agg")
     with tempfile.TemporaryDirectory() as folder:
-        result = run_slide(str(SLIDE), folder, Config(), explain=Question(target="risk"))
+        result = run_slide(str(SLIDE), folder, Config(), explain=ExplanationRequest(target="risk"))
         draw_way(result, options.out / "way.jpg")
         paste_printed(Path(folder) / "printed", Path("README.md"))
     if (options.model / "held_out.json").is_file():
@@ -75,12 +75,12 @@ def paste_printed(folder: Path, readme: Path) -> None:
     readme.write_text(re.sub(r"^```text\n.*?^```$", lambda _: block, text, flags=re.M | re.S), encoding="utf-8")
 
 
-def draw_way(result: FlowResult, path: Path) -> None:
+def draw_way(result: SlideResult, path: Path) -> None:
     """Draw one slide's way: five panels, from pixels to a survival curve.
 
     Parameters
     ----------
-    result : FlowResult
+    result : SlideResult
         Of a slide that was explained.
     path : Path
         JPEG to write.
@@ -119,7 +119,7 @@ def _attribution(ax: Axes, numbers: np.ndarray, assignment: np.ndarray, node: np
     ax.imshow(by_label[numbers], cmap="RdBu_r", vmin=-most, vmax=most, alpha=0.75, interpolation="nearest")
 
 
-def _survival(ax: Axes, result: FlowResult) -> None:
+def _survival(ax: Axes, result: SlideResult) -> None:
     prediction = store.load_prediction(result.directory / "prediction.json")
     days = np.concatenate([[0.0], prediction.time_days])
     ax.plot(days, np.concatenate([[1.0], prediction.survival]), color=COLOURS[0])

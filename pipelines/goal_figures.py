@@ -1,8 +1,8 @@
-"""What the machinery reached on every planted law and public cohort, as figures for a model's card.
+"""Scores on every generative scenario and public cohort, for the card of a model.
 
-The recipes' own output lies in ``docs/results``, one file each, as ``docs/results.md`` quotes it. Training the
-demonstration model puts the figures on its card; ``python -m pipelines.goal_figures`` puts newer ones there without
-training, and leaves the weights as they are.
+The output of each recipe is a file in ``docs/results``; ``docs/results.md`` quotes it. Training the demonstration model
+puts these scores on its card. ``python -m pipelines.goal_figures`` updates them without training and without changing
+the weights.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from wsigraph.model.bundle import SHIPPED, ModelBundle, load_bundle, save_bundle
 from wsigraph.model.card import Score
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
-"""Where the recipes' output lies."""
+"""Directory with the output of the recipes."""
 
 PREFIX = "goal_"
-"""What the names of these figures begin with on a card."""
+"""Prefix of the names of these scores on a card."""
 GOALS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "spatial_c_index": ("spatial", ("model", "survival", "c_index"), "value"),
     "spatial_c_index_above_oracle": ("spatial", ("oracle", "model_above", "survival", "c_index"), "value"),
@@ -46,37 +46,37 @@ GOALS: dict[str, tuple[str, tuple[str, ...], str]] = {
     ),
     "tcga_kirc_c_index_by_patient": ("tcga_kirc_by_patient", ("by_patient", "survival", "c_index"), "value"),
 }
-"""Figure by name: the recipe's file, the path to it, and the key of the estimate."""
+"""For each score, by name: the file of its recipe, the path to it, and the key of the estimate."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Put the figures on the card of a model."""
+    """Put the scores on the card of a model."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, default=SHIPPED, help="directory of the bundle")
     options = parser.parse_args(arguments)
     bundle = load_bundle(options.model)
-    own = {name: each for name, each in bundle.card.metrics.items() if not name.startswith(PREFIX)}
+    own = {name: score for name, score in bundle.card.metrics.items() if not name.startswith(PREFIX)}
     card = bundle.card.model_copy(update={"metrics": {**own, **goal_figures()}})
     save_bundle(ModelBundle(card=card, weights=bundle.weights), options.model)
-    for name, each in goal_figures().items():
-        print(f"{name:44s} {each.value:.3f} ({each.low:.3f} to {each.high:.3f})")
+    for name, score in goal_figures().items():
+        print(f"{name:44s} {score.value:.3f} ({score.low:.3f} to {score.high:.3f})")
     return 0
 
 
 def goal_figures(directory: Path = RESULTS) -> dict[str, Score]:
-    """Return the figures of the recipes' output, each under its name with ``goal_`` before it.
+    """Return the scores in the output of the recipes, each under its name with the prefix ``goal_``.
 
     Parameters
     ----------
     directory : Path
-        ``<recipe>.json`` of each; a recipe whose output is not there has no figure.
+        Directory of ``<recipe>.json``; a recipe without a file has no scores.
 
     Returns
     -------
     dict of str to Score
         In the order of `GOALS`.
     """
-    found = {}
+    scores = {}
     for name, (recipe, path, key) in GOALS.items():
         file = directory / f"{recipe}.json"
         if not file.is_file():
@@ -84,8 +84,8 @@ def goal_figures(directory: Path = RESULTS) -> dict[str, Score]:
         part: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         for step in path:
             part = part[step]
-        found[f"{PREFIX}{name}"] = Score(value=part[key], low=part["low"], high=part["high"])
-    return found
+        scores[f"{PREFIX}{name}"] = Score(value=part[key], low=part["low"], high=part["high"])
+    return scores
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Make the small cohort that the notebooks read: ``python -m pipelines.make_notebook_cohort``.
 
 Writes ``notebooks/made/``: a simulated cohort as graphs, a model trained on it, and the slides and clinical table of a
-simulated hospital, small enough to work through while one watches. Commands that a user would type are printed. What is
-there already is kept.
+simulated hospital. All are small enough to run interactively. Commands that a user would type are printed. Existing
+files are not made again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SMALL = ("synthesis.min_side=5", "synthesis.max_side=6", "synthesis.second_slid
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make what is not there yet."""
+    """Make the files that are missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("notebooks/made"), help="where to write")
     parser.add_argument("--patients", type=int, default=160, help="patients of the cohort of graphs")
@@ -37,18 +37,18 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"painting {options.slides} slides into {hospital}", flush=True)
         settings = load([], _SMALL)
         write_cohort(simulate_cohort(options.slides, settings, seed=2), hospital, settings, seed=2, images=True)
-        _keep_what_a_hospital_has(hospital)
+        _reduce_to_clinical_table(hospital)
     return 0
 
 
 def _wsigraph(*arguments: object) -> None:
-    told = [str(each) for each in arguments]
-    print(f"wsigraph {' '.join(told)}", flush=True)
-    subprocess.run([sys.executable, "-m", "wsigraph", *told], check=True)  # noqa: S603 - our own command
+    words = [str(argument) for argument in arguments]
+    print(f"wsigraph {' '.join(words)}", flush=True)
+    subprocess.run([sys.executable, "-m", "wsigraph", *words], check=True)  # noqa: S603 - our own command
 
 
-def _keep_what_a_hospital_has(hospital: Path) -> None:
-    """Leave a folder of slides and a clinical table, by slide file and patient; no manifest."""
+def _reduce_to_clinical_table(hospital: Path) -> None:
+    """Replace the manifest by a clinical table, with one row for each slide file."""
     manifest = pd.read_csv(hospital / "data_manifest.csv")
     clinical = manifest[list(_CLINICAL)].assign(file=manifest["path"].map(lambda path: Path(path).name))
     clinical.to_csv(hospital / "clinical.csv", index=False)

@@ -47,9 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _address(service: subprocess.Popen[str]) -> str:
     for line in service.stderr or ():
-        found = re.search(r"http://[0-9.:]+", line)
-        if found:
-            return found[0]
+        match = re.search(r"http://[0-9.:]+", line)
+        if match:
+            return match[0]
     raise SystemExit("the service ended before it listened")
 
 
@@ -63,7 +63,7 @@ def _explain(address: str, slide_id: str) -> str:
 def _photograph(address: str, job: str, out: Path, chromium: str) -> list[Path]:
     from playwright.sync_api import sync_playwright
 
-    found = []
+    paths = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
 
@@ -77,8 +77,8 @@ def _photograph(address: str, job: str, out: Path, chromium: str) -> list[Path]:
                 page.keyboard.press(key)
             page.wait_for_load_state("networkidle")
             page.wait_for_timeout(_REST_MS)
-            found.append(out / f"{name}.jpeg")
-            page.screenshot(path=found[-1], type="jpeg", quality=82)
+            paths.append(out / f"{name}.jpeg")
+            page.screenshot(path=paths[-1], type="jpeg", quality=82)
             context.close()
 
         keep("region", "", "n")
@@ -86,7 +86,7 @@ def _photograph(address: str, job: str, out: Path, chromium: str) -> list[Path]:
         keep("side-by-side", "second=stage", scheme="dark")
         keep("tablet", "colour=nuclear_density", size=TABLET)
         browser.close()
-    return found
+    return paths
 
 
 if __name__ == "__main__":

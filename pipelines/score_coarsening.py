@@ -1,9 +1,10 @@
 """Score one network on superpixels, on regions merged without labels, and on regions merged as the task taught.
 
-    python -m pipelines.score_coarsening --law composition [--train 300] [--fresh 2000] [--set coarsening.ratio=12]
+    python -m pipelines.score_coarsening --scenario composition [--train 300] [--fresh 2000]
+        [--set coarsening.ratio=12]
 
-The same simulated patients, folds and seeds three times, one process an arm. The first patients are trained on, those
-after them are fresh. Prints JSON: C-index and stage AUC on fresh patients with 95 % intervals, what each coarse arm
+The same simulated patients, folds and seeds three times, one process for each arm. The first patients are trained on;
+the others are fresh. Prints JSON: C-index and stage AUC on fresh patients with 95 % intervals, what each coarse arm
 scores above the superpixels in pairs under 2,000 bootstrap draws (a loss is within a margin where the lower end lies
 above minus the margin), and seconds of processor time and peak memory of training and of prediction. The third arm
 predicts by the mean of its members' embeddings; what its members say by their own, held out, stands beside it.
@@ -23,12 +24,13 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.options import add_renamed
 from wsigraph.cohort.metrics.bootstrap import draw_weights
 from wsigraph.config import CoarseningConfig, Config, load
 from wsigraph.graph.coarsening.coarsen import coarsen
 from wsigraph.graph.coarsening.embed import Embedding
 from wsigraph.model.inputs import GraphInput
-from wsigraph.synthesis.simulation.scenarios import LAWS
+from wsigraph.synthesis.simulation.scenarios import SCENARIOS
 from wsigraph.synthesis.simulation.write_cohort import simulate_cohort
 from wsigraph.training.cross_validate import held_out_metrics
 from wsigraph.training.dataset import Cohort, Example, collect, join_patients
@@ -43,14 +45,14 @@ ARMS = ("superpixels", "regions_without_labels", "regions_by_the_task")
 def main(arguments: list[str] | None = None) -> None:
     """Run the recipe."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--law", choices=list(LAWS), default="composition")
+    add_renamed(parser, "--scenario", "--law", choices=list(SCENARIOS), default="composition")
     parser.add_argument("--train", type=int, default=300, help="patients to train on")
     parser.add_argument("--fresh", type=int, default=2000, help="other patients to score on")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="a setting, e.g. model.layers=2")
     options = parser.parse_args(arguments)
-    table: dict[str, Any] = {"law": options.law, "n_train": options.train, "n_fresh": options.fresh}
+    table: dict[str, Any] = {"scenario": options.scenario, "n_train": options.train, "n_fresh": options.fresh}
     drawn: dict[str, Any] = {}
     for arm in ARMS:
         # a process an arm, so that its peak memory is its own
@@ -67,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def carry_out(arm: str, options: dict[str, Any]) -> tuple[Answers, dict[str, Any], dict[str, Any]]:
     """Return what one arm says of fresh patients, their outcomes, and what it took."""
-    settings = load([], [f'synthesis.law="{options["law"]}"', *options["overrides"]])
+    settings = load([], [f'synthesis.scenario="{options["scenario"]}"', *options["overrides"]])
     by_task = arm == ARMS[2]
     config = settings.model.model_copy(update={"train_coarsening": by_task})
     learned = coarsening_to_train(settings.coarsening, config)
@@ -87,21 +89,21 @@ def carry_out(arm: str, options: dict[str, Any]) -> tuple[Answers, dict[str, Any
     answers = answer_fresh(ensemble.bundle, fresh).answers
     own_scores = held_out_metrics(ensemble.held_out, by_site=False, seed=seed)
     facts = {
-        "mean_nodes": round(float(np.mean([len(each.features) for each in fresh.inputs])), 1),
-        "passes": [each.n_epochs for each in ensemble.fitted],
+        "mean_nodes": round(float(np.mean([len(graph.features) for graph in fresh.inputs])), 1),
+        "epochs": [fitted.n_epochs for fitted in ensemble.fitted],
         "held_out": {name: score.value for name, score in own_scores.items()},
         "train_cpu_seconds": round(trained - started, 1),
         "predict_cpu_ms_a_patient": round(1000 * (time.process_time() - ready) / n_fresh, 2),
         "peak_mib_after_training": peak,
-        "graphs_mib": round(sum(size(each) for each in train.inputs) / 2**20, 1),
+        "graphs_mib": round(sum(size(graph) for graph in train.inputs) / 2**20, 1),
     }
     outcome = {name: getattr(fresh, name) for name in ("stage", "time_days", "event")}
     return answers, {"fold": np.zeros(fresh.n_rows, np.int64), **outcome}, facts
 
 
-def size(each: GraphInput) -> int:
-    """Return the bytes of what the network reads of a patient."""
-    return int(each.features.nbytes + each.edge_index.nbytes + each.edge_attribute.nbytes)
+def size(graph: GraphInput) -> int:
+    """Return the bytes of a patient's network input."""
+    return int(graph.features.nbytes + graph.edge_index.nbytes + graph.edge_attribute.nbytes)
 
 
 def peak_mib() -> int:

@@ -2,10 +2,10 @@
 
     python -m pipelines.score_conformal [--calibration 1000] [--fresh 2000]
 
-Patients of the law ``composition`` are simulated in memory. The model is trained and calibrated (CV+ over five folds)
-on patients of all sites but one; fresh patients of the same sites show whether the coverage that is aimed at is
-reached, those of the site left out what becomes of it elsewhere. What theorem 4 of Barber et al. (2021) guarantees at
-the sites trained on is printed beside it. Only patients of known stage take part. Prints JSON.
+Patients of the scenario ``composition`` are simulated in memory. The model is trained and calibrated (CV+ over five
+folds) on patients of all sites but one. Coverage is then measured on fresh patients of the same sites, and on patients
+of the site left out. The coverage that theorem 4 of Barber et al. (2021) guarantees at the sites trained on is printed
+too. Only patients of known stage are used. Prints JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="a setting, e.g. model.layers=2")
     options = parser.parse_args(arguments)
-    settings = load([], ["synthesis.law=composition", "model.task=stage", *options.overrides])
+    settings = load([], ["synthesis.scenario=composition", "model.task=stage", *options.overrides])
     everybody = gather_simulated(options.patients, settings, seed=options.seed).cohort
     cohort = everybody.take(np.flatnonzero(everybody.stage >= 0))
     last = np.unique(cohort.site)[-1]

@@ -98,11 +98,11 @@ def main() -> None:
     if options.encoder is not None:
         means |= {"encoder": [encoding], "encoder and features": [np.concatenate([encoding, x], axis=1) for x in six]}
     for name, of in means.items():
-        found = np.zeros(cohort.n_rows)
+        probability = np.zeros(cohort.n_rows)
         for number in question.folds:
             train = np.flatnonzero(patient != number)
-            found[patient == number] = mean_stage_ridge(of, cohort.stage, train, 2)[patient == number, 1]
-        shown[f"mean of {3 * len(of)} ridges on {name}"] = malignancy(found, cohort.stage, patient)
+            probability[patient == number] = mean_stage_ridge(of, cohort.stage, train, 2)[patient == number, 1]
+        shown[f"mean of {3 * len(of)} ridges on {name}"] = malignancy(probability, cohort.stage, patient)
     for name, inputs in networks(options.encoder).items():
         config = settings.model.model_copy(update={"inputs": inputs})
         read = collect(regions, CLASSES, reading=Reading.of(config))
@@ -110,8 +110,8 @@ def main() -> None:
         shown[f"graph attention network on {name}"] = malignancy(answers.stage_probability[:, 1], cohort.stage, patient)
     five = settings.model.model_copy(update={"stage_names": GRADES})
     graded = replace(question, cohort=replace(cohort, stage=grades), config=five)
-    found = ridge_on(graded, lambda _: pooled).stage_probability.argmax(axis=1)
-    shown["ridge on features, five grades, quadratic kappa"] = round(float(quadratic_kappa(found, grades, 5)[0]), 3)
+    predicted = ridge_on(graded, lambda _: pooled).stage_probability.argmax(axis=1)
+    shown["ridge on features, five grades, quadratic kappa"] = round(float(quadratic_kappa(predicted, grades, 5)[0]), 3)
     print(json.dumps(shown, indent=1))
 
 
@@ -137,8 +137,12 @@ def malignancy(
         if stratum is not None:
             # a patient drawn twice is two patients, whose images are not compared with each other
             positive = np.minimum(positive, 1.0)
-        found = estimate(area_under_curve(probability, positive, negative, stratum=stratum))
-        shown[name] = {"value": round(found.value, 4), "low": round(found.low, 4), "high": round(found.high, 4)}
+        interval = estimate(area_under_curve(probability, positive, negative, stratum=stratum))
+        shown[name] = {
+            "value": round(interval.value, 4),
+            "low": round(interval.low, 4),
+            "high": round(interval.high, 4),
+        }
     return shown
 
 

@@ -1,12 +1,12 @@
-"""Score models where there is nothing to find.
+"""Score models in a scenario in which nothing can be predicted.
 
     python -m pipelines.score_null [--cohorts 20] [--patients 120] [--seed 1 --seed 2]
     python -m pipelines.score_null --printed docs/results/null.json docs/results/null_seed_2.json
 
-Patients of the law ``null`` are simulated in memory and dealt into cohorts; each is cross-validated with another seed.
-Prints one JSON object: mean held-out C-index and stage AUC over cohorts with their 95 % intervals, and the permutation
-p-values of the C-index. Chance is 0.5. Cohorts of several seeds, or of what earlier runs printed, are pooled, with the
-means of each beside them.
+Patients of the scenario ``null`` are simulated in memory and split into cohorts; each cohort is cross-validated with
+another seed. Prints one JSON object: mean held-out C-index and stage AUC over cohorts with their 95 % intervals, and
+the permutation p-values of the C-index. Chance is 0.5. Cohorts of several seeds, or from the output of earlier runs,
+are pooled; the means of each run are printed too.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from wsigraph.training.evaluation.evaluation_document import mean_over, own_scor
 from wsigraph.training.evaluation.refit_baselines import train_on
 
 FIGURES = ("c_index", "stage_auc", "permutation_p")
-"""What is known of every cohort."""
+"""Scores of every cohort."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the recipe."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cohorts", type=int, default=20)
-    parser.add_argument("--patients", type=int, default=120, help="patients of each")
+    parser.add_argument("--patients", type=int, default=120, help="patients of each cohort")
     parser.add_argument("--seed", type=int, action="append", default=None, help="1 by default; several are pooled")
-    parser.add_argument("--printed", type=Path, nargs="+", default=None, help="pool what was printed, train nothing")
+    parser.add_argument("--printed", type=Path, nargs="+", default=None, help="pool the output of earlier runs")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="a setting, e.g. model.layers=2")
     options = parser.parse_args(arguments)
     if options.printed:
         tables = [json.loads(path.read_text()) for path in options.printed]
     else:
-        settings = load([], ['synthesis.law="null"', *options.overrides])
+        settings = load([], ['synthesis.scenario="null"', *options.overrides])
         tables = [
             score_cohorts(settings, options.cohorts, options.patients, seed=seed, workers=options.workers)
             for seed in options.seed or [1]
@@ -50,21 +50,21 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def score_cohorts(settings: Config, n_cohorts: int, n_patients: int, *, seed: int, workers: int) -> dict[str, Any]:
-    """Return the figures of simulated cohorts of one seed, and their means."""
+    """Return the scores of simulated cohorts of one seed, and their means."""
     everybody = gather_simulated(n_cohorts * n_patients, settings, seed=seed).cohort
     figures: dict[str, list[float]] = {name: [] for name in FIGURES}
     for number, rows in enumerate(np.array_split(np.arange(everybody.n_rows), n_cohorts)):
         ensemble = train_on(everybody.take(rows), settings.model, seed=number, workers=workers)
-        found, _ = own_scores(ensemble.bundle, ensemble.held_out, seed=number, n_draws=200)
-        survival = found["survival"]
-        told = (survival["c_index"]["value"], found["stage"]["auc"]["value"], survival["permutation_p"])
-        for name, value in zip(FIGURES, told, strict=True):
+        scores, _ = own_scores(ensemble.bundle, ensemble.held_out, seed=number, n_draws=200)
+        survival = scores["survival"]
+        values = (survival["c_index"]["value"], scores["stage"]["auc"]["value"], survival["permutation_p"])
+        for name, value in zip(FIGURES, values, strict=True):
             figures[name].append(value)
-    return summed_up(figures, n_patients)
+    return summarize(figures, n_patients)
 
 
-def summed_up(figures: dict[str, list[float]], n_patients: int) -> dict[str, Any]:
-    """Return means over cohorts with their intervals, beside the figures of every cohort."""
+def summarize(figures: dict[str, list[float]], n_patients: int) -> dict[str, Any]:
+    """Return means over cohorts with their intervals, and the scores of every cohort."""
     return {
         "cohorts": len(figures["c_index"]),
         "patients_each": n_patients,
@@ -76,7 +76,7 @@ def summed_up(figures: dict[str, list[float]], n_patients: int) -> dict[str, Any
 
 
 def pool(tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the cohorts of several runs as one table, with the means of each run beside it.
+    """Return the cohorts of several runs as one table, with the means of each run.
 
     Parameters
     ----------
@@ -86,14 +86,14 @@ def pool(tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
     Returns
     -------
     dict
-        As of one run, and ``runs``.
+        The keys of one run, and ``runs``.
     """
     sizes = {table["patients_each"] for table in tables}
     if len(sizes) > 1:
-        raise SystemExit(f"cohorts hold {sorted(sizes)} patients, expected one size; pool runs of equal cohorts")
+        raise SystemExit(f"the cohorts have {sorted(sizes)} patients, expected one size; pool runs of equal cohorts")
     figures = {name: [value for table in tables for value in table[name]] for name in FIGURES}
     runs = [{name: value for name, value in table.items() if name not in FIGURES} for table in tables]
-    return {**summed_up(figures, sizes.pop()), "runs": runs}
+    return {**summarize(figures, sizes.pop()), "runs": runs}
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Score a model where the hospital decides and the tissue tells nothing.
+"""Score a model in a scenario in which the site has an effect and the tissue has none.
 
     python -m pipelines.score_site [--patients 600] [--fresh 4000]
 
-Patients of the law ``site`` are simulated in memory; nodes are the layout's own regions. By patient the stain gives the
-hazard of the hospital away; with sites left out nothing is left to find, neither in the patients of a site that was
-left out nor, more sharply, in fresh ones of it. Prints JSON: both scores beside the site alone and the stain alone, the
-warnings that an evaluation prints, and the score of the fresh.
+Patients of the scenario ``site`` are simulated in memory; nodes are the regions of the layout. With folds by patient,
+the stain reveals the hazard of the site. With sites left out, nothing can be predicted, neither for the patients of a
+site that was left out nor, with smaller intervals, for fresh patients of that site. Prints JSON: both scores with those
+of the site alone and the stain alone, the warnings of the evaluation, and the score of the fresh patients.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="a setting, e.g. model.layers=2")
     options = parser.parse_args(arguments)
-    settings = load([], ["synthesis.law=site", "model.task=survival", *options.overrides])
+    settings = load([], ["synthesis.scenario=site", "model.task=survival", *options.overrides])
     n_patients = options.patients + options.fresh
     everybody = gather_simulated(n_patients, settings, seed=options.seed, nodes="regions").cohort
     cohort, fresh = (everybody.take(rows) for rows in np.split(np.arange(n_patients), [options.patients]))

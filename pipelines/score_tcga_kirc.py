@@ -1,4 +1,4 @@
-"""Score survival and stage on TCGA-KIRC by models that never saw the site, and by patient beside the site alone.
+"""Score survival and stage on TCGA-KIRC, by left-out site, and by patient compared with the site alone.
 
     python -m pipelines.score_tcga_kirc DIR [--set model.linear_start=false ...]
 
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.options import add_renamed
 from wsigraph.cohort.manifest.splits import folds, site_folds
 from wsigraph.cohort.metrics.bootstrap import draw_weights, estimate
 from wsigraph.cohort.metrics.concordance import area_under_curve
@@ -31,7 +32,7 @@ from wsigraph.training.evaluation.evaluation_document import score_within
 from wsigraph.training.evaluation.refit_baselines import RECIPE
 
 STAGES = {"Stage I": 0, "Stage II": 1, "Stage III": 2, "Stage IV": 3}
-RIVALS = (
+BASELINES = (
     "attention_mil",
     "pooled_forest",
     "pooled_ridge",
@@ -75,7 +76,7 @@ def advanced_auc(
 ) -> dict[str, float]:
     """Return the AUC of stages III and IV against I and II, pairs within a fold, with its interval over patients."""
     weights = draw_weights(fold, rng=np.random.default_rng(0))
-    found = estimate(
+    interval = estimate(
         area_under_curve(
             probability[:, 2:].sum(axis=1),
             weights * (stage >= 2),
@@ -83,7 +84,7 @@ def advanced_auc(
             stratum=fold,
         )
     )
-    return {"value": round(found.value, 4), "low": round(found.low, 4), "high": round(found.high, 4)}
+    return {"value": round(interval.value, 4), "low": round(interval.low, 4), "high": round(interval.high, 4)}
 
 
 def main() -> None:
@@ -95,7 +96,9 @@ def main() -> None:
     parser.add_argument(
         "--split", choices=("by_site", "by_patient"), action="append", default=None, help="both by default"
     )
-    parser.add_argument("--rival", choices=RIVALS, action="append", default=None, help="all by default")
+    add_renamed(
+        parser, "--baseline", "--rival", choices=BASELINES, action="append", default=None, help="all by default"
+    )
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="a setting, e.g. model.layers=2")
     options = parser.parse_args()
     cox = ["model.survival_head=cox", "model.linear_start=true"]
@@ -117,10 +120,10 @@ def main() -> None:
         ensemble = train_folds(cohort, fold, [config], seed=options.seed, about=RECIPE, workers=options.workers)
         question = Question(cohort=cohort, fold=fold, config=config, seed=options.seed)
         shown[name] = score_within(
-            ensemble, question, stratum, options.rival or RIVALS, cluster=cluster, workers=options.workers
+            ensemble, question, stratum, options.baseline or BASELINES, cluster=cluster, workers=options.workers
         )
         shown[name]["stage_iii_iv_auc"] = advanced_auc(ensemble.held_out.stage_probability, cohort.stage, fold)
-        shown[name]["passes"] = [each.n_epochs for each in ensemble.fitted]
+        shown[name]["epochs"] = [fitted.n_epochs for fitted in ensemble.fitted]
     print(json.dumps(shown, indent=1))
 
 

@@ -1,8 +1,8 @@
-"""The spaces in which sets of pictures are compared: pixels, and the features of two networks.
+"""Feature spaces in which sets of pictures are compared: pixels, and the features of two networks.
 
 Inception-v3 is that of published kernel and Frechet distances (Szegedy et al., "Rethinking the Inception architecture
-for computer vision", 2016): pictures are enlarged to 299 px, from -1 to 1, and have 2,048 features. Pictures enter both
-networks alone, so that a row does not depend on its neighbours.
+for computer vision", 2016). Pictures are enlarged to 299 px and scaled to -1 to 1; Inception gives 2,048 features. Each
+picture is encoded alone, so that its features do not depend on the others.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _INCEPTION_PX = 299
 
 
 def encoders(inception: Path | None) -> dict[str, Encode]:
-    """Return the spaces: ``features`` of EfficientNet-Lite0, ``pixels``, and ``inception`` where a file is named."""
-    found: dict[str, Encode] = {"features": _efficientnet, "pixels": pixel_rows}
+    """Return the encoders ``features`` (EfficientNet-Lite0), ``pixels``, and, given its file, ``inception``."""
+    spaces: dict[str, Encode] = {"features": _efficientnet, "pixels": pixel_rows}
     if inception is not None:
         network = torch.jit.load(str(inception), map_location="cpu").eval()  # type: ignore[no-untyped-call]
-        found["inception"] = lambda images: _inception(network, images)
-    return found
+        spaces["inception"] = lambda images: _inception(network, images)
+    return spaces
 
 
 def _efficientnet(images: Images) -> NDArray[np.float64]:
@@ -37,9 +37,9 @@ def _efficientnet(images: Images) -> NDArray[np.float64]:
     large = _enlarge(images, encoder.window_px)
     rows = []
     for first in range(0, len(large), encoder.batch):
-        some = large[first : first + encoder.batch]
-        filled = [*some, *[some[-1]] * (encoder.batch - len(some))]
-        rows.append(encoder.encode(np.stack(filled)).mean(axis=(1, 2))[: len(some)])
+        batch = large[first : first + encoder.batch]
+        padded = [*batch, *[batch[-1]] * (encoder.batch - len(batch))]
+        rows.append(encoder.encode(np.stack(padded)).mean(axis=(1, 2))[: len(batch)])
     return np.concatenate(rows).astype(np.float64)
 
 
@@ -54,4 +54,4 @@ def _inception(network: torch.jit.ScriptModule, images: Images) -> NDArray[np.fl
 
 
 def _enlarge(images: Images, side: int) -> Images:
-    return [np.asarray(Image.fromarray(each).resize((side, side), Image.Resampling.BICUBIC)) for each in images]
+    return [np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)) for image in images]

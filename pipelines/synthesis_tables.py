@@ -1,16 +1,16 @@
-"""Scores of a generator as tables, and the measured part of a page."""
+"""Tables of a generator's scores, and the measured part of a page."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from pipelines.synthesis_sheets import REAL_GUIDANCE
+from pipelines.synthesis_training_images import REAL_GUIDANCE
 from wsigraph.synthesis.simulation.layout import TISSUES
 
 _MEASURED = "<!-- synthesis: measured -->"
 _PICTURES = {
-    "obey.png": "Graphs, painter, then the rows unconditional, map, graph, graph + map (painted tissue).",
+    "fidelity.png": "Graphs, painter, then the rows unconditional, map, graph, graph + map (painted tissue).",
     "edits.png": "Before, the edited mask, after: three of each kind, removed, another class, moved.",
     "slide.png": "A corner of a slide painted as one, and of canvases side by side.",
     "real.png": "Regions of held-out real tissue, then what the rows paint from them (real tissue).",
@@ -19,7 +19,7 @@ _PICTURES = {
 
 def tables(scores: dict[str, Any]) -> str:
     """Return scores as Markdown."""
-    parts = {"time": _time, "obey": _obey, "edit": _edit, "real": _real, "slide": _slide}
+    parts = {"time": _time, "fidelity": _fidelity, "edit": _edit, "real": _real, "slide": _slide}
     return "\n\n".join(write(scores[name]) for name, write in parts.items() if name in scores)
 
 
@@ -30,7 +30,7 @@ def _time(cost: dict[str, Any]) -> str:
     )
 
 
-def _obey(rows: dict[str, Any]) -> str:
+def _fidelity(rows: dict[str, Any]) -> str:
     lines = ["| row | precision | recall (95 %) | F1 | position, um | area, log2 | edge F1 |", f"|{'---|' * 7}"]
     for name, row in rows.items():
         low, high = row["recall_interval"]
@@ -40,7 +40,7 @@ def _obey(rows: dict[str, Any]) -> str:
         )
     lines += ["", f"| F1 by class | {' | '.join(TISSUES)} |", f"|---|{'---|' * len(TISSUES)}"]
     for name, row in rows.items():
-        cells = " | ".join(format(row["f1_by_class"][each], ".2f") for each in TISSUES)
+        cells = " | ".join(format(row["f1_by_class"][tissue], ".2f") for tissue in TISSUES)
         lines.append(f"| {name} | {cells} |")
     return "\n".join(lines)
 
@@ -57,20 +57,20 @@ def _edit(rows: dict[str, Any]) -> str:
 def _real(scores: dict[str, Any]) -> str:
     rows = scores["rows"]
     spaces = [name for name in ("features", "inception") if f"copying_{name}" in rows["real"]]
-    heads = " | ".join(f"kernel distance, {each}" for each in spaces)
+    heads = " | ".join(f"kernel distance, {space}" for space in spaces)
     lines = [f"| set | {heads} |", f"|---|{'---|' * len(spaces)}"]
     for name, row in rows.items():
-        distances = [row[f"kernel_distance_{each}"] for each in spaces]
-        shown = " | ".join(f"{each['value']:.4f} +- {each['error']:.4f}" for each in distances)
-        lines.append(f"| {name} | {shown} |")
+        distances = [row[f"kernel_distance_{space}"] for space in spaces]
+        cells = " | ".join(f"{distance['value']:.4f} +- {distance['error']:.4f}" for distance in distances)
+        lines.append(f"| {name} | {cells} |")
     spaces.append("pixels")
-    heads = " | ".join(f"{each}: closer, ratio" for each in spaces)
+    heads = " | ".join(f"{space}: closer, ratio" for space in spaces)
     lines += ["", f"| set | {heads} | caught in |", f"|---|{'---|' * (len(spaces) + 1)}"]
     for name, row in rows.items():
-        copying = [row[f"copying_{each}"] for each in spaces]
-        shown = " | ".join(f"{each['close_fraction']:.3f}, {each['median_ratio']:.2f}" for each in copying)
-        caught = [space for space, each in zip(spaces, copying, strict=True) if each["caught"]]
-        lines.append(f"| {name} | {shown} | {', '.join(caught) or 'none'} |")
+        copying = [row[f"copying_{space}"] for space in spaces]
+        cells = " | ".join(f"{copies['close_fraction']:.3f}, {copies['median_ratio']:.2f}" for copies in copying)
+        caught = [space for space, copies in zip(spaces, copying, strict=True) if copies["caught"]]
+        lines.append(f"| {name} | {cells} | {', '.join(caught) or 'none'} |")
     return "\n".join(lines)
 
 
@@ -83,20 +83,20 @@ def _slide(seam: dict[str, Any]) -> str:
 
 
 def write_page(page: Path, scores: dict[str, Any], pictures: Path) -> None:
-    """Write tables and pictures into a page, below its mark."""
-    kept = page.read_text(encoding="utf-8").split(_MEASURED)[0]
+    """Write tables and pictures into a page, below the comment ``_MEASURED``."""
+    text = page.read_text(encoding="utf-8").split(_MEASURED)[0]
     folder = page.with_suffix("")
     folder.mkdir(exist_ok=True)
-    shown = ""
+    gallery = ""
     for name, title in _PICTURES.items():
         if (pictures / name).is_file():
             (folder / name).write_bytes((pictures / name).read_bytes())
-            shown += f"\n{title}\n\n![{title}]({folder.name}/{name})\n"
-    names = {"obey": "graphs", "edit": "edits of a kind", "real": "pictures a set"}
+            gallery += f"\n{title}\n\n![{title}]({folder.name}/{name})\n"
+    names = {"fidelity": "graphs", "edit": "edits of a kind", "real": "pictures a set"}
     counts = [f"{n} {names[part]}" for part, n in scores.get("counts", {}).items()]
     counts.append(f"{scores['steps']} steps")
     about = (
         f"Generator {scores['model_id']}: {', '.join(counts)} of {scores['sampler']}, "
         f"guidance {scores['guidance']:g} ({REAL_GUIDANCE:g} for real tissue)."
     )
-    page.write_text(f"{kept}{_MEASURED}\n{about}\n\n{tables(scores)}\n{shown}", encoding="utf-8")
+    page.write_text(f"{text}{_MEASURED}\n{about}\n\n{tables(scores)}\n{gallery}", encoding="utf-8")

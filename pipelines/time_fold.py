@@ -1,9 +1,9 @@
 """Time the training of one fold on graphs of some 1,500 superpixels.
 
-    python -m pipelines.time_fold [--patients 240] [--passes 2]
+    python -m pipelines.time_fold [--patients 240] [--epochs 2]
 
-Patients of the law ``composition`` are simulated in memory and not coarsened. Prints JSON: nodes a patient, processor
-seconds of a pass over the training part with its validation, and the process's peak memory.
+Patients of the scenario ``composition`` are simulated in memory and not coarsened. Prints JSON: mean number of nodes,
+processor seconds of an epoch with its validation, and the peak memory of the process.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 
 import numpy as np
 
+from pipelines.options import add_renamed
 from wsigraph.config import load
 from wsigraph.synthesis.simulation.cohort import gather_simulated
 from wsigraph.training.fit import fit
@@ -24,20 +25,20 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the recipe."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--patients", type=int, default=240, help="four fifths of 300, as in a table's fold")
-    parser.add_argument("--passes", type=int, default=2)
+    add_renamed(parser, "--epochs", "--passes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="a setting, e.g. model.layers=2")
     options = parser.parse_args(arguments)
-    settings = load([], ["synthesis.law=composition", f"model.epochs={options.passes}", *options.overrides])
+    settings = load([], ["synthesis.scenario=composition", f"model.epochs={options.epochs}", *options.overrides])
     cohort = gather_simulated(options.patients, settings, seed=options.seed, nodes="superpixels").cohort
     started = time.process_time()
     fitted = fit(cohort, np.arange(cohort.n_rows), settings.model, seed=options.seed)
     seconds = time.process_time() - started
     shown = {
         "patients": cohort.n_rows,
-        "mean_nodes": round(float(np.mean([len(each.features) for each in cohort.inputs])), 1),
-        "passes": len(fitted.history),
-        "processor_seconds_a_pass": round(seconds / len(fitted.history), 2),
+        "mean_nodes": round(float(np.mean([len(graph.features) for graph in cohort.inputs])), 1),
+        "epochs": len(fitted.history),
+        "processor_seconds_an_epoch": round(seconds / len(fitted.history), 2),
         "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
     }
     print(json.dumps(shown, indent=1))

@@ -1,7 +1,7 @@
 """A short form of every benchmark on the slide in the repository: the tables come out, and what they claim holds.
 
-Quality claims are absolute. Speed claims are loose ratios between ways that run in turns in this process; the machine
-that runs the tests may be busy.
+Quality claims are absolute. Speed claims are loose ratios between methods that run in turns in this process; the
+machine that runs the tests may be busy.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def test_a_made_slide_is_the_same_every_time(made: Path, tmp_path: Path) -> None
 
 
 def test_reading_is_near_the_decoder_and_faster_than_openslide(small_slide: Path) -> None:
-    found = reading.one_table(small_slide, None, 3)
-    over_floor, over_us = found.column("CPU over floor"), found.column("in CPU")
+    times = reading.one_table(small_slide, None, 3)
+    over_floor, over_us = times.column("CPU over floor"), times.column("in CPU")
     assert over_floor["raw decode"] == 1.0
     assert 0.9 < float(str(over_floor["Slide.read"])) < 2.5
     assert float(str(over_us["Slide.read"])) > 1.5
@@ -90,16 +90,16 @@ def test_half_scale_decoding_serves_a_coarse_request(small_slide: Path) -> None:
 def test_no_setting_of_scikit_image_is_better_and_ours_is_faster() -> None:
     """Recall and error trade against each other; on two small scenes the error of equal methods differs by a tenth."""
     images = superpixels.scenes(small=True)["made"]
-    ways = [segmenters.our_way(), *segmenters.skimage_ways()[4:6]]
-    own, *others = superpixels.quality_of(ways, images, 30)
+    methods = [segmenters.our_method(), *segmenters.skimage_methods()[4:6]]
+    own, *others = superpixels.quality_of(methods, images, 30)
     for other in others:
         assert abs(other.n_regions / own.n_regions - 1) < 0.04
         assert own.quality.boundary_recall > other.quality.boundary_recall
         assert own.quality.undersegmentation < 1.15 * other.quality.undersegmentation
-    chosen = {result.way.family: result for result in (own, superpixels.best(others))}
+    chosen = {result.method.family: result for result in (own, superpixels.best(others))}
     speed, ratio = superpixels.speed_table("made", images[:1], chosen, 1)
     assert ratio > 3, speed.markdown()
-    line = superpixels.verdict({"wsigraph": [own], superpixels.RIVAL: others}, ratio)
+    line = superpixels.verdict({"wsigraph": [own], superpixels.BASELINE: others}, ratio)
     assert line.startswith("verdict: goal ")
 
 
@@ -107,17 +107,17 @@ def test_metrics_of_a_known_cut() -> None:
     outline = np.zeros((40, 40), np.int64)
     outline[:, 20:] = 1
     exact = (outline + 1).astype(np.int32)
-    assert truth.follow(exact, outline) == truth.Quality(1.0, 0.0, 1.0)
+    assert truth.boundary_quality(exact, outline) == truth.Quality(1.0, 0.0, 1.0)
     crossing = np.ones((40, 40), np.int32)
     crossing[20:] = 2
     # the cut crosses the outline at right angles: five of its forty rows lie within two pixels; half spills over
-    wrong = truth.follow(crossing, outline)
+    wrong = truth.boundary_quality(crossing, outline)
     assert wrong.undersegmentation == pytest.approx(1.0)
     assert wrong.accuracy == pytest.approx(0.5)
     assert wrong.boundary_recall == pytest.approx(6 / 40)
 
 
-def test_the_whole_way_costs_less_than_its_rivals(made: Path) -> None:
+def test_the_pipeline_costs_less_than_its_baselines(made: Path) -> None:
     tables = whole.benchmark(made, 1)
     ratios = tables[0].column("CPU over ours")
     assert ratios["read to graph"] == 1.0
@@ -128,10 +128,10 @@ def test_the_whole_way_costs_less_than_its_rivals(made: Path) -> None:
 def test_hotspots_name_our_functions(made: Path) -> None:
     names = [str(row[0]) for row in hotspots.benchmark(made)[0].rows]
     assert {"**find_tissue**", "**segment**", "**build_graph**"} <= set(names)
-    assert any(name.startswith("`superpixel.") for name in names)
+    assert any(name.startswith("`graph.superpixel.") for name in names)
 
 
-def test_a_line_is_found_and_its_deviations() -> None:
+def test_a_line_is_fitted_with_its_deviations() -> None:
     area = np.array([1.0, 2.0, 4.0, 8.0])
     a, b, off = scaling.line(area, 0.5 + 2 * area)
     assert a == pytest.approx(0.5)
@@ -141,8 +141,8 @@ def test_a_line_is_found_and_its_deviations() -> None:
 
 
 def test_scaling_covers_slides_and_nodes(made: Path, small_slide: Path) -> None:
-    found = scaling.by_area([made, small_slide], 1)
-    assert [row[0] for row in found.rows] == ["2496 x 2000", "2220 x 2967"]
+    by_area = scaling.by_area([made, small_slide], 1)
+    assert [row[0] for row in by_area.rows] == ["2496 x 2000", "2220 x 2967"]
     growth = scaling.by_nodes((2_000, 20_000), 3)
     assert {row[0] for row in growth.rows} == {"adjacency", "interpret", "coarsen"}
     assert all(5 < row[1] < 30 for row in growth.rows if row[1] is not None)  # type: ignore[operator]
@@ -157,13 +157,13 @@ def test_copies_of_a_graph_share_no_edge() -> None:
 
 
 def test_memory_is_measured_in_a_process_of_its_own(made: Path) -> None:
-    found = memory.benchmark([made])[0]
-    share, peak, imported = found.rows[0][1:4]
+    usage = memory.benchmark([made])[0]
+    fraction, peak, imported = usage.rows[0][1:4]
     assert 0 < float(str(imported)) <= float(str(peak)) < 1.5
-    assert float(str(share)) < 1
+    assert float(str(fraction)) < 1
 
 
-def test_what_is_compiled_is_found_again(small_slide: Path, tmp_path: Path) -> None:
+def test_compiled_code_is_reused(small_slide: Path, tmp_path: Path) -> None:
     """Compiled by the first run, or by another test before it, nothing is left for the second."""
     start.run_command(small_slide, tmp_path / "first")
     n_compiled, wall, cpu = start.run_command(small_slide, tmp_path / "second")
@@ -179,12 +179,12 @@ def test_an_empty_cache_is_filled_by_one_run(small_slide: Path) -> None:
     assert later[2] == 0
 
 
-def test_help_needs_no_stage_and_each_room_starts_alone() -> None:
-    found = start.import_table(1).column("wall s")
-    assert set(found) == {"a bare interpreter", "wsigraph --help", *(f"import {room}" for room in start.ROOMS)}
+def test_help_needs_no_stage_and_each_module_starts_alone() -> None:
+    wall_s = start.import_table(1).column("wall s")
+    assert set(wall_s) == {"a bare interpreter", "wsigraph --help", *(f"import {module}" for module in start.MODULES)}
     # far apart, so that other work on the machine cannot turn them round
-    assert float(str(found["wsigraph --help"])) < float(str(found["import wsigraph.model.predict"]))
-    assert float(str(found["import wsigraph"])) < float(str(found["import wsigraph.model.predict"]))
+    assert float(str(wall_s["wsigraph --help"])) < float(str(wall_s["import wsigraph.model.predict"]))
+    assert float(str(wall_s["import wsigraph"])) < float(str(wall_s["import wsigraph.model.predict"]))
 
 
 def test_a_failing_command_is_an_error_not_a_time(tmp_path: Path) -> None:
@@ -271,9 +271,9 @@ def test_explanations_are_timed_with_five_members() -> None:
     assert all(float(str(row[1])) > 0 for row in table.rows)
 
 
-def test_a_cohort_is_walked_every_way(tmp_path: Path) -> None:
-    (found,) = batch.benchmark(tmp_path, 1, n_slides=6, width=2496, height=2000)
-    speeds = found.column("speed over one worker")
+def test_a_cohort_is_processed_by_every_method(tmp_path: Path) -> None:
+    (cohort,) = batch.benchmark(tmp_path, 1, n_slides=6, width=2496, height=2000)
+    speeds = cohort.column("speed over one worker")
     assert list(speeds) == [
         "one worker of one thread",
         "bare loop, one thread",
@@ -283,13 +283,13 @@ def test_a_cohort_is_walked_every_way(tmp_path: Path) -> None:
     assert speeds["one worker of one thread"] == 1.0
     # two processes win even beside the other work of a busy machine; how much is for the page
     assert float(str(speeds["two workers of one thread"])) > 0.9
-    assert 0 < float(str(found.column("peak GB a worker")["two workers of one thread"])) < 2
+    assert 0 < float(str(cohort.column("peak GB a worker")["two workers of one thread"])) < 2
 
 
 def test_times_are_taken_in_turns() -> None:
     order: list[str] = []
-    ways = {name: measure.Way(partial(lambda name, _: order.append(name), name)) for name in "ab"}
-    times = measure.compare(ways, 3)
+    methods = {name: measure.Method(partial(lambda name, _: order.append(name), name)) for name in "ab"}
+    times = measure.compare(methods, 3)
     assert order == list("abababab")
     assert len(times["a"].wall_s) == 3
     assert times["a"].over(times["a"]) == 1.0
@@ -316,8 +316,8 @@ def test_the_command_prints_and_places_its_tables(
     assert "<!-- memory: measured -->" in out.read_text(encoding="utf-8")
 
 
-def test_superpixels_here_are_those_of_the_whole_way(tmp_path: Path) -> None:
-    """The benchmark calls the kernels on one array; the product must give the same labels by its own way."""
+def test_superpixels_here_are_those_of_the_pipeline(tmp_path: Path) -> None:
+    """The benchmark calls the kernels on one array; the pipeline must give the same labels."""
     from PIL import Image
 
     rgb = truth.made(1, 300)[0].rgb

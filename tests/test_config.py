@@ -67,6 +67,14 @@ def test_refusals_name_what_was_met_and_what_is_there(override: str, message: st
     assert "\n" not in str(met.value)
 
 
+def test_old_keys_are_read(tmp_path: Path) -> None:
+    (tmp_path / "explanation.yaml").write_text("baseline: kind\nmax_gap: 0.02\nkinds: 9\nbroad_kinds: 3\n")
+    loaded = load([tmp_path / "explanation.yaml"], ["explanation.baseline=site"]).explanation
+    assert (loaded.reference, loaded.clusters, loaded.broad_clusters) == ("site", 9, 3)
+    assert loaded.max_completeness_error == 0.02
+    assert load([tmp_path / "explanation.yaml"]).explanation.reference == "cluster"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -116,3 +124,13 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="choose another directory"):
         config.write(tmp_path / "file")
+
+
+def test_a_renamed_key_is_read_by_its_old_name_and_hashed_as_before() -> None:
+    from wsigraph.config.tissue import TissueConfig
+
+    old = load([], ["tissue.blur_max_share=0.4", "batch.share_min_mpx=8"])
+    assert (old.tissue.blur_max_fraction, old.batch.split_min_mpx) == (0.4, 8.0)
+    assert TissueConfig.model_validate({"blur_max_share": 0.4}) == old.tissue
+    # the hash of the defaults in the version before the key was renamed
+    assert section_hash(TissueConfig()) == "6eee095aa530c6b18d05078b121df8902983d074bc327d8648c3e8f3d35997bf"

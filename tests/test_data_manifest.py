@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wsigraph.cohort.manifest.manifest import ManifestRow, read_manifest
-from wsigraph.cohort.manifest.row import COLUMNS
+from wsigraph.cohort.manifest.manifest_row import COLUMNS
 from wsigraph.config import Config
 from wsigraph.slide.inspection import inspect
 

@@ -42,10 +42,13 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_its_reader_and_its_encoder_take_a_slide_to_a_graph(installed: Path) -> None:
     from wsigraph.config import load
+    from wsigraph.slide.discover import discover_slides
 
     assert "npy" in registry.names(registry.READERS)
     with tifffile.TiffFile(CMU) as tif:
         np.save(installed / "slide.npy", tif.pages.first.asarray()[1400:1912, 760:1528])
+    (slide,) = discover_slides(installed)
+    assert (slide.path.name, slide.slide_id) == ("slide.npy", "slide")
     settings = load([], ["feature.encoder=brightness"])
     result = run_slide(str(installed / "slide.npy"), installed / "out", settings, mpp=0.499, until="graph")
     graph = store.load_graph(result.directory / "graph.safetensors")

@@ -151,3 +151,21 @@ def test_every_error_survives_pickling_and_stands_in_the_tree(name: str) -> None
     again = pickle.loads(pickle.dumps(kind("what was met")))
     assert (type(again), str(again)) == (kind, "what was met")
     assert name in (errors.__doc__ or "")
+
+
+@pytest.mark.parametrize(
+    "record", [INFO, STAIN, TISSUE, LABELS, GRAPH, COARSE, PREDICTION], ids=lambda record: type(record).__name__
+)
+def test_a_record_prints_on_one_line_and_as_a_table(record: Any) -> None:
+    assert "\n" not in repr(record)
+    assert len(repr(record)) < 300
+    assert repr(record).startswith(f"{type(record).__name__}(")
+    table = record._repr_html_()
+    assert table.count("<tr>") == len(record.facts())
+    assert "array(" not in repr(record) + table
+
+
+def test_the_table_of_a_record_escapes_what_it_shows() -> None:
+    shown = replace(GRAPH, slide_id="<script>alert(1)</script>")
+    assert "<script>" not in shown._repr_html_()
+    assert len(repr(replace(GRAPH, slide_id="x" * 500))) < 300

@@ -1,7 +1,10 @@
 """Whole-slide images as graphs of tissue regions: stage, survival and the reasons for both.
 
-The verbs ``read``, ``segment``, ``build_graph``, ``coarsen`` and ``predict`` walk one slide through all of it; each
-is imported when first used, so that importing the package costs next to nothing.
+One slide, step by step: `read`, `find_tissue`, `segment`, `build_graph`, `coarsen`, `predict`, `explain`; or all of it
+at once and stored: `run_slide`. A cohort: `train`, `evaluate`, and `simulate` for one with known truth. `synthesize`
+paints tissue that a graph describes. The classes are the records that pass between the steps.
+
+Each name is imported when it is first used, so that importing the package costs next to nothing.
 """
 
 from __future__ import annotations
@@ -10,28 +13,93 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wsigraph.explanation.explain import explain
     from wsigraph.graph.build import build_graph
     from wsigraph.graph.coarsening.coarsen import coarsen
     from wsigraph.graph.superpixel.segment import segment
     from wsigraph.graph.tissue.mask import find_tissue
     from wsigraph.model.predict import predict
+    from wsigraph.records import (
+        CoarseGraph,
+        Curves,
+        Explanation,
+        LazyArray,
+        Level,
+        Prediction,
+        SlideInfo,
+        StainBasis,
+        SuperpixelLabels,
+        TissueGraph,
+        TissueMap,
+    )
+    from wsigraph.run.simulated_cohort import simulate
+    from wsigraph.run.steps import run_slide
+    from wsigraph.run.train_cohort import train
     from wsigraph.slide.reader import Slide, read
     from wsigraph.synthesis.diffusion.synthesize import synthesize
+    from wsigraph.training.evaluation.evaluate import evaluate
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    **dict.fromkeys(
+        (
+            "CoarseGraph",
+            "Curves",
+            "Explanation",
+            "LazyArray",
+            "Level",
+            "Prediction",
+            "SlideInfo",
+            "StainBasis",
+            "SuperpixelLabels",
+            "TissueGraph",
+            "TissueMap",
+        ),
+        "wsigraph.records",
+    ),
     "Slide": "wsigraph.slide.reader",
     "build_graph": "wsigraph.graph.build",
     "coarsen": "wsigraph.graph.coarsening.coarsen",
+    "evaluate": "wsigraph.training.evaluation.evaluate",
+    "explain": "wsigraph.explanation.explain",
     "find_tissue": "wsigraph.graph.tissue.mask",
     "predict": "wsigraph.model.predict",
     "read": "wsigraph.slide.reader",
+    "run_slide": "wsigraph.run.steps",
     "segment": "wsigraph.graph.superpixel.segment",
+    "simulate": "wsigraph.run.simulated_cohort",
     "synthesize": "wsigraph.synthesis.diffusion.synthesize",
+    "train": "wsigraph.run.train_cohort",
 }
 
-__all__ = ["Slide", "__version__", "build_graph", "coarsen", "find_tissue", "predict", "read", "segment", "synthesize"]
+__all__ = [
+    "CoarseGraph",
+    "Curves",
+    "Explanation",
+    "LazyArray",
+    "Level",
+    "Prediction",
+    "Slide",
+    "SlideInfo",
+    "StainBasis",
+    "SuperpixelLabels",
+    "TissueGraph",
+    "TissueMap",
+    "__version__",
+    "build_graph",
+    "coarsen",
+    "evaluate",
+    "explain",
+    "find_tissue",
+    "predict",
+    "read",
+    "run_slide",
+    "segment",
+    "simulate",
+    "synthesize",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

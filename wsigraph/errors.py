@@ -4,33 +4,35 @@
 
     WsigraphError
     +-- ConfigError            a configuration that is unknown, out of range or unreadable
-    +-- SlideError             a slide that cannot serve
+    +-- SlideError             a slide that cannot be used
     |   +-- UnreadableSlide    no reader opens the file, or its pixels do not decode
     |   |   +-- TruncatedSlide the file ends before the data it indexes
     |   |   +-- CorruptTile    the bytes of a tile are there but do not decode
     |   |   +-- ReaderLost     the process that read the file died or took too long: no verdict on the file
     |   +-- MissingMpp         no pixel size, or an absurd one
+    |   +-- SlidesNotFound     a folder or glob without slides
     +-- TissueError
     |   +-- NoTissue           a slide without tissue to work on
+    |   +-- NotHE              a slide that is no section in hematoxylin and eosin
     +-- RecordError            a record whose fields contradict one another
     +-- StoreError             a file that is missing, damaged or of another schema
     +-- PluginError            a plugin that is unknown or does not load
     +-- ModelError             a model bundle that does not fit the data
     +-- CohortError            a manifest or split with faults
-    +-- ClusterError           a cluster that cannot be reached, or whose workers do not serve
+    +-- ClusterError           a cluster that cannot be reached, or whose workers do not respond
     |   +-- LeaseLost          another process has taken over the slide that this one works on
     +-- SynthesisError         a request the generator cannot meet
     +-- ServiceError           a request the service refuses
         +-- NotFound           nothing of that name
         +-- NotSignedIn        no token, or one that is unknown
-        +-- NotAllowed         a token whose role does not reach so far, or a foreign page that asks
-        +-- Conflict           what is asked does not fit what is there
+        +-- NotAllowed         a token whose role is not sufficient, or another origin
+        +-- Conflict           a request that does not fit the current state
         +-- TooLarge           more bytes or pixels than one request may cost
         +-- TooMany            more requests, jobs or uploads than one caller may have
-        +-- Unavailable        what is needed is not there at the moment
+        +-- Unavailable        a resource that is not available at the moment
 
-A message names what was met, what was expected and what to do. Each class takes the message alone, so that an
-error survives pickling on its way back from a worker process.
+A message says what was found, what was expected and what to do. Each class takes the message alone, so that an error
+can be pickled and sent back from a worker process.
 """
 
 
@@ -43,7 +45,7 @@ class ConfigError(WsigraphError):
 
 
 class SlideError(WsigraphError):
-    """A slide that cannot serve."""
+    """A slide that cannot be used."""
 
 
 class UnreadableSlide(SlideError):
@@ -66,12 +68,20 @@ class MissingMpp(SlideError):
     """The slide states no pixel size, or one outside 0.05 to 20 um per pixel."""
 
 
+class SlidesNotFound(SlideError):
+    """A folder or glob holds no slide."""
+
+
 class TissueError(WsigraphError):
     """Tissue detection failed."""
 
 
 class NoTissue(TissueError):
     """No tissue was found, so there is nothing to build a graph from."""
+
+
+class NotHE(TissueError):
+    """The slide is no section in hematoxylin and eosin; ``slide.allow_non_he`` goes on all the same."""
 
 
 class RecordError(WsigraphError):
@@ -95,7 +105,7 @@ class CohortError(WsigraphError):
 
 
 class ClusterError(WsigraphError):
-    """A cluster that cannot be reached, or whose workers do not serve."""
+    """A cluster that cannot be reached, or whose workers do not respond."""
 
 
 class LeaseLost(ClusterError):
@@ -111,7 +121,7 @@ class ServiceError(WsigraphError):
 
 
 class NotFound(ServiceError):
-    """Nothing of that name."""
+    """There is nothing of that name."""
 
 
 class NotSignedIn(ServiceError):
@@ -119,11 +129,11 @@ class NotSignedIn(ServiceError):
 
 
 class NotAllowed(ServiceError):
-    """A token whose role does not reach so far, or a page of another origin that asks."""
+    """A token whose role is not sufficient, or a request from another origin."""
 
 
 class Conflict(ServiceError):
-    """What is asked does not fit what is there."""
+    """The request does not fit the current state."""
 
 
 class TooLarge(ServiceError):
@@ -135,4 +145,4 @@ class TooMany(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """What is needed is not there at the moment."""
+    """A resource that is needed is not available at the moment."""

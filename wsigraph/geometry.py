@@ -2,7 +2,7 @@
 
 Points are (x, y), arrays and sizes (y, x), boxes keyword-only, so that a swapped axis is a type error or a visible
 name rather than a silent transposition. All ratios between resolutions are exact fractions: a pixel grid that is
-derived twice, on two machines, is the same grid.
+computed twice, on two machines, is the same grid.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def ratio(target_mpp: float, source_mpp: float, downsample: Fraction = Fraction(
     Parameters
     ----------
     target_mpp : float
-        Pixel size asked for, um/px.
+        Requested pixel size, um/px.
     source_mpp : float
         Pixel size of level 0, um/px.
     downsample : Fraction

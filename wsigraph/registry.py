@@ -1,8 +1,8 @@
 """Plugins by entry point, one loaded at a time.
 
-A plugin is an object behind an entry point of a wsigraph group; the project's own parts register the same way, so
-that nothing built in has a privilege. Listing names costs no import: a group can hold a plugin whose dependencies
-are absent, and only asking for that one fails.
+A plugin is an object that an entry point of a wsigraph group names. The package's own parts register in the same way.
+Names are listed without importing anything, so a plugin whose dependencies are missing only affects commands that use
+it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from wsigraph.errors import PluginError
 
 READERS = "wsigraph.readers"
-"""Classes that meet ``wsigraph.slide.reader.SlideReader``."""
+"""Classes that implement ``wsigraph.slide.opening.SlideReader``."""
 ENCODERS = "wsigraph.encoders"
 """Callables that return a ``wsigraph.graph.feature.encode.Encoder``."""
 NUCLEI = "wsigraph.nuclei"

@@ -1,8 +1,8 @@
 """``python -m tests.benchmarks [NAME ...] [--slide PATH] [--repeats 5] [--large] [--outlines DIR] [--out PAGE.md]``.
 
-Prints each benchmark's tables as Markdown. ``--out`` puts them into a page as well, each in its own place, so that the
-page's prose stays: ``python -m tests.benchmarks all --large --out docs/benchmarks.md`` measures the project's page
-anew.
+Prints each benchmark's tables as Markdown. ``--out`` also writes them into a page, each between its own two comments,
+so that the prose of the page stays: ``python -m tests.benchmarks all --large --out docs/benchmarks.md`` updates the
+project's page.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.benchmarks import (
 from tests.benchmarks.table import Table, circumstances, load_average, place
 
 OWN_PAGE = ("coarsening", "service")
-"""Not part of `all`: written to pages of their own."""
+"""Benchmarks with pages of their own; not part of `all`."""
 NAMES = (
     "reading",
     "superpixels",
@@ -66,7 +66,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
 
 
 def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[[], list[Table]]]:
-    """Return what each name runs."""
+    """Return the function that runs each benchmark."""
 
     def big() -> Path:
         return options.slide or slide_maker.made(folder, 40_000, 30_000)
@@ -94,7 +94,7 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
 
 
 def command(name: str, options: argparse.Namespace) -> str:
-    """Return the command that repeats one benchmark, without the folders of this machine."""
+    """Return the command that repeats one benchmark, without paths of this machine."""
     words = ["python -m tests.benchmarks", name, f"--repeats {options.repeats}"]
     words += [f"--threads {options.threads}"] if options.threads != 2 else []
     words += ["--large"] if options.large else []
@@ -104,7 +104,7 @@ def command(name: str, options: argparse.Namespace) -> str:
 
 
 def run(options: argparse.Namespace, folder: Path) -> None:
-    """Run what was asked for, printing and placing each part as soon as it is measured."""
+    """Run the chosen benchmarks; print and place each table as soon as it is measured."""
     chosen = [name for name in NAMES if name not in OWN_PAGE] if "all" in options.names else options.names
     for name in chosen:
         before = load_average()

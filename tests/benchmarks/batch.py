@@ -1,7 +1,7 @@
-"""A cohort on worker processes against bare loops over the same slides.
+"""A cohort on worker processes, compared with plain loops over the same slides.
 
-Every way walks the same made slides up to their graphs, in turns. Clusters are started and every process has loaded its
-compiled code before anything is timed; the time of a run is from the first slide handed out to the last one done.
+Every method builds the graphs of the same made slides, in turns. Clusters are started and every process has loaded its
+compiled code before anything is timed; a run is timed from the first slide handed out to the last one done.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.benchmarks.table import Table
 from wsigraph.cohort.manifest.manifest import Manifest, ManifestRow
 from wsigraph.config import Config, load
 from wsigraph.run.batch.run import run_cohort
-from wsigraph.run.cluster import KEEPS_MEMORY
+from wsigraph.run.cluster import KEEP_MEMORY
 from wsigraph.run.steps import run_slide
 
 N_SLIDES, WIDTH, HEIGHT = 24, 8_000, 6_000
@@ -30,7 +30,7 @@ GOAL_SPEED_UP, GOAL_OVERHEAD = 1.7, 0.05
 
 
 def make_cohort(folder: Path, n_slides: int, width: int, height: int) -> Manifest:
-    """Return a manifest of copies of one made slide, each with its own bytes on the disk."""
+    """Return a manifest of copies of one made slide, each a file of its own."""
     source = slide_maker.made(folder, width, height)
     rows = []
     for number in range(n_slides):
@@ -48,7 +48,7 @@ def make_cohort(folder: Path, n_slides: int, width: int, height: int) -> Manifes
 
 @contextmanager
 def workers(n_workers: int) -> Iterator[Config]:
-    """Yield settings that work on fresh processes of one thread each, set up as ``wsigraph run`` does."""
+    """Yield settings for new worker processes of one thread each, set up as ``wsigraph run`` does."""
     import dask
     from distributed import LocalCluster
 
@@ -57,14 +57,14 @@ def workers(n_workers: int) -> Iterator[Config]:
         "dashboard_address": "127.0.0.1:0",
         "silence_logs": logging.CRITICAL,
     }
-    with dask.config.set(KEEPS_MEMORY):
+    with dask.config.set(KEEP_MEMORY):
         made = LocalCluster(n_workers=n_workers, threads_per_worker=1, processes=True, **options)
     with made as cluster:
         yield load(overrides=[f"cluster.kind={cluster.scheduler_address}", "cluster.insecure=true"])
 
 
 def loop(manifest: Manifest, threads: int) -> dict[str, Any]:
-    """Walk the slides one after another in this process."""
+    """Process the slides one after another in this process."""
     config = load(overrides=[f"runtime.threads={threads}"])
     with tempfile.TemporaryDirectory() as out:
         started = time.perf_counter()
@@ -75,7 +75,7 @@ def loop(manifest: Manifest, threads: int) -> dict[str, Any]:
 
 
 def engine(manifest: Manifest, config: Config) -> dict[str, Any]:
-    """Walk the slides on a cluster and return the run's summary."""
+    """Process the slides on a cluster and return the summary of the run."""
     with tempfile.TemporaryDirectory() as out:
         summary = run_cohort(manifest, out, config, until=UNTIL).summary
     assert summary["done"] == len(manifest.rows), summary["failures"]
@@ -87,50 +87,50 @@ def benchmark(
 ) -> list[Table]:
     """Return the table of a cohort on one and two worker processes and in one process."""
     manifest = make_cohort(folder, n_slides, width, height)
-    few = Manifest(path=manifest.path, rows=manifest.rows[:4], warnings=())
-    found: dict[str, list[dict[str, Any]]] = {}
+    warm_up = Manifest(path=manifest.path, rows=manifest.rows[:4], warnings=())
+    runs_by_method: dict[str, list[dict[str, Any]]] = {}
     with ExitStack() as stack:
         one, two = (stack.enter_context(workers(number)) for number in (1, 2))
-        ways: dict[str, Callable[[Manifest], dict[str, Any]]] = {
+        methods: dict[str, Callable[[Manifest], dict[str, Any]]] = {
             "one worker of one thread": lambda cohort: engine(cohort, one),
             "bare loop, one thread": lambda cohort: loop(cohort, 1),
             "two workers of one thread": lambda cohort: engine(cohort, two),
             "one process, two threads": lambda cohort: loop(cohort, 2),
         }
-        for way in ways.values():
-            way(few)
+        for method in methods.values():
+            method(warm_up)
         for _ in range(repeats):
-            for name, way in ways.items():
-                found.setdefault(name, []).append(way(manifest))
-    return [_table(found, n_slides, width, height)]
+            for name, method in methods.items():
+                runs_by_method.setdefault(name, []).append(method(manifest))
+    return [_table(runs_by_method, n_slides, width, height)]
 
 
-def _table(found: dict[str, list[dict[str, Any]]], n_slides: int, width: int, height: int) -> Table:
+def _table(runs_by_method: dict[str, list[dict[str, Any]]], n_slides: int, width: int, height: int) -> Table:
     table = Table(
         f"A cohort of {n_slides} slides of {width} x {height} px up to their graphs",
-        ("way", "speed over one worker", "wall s", "slides a minute", "Mpx/s of level 0", "peak GB a worker"),
+        ("method", "speed over one worker", "wall s", "slides a minute", "Mpx/s of level 0", "peak GB a worker"),
     )
-    for name, runs in found.items():
+    for name, runs in runs_by_method.items():
         wall = statistics.median(run["seconds"] for run in runs)
         peaks = [worker["peak_gb"] for run in runs for worker in run["workers"].values()]
-        speed = ratio(found["one worker of one thread"], runs)
+        speed = ratio(runs_by_method["one worker of one thread"], runs)
         mpx = n_slides * width * height / 1e6
         table.rows.append((name, speed, wall, 60 * n_slides / wall, mpx / wall, max(peaks) if peaks else None))
-    overhead = ratio(found["one worker of one thread"], found["bare loop, one thread"]) - 1
-    against = ratio(found["one process, two threads"], found["two workers of one thread"])
-    speed_up = ratio(found["one worker of one thread"], found["two workers of one thread"])
+    overhead = ratio(runs_by_method["one worker of one thread"], runs_by_method["bare loop, one thread"]) - 1
+    against = ratio(runs_by_method["one process, two threads"], runs_by_method["two workers of one thread"])
+    speed_up = ratio(runs_by_method["one worker of one thread"], runs_by_method["two workers of one thread"])
     table.notes.extend(
         [
             f"two workers over one: {speed_up:.2f} (goal {GOAL_SPEED_UP}); over one process with two threads: "
             f"{against:.2f} (goal 1); the engine costs {100 * overhead:.1f} % over the bare loop (goal below "
             f"{100 * GOAL_OVERHEAD:.0f} %)",
-            f"ratios are medians of the rounds' own, of {len(found['bare loop, one thread'])} rounds; starting the "
-            "processes and loading compiled code is not counted",
+            f"ratios are medians of the ratios of {len(runs_by_method['bare loop, one thread'])} rounds; starting the "
+            "processes and loading compiled code are not counted",
         ]
     )
     return table
 
 
 def ratio(slower: list[dict[str, Any]], faster: list[dict[str, Any]]) -> float:
-    """Return the median over the rounds of one way's time over another's."""
+    """Return the median over the rounds of the ratio of two methods' times."""
     return statistics.median(a["seconds"] / b["seconds"] for a, b in zip(slower, faster, strict=True))

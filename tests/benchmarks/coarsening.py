@@ -1,9 +1,9 @@
-"""What coarsening keeps of real tissue at equal region count: glands and nuclei outlined by pathologists.
+"""How well coarsening preserves real tissue at equal region count: glands and nuclei outlined by pathologists.
 
 Embeddings are learned without labels, in five folds by patient: no image is merged by weights that saw its patient.
-Purity is the share of pixels that belong to their region's commoner kind (gland or not, nucleus or not); boundary
-recall the share of the outlines within 2 px of a region's boundary. Both are means over patients of means over images;
-intervals are 95 % of 2,000 bootstrap draws of patients, of differences in pairs.
+Purity is the fraction of pixels that belong to their region's majority class (gland or not, nucleus or not); boundary
+recall is the fraction of the outlines within 2 px of a region's boundary. Both are means over patients of means over
+images; intervals are 95 % of 2,000 bootstrap draws of patients, of paired differences.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from scipy.stats import spearmanr
 
 import wsigraph
 from tests.benchmarks import merging
-from tests.benchmarks.merging import Case, Labels, Way
+from tests.benchmarks.merging import Case, Labels, Method
 from tests.benchmarks.table import Table
-from tests.benchmarks.truth import SHARED, Scene, follow, regions_of
+from tests.benchmarks.truth import SHARED, Scene, boundary_quality, regions_of
 from wsigraph.config import load
 from wsigraph.geometry import Box
 from wsigraph.graph.coarsening.embed import Embedding, load_embedding
@@ -38,7 +38,7 @@ OURS = "learned (wsigraph)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """How a set is cut into superpixels and what the teacher of its embedding looks for."""
+    """How a data set is segmented, and the settings of the teacher of its embedding."""
 
     file_mpp: float
     mpp: float
@@ -53,7 +53,7 @@ NUCLEI = Setting(file_mpp=0.25, mpp=0.5, spacing_um=6.0, teacher_ratio=2.0, teac
 
 
 def open_case(path: Path, truth: NDArray[np.int64], patient: str, setting: Setting) -> Case:
-    """Return an image as superpixels of all its area, and the truth on their grid."""
+    """Return an image with superpixels over all of its area, and the truth on their grid."""
     config = load(
         overrides=[
             f"superpixel.mpp={setting.mpp}",
@@ -66,10 +66,10 @@ def open_case(path: Path, truth: NDArray[np.int64], patient: str, setting: Setti
         tissue = wsigraph.find_tissue(slide, config.tissue, working_mpp=setting.mpp)
         everywhere = np.ones_like(tissue.tissue)
         tissue = dataclasses.replace(tissue, tissue=everywhere, artefact=0 * everywhere, section=0 * tissue.section + 1)
-        found = wsigraph.segment(slide, config, tissue=tissue)
-        graph = wsigraph.build_graph(slide, found, config)
+        superpixels = wsigraph.segment(slide, config, tissue=tissue)
+        graph = wsigraph.build_graph(slide, superpixels, config)
         rgb = slide.read(Box.whole(slide.size(setting.mpp)), setting.mpp)
-    labels = np.asarray(found.labels[:])
+    labels = np.asarray(superpixels.labels[:])
     rows, columns = (
         np.minimum(((np.arange(n) + 0.5) * setting.mpp / setting.file_mpp).astype(int), limit - 1)
         for n, limit in zip(labels.shape, truth.shape, strict=True)
@@ -78,7 +78,7 @@ def open_case(path: Path, truth: NDArray[np.int64], patient: str, setting: Setti
 
 
 def gland_cases(step: int = 1) -> list[Case]:
-    """Return every `step`-th GlaS image; empty where the data is absent."""
+    """Return every `step`-th GlaS image; empty if the data is absent."""
     folder = SHARED / "glas_train"
     if not folder.is_dir():
         return []
@@ -96,7 +96,7 @@ def gland_cases(step: int = 1) -> list[Case]:
 
 
 def nucleus_cases() -> list[Case]:
-    """Return the MoNuSeg tiles, each of another patient; empty where the data is absent."""
+    """Return the MoNuSeg tiles, each of another patient; empty if the data is absent."""
     return [
         open_case(
             path.with_name(path.name.replace("_nuclei", "")),
@@ -119,7 +119,7 @@ def made_cases(scenes: Sequence[Scene], folder: Path) -> list[Case]:
 
 
 def by_fold(cases: Sequence[Case], setting: Setting) -> list[Embedding]:
-    """Return for each case the embedding of the fold that left its patient out."""
+    """Return for each case the embedding that was learned without its patient."""
     patients = sorted({case.patient for case in cases})
     fold = {patient: k % N_FOLDS for k, patient in enumerate(patients)}
     trained = {
@@ -134,16 +134,16 @@ def by_fold(cases: Sequence[Case], setting: Setting) -> list[Embedding]:
     return [trained[fold[case.patient]] for case in cases]
 
 
-def ways(embedding: Embedding) -> dict[str, Way]:
-    """Return what is compared, by name, for a case merged by this embedding."""
-    without_message = dataclasses.replace(embedding, message_weight=0 * embedding.message_weight)
+def methods(embedding: Embedding) -> dict[str, Method]:
+    """Return the compared methods by name, for a case that is merged with this embedding."""
+    no_message = dataclasses.replace(embedding, message_weight=0 * embedding.message_weight)
     return {
         OURS: merging.learned(embedding),
         "(a) SLIC, larger superpixels": merging.larger_superpixels,
         "(b) all features, not learned": merging.unlearned(embedding),
         "(c) skimage merge_hierarchical": merging.hierarchical,
         "learned on the slide in the repository (shipped)": merging.learned(load_embedding()),
-        "learned, without its message pass": merging.learned(without_message),
+        "learned, without its message pass": merging.learned(no_message),
         "all features half mixed with neighbours', not learned": merging.unlearned(embedding, 0.5),
         "learned, merged by distance alone": merging.by_other_score(embedding, merging.plain_distance),
         "learned, merged by Felzenszwalb-Huttenlocher": merging.by_other_score(
@@ -153,19 +153,19 @@ def ways(embedding: Embedding) -> dict[str, Way]:
 
 
 def purity(labels: Labels, truth: NDArray[np.int64]) -> float:
-    """Return the share of pixels of their region's commoner kind, object or ground."""
+    """Return the fraction of pixels that belong to their region's majority class, object or background."""
     inside = np.bincount(labels.ravel(), truth.ravel() > 0)
     return float(np.maximum(inside, np.bincount(labels.ravel()) - inside).sum() / labels.size)
 
 
 def recall(labels: Labels, truth: NDArray[np.int64]) -> float:
-    """Return the share of the outlines within 2 px of a region's boundary."""
-    return follow(labels, truth).boundary_recall
+    """Return the fraction of the outlines within 2 px of a region's boundary."""
+    return boundary_quality(labels, truth).boundary_recall
 
 
 def density_and_entropy(labels: Labels, truth: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return regions a pixel, and entropy of object against ground in bits, of every whole cell of the image."""
-    share = 1 / np.bincount(labels.ravel())[labels]
+    """Return regions per pixel, and entropy of object against background in bits, of every whole cell of the image."""
+    regions_per_pixel = 1 / np.bincount(labels.ravel())[labels]
     rows, columns = (length // CELL_PX for length in labels.shape)
 
     def cells(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -173,7 +173,7 @@ def density_and_entropy(labels: Labels, truth: NDArray[np.int64]) -> NDArray[np.
         return np.asarray(cut.reshape(rows, CELL_PX, columns, CELL_PX).mean((1, 3)).ravel())
 
     p = np.clip(cells((truth > 0).astype(np.float64)), 1e-12, 1 - 1e-12)
-    return np.stack([cells(share), -p * np.log2(p) - (1 - p) * np.log2(1 - p)])
+    return np.stack([cells(regions_per_pixel), -p * np.log2(p) - (1 - p) * np.log2(1 - p)])
 
 
 def over_patients(values: NDArray[np.float64], patients: Sequence[str]) -> NDArray[np.float64]:
@@ -189,8 +189,8 @@ def interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
     return float(values.mean()), float(low), float(high)
 
 
-def told(values: NDArray[np.float64]) -> str:
-    """Return a mean and its interval in words."""
+def mean_and_interval(values: NDArray[np.float64]) -> str:
+    """Return a mean and its interval as text."""
     mean, low, high = interval(values)
     return f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
 
@@ -198,59 +198,62 @@ def told(values: NDArray[np.float64]) -> str:
 def quality_table(
     name: str, cases: Sequence[Case], embeddings: Sequence[Embedding], ratio: float, only: Sequence[str] = ()
 ) -> tuple[Table, Mapping[str, list[Labels]]]:
-    """Return how every way keeps the outlines at one region in `ratio` superpixels, and its labels."""
+    """Return the quality of every method at one region in `ratio` superpixels, and its labels."""
     patients = [case.patient for case in cases]
-    names = [each for each in ways(embeddings[0]) if not only or each in only]
-    labels: dict[str, list[Labels]] = {each: [] for each in names}
+    names = [method for method in methods(embeddings[0]) if not only or method in only]
+    labels: dict[str, list[Labels]] = {method: [] for method in names}
     for case, embedding in zip(cases, embeddings, strict=True):
         n_wanted = max(2, round(case.graph.n_nodes / ratio))
-        each_way = ways(embedding)
-        for each in names:
-            labels[each].append(each_way[each](case, n_wanted))
+        method_runs = methods(embedding)
+        for method in names:
+            labels[method].append(method_runs[method](case, n_wanted))
 
     def by_patient(measure: Callable[[Labels, NDArray[np.int64]], float]) -> dict[str, NDArray[np.float64]]:
         return {
-            each: over_patients(
-                np.array([measure(image, case.truth) for image, case in zip(labels[each], cases, strict=True)]),
+            method: over_patients(
+                np.array([measure(image, case.truth) for image, case in zip(labels[method], cases, strict=True)]),
                 patients,
             )
-            for each in names
+            for method in names
         }
 
-    pure, found = by_patient(purity), by_patient(recall)
-    n_regions = {each: sum(len(np.unique(image)) for image in labels[each]) for each in names}
+    pure, recalled = by_patient(purity), by_patient(recall)
+    n_regions = {method: sum(len(np.unique(image)) for image in labels[method]) for method in names}
     table = Table(
         f"Coarsening against {name}: {len(cases)} images of {len(set(patients))} patients, "
         f"{n_regions[OURS]} regions of {sum(case.graph.n_nodes for case in cases)} superpixels",
-        ("way", "purity", "boundary recall", "ours above it in purity", "in recall", "regions"),
+        ("method", "purity", "boundary recall", "ours above it in purity", "in recall", "regions"),
     )
-    for each in names:
-        gains = [told(ours[OURS] - ours[each]) if each != OURS else "-" for ours in (pure, found)]
-        table.rows.append((each, float(pure[each].mean()), float(found[each].mean()), *gains, n_regions[each]))
-    table.notes.append("differences by patient, in pairs, with 95 % bootstrap intervals; above 0: ours is better")
+    for method in names:
+        gains = [mean_and_interval(ours[OURS] - ours[method]) if method != OURS else "-" for ours in (pure, recalled)]
+        table.rows.append(
+            (method, float(pure[method].mean()), float(recalled[method].mean()), *gains, n_regions[method])
+        )
+    table.notes.append("paired differences by patient, with 95 % bootstrap intervals; above 0: ours is better")
     return table, labels
 
 
 def density_table(name: str, cases: Sequence[Case], labels: Mapping[str, list[Labels]]) -> Table:
-    """Return how the density of regions follows the local entropy of the truth."""
+    """Return the correlation of the density of regions with the local entropy of the truth."""
     table = Table(
-        f"Density of regions against entropy of the outlines, {name}", ("way", "Spearman correlation (95 % interval)")
+        f"Density of regions against entropy of the outlines, {name}",
+        ("method", "Spearman correlation (95 % interval)"),
     )
     names = np.array([case.patient for case in cases])
-    for way, found in labels.items():
-        cells = [density_and_entropy(each, case.truth) for each, case in zip(found, cases, strict=True)]
+    for method, images in labels.items():
+        cells = [density_and_entropy(image, case.truth) for image, case in zip(images, cases, strict=True)]
         by_patient = []
         for patient in sorted(set(names)):
             joined = np.concatenate([cells[k] for k in np.flatnonzero(names == patient)], axis=1)
             if np.ptp(joined[1]) > 0:
                 by_patient.append(float(spearmanr(joined[0], joined[1]).statistic))
-        table.rows.append((way, told(np.array(by_patient))))
+        table.rows.append((method, mean_and_interval(np.array(by_patient))))
     table.notes.append(f"over cells of {CELL_PX} px, within each patient; mean over patients")
     return table
 
 
 def benchmark() -> list[Table]:
-    """Return the tables of every set at hand; what is missing is named."""
+    """Return the tables of every available data set, and name the missing ones."""
     tables, missing = [], []
     for name, cases, setting in (("glands", gland_cases(), GLANDS), ("nuclei", nucleus_cases(), NUCLEI)):
         if not cases:
@@ -262,7 +265,7 @@ def benchmark() -> list[Table]:
             tables.append(table)
         tables.append(density_table(name, cases, labels))
     if missing:
-        left_out = Table("Coarsening against outlines", ("way",))
-        left_out.notes.append(f"images with {' and '.join(missing)} outlined are not at hand and were left out")
+        left_out = Table("Coarsening against outlines", ("method",))
+        left_out.notes.append(f"images with {' and '.join(missing)} outlined are not available and were left out")
         tables.append(left_out)
     return tables

@@ -1,8 +1,8 @@
 """Where the CPU time of each stage goes, function by function.
 
-The stages run under Python's profiler with all chunks one after another in one thread, on that thread's CPU clock, so
-that a busy machine and waiting do not show. Compiled kernels appear by their own names; what other threads spend (zarr
-packs its chunks in some of its own) is one row.
+The stages run under Python's profiler with all chunks one after another in one thread, on the CPU clock of that thread,
+so other work on the machine and waiting do not count. Compiled kernels appear by their own names; the time of other
+threads (zarr compresses chunks in its own) is one row.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from tests.benchmarks.measure import clocked
 from tests.benchmarks.table import Table
 from wsigraph.config import Config
 
-_SHOWN, _LEAST_SHARE = 10, 0.01
+_SHOWN, _LEAST_FRACTION = 10, 0.01
 
 
 def top(run: Callable[[], Any]) -> tuple[Any, float, list[tuple[str, float, int]]]:
-    """Return what a call returned, its CPU seconds and its costliest functions: name, own CPU seconds, calls."""
+    """Return the result of a call, its CPU seconds and its costliest functions: name, own CPU seconds, calls."""
     profile = cProfile.Profile(time.thread_time)
     with dask.config.set(scheduler="synchronous"):
         result, _, cpu = clocked(lambda: profile.runcall(run))
@@ -37,7 +37,7 @@ def top(run: Callable[[], Any]) -> tuple[Any, float, list[tuple[str, float, int]
 
 
 def _place(file: str, name: str) -> str:
-    """Return a function's name as a reader finds it."""
+    """Return the dotted name of a function."""
     path = Path(file)
     if file in {"~", ""}:
         return name.strip("<>").replace("built-in method ", "").replace("method ", "")
@@ -53,26 +53,26 @@ def benchmark(path: Path) -> list[Table]:
     """Return the costliest functions of each stage on one slide."""
     slide = wsigraph.read(path)
     config = Config()
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     stages: dict[str, Callable[[], Any]] = {
         "find_tissue": lambda: wsigraph.find_tissue(slide),
-        "segment": lambda: wsigraph.segment(slide, config, tissue=found["find_tissue"]),
-        "build_graph": lambda: wsigraph.build_graph(slide, found["segment"], config),
+        "segment": lambda: wsigraph.segment(slide, config, tissue=results["find_tissue"]),
+        "build_graph": lambda: wsigraph.build_graph(slide, results["segment"], config),
     }
     with slide:
         table = Table(
             f"Where the CPU time goes, {path.name}, one thread",
-            ("function", "share of its stage", "CPU ms per tissue Mpx", "stage", "CPU s", "calls"),
+            ("function", "fraction of its stage", "CPU ms per tissue Mpx", "stage", "CPU s", "calls"),
         )
         for stage, run in stages.items():
             run_once = run()  # compiled and cached before the profile
             del run_once
-            found[stage], cpu, rows = top(run)
-            tissue = found["find_tissue"]
+            results[stage], cpu, rows = top(run)
+            tissue = results["find_tissue"]
             area = float(tissue.tissue.sum()) * (tissue.mpp / config.superpixel.mpp) ** 2 / 1e6
             table.rows.append((f"**{stage}**", 1.0, 1000 * cpu / area, stage, cpu, None))
             for name, own, calls in rows[:_SHOWN]:
-                if own >= _LEAST_SHARE * cpu:
+                if own >= _LEAST_FRACTION * cpu:
                     table.rows.append((f"`{name}`", own / cpu, 1000 * own / area, stage, own, calls))
     table.notes.append(f"tissue: {area:.1f} Mpx at {config.superpixel.mpp:g} um/px")
     return [table]

@@ -1,4 +1,4 @@
-"""Nuclei against outlines drawn by pathologists (MoNuSeg), by the way every slide goes.
+"""Nuclei compared with outlines drawn by pathologists (MoNuSeg), through the normal pipeline.
 
 Each tile is opened as a slide of 0.25 um/px and walked to its graph; the nuclei are those that the graph counts, which
 is checked. They are matched to the outlines one to one: a detection matches an outline that holds its centroid, and
@@ -106,7 +106,7 @@ def centroids_of(
     hematoxylin, _ = concentrations(rgb, stain)
     tissue = np.asarray(labels.labels[:], np.int32)
     threshold = round(stain.nucleus_threshold * OD_UNIT)
-    spots_of: Any = nuclei._spots
+    spots_of: Any = nuclei._spot_mask
     components, n = label_components(spots_of(hematoxylin, tissue, 0, 0, *rgb.shape[:2], threshold, scales.radius_px))
     spots = nuclei.measure_spots(components, n, hematoxylin)
     plausible = (spots[:, nuclei.AREA] >= scales.min_area_px) & (spots[:, nuclei.DIAMETER] <= scales.max_diameter_px)
@@ -116,23 +116,23 @@ def centroids_of(
 
 
 def spots(rgb: NDArray[np.uint8], stain: StainBasis, config: Config) -> NDArray[np.bool_]:
-    """Return the pixels that the nucleus counter takes for nucleus, before it drops what is too small or too large."""
+    """Return the nucleus mask before components that are too small or too large are dropped."""
     scales = nuclei.NucleusScales.of(config.feature, config.superpixel.mpp)
     hematoxylin, _ = concentrations(rgb, stain)
     everywhere = np.ones(rgb.shape[:2], np.int32)
     threshold = round(stain.nucleus_threshold * OD_UNIT)
-    spots_of: Any = nuclei._spots
+    spots_of: Any = nuclei._spot_mask
     mask = spots_of(hematoxylin, everywhere, 0, 0, *rgb.shape[:2], threshold, scales.radius_px)
     return np.asarray(mask > 0)
 
 
-def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+def dice(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     """Return twice the common pixels over the sum of both."""
-    return float(2 * (found & truth).sum() / max(found.sum() + truth.sum(), 1))
+    return float(2 * (predicted & truth).sum() / max(predicted.sum() + truth.sum(), 1))
 
 
 def reduced(mask: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
-    """Return a mask reduced by a whole factor, true where at least half is."""
+    """Return a mask reduced by an integer factor, true where at least half of the pixels are."""
     rows, columns = (length // factor * factor for length in mask.shape)
     return np.asarray(mask[:rows, :columns].reshape(rows // factor, factor, -1, factor).mean((1, 3)) >= 0.5)
 
@@ -157,7 +157,7 @@ def benchmark(folder: Path = SHARED / "monuseg_train") -> list[Table]:
     )
     paths = sorted(folder.glob("*_nuclei.png"))
     if not paths:
-        table.notes.append("the outlined tiles (monuseg_train) are not at hand; left out")
+        table.notes.append("the outlined tiles (monuseg_train) are not available and were left out")
         return [table]
     tiles, overlaps = [], []
     for path in paths:

@@ -1,9 +1,9 @@
-"""Reading pixels: this product against the raw decoder, OpenSlide and tiatoolbox.
+"""Reading pixels: this product compared with the raw decoder, OpenSlide and tiatoolbox.
 
-The floor is what libjpeg-turbo needs for the bytes of the very tiles that a request touches, lying in memory, each
-decoded into an array of its own: no file access, no assembly. At reduced pixel sizes the floor decodes the level that
-is read, at the decoder's reduced scale where there is one. Every way starts with a freshly opened file, so that no
-cache of decoded tiles answers; the operating system's cache of the file is warm for all.
+The floor is the time that libjpeg-turbo needs to decode the tiles that a request touches, from memory into an array
+each: no file access, no assembly. At reduced pixel sizes the floor decodes the level that is read, at the decoder's
+reduced scale if it has one. Every method starts with a newly opened file, so no cache of decoded tiles is used; the
+operating system's file cache is warm for all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import simplejpeg  # type: ignore[import-untyped]
 import tifffile
 from PIL import Image
 
-from tests.benchmarks.measure import Times, Way, compare
+from tests.benchmarks.measure import Method, Times, compare
 from tests.benchmarks.table import Table
 from wsigraph.geometry import Box, Size, grid
 from wsigraph.slide import jpeg
@@ -49,21 +49,21 @@ class _Request:
 
     @classmethod
     def of(cls, path: Path, mpp: float | None) -> _Request:
-        """Return the request for as much of a slide as the benchmark reads, by whole native tiles."""
+        """Return the request for the part of a slide that the benchmark reads, in whole native tiles."""
         with read(path) as slide:
-            asked = slide.info.mpp if mpp is None else mpp
-            size = slide.size(asked)
+            mpp_read = slide.info.mpp if mpp is None else mpp
+            size = slide.size(mpp_read)
             side = int(_NATIVE_PX**0.5) // OUR_BLOCK * OUR_BLOCK
             if size.area > 1.25 * _NATIVE_PX:
                 y0, x0 = ((length - side) // 2 // OUR_BLOCK * OUR_BLOCK for length in (size.height, size.width))
                 box = Box(y0=y0, x0=x0, y1=y0 + side, x1=x0 + side)
             else:
                 box = Box.whole(size)
-            source = choose_source(slide.info.levels, slide._open().description.scales, slide.info.mpp, asked)
+            source = choose_source(slide.info.levels, slide._open().description.scales, slide.info.mpp, mpp_read)
             window = source.window(box)
             level = slide.info.levels[source.level]
             grown = Box(**{name: getattr(window, name) * source.scale for name in ("y0", "x0", "y1", "x1")})
-            return cls(path, asked, box, source.level, source.scale, grown.clip(level.size))
+            return cls(path, mpp_read, box, source.level, source.scale, grown.clip(level.size))
 
 
 def streams(request: _Request) -> tuple[list[bytes], Size]:
@@ -73,14 +73,14 @@ def streams(request: _Request) -> tuple[list[bytes], Size]:
         page = [page for page in pages if page.is_tiled][request.level]
         tile = Size(page.tilelength, page.tilewidth)
         columns = -(-page.imagewidth // tile.width)
-        box, found = request.level_box, []
+        box, tiles = request.level_box, []
         for row in range(box.y0 // tile.height, -(-box.y1 // tile.height)):
             for column in range(box.x0 // tile.width, -(-box.x1 // tile.width)):
                 at = row * columns + column
                 tif.filehandle.seek(page.dataoffsets[at])
                 stream = tif.filehandle.read(page.databytecounts[at])
-                found.append(jpeg.complete(stream, page.jpegtables, int(page.photometric) == 6))
-    return found, tile
+                tiles.append(jpeg.complete(stream, page.jpegtables, int(page.photometric) == 6))
+    return tiles, tile
 
 
 def _decoders(tile: Size, scale: int) -> dict[str, Callable[[bytes], Any]]:
@@ -90,22 +90,22 @@ def _decoders(tile: Size, scale: int) -> dict[str, Callable[[bytes], Any]]:
     return {"simplejpeg": partial(simplejpeg.decode_jpeg, **least)}
 
 
-def _decode_all(found: list[bytes], decode: Callable[[bytes], Any], threads: int) -> None:
+def _decode_all(tiles: list[bytes], decode: Callable[[bytes], Any], threads: int) -> None:
     if threads == 1:
-        for stream in found:
+        for stream in tiles:
             decode(stream)
         return
     with ThreadPoolExecutor(threads) as pool:
-        parts = [found[start :: 8 * threads] for start in range(8 * threads)]
+        parts = [tiles[start :: 8 * threads] for start in range(8 * threads)]
         list(pool.map(lambda part: [decode(stream) is None for stream in part], parts))
 
 
-def _decode_sample(found: list[bytes], decode: Callable[[bytes], Any], _: object) -> None:
-    _decode_all(found, decode, 1)
+def _decode_sample(tiles: list[bytes], decode: Callable[[bytes], Any], _: object) -> None:
+    _decode_all(tiles, decode, 1)
 
 
 def _our_block(request: _Request, threads: int) -> int:
-    """Return the side of the blocks that we read: 2048 px, halved until no block is half of a thread's share."""
+    """Return the side of the blocks that we read: 2048 px, halved until no block is half of a thread's part."""
     block = OUR_BLOCK
     while threads > 1 and block > _LEAST_BLOCK and 2 * threads * block**2 > request.box.size.area:
         block //= 2
@@ -168,15 +168,15 @@ def handle_ratio(request: _Request) -> float:
     return request.level_box.width / request.box.width
 
 
-def _tiatoolbox(request: _Request) -> dict[str, Way]:
-    """Return the way by tiatoolbox, or nothing where it is not installed."""
+def _tiatoolbox(request: _Request) -> dict[str, Method]:
+    """Return the method by tiatoolbox, or nothing if it is not installed."""
     try:
         from tiatoolbox.wsicore.wsireader import WSIReader
     except ImportError:
         return {}
 
     def run(reader: Any) -> None:
-        for box in _our_boxes(request):
+        for box in _our_boxes(request, 1):
             factor = request.mpp / float(np.mean(reader.info.mpp))
             reader.read_rect(
                 (round(box.x0 * factor), round(box.y0 * factor)),
@@ -185,17 +185,17 @@ def _tiatoolbox(request: _Request) -> dict[str, Way]:
                 units="mpp",
             )
 
-    return {"tiatoolbox": Way(run, lambda: WSIReader.open(request.path))}
+    return {"tiatoolbox": Method(run, lambda: WSIReader.open(request.path))}
 
 
-def _fastest(request: _Request, found: list[bytes], tile: Size) -> tuple[str, Callable[[bytes], Any], int]:
+def _fastest(request: _Request, tiles: list[bytes], tile: Size) -> tuple[str, Callable[[bytes], Any], int]:
     """Return the fastest raw decoder and OpenSlide's best block for this request, one run each after warming."""
     decoders = _decoders(tile, request.scale)
-    sample = found[:: max(1, len(found) // 400)]
-    times = compare({name: Way(partial(_decode_sample, sample, decode)) for name, decode in decoders.items()}, 3)
+    sample = tiles[:: max(1, len(tiles) // 400)]
+    times = compare({name: Method(partial(_decode_sample, sample, decode)) for name, decode in decoders.items()}, 3)
     codec = min(times, key=lambda name: times[name].wall)
     blocks = {
-        str(block): Way(
+        str(block): Method(
             partial(_read_block, request, block),
             lambda: openslide.OpenSlide(request.path),
             openslide.OpenSlide.close,
@@ -207,31 +207,42 @@ def _fastest(request: _Request, found: list[bytes], tile: Size) -> tuple[str, Ca
 
 
 def one_table(path: Path, mpp: float | None, repeats: int, threads: int = 2) -> Table:
-    """Return the times of every way for one slide at one pixel size, None for the native one."""
+    """Return the times of every method for one slide at one pixel size; None is the native one."""
     request = _Request.of(path, mpp)
-    found, tile = streams(request)
-    codec, decode, block = _fastest(request, found, tile)
+    tiles, tile = streams(request)
+    codec, decode, block = _fastest(request, tiles, tile)
     mine = (lambda: read(path), Slide.close)
-    theirs = (lambda: openslide.OpenSlide(path), openslide.OpenSlide.close)
-    ways = {
-        "raw decode": Way(lambda _: _decode_all(found, decode, 1)),
-        "Slide.read": Way(lambda slide: _read_ours(request, slide, 1), *mine),
-        "OpenSlide": Way(lambda handle: _read_openslide(request, handle, block, 1), *theirs),
+    openslide_file = (lambda: openslide.OpenSlide(path), openslide.OpenSlide.close)
+    methods = {
+        "raw decode": Method(lambda _: _decode_all(tiles, decode, 1)),
+        "Slide.read": Method(lambda slide: _read_ours(request, slide, 1), *mine),
+        "OpenSlide": Method(lambda handle: _read_openslide(request, handle, block, 1), *openslide_file),
         **_tiatoolbox(request),
-        f"raw decode, {threads} threads": Way(lambda _: _decode_all(found, decode, threads)),
-        f"Slide.read, {threads} threads": Way(lambda slide: _read_ours(request, slide, threads), *mine),
-        f"Slide.pixels (dask), {threads} threads": Way(lambda slide: _read_dask(request, slide, threads), *mine),
-        f"OpenSlide, {threads} threads": Way(lambda handle: _read_openslide(request, handle, block, threads), *theirs),
+        f"raw decode, {threads} threads": Method(lambda _: _decode_all(tiles, decode, threads)),
+        f"Slide.read, {threads} threads": Method(lambda slide: _read_ours(request, slide, threads), *mine),
+        f"Slide.pixels (dask), {threads} threads": Method(lambda slide: _read_dask(request, slide, threads), *mine),
+        f"OpenSlide, {threads} threads": Method(
+            lambda handle: _read_openslide(request, handle, block, threads), *openslide_file
+        ),
     }
-    times = compare(ways, repeats)
-    return _tabulate(request, times, len(found), codec, block, threads)
+    times = compare(methods, repeats)
+    return _tabulate(request, times, len(tiles), codec, block, threads)
 
 
 def _tabulate(request: _Request, times: dict[str, Times], n_tiles: int, codec: str, block: int, threads: int) -> Table:
-    asked = "native level" if request.scale == 1 and request.level == 0 else f"{request.mpp:g} um/px"
+    pixel_size = "native level" if request.scale == 1 and request.level == 0 else f"{request.mpp:g} um/px"
     table = Table(
-        f"Reading {request.path.name}, {asked}",
-        ("way", "time over floor", "CPU over floor", "OpenSlide over it", "in CPU", "Mpx/s of the level", "s", "CPU s"),
+        f"Reading {request.path.name}, {pixel_size}",
+        (
+            "method",
+            "time over floor",
+            "CPU over floor",
+            "OpenSlide over it",
+            "in CPU",
+            "Mpx/s of the level",
+            "s",
+            "CPU s",
+        ),
     )
     for name, time in times.items():
         several = f", {threads} threads" if name.endswith("threads") else ""
@@ -248,9 +259,9 @@ def _tabulate(request: _Request, times: dict[str, Times], n_tiles: int, codec: s
             )
         )
     table.notes.append(
-        f"{request.box.width} x {request.box.height} px asked for; {n_tiles} tiles of level {request.level} decoded at "
+        f"{request.box.width} x {request.box.height} px; {n_tiles} tiles of level {request.level} decoded at "
         f"1/{request.scale}; floor: {codec}; OpenSlide in blocks of {block} px, the best of "
-        f"{', '.join(map(str, OPENSLIDE_BLOCKS))}, shrunk by a box filter where the level is finer than asked; ours "
+        f"{', '.join(map(str, OPENSLIDE_BLOCKS))}, shrunk by a box filter where the level is finer; ours "
         f"{_our_block(request, 1)} px, and {_our_block(request, threads)} px with {threads} threads; "
         f"medians of {len(times['raw decode'].wall_s)} rounds"
     )

@@ -1,8 +1,8 @@
 """How cost grows with the slide and with the number of regions.
 
-By area: the whole way on slides of several sizes, and the line t = a + b x area that fits best in relative error; a
-line fitted in seconds would be the largest slide's alone. By regions: copies of one real graph side by side, ten times
-more each step, through what works on graphs.
+By area: the pipeline on slides of several sizes, and the line t = a + b x area that fits best in relative error; a line
+fitted in seconds would only fit the largest slide. By regions: copies of one real graph side by side, ten times more in
+each step, through the functions that work on graphs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.benchmarks.measure import clocked
 from tests.benchmarks.table import Table
 from wsigraph.config import load
 from wsigraph.geometry import Box
-from wsigraph.graph.adjacency import both_ways, count_boundaries, sum_boundaries
+from wsigraph.graph.adjacency import both_directions, count_boundaries, sum_boundaries
 from wsigraph.graph.coarsening.coarsen import coarsen
 from wsigraph.graph.feature.interpret import interpret
 from wsigraph.records import TissueGraph
@@ -39,26 +39,26 @@ def line(area: NDArray[np.float64], seconds: NDArray[np.float64]) -> tuple[float
 
 
 def by_area(slides: list[Path], repeats: int, threads: int = 2) -> Table:
-    """Return wall and CPU time of the whole way over sizes, with the deviation of each from its line."""
+    """Return wall and CPU time of the pipeline over slide sizes, with the deviation of each from its line."""
     config = load()
     whole.warm(config, threads)
-    walks = [[whole.walk(path, config, threads) for path in slides] for _ in range(repeats)]
+    runs = [[whole.run_pipeline(path, config, threads) for path in slides] for _ in range(repeats)]
     sizes = []
     for path in slides:
         with wsigraph.read(path) as slide:
             sizes.append(slide.size())
     area = np.array([size.area / 1e6 for size in sizes])
-    wall = np.array([statistics.median(row[k].wall for row in walks) for k in range(len(slides))])
-    cpu = np.array([statistics.median(row[k].cpu for row in walks) for k in range(len(slides))])
+    wall = np.array([statistics.median(row[k].wall for row in runs) for k in range(len(slides))])
+    cpu = np.array([statistics.median(row[k].cpu for row in runs) for k in range(len(slides))])
     fits = {"wall": line(area, wall), "CPU": line(area, cpu)}
     table = Table(
         f"Read to graph over slide size, {threads} threads",
         ("slide", "wall off its line", "CPU off its line", "wall s", "CPU s", "Mpx/s", "superpixels"),
     )
     for k, size in enumerate(sizes):
-        graph = walks[0][k].graph
+        graph = runs[0][k].graph
         assert graph is not None
-        off = [f"{100 * fits[kind][2][k]:+.1f} %" for kind in ("wall", "CPU")]
+        off = [f"{100 * fits[clock][2][k]:+.1f} %" for clock in ("wall", "CPU")]
         table.rows.append(
             (
                 f"{size.width} x {size.height}",
@@ -69,8 +69,8 @@ def by_area(slides: list[Path], repeats: int, threads: int = 2) -> Table:
                 graph.n_nodes,
             )
         )
-    for kind, (a, b, _) in fits.items():
-        table.notes.append(f"{kind}: t = {a:.2f} s + {1000 * b:.2f} s a Gpx of level 0")
+    for clock, (a, b, _) in fits.items():
+        table.notes.append(f"{clock}: t = {a:.2f} s + {1000 * b:.2f} s a Gpx of level 0")
     table.notes.append(f"medians of {repeats} rounds; least squares of relative deviations")
     return table
 
@@ -103,7 +103,7 @@ def _adjacency_seconds(labels: NDArray[np.int32], n_labels: int, n_copies: int) 
 
     def merge() -> None:
         key, boundary = sum_boundaries(np.concatenate([t[0] for t in tables]), np.concatenate([t[1] for t in tables]))
-        both_ways((key >> 32) - 1, (key & 0xFFFFFFFF) - 1, boundary)
+        both_directions((key >> 32) - 1, (key & 0xFFFFFFFF) - 1, boundary)
 
     return total + clocked(merge)[2]
 
@@ -111,9 +111,9 @@ def _adjacency_seconds(labels: NDArray[np.int32], n_labels: int, n_copies: int) 
 def by_nodes(nodes: tuple[int, ...], repeats: int) -> Table:
     """Return the CPU time of adjacency, features and coarsening over the number of regions."""
     with wsigraph.read(slide_maker.SOURCE) as slide:
-        found = wsigraph.segment(slide)
-        small = wsigraph.build_graph(slide, found)
-        labels = np.asarray(found.labels[:])
+        labels_of_slide = wsigraph.segment(slide)
+        small = wsigraph.build_graph(slide, labels_of_slide)
+        labels = np.asarray(labels_of_slide.labels[:])
     coarsen(small)
     table = Table(
         "Cost over the number of regions, one thread",
@@ -124,7 +124,7 @@ def by_nodes(nodes: tuple[int, ...], repeats: int) -> Table:
     for n_wanted in nodes:
         graph = copies(small, n_wanted)
         n_copies = graph.n_nodes // small.n_nodes
-        # a step that takes milliseconds is repeated until it can be told from the clock's grain
+        # a step of milliseconds is repeated, because the clock is too coarse for one run
         rounds = repeats if n_wanted < 500_000 else max(1, repeats // 2)
         seconds = {
             "adjacency": statistics.median(

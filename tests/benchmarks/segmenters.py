@@ -1,7 +1,7 @@
 """Superpixels of one image by this product and by others, behind one signature.
 
-Each takes an image and the number of regions wanted and returns labels from 1. How many regions come back is decided by
-the method, so `matched` chooses requests until a whole set of images yields the number that was asked for.
+Each takes an image and the wanted number of regions and returns labels from 1. The method decides how many regions come
+back, so `matched` chooses requests until a whole set of images yields the wanted number.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wsigraph.geometry import Box, Size
 from wsigraph.graph.superpixel.components import chunk_components, relabel
 from wsigraph.graph.superpixel.connectivity import resolve
 from wsigraph.graph.superpixel.lab import rgb_to_lab, smooth, smoothing_passes
-from wsigraph.graph.superpixel.slic import Lattice, slic
+from wsigraph.graph.superpixel.slic import SeedGrid, slic
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int32]
@@ -29,8 +29,8 @@ Segmenter = Callable[[Pixels, float], Labels]
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """A segmenter with its settings in words."""
+class NamedSegmenter:
+    """A segmenter with the name of its family and of its settings."""
 
     family: str
     settings: str
@@ -38,7 +38,7 @@ class Named:
 
 
 def ours(rgb: Pixels, n_regions: float) -> Labels:
-    """Return this product's superpixels with its default settings, one pixel taken for a working pixel."""
+    """Return this product's superpixels with its default settings, one image pixel per working pixel."""
     settings = SuperpixelConfig()
     size = Size(*rgb.shape[:2])
     side = max(4, round((size.area / n_regions) ** 0.5))
@@ -51,14 +51,14 @@ def ours(rgb: Pixels, n_regions: float) -> Labels:
         np.ones((size.height, size.width), bool),
         whole,
         whole,
-        Lattice(size, side),
+        SeedGrid(size, side),
         compactness=settings.compactness,
         iterations=settings.iterations,
     )
     components, table = chunk_components(clusters, whole, size.width)
-    # the default minimum area is this share of the default spacing's cell
-    share = settings.min_area_um2 / settings.spacing_um**2
-    tables, _, _ = resolve([table], round(side * side * share))
+    # minimum area as a fraction of a cell, as in the defaults
+    fraction = settings.min_area_um2 / settings.spacing_um**2
+    tables, _, _ = resolve([table], round(side * side * fraction))
     return relabel(components, tables[0])
 
 
@@ -74,16 +74,16 @@ def _opencv(ruler: float, blur: float, cv2: Any, rgb: Pixels, n_regions: float) 
     if blur > 0:
         lab = cv2.GaussianBlur(lab, (0, 0), blur)
     side = max(4, round((rgb.shape[0] * rgb.shape[1] / n_regions) ** 0.5))
-    found = cv2.ximgproc.createSuperpixelSLIC(lab, cv2.ximgproc.SLIC, side, ruler)
-    found.iterate(10)
-    found.enforceLabelConnectivity(25)
-    return np.asarray(found.getLabels(), np.int32) + 1
+    segmenter = cv2.ximgproc.createSuperpixelSLIC(lab, cv2.ximgproc.SLIC, side, ruler)
+    segmenter.iterate(10)
+    segmenter.enforceLabelConnectivity(25)
+    return np.asarray(segmenter.getLabels(), np.int32) + 1
 
 
-def skimage_ways() -> list[Named]:
+def skimage_methods() -> list[NamedSegmenter]:
     """Return scikit-image's SLIC at four compactnesses and two smoothings."""
     return [
-        Named(
+        NamedSegmenter(
             "scikit-image SLIC", f"compactness {compactness:g}, sigma {sigma:g}", partial(_skimage, compactness, sigma)
         )
         for compactness in (5.0, 10.0, 20.0, 30.0)
@@ -91,8 +91,8 @@ def skimage_ways() -> list[Named]:
     ]
 
 
-def opencv_ways() -> list[Named]:
-    """Return OpenCV's SLIC at three rulers and two smoothings; empty where its extra modules are not installed."""
+def opencv_methods() -> list[NamedSegmenter]:
+    """Return OpenCV's SLIC at three rulers and two smoothings; empty if its extra modules are not installed."""
     try:
         import cv2
     except ImportError:
@@ -101,39 +101,41 @@ def opencv_ways() -> list[Named]:
         return []
     cv2.setNumThreads(1)
     return [
-        Named("OpenCV SLIC", f"ruler {ruler:g}, blur {blur:g}", partial(_opencv, ruler, blur, cv2))
+        NamedSegmenter("OpenCV SLIC", f"ruler {ruler:g}, blur {blur:g}", partial(_opencv, ruler, blur, cv2))
         for ruler in (10.0, 20.0, 40.0)
         for blur in (0.0, 1.0)
     ]
 
 
-def our_way() -> Named:
-    """Return this product's way."""
-    return Named("wsigraph", "defaults", ours)
+def our_method() -> NamedSegmenter:
+    """Return this product's segmenter."""
+    return NamedSegmenter("wsigraph", "defaults", ours)
 
 
-def matched(way: Named, images: list[Pixels], wanted: list[int], trials: int = 9) -> tuple[list[float], list[Labels]]:
-    """Return the request for each image at which the regions of all add up to what is wanted, and the labels.
+def matched(
+    method: NamedSegmenter, images: list[Pixels], wanted: list[int], trials: int = 9
+) -> tuple[list[float], list[Labels]]:
+    """Return a request for each image so that the total number of regions is as wanted, and the labels.
 
-    Methods seed on a grid of whole pixels, so that a request between two spacings yields the count of one of them: 15 %
-    apart at 15 px. The two spacings around the wanted count are tried on all images, and each image is given that of
-    the two which keeps the running total nearer. Where no trial falls short or none exceeds, the nearest counts.
+    Methods seed on a grid of whole pixels, so a request between two spacings yields the count of one of them; counts
+    are 15 % apart at 15 px. The two spacings around the wanted count are tried on all images, and each image gets the
+    one that keeps the running total closer. If no trial is below or above the wanted total, the nearest is used.
     """
     total = sum(wanted)
     pixels = [rgb.shape[0] * rgb.shape[1] for rgb in images]
     side = max(4, round((sum(pixels) / total) ** 0.5))
     tried: dict[int, list[Labels]] = {}
     while len(tried) < trials:
-        tried[side] = [way.run(rgb, n / side**2) for rgb, n in zip(images, pixels, strict=True)]
-        share = sum(count(each) for each in tried[side]) / total
-        beside = side + 1 if share > 1 else max(side - 1, 4)
-        side = max(4, round(side * share**0.5))
+        tried[side] = [method.run(rgb, n / side**2) for rgb, n in zip(images, pixels, strict=True)]
+        ratio = sum(count(labels_of_image) for labels_of_image in tried[side]) / total
+        beside = side + 1 if ratio > 1 else max(side - 1, 4)
+        side = max(4, round(side * ratio**0.5))
         if side in tried:
             side = beside
         if side in tried:
             break
-    above = [s for s in tried if sum(count(each) for each in tried[s]) >= total]
-    below = [s for s in tried if sum(count(each) for each in tried[s]) < total]
+    above = [s for s in tried if sum(count(labels_of_image) for labels_of_image in tried[s]) >= total]
+    below = [s for s in tried if sum(count(labels_of_image) for labels_of_image in tried[s]) < total]
     pair = (max(above, default=max(below, default=4)), min(below, default=max(above, default=4)))
     requests: list[float] = []
     labels: list[Labels] = []
@@ -147,5 +149,5 @@ def matched(way: Named, images: list[Pixels], wanted: list[int], trials: int = 9
 
 
 def count(labels: Labels) -> int:
-    """Return how many regions there are."""
+    """Return the number of regions."""
     return int(np.count_nonzero(np.bincount(labels.ravel())))

@@ -1,10 +1,10 @@
 """The service under load: many viewers that pan over one slide, each tile's latency, and what memory it takes.
 
-The service runs as users run it, ``wsigraph serve`` on loopback, and the viewers on the same cores, so the figures
-count both. A viewer keeps connections open as a browser does, steps one tile to a side twice a second, and asks for the
-tiles of the new edge at once; a latency is the time from asking until the last byte has come. First every tile is asked
-for once, which opens the slide and fills the cache; then the viewers pan over the same tiles. The load on the page is
-that of a bare connection: nothing is decoded or drawn.
+The service runs as users run it, ``wsigraph serve`` on loopback, with the viewers on the same cores, so the figures
+include both. A viewer keeps connections open as a browser does, moves by one tile twice a second, and requests the
+tiles of the new edge at once; latency is the time from the request to the last byte. First every tile is requested
+once, which opens the slide and fills the cache; then the viewers pan over the same tiles. The client does no more than
+receive: nothing is decoded or drawn.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from wsigraph.geometry import Size
 from wsigraph.service.deepzoom import DeepZoom
 
 GOAL_MS = 100.0
-"""Most time wanted for 95 of 100 tiles from the warm cache, ms."""
+"""Goal for the 95th percentile of latency from the warm cache, ms."""
 N_VIEWERS, STEP_S, LASTS_S = 50, 0.5, 20.0
 _EDGE, _CONNECTIONS = 4, 4
 
 
 @dataclass
-class Met:
-    """What the viewers met.
+class Load:
+    """Measurements of the viewers.
 
     Attributes
     ----------
     ms : list of float
         Latency of every tile.
     n_bytes, n_failed : int
-        Bytes that came, and answers other than 200.
+        Bytes received, and responses other than 200.
     seconds : float
-        How long it took.
+        Duration.
     """
 
     ms: list[float] = field(default_factory=list)
@@ -58,18 +58,18 @@ class Met:
 
 @contextmanager
 def serving(data: Path) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """Yield the port and the process of a service whose one caller may ask as often as fifty."""
-    roomy = ["service.tiles_per_s=1000000", "service.tiles_burst=1000000"]
+    """Yield the port and the process of a service with a rate limit high enough for fifty viewers."""
+    no_limits = ["service.tiles_per_s=1000000", "service.tiles_burst=1000000"]
     words = [sys.executable, "-m", "wsigraph", "serve", "--data", str(data), "--port", "0", "--workers", "1"]
     process = subprocess.Popen(
-        [*words, *(word for each in roomy for word in ("--set", each))], stderr=subprocess.PIPE, text=True
+        [*words, *(word for option in no_limits for word in ("--set", option))], stderr=subprocess.PIPE, text=True
     )
     try:
         line = process.stderr.readline() if process.stderr else ""
-        found = re.search(r":(\d+)/", line)
-        if found is None:
+        match = re.search(r":(\d+)/", line)
+        if match is None:
             raise RuntimeError(f"the service did not start: {line}")
-        port = int(found.group(1))
+        port = int(match.group(1))
         _until_ready(port)
         yield port, process
     finally:
@@ -80,14 +80,14 @@ def serving(data: Path) -> Iterator[tuple[int, subprocess.Popen[str]]]:
 
 
 def start_seconds(data: Path) -> float:
-    """Return the seconds from starting the command until ``/v1/slides`` has answered."""
+    """Return the seconds from the start of the command to the response of ``/v1/slides``."""
     began = time.perf_counter()
     words = [sys.executable, "-m", "wsigraph", "serve", "--data", str(data), "--port", "0", "--workers", "1"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
-        found = re.search(r":(\d+)/", process.stderr.readline() if process.stderr else "")
-        if found is None:
+        match = re.search(r":(\d+)/", process.stderr.readline() if process.stderr else "")
+        if match is None:
             raise RuntimeError("the service did not start")
-        with urllib.request.urlopen(f"http://127.0.0.1:{found.group(1)}/v1/slides") as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{match.group(1)}/v1/slides") as answer:
             answer.read()
         took = time.perf_counter() - began
         process.terminate()
@@ -114,8 +114,8 @@ class Connection:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def fetch(self, path: str, met: Met) -> None:
-        """Ask for one tile and note what came."""
+    async def fetch(self, path: str, load: Load) -> None:
+        """Request one tile and record the response."""
         began = time.perf_counter()
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
@@ -124,18 +124,18 @@ class Connection:
         head = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", head)
         content = await reader.readexactly(int(length.group(1)) if length else 0)
-        met.ms.append(1e3 * (time.perf_counter() - began))
-        met.n_bytes += len(content)
-        met.n_failed += b" 200 " not in head[:20]
+        load.ms.append(1e3 * (time.perf_counter() - began))
+        load.n_bytes += len(content)
+        load.n_failed += b" 200 " not in head[:20]
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         if self._streams is not None:
             self._streams[1].close()
 
 
-async def _pan(port: int, slide: str, pyramid: DeepZoom, seed: int, lasts_s: float, met: Met) -> None:
-    """Walk over the finest levels, a new edge of tiles each step."""
+async def _pan(port: int, slide: str, pyramid: DeepZoom, seed: int, lasts_s: float, load: Load) -> None:
+    """Pan over the finest levels; request a new edge of tiles in each step."""
     rng = np.random.default_rng(seed)
     connections = [Connection(port) for _ in range(_CONNECTIONS)]
     level = pyramid.n_levels - 1 - int(rng.integers(0, 3))
@@ -149,15 +149,15 @@ async def _pan(port: int, slide: str, pyramid: DeepZoom, seed: int, lasts_s: flo
             heading = -heading
         col = min(max(col + heading, 0), cols - 1)
         edge = range(row, min(row + _EDGE, rows))
-        paths = [f"/v1/slides/{slide}/tiles/{level}/{col}_{each}.jpeg" for each in edge]
-        await asyncio.gather(*(one.fetch(path, met) for one, path in zip(connections, paths, strict=False)))
+        paths = [f"/v1/slides/{slide}/tiles/{level}/{col}_{tile_row}.jpeg" for tile_row in edge]
+        await asyncio.gather(*(one.fetch(path, load) for one, path in zip(connections, paths, strict=False)))
         await asyncio.sleep(max(0.0, STEP_S - (time.monotonic() - now)))
     for connection in connections:
         connection.close()
 
 
-async def _fill(port: int, slide: str, pyramid: DeepZoom, met: Met) -> None:
-    """Ask for every tile of the finest three levels once, four at a time."""
+async def _fill(port: int, slide: str, pyramid: DeepZoom, load: Load) -> None:
+    """Request every tile of the finest three levels once, four at a time."""
     paths: asyncio.Queue[str] = asyncio.Queue()
     for level in range(max(0, pyramid.n_levels - 3), pyramid.n_levels):
         cols, rows = pyramid.grid(level)
@@ -168,30 +168,30 @@ async def _fill(port: int, slide: str, pyramid: DeepZoom, met: Met) -> None:
     async def work() -> None:
         connection = Connection(port)
         while not paths.empty():
-            await connection.fetch(paths.get_nowait(), met)
+            await connection.fetch(paths.get_nowait(), load)
         connection.close()
 
     await asyncio.gather(*(work() for _ in range(4)))
 
 
-def fill(port: int, slide: str, pyramid: DeepZoom) -> Met:
-    """Return what asking for every tile once came to."""
-    met, began = Met(), time.perf_counter()
-    asyncio.run(_fill(port, slide, pyramid, met))
-    met.seconds = time.perf_counter() - began
-    return met
+def fill(port: int, slide: str, pyramid: DeepZoom) -> Load:
+    """Return the measurements of requesting every tile once."""
+    load, began = Load(), time.perf_counter()
+    asyncio.run(_fill(port, slide, pyramid, load))
+    load.seconds = time.perf_counter() - began
+    return load
 
 
-def pan(port: int, slide: str, pyramid: DeepZoom, n_viewers: int, lasts_s: float) -> Met:
-    """Return what many viewers met while they panned."""
-    met, began = Met(), time.perf_counter()
+def pan(port: int, slide: str, pyramid: DeepZoom, n_viewers: int, lasts_s: float) -> Load:
+    """Return the measurements of many viewers that pan."""
+    load, began = Load(), time.perf_counter()
 
     async def all_of_them() -> None:
-        await asyncio.gather(*(_pan(port, slide, pyramid, seed, lasts_s, met) for seed in range(n_viewers)))
+        await asyncio.gather(*(_pan(port, slide, pyramid, seed, lasts_s, load) for seed in range(n_viewers)))
 
     asyncio.run(all_of_them())
-    met.seconds = time.perf_counter() - began
-    return met
+    load.seconds = time.perf_counter() - began
+    return load
 
 
 def benchmark(
@@ -224,9 +224,9 @@ def benchmark(
         warm = pan(port, name, pyramid, n_viewers, lasts_s)
         after = service.cpu_times()
         resident.append(_resident(service))
-    for title, met in (("made anew, four at a time", cold), ("from the warm cache", warm)):
-        p50, p95, p99 = np.percentile(met.ms, [50, 95, 99])
-        latency.rows.append((title, p95 / GOAL_MS, p50, p95, p99, len(met.ms) / met.seconds, met.n_failed))
+    for title, load in (("made anew, four at a time", cold), ("from the warm cache", warm)):
+        p50, p95, p99 = np.percentile(load.ms, [50, 95, 99])
+        latency.rows.append((title, p95 / GOAL_MS, p50, p95, p99, len(load.ms) / load.seconds, load.n_failed))
     cpu = after.user + after.system - before.user - before.system
     latency.notes.append(
         f"goal: p95 under {GOAL_MS:g} ms from the warm cache; the service took {1e3 * cpu / len(warm.ms):.2f} ms of "
@@ -236,7 +236,7 @@ def benchmark(
         f"/v1/slides answers {statistics.median(started):.2f} s after the command (median of {starts})"
     )
     for row in ("service", "slide processes"):
-        memory.rows.append((row, *(each[row] for each in resident)))
+        memory.rows.append((row, *(memory_mb[row] for memory_mb in resident)))
     return [latency, memory]
 
 

@@ -1,11 +1,10 @@
 """Slides of any size in Aperio layout, made in seconds from one square of real tissue.
 
-The square is mirrored into four elliptical sections that cover 39 % of the slide, on a faintly noisy white ground, with
-levels at 1x, 4x and 16x in JPEG tiles. The square lies inside tissue (98 % of it is stained), so the sections are
-tissue and not somebody's glass. Blocks wholly inside or outside the sections repeat, so that each kind is encoded once
-and its bytes are written again; only the rims are encoded one by one, by all cores. Memory holds a row of encoded
-blocks and the encoded upper levels. For scale, never for biology: the tissue repeats, and a 20x scan stands for a 40x
-one, so nuclei look half their size.
+The square is mirrored into four elliptical sections that cover 39 % of the slide, on a slightly noisy white background,
+with levels at 1x, 4x and 16x in JPEG tiles. The square is inside tissue (98 % of it is stained). Blocks wholly inside
+or outside the sections repeat, so each distinct block is encoded once; only blocks at the border of a section are
+encoded one by one, on all cores. Memory holds a row of encoded blocks and the encoded upper levels. The slides test
+scale, not biology: the tissue repeats, and a 20x scan is labelled as 40x, so nuclei have half their size.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 SOURCE = Path(__file__).parents[1] / "data" / "CMU-1-Small-Region.svs"
 TISSUE_FRACTION = 0.39
-"""Share of a made slide that its sections cover."""
+"""Fraction of a made slide that its sections cover."""
 _CORNER = (1943, 720)
 _BLOCK, _TILE, _STEP = 1024, 256, 4
 _SECTIONS = (
@@ -33,7 +32,7 @@ _SECTIONS = (
     (0.75, 0.19, 0.10, 0.10),
     (0.2, 0.8, 0.125, 0.1167),
 )
-"""Centre x, y and half axes x, y as shares of width and height."""
+"""Centre x, y and half axes x, y as fractions of width and height."""
 _WHITE, _NOISE = 242, 1.2
 
 Pixels = NDArray[np.uint8]
@@ -67,8 +66,8 @@ class _Painter:
         height, width = min(_BLOCK, self.height - y), min(_BLOCK, self.width - x)
         inside = self._inside(y, x, height, width)
         if inside.all() or not inside.any():
-            kind = (row % 2, column % 2) if inside.any() else None
-            return self.repeated(kind, height, width)
+            mirror = (row % 2, column % 2) if inside.any() else None
+            return self.repeated(mirror, height, width)
         tissue = self.tissue[row % 2][column % 2][:height, :width]
         return self._encode(np.where(inside[..., None], tissue, self.ground[:height, :width]))
 
@@ -81,8 +80,8 @@ class _Painter:
             inside |= across**2 + down**2 < 1
         return inside
 
-    def _encode_plain(self, kind: tuple[int, int] | None, height: int, width: int) -> _Block:
-        source = self.ground if kind is None else self.tissue[kind[0]][kind[1]]
+    def _encode_plain(self, mirror: tuple[int, int] | None, height: int, width: int) -> _Block:
+        source = self.ground if mirror is None else self.tissue[mirror[0]][mirror[1]]
         return self._encode(source[:height, :width])
 
     def _encode(self, pixels: Pixels) -> _Block:
@@ -121,9 +120,9 @@ def make_slide(path: Path, width: int, height: int, *, mpp: float = 0.25, qualit
     width, height : int
         Pixels of level 0; rounded down to multiples of 16.
     mpp : float
-        Pixel size to state, um/px.
+        Pixel size to write, um/px.
     quality : int
-        Of the JPEG tiles.
+        Quality of the JPEG tiles.
 
     Returns
     -------
@@ -170,6 +169,6 @@ def make_slide(path: Path, width: int, height: int, *, mpp: float = 0.25, qualit
 
 
 def made(folder: Path, width: int, height: int) -> Path:
-    """Return the made slide of a size in a folder, made now where it is not there."""
+    """Return the made slide of a size in a folder; make it if it does not exist."""
     path = folder / f"made_{width}x{height}.svs"
     return path if path.is_file() else make_slide(path, width, height)

@@ -1,8 +1,8 @@
-"""What a command costs before it works: imports, and compiled code that is made once and found again.
+"""Startup cost of a command: imports, and compiled code, which is built once and then loaded.
 
-Each figure is that of a fresh process. The command is run with an empty folder for compiled code, then again with the
-folder that the first run left; how many functions were compiled is counted in the process itself, by numba's own
-events, so that a kernel that is not cached, or whose cache is never found, shows as a number and not as a slow start.
+Each figure is from a new process. The command runs with an empty folder for compiled code, then again with the folder
+that the first run filled. The number of compiled functions is counted in the process by numba's own events, so a kernel
+that is not cached, or whose cache is never used, shows as a number and not only as a slow start.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from tests.benchmarks.table import Table
 
 ROOT = Path(__file__).parents[2]
 HELP_GOAL_S = 0.3
-"""Most seconds wanted for ``wsigraph --help``."""
-ROOMS = (
+"""Goal for ``wsigraph --help``, seconds."""
+MODULES = (
     "wsigraph",
     "wsigraph.slide.reader",
     "wsigraph.graph.tissue.mask",
@@ -33,13 +33,13 @@ ROOMS = (
     "wsigraph.model.predict",
     "wsigraph.run.steps",
 )
-"""What is imported, each in a process of its own."""
+"""Modules to import, each in a process of its own."""
 _COMPILED = "functions compiled: "
 _PROBE = "from tests.benchmarks import start; start.probe()"
 
 
 def probe() -> None:
-    """Run the command line with this process's arguments and print how many functions numba compiled meanwhile."""
+    """Run the command line with this process's arguments and print how many functions numba compiled."""
     from numba.core import event
 
     from wsigraph.cli.main import main
@@ -50,19 +50,19 @@ def probe() -> None:
         except SystemExit as ended:
             if ended.code not in (0, None):
                 raise
-    compiled = sum(each.is_start for _, each in recorder.buffer)
+    compiled = sum(record.is_start for _, record in recorder.buffer)
     print(_COMPILED + json.dumps(compiled))
 
 
-def fresh(words: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[str, float, float]:
-    """Return what a fresh interpreter prints, its wall seconds and its CPU seconds.
+def run_interpreter(words: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[str, float, float]:
+    """Return the output of a new interpreter, its wall seconds and its CPU seconds.
 
     Parameters
     ----------
     words : sequence of str
         Arguments of the interpreter.
     environment : mapping of str to str, optional
-        Variables to set for it.
+        Environment variables to set.
 
     Raises
     ------
@@ -86,31 +86,31 @@ def run_command(slide: Path, out: Path, cache: Path | None = None) -> tuple[int,
     Parameters
     ----------
     slide : Path
-        The slide.
+        Slide to process.
     out : Path
-        Folder for the results; a run of its own each time, or the second would only find the first one's files.
+        Folder for the results; a new one for each run, because a run skips steps whose files exist.
     cache : Path, optional
-        Folder for compiled code; numba's usual one beside the sources where left out.
+        Folder for compiled code; numba's default beside the sources if omitted.
     """
     environment = {} if cache is None else {"NUMBA_CACHE_DIR": str(cache)}
     words = ["-c", _PROBE, "graph", str(slide.resolve()), "--out", str(out.resolve())]
-    printed, wall, cpu = fresh(words, environment)
+    printed, wall, cpu = run_interpreter(words, environment)
     return int(printed.rsplit(_COMPILED, 1)[1]), wall, cpu
 
 
 def import_table(repeats: int) -> Table:
     """Return the seconds of ``wsigraph --help`` and of importing each stage, in turns."""
-    ways = {"a bare interpreter": ["-c", "pass"], "wsigraph --help": ["-m", "wsigraph", "--help"]}
-    ways |= {f"import {room}": ["-c", f"import {room}"] for room in ROOMS}
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    commands = {"a bare interpreter": ["-c", "pass"], "wsigraph --help": ["-m", "wsigraph", "--help"]}
+    commands |= {f"import {module}": ["-c", f"import {module}"] for module in MODULES}
+    times_by_command: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     for round_ in range(-1, repeats):  # the first round compiles bytecode and fills the system's cache of files
-        for name, words in ways.items():
-            _, wall, cpu = fresh(words)
+        for name, words in commands.items():
+            _, wall, cpu = run_interpreter(words)
             if round_ >= 0:
-                found[name].append((wall, cpu))
+                times_by_command[name].append((wall, cpu))
     table = Table("Starting", ("start", "s over a bare interpreter", "wall s", "CPU s"))
-    bare = statistics.median(wall for wall, _ in found["a bare interpreter"])
-    for name, times in found.items():
+    bare = statistics.median(wall for wall, _ in times_by_command["a bare interpreter"])
+    for name, times in times_by_command.items():
         wall, cpu = (statistics.median(column) for column in zip(*times, strict=True))
         table.rows.append((name, wall - bare, wall, cpu))
     table.notes.append(f"medians of {repeats} fresh processes; goal for `wsigraph --help`: {HELP_GOAL_S} s")
@@ -118,7 +118,7 @@ def import_table(repeats: int) -> Table:
 
 
 def command_table(slide: Path, repeats: int) -> Table:
-    """Return what the first run of ``wsigraph graph`` costs and what later ones do."""
+    """Return the cost of the first run of ``wsigraph graph`` and of later ones."""
     table = Table(
         f"wsigraph graph {slide.name}, each in a fresh process",
         ("run", "wall over a later run", "functions compiled", "wall s", "CPU s"),

@@ -18,7 +18,7 @@ PACKAGES = (
     "numpy", "numba", "dask", "zarr", "simplejpeg", "imagecodecs", "tifffile", "openslide-python", "openslide-bin",
     "tiatoolbox", "scikit-image", "opencv-contrib-python-headless", "networkx", "scipy", "torch",
 )  # fmt: skip
-"""Whose version can move a figure."""
+"""Packages whose version can change a figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ class Table:
     Attributes
     ----------
     title : str
-        What was compared.
+        Title of the table.
     columns : sequence of str
         Headings.
     rows : list of sequence
         Cells; floats are shown with three significant digits, None as a dash.
     notes : list of str
-        What must be known to read it.
+        Notes below the table.
     """
 
     title: str
@@ -74,17 +74,17 @@ def processor() -> str:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return platform.processor() or platform.machine()
-    found = re.search(r"model name\s*:\s*(.+)", text)
-    return found.group(1) if found else platform.machine()
+    match = re.search(r"model name\s*:\s*(.+)", text)
+    return match.group(1) if match else platform.machine()
 
 
 def load_average() -> str:
-    """Return the load of the last 1, 5 and 15 minutes, or a dash where the system keeps none."""
+    """Return the load average of 1, 5 and 15 minutes, or a dash if the system has none."""
     return " ".join(f"{load:.2f}" for load in os.getloadavg()) if hasattr(os, "getloadavg") else "-"
 
 
 def circumstances(command: str, load_before: str) -> str:
-    """Return the lines that say where, with what and beside how much other work a table was measured."""
+    """Return lines with the command, machine, load and versions of a measurement."""
     versions = []
     for package in PACKAGES:
         try:
@@ -102,7 +102,7 @@ def circumstances(command: str, load_before: str) -> str:
 
 
 def place(page: str, name: str, text: str) -> str:
-    """Return a page with the part called `name` replaced by `text`, added at the end where it is missing."""
+    """Return a page with the part called `name` replaced by `text`, or added at the end if it is missing."""
     start, end = f"<!-- {name}: measured -->", f"<!-- {name}: end -->"
     part = f"{start}\n{text.rstrip()}\n{end}"
     pattern = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)

@@ -1,8 +1,8 @@
-"""Artefacts painted on real slides, and how much of the painted truth is found.
+"""Artefacts painted on real slides, and how much of the painted truth is detected.
 
-Dice compares the lattice pixels of the painted reason with the painted truth: ink everywhere, all else within the
-tissue that the clean slide shows, where alone it is looked for. "Elsewhere" is what the reason takes of tissue beside
-the painted truth, the margin of ink and the cells at the border of blur among it.
+Dice compares the low-power pixels of the detected artefact with the painted truth: ink everywhere, all others within
+the tissue of the clean slide, because they are only searched there. "Elsewhere" is tissue beside the painted truth that
+was marked, including the margin of ink and the cells at the border of blur.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from PIL import Image
 import wsigraph
 from tests.benchmarks.table import Table
 from tests.benchmarks.truth import SHARED
-from tests.graph.tissue.painting import dice, on_lattice, paintings
+from tests.graph.tissue.painting import dice, on_grid, paintings
 from wsigraph.geometry import Box
 from wsigraph.graph.tissue.artefact import ARTEFACT_BLUR, ARTEFACT_EDGE, ARTEFACT_FOLD, ARTEFACT_INK, artefact_areas
 from wsigraph.graph.tissue.mask import find_tissue
@@ -33,7 +33,7 @@ CODES = {
 
 
 def slides() -> dict[str, tuple[Path, float | None, tuple[float, float]]]:
-    """Return the slides at hand: path, pixel size where the file has none, and where discs are painted (y, x), um."""
+    """Return the available slides: path, pixel size if the file has none, and centre (y, x) of painted discs, um."""
     at_hand: dict[str, tuple[Path, float | None, tuple[float, float]]] = {
         "CMU-1-Small-Region.svs": (ROOT / "tests" / "data" / "CMU-1-Small-Region.svs", None, (900.0, 450.0)),
         "kidney_glomeruli.svs": (SHARED / "slides" / "kidney_glomeruli.svs", 0.5, (900.0, 700.0)),
@@ -43,7 +43,7 @@ def slides() -> dict[str, tuple[Path, float | None, tuple[float, float]]]:
 
 
 def mapped(rgb: np.ndarray, folder: Path) -> TissueMap:
-    """Return the tissue map of pixels of 1 um, by the way every slide goes."""
+    """Return the tissue map of pixels of 1 um, through the normal pipeline."""
     path = folder / "painted.png"
     Image.fromarray(rgb).save(path, compress_level=1)
     with wsigraph.read(path, mpp=1.0) as slide:
@@ -51,7 +51,7 @@ def mapped(rgb: np.ndarray, folder: Path) -> TissueMap:
 
 
 def quality(name: str, folder: Path) -> Table:
-    """Return how well each painted artefact is found on one slide."""
+    """Return how well each painted artefact is detected on one slide."""
     path, mpp, centre = slides()[name]
     with wsigraph.read(path, mpp=mpp) as slide:
         rgb = slide.read(Box.whole(slide.size(1.0)), 1.0)
@@ -59,20 +59,20 @@ def quality(name: str, folder: Path) -> Table:
     areas = ", ".join(f"{reason} {area:.3f}" for reason, area in artefact_areas(clean).items())
     table = Table(
         f"Painted artefacts on {name}",
-        ("painted", "Dice", "found of the truth", "painted mm2", "elsewhere, of the tissue"),
+        ("painted", "Dice", "recall", "painted mm2", "elsewhere, of the tissue"),
         notes=[f"clean slide, mm2 by reason: {areas}"],
     )
     tissue = clean.tissue > 0
     for what, paint in paintings(rgb, centre).items():
         picture, mask = paint()
         code = CODES[what.split(",")[0]]
-        found = mapped(picture, folder).artefact == code
-        truth = on_lattice(mask, tissue.shape)
+        detected = mapped(picture, folder).artefact == code
+        truth = on_grid(mask, tissue.shape)
         if code != ARTEFACT_INK:
-            truth, found = truth & tissue, found & tissue
-        away = float((found & ~on_lattice(mask, tissue.shape) & tissue).sum() / tissue.sum())
-        recall = float((found & truth).sum() / truth.sum())
-        table.rows.append((what, dice(found, truth), recall, float(truth.sum() * clean.mpp**2 / 1e6), away))
+            truth, detected = truth & tissue, detected & tissue
+        away = float((detected & ~on_grid(mask, tissue.shape) & tissue).sum() / tissue.sum())
+        recall = float((detected & truth).sum() / truth.sum())
+        table.rows.append((what, dice(detected, truth), recall, float(truth.sum() * clean.mpp**2 / 1e6), away))
     return table
 
 

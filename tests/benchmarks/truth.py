@@ -1,7 +1,7 @@
-"""Images with known outlines, and how well regions follow them.
+"""Images with known outlines, and how well regions match them.
 
-Gland masks (GlaS) and nucleus masks (MoNuSeg) where they lie beside the checkout; where they do not, pictures made of
-two real tissues that meet along a known, smooth outline.
+Gland masks (GlaS) and nucleus masks (MoNuSeg), if they are available beside the checkout; otherwise images made of two
+real tissues that meet along a known, smooth outline.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from skimage.segmentation import find_boundaries
 from tests.benchmarks.slide_maker import SOURCE
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-"""Where further real data lies, where it is at hand."""
+"""Folder of further real data, if available."""
 RECALL_PX = 2
-"""A true outline counts as found within this many pixels, by rows and columns."""
+"""Tolerance of boundary recall, pixels along rows and columns."""
 _WINDOWS = ((1990, 700), (900, 860))
 
 Pixels = NDArray[np.uint8]
@@ -32,7 +32,7 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """An image uint8 (h, w, 3) and its true regions int64 (h, w), 0 for the ground."""
+    """An image uint8 (h, w, 3) and its true regions int64 (h, w), 0 for the background."""
 
     rgb: Pixels
     truth: Labels
@@ -40,7 +40,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How regions follow the truth: recall and accuracy want to be high, error low."""
+    """How well regions match the truth; higher recall and accuracy are better, lower error is better."""
 
     boundary_recall: float
     undersegmentation: float
@@ -48,7 +48,7 @@ class Quality:
 
 
 def glands(step: int = 4) -> list[Scene]:
-    """Return every `step`-th GlaS image with its glands; empty where the data is absent."""
+    """Return every `step`-th GlaS image with its glands; empty if the data is absent."""
     paths = sorted((SHARED / "glas_train" / "images").glob("*.png"))[::step]
     return [
         Scene(
@@ -60,7 +60,7 @@ def glands(step: int = 4) -> list[Scene]:
 
 
 def nuclei() -> list[Scene]:
-    """Return the MoNuSeg tiles with their nuclei, both reduced twofold to 0.5 um/px; empty where they are absent."""
+    """Return the MoNuSeg tiles with their nuclei, both reduced twofold to 0.5 um/px; empty if they are absent."""
     scenes = []
     for path in sorted((SHARED / "monuseg_train").glob("*_nuclei.png")):
         rgb = np.asarray(Image.open(path.with_name(path.name.replace("_nuclei", ""))).convert("RGB"))
@@ -97,8 +97,8 @@ def made(n_scenes: int = 6, side: int = 512) -> list[Scene]:
     return scenes
 
 
-def follow(regions: NDArray[np.int32], truth: Labels) -> Quality:
-    """Return how regions follow the truth.
+def boundary_quality(regions: NDArray[np.int32], truth: Labels) -> Quality:
+    """Return how well regions match the truth.
 
     Parameters
     ----------
@@ -110,9 +110,9 @@ def follow(regions: NDArray[np.int32], truth: Labels) -> Quality:
     Returns
     -------
     Quality
-        Boundary recall within `RECALL_PX`; undersegmentation error after Neubert and Protzel (2012), the smaller part
-        of each region cut by each true region, over all pixels; achievable accuracy, the share of pixels right if
-        every region took its commonest true region.
+        Boundary recall within `RECALL_PX`. Undersegmentation error after Neubert and Protzel (2012): for each region
+        and each true region that cuts it, the smaller part, over all pixels. Achievable accuracy: the fraction of
+        correct pixels if every region takes its commonest true region.
     """
     outlines: Any = find_boundaries
     edges = outlines(truth, mode="inner")
@@ -128,7 +128,7 @@ def follow(regions: NDArray[np.int32], truth: Labels) -> Quality:
     )
 
 
-def mean_quality(found: list[Quality]) -> Quality:
+def mean_quality(qualities: list[Quality]) -> Quality:
     """Return the mean over images."""
-    values = np.array([(each.boundary_recall, each.undersegmentation, each.accuracy) for each in found])
+    values = np.array([(quality.boundary_recall, quality.undersegmentation, quality.accuracy) for quality in qualities])
     return Quality(*(float(value) for value in values.mean(axis=0)))

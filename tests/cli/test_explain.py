@@ -24,9 +24,9 @@ def out(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_tells_why_and_writes_the_page(run: Run, finished: Finished, out: Path) -> None:
-    process = run("explain", SLIDE, "--out", out, "--falsify", "nuclear density", *QUICK)
+    process = run("explain", SLIDE, "--out", out, "--perturb", "nuclear density", *QUICK)
     assert (process.returncode, process.stderr) == (0, "")
-    assert "Most weight has region" in process.stdout
+    assert "The most important region is" in process.stdout
     assert "The claim " in process.stdout
     assert "research use only" in process.stdout
     assert sorted(path.name for path in (out / SLIDE.stem).iterdir()) == sorted([*RECORDS, *EXPLAINED])
@@ -40,18 +40,18 @@ def test_it_tells_why_and_writes_the_page(run: Run, finished: Finished, out: Pat
     assert set(EXPLAINED) <= set(shown["files"])
     assert content(out / SLIDE.stem) == after
 
-    described = run("explain", SLIDE, "--out", out, *QUICK, "--json", "--falsify", "1 -> 2")
-    told = json.loads(described.stdout)
-    assert told["facts"]["target"] == "risk"
-    assert told["falsified"][0]["claim"] == "1 -> 2"
-    assert told["text"] == process.stdout.split("\nThe claim ")[0].splitlines()
+    described = run("explain", SLIDE, "--out", out, *QUICK, "--json", "--perturb", "1 -> 2")
+    output = json.loads(described.stdout)
+    assert output["facts"]["target"] == "risk"
+    assert output["perturbation_tests"][0]["claim"] == "1 -> 2"
+    assert output["text"] == process.stdout.split("\nThe claim ")[0].splitlines()
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (("--target", "grade"), "expected stage, risk or survival@DAYS"),
-        (("--falsify", "nuclear densty"), "did you mean 'nuclear density'"),
+        (("--perturb", "nuclear densty"), "did you mean 'nuclear density'"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(
@@ -73,11 +73,11 @@ def test_a_manifest_names_the_site_that_a_slide_is_compared_with(run: Run, out: 
     known, unknown = tmp_path / "known.csv", tmp_path / "unknown.csv"
     for path, site in ((known, site_seen), (unknown, "elsewhere")):
         path.write_text(f"slide_id,patient_id,path,site\n{SLIDE.stem},p1,{SLIDE},{site}\n")
-    same_site = (*QUICK, "--set", "explanation.baseline=site", "--out", tmp_path / "runs")
+    same_site = (*QUICK, "--set", "explanation.reference=site", "--out", tmp_path / "runs")
     process = run("explain", "--manifest", known, *same_site, "--json")
     assert process.returncode == 0, process.stderr
-    (told,) = json.loads(process.stdout)["slides"]
-    assert told["facts"]["baseline"].endswith(f" {site_seen}")
+    (output,) = json.loads(process.stdout)["slides"]
+    assert output["facts"]["reference_input"].endswith(f" {site_seen}")
 
     again = run("predict", "--manifest", known, "--explain", "risk", *same_site, "--json")
     assert again.returncode == 0, again.stderr

@@ -165,3 +165,26 @@ def test_predict_takes_names_and_pixel_sizes_from_a_manifest(run: Run, finished:
     named, alone = content(folder / "out" / SLIDE.stem), content(finished.directory)
     assert named["prediction.json"] == alone["prediction.json"]
     assert named["graph.safetensors"] == alone["graph.safetensors"]
+
+
+def test_a_folder_or_a_glob_stands_for_its_slides(run: Run, folder: Path) -> None:
+    slides = folder / "slides"
+    flat = np.full((512, 512, 3), 200, np.uint8)
+    (slides / "deep").mkdir()
+    (slides / "a.svs").unlink()
+    write_tiff(slides / "deep" / "b.tiff", flat, 0.5)
+    for argument, expected in (
+        (slides, ["b.tiff", "deep__b.tiff"]),
+        (f"{slides}/*.tiff", ["b"]),
+        (f"{slides}/**/*.tiff", ["b.tiff", "deep__b.tiff"]),
+    ):
+        process = run("predict", argument, "--mpp", "0.5", "--out", folder / "out", "--json")
+        assert process.returncode == 3, process.stderr
+        failed = json.loads(process.stdout)["failed"]
+        assert [(row["slide"], row["error"]) for row in failed] == [(name, "NoTissue") for name in expected]
+    process = run("predict", folder / "slides" / "*.svs", "--out", folder / "out")
+    assert (process.returncode, process.stdout) == (1, "")
+    assert "holds no slide that matches '*.svs'" in process.stderr
+    process = run("run", slides, "--dry-run", "--set", "cluster.kind=threads")
+    assert process.returncode == 0, process.stderr
+    assert "2 slides of" in process.stderr

@@ -51,13 +51,13 @@ def test_a_bad_slide_is_a_row_and_the_exit_code(ended: subprocess.CompletedProce
 
 
 def test_status_tells_of_it_from_elsewhere(ended: subprocess.CompletedProcess[str], table: Path, run: Run) -> None:
-    told = run("status", table.parent / "runs")
-    assert told.returncode == 0
-    assert "finished" in told.stdout
-    assert "3 of 3 slides, 1 failed, 1 without a file" in told.stdout
-    assert "TruncatedSlide" in told.stdout
+    output = run("status", table.parent / "runs")
+    assert output.returncode == 0
+    assert "finished" in output.stdout
+    assert "3 of 3 slides, 1 failed, 1 without a file" in output.stdout
+    assert "TruncatedSlide" in output.stdout
     values = json.loads(run("status", table.parent / "runs", "--json").stdout)
-    assert values["runs"][0]["told"]["failed"] == 1
+    assert values["runs"][0]["content"]["failed"] == 1
     assert values["held"] == []
     absent = run("status", table.parent / "absent")
     assert (absent.returncode, absent.stdout) == (1, "")
@@ -69,9 +69,9 @@ def test_the_same_command_goes_on_and_json_is_all_of_stdout(
 ) -> None:
     again = run("run", table, "--out", table.parent / "runs", "--until", "coarsen", "--cluster", "threads", "--json")
     assert again.returncode == 3
-    told = json.loads(again.stdout)
-    assert (told["done"], told["skipped"], told["failed"]) == (0, 1, 1)
-    assert told["standing"] == "finished"
+    output = json.loads(again.stdout)
+    assert (output["done"], output["skipped"], output["failed"]) == (0, 1, 1)
+    assert output["status"] == "finished"
 
 
 def test_a_dry_run_starts_nothing(
@@ -80,7 +80,7 @@ def test_a_dry_run_starts_nothing(
     plan = run("run", table, "--out", tmp_path / "out", "--until", "graph", "--workers", "3", "--dry-run")
     assert (plan.returncode, plan.stdout) == (0, "")
     assert "2 slides of" in plan.stderr
-    assert "1 without a file left out, up to the stage graph" in plan.stderr
+    assert "1 without a file left out, up to the step graph" in plan.stderr
     assert "3 processes of this machine" in plan.stderr
     pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed (extra 'slurm')")
     for name, value in fake_slurm(tmp_path / "slurm").items():
@@ -98,7 +98,7 @@ def test_a_dry_run_starts_nothing(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--until", "explode"], "stage 'explode' is unknown; expected one of read, tissue"),
+        (["--until", "explode"], "step 'explode' is unknown; expected one of read, tissue"),
         (["--cluster", "kubernetes"], "cluster.kind"),
         (["--cluster", "tcp://127.0.0.1:1"], "is not encrypted: whoever reaches that scheduler"),
         (["--cluster", "tls://127.0.0.1:1"], "takes certificates; give cluster.tls_ca_file"),

@@ -28,19 +28,29 @@ def test_a_cohort_is_made_twice_alike(run: Run, tmp_path: Path) -> None:
     shown = []
     for name in ("a", "b"):
         process = run(
-            "simulate", "--out", tmp_path / name, "--patients", 8, "--seed", 5, "--law", "spatial", "--json", *SMALL
+            "simulate",
+            "--out",
+            tmp_path / name,
+            "--patients",
+            8,
+            "--seed",
+            5,
+            "--scenario",
+            "spatial",
+            "--json",
+            *SMALL,
         )
         assert (process.returncode, process.stderr) == (0, "")
         shown.append(json.loads(process.stdout))
     facts = shown[0]
-    assert (facts["synthetic"], facts["law"], facts["patients"]) == (True, "spatial", 8)
+    assert (facts["synthetic"], facts["scenario"], facts["patients"]) == (True, "spatial", 8)
     rows = table(tmp_path / "a")
     assert len(rows) == facts["slides"] >= 8
     assert len({row["patient_id"] for row in rows}) == 8
     for row in rows:
         assert row["slide_id"].startswith("synthetic-spatial-s5-")
         assert "synthetic" in row["source"]
-        assert 0 <= float(row["oracle_contact_share"]) <= 1
+        assert 0 <= float(row["oracle_contact_fraction"]) <= 1
         graph = Path(row["slide_id"]) / "graph.safetensors"
         assert (tmp_path / "a" / graph).read_bytes() == (tmp_path / "b" / graph).read_bytes()
     assert table(tmp_path / "b") == rows
@@ -49,7 +59,7 @@ def test_a_cohort_is_made_twice_alike(run: Run, tmp_path: Path) -> None:
 def test_painted_slides_go_through_the_reading_path(run: Run, tmp_path: Path) -> None:
     process = run("simulate", "--out", tmp_path, "--patients", 1, "--images", *SMALL)
     assert (process.returncode, process.stderr) == (0, "")
-    assert "synthetic, law composition" in process.stdout
+    assert "synthetic, scenario composition" in process.stdout
     for row in table(tmp_path):
         assert (tmp_path / row["path"]).is_file()
         graph = store.load_graph(tmp_path / row["slide_id"] / "graph.safetensors")
@@ -61,7 +71,7 @@ def test_painted_slides_go_through_the_reading_path(run: Run, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("arguments", "code", "words"), [
-    (("--law", "gravity"), 1, "synthesis.law"),
+    (("--law", "gravity"), 1, "synthesis.scenario"),
     (("--patients", "0"), 2, "--patients"),
 ])  # fmt: skip
 def test_bad_arguments_are_told(run: Run, tmp_path: Path, arguments: tuple[str, str], code: int, words: str) -> None:

@@ -92,7 +92,7 @@ def test_tissue_map_and_stain_basis(slide: Slide, found: TissueMap, scheduler: s
 def test_tissue_map_over_chunks_and_threads(
     slide: Slide, found: TissueMap, lattice_px: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mask, "_LATTICE_CHUNK_PX", lattice_px)
+    monkeypatch.setattr(mask, "_GRID_CHUNK_PX", lattice_px)
     monkeypatch.setattr(focus, "_CELLS_PER_CHUNK", max(1, lattice_px // 32))
     with dask.config.set(scheduler="threads", num_workers=threads):
         assert_same_map(find_tissue(slide), found)

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from wsigraph.geometry import Size
-from wsigraph.graph.adjacency import both_ways
+from wsigraph.graph.adjacency import both_directions
 from wsigraph.graph.feature.moments import COLUMN, MOMENT_NAMES
 from wsigraph.records import CoarseGraph, StainBasis, TissueGraph
 
@@ -28,7 +28,7 @@ def graph() -> TissueGraph:
     moments[:, COLUMN["sum_yy"]] = 2850
     moments[:, COLUMN["sum_xx"]] = 10 * ((10 * np.arange(4)[:, None] + np.arange(10)) ** 2).sum(axis=1)
     moments[:, COLUMN["nuclei"]] = np.arange(4)
-    edge_index, boundary = both_ways(np.array([0, 1]), np.array([1, 2]), np.array([[10, 18], [10, 18]]))
+    edge_index, boundary = both_directions(np.array([0, 1]), np.array([1, 2]), np.array([[10, 18], [10, 18]]))
     return TissueGraph(
         slide_id="drawn",
         mpp=2.0,

@@ -71,4 +71,6 @@ def reference(patients: list[SimulatedPatient], bundle: ModelBundle) -> Referenc
         )
         for each in patients
     )
-    return gather_reference(slides, bundle, rng=np.random.default_rng(0), n_kinds=3, n_broad_kinds=2, n_regions=300)
+    return gather_reference(
+        slides, bundle, rng=np.random.default_rng(0), n_clusters=3, n_broad_clusters=2, n_regions=300
+    )

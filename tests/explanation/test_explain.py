@@ -19,16 +19,18 @@ from wsigraph.explanation import explain as explaining
 from wsigraph.explanation.explain import explain
 from wsigraph.explanation.faithfulness import dropping, replacing
 from wsigraph.explanation.findings import ASSOCIATION, gather_facts
-from wsigraph.explanation.members import members
+from wsigraph.explanation.members import explained_members
 from wsigraph.explanation.reference import Reference, load_reference
-from wsigraph.explanation.report_text import fact, tell
-from wsigraph.explanation.sanity_checks import randomised
+from wsigraph.explanation.report_text import fact, write_sentences
+from wsigraph.explanation.sanity_checks import randomise_weights
 from wsigraph.explanation.target import Target
 from wsigraph.model.bundle import SHIPPED, ModelBundle, load_bundle
 from wsigraph.model.card import slide_digest
 from wsigraph.model.inputs import graph_input
 from wsigraph.model.predict import predict
 from wsigraph.records import CoarseGraph, Explanation
+from wsigraph.store import explanations
+from wsigraph.store.tensors import read_tensors, save_tensors
 
 QUICK = ExplanationConfig(steps=20, random_orders=20)
 
@@ -48,12 +50,12 @@ def facts(explanation: Explanation, coarse: CoarseGraph, bundle: ModelBundle, re
 def test_it_explains_the_prediction(explanation: Explanation, coarse: CoarseGraph, bundle: ModelBundle) -> None:
     assert explanation.value == pytest.approx(predict(coarse, bundle).risk, abs=1e-5)
     assert explanation.is_complete
-    total = explanation.value - explanation.baseline_value
-    assert explanation.node.sum() == pytest.approx(total, abs=explanation.gap + 1e-9)
-    assert explanation.superpixel.sum() == pytest.approx(total, abs=explanation.gap + 1e-9)
-    assert sum(explanation.groups().values()) == pytest.approx(total, abs=explanation.gap + 1e-9)
+    total = explanation.value - explanation.reference_value
+    assert explanation.node.sum() == pytest.approx(total, abs=explanation.completeness_error + 1e-9)
+    assert explanation.superpixel.sum() == pytest.approx(total, abs=explanation.completeness_error + 1e-9)
+    assert sum(explanation.groups().values()) == pytest.approx(total, abs=explanation.completeness_error + 1e-9)
     assert set(explanation.other_targets) == {"stage"}
-    assert set(explanation.baseline_agreement) == {"site", "draws", "mean"}
+    assert set(explanation.reference_agreement) == {"site", "draws", "mean"}
     assert set(explanation.curves) == {"replace", "drop"}
     assert explanation.member_agreement is None
 
@@ -62,9 +64,11 @@ def test_curves_say_what_the_output_shall_move_towards(
     explanation: Explanation, coarse: CoarseGraph, bundle: ModelBundle, reference: Reference
 ) -> None:
     raw = graph_input(coarse)
-    typical = reference.broad_mean[reference.broad_kinds(raw.features)]
-    replaced = replacing(members(bundle), Target("risk"), raw, typical)(np.ones((1, len(typical)), np.bool_))[0]
-    assert explanation.curves["drop"].towards == explanation.baseline_value
+    typical = reference.broad_cluster_mean[reference.broad_clusters(raw.features)]
+    replaced = replacing(explained_members(bundle), Target("risk"), raw, typical)(np.ones((1, len(typical)), np.bool_))[
+        0
+    ]
+    assert explanation.curves["drop"].towards == explanation.reference_value
     assert explanation.curves["replace"].towards == pytest.approx(replaced, abs=1e-5)
     for curve in explanation.curves.values():
         # the first share taken is 0, so that every order begins at the slide
@@ -74,17 +78,17 @@ def test_curves_say_what_the_output_shall_move_towards(
 def test_it_names_both_divisions_of_tissue(
     explanation: Explanation, facts: dict[str, Any], reference: Reference
 ) -> None:
-    assert (len(explanation.kind_names), len(explanation.broad_names)) == (3, 2)
-    assert facts["kinds"] == {
+    assert (len(explanation.cluster_names), len(explanation.broad_cluster_names)) == (3, 2)
+    assert facts["clusters"] == {
         "n": 3,
         "n_broad": 2,
-        "names": list(reference.kind_names),
-        "broad_names": list(reference.broad_names),
+        "names": list(reference.cluster_names),
+        "broad_names": list(reference.broad_cluster_names),
     }
     first = facts["regions"][0]
-    assert first["kind"] == reference.kind_names[explanation.kind[first["node"]]]
-    assert first["broad_kind"] == reference.broad_names[explanation.broad_kind[first["node"]]]
-    assert any("broad kind (one of 2" in sentence.text for sentence in tell(facts))
+    assert first["cluster"] == reference.cluster_names[explanation.cluster[first["node"]]]
+    assert first["broad_cluster"] == reference.broad_cluster_names[explanation.broad_cluster[first["node"]]]
+    assert any("same broad cluster (one of 2" in sentence.text for sentence in write_sentences(facts))
 
 
 @pytest.mark.parametrize("target", ["stage", "risk", "survival@600"])
@@ -148,16 +152,32 @@ def test_it_is_stored_and_comes_back(explanation: Explanation, tmp_path: Path) -
     assert not store.is_done(path, {"a": "2"}, {"b": "2"})
 
 
+def test_a_file_of_the_version_before_is_read(explanation: Explanation, tmp_path: Path) -> None:
+    path, old = tmp_path / "explanation.safetensors", tmp_path / "old.safetensors"
+    store.save_explanation(explanation, path)
+    _, tensors, scalars = read_tensors(path, "Explanation")
+    names = {name: stored for stored, name in explanations._RENAMED.items()}
+    assert len(names) == 11
+    save_tensors(
+        store.Destination.of(old),
+        "Explanation",
+        {names.get(name, name): value for name, value in tensors.items()},
+        {names.get(name, name): value for name, value in scalars.items()},
+    )
+    assert b"baseline_value" in old.read_bytes()
+    assert_same(explanation, store.load_explanation(old))
+
+
 def test_a_record_that_contradicts_itself_is_refused(explanation: Explanation) -> None:
     with pytest.raises(RecordError, match="expected"):
-        replace(explanation, kind=explanation.kind[1:])
+        replace(explanation, cluster=explanation.cluster[1:])
     with pytest.raises(RecordError, match="finite"):
         replace(explanation, node=np.full(len(explanation.node), np.nan))
 
 
 def test_every_number_in_the_text_is_a_fact(facts: dict[str, Any]) -> None:
     facts = json.loads(json.dumps(facts, allow_nan=False))
-    sentences = tell(facts)
+    sentences = write_sentences(facts)
     assert len(sentences) > 8
     for sentence in sentences:
         bare, last = "", 0
@@ -172,7 +192,10 @@ def test_every_number_in_the_text_is_a_fact(facts: dict[str, Any]) -> None:
 
 def test_numbers_about_regions_point_at_node_and_feature(facts: dict[str, Any]) -> None:
     about = [
-        mention for sentence in tell(facts) for mention in sentence.mentions if mention.path.startswith("regions.")
+        mention
+        for sentence in write_sentences(facts)
+        for mention in sentence.mentions
+        if mention.path.startswith("regions.")
     ]
     assert about
     assert all(mention.node is not None for mention in about)
@@ -182,7 +205,7 @@ def test_numbers_about_regions_point_at_node_and_feature(facts: dict[str, Any]) 
 
 
 def test_the_text_says_what_it_is_not(facts: dict[str, Any]) -> None:
-    text = " ".join(sentence.text for sentence in tell(facts))
+    text = " ".join(sentence.text for sentence in write_sentences(facts))
     assert ASSOCIATION in text
     assert "research use only" in text
     assert "gross, nodal and metastatic" in text
@@ -190,39 +213,39 @@ def test_the_text_says_what_it_is_not(facts: dict[str, Any]) -> None:
 
 def test_a_changed_fact_changes_the_text(facts: dict[str, Any]) -> None:
     other = json.loads(json.dumps(facts))
-    other["regions"][0]["share"] = 0.77
-    assert "+77.0%" in " ".join(sentence.text for sentence in tell(other))
+    other["regions"][0]["fraction"] = 0.77
+    assert "+77.0%" in " ".join(sentence.text for sentence in write_sentences(other))
 
 
 def test_a_patient_of_the_training_cohort_is_told(facts: dict[str, Any]) -> None:
     other = json.loads(json.dumps(facts))
     other["prediction"]["relation"] = "in training"
-    assert "was in the training cohort" in " ".join(sentence.text for sentence in tell(other))
+    assert "was in the training cohort" in " ".join(sentence.text for sentence in write_sentences(other))
 
 
 def test_top_regions_lead_and_counter_evidence_opposes(facts: dict[str, Any], explanation: Explanation) -> None:
     sign = np.sign(facts["difference"])
-    shares = [sign * each["share"] for each in facts["regions"]]
-    assert shares == sorted(shares, reverse=True)
-    assert all(share > 0 for share in shares)
-    assert all(sign * each["share"] < 0 for each in facts["against"])
+    fractions = [sign * each["fraction"] for each in facts["regions"]]
+    assert fractions == sorted(fractions, reverse=True)
+    assert all(fraction > 0 for fraction in fractions)
+    assert all(sign * each["fraction"] < 0 for each in facts["against"])
     assert facts["regions"][0]["node"] == int(np.argmax(sign * explanation.node))
 
 
 def test_a_model_without_reference_is_explained_and_says_so(coarse: CoarseGraph, bundle: ModelBundle) -> None:
     found = explain(coarse, coarse.graph, bundle, "stage", config=QUICK)
-    assert found.baseline_id == "mean"
+    assert found.reference_input_id == "mean"
     assert found.output_sd is None
     assert set(found.curves) == {"drop"}
-    assert any("brings no reference" in text for text in found.warnings)
-    assert tell(gather_facts(found, coarse, predict(coarse, bundle)))
+    assert any("has no training reference" in text for text in found.warnings)
+    assert write_sentences(gather_facts(found, coarse, predict(coarse, bundle)))
 
 
 def test_a_gap_that_stays_too_large_is_told(coarse: CoarseGraph, bundle: ModelBundle, reference: Reference) -> None:
-    tight = ExplanationConfig(steps=2, max_gap=1e-9, random_orders=0)
+    tight = ExplanationConfig(steps=2, max_completeness_error=1e-9, random_orders=0)
     found = explain(coarse, coarse.graph, bundle, "risk", reference=reference, config=tight)
     assert not found.is_complete
-    assert any("attributions miss the difference" in text for text in found.warnings)
+    assert any("the completeness error of the attributions" in text for text in found.warnings)
 
 
 def test_an_output_that_is_not_predicted_is_refused(coarse: CoarseGraph, bundle: ModelBundle) -> None:
@@ -233,8 +256,8 @@ def test_an_output_that_is_not_predicted_is_refused(coarse: CoarseGraph, bundle:
 def test_members_that_disagree_are_told(
     coarse: CoarseGraph, bundle: ModelBundle, reference: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = tuple(randomised(members(bundle), seed=seed)[0] for seed in range(3))
-    monkeypatch.setattr(explaining, "members", lambda *_: drawn)
+    drawn = tuple(randomise_weights(explained_members(bundle), seed=seed)[0] for seed in range(3))
+    monkeypatch.setattr(explaining, "explained_members", lambda *_: drawn)
     found = explain(coarse, coarse.graph, bundle, "risk", reference=reference, config=QUICK)
     assert len(found.member_value) == 3
     alone = [
@@ -244,9 +267,9 @@ def test_members_that_disagree_are_told(
     assert found.member_value.min() < found.value < found.member_value.max()
     assert found.member_agreement is not None
     assert found.member_agreement < 0.5
-    assert any("disagree on what matters" in text for text in found.warnings)
-    assert "3 members of the ensemble" in " ".join(
-        sentence.text for sentence in tell(gather_facts(found, coarse, predict(coarse, bundle), reference))
+    assert any("disagree on which regions matter" in text for text in found.warnings)
+    assert "3 ensemble members" in " ".join(
+        sentence.text for sentence in write_sentences(gather_facts(found, coarse, predict(coarse, bundle), reference))
     )
 
 
@@ -254,4 +277,4 @@ def test_a_slide_of_the_training_cohort_is_left_to_the_member_that_never_saw_it(
     (own,) = bundle.members
     seen = SimpleNamespace(slides={slide_digest("a" * 64): 1})
     ensemble: Any = SimpleNamespace(members=(own, own, own), card=SimpleNamespace(seen=seen, time_days=(1.0, 9.0)))
-    assert [len(members(ensemble, sha256)) for sha256 in (None, "a" * 64, "b" * 64)] == [3, 1, 3]
+    assert [len(explained_members(ensemble, sha256)) for sha256 in (None, "a" * 64, "b" * 64)] == [3, 1, 3]

@@ -17,7 +17,7 @@ from wsigraph.explanation.faithfulness import (
     order_by,
     replacing,
 )
-from wsigraph.explanation.members import members
+from wsigraph.explanation.members import explained_members
 from wsigraph.explanation.reference import Reference
 from wsigraph.explanation.target import Target
 from wsigraph.model.bundle import ModelBundle
@@ -73,7 +73,7 @@ def test_equal_regions_give_the_exact_curve() -> None:
 
 
 def test_taking_nothing_changes_nothing(bundle: ModelBundle, raw: GraphInput, coarse: CoarseGraph) -> None:
-    networks = members(bundle)
+    networks = explained_members(bundle)
     nothing = np.zeros((1, len(raw.features)), np.bool_)
     known = predict(coarse, bundle).risk
     for outputs in (
@@ -85,7 +85,7 @@ def test_taking_nothing_changes_nothing(bundle: ModelBundle, raw: GraphInput, co
 
 def test_dropping_is_a_smaller_graph(bundle: ModelBundle, raw: GraphInput) -> None:
     taken = RNG(1).random((3, len(raw.features))) < 0.4
-    networks = members(bundle)
+    networks = explained_members(bundle)
     found = dropping(networks, Target("risk"), raw)(taken)
     for row, gone in enumerate(taken):
         kept = np.flatnonzero(~gone)
@@ -105,7 +105,7 @@ def test_dropping_is_a_smaller_graph(bundle: ModelBundle, raw: GraphInput) -> No
 
 
 def test_replacing_all_is_another_slide(bundle: ModelBundle, raw: GraphInput) -> None:
-    networks = members(bundle)
+    networks = explained_members(bundle)
     other = raw.features[RNG(2).permutation(len(raw.features))]
     everything = np.ones((1, len(raw.features)), np.bool_)
     found = replacing(networks, Target("stage"), raw, other, threads=2)(everything)
@@ -115,8 +115,8 @@ def test_replacing_all_is_another_slide(bundle: ModelBundle, raw: GraphInput) ->
 
 @pytest.mark.parametrize("division", ["narrow", "broad"])
 def test_donors_are_of_the_kind_and_the_size(raw: GraphInput, reference: Reference, division: str) -> None:
-    of = reference.kinds if division == "narrow" else reference.broad_kinds
-    among = reference.region_kind if division == "narrow" else reference.region_broad_kind
+    of = reference.clusters if division == "narrow" else reference.broad_clusters
+    among = reference.region_cluster if division == "narrow" else reference.region_broad_cluster
     kind = of(raw.features)
     donors = find_donors(raw, kind, reference, among=among, rng=RNG(0))
     again = find_donors(raw, kind, reference, among=among, rng=RNG(0))

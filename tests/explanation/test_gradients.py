@@ -10,12 +10,17 @@ import pytest
 import torch
 
 from wsigraph.errors import ConfigError
-from wsigraph.explanation.baseline import BASELINES, Baseline, broad_baseline, make_baseline
 from wsigraph.explanation.faithfulness import dropping, replacing
 from wsigraph.explanation.gradients import Precision, attention, gradient_x_input, integrate, to_nodes
-from wsigraph.explanation.members import Member, members
+from wsigraph.explanation.members import ExplainedMember, explained_members
 from wsigraph.explanation.reference import Reference
-from wsigraph.explanation.sanity_checks import randomised
+from wsigraph.explanation.reference_input import (
+    REFERENCE_INPUTS,
+    ReferenceInput,
+    make_broad_reference_input,
+    make_reference_input,
+)
+from wsigraph.explanation.sanity_checks import randomise_weights
 from wsigraph.explanation.target import Target
 from wsigraph.model.bundle import ModelBundle
 from wsigraph.model.inputs import GraphInput, Scaler, graph_input
@@ -65,9 +70,9 @@ def test_a_linear_network_gets_weight_times_difference() -> None:
     )
     start = replace(graph, features=rng.normal(size=(5, 4)), edge_attribute=rng.normal(size=(4, 3)))
     network: Any = Linear(4)
-    member = Member(network=network, scaler=plain_scaler(graph), ends_days=np.array([1.0, 2.0]))
-    way = Baseline(name="site", baseline_id="x", ways=((start,),))
-    (found,) = integrate([member], [Target("stage")], graph, way, Precision(n_steps=4))
+    member = ExplainedMember(network=network, scaler=plain_scaler(graph), ends_days=np.array([1.0, 2.0]))
+    path = ReferenceInput(name="site", reference_input_id="x", paths=((start,),))
+    (found,) = integrate([member], [Target("stage")], graph, path, Precision(n_steps=4))
     share = (graph.area_um2 / graph.area_um2.sum())[:, None]
     expected = network.weight.numpy() * share * (graph.features - start.features)
     # single precision: two ends rounded, a mean of four gradients of two factors, and at edges a sum of three products
@@ -78,29 +83,31 @@ def test_a_linear_network_gets_weight_times_difference() -> None:
     by_edge = (graph.edge_attribute - start.edge_attribute) @ edge_weight
     size = (np.abs(graph.edge_attribute) + np.abs(start.edge_attribute)) @ np.abs(edge_weight)
     np.testing.assert_allclose(found.edge, by_edge, rtol=0, atol=rounding * size.max())
-    assert found.gap < 1e-5
+    assert found.completeness_error < 1e-5
     assert found.n_steps == 4
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", REFERENCE_INPUTS)
 @pytest.mark.parametrize("target", ["stage", "risk", "survival@700"])
 def test_attributions_add_up(
     bundle: ModelBundle, raw: GraphInput, reference: Reference, name: str, target: str
 ) -> None:
-    networks = members(bundle)
-    way = make_baseline(name, raw, networks[0], reference, site="site 1", rng=RNG(0))
+    networks = explained_members(bundle)
+    path = make_reference_input(name, raw, networks[0], reference, site="site 1", rng=RNG(0))
     precision = Precision(n_steps=20, floor=0.05 * reference.output_sd(Target.parse(target)))
-    (found,) = integrate(networks, [Target.parse(target)], raw, way, precision)
+    (found,) = integrate(networks, [Target.parse(target)], raw, path, precision)
     total = found.feature.sum() + found.edge.sum()
-    assert found.gap <= precision.limit(found.value - found.baseline_value) * (20 if name == "draws" else 1)
-    assert abs(total - (found.value - found.baseline_value)) <= found.gap + 1e-9
+    assert found.completeness_error <= precision.limit(found.value - found.reference_value) * (
+        20 if name == "draws" else 1
+    )
+    assert abs(total - (found.value - found.reference_value)) <= found.completeness_error + 1e-9
     assert to_nodes(found.feature, found.edge, raw).sum() == pytest.approx(total, abs=1e-9)
 
 
-def ensemble(bundle: ModelBundle) -> tuple[Member, ...]:
+def ensemble(bundle: ModelBundle) -> tuple[ExplainedMember, ...]:
     """Return three members that disagree in weights, intervals and temperature."""
-    (own,) = members(bundle)
-    drawn = [randomised([own], seed=seed)[0] for seed in range(2)]
+    (own,) = explained_members(bundle)
+    drawn = [randomise_weights([own], seed=seed)[0] for seed in range(2)]
     stretched = [
         replace(each, ends_days=own.ends_days * stretch, temperature=temperature)
         for each, stretch, temperature in zip(drawn, (1.1, 1.5), (2.0, 0.5), strict=True)
@@ -113,30 +120,30 @@ def test_an_ensemble_is_integrated_as_one(
     bundle: ModelBundle, raw: GraphInput, reference: Reference, target: str
 ) -> None:
     networks, asked = ensemble(bundle), Target.parse(target)
-    way = make_baseline("kind", raw, networks[0], reference, rng=RNG(0))
+    path = make_reference_input("cluster", raw, networks[0], reference, rng=RNG(0))
     precision = Precision(n_steps=20, floor=0.05 * reference.output_sd(asked))
-    (found,) = integrate(networks, [asked], raw, way, precision)
+    (found,) = integrate(networks, [asked], raw, path, precision)
     together = dropping(networks, asked, raw)(np.zeros((1, len(raw.features)), np.bool_))[0]
     assert found.value == pytest.approx(together, abs=1e-6)
-    assert found.gap <= precision.limit(found.value - found.baseline_value)
+    assert found.completeness_error <= precision.limit(found.value - found.reference_value)
     np.testing.assert_allclose(found.member_node.sum(axis=0), found.of_regions(raw), atol=1e-9)
-    alone = [integrate([each], [asked], raw, way, precision)[0] for each in networks]
-    mean = np.mean([each.value - each.baseline_value for each in alone], axis=0)
+    alone = [integrate([each], [asked], raw, path, precision)[0] for each in networks]
+    mean = np.mean([each.value - each.reference_value for each in alone], axis=0)
     # a mean of survivals is linear in its members; the log-odds and the risk of one are not
     limit = precision.limit(mean)
-    assert (abs(found.value - found.baseline_value - mean) < 2 * limit) == (asked.kind == "survival")
+    assert (abs(found.value - found.reference_value - mean) < 2 * limit) == (asked.kind == "survival")
 
 
 def test_a_slide_too_large_to_hold_all_members_gives_the_same(
     bundle: ModelBundle, raw: GraphInput, reference: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks = ensemble(bundle)
-    way = make_baseline("mean", raw, networks[0], reference, rng=RNG(0))
+    path = make_reference_input("mean", raw, networks[0], reference, rng=RNG(0))
     exact = Precision(n_steps=6, max_steps=6)
     monkeypatch.setattr("wsigraph.explanation.gradients.CHUNK_NODES", len(raw.features))
-    (held,) = integrate(networks, [Target("risk")], raw, way, exact)
+    (held,) = integrate(networks, [Target("risk")], raw, path, exact)
     monkeypatch.setattr("wsigraph.explanation.gradients.CHUNK_NODES", len(raw.features) - 1)
-    (again,) = integrate(networks, [Target("risk")], raw, way, exact)
+    (again,) = integrate(networks, [Target("risk")], raw, path, exact)
     np.testing.assert_array_equal(held.feature, again.feature)
     np.testing.assert_array_equal(held.edge, again.edge)
 
@@ -144,11 +151,13 @@ def test_a_slide_too_large_to_hold_all_members_gives_the_same(
 def test_what_a_broad_kind_can_undo_leaves_edges_alone(
     bundle: ModelBundle, raw: GraphInput, reference: Reference
 ) -> None:
-    (found,) = integrate(members(bundle), [Target("risk")], raw, broad_baseline(raw, reference), Precision())
+    (found,) = integrate(
+        explained_members(bundle), [Target("risk")], raw, make_broad_reference_input(raw, reference), Precision()
+    )
     assert not found.edge.any()
-    typical = reference.broad_mean[reference.broad_kinds(raw.features)]
-    outputs = replacing(members(bundle), Target("risk"), raw, typical)
-    assert outputs(np.ones((1, len(raw.features)), np.bool_))[0] == pytest.approx(found.baseline_value, abs=1e-5)
+    typical = reference.broad_cluster_mean[reference.broad_clusters(raw.features)]
+    outputs = replacing(explained_members(bundle), Target("risk"), raw, typical)
+    assert outputs(np.ones((1, len(raw.features)), np.bool_))[0] == pytest.approx(found.reference_value, abs=1e-5)
 
 
 def permuted(raw: GraphInput, order: np.ndarray) -> GraphInput:
@@ -164,11 +173,11 @@ def permuted(raw: GraphInput, order: np.ndarray) -> GraphInput:
 
 def test_permuting_nodes_permutes_attributions(bundle: ModelBundle, raw: GraphInput, reference: Reference) -> None:
     order = RNG(2).permutation(len(raw.features))
-    networks = members(bundle)
+    networks = explained_members(bundle)
     found = []
     for graph in (raw, permuted(raw, order)):
-        way = make_baseline("kind", graph, networks[0], reference, rng=RNG(0))
-        (each,) = integrate(networks, [Target("risk")], graph, way, Precision())
+        path = make_reference_input("cluster", graph, networks[0], reference, rng=RNG(0))
+        (each,) = integrate(networks, [Target("risk")], graph, path, Precision())
         found.append(to_nodes(each.feature, each.edge, graph))
     # sums in float32 in another order
     np.testing.assert_allclose(found[1], found[0][order], atol=2e-5)
@@ -177,41 +186,43 @@ def test_permuting_nodes_permutes_attributions(bundle: ModelBundle, raw: GraphIn
 def test_threads_and_chunks_leave_no_trace(
     bundle: ModelBundle, raw: GraphInput, reference: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    networks = members(bundle) * 2
-    way = make_baseline("kind", raw, networks[0], reference, rng=RNG(0))
+    networks = explained_members(bundle) * 2
+    path = make_reference_input("cluster", raw, networks[0], reference, rng=RNG(0))
     targets = [Target("risk"), Target("stage")]
-    one = integrate(networks, targets, raw, way, Precision(), threads=1)
-    two = integrate(networks, targets, raw, way, Precision(), threads=2)
+    one = integrate(networks, targets, raw, path, Precision(), threads=1)
+    two = integrate(networks, targets, raw, path, Precision(), threads=2)
     for left, right in zip(one, two, strict=True):
-        for name in ("feature", "edge", "first_part", "member_node"):
+        for name in ("feature", "edge", "first_segment", "member_node"):
             np.testing.assert_array_equal(getattr(left, name), getattr(right, name))
     monkeypatch.setattr("wsigraph.explanation.gradients.CHUNK_NODES", 1)
-    small = integrate(networks[:1], targets[:1], raw, way, Precision())
+    small = integrate(networks[:1], targets[:1], raw, path, Precision())
     # two members of the same weights are one, and each passes half of it
     np.testing.assert_allclose(small[0].feature, one[0].feature, atol=1e-5)
     np.testing.assert_allclose(one[0].member_node[0], one[0].member_node[1], atol=1e-6)
 
 
 def test_more_steps_are_taken_where_the_gap_is_too_large(bundle: ModelBundle, raw: GraphInput) -> None:
-    networks = members(bundle)
-    way = make_baseline("mean", raw, networks[0], None, rng=RNG(0))
-    (rough,) = integrate(networks, [Target("risk")], raw, way, Precision(n_steps=2, max_steps=2))
-    (fine,) = integrate(networks, [Target("risk")], raw, way, Precision(n_steps=2, max_gap=1e-4))
+    networks = explained_members(bundle)
+    path = make_reference_input("mean", raw, networks[0], None, rng=RNG(0))
+    (rough,) = integrate(networks, [Target("risk")], raw, path, Precision(n_steps=2, max_steps=2))
+    (fine,) = integrate(networks, [Target("risk")], raw, path, Precision(n_steps=2, max_completeness_error=1e-4))
     assert fine.n_steps > rough.n_steps == 2
-    assert fine.gap < rough.gap
+    assert fine.completeness_error < rough.completeness_error
 
 
-def test_the_first_part_tells_what_tissue_there_is(bundle: ModelBundle, raw: GraphInput, reference: Reference) -> None:
-    networks = members(bundle)
-    way = make_baseline("kind", raw, networks[0], reference, rng=RNG(0))
-    (found,) = integrate(networks, [Target("risk")], raw, way, Precision())
-    typical = Baseline(name="site", baseline_id="x", ways=(way.ways[0][:1],))
-    (first,) = integrate(networks, [Target("risk")], way.ways[0][1], typical, Precision())
-    np.testing.assert_allclose(found.first_part, first.feature.sum(axis=1), atol=1e-3)
+def test_the_first_segment_tells_what_tissue_there_is(
+    bundle: ModelBundle, raw: GraphInput, reference: Reference
+) -> None:
+    networks = explained_members(bundle)
+    path = make_reference_input("cluster", raw, networks[0], reference, rng=RNG(0))
+    (found,) = integrate(networks, [Target("risk")], raw, path, Precision())
+    typical = ReferenceInput(name="site", reference_input_id="x", paths=(path.paths[0][:1],))
+    (first,) = integrate(networks, [Target("risk")], path.paths[0][1], typical, Precision())
+    np.testing.assert_allclose(found.first_segment, first.feature.sum(axis=1), atol=1e-3)
 
 
 def test_rivals_are_what_they_are_called(bundle: ModelBundle, raw: GraphInput) -> None:
-    (member,) = members(bundle)
+    (member,) = explained_members(bundle)
     weight = attention(member, member.scaled(raw))
     assert weight.sum() == pytest.approx(1, abs=1e-5)
     assert (weight > 0).all()
@@ -225,10 +236,10 @@ def test_one_region_without_edges(bundle: ModelBundle, raw: GraphInput, referenc
         edge_index=np.zeros((2, 0), np.int64),
         edge_attribute=np.zeros((0, 3)),
     )
-    networks = members(bundle)
-    way = make_baseline("kind", alone, networks[0], reference, rng=RNG(0))
-    (found,) = integrate(networks, [Target("risk")], alone, way, Precision())
-    assert found.feature.sum() == pytest.approx(found.value - found.baseline_value, abs=0.02)
+    networks = explained_members(bundle)
+    path = make_reference_input("cluster", alone, networks[0], reference, rng=RNG(0))
+    (found,) = integrate(networks, [Target("risk")], alone, path, Precision())
+    assert found.feature.sum() == pytest.approx(found.value - found.reference_value, abs=0.02)
 
 
 @pytest.mark.parametrize("text", ["grade", "survival", "survival@soon", "survival@-3", "stage@4", "survival@nan"])
@@ -238,13 +249,13 @@ def test_an_unknown_target_is_refused(text: str) -> None:
 
 
 def test_baselines_that_cannot_be_are_refused(bundle: ModelBundle, raw: GraphInput, reference: Reference) -> None:
-    (member,) = members(bundle)
-    with pytest.raises(ConfigError, match="needs the model's reference"):
-        make_baseline("kind", raw, member, None, rng=RNG(0))
+    (member,) = explained_members(bundle)
+    with pytest.raises(ConfigError, match="needs the model's training reference"):
+        make_reference_input("cluster", raw, member, None, rng=RNG(0))
     with pytest.raises(ConfigError, match="expected one of site 0, site 1"):
-        make_baseline("site", raw, member, reference, site="elsewhere", rng=RNG(0))
-    with pytest.raises(ConfigError, match="expected one of kind, site"):
-        make_baseline("black", raw, member, reference, rng=RNG(0))
+        make_reference_input("site", raw, member, reference, site="elsewhere", rng=RNG(0))
+    with pytest.raises(ConfigError, match="expected one of cluster, site"):
+        make_reference_input("black", raw, member, reference, rng=RNG(0))
     with pytest.raises(ConfigError, match="beyond the model's last interval"):
         Target.parse("survival@1e9").check([member.ends_days], 4)
 
@@ -252,7 +263,7 @@ def test_baselines_that_cannot_be_are_refused(bundle: ModelBundle, raw: GraphInp
 def test_survival_runs_through_its_intervals() -> None:
     network: Any = None
     scaler: Any = None
-    member = Member(network=network, scaler=scaler, ends_days=np.array([100.0, 200.0]))
+    member = ExplainedMember(network=network, scaler=scaler, ends_days=np.array([100.0, 200.0]))
     ends, logits = member.ends_days, (torch.zeros(1, 3), torch.logit(torch.tensor([[0.5, 0.5]])))
     days_asked = (100.0, 150.0, 200.0)
     values = [float(Target("survival", days).read([member], [logits])[0]) for days in days_asked]

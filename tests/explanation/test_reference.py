@@ -12,9 +12,9 @@ from lifelines import KaplanMeierFitter
 from wsigraph.cohort.metrics.kaplan_meier import kaplan_meier
 from wsigraph.errors import ModelError, StoreError
 from wsigraph.explanation.fit_reference import TrainingSlide, gather_reference
-from wsigraph.explanation.kinds import cluster, nearest, telling_names
 from wsigraph.explanation.reference import REFERENCE_FILE, Reference, load_reference, save_reference
 from wsigraph.explanation.target import Target
+from wsigraph.explanation.tissue_clusters import cluster, cluster_labels, nearest
 from wsigraph.model.bundle import SHIPPED, ModelBundle, load_bundle
 from wsigraph.model.inputs import graph_input
 from wsigraph.model.predict import predict
@@ -41,7 +41,7 @@ def test_it_comes_back_as_it_went(reference: Reference, bundle: ModelBundle, tmp
 
 def test_another_models_reference_and_damage_are_met(reference: Reference, bundle: ModelBundle, tmp_path: Path) -> None:
     save_reference(replace(reference, weights_sha256="0" * 64), tmp_path)
-    with pytest.raises(ModelError, match="was made for weights 000000000000"):
+    with pytest.raises(ModelError, match="belongs to weights 000000000000"):
         load_reference(tmp_path, bundle)
     path = save_reference(reference, tmp_path)
     content = path.read_bytes()
@@ -57,8 +57,8 @@ def test_means_and_outputs_are_those_of_the_cohort(
     features = np.concatenate([each.features for each in inputs])
     area = np.concatenate([each.area_um2 for each in inputs])
     np.testing.assert_allclose(reference.mean, np.average(features, axis=0, weights=area))
-    np.testing.assert_allclose(reference.kind_fraction @ reference.kind_mean, reference.mean)
-    assert reference.kind_fraction.sum() == pytest.approx(1)
+    np.testing.assert_allclose(reference.cluster_fraction @ reference.cluster_mean, reference.mean)
+    assert reference.cluster_fraction.sum() == pytest.approx(1)
     first = predict_of(patients[0], bundle)
     assert reference.output_risk[0] == pytest.approx(first.risk, abs=1e-4)
     np.testing.assert_allclose(np.exp(reference.output_log_survival[0]), first.survival, atol=1e-5)
@@ -90,7 +90,7 @@ def test_clusters_of_clear_groups_are_found() -> None:
     centres = cluster(points, np.ones(100), 3, rng=rng)
     assert len(np.unique(nearest(points, centres)[truth == 1])) == 1
     assert np.bincount(nearest(points, centres)).tolist() == [60, 30, 10]
-    names = telling_names(centres - centres.mean(axis=0), ["nuclear_density", "texture_entropy"])
+    names = cluster_labels(centres - centres.mean(axis=0), ["nuclear_density", "texture_entropy"])
     assert len(set(names)) == 3
     assert len(cluster(np.zeros((5, 2)), np.ones(5), 3, rng=rng)) == 1
 
@@ -113,10 +113,10 @@ def test_kaplan_meier_is_lifelines() -> None:
 def test_broad_kinds_divide_the_same_regions(reference: Reference) -> None:
     features = reference.region_feature.astype(np.float64)
     # features are kept in 12 bits, so that a region on a border may be laid to the other side
-    assert (reference.broad_kinds(features) == reference.region_broad_kind).mean() > 0.99
-    assert (reference.kinds(features) == reference.region_kind).mean() > 0.99
-    assert len(reference.broad_names) == len(reference.broad_mean) == 2
-    assert len(set(reference.broad_names)) == 2
+    assert (reference.broad_clusters(features) == reference.region_broad_cluster).mean() > 0.99
+    assert (reference.clusters(features) == reference.region_cluster).mean() > 0.99
+    assert len(reference.broad_cluster_names) == len(reference.broad_cluster_mean) == 2
+    assert len(set(reference.broad_cluster_names)) == 2
 
 
 def test_a_reference_without_broad_kinds_says_what_to_do(
@@ -134,8 +134,8 @@ def test_slides_of_very_many_regions_are_sampled(
     patients: list[SimulatedPatient], bundle: ModelBundle, reference: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slides = [TrainingSlide(graph=graph_input(each.graph), site=f"site {each.site}") for each in patients]
-    monkeypatch.setattr("wsigraph.explanation.fit_reference._NUMBERS_A_SLIDE", 20 * len(reference.mean))
-    few = gather_reference(slides, bundle, rng=np.random.default_rng(0), n_kinds=3, n_broad_kinds=2)
+    monkeypatch.setattr("wsigraph.explanation.fit_reference._MAX_VALUES_PER_SLIDE", 20 * len(reference.mean))
+    few = gather_reference(slides, bundle, rng=np.random.default_rng(0), n_clusters=3, n_broad_clusters=2)
     assert len(few.region_feature) == 20 * len(patients)
     np.testing.assert_array_equal(few.output_risk, reference.output_risk)
     np.testing.assert_allclose(few.edge_mean, reference.edge_mean)
@@ -146,7 +146,7 @@ def test_slides_of_very_many_regions_are_sampled(
 
 
 def test_no_slide_is_refused(bundle: ModelBundle) -> None:
-    with pytest.raises(ModelError, match="no training slide"):
+    with pytest.raises(ModelError, match="there is no training slide"):
         gather_reference([], bundle, rng=np.random.default_rng(0))
 
 
@@ -156,5 +156,5 @@ def test_the_shipped_model_brings_its_reference() -> None:
     assert reference is not None
     assert (SHIPPED / REFERENCE_FILE).stat().st_size < 1_000_000
     assert len(reference.output_risk) == bundle.card.training.n_slides
-    assert (len(reference.kind_names), len(reference.broad_names)) == (8, 4)
+    assert (len(reference.cluster_names), len(reference.broad_cluster_names)) == (8, 4)
     assert len(reference.site_names) == len(reference.site_mean) == 6

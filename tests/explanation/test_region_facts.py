@@ -9,7 +9,7 @@ import pytest
 
 from wsigraph.config import ExplanationConfig
 from wsigraph.errors import ConfigError, ModelError
-from wsigraph.explanation.ablation import predict_without, removal_order
+from wsigraph.explanation.ablation import ablation_order, predict_ablated
 from wsigraph.explanation.explain import explain
 from wsigraph.explanation.findings import gather_facts
 from wsigraph.explanation.reference import Reference
@@ -23,7 +23,7 @@ from wsigraph.records import CoarseGraph, Explanation
 
 @pytest.fixture(scope="module")
 def explanation(coarse: CoarseGraph, bundle: ModelBundle, reference: Reference) -> Explanation:
-    config = ExplanationConfig(steps=8, max_gap=1.0, random_orders=0)
+    config = ExplanationConfig(steps=8, max_completeness_error=1.0, random_orders=0)
     return explain(coarse, coarse.graph, bundle, "risk", reference=reference, config=config)
 
 
@@ -60,11 +60,11 @@ def test_neighbours_are_those_of_the_graph(coarse: CoarseGraph, explanation: Exp
 def test_a_slide_that_is_not_explained_has_facts_too(coarse: CoarseGraph, reference: Reference) -> None:
     told = RegionDescriber(coarse, reference=reference).region(0)
     assert told["attribution"] is None
-    assert told["kind"] in reference.kind_names
+    assert told["cluster"] in reference.cluster_names
     assert told["features"][0]["percentile"] is not None
     bare = RegionDescriber(coarse)
-    assert bare.region(0)["kind"] is None
-    assert bare.neighbours(0)[0]["share"] is None
+    assert bare.region(0)["cluster"] is None
+    assert bare.neighbours(0)[0]["fraction"] is None
     with pytest.raises(IndexError, match="expected 0 to"):
         bare.region(coarse.graph.n_nodes)
     with pytest.raises(IndexError, match="expected 0 to"):
@@ -81,7 +81,7 @@ def test_facts_tell_the_same_of_top_regions(
 
 
 def test_nothing_left_out_is_the_prediction(coarse: CoarseGraph, bundle: ModelBundle) -> None:
-    left, right = predict_without(coarse, [], bundle), predict(coarse, bundle)
+    left, right = predict_ablated(coarse, [], bundle), predict(coarse, bundle)
     assert left.risk == right.risk
     np.testing.assert_array_equal(left.stage_probability, right.stage_probability)
 
@@ -91,27 +91,27 @@ def test_leaving_out_is_a_graph_that_never_had_the_regions(
 ) -> None:
     """The curve 'drop' of the explanation is the same function, worked out by other code."""
     curve = explanation.curves["drop"]
-    order = removal_order(explanation, coarse)
+    order = ablation_order(explanation, coarse)
     area = coarse.graph.moment("n")[order].cumsum() / coarse.graph.moment("n").sum()
-    ends = [predict_without(coarse, order[:k], bundle).risk for k in range(1, len(order))]
+    ends = [predict_ablated(coarse, order[:k], bundle).risk for k in range(1, len(order))]
     at = np.interp(curve.area_fraction[1], area[:-1], np.array(ends, np.float64))
     assert at == pytest.approx(curve.output["attribution"][1], abs=0.02 * abs(explanation.output_sd or 1.0) + 1e-4)
 
 
 def test_the_most_important_go_first(coarse: CoarseGraph, bundle: ModelBundle, explanation: Explanation) -> None:
-    order = removal_order(explanation, coarse)
-    by_number = predict_without(coarse, 3, bundle, explanation=explanation)
-    by_name = predict_without(coarse, order[:3], bundle)
+    order = ablation_order(explanation, coarse)
+    by_number = predict_ablated(coarse, 3, bundle, explanation=explanation)
+    by_name = predict_ablated(coarse, order[:3], bundle)
     assert by_number.risk == by_name.risk
-    assert predict_without(coarse, 0, bundle, explanation=explanation).risk == predict(coarse, bundle).risk
-    with pytest.raises(ConfigError, match="expected a number from 0 on"):
-        predict_without(coarse, 3, bundle)
+    assert predict_ablated(coarse, 0, bundle, explanation=explanation).risk == predict(coarse, bundle).risk
+    with pytest.raises(ConfigError, match="expected a number of at least 0"):
+        predict_ablated(coarse, 3, bundle)
 
 
 def test_one_region_stays_and_unknown_ones_are_refused(coarse: CoarseGraph, bundle: ModelBundle) -> None:
     n_nodes = coarse.graph.n_nodes
     largest = int(np.argmax(coarse.graph.moment("n")))
     others = [node for node in range(n_nodes) if node != largest]
-    assert predict_without(coarse, range(n_nodes), bundle).risk == predict_without(coarse, others, bundle).risk
+    assert predict_ablated(coarse, range(n_nodes), bundle).risk == predict_ablated(coarse, others, bundle).risk
     with pytest.raises(ModelError, match="expected numbers from 0 to"):
-        predict_without(coarse, [n_nodes], bundle)
+        predict_ablated(coarse, [n_nodes], bundle)

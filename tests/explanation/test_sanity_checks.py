@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsigraph.explanation.members import members
-from wsigraph.explanation.sanity_checks import average_precision, points_at, randomised
+from wsigraph.explanation.members import explained_members
+from wsigraph.explanation.sanity_checks import average_precision, hits_cause, randomise_weights
 from wsigraph.model.bundle import ModelBundle
 
 
@@ -26,14 +26,14 @@ def test_average_precision_of_chance_and_of_truth() -> None:
 
 
 def test_the_pointing_game_looks_at_the_highest_place() -> None:
-    assert points_at(np.array([0.0, 3.0, -9.0]), np.array([False, True, False]))
-    assert not points_at(np.array([0.0, 3.0, -9.0]), np.array([True, False, True]))
+    assert hits_cause(np.array([0.0, 3.0, -9.0]), np.array([False, True, False]))
+    assert not hits_cause(np.array([0.0, 3.0, -9.0]), np.array([True, False, True]))
 
 
 def test_weights_are_drawn_anew_and_the_model_is_left_alone(bundle: ModelBundle) -> None:
-    (member,) = members(bundle)
+    (member,) = explained_members(bundle)
     before = member.network.arrays()
-    first, second, other = (randomised([member], seed=seed)[0] for seed in (1, 1, 2))
+    first, second, other = (randomise_weights([member], seed=seed)[0] for seed in (1, 1, 2))
     name = "embed.weight"
     assert (member.network.arrays()[name] == before[name]).all()
     assert (first.network.arrays()[name] == second.network.arrays()[name]).all()

@@ -82,7 +82,7 @@ def test_a_confusion_matrix_holds_the_counts(frame: pd.DataFrame) -> None:
 
 def test_bars_of_attributions_are_ordered_by_size() -> None:
     rows = [
-        {"slide_id": f"s{k}", "target": "risk", "by": "group", "name": name, "share": share * (-1) ** k}
+        {"slide_id": f"s{k}", "target": "risk", "by": "group", "name": name, "fraction": share * (-1) ** k}
         for k in range(4)
         for name, share in (("texture", 0.1), ("stain", 0.6), ("shape", 0.3))
     ]

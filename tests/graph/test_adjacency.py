@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsigraph.geometry import Box, Size, crofton_um, grid
-from wsigraph.graph.adjacency import both_ways, count_boundaries, sum_boundaries
+from wsigraph.graph.adjacency import both_directions, count_boundaries, sum_boundaries
 
 
 def boundaries(labels, chunk=10_000):
@@ -20,7 +20,7 @@ def boundaries(labels, chunk=10_000):
 
 def brute_force(labels):
     """Return {(low, high): [straight, diagonal]} by looking at every pair of neighbours."""
-    found = {}
+    crossings = {}
     height, width = labels.shape
     for y in range(height):
         for x in range(width):
@@ -28,8 +28,8 @@ def brute_force(labels):
                 if 0 <= y + dy < height and 0 <= x + dx < width:
                     pair = sorted((int(labels[y, x]), int(labels[y + dy, x + dx])))
                     if pair[0] not in (0, pair[1]):
-                        found.setdefault(tuple(pair), [0, 0])[1 if dy and dx else 0] += 1
-    return found
+                        crossings.setdefault(tuple(pair), [0, 0])[1 if dy and dx else 0] += 1
+    return crossings
 
 
 def test_two_squares_share_one_edge_of_known_length():
@@ -54,7 +54,7 @@ def test_counts_equal_brute_force_for_every_partition(seed, height, width, chunk
 
 def test_edges_go_both_ways_sorted_with_equal_boundaries():
     low, high = np.array([0, 0, 1]), np.array([2, 1, 2])
-    edges, boundary = both_ways(low, high, np.array([[5, 1], [3, 2], [4, 0]]))
+    edges, boundary = both_directions(low, high, np.array([[5, 1], [3, 2], [4, 0]]))
     assert edges.tolist() == [[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]]
     forward = {(s, t): tuple(b) for s, t, b in zip(*edges.tolist(), boundary.tolist(), strict=True)}
     assert all(forward[s, t] == forward[t, s] for s, t in forward)

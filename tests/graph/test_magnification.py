@@ -1,6 +1,6 @@
 """The same tissue at 20x and 40x gives nearly the same graph.
 
-The 40x slide is the real one enlarged twofold; the 20x slide is the 40x one reduced twofold. Both are encoded anew as
+The 40x slide is the real one enlarged twofold; the 20x slide is the 40x one reduced twofold. Both are encoded again as
 JPEG, so that the two differ as two scans do: in resolution, in compression, and in everything estimated from pixels.
 """
 
@@ -58,19 +58,19 @@ def test_boundaries_are_found_again_within_2_um(pair):
     assert fine.shape == coarse.shape
     near = np.hypot(*np.mgrid[-2:3, -2:3]) <= 2
     edges = [find_boundaries(labels, mode="inner") for labels in (fine, coarse)]
-    for found, wanted in (edges, edges[::-1]):
-        recall = (ndimage.binary_dilation(found, structure=near) & wanted).sum() / wanted.sum()
+    for edge, wanted in (edges, edges[::-1]):
+        recall = (ndimage.binary_dilation(edge, structure=near) & wanted).sum() / wanted.sum()
         assert recall >= 0.9
 
 
 def relative_difference(first: FeatureTable, second: FeatureTable, partner: np.ndarray) -> dict[str, float]:
     """Return each feature's median relative difference between a region and its partner."""
-    found = {}
+    deviations = {}
     for column, name in enumerate(first.names):
-        ours, theirs = first.values[:, column], second.values[partner, column]
+        ours, other = first.values[:, column], second.values[partner, column]
         scale = np.maximum(np.abs(ours), 1e-6)
-        found[name] = float(np.median(np.abs(ours - theirs) / scale))
-    return found
+        deviations[name] = float(np.median(np.abs(ours - other) / scale))
+    return deviations
 
 
 def test_median_feature_difference_is_within_5_percent(pair):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wsigraph.geometry import Size
 from wsigraph.graph.feature.moments import COLUMN, MOMENT_NAMES
-from wsigraph.outline.label_grid import RegionLattice
+from wsigraph.outline.label_grid import LabelGrid
 from wsigraph.outline.outline import Outlines
 from wsigraph.records import (
     CoarseGraph,
@@ -36,8 +36,8 @@ NOTICE = "Demonstration model, trained on simulated tissue: no medical meaning."
 
 def dense(cells: NDArray[np.integer]) -> tuple[NDArray[np.int32], int]:
     """Return labels renumbered 1..N without gaps (0 stays 0), and N."""
-    found, index = np.unique(np.concatenate([[0], cells.reshape(-1)]), return_inverse=True)
-    return index[1:].reshape(cells.shape).astype(np.int32), len(found) - 1
+    values, index = np.unique(np.concatenate([[0], cells.reshape(-1)]), return_inverse=True)
+    return index[1:].reshape(cells.shape).astype(np.int32), len(values) - 1
 
 
 def graph_of(cells: NDArray[np.integer], *, mpp: float = 1.0) -> TissueGraph:
@@ -66,8 +66,8 @@ def graph_of(cells: NDArray[np.integer], *, mpp: float = 1.0) -> TissueGraph:
         axis=1,
     ).astype(np.int64)
     pairs = pairs[:, (pairs[0] != pairs[1]) & (pairs > 0).all(axis=0)] - 1
-    both_ways = np.concatenate([pairs, pairs[::-1]], axis=1)
-    edges, count = np.unique(both_ways, axis=1, return_counts=True)
+    both_directions = np.concatenate([pairs, pairs[::-1]], axis=1)
+    edges, count = np.unique(both_directions, axis=1, return_counts=True)
     return TissueGraph(
         slide_id="drawn",
         mpp=mpp,
@@ -80,9 +80,9 @@ def graph_of(cells: NDArray[np.integer], *, mpp: float = 1.0) -> TissueGraph:
     )
 
 
-def lattice_of(cells: NDArray[np.integer], *, n_regions: int | None = None, cell_px: int = 1) -> RegionLattice:
-    """Return a lattice whose cells are `cell_px` level-0 pixels of 1 um."""
-    return RegionLattice(
+def label_grid_of(cells: NDArray[np.integer], *, n_regions: int | None = None, cell_px: int = 1) -> LabelGrid:
+    """Return a label grid whose cells are `cell_px` level-0 pixels of 1 um."""
+    return LabelGrid(
         regions=np.pad(cells.astype(np.int32), 1),
         n_regions=int(cells.max()) if n_regions is None else n_regions,
         x=np.arange(cells.shape[1] + 1, dtype=np.int64) * cell_px,

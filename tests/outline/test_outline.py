@@ -1,4 +1,4 @@
-"""Outlines fit together: valid, without cracks or overlaps, true to the lattice within the tolerance."""
+"""Outlines fit together: valid, without gaps or overlaps, true to the label grid within the tolerance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from tests.outline.drawn_regions import dense, graph_of, lattice_of, shapes
+from tests.outline.drawn_regions import dense, graph_of, label_grid_of, shapes
 from wsigraph.errors import RecordError
 from wsigraph.outline.outline import Outlines, trace_outlines
 
@@ -19,7 +19,7 @@ TOLERANCES_UM = (0.0, 0.8, 1.0, 2.5, 40.0)
 
 
 def trace(cells: NDArray[np.integer], tolerance_um: float) -> Outlines:
-    return trace_outlines(lattice_of(cells), graph_of(cells), tolerance_um=tolerance_um)
+    return trace_outlines(label_grid_of(cells), graph_of(cells), tolerance_um=tolerance_um)
 
 
 def blobs(seed: int, side: int = 120, n_regions: int = 60) -> NDArray[np.int32]:
@@ -42,7 +42,7 @@ label_images = st.tuples(
 
 @settings(max_examples=300, deadline=None)
 @given(label_images.filter(lambda cells: cells.any()), st.sampled_from(TOLERANCES_UM))
-def test_polygons_of_any_lattice_are_valid_and_cover_without_gap_or_overlap(
+def test_polygons_of_any_label_grid_are_valid_and_cover_without_gap_or_overlap(
     cells: NDArray[np.int32], tolerance_um: float
 ) -> None:
     regions = shapes(trace(cells, tolerance_um))
@@ -92,7 +92,7 @@ def test_neighbours_stay_neighbours(tolerance_um: float) -> None:
 
 def test_two_squares_share_the_line_between_them() -> None:
     outlines = trace_outlines(
-        lattice_of(np.array([[1, 2]]), cell_px=10), graph_of(np.array([[1, 2]])), tolerance_um=1.0
+        label_grid_of(np.array([[1, 2]]), cell_px=10), graph_of(np.array([[1, 2]])), tolerance_um=1.0
     )
     left, right = shapes(outlines)
     assert left.equals(shapely.box(0, 0, 10, 10))
@@ -145,11 +145,11 @@ def test_a_crumb_goes_to_the_neighbour_it_touches_most() -> None:
     first, second = shapes(trace(cells, 1.0))
     assert (len(first.geoms), len(second.geoms)) == (1, 1)
     assert (first.area, second.area) == (60.0, 40.0)
-    kept = shapes(trace(cells, 0.0))
-    assert (kept[0].area, kept[1].area) == (59.0, 41.0)
+    pieces = shapes(trace(cells, 0.0))
+    assert (pieces[0].area, pieces[1].area) == (59.0, 41.0)
 
 
-def test_pieces_that_a_crumb_kept_apart_become_one_polygon() -> None:
+def test_pieces_separated_by_a_fragment_become_one_polygon() -> None:
     cells = np.full((3, 12), 1, np.int32)
     cells[:, 6] = 2
     cells[:, 9:] = 2
@@ -160,11 +160,11 @@ def test_pieces_that_a_crumb_kept_apart_become_one_polygon() -> None:
     assert regions[0].area == 27.0
 
 
-def test_a_region_missed_by_the_lattice_gets_a_square_of_its_area() -> None:
+def test_a_region_without_a_cell_gets_a_square_of_its_area() -> None:
     cells = np.ones((8, 8), np.int32)
     full = cells.copy()
     full[2:4, 4:6] = 2
-    outlines = trace_outlines(lattice_of(cells, n_regions=2), graph_of(full), tolerance_um=0.0)
+    outlines = trace_outlines(label_grid_of(cells, n_regions=2), graph_of(full), tolerance_um=0.0)
     assert outlines.boxed.tolist() == [1]
     assert shapes(outlines)[1].equals(shapely.box(4, 2, 6, 4))
 
@@ -183,7 +183,7 @@ def test_tracing_is_repeatable() -> None:
 
 def test_what_does_not_belong_together_is_refused() -> None:
     cells = np.array([[1, 2]], np.int32)
-    with pytest.raises(RecordError, match="2 nodes and the lattice 3 regions"):
-        trace_outlines(lattice_of(cells, n_regions=3), graph_of(cells), tolerance_um=0.0)
+    with pytest.raises(RecordError, match="2 nodes and the label grid 3 regions"):
+        trace_outlines(label_grid_of(cells, n_regions=3), graph_of(cells), tolerance_um=0.0)
     with pytest.raises(RecordError, match="no region 2"):
         trace(cells, 0.0).polygons(2)

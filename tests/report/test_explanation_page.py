@@ -11,8 +11,9 @@ import pytest
 import tifffile
 
 from wsigraph.config import load
-from wsigraph.explanation.request import Question
-from wsigraph.report.charts import _round_ticks, bars
+from wsigraph.explanation.request import ExplanationRequest
+from wsigraph.figures.page.charts import bar_chart
+from wsigraph.figures.page.svg import round_ticks
 from wsigraph.report.explanation_page import MAX_BYTES
 from wsigraph.run.steps import run_slide
 from wsigraph.store import load_explanation, read_document
@@ -50,7 +51,7 @@ def directory(small_slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     tifffile.imwrite(
         path, pixels, tile=(256, 256), photometric="rgb", resolution=(2e4, 2e4), resolutionunit="CENTIMETER"
     )
-    return run_slide(path, folder / "out", CONFIG, explain=Question(target="risk")).directory
+    return run_slide(path, folder / "out", CONFIG, explain=ExplanationRequest(target="risk")).directory
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +111,8 @@ def test_everything_that_was_asked_of_it_is_on_it(page: Reader) -> None:
         "Regions",
         "Kaplan-Meier of 300 training patients",
         "Conformal set" if "Conformal set" in text else "no conformal set",
-        "Replaced by training regions of their broad kind and size",
-        "Left out",
+        "Replaced by training regions of the same broad cluster and size",
+        "Removed",
         "random orders",
         "Trained on 300 slides",
         "slide sha256",
@@ -135,7 +136,7 @@ def test_the_files_agree(directory: Path) -> None:
 def test_colours_are_told_apart_from_their_ground() -> None:
     from importlib.resources import files
 
-    style = files("wsigraph.report").joinpath("page.css").read_text(encoding="utf-8")
+    style = files("wsigraph.figures.page").joinpath("templates", "page.css").read_text(encoding="utf-8")
     schemes = re.findall(r":root\{([^}]*)\}", style)
     assert len(schemes) >= 3, "light, dark and print"
     for scheme in schemes:
@@ -162,26 +163,26 @@ def contrast(left: str, right: str) -> float:
 def test_a_second_run_finds_it_done_and_another_question_does_not(directory: Path) -> None:
     slide = directory.parent.parent / "a <b> & c.tiff"
     before = (directory / "report.html").read_bytes()
-    again = run_slide(slide, directory.parent, CONFIG, explain=Question(target="risk"))
+    again = run_slide(slide, directory.parent, CONFIG, explain=ExplanationRequest(target="risk"))
     assert {"explain", "page"} <= set(again.resumed)
     plain = run_slide(slide, directory.parent, CONFIG)
     assert "report" in plain.resumed
     assert (directory / "report.html").read_bytes() == before
-    other = run_slide(slide, directory.parent, CONFIG, explain=Question(target="stage"))
+    other = run_slide(slide, directory.parent, CONFIG, explain=ExplanationRequest(target="stage"))
     assert not {"explain", "page"} & set(other.resumed)
     assert "report" in other.resumed
-    run_slide(slide, directory.parent, CONFIG, explain=Question(target="risk"))
+    run_slide(slide, directory.parent, CONFIG, explain=ExplanationRequest(target="risk"))
     assert (directory / "report.html").read_bytes() == before
 
 
 def test_bars_are_said_in_words() -> None:
-    drawn = bars([("a<b", 0.5, "50 %")], "Shares")
+    drawn = bar_chart([("a<b", 0.5, "50 %")], "Shares")
     assert 'aria-label="Shares: a&lt;b: 50 %"' in drawn
 
 
 @pytest.mark.parametrize("ends", [(0.992, 1.97), (-3.0, 4.1), (0.0, 1e-4), (1200.0, 56000.0)])
 def test_levels_of_a_chart_are_round_and_inside(ends: tuple[float, float]) -> None:
-    found = _round_ticks(*ends)
+    found = round_ticks(*ends)
     assert 2 <= len(found) <= 6
     for value, text in found:
         assert ends[0] <= value <= ends[1]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.outline.drawn_regions import coarse_of, dense, graph_of, labels_of, lattice_of, prediction, slide_info
+from tests.outline.drawn_regions import coarse_of, dense, graph_of, label_grid_of, labels_of, prediction, slide_info
 from tests.outline.test_outline import blobs
 from wsigraph.geometry import Box, Size
 from wsigraph.outline.label_grid import resample
@@ -24,7 +24,7 @@ NOTICE_COLOUR = (255, 244, 206)
 
 
 def view_of(cells: np.ndarray, *, cell_px: int = 4, box: Box | None = None) -> View:
-    lattice = lattice_of(cells, cell_px=cell_px)
+    lattice = label_grid_of(cells, cell_px=cell_px)
     outlines = trace_outlines(lattice, graph_of(cells), tolerance_um=float(cell_px))
     size = Size(cells.shape[0] * cell_px, cells.shape[1] * cell_px)
     box = box or Box.whole(size)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import shapely
 
-from tests.outline.drawn_regions import coarse_of, graph_of, lattice_of, shapes
+from tests.outline.drawn_regions import coarse_of, graph_of, label_grid_of, shapes
 from tests.outline.test_outline import blobs
 from wsigraph.errors import ConfigError, RecordError
 from wsigraph.graph.feature.interpret import FEATURE_NAMES, interpret
@@ -21,7 +21,7 @@ from wsigraph.report.palette import PALETTE
 
 CELLS = blobs(2)
 GRAPH = graph_of(CELLS)
-OUTLINES = trace_outlines(lattice_of(CELLS, cell_px=4), GRAPH, tolerance_um=4.0)
+OUTLINES = trace_outlines(label_grid_of(CELLS, cell_px=4), GRAPH, tolerance_um=4.0)
 CHOSEN = ("white_fraction", "lightness_mean", "circularity")
 
 
@@ -67,7 +67,7 @@ def test_polygons_are_closed_and_those_of_the_outlines() -> None:
 
 
 def test_tenths_of_a_pixel_survive_the_text() -> None:
-    lattice = lattice_of(CELLS, cell_px=3)
+    lattice = label_grid_of(CELLS, cell_px=3)
     object.__setattr__(lattice, "subpixels", 10)
     outlines = trace_outlines(lattice, GRAPH, tolerance_um=0.2)
     content, _ = encode_geojson(
@@ -132,7 +132,7 @@ def test_a_file_too_large_leaves_out_the_last_measurements_first() -> None:
 
 
 def test_a_misspelt_measurement_is_named_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="'circularty', which is no feature; did you mean 'circularity'"):
+    with pytest.raises(ConfigError, match="'circularty', which is not a feature; did you mean 'circularity'"):
         encode(measurements=("circularty",))
 
 

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from tests.outline.drawn_regions import graph_of
 from wsigraph.config import Config
 from wsigraph.graph.feature.interpret import interpret
-from wsigraph.outline.label_grid import RegionLattice
+from wsigraph.outline.label_grid import LabelGrid
 from wsigraph.outline.outline import trace_outlines
 from wsigraph.records import CoarseGraph
 from wsigraph.report.geojson import encode_geojson
@@ -48,7 +48,7 @@ def ragged_regions(height: int, width: int, n_superpixels: int, n_regions: int) 
     return np.where(hole, 0, regions).astype(np.int32)
 
 
-def encoded(height: int, width: int, n_superpixels: int, n_regions: int, cell_px: int) -> tuple[bytes, RegionLattice]:
+def encoded(height: int, width: int, n_superpixels: int, n_regions: int, cell_px: int) -> tuple[bytes, LabelGrid]:
     """Return the file of a lattice with the settings that ship, two attributions and all measurements."""
     settings, level0_mpp = Config().report, 0.5
     cells = ragged_regions(height, width, n_superpixels, n_regions)
@@ -58,7 +58,7 @@ def encoded(height: int, width: int, n_superpixels: int, n_regions: int, cell_px
     number[found] = np.arange(1, len(found) + 1)
     cells = number[cells]
     graph = graph_of(number[small], mpp=MEASURE * cell_px * level0_mpp)
-    lattice = RegionLattice(
+    lattice = LabelGrid(
         regions=np.pad(cells, 1),
         n_regions=graph.n_nodes,
         x=np.arange(width + 1, dtype=np.int64) * cell_px,
@@ -85,7 +85,7 @@ def encoded(height: int, width: int, n_superpixels: int, n_regions: int, cell_px
     return content, lattice
 
 
-def assert_no_cracks(content: bytes, lattice: RegionLattice) -> None:
+def assert_no_cracks(content: bytes, lattice: LabelGrid) -> None:
     """Assert that polygons as they are written leave no gap where regions touch, and do not overlap."""
     shapes = np.array(
         [shapely.geometry.shape(each["geometry"]) for each in json.loads(content)["features"]], dtype=object

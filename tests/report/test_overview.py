@@ -19,7 +19,7 @@ from wsigraph.cohort.manifest.manifest import Manifest, ManifestRow
 from wsigraph.cohort.metrics.proportion_interval import wilson
 from wsigraph.errors import StoreError
 from wsigraph.records import Prediction
-from wsigraph.report.faithfulness_summary import holding
+from wsigraph.report.faithfulness_summary import summarize_faithfulness
 from wsigraph.report.overview import OVERVIEW, gather_rows, render, survival_groups, write_overview
 
 Maker = Callable[[str, float], Path]
@@ -98,8 +98,8 @@ def test_the_only_script_is_the_one_that_the_policy_names(runs: Path) -> None:
     page = write_overview(runs).read_text(encoding="utf-8")
     (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert f"script-src &#x27;sha256-{digest}&#x27;" in page
-    assert "default-src &#x27;none&#x27;" in page
+    assert f"script-src &#39;sha256-{digest}&#39;" in page
+    assert "default-src &#39;none&#39;" in page
     assert not re.findall(r"""(?:src|href)=["']https?:""", page)
 
 
@@ -138,18 +138,25 @@ def test_quality_is_told_and_sorts(runs: Path) -> None:
     assert "fold" not in page
 
 
-def test_explanations_are_counted_against_their_rivals(runs: Path) -> None:
+def test_explanations_are_compared_with_other_orders(runs: Path) -> None:
     rows, _ = gather_rows(runs, None)
     assert b"No slide is explained" in render(rows, [], {})
     right = {"drop": {"attribution": 0.5, "random_mean": 0.1, "area": 0.6}}
     wrong = {"drop": {"attribution": 0.05, "random_mean": 0.1, "area": 0.0}}
-    found = holding([right, right, right, wrong, {}])
-    assert "4 of 5 slides are explained" in found
-    assert "<td>random orders, on average</td><td class=number>3 of 4</td>" in found
-    assert "<td>largest first</td><td class=number>1 of 4</td>" in found
+    gains = [right, right, right, wrong, {}]
+    summary = summarize_faithfulness(gains)
+    assert (summary.n_explained, summary.n_slides) == (4, 5)
+    assert [(row.ablation, row.order, row.n_better, row.n_slides) for row in summary.rows] == [
+        ("removed", "random orders, on average", 3, 4),
+        ("removed", "largest first", 1, 4),
+    ]
+    assert (summary.rows[0].low, summary.rows[0].high) == wilson(3, 4)
+    page = render([replace(rows[0], gains=slide) for slide in gains], [], {}).decode()
+    assert "4 of 5 slides are explained" in page
+    assert '<td>largest first</td><td class="number">1 of 4</td>' in page
     low, high = wilson(3, 4)
-    assert f"0.75 ({low:.2f} to {high:.2f})" in found
-    assert "replaced" not in found
+    assert f"0.75 ({low:.2f} to {high:.2f})" in page
+    assert "replaced" not in page
     facts = {"curves": {"drop": {"gain": right["drop"], "n_random": 3}}}
     store.save_document(
         store.Destination(runs / "slide & 2" / "explanation.json"), "ExplanationFacts", {"facts": facts}

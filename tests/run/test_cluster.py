@@ -17,10 +17,10 @@ from wsigraph.config import Config, load
 from wsigraph.errors import ClusterError
 from wsigraph.run import cluster
 from wsigraph.run.batch.active import Active
-from wsigraph.run.batch.gpu_steps import Step, plan_steps
 from wsigraph.run.batch.run import run_cohort
 from wsigraph.run.batch.tally import Tally
 from wsigraph.run.cluster import connect, job_script
+from wsigraph.run.steps import StepTask, plan_tasks
 
 Slides = dict[str, Path]
 
@@ -122,41 +122,41 @@ def test_a_scheduler_killed_in_the_middle_ends_the_run_and_nothing_is_lost(
     )  # fmt: skip
 
     def kill(tally: Tally, active: list[Active]) -> None:
-        if tally.done >= 1 and any(each.stage for each in active):
+        if tally.done >= 1 and any(each.step for each in active):
             lone[0].send_signal(signal.SIGKILL)
 
     out = tmp_path / "out"
     with pytest.raises(ClusterError, match="the scheduler is gone; start one and run the same command again"):
         run_cohort(manifest_of(slides), out, config, until="coarsen", watch=kill)
-    told = json.loads((out / "summary.json").read_text())
-    assert told["standing"] == "stopped"
+    output = json.loads((out / "summary.json").read_text())
+    assert output["status"] == "stopped"
     result = run_cohort(manifest_of(slides), out, on_two, until="coarsen")
     assert (result.n_failed, result.summary["done"] + result.summary["skipped"]) == (0, 5)
     assert result.summary["skipped"] >= 1
     assert content(out) == reference
 
 
-def test_a_gpu_is_asked_for_its_stages_alone() -> None:
-    assert plan_steps("predict", ()) == (Step(until="predict", on_gpu=False),)
-    assert plan_steps("predict", ("graph",)) == (
-        Step(until="segment", on_gpu=False),
-        Step(until="graph", on_gpu=True),
-        Step(until="predict", on_gpu=False),
+def test_a_gpu_is_requested_for_its_steps_alone() -> None:
+    assert plan_tasks("predict", ()) == (StepTask(until="predict", on_gpu=False),)
+    assert plan_tasks("predict", ("graph",)) == (
+        StepTask(until="segment", on_gpu=False),
+        StepTask(until="graph", on_gpu=True),
+        StepTask(until="predict", on_gpu=False),
     )
-    assert plan_steps("graph", ("graph", "predict"))[-1] == Step(until="graph", on_gpu=True)
-    assert plan_steps("read", ("read",)) == (Step(until="read", on_gpu=True),)
+    assert plan_tasks("graph", ("graph", "predict"))[-1] == StepTask(until="graph", on_gpu=True)
+    assert plan_tasks("read", ("read",)) == (StepTask(until="read", on_gpu=True),)
 
 
-def test_gpu_stages_run_where_a_gpu_is_offered(slides: Slides, reference: dict[str, bytes], tmp_path: Path) -> None:
-    wanted = ["batch.gpu_stages=[graph]", "cluster.kind=threads", "cluster.workers=1"]
+def test_gpu_steps_run_where_a_gpu_is_offered(slides: Slides, reference: dict[str, bytes], tmp_path: Path) -> None:
+    wanted = ["batch.gpu_steps=[graph]", "cluster.kind=threads", "cluster.workers=1"]
     with pytest.raises(ClusterError, match=r"no worker offers the resource GPU; set cluster\.gpus"):
         run_cohort(manifest_of(slides), tmp_path / "none", load(overrides=wanted), until="coarsen", work=do_nothing)
     manifest = manifest_of({"alpha": slides["alpha"]})
     config = load(overrides=[*wanted, "cluster.gpus=1"])
     summary = run_cohort(manifest, tmp_path / "out", config, until="coarsen").summary
     assert summary["done"] == 1
-    assert set(summary["stages"]) == {"read", "tissue", "segment", "graph", "coarsen"}
-    assert {one["slides"] for one in summary["stages"].values()} == {1}
+    assert set(summary["steps"]) == {"read", "tissue", "segment", "graph", "coarsen"}
+    assert {one["slides"] for one in summary["steps"].values()} == {1}
     assert content(tmp_path / "out") == {name: kept for name, kept in reference.items() if name.startswith("alpha/")}
     summary = run_cohort(manifest, tmp_path / "out", config, until="coarsen").summary
     assert (summary["done"], summary["skipped"]) == (0, 1)

@@ -13,7 +13,8 @@ import tifffile
 from wsigraph import store
 from wsigraph.config import Config, load
 from wsigraph.errors import ConfigError, ModelError, NoTissue, StoreError, UnreadableSlide
-from wsigraph.run.steps import LAYOUT, STAGES, FlowResult, run_slide
+from wsigraph.run import page_step
+from wsigraph.run.steps import STEP_NAMES, STEPS, SlideResult, run_slide
 
 UPSTREAM = ("tissue", "segment", "graph", "coarsen")
 
@@ -44,7 +45,7 @@ def out(pristine: Path, tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def again(slide: Path, out: Path, config: Config | None = None, until: str = "coarsen") -> FlowResult:
+def again(slide: Path, out: Path, config: Config | None = None, until: str = "coarsen") -> SlideResult:
     return run_slide(slide, out, config, until=until)
 
 
@@ -62,7 +63,7 @@ def test_nothing_is_repeated_that_is_done(slide: Path, out: Path, pristine: Path
     assert result.resumed == UPSTREAM
     assert content(result.directory) == content(pristine)
     assert {stage: result.seconds[stage] for stage in UPSTREAM} == {stage: noted[stage] for stage in UPSTREAM}
-    assert [path.name for path in result.files] == [*(LAYOUT[stage][0] for stage in STAGES[:5]), "run.json"]
+    assert [path.name for path in result.files] == [*(STEPS[stage].files[0] for stage in STEP_NAMES[:5]), "run.json"]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_a_setting_redoes_its_stage_and_all_below_and_nothing_above(
 
 @pytest.mark.parametrize("stage", UPSTREAM)
 def test_a_damaged_record_is_redone_to_the_same_bytes(slide: Path, out: Path, pristine: Path, stage: str) -> None:
-    path = out / "piece" / LAYOUT[stage][0]
+    path = out / "piece" / STEPS[stage].files[0]
     victim = (
         path
         if path.is_file()
@@ -121,17 +122,40 @@ def test_an_earlier_stage_redone_removes_what_was_made_from_it(slide: Path, out:
     assert left == {"slide.json", "tissue.zarr", "superpixels.zarr", "run.json"}
 
 
-@pytest.mark.parametrize("until", STAGES[:5])
-def test_a_flow_stops_where_it_is_told(slide: Path, tmp_path: Path, until: str) -> None:
+def test_every_step_names_inputs_and_settings_that_exist() -> None:
+    assert STEP_NAMES == ("read", "tissue", "segment", "graph", "coarsen", "predict", "report", "explain", "page")
+    files = [name for step in STEPS.values() for name in step.files]
+    assert len(files) == len(set(files))
+    for number, (name, step) in enumerate(STEPS.items()):
+        earlier = set(STEP_NAMES[:number])
+        assert name == step.name
+        assert set(step.inputs) <= {*earlier, "slide", "embedding", "model", "reference"}
+        assert set(step.load_with) <= earlier
+        for key in set(step.config) - {"question"}:
+            section, _, field = key.partition(".")
+            assert section in Config.model_fields
+            assert not field or field in type(getattr(Config(), section)).model_fields
+        assert step.needs_model == (number >= STEP_NAMES.index("predict"))
+    assert STEPS["page"].files == (page_step.FACTS, page_step.POLYGONS, page_step.PICTURE, page_step.PAGE)
+
+
+def test_the_old_name_of_a_setting_is_read() -> None:
+    old = load(overrides=["batch.gpu_stages=[graph]", "synthesis.law=spatial"])
+    assert old == load(overrides=["batch.gpu_steps=[graph]", "synthesis.scenario=spatial"])
+    assert old.batch.gpu_steps == ("graph",)
+
+
+@pytest.mark.parametrize("until", STEP_NAMES[:5])
+def test_a_run_stops_after_the_requested_step(slide: Path, tmp_path: Path, until: str) -> None:
     result = run_slide(slide, tmp_path, until=until)
-    expected = {LAYOUT[stage][0] for stage in STAGES[: STAGES.index(until) + 1]} | {"run.json"}
+    expected = {STEPS[stage].files[0] for stage in STEP_NAMES[: STEP_NAMES.index(until) + 1]} | {"run.json"}
     assert {path.name for path in result.directory.iterdir()} == expected
-    assert set(result.seconds) == set(STAGES[: STAGES.index(until) + 1])
+    assert set(result.seconds) == set(STEP_NAMES[: STEP_NAMES.index(until) + 1])
     assert result.facts is None
 
 
-def test_an_unknown_stage_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="stage 'paint' is unknown; expected one of read, tissue"):
+def test_an_unknown_step_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="step 'paint' is unknown; expected one of read, tissue"):
         run_slide(tmp_path / "absent.svs", tmp_path / "out", until="paint")
 
 
@@ -177,7 +201,7 @@ def test_progress_names_stages_in_order_and_never_overshoots(slide: Path, tmp_pa
     seen: list[tuple[str, int, int]] = []
     run_slide(slide, tmp_path, until="coarsen", progress=lambda *step: seen.append(step))
     assert all(0 <= done <= total for _, done, total in seen)
-    order = [stage for stage, _, _ in seen if stage in STAGES]
+    order = [stage for stage, _, _ in seen if stage in STEP_NAMES]
     assert sorted(set(order), key=order.index) == list(UPSTREAM)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.service.contexts import make_context
-from wsigraph.explanation.request import Question
+from wsigraph.explanation.request import ExplanationRequest
 from wsigraph.run.steps import run_slide
 from wsigraph.service.context import ServiceContext
 
@@ -35,7 +35,13 @@ def finish(data: Path, slide: Path) -> Finished:
         job, _ = service.store.create(service.make_job(entry, "explain", "risk", "local"), queue_max=10, owner_max=10)
         (job,) = service.store.claim("test", 1, 600)
         directory = service.job_directory(job)
-        run_slide(entry.path, directory.parent, service.config, slide_id=job.slide_id, explain=Question(target="risk"))
+        run_slide(
+            entry.path,
+            directory.parent,
+            service.config,
+            slide_id=job.slide_id,
+            explain=ExplanationRequest(target="risk"),
+        )
         assert service.store.finish(job.job_id, "test", "done")
     finally:
         service.close()

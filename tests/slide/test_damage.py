@@ -163,7 +163,7 @@ def test_a_dead_handle_is_replaced_and_its_tile_saved() -> None:
     bad = BadTiles("slide", first.description.levels, 0.5)
     reader = SoundReader(first, lambda: second, bad)
     assert (reader.read_level(0, Box(y0=0, x0=0, y1=40, x1=60), 1) == 7).all()
-    assert bad.seen() == ()
+    assert bad.tiles() == ()
     reader.close()
     assert first.is_closed
     assert second.is_closed
@@ -197,7 +197,7 @@ def test_a_tile_bad_at_two_scales_is_one() -> None:
     for scale in (1, 2):
         bad.note(0, scale, 1, 0, "torn")
     bad.note(1, 1, 0, 0, "torn")
-    assert bad.seen() == (
+    assert bad.tiles() == (
         BadTile(level=0, row=1, column=0, x0=0, y0=32, reason="torn"),
         BadTile(level=1, row=0, column=0, x0=0, y0=0, reason="torn"),
     )

@@ -66,6 +66,22 @@ def test_every_record_comes_back_as_it_went(case: Any, tmp_path: Path, tissue_ma
     assert not [found.name for found in tmp_path.iterdir() if found.name.startswith(".")]
 
 
+def test_the_table_of_codecs_writes_and_reads_every_record(case: Any, tmp_path: Path, tissue_map: TissueMap) -> None:
+    record, name, _, _ = case
+    path = stored(case, tmp_path, tissue_map)
+    store.save(record, store.Destination(tmp_path / "table" / name, {"b": "2", "a": "1"}, {"tissue": "3"}))
+    assert store.digest(tmp_path / "table" / name) == store.digest(path)
+    assert_equal(replace(record, path="a.svs") if name == "slide.json" else record, store.load(type(record), path))
+    assert store.CODECS[type(record)].suffix == path.suffix
+
+
+def test_what_is_no_record_is_not_stored(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="objects of class dict are not stored; expected one of SlideInfo"):
+        store.save({}, tmp_path / "a.json")
+    with pytest.raises(StoreError, match="objects of class str are not stored"):
+        store.load(str, tmp_path / "a.json")
+
+
 def test_equal_records_give_equal_bytes(case: Any, tmp_path: Path, tissue_map: TissueMap) -> None:
     first, second = (stored(case, tmp_path / name, tissue_map) for name in ("a", "b"))
     again = stored(case, tmp_path / "a", tissue_map)

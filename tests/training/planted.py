@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.geometry import Size
-from wsigraph.graph.adjacency import both_ways
+from wsigraph.graph.adjacency import both_directions
 from wsigraph.graph.coarsening.embed import Embedding
 from wsigraph.graph.feature.interpret import FEATURE_NAMES, feature_schema_id, interpret
 from wsigraph.graph.feature.moments import COLUMN, MOMENT_NAMES
@@ -44,7 +44,7 @@ def made_graph(name: str, nuclei: NDArray[np.int64], rng: np.random.Generator) -
     put("nucleus_area_sq", 900 * nuclei.ravel())
     right, down = (np.flatnonzero(at < SIDE - 1) for at in (x, y))
     source, target = np.concatenate([right, down]), np.concatenate([right + 1, down + SIDE])
-    edge_index, boundary = both_ways(source, target, np.tile([[PX, 2 * PX]], (len(source), 1)))
+    edge_index, boundary = both_directions(source, target, np.tile([[PX, 2 * PX]], (len(source), 1)))
     return TissueGraph(
         slide_id=name,
         mpp=1.0,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from wsigraph.errors import CohortError, ModelError, StoreError
 from wsigraph.model.bundle import load_bundle, save_bundle
 from wsigraph.model.predict import predict
 from wsigraph.synthesis.simulation.simulate import SimulatedPatient
+from wsigraph.training.cross_validate import Design, refuse_finished, study_identity, train_model
 from wsigraph.training.dataset import Cohort, Example, collect, join_patients
 from wsigraph.training.ensemble import Ensemble, train_folds
 from wsigraph.training.fit import fit
 from wsigraph.training.held_out import load_held_out, save_held_out
+from wsigraph.training.repeats import score_repeats
 
 from .conftest import ABOUT, uncoarsened
 
@@ -85,18 +88,90 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"fold{k}-0.safetensors" for k in range(3)]
 
 
-def test_a_checkpoint_of_another_seed_is_not_gone_on_from_and_a_damaged_one_is_named(
+def test_a_checkpoint_of_other_settings_is_refused_by_name_and_stays(
     cohort: Cohort, short: ModelConfig, tmp_path: Path
 ) -> None:
     path = tmp_path / "here.safetensors"
     rows = np.arange(24)
     fit(cohort, rows, short, seed=1, checkpoint=path)
-    other = fit(cohort, rows, short, seed=2, checkpoint=path)
-    fresh = fit(cohort, rows, short, seed=2)
-    assert all((fresh.member.arrays[name] == value).all() for name, value in other.member.arrays.items())
+    kept = path.read_bytes()
+    with pytest.raises(ModelError, match=r"here\.safetensors .*the seed of this fit was 1 and is 2 now\. .*--restart"):
+        fit(cohort, rows, short, seed=2, checkpoint=path)
+    wide = short.model_copy(update={"dropout": 0.125, "epochs": short.epochs + 1})
+    changed = f"model.dropout was {short.dropout} and is 0.125 now; model.epochs was {short.epochs} and is"
+    with pytest.raises(ModelError, match=changed):
+        fit(cohort, rows, wide, seed=1, checkpoint=path)
+    with pytest.raises(ModelError, match="the graphs are others; the outcomes are others; the patients are others"):
+        fit(cohort, rows[:20], short, seed=1, checkpoint=path)
+    assert path.read_bytes() == kept
+    fit(cohort, rows, short, seed=1, checkpoint=path)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ModelError, match=r"here\.safetensors is damaged .* delete it"):
         fit(cohort, rows, short, seed=2, checkpoint=path)
+
+
+def test_a_run_of_other_settings_is_refused_before_it_begins(
+    cohort: Cohort, short: ModelConfig, tmp_path: Path
+) -> None:
+    def die(*event: object) -> None:
+        raise KeyboardInterrupt
+
+    def files() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    three = Design(n_folds=3, seed=5, workers=1)
+    with pytest.raises(KeyboardInterrupt):
+        train_model(cohort, [short], tmp_path, design=three, about=ABOUT, progress=die)
+    kept = files()
+    assert len(kept) == 2
+    other = short.model_copy(update={"layers": short.layers + 1})
+    for design, configurations, message in (
+        (replace(three, n_folds=2), [short], "--folds was 3 and is 2 now"),
+        (replace(three, seed=6), [short], "--seed was 5 and is 6 now"),
+        (three, [other], f"model.layers was {short.layers} and is {short.layers + 1} now"),
+        (three, [short, other], f"--try, number 1 was not set and is {{'model.layers': {short.layers + 1}}} now"),
+    ):
+        with pytest.raises(ModelError, match=re.escape(message)):
+            train_model(cohort, configurations, tmp_path, design=design, about=ABOUT, progress=die)
+        assert files() == kept
+
+
+def test_a_finished_model_is_not_trained_over_under_other_settings(
+    cohort: Cohort, short: ModelConfig, tmp_path: Path
+) -> None:
+    brief, design = short.model_copy(update={"epochs": 1}), Design(n_folds=2, seed=5, workers=1)
+    train_model(cohort, [brief], tmp_path, design=design, about=ABOUT)
+    refuse_finished(tmp_path, study_identity(cohort, [brief], design))
+    with pytest.raises(ModelError, match=r"the finished model in .*model.epochs was 1 and is 3 now.*--restart"):
+        refuse_finished(tmp_path, study_identity(cohort, [short], design))
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(ModelError, match="earlier version"):
+        refuse_finished(tmp_path, study_identity(cohort, [brief], design))
+
+
+def test_a_run_killed_in_a_further_division_does_nothing_twice(
+    cohort: Cohort, short: ModelConfig, tmp_path: Path
+) -> None:
+    brief, design = short.model_copy(update={"epochs": 1}), Design(n_folds=2, seed=5, workers=1)
+    events: list[tuple[object, ...]] = []
+
+    def train(until: int) -> None:
+        def tell(*event: object) -> None:
+            events.append(event)
+            if len(events) == until:
+                raise KeyboardInterrupt
+
+        how = {"design": design, "progress": tell}
+        first = train_model(cohort, [brief], tmp_path, about=ABOUT, keep_checkpoints=True, **how)  # type: ignore[arg-type]
+        score_repeats(first, cohort, [brief], tmp_path, n_repeats=3, **how)  # type: ignore[arg-type]
+
+    with pytest.raises(KeyboardInterrupt):
+        # two folds of the first division and two of the second tell of a pass and of a fold each
+        train(10)
+    events.clear()
+    train(0)
+    assert len([each for each in events if each[0] == "train"]) <= 2
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_leakage_is_refused(cohort: Cohort, short: ModelConfig) -> None:

@@ -11,9 +11,9 @@ import torch
 
 from wsigraph.config import ModelConfig
 from wsigraph.errors import ConfigError
-from wsigraph.explanation.baseline import Baseline
 from wsigraph.explanation.gradients import Precision, integrate
-from wsigraph.explanation.members import members
+from wsigraph.explanation.members import explained_members
+from wsigraph.explanation.reference_input import ReferenceInput
 from wsigraph.explanation.target import Target
 from wsigraph.model.bundle import load_bundle, save_bundle
 from wsigraph.model.inputs import GraphInput, Scaler
@@ -239,7 +239,7 @@ def test_a_resumed_fit_gives_the_same_bytes(cohort: Cohort, config: ModelConfig,
 
 def test_attributions_of_a_mean_are_its_weight_times_the_difference(ensemble: Ensemble, cohort: Cohort) -> None:
     """Only the mean of one feature counts: Integrated Gradients give each region its share of the difference."""
-    (own,) = members(ensemble.bundle)[:1]
+    (own,) = explained_members(ensemble.bundle)[:1]
     head, start = own.network.hazard, own.network.start
     assert start is not None
     assert head is not None
@@ -248,24 +248,24 @@ def test_attributions_of_a_mean_are_its_weight_times_the_difference(ensemble: En
         start.weight.zero_()
         start.weight[3] = 0.5
     raw = cohort.inputs[0]
-    way = Baseline(name="site", baseline_id="x", ways=((replace(raw, features=0.5 * raw.features),),))
-    found = integrate([own], [Target("risk")], raw, way, Precision(n_steps=8))[0]
-    here, there = (own.scaled(each) for each in (raw, way.ways[0][0]))
+    path = ReferenceInput(name="site", reference_input_id="x", paths=((replace(raw, features=0.5 * raw.features),),))
+    found = integrate([own], [Target("risk")], raw, path, Precision(n_steps=8))[0]
+    here, there = (own.scaled(each) for each in (raw, path.paths[0][0]))
     expected = 0.5 / float(start.spread[3]) * here.area * (here.features - there.features)[:, 3]
     np.testing.assert_allclose(found.feature[:, 3], expected, atol=1e-5)
     assert np.abs(np.delete(found.feature, 3, axis=1)).max() < 1e-6
-    assert found.gap < 1e-4
+    assert found.completeness_error < 1e-4
 
 
 def test_attributions_of_the_whole_start_add_up(ensemble: Ensemble, cohort: Cohort) -> None:
-    networks = members(ensemble.bundle)
+    networks = explained_members(ensemble.bundle)
     raw = cohort.inputs[1]
     # every region at the slide's mean: spreads are 0 there
     mean = np.broadcast_to(raw.features.mean(axis=0), raw.features.shape)
-    way = Baseline(name="site", baseline_id="x", ways=((replace(raw, features=mean),),))
-    found = integrate(networks, [Target("risk")], raw, way, Precision(n_steps=50, max_steps=800))[0]
+    path = ReferenceInput(name="site", reference_input_id="x", paths=((replace(raw, features=mean),),))
+    found = integrate(networks, [Target("risk")], raw, path, Precision(n_steps=50, max_steps=800))[0]
     assert np.isfinite(found.feature).all()
-    assert found.gap <= 0.01 * max(abs(found.value - found.baseline_value), 1e-3)
+    assert found.completeness_error <= 0.01 * max(abs(found.value - found.reference_value), 1e-3)
 
 
 def test_the_clinical_rival_weighs_the_image_by_ridges_that_left_its_patients_out(

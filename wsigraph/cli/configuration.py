@@ -1,4 +1,4 @@
-"""``wsigraph config show|write|check``: the settings there are, and whether files of settings hold."""
+"""``wsigraph config show|write|check``: show settings, write their defaults, or check files of settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show, write
 @ends_plainly
 def show(
     sections: Annotated[
-        list[str] | None, typer.Argument(metavar="[SECTION]", help="Sections to show; all where left out.")
+        list[str] | None, typer.Argument(metavar="[SECTION]", help="Sections to show; by default all.")
     ] = None,
     config: ConfigFiles = None,
     overrides: Overrides = None,
@@ -61,4 +61,4 @@ def check(
     from wsigraph import config as settings
 
     settings.load([Path(file) for file in files])
-    print("the settings hold: no unknown key, no value out of range")
+    print("the settings are valid: no unknown key, no value out of range")

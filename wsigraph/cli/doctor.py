@@ -1,4 +1,4 @@
-"""``wsigraph doctor``: what is installed, what works, and what to do about the rest."""
+"""``wsigraph doctor``: check the installation, and say how to fix what does not work."""
 
 from __future__ import annotations
 
@@ -45,12 +45,13 @@ _EXTRAS = {
     "exchange": ("anndata", "h5py", "networkx"),
     "dashboard": ("bokeh",),
 }
+_OWN_CACHE = "set NUMBA_CACHE_DIR to a directory that only you can write"
 _REINSTALL = "install again: pip install -c constraints.txt ."
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report: what was looked at, how it stands, and the fix where it does not."""
+    """One line of the report: what was checked, its state, and the fix if it needs one."""
 
     subject: str
     state: str
@@ -62,7 +63,7 @@ class Finding:
 def doctor(debug: Debug = False) -> None:
     """Check versions, readers, encoders, model and GPU, and say how to fix what is missing.
 
-    Exit code 1 where something that every prediction needs does not work.
+    The exit code is 1 if something that every prediction needs does not work.
     """
     findings = [finding for check in _CHECKS for finding in check()]
     width = max(len(finding.subject) for finding in findings)
@@ -114,12 +115,12 @@ def _plugins() -> Iterator[Finding]:
             encoder = registry.load(registry.ENCODERS, name)()
             yield Finding(f"encoder {name}", f"loads, {encoder.dimension} features at {encoder.mpp:g} um/px")
         except PluginError as error:
-            # an encoder is optional: its message says what to install
-            yield Finding(f"encoder {name}", str(error), "needed for --encoder alone")
+            # an encoder is optional, and its message says what to install
+            yield Finding(f"encoder {name}", str(error), "only needed for --encoder")
 
 
 def _extras() -> Iterator[Finding]:
-    """Tell which optional parts are there; none is needed to predict."""
+    """Yield which optional dependencies are installed; no prediction needs them."""
     from importlib.metadata import PackageNotFoundError, version
 
     for extra, packages in _EXTRAS.items():
@@ -163,4 +164,22 @@ def _machine() -> Iterator[Finding]:
     yield Finding("gpu", f"{state}; nothing in wsigraph predict needs one", f"if there is one, {fix}")
 
 
-_CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (_versions, _plugins, _extras, _model, _machine)
+def _kernels() -> Iterator[Finding]:
+    from wsigraph.kernels import cache_place, is_temporary
+
+    place, name = cache_place(), "compiled kernels"
+    if place is None:
+        state = (
+            "not cached, so every process compiles them again: none of NUMBA_CACHE_DIR, the package, the user's "
+            "cache and the temporary directory is both writable and safe from other users"
+        )
+        yield Finding(name, state, _OWN_CACHE)
+    elif is_temporary(place):
+        yield Finding(name, f"cached in {place.parent} as long as temporary files are kept", _OWN_CACHE)
+    elif place.name == "__pycache__":
+        yield Finding(name, f"cached beside the sources, in {place.parent}")
+    else:
+        yield Finding(name, f"cached in {place.parent}")
+
+
+_CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (_versions, _kernels, _plugins, _extras, _model, _machine)

@@ -1,4 +1,4 @@
-"""``wsigraph evaluate``: a model in, its held-out scores and those of its rivals out."""
+"""``wsigraph evaluate``: out-of-fold scores of a model, next to those of baseline models."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, read_settings
 
 _Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Directory that wsigraph train wrote.")]
 _Manifest = Annotated[
-    Path | None, typer.Option("--manifest", metavar="FILE", help="The manifest, where it has moved since training.")
+    Path | None, typer.Option("--manifest", metavar="FILE", help="The manifest, if it has moved since training.")
 ]
 _Graphs = Annotated[
-    Path | None, typer.Option("--graphs", metavar="DIR", help="The graphs, where they have moved since training.")
+    Path | None, typer.Option("--graphs", metavar="DIR", help="The graphs, if they have moved since training.")
 ]
-_Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes, a fold each; 0 takes every core.")]
+_Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes, one fold each; 0 takes every core.")]
 
 
 @ends_plainly
@@ -32,9 +32,9 @@ def evaluate(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Score a model on patients it never saw, beside rivals trained in the same folds.
+    """Score a model's out-of-fold predictions, next to baseline models fitted in the same folds.
 
-    Writes evaluation.json and evaluation.html into MODEL; asked again, the rivals are not trained again.
+    Writes evaluation.json and evaluation.html into MODEL; a second call does not fit the baselines again.
     """
     from wsigraph.cli.progress import progress_line
     from wsigraph.training.evaluation.evaluate import PAGE, Sources, evaluate
@@ -46,7 +46,7 @@ def evaluate(
             sources=Sources(manifest=manifest, graphs=graphs),
             coarsening=settings.coarsening,
             workers=workers,
-            told=None if progress is None else lambda name: progress(f"rival {name}", 0, 1),
+            told=None if progress is None else lambda name: progress(f"baseline {name}", 0, 1),
             progress=progress,
         )
     for text in document["warnings"]:
@@ -64,16 +64,16 @@ def _lines(document: dict[str, Any]) -> list[str]:
 
     lines = [f"{document['model']['name']}, {document['n_patients']} held-out patients, by {document['split_by']}"]
     for part in ("survival", "stage"):
-        for name, found in document[part].items():
-            if isinstance(found, dict) and "value" in found:
-                lines.append(f"  {part + ' ' + name:34s} {interval(found)}")
-    lines.append("rivals in the same folds, and how far the model lies above them")
-    for name, found in document["baselines"].items():
-        if "left_out" in found:
-            lines.append(f"  {name:20s} left out: {found['left_out']}")
+        for name, score in document[part].items():
+            if isinstance(score, dict) and "value" in score:
+                lines.append(f"  {part + ' ' + name:34s} {interval(score)}")
+    lines.append("baseline models in the same folds, and by how much the model scores above them")
+    for name, baseline in document["baselines"].items():
+        if "left_out" in baseline:
+            lines.append(f"  {name:20s} left out: {baseline['left_out']}")
             continue
         for part, score in (("survival", "c_index"), ("stage", "auc")):
-            if part in found:
-                above = interval(found["model_above"].get(part, {}).get(score), "+")
-                lines.append(f"  {name:20s} {part + ' ' + score:18s} {interval(found[part][score]):26s} {above}")
+            if part in baseline:
+                above = interval(baseline["model_above"].get(part, {}).get(score), "+")
+                lines.append(f"  {name:20s} {part + ' ' + score:18s} {interval(baseline[part][score]):26s} {above}")
     return lines

@@ -1,7 +1,4 @@
-"""What one types: examples that stand under the help of every verb.
-
-Each is checked by a test against the options that there are.
-"""
+"""Examples under the help of every command; a test checks them against the existing options."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "explain": (
         "wsigraph explain slide.svs --target stage",
         "wsigraph explain slide.svs --target survival@1095 --thorough",
-        "wsigraph explain slide.svs --falsify nuclear_density --falsify 'hematoxylin_mean+2'",
+        "wsigraph explain slide.svs --perturb nuclear_density --perturb 'hematoxylin_mean+2'",
     ),
     "train": (
         "wsigraph train data_manifest.csv --graphs runs --out models/own",
@@ -44,7 +41,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "wsigraph export wsigraph-out/slide --coarse --to geojson --out slide.geojson",
     ),
     "simulate": (
-        "wsigraph simulate --out synthetic --patients 300 --seed 1 --law spatial",
+        "wsigraph simulate --out synthetic --patients 300 --seed 1 --scenario spatial",
         "wsigraph simulate --out painted --patients 12 --images",
     ),
     "synthesize": ("wsigraph synthesize wsigraph-out/slide/coarse.safetensors --out synthetic --seed 1",),
@@ -64,24 +61,24 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "config check": ("wsigraph config check configs/superpixel.yaml",),
     "version": ("wsigraph version",),
 }
-"""By verb; a verb of a group is named with it."""
+"""By command; a command of a group has the name of the group before its own."""
 
 
 def add_examples(app: typer.Typer, group: str = "") -> None:
-    """Put the examples of every verb under its help.
+    """Add the examples of every command to its help.
 
     Parameters
     ----------
     app : typer.Typer
-        Verbs, and groups of them; changed in place.
+        Commands and groups of commands; changed in place.
     group : str
         Name of the group that `app` is.
     """
     for command in app.registered_commands:
         listed = EXAMPLES.get(f"{group} {command.name}".strip(), ())
         if listed:
-            # \b keeps lines as they are
+            # \b keeps the line breaks
             command.epilog = "\n".join(["\b", "Examples:", *(f"  {line}" for line in listed)])
-    for each in app.registered_groups:
-        if each.typer_instance is not None and isinstance(each.name, str):
-            add_examples(each.typer_instance, each.name)
+    for subgroup in app.registered_groups:
+        if subgroup.typer_instance is not None and isinstance(subgroup.name, str):
+            add_examples(subgroup.typer_instance, subgroup.name)

@@ -1,19 +1,20 @@
-"""``wsigraph explain``: why a model reads what it reads from a slide."""
+"""``wsigraph explain``: explain a model's prediction for slides."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
-from wsigraph.cli.options import AsJson, ConfigFiles, Mpp, Out, Overrides, Threads, read_settings
-from wsigraph.cli.slide_arguments import FromManifest, NamedSlide, refuse_equal_names, select_slides, work_through
+from wsigraph.cli.options import AsJson, ConfigFiles, Force, Mpp, Out, Overrides, Threads, forced, read_settings
+from wsigraph.cli.slide_arguments import FromManifest, refuse_equal_names, select_slides
+from wsigraph.cli.slide_results import SlideResults
 
 if TYPE_CHECKING:
-    from wsigraph.explanation.perturbation_test import Falsification
-    from wsigraph.run.steps import FlowResult
+    from wsigraph.explanation.perturbation_test import PerturbationResult
+    from wsigraph.run.steps import SlideResult
 
 _Slides = Annotated[list[str] | None, typer.Argument(metavar="[SLIDE]", help="Slide files.", show_default=False)]
 _Target = Annotated[str, typer.Option("--target", metavar="NAME", help="stage, risk or survival@DAYS.")]
@@ -23,19 +24,23 @@ _Model = Annotated[
 _Site = Annotated[
     str | None,
     typer.Option(
-        "--site", metavar="NAME", help="The site, for explanation.baseline=site; a row of a manifest has its own."
+        "--site",
+        metavar="NAME",
+        help="The slide's site, for explanation.reference=site; a manifest's column wins.",
     ),
 ]
-_Thorough = Annotated[bool, typer.Option("--thorough", help="Try every baseline and say how far they agree.")]
+_Thorough = Annotated[bool, typer.Option("--thorough", help="Use every reference input and report their agreement.")]
 
-_Falsify = Annotated[
+_Perturb = Annotated[
     list[str] | None,
     typer.Option(
-        "--falsify",
+        "--perturb",
         metavar="CLAIM",
-        help="Test a claim: a feature (neutralised), 'feature+2' (exaggerated) or 'KIND -> KIND'. Repeatable.",
+        help="Perturbation test of a claim: a feature (set to its mean), 'feature+2' (shifted by 2 SD) or "
+        "'CLUSTER -> CLUSTER'. Repeatable.",
     ),
 ]
+_Falsify = Annotated[list[str] | None, typer.Option("--falsify", hidden=True, help="The old name of --perturb.")]
 
 
 @ends_plainly
@@ -46,93 +51,95 @@ def explain(
     target: _Target = "risk",
     site: _Site = None,
     thorough: _Thorough = False,
+    perturb: _Perturb = None,
     falsify: _Falsify = None,
     mpp: Mpp = None,
     model: _Model = None,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     threads: Threads = None,
+    force: Force = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Explain what the model reads from slides: which regions, which features, and whether the reasons hold.
+    """Explain the predictions for slides: which regions and features matter, and how faithful the explanation is.
 
     Writes DIR/<slide>/ with explanation.safetensors, the page report.html and outlines with attributions for QuPath.
-    What predict has done already is not repeated. With several slides, or a manifest, one that fails does not stop the
-    others.
+    Steps that predict has done already are not repeated. With several slides, or a manifest, a slide that fails does
+    not stop the others.
     """
     from wsigraph.cli.progress import progress_line
-    from wsigraph.explanation.request import Question
+    from wsigraph.explanation.request import ExplanationRequest
     from wsigraph.run.steps import run_slide
 
-    settings = read_settings(config, overrides, {"runtime.threads": threads})
-    if falsify:
+    settings = read_settings(config, overrides, {"runtime.threads": threads, **forced(force)})
+    claims = [*(perturb or []), *(falsify or [])]
+    if claims:
         from wsigraph.explanation.perturbation_test import check_claim
 
-        for claim in falsify:
+        for claim in claims:
             check_claim(claim)
     selection = select_slides(slides, manifest, mpp, settings)
     refuse_equal_names(selection.slides)
 
-    def work(slide: NamedSlide) -> _Told:
-        question = Question(target=target, thorough=thorough, site=slide.site or site)
-        with progress_line(slide.label) as progress:
-            result = run_slide(
-                slide.path,
-                out,
-                settings,
-                mpp=slide.mpp,
-                slide_id=slide.slide_id,
-                model=model,
-                progress=progress,
-                explain=question,
-            )
-        claims = _falsified(result, falsify or [], target, model or settings.model.path, settings.explanation.seed)
-        return _Told(result=result, claims=claims)
-
-    work_through(selection, work, show=_show, plain=_plain, as_json=as_json, debug=debug)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
-    """What came of one slide."""
-
-    result: FlowResult
-    claims: list[Falsification]
+    results = SlideResults(selection, as_json=as_json, debug=debug)
+    for slide in selection.slides:
+        request = ExplanationRequest(target=target, thorough=thorough, site=slide.site or site)
+        with results.catch(slide):
+            with progress_line(slide.label) as progress:
+                result = run_slide(
+                    slide.path,
+                    out,
+                    settings,
+                    mpp=slide.mpp,
+                    slide_id=slide.slide_id,
+                    model=model,
+                    progress=progress,
+                    explain=request,
+                )
+            tests = _test_claims(result, claims, target, model or settings.model.path, settings.explanation.seed)
+            if as_json:
+                results.add(_to_json(result, tests))
+            else:
+                _print_text(result, tests)
+    results.finish()
 
 
-def _plain(told: _Told) -> dict[str, Any]:
+def _to_json(result: SlideResult, tests: list[PerturbationResult]) -> dict[str, Any]:
     """Return what --json prints of one slide."""
-    result = told.result
-    falsified = {"falsified": [asdict(each) for each in told.claims]} if told.claims else {}
+    tested = {"perturbation_tests": [asdict(test) for test in tests]} if tests else {}
     files = [path.name for path in result.files]
-    return {"directory": str(result.directory), "files": files, **_explanation(result), **falsified}
+    return {"directory": str(result.directory), "files": files, **_explanation(result), **tested}
 
 
-def _show(told: _Told) -> None:
-    """Print the text, the claims, and where the files are."""
-    result = told.result
-    print("\n".join([*_explanation(result)["text"], *(each.sentence() for each in told.claims)]))
+def _print_text(result: SlideResult, tests: list[PerturbationResult]) -> None:
+    """Print the text, the perturbation tests, and the files."""
+    print("\n".join([*_explanation(result)["text"], *(test.sentence() for test in tests)]))
     print(f"\n{result.directory}/: {', '.join(path.name for path in result.files)}", flush=True)
 
 
-def _explanation(result: FlowResult) -> dict[str, Any]:
-    """Return facts and text as they were written."""
+def _explanation(result: SlideResult) -> dict[str, Any]:
+    """Return facts and text as they are stored."""
     from wsigraph.store import read_document
 
     _, document = read_document(result.directory / "explanation.json")
     return {"facts": document["facts"], "text": document["text"]}
 
 
-def _falsified(result: FlowResult, claims: list[str], target: str, model: str | None, seed: int) -> list[Falsification]:
-    """Return what claims come to on the slide's stored graph."""
+def _test_claims(
+    result: SlideResult, claims: list[str], target: str, model: str | None, seed: int
+) -> list[PerturbationResult]:
+    """Return the perturbation tests of claims on the slide's stored graph."""
     if not claims:
         return []
     import numpy as np
 
-    from wsigraph.explanation.perturbation_test import falsify
+    from wsigraph.explanation.perturbation_test import run_perturbation_test
     from wsigraph.store import load_coarse_graph, load_slide_info
 
     coarse = load_coarse_graph(result.directory / "coarse.safetensors")
     sha256 = load_slide_info(result.directory / "slide.json").sha256
-    return [falsify(coarse, claim, model, target, sha256=sha256, rng=np.random.default_rng(seed)) for claim in claims]
+    return [
+        run_perturbation_test(coarse, claim, model, target, sha256=sha256, rng=np.random.default_rng(seed))
+        for claim in claims
+    ]

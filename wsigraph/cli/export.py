@@ -1,4 +1,4 @@
-"""``wsigraph export``: a stored graph in, a file of another tool's format out."""
+"""``wsigraph export``: convert a stored graph to the format of another tool."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GRAPH, _COARSE, _SLIDE = "graph.safetensors", "coarse.safetensors", "slide.json
 
 
 class Format(StrEnum):
-    """What a graph can be written as."""
+    """Formats that a graph can be written in."""
 
     ANNDATA = "anndata"
     GEOJSON = "geojson"
@@ -45,9 +45,9 @@ _Out = Annotated[
     ),
 ]
 _Coarse = Annotated[
-    bool, typer.Option("--coarse", help="Of a directory, the coarse regions instead of the superpixels.")
+    bool, typer.Option("--coarse", help="Export the coarse regions of a directory instead of the superpixels.")
 ]
-_Points = Annotated[bool, typer.Option("--points", help="Centroids instead of outlines.")]
+_Points = Annotated[bool, typer.Option("--points", help="Write centroids instead of outlines.")]
 
 
 @ends_plainly
@@ -63,9 +63,9 @@ def export(
 ) -> None:
     """Write a graph for other tools: AnnData, GeoJSON, parquet tables, networkx or a tiatoolbox annotation store.
 
-    networkx is GraphML or node-link JSON, by the file's name. GeoJSON and tiatoolbox get outlines where a slide's
+    networkx is GraphML or node-link JSON, by the name of the file. GeoJSON and tiatoolbox get outlines if a slide's
     directory is given, else centroids, in level-0 pixels. AnnData, parquet and networkx need an extra, pip install
-    'wsigraph[exchange]'; tiatoolbox is one of its own.
+    'wsigraph[exchange]'; tiatoolbox has an extra of its own.
     """
     graph = _load(Path(source), coarse)
     files = _write(graph, Path(source), to, Path(out), points=points, mpp=mpp)
@@ -80,7 +80,7 @@ def export(
 
 
 def _load(source: Path, coarse: bool) -> TissueGraph | CoarseGraph:
-    """Return the graph of a slide's directory, or of a file by what it says it holds."""
+    """Return the graph of a slide's directory or of a file."""
     from wsigraph.store import load_coarse_graph, load_graph
     from wsigraph.store.tensors import read_tensors
 
@@ -127,12 +127,12 @@ def _geojson(graph: TissueGraph | CoarseGraph, source: Path, points: bool, mpp: 
 
     level0_mpp = mpp if mpp is not None or info is None else info.mpp
     if level0_mpp is None:
-        raise MissingMpp(f"{source} tells no pixel size of the slide's level 0; give it with --mpp 0.25")
+        raise MissingMpp(f"{source} has no pixel size of level 0 of the slide; give it with --mpp, e.g. --mpp 0.25")
     return encode_points(graph, level0_mpp)
 
 
 def _slide_info(source: Path) -> SlideInfo | None:
-    """Return what is known of the slide where its record lies in or beside `source`."""
+    """Return the slide's record in or beside `source`; None if there is none."""
     from wsigraph.store import load_slide_info
 
     path = (source if source.is_dir() else source.parent) / _SLIDE
@@ -140,7 +140,7 @@ def _slide_info(source: Path) -> SlideInfo | None:
 
 
 def _outlines(graph: TissueGraph | CoarseGraph, directory: Path, info: SlideInfo) -> bytes:
-    """Return outlines as the report draws them, of superpixels too."""
+    """Return outlines as in the report, of regions or superpixels."""
     import numpy as np
 
     from wsigraph import store
@@ -157,15 +157,15 @@ def _outlines(graph: TissueGraph | CoarseGraph, directory: Path, info: SlideInfo
     if not isinstance(regions, CoarseGraph):
         regions = CoarseGraph(graph=regions, assignment=np.arange(regions.n_nodes), embedding_id="none")
     labels = store.load_labels(directory / "superpixels.zarr", store.load_tissue_map(directory / "tissue.zarr"))
-    lattice = sample_regions(labels, regions, info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px)
-    coarser = max(1.0, lattice.mpp / max(options.outline_mpp, labels.mpp))
+    grid = sample_regions(labels, regions, info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px)
+    coarser = max(1.0, grid.mpp / max(options.outline_mpp, labels.mpp))
     content, _ = encode_geojson(
-        trace_outlines(lattice, regions.graph, tolerance_um=options.outline_tolerance_um * coarser),
+        trace_outlines(grid, regions.graph, tolerance_um=options.outline_tolerance_um * coarser),
         regions,
         interpret(regions.graph),
         slide_sha256=info.sha256,
         measurements=options.measurements,
-        provenance={**provenance(graph), "outline_mpp": lattice.mpp, "level0_mpp": info.mpp},
+        provenance={**provenance(graph), "outline_mpp": grid.mpp, "level0_mpp": info.mpp},
         max_bytes=round(options.geojson_max_mb * 1e6),
     )
     return content

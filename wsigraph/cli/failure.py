@@ -1,7 +1,7 @@
-"""How a command ends when something is wrong: one line on stderr (of a manifest, one a fault) and an exit code.
+"""How a command ends after an error: one line on stderr (for a manifest, one per fault) and an exit code.
 
-0 done; 1 an error that wsigraph raises on purpose, or one it did not foresee; 2 wrong usage; 3 some slides of several
-failed; 130 interrupted. A traceback is shown only with ``--debug``.
+0 done; 1 an error, expected or not; 2 wrong usage; 3 some of several slides failed; 130 interrupted. A traceback is
+shown only with ``--debug``.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Verb = TypeVar("Verb", bound=Callable[..., None])
 
 
 def ends_plainly(verb: Verb) -> Verb:
-    """Return a verb that ends with one line and an exit code where it fails.
+    """Return a command that ends with one line and an exit code if it fails.
 
     Parameters
     ----------
     verb : callable
-        A command with a keyword argument ``debug``; where that is true, errors pass with their traceback.
+        A command with a keyword argument ``debug``; if that is true, errors are raised with their traceback.
 
     Returns
     -------
@@ -46,51 +46,51 @@ def ends_plainly(verb: Verb) -> Verb:
 
     @wraps(verb)
     def ending(*arguments: Any, **options: Any) -> None:
-        _say_what_is_logged()
+        _print_log()
         try:
             verb(*arguments, **options)
         except KeyboardInterrupt:
-            tell_interrupted()
+            report_interrupted()
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except (typer.Exit, typer.BadParameter, BrokenPipeError):
             raise
         except Exception as error:
             if options["debug"]:
                 raise
-            # a manifest's faults are a list, which one line would bury
+            # the faults of a manifest are a list, one per line
             say(str(error) if isinstance(error, CohortError) else describe(error))
             raise typer.Exit(EXIT_ERROR) from None
 
     return ending  # type: ignore[return-value]  # wraps() keeps the signature that typer reads
 
 
-def tell_interrupted() -> None:
-    """Tell the user of an interruption, and that nothing finished is lost."""
-    # zarr's event loop dies with work in flight, and asyncio would tell of every piece
+def report_interrupted() -> None:
+    """Print that the command was interrupted and that finished steps are kept."""
+    # zarr's event loop ends with tasks in flight, and asyncio would log each of them
     logging.getLogger("asyncio").disabled = True
-    say("interrupted; run the same command again to go on after the last finished stage")
+    say("interrupted; run the same command again to continue after the last finished step")
 
 
 def describe(error: BaseException) -> str:
-    """Return an error as one line; one that was not foreseen says so."""
+    """Return an error as one line, which says if the error was unexpected."""
     text = " ".join(str(error).split())
     if isinstance(error, WsigraphError):
         return text
     return f"unexpected {type(error).__name__}: {text or 'no message'}; run again with --debug and report what it shows"
 
 
-class _SayingHandler(logging.Handler):
+class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         say(self.format(record))
 
 
-def _say_what_is_logged() -> None:
-    """Have what the library logs look like the rest of what a command says."""
+def _print_log() -> None:
+    """Print what the library logs in the same form as the messages of the command."""
     logger = logging.getLogger("wsigraph")
-    if not any(isinstance(handler, _SayingHandler) for handler in logger.handlers):
-        logger.addHandler(_SayingHandler())
+    if not any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
+        logger.addHandler(_StderrHandler())
 
 
 def say(text: str) -> None:
-    """Write to stderr what the command has to say beside its output."""
+    """Print a message on stderr, apart from the output of the command."""
     print(f"wsigraph: {text}", file=sys.stderr, flush=True)

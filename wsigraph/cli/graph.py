@@ -1,4 +1,4 @@
-"""``wsigraph graph``: slides in, their superpixel graphs and a picture of each out."""
+"""``wsigraph graph``: build the superpixel graphs of slides, with a picture of each."""
 
 from __future__ import annotations
 
@@ -9,15 +9,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
-from wsigraph.cli.options import AsJson, ConfigFiles, Encoder, Mpp, Out, Overrides, Threads, read_settings
-from wsigraph.cli.slide_arguments import FromManifest, NamedSlide, select_slides, work_through
+from wsigraph.cli.options import (
+    AsJson,
+    ConfigFiles,
+    Encoder,
+    Force,
+    Mpp,
+    Out,
+    Overrides,
+    Threads,
+    forced,
+    read_settings,
+)
+from wsigraph.cli.slide_arguments import FromManifest, NamedSlide, select_slides
+from wsigraph.cli.slide_results import SlideResults
 
 if TYPE_CHECKING:
     from wsigraph.config import Config
     from wsigraph.records import TissueGraph
 
 _Slide = Annotated[
-    str | None, typer.Argument(metavar="SLIDE", help="Slide file; may be left out with --features.", show_default=False)
+    str | None, typer.Argument(metavar="SLIDE", help="Slide file; optional with --features.", show_default=False)
 ]
 _Features = Annotated[
     str | None,
@@ -27,17 +39,17 @@ _Features = Annotated[
 ]
 _TilePx = Annotated[
     int | None,
-    typer.Option("--tile-px", min=1, metavar="N", help="Side of those tiles in level-0 pixels, if the file says none."),
+    typer.Option("--tile-px", min=1, metavar="N", help="Side of those tiles in level-0 pixels, if not in the file."),
 ]
 _Coarsen = Annotated[
-    bool, typer.Option("--coarsen", help="Also merge neighbours of one tissue and write coarse.safetensors.")
+    bool, typer.Option("--coarsen", help="Also merge similar neighbours and write coarse.safetensors.")
 ]
 _Chunk = Annotated[
-    int | None, typer.Option("--chunk-px", metavar="N", help="Side of one task, pixels at working pixel size.")
+    int | None, typer.Option("--chunk-px", metavar="N", help="Side of one task in pixels at the working pixel size.")
 ]
 _Memory = Annotated[
     str | None,
-    typer.Option("--memory", metavar="SIZE", help="Keep the pixel stages within about this much, e.g. 1GB."),
+    typer.Option("--memory", metavar="SIZE", help="Limit the memory of the steps that read pixels, e.g. 1GB."),
 ]
 
 
@@ -54,6 +66,7 @@ def graph(
     chunk_px: _Chunk = None,
     threads: Threads = None,
     memory: _Memory = None,
+    force: Force = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -62,14 +75,16 @@ def graph(
     """Build the superpixel graph of a slide, or a graph of tiles from another tool's features.
 
     Writes DIR/<slide>/graph.safetensors, the records it is made from, and graph.png. Chunk size, threads and memory
-    change how fast the answer comes, never the answer. With --features the tiles of that file are the nodes; give the
-    slide too, so that their stain, texture and nuclei are measured. Without it --coarsen merges by the file's features.
+    change the speed, never the result. With --features the tiles of that file are the nodes; give the slide
+    too, so that their stain, texture and nuclei are measured. Without the slide --coarsen merges by the features of the
+    file.
     """
     spelled = {
         "feature.encoder": encoder,
         "runtime.chunk_px": chunk_px,
         "runtime.threads": threads,
         "runtime.memory_gb": None if memory is None else _gigabytes(memory),
+        **forced(force),
     }
     settings = read_settings(config, overrides, spelled)
     if features is not None:
@@ -82,17 +97,19 @@ def graph(
         raise typer.BadParameter("give a slide, a manifest with --manifest, or a file of features with --features")
     selection = select_slides(None if slide is None else [slide], manifest, mpp, settings)
 
-    def work(one: NamedSlide) -> dict[str, Any]:
-        return _from_slide(one, out, settings, coarsen=coarsen)
-
-    def show(facts: dict[str, Any]) -> None:
-        print(_table(facts), end="\n" if selection.is_single else "\n\n", flush=True)
-
-    work_through(selection, work, show=show, plain=dict, as_json=as_json, debug=debug)
+    results = SlideResults(selection, as_json=as_json, debug=debug)
+    for named in selection.slides:
+        with results.catch(named):
+            facts = _from_slide(named, out, settings, coarsen=coarsen)
+            if as_json:
+                results.add(facts)
+            else:
+                results.print_text(_table(facts))
+    results.finish()
 
 
 def _from_slide(slide: NamedSlide, out: str, settings: Config, *, coarsen: bool) -> dict[str, Any]:
-    """Build the graph of superpixels and its picture and return what is worth knowing."""
+    """Build the graph of superpixels and its picture and return its facts."""
     from wsigraph import store
     from wsigraph.cli.progress import progress_line
     from wsigraph.run.steps import run_slide
@@ -119,7 +136,7 @@ def _from_slide(slide: NamedSlide, out: str, settings: Config, *, coarsen: bool)
         "warnings": list(result.info.warnings),
         "directory": str(result.directory),
         "files": [*(path.name for path in result.files), "graph.png"],
-        "seconds": {stage: round(value, 3) for stage, value in result.seconds.items()},
+        "seconds": {step: round(value, 3) for step, value in result.seconds.items()},
         "resumed": list(result.resumed),
     }
 
@@ -134,7 +151,7 @@ def _from_features(
     *,
     coarsen: bool,
 ) -> dict[str, Any]:
-    """Build the graph of a file's tiles and return what is worth knowing."""
+    """Build the graph of a file's tiles and return its facts."""
     import time
     from contextlib import nullcontext
 
@@ -202,7 +219,7 @@ def _gigabytes(text: str) -> float:
 
 
 def _table(facts: dict[str, Any]) -> str:
-    seconds = "  ".join(f"{stage} {value:.1f}" for stage, value in facts["seconds"].items())
+    seconds = "  ".join(f"{step} {value:.1f}" for step, value in facts["seconds"].items())
     rows = [
         ("slide", facts["slide_id"]),
         ("pixel size", f"{facts['mpp']:g} um/px ({facts['mpp_source']})"),
@@ -215,5 +232,5 @@ def _table(facts: dict[str, Any]) -> str:
         ("files", f"{facts['directory']}/: {', '.join(facts['files'])}"),
     ]
     if facts["resumed"]:
-        rows.insert(-1, ("found done", ", ".join(facts["resumed"])))
+        rows.insert(-1, ("already done", ", ".join(facts["resumed"])))
     return "\n".join(f"{name:<16} {value}" for name, value in rows)

@@ -1,4 +1,4 @@
-"""``wsigraph inspect``: what a slide file says of itself, its pixels unread."""
+"""``wsigraph inspect``: the metadata of a slide file; no pixels are read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import AsJson, Mpp
-from wsigraph.cli.slide_arguments import FromManifest, NamedSlide, select_slides, work_through
+from wsigraph.cli.slide_arguments import FromManifest, select_slides
+from wsigraph.cli.slide_results import SlideResults
 
 _Slide = Annotated[str | None, typer.Argument(metavar="[SLIDE]", help="Slide file.", show_default=False)]
 
@@ -21,46 +22,48 @@ def inspect(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Say what a slide file, or each of a manifest, holds: format, levels, pixel size and its source, other images."""
+    """Print the metadata of a slide: format, levels, pixel size and its source, associated images."""
     from wsigraph.slide.inspection import inspect as inspect_slide
 
     selection = select_slides(None if slide is None else [slide], manifest, mpp)
 
-    def work(slide: NamedSlide) -> dict[str, Any]:
-        name = {} if slide.slide_id is None else {"slide_id": slide.slide_id}
-        return name | inspect_slide(slide.path, mpp=slide.mpp)
+    results = SlideResults(selection, as_json=as_json, debug=debug)
+    for named in selection.slides:
+        with results.catch(named):
+            name = {} if named.slide_id is None else {"slide_id": named.slide_id}
+            facts = name | inspect_slide(named.path, mpp=named.mpp)
+            if as_json:
+                results.add(facts)
+            else:
+                results.print_text("\n".join(_lines(facts)))
+    results.finish()
 
-    def show(found: dict[str, Any]) -> None:
-        print("\n".join(_lines(found)), end="\n" if selection.is_single else "\n\n", flush=True)
 
-    work_through(selection, work, show=show, plain=dict, as_json=as_json, debug=debug)
-
-
-def _lines(found: dict[str, Any]) -> list[str]:
+def _lines(facts: dict[str, Any]) -> list[str]:
     """Return the facts as aligned lines."""
-    size = found["size"]
-    stated = "none" if found["mpp"] is None else f"{found['mpp']:g} um/px ({found['mpp_source']})"
-    rows = [("name", found["slide_id"])] if "slide_id" in found else []
+    size = facts["size"]
+    stated = "none" if facts["mpp"] is None else f"{facts['mpp']:g} um/px ({facts['mpp_source']})"
+    rows = [("name", facts["slide_id"])] if "slide_id" in facts else []
     rows += [
-        ("slide", found["path"]),
-        ("format", f"{found['vendor']}, read by {found['reader']}"),
-        ("bytes", f"{found['bytes']:,}"),
-        ("sha256", found["sha256"]),
+        ("slide", facts["path"]),
+        ("format", f"{facts['vendor']}, read by {facts['reader']}"),
+        ("bytes", f"{facts['bytes']:,}"),
+        ("sha256", facts["sha256"]),
         ("size", f"{size['width']:,} x {size['height']:,} px"),
         ("pixel size", stated),
     ]
-    if found["objective_power"] is not None:
-        rows.append(("objective", f"{found['objective_power']:g} x"))
-    for number, level in enumerate(found["levels"]):
+    if facts["objective_power"] is not None:
+        rows.append(("objective", f"{facts['objective_power']:g} x"))
+    for number, level in enumerate(facts["levels"]):
         scale = "" if level["mpp"] is None else f", {level['mpp']:.4g} um/px"
         tile = f"tiles of {level['tile_width']} x {level['tile_height']}"
         rows.append((f"level {number}", f"{level['width']:,} x {level['height']:,} px, {tile}{scale}"))
-    rows.append(("associated", ", ".join(found["associated"]) or "none"))
-    if found["identifying_images"]:
-        names = ", ".join(found["identifying_images"])
+    rows.append(("associated", ", ".join(facts["associated"]) or "none"))
+    if facts["identifying_images"]:
+        names = ", ".join(facts["identifying_images"])
         rows.append(("privacy", f"{names} may show the patient's name; keep the file as you keep patient data"))
-    if found["mpp_problem"]:
-        rows.append(("problem", found["mpp_problem"]))
-    rows += [("warning", text) for text in found["warnings"]]
+    if facts["mpp_problem"]:
+        rows.append(("problem", facts["mpp_problem"]))
+    rows += [("warning", text) for text in facts["warnings"]]
     width = max(len(name) for name, _ in rows)
     return [f"{name:<{width}}  {value}" for name, value in rows]

@@ -1,7 +1,6 @@
-"""The command ``wsigraph``: one file per verb, each of which parses, calls the library and prints.
+"""The command ``wsigraph``: one file per subcommand, which parses options, calls the library and prints.
 
-Only typer is imported here. Settings, records and stages are imported inside the verbs, so that ``--help`` answers
-at once.
+Only typer is imported here. Subcommands import the library when they run, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from wsigraph.cli import (
     viewer,
 )
 from wsigraph.cli.examples import add_examples
-from wsigraph.cli.failure import EXIT_INTERRUPTED, tell_interrupted
+from wsigraph.cli.failure import EXIT_INTERRUPTED, report_interrupted
 
 app = typer.Typer(
     name="wsigraph",
@@ -41,24 +40,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Whole-slide images as graphs of tissue regions: stage, survival and the reasons for both. Research use only.",
 )
-app.command("predict", short_help="Slides in; graph, stage, survival and report out.")(predict.predict)
-app.command("explain", short_help="Why: regions, features, and whether the reasons hold.")(explain.explain)
-app.command("train", short_help="A manifest and graphs in; a model with held-out scores out.")(train.train)
-app.command("evaluate", short_help="A model in; its held-out scores beside those of rivals out.")(evaluate.evaluate)
-app.command("run", short_help="A manifest in; the records of all its slides out, on a cluster.")(run.run)
-app.command("status", short_help="How a run stands, also after a crash.")(status.status)
-app.command("serve", short_help="Slides, jobs and results in a browser and over HTTP.")(serve.serve)
-app.command("viewer", short_help="What the viewer needs, put in place once.")(viewer.viewer)
-app.command("graph", short_help="A slide in; its superpixel graph and a picture out.")(graph.graph)
-app.command("export", short_help="A graph in; AnnData, GeoJSON, parquet or networkx out.")(export.export)
-app.command("simulate", short_help="A synthetic cohort with known truth out.")(simulate.simulate)
-app.command("synthesize", short_help="A graph in; annotated synthetic tissue out.")(synthesize.synthesize)
-app.command("train-synthesis", short_help="Slides or images in; a generator of tissue out.")(
+app.command("predict", short_help="Predict stage and survival of slides, with graphs and a report.")(predict.predict)
+app.command("explain", short_help="Explain predictions: regions, features, and faithfulness.")(explain.explain)
+app.command("train", short_help="Train a model on your own slides, with held-out scores.")(train.train)
+app.command("evaluate", short_help="Out-of-fold scores of a model, next to baseline models.")(evaluate.evaluate)
+app.command("run", short_help="Process all slides of a manifest, here or on a cluster.")(run.run)
+app.command("status", short_help="Show the progress of a run, also after a crash.")(status.status)
+app.command("serve", short_help="Serve slides, jobs and results in a browser and over HTTP.")(serve.serve)
+app.command("viewer", short_help="Install the viewer's JavaScript.")(viewer.viewer)
+app.command("graph", short_help="Build the superpixel graph of a slide, with a picture.")(graph.graph)
+app.command("export", short_help="Convert a graph to AnnData, GeoJSON, parquet or networkx.")(export.export)
+app.command("simulate", short_help="Simulate a cohort whose truth is known.")(simulate.simulate)
+app.command("synthesize", short_help="Paint annotated synthetic tissue from a graph.")(synthesize.synthesize)
+app.command("train-synthesis", short_help="Train a generator of tissue on slides or images.")(
     train_synthesis.train_synthesis
 )
-app.command("inspect", short_help="What a slide file says of itself.")(inspect.inspect)
+app.command("inspect", short_help="Print the metadata of a slide file.")(inspect.inspect)
 app.add_typer(manifest.app, name="manifest")
-app.command("doctor", short_help="What is installed, what works, and the fixes.")(doctor.doctor)
+app.command("doctor", short_help="Check the installation, and say how to fix it.")(doctor.doctor)
 app.add_typer(report.app, name="report")
 app.add_typer(configuration.app, name="config")
 app.command("version", short_help="Print the version.")(version.version)
@@ -70,6 +69,6 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        # outside every verb: while arguments are read, or on the way out
-        tell_interrupted()
+        # outside every command: while arguments are parsed, or at exit
+        report_interrupted()
         sys.exit(EXIT_INTERRUPTED)

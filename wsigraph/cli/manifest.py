@@ -1,4 +1,4 @@
-"""``wsigraph manifest create|check``: a first table of the slides in a folder, and whether a table holds."""
+"""``wsigraph manifest create|check``: create a table of the slides in a folder, or check a table."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, read_settings
 if TYPE_CHECKING:
     from wsigraph.cohort.manifest.manifest import Findings
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Draft or check the table of a cohort's slides.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Create or check the table of a cohort's slides.")
 
 _Folder = Annotated[str, typer.Argument(metavar="DIR", help="Folder that holds slides.", show_default=False)]
-_Table = Annotated[str, typer.Option("--out", metavar="FILE", help="Manifest to write; paths count from its folder.")]
-_Recursive = Annotated[bool, typer.Option("--recursive", help="Look into folders too.")]
-_Pattern = Annotated[
-    str | None, typer.Option("--glob", metavar="PATTERN", help="Take what matches below DIR, e.g. '*/*.svs'.")
+_Table = Annotated[
+    str, typer.Option("--out", metavar="FILE", help="Manifest to write; its paths are relative to its folder.")
 ]
-_Digests = Annotated[bool, typer.Option("--sha256", help="Read every slide whole and note its SHA-256.")]
+_Recursive = Annotated[bool, typer.Option("--recursive", help="Search subfolders too.")]
+_Pattern = Annotated[
+    str | None, typer.Option("--glob", metavar="PATTERN", help="Only files below DIR that match, e.g. '*/*.svs'.")
+]
+_Digests = Annotated[bool, typer.Option("--sha256", help="Read every slide completely and write its SHA-256.")]
 _Tcga = Annotated[bool, typer.Option("--tcga", help="Take patient and site from TCGA barcodes in the names.")]
-_Force = Annotated[bool, typer.Option("--force", help="Replace a manifest that is there.")]
+_Force = Annotated[bool, typer.Option("--force", help="Replace an existing manifest.")]
 _Manifest = Annotated[str, typer.Argument(metavar="FILE", help="Manifest, CSV.", show_default=False)]
-_NoFiles = Annotated[bool, typer.Option("--no-files", help="Do not look for the slides.")]
-_NoDigests = Annotated[bool, typer.Option("--no-digests", help="Do not read slides to compare their bytes.")]
-_Kept = Annotated[
+_NoFiles = Annotated[bool, typer.Option("--no-files", help="Do not check that the slides exist.")]
+_NoDigests = Annotated[bool, typer.Option("--no-digests", help="Do not compare the SHA-256 of slides.")]
+_DigestCache = Annotated[
     str | None,
-    typer.Option("--keep-digests", metavar="FILE", help="Keep digests here, so that the next check is quick."),
+    typer.Option("--keep-digests", metavar="FILE", help="Cache digests in this file, so that the next check is fast."),
 ]
 
 
@@ -48,35 +50,34 @@ def create(
     force: _Force = False,
     debug: Debug = False,
 ) -> None:
-    """Draft a manifest of the slides in a folder, with what each file says of itself.
+    """Create a manifest of the slides in a folder, with the metadata of each file.
 
-    Stage, follow-up and split are left for you to fill in, and so is the patient unless --tcga finds a barcode.
+    Fill in stage, follow-up and split yourself, and the patient too unless --tcga finds a barcode.
     """
     from wsigraph.cli.progress import progress_line
-    from wsigraph.cohort.manifest.create import draft_manifest, find_slides
+    from wsigraph.cohort.manifest.create_manifest import create_manifest
     from wsigraph.cohort.manifest.manifest import write_manifest
     from wsigraph.errors import CohortError, StoreError
+    from wsigraph.slide.discover import discover_slides
 
     if Path(out).exists() and not force:
-        raise StoreError(f"{out} is there already; replace it with --force, or give another --out")
-    slides = find_slides(Path(folder), pattern=pattern, recursive=recursive)
+        raise StoreError(f"{out} exists already; replace it with --force, or give another --out")
+    slides = discover_slides(Path(folder), pattern=pattern, recursive=recursive)
     with progress_line(folder) as progress:
-        draft = draft_manifest(slides, Path(folder), digests=sha256, tcga=tcga, progress=progress)
-    for note in draft.notes:
+        created = create_manifest(slides, digests=sha256, tcga=tcga, progress=progress)
+    for note in created.notes:
         say(f"note: {note}")
-    for path, reason in draft.unreadable:
+    for path, reason in created.unreadable:
         say(f"left out {path}: {reason}")
-    if not draft.rows:
+    if not created.rows:
         raise CohortError(f"no reader opens any of the {len(slides)} files in {folder}; no manifest is written")
-    write_manifest(draft.rows, out)
-    unknown = sum(not row.patient_id for row in draft.rows)
+    write_manifest(created.rows, out)
+    unknown = sum(not row.patient_id for row in created.rows)
     if unknown:
-        say(
-            f"note: patient_id is empty for {unknown} slides; until you fill it in, each counts as a patient of its own"
-        )
-    left = f", {len(draft.unreadable)} left out" if draft.unreadable else ""
-    print(f"{out}: {len(draft.rows)} slides{left}")
-    if draft.unreadable:
+        say(f"note: patient_id is empty for {unknown} slides; until you fill it in, each counts as a separate patient")
+    left = f", {len(created.unreadable)} left out" if created.unreadable else ""
+    print(f"{out}: {len(created.rows)} slides{left}")
+    if created.unreadable:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
@@ -86,7 +87,7 @@ def check(
     manifest: _Manifest,
     no_files: _NoFiles = False,
     no_digests: _NoDigests = False,
-    keep_digests: _Kept = None,
+    keep_digests: _DigestCache = None,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -94,14 +95,14 @@ def check(
 ) -> None:
     """Print every fault and warning of a manifest, each with its line and slide.
 
-    Stages are those of model.stage_names in the settings. The exit code is 1 where there is a fault.
+    Stages are those of model.stage_names in the settings. The exit code is 1 if there is a fault.
     """
     from wsigraph.cli.progress import progress_line
     from wsigraph.cohort.manifest.manifest import check_manifest
 
     settings = read_settings(config, overrides, {})
     with progress_line(manifest) as progress:
-        found = check_manifest(
+        findings = check_manifest(
             manifest,
             stage_names=settings.model.stage_names,
             check_files=not no_files,
@@ -109,33 +110,33 @@ def check(
             digest_cache=None if keep_digests is None else Path(keep_digests),
             progress=progress,
         )
-    print(json.dumps(_values(found), allow_nan=False) if as_json else "\n".join(_lines(found)))
-    if found.faults:
+    print(json.dumps(_values(findings), allow_nan=False) if as_json else "\n".join(_lines(findings)))
+    if findings.faults:
         raise typer.Exit(EXIT_ERROR)
 
 
-def _values(found: Findings) -> dict[str, Any]:
+def _values(findings: Findings) -> dict[str, Any]:
     return {
-        "path": str(found.path),
-        "slides": len(found.rows),
-        "patients": len({row.patient_id for row in found.rows}),
-        "sites": _count(row.site for row in found.rows),
-        "splits": _count(row.split for row in found.rows),
-        "stages": _count(row.stage for row in found.rows),
-        "events": sum(row.event is True for row in found.rows),
-        "with_follow_up": sum(row.event is not None for row in found.rows),
-        "faults": [asdict(fault) for fault in found.faults],
-        "warnings": list(found.warnings),
+        "path": str(findings.path),
+        "slides": len(findings.rows),
+        "patients": len({row.patient_id for row in findings.rows}),
+        "sites": _count(row.site for row in findings.rows),
+        "splits": _count(row.split for row in findings.rows),
+        "stages": _count(row.stage for row in findings.rows),
+        "events": sum(row.event is True for row in findings.rows),
+        "with_follow_up": sum(row.event is not None for row in findings.rows),
+        "faults": [asdict(fault) for fault in findings.faults],
+        "warnings": list(findings.warnings),
     }
 
 
 def _count(values: Any) -> dict[str, int]:
-    """Return how often each value occurs; cells without one are not counted."""
+    """Return the number of times that each value occurs; empty cells are not counted."""
     return dict(sorted(Counter(value for value in values if value is not None).items()))
 
 
-def _lines(found: Findings) -> list[str]:
-    values = _values(found)
+def _lines(findings: Findings) -> list[str]:
+    values = _values(findings)
     rows = [
         ("manifest", values["path"]),
         ("slides", f"{values['slides']:,}"),
@@ -148,7 +149,7 @@ def _lines(found: Findings) -> list[str]:
     ]
     if values["with_follow_up"]:
         rows.append(("follow-up", f"{values['with_follow_up']:,}, of them {values['events']:,} with an event"))
-    rows += [("warning", text) for text in found.warnings]
-    rows += [("fault", str(fault)) for fault in found.faults]
-    rows.append(("faults", f"{len(found.faults):,}"))
+    rows += [("warning", text) for text in findings.warnings]
+    rows += [("fault", str(fault)) for fault in findings.faults]
+    rows.append(("faults", f"{len(findings.faults):,}"))
     return [f"{name:<10} {text}" for name, text in rows]

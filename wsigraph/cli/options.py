@@ -1,4 +1,4 @@
-"""Options that several verbs share, spelled once."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -26,16 +26,24 @@ Overrides = Annotated[
 ]
 Mpp = Annotated[
     float | None,
-    typer.Option("--mpp", metavar="UM", help="Pixel size at full resolution, um/px; wins over what the file says."),
+    typer.Option("--mpp", metavar="UM", help="Pixel size at full resolution, um/px; overrides the file."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
-Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Where <slide>/ is written.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
+Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Directory for <slide>/.")]
 Encoder = Annotated[
     str | None, typer.Option("--encoder", metavar="NAME", help="Add a network's features: efficientnet_lite0.")
 ]
-Threads = Annotated[
-    int | None, typer.Option("--threads", min=0, metavar="N", help="Threads; 0 takes every core allowed.")
+Force = Annotated[
+    bool, typer.Option("--force", help="Continue with a slide that is no H&E section; every output is marked.")
 ]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=0, metavar="N", help="Number of threads; 0 takes every allowed core.")
+]
+
+
+def forced(force: bool) -> dict[str, bool | None]:
+    """Return the setting of ``--force``; None if it is not given, so that a settings file decides."""
+    return {"slide.allow_non_he": True if force else None}
 
 
 def read_settings(files: list[str] | None, overrides: list[str] | None, spelled: Mapping[str, Any]) -> Config:
@@ -46,7 +54,7 @@ def read_settings(files: list[str] | None, overrides: list[str] | None, spelled:
     files, overrides : list of str or None
         Values of ``--config`` and ``--set``.
     spelled : mapping of str to value
-        Settings that have an option of their own, e.g. ``{"runtime.threads": 2}``; None is left out. They come after
+        Settings that have an option of their own, e.g. ``{"runtime.threads": 2}``; None is left out. They override
         ``--set``.
 
     Returns
@@ -57,7 +65,7 @@ def read_settings(files: list[str] | None, overrides: list[str] | None, spelled:
     Raises
     ------
     ConfigError
-        If a file does not read, a key is unknown or a value is out of range.
+        If a file cannot be read, a key is unknown or a value is out of range.
     """
     from wsigraph.config import load
 

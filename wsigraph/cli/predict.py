@@ -1,4 +1,4 @@
-"""``wsigraph predict``: slides in, one directory of records and a report each out."""
+"""``wsigraph predict``: predict stage and survival of slides; each gets a directory of records and a report."""
 
 from __future__ import annotations
 
@@ -7,20 +7,37 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
-from wsigraph.cli.options import AsJson, ConfigFiles, Encoder, Mpp, Out, Overrides, Threads, read_settings
-from wsigraph.cli.slide_arguments import FromManifest, NamedSlide, refuse_equal_names, select_slides, work_through
+from wsigraph.cli.options import (
+    AsJson,
+    ConfigFiles,
+    Encoder,
+    Force,
+    Mpp,
+    Out,
+    Overrides,
+    Threads,
+    forced,
+    read_settings,
+)
+from wsigraph.cli.slide_arguments import FromManifest, refuse_equal_names, select_slides
+from wsigraph.cli.slide_results import SlideResults
 
 if TYPE_CHECKING:
-    from wsigraph.run.steps import FlowResult
+    from wsigraph.run.steps import SlideResult
 
-_Slides = Annotated[list[str] | None, typer.Argument(metavar="[SLIDE]", help="Slide files.", show_default=False)]
+_Slides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[SLIDE]", help="Slide files, folders of slides, or globs ('slides/*.svs').", show_default=False
+    ),
+]
 _Model = Annotated[
     str | None, typer.Option("--model", metavar="DIR", help="Model bundle; else the demonstration model.")
 ]
 
 _Explain = Annotated[
     str | None,
-    typer.Option("--explain", metavar="TARGET", help="Explain stage, risk or survival@DAYS too, in report.html."),
+    typer.Option("--explain", metavar="TARGET", help="Also explain stage, risk or survival@DAYS, in report.html."),
 ]
 
 
@@ -36,52 +53,60 @@ def predict(
     config: ConfigFiles = None,
     overrides: Overrides = None,
     threads: Threads = None,
+    force: Force = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Read slides, build and coarsen their tissue graphs, predict stage and survival, and write a report of each.
 
-    Writes DIR/<slide>/ with every record. A stage whose record is there and fits is not repeated. With several
-    slides, or a manifest, one that fails does not stop the others.
+    Writes DIR/<slide>/ with every record. A step whose record is already there is not repeated. With several
+    slides, or a manifest, a slide that fails does not stop the others.
     """
     from wsigraph.cli.progress import progress_line
-    from wsigraph.explanation.request import Question
+    from wsigraph.explanation.request import ExplanationRequest
     from wsigraph.run.steps import run_slide
 
-    settings = read_settings(config, overrides, {"feature.encoder": encoder, "runtime.threads": threads})
+    settings = read_settings(
+        config, overrides, {"feature.encoder": encoder, "runtime.threads": threads, **forced(force)}
+    )
     selection = select_slides(slides, manifest, mpp, settings)
     refuse_equal_names(selection.slides)
 
-    def work(slide: NamedSlide) -> FlowResult:
-        question = None if explain is None else Question(target=explain, site=slide.site)
-        with progress_line(slide.label) as progress:
-            return run_slide(
-                slide.path,
-                out,
-                settings,
-                mpp=slide.mpp,
-                slide_id=slide.slide_id,
-                model=model,
-                progress=progress,
-                explain=question,
-            )
+    results = SlideResults(selection, as_json=as_json, debug=debug)
+    for slide in selection.slides:
+        request = None if explain is None else ExplanationRequest(target=explain, site=slide.site)
+        with results.catch(slide):
+            with progress_line(slide.label) as progress:
+                result = run_slide(
+                    slide.path,
+                    out,
+                    settings,
+                    mpp=slide.mpp,
+                    slide_id=slide.slide_id,
+                    model=model,
+                    progress=progress,
+                    explain=request,
+                )
+            if as_json:
+                results.add(_to_json(result))
+            else:
+                _print_table(result)
+    results.finish()
 
-    work_through(selection, work, show=_print_table, plain=_plain, as_json=as_json, debug=debug)
 
-
-def _plain(result: FlowResult) -> dict[str, Any]:
+def _to_json(result: SlideResult) -> dict[str, Any]:
     """Return what --json prints of one slide."""
     return {
         **(result.facts or {}),
         "directory": str(result.directory),
         "files": [path.name for path in result.files],
-        "seconds": {stage: round(value, 3) for stage, value in result.seconds.items()},
+        "seconds": {step: round(value, 3) for step, value in result.seconds.items()},
         "resumed": list(result.resumed),
     }
 
 
-def _print_table(result: FlowResult) -> None:
-    """Print one slide's facts: folded to the width of a terminal, one line each elsewhere."""
+def _print_table(result: SlideResult) -> None:
+    """Print the facts of a slide: folded to the width of a terminal, or one line each."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -99,17 +124,17 @@ def _print_table(result: FlowResult) -> None:
     console.print()
 
 
-def _rows(result: FlowResult) -> list[tuple[str, str]]:
+def _rows(result: SlideResult) -> list[tuple[str, str]]:
     facts = result.facts or {}
     median = facts["median_survival_days"]
-    seconds = "  ".join(f"{stage} {value:.1f}" for stage, value in result.seconds.items())
+    seconds = "  ".join(f"{step} {value:.1f}" for step, value in result.seconds.items())
     rows = [
         ("slide", result.slide_id),
         ("pixel size", f"{facts['mpp']:g} um/px ({facts['mpp_source']})"),
         ("tissue", f"{facts['tissue_mm2']:.3f} mm2"),
         ("superpixels", f"{facts['superpixels']:,}"),
         ("nodes", f"{facts['nodes']:,} coarse regions"),
-        ("stage", "  ".join(f"{name} {share:.3f}" for name, share in facts["stage"].items())),
+        ("stage", "  ".join(f"{name} {probability:.3f}" for name, probability in facts["stage"].items())),
         ("seconds", seconds),
     ]
     if facts["risk"] is not None:
@@ -125,7 +150,7 @@ def _rows(result: FlowResult) -> list[tuple[str, str]]:
     if facts["patient"] != "external":
         rows.insert(-1, ("patient", f"known to the model: {facts['patient']}"))
     if result.resumed:
-        rows.append(("found done", ", ".join(result.resumed)))
+        rows.append(("already done", ", ".join(result.resumed)))
     rows += [("warning", text) for text in facts["warnings"]]
     rows.append(("notice", facts["notice"]))
     names = ", ".join(path.name for path in result.files)

@@ -1,4 +1,4 @@
-"""Progress on stderr, where that is a terminal; nothing where it is not."""
+"""Progress on stderr if that is a terminal; nothing otherwise."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 @contextmanager
 def progress_line(slide: str) -> Iterator[Callable[[str, int, int], None] | None]:
-    """Yield what to call with (stage, done, total); None where stderr is no terminal.
+    """Yield a function to call with (step, done, total); None if stderr is no terminal.
 
     Parameters
     ----------
     slide : str
-        File that is worked on.
+        Slide file, for the label.
     """
     if not sys.stderr.isatty():
         yield None
@@ -37,13 +37,13 @@ def progress_line(slide: str) -> Iterator[Callable[[str, int, int], None] | None
         task = bar.add_task(f"{name}: read", total=None, rate="")
         current = ""
 
-        def show(stage: str, done: int, total: int) -> None:
+        def show(step: str, done: int, total: int) -> None:
             nonlocal current
-            if stage != current:
-                bar.reset(task, total=total, description=f"{name}: {stage}", rate="")
-                current = stage
+            if step != current:
+                bar.reset(task, total=total, description=f"{name}: {step}", rate="")
+                current = step
             elapsed = bar.tasks[0].elapsed or 0.0
-            # stages that are not counted in pixels say 0 or 1
+            # steps that are not counted in pixels report 0 or 1
             rate = f"{done / elapsed / 1e6:.1f} Mpx/s" if elapsed > 0 and done > 1 else ""
             bar.update(task, completed=done, total=total, rate=rate)
 

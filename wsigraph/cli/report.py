@@ -1,4 +1,4 @@
-"""``wsigraph report``: pages over what lies in a directory already."""
+"""``wsigraph report``: pages that summarise finished runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, read_settings
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Pages over finished runs.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Pages that summarise finished runs.")
 
 _Runs = Annotated[
     str, typer.Argument(metavar="DIR", help="Directory that holds <slide>/ for every slide.", show_default=False)

@@ -1,4 +1,4 @@
-"""``wsigraph serve``: slides, their graphs and the reasons for predictions over HTTP."""
+"""``wsigraph serve``: serve slides, graphs, predictions and explanations over HTTP."""
 
 from __future__ import annotations
 

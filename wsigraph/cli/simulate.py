@@ -1,4 +1,4 @@
-"""``wsigraph simulate``: nothing in, a synthetic cohort with known truth out."""
+"""``wsigraph simulate``: write a simulated cohort whose truth is known."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, Threads, read_settings
 
 if TYPE_CHECKING:
-    from wsigraph.cohort.manifest.row import ManifestRow
-    from wsigraph.config import Config
-    from wsigraph.synthesis.simulation.simulate import SimulatedSlide
+    from wsigraph.cohort.manifest.manifest_row import ManifestRow
 
-_Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Where the manifest and <slide>/ are written.")]
-_Patients = Annotated[int, typer.Option("--patients", min=1, metavar="N", help="How many patients.")]
-_Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Decides everything random.")]
-_Law = Annotated[
+_Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Directory for the manifest and <slide>/.")]
+_Patients = Annotated[int, typer.Option("--patients", min=1, metavar="N", help="Number of patients.")]
+_Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of all random choices.")]
+_Scenario = Annotated[
     str | None,
     typer.Option(
-        "--law", metavar="NAME", help="composition, spatial, interface, site or null.", show_default="composition"
+        "--scenario",
+        metavar="NAME",
+        help="What decides the outcome: composition, spatial, interface, site or null.",
+        show_default="composition",
     ),
 ]
+_Law = Annotated[str | None, typer.Option("--law", hidden=True, help="The old name of --scenario.")]
 _Images = Annotated[
-    bool, typer.Option("--images", help="Paint slides and build the graphs from their pixels; seconds a slide.")
+    bool, typer.Option("--images", help="Paint slides and build the graphs from their pixels; takes seconds per slide.")
 ]
 
 
@@ -36,6 +38,7 @@ def simulate(
     out: _Out = "wsigraph-synthetic",
     patients: _Patients = 300,
     seed: _Seed = 1,
+    scenario: _Scenario = None,
     law: _Law = None,
     images: _Images = False,
     config: ConfigFiles = None,
@@ -44,47 +47,31 @@ def simulate(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Make up a cohort whose truth is known: patients, sites, slides, stage and survival by a planted law.
+    """Simulate a cohort whose truth is known: patients, sites, slides, stage and survival of a generative scenario.
 
     Writes DIR/data_manifest.csv, with the oracle's risk of every patient, and DIR/<slide>/graph.safetensors. With
     --images the tissue is painted into pyramidal TIFF slides in DIR/slides, and the graphs are built from them as
     from any slide. All of it is synthetic and says so.
     """
-    from wsigraph.synthesis.simulation.write_cohort import MANIFEST, simulate_cohort, write_cohort
+    from wsigraph.cli.progress import progress_line
+    from wsigraph.run.simulated_cohort import simulate as simulate_cohort
+    from wsigraph.synthesis.simulation.write_cohort import MANIFEST
 
-    settings = read_settings(config, overrides, {"synthesis.law": law, "runtime.threads": threads})
+    spelled = {"synthesis.scenario": scenario or law, "runtime.threads": threads}
+    settings = read_settings(config, overrides, spelled)
     started = time.perf_counter()
-    folder = Path(out)
-    rows = write_cohort(
-        simulate_cohort(patients, settings, seed=seed),
-        folder,
-        settings,
-        seed=seed,
-        images=images,
-        finished=_reader(folder, settings) if images else None,
-    )
-    facts = _facts(rows, settings.synthesis.law, folder / MANIFEST, time.perf_counter() - started)
+    with progress_line("simulate") as progress:
+        rows = simulate_cohort(patients, out, settings, seed=seed, images=images, progress=progress)
+    facts = _facts(rows, settings.synthesis.scenario, Path(out) / MANIFEST, time.perf_counter() - started)
     print(json.dumps(facts, allow_nan=False) if as_json else _table(facts), flush=True)
 
 
-def _reader(folder: Path, settings: Config) -> Any:
-    """Return what builds the graph of a painted slide as soon as it is there."""
-    from wsigraph.cli.progress import progress_line
-    from wsigraph.run.steps import run_slide
-
-    def read(slide: SimulatedSlide, path: Path | None) -> None:
-        with progress_line(str(path)) as progress:
-            run_slide(str(path), folder, settings, slide_id=slide.slide_id, progress=progress, until="graph")
-
-    return read
-
-
-def _facts(rows: list[ManifestRow], law: str, manifest: Path, seconds: float) -> dict[str, Any]:
+def _facts(rows: list[ManifestRow], scenario: str, manifest: Path, seconds: float) -> dict[str, Any]:
     patients = {row.patient_id: row for row in rows}
     events = sum(bool(row.event) for row in patients.values())
     return {
         "synthetic": True,
-        "law": law,
+        "scenario": scenario,
         "patients": len(patients),
         "slides": len(rows),
         "sites": len({row.site for row in rows}),
@@ -98,7 +85,7 @@ def _facts(rows: list[ManifestRow], law: str, manifest: Path, seconds: float) ->
 
 def _table(facts: dict[str, Any]) -> str:
     rows = [
-        ("cohort", f"synthetic, law {facts['law']}"),
+        ("cohort", f"synthetic, scenario {facts['scenario']}"),
         ("patients", f"{facts['patients']:,} of {facts['sites']} sites, {facts['slides']:,} slides"),
         ("events", f"{facts['events']:,}; {100 * facts['censored_fraction']:.1f} % of the patients censored"),
         ("stage missing", f"{facts['stage_missing']:,}"),

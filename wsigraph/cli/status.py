@@ -1,11 +1,11 @@
-"""``wsigraph status``: how a run stands, from another terminal, also after a crash."""
+"""``wsigraph status``: the progress of a run, from another terminal or after a crash."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,9 +20,9 @@ _Directory = Annotated[str, typer.Argument(metavar="DIR", help="The --out direct
 
 @ends_plainly
 def status(directory: _Directory, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Tell how the runs in a directory stand: slides done and failed, what is worked on, the dashboard's address.
+    """Show the progress of the runs in a directory: slides done, failed and in work, and the dashboard's address.
 
-    Reads what each client wrote last, at most two seconds ago while it lives; nothing is changed.
+    Reads the state files of the clients, which a running client replaces every two seconds. Nothing is changed.
     """
     from wsigraph.run.batch.run_state import held_slides, read_states
 
@@ -30,7 +30,7 @@ def status(directory: _Directory, as_json: AsJson = False, debug: Debug = False)
     if as_json:
         print(json.dumps({"runs": [asdict(state) for state in states], "held": held}, allow_nan=False))
         return
-    latest = [state for state in states if state.standing in ("running", "silent")] or states[:1]
+    latest = [state for state in states if state.status in ("running", "silent")] or states[:1]
     print("\n\n".join(_table(state) for state in latest))
     if held:
         more = f" and {len(held) - 10} more" if len(held) > 10 else ""
@@ -40,25 +40,30 @@ def status(directory: _Directory, as_json: AsJson = False, debug: Debug = False)
 def _table(state: ClientState) -> str:
     from wsigraph.cli.watch import duration, headline
 
-    told = state.told
-    standing = f"{state.standing}, last sign of life {duration(state.age_s)} ago"
-    if state.standing in ("killed", "interrupted", "stopped"):
-        standing += "; run the same command again to go on"
+    content = state.content
+    status = f"{state.status}, last written {duration(state.age_s)} ago"
+    if state.status in ("killed", "interrupted", "stopped"):
+        status += "; run the same command again to continue"
     rows = [
-        ("run", f"{state.run_id} of {told['manifest']}"),
-        ("state", standing),
-        ("slides", headline(told if state.standing == "running" else {**told, "seconds_left": None})),
-        ("up to", f"{told['until']}, on {told['cluster']}"),
+        ("run", f"{state.run_id} of {content['manifest']}"),
+        ("state", status),
+        ("slides", headline(content if state.status == "running" else {**content, "seconds_left": None})),
+        ("up to", f"{content['until']}, on {content['cluster']}"),
     ]
-    if state.standing == "running" and told.get("dashboard"):
-        rows.append(("dashboard", told["dashboard"]))
-    is_open = state.standing in ("running", "silent", "killed")
+    if state.status == "running" and content.get("dashboard"):
+        rows.append(("dashboard", content["dashboard"]))
+    is_open = state.status in ("running", "silent", "killed")
     rows += [
-        (f"  {each['slide_id']}", f"{each['stage']} {100 * each['fraction']:.0f} % on {each['worker']}")
-        for each in (told.get("active", []) if is_open else [])
+        (f"  {slide['slide_id']}", f"{_step(slide)} {100 * slide['fraction']:.0f} % on {slide['worker']}")
+        for slide in (content.get("active", []) if is_open else [])
     ]
     rows += [
-        (f"  {each['slide_id']}", f"failed in {each['stage']}: {each['error']}: {each['message']}")
-        for each in told["failures"][-10:]
+        (f"  {failure['slide_id']}", f"failed in {_step(failure)}: {failure['error']}: {failure['message']}")
+        for failure in content["failures"][-10:]
     ]
     return "\n".join(f"{name:<16} {value}" for name, value in rows)
+
+
+def _step(row: dict[str, Any]) -> str:
+    """Return the step of a slide; earlier versions wrote it as ``stage``."""
+    return str(row.get("step", row.get("stage", "")))

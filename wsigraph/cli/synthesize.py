@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from wsigraph.synthesis.diffusion.writer import SyntheticTile
 
 
-class Style(StrEnum):
-    """What the tissue shall look like."""
+class Domain(StrEnum):
+    """Appearance of the tissue."""
 
     PAINTED = "painted"
     REAL = "real"
@@ -38,7 +38,9 @@ _Steps = Annotated[
 ]
 _Guidance = Annotated[
     float | None,
-    typer.Option("--guidance", min=0.0, metavar="X", help="Weight of the graph; 0 ignores it.", show_default="4"),
+    typer.Option(
+        "--guidance", min=0.0, metavar="X", help="Weight of the graph; 0 ignores it.", show_default="the model's"
+    ),
 ]
 _Edits = Annotated[
     list[str] | None,
@@ -54,7 +56,10 @@ _SlidePx = Annotated[
     int | None,
     typer.Option("--slide", metavar="PX", min=64, help="No graph: lay out a slide of this side and paint it."),
 ]
-_Style = Annotated[Style | None, typer.Option("--style", help="Where left out: painted for classes, real without.")]
+_Domain = Annotated[
+    Domain | None, typer.Option("--domain", help="Appearance; by default painted for graphs with classes, else real.")
+]
+_Style = Annotated[Domain | None, typer.Option("--style", hidden=True, help="The name of --domain before.")]
 _Raster = Annotated[bool, typer.Option("--raster", help="Give the model the mask beside the graph.")]
 _Model = Annotated[str | None, typer.Option("--model", metavar="DIR", help="Generator; else the shipped one.")]
 _Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
@@ -72,6 +77,7 @@ def synthesize(
     from_slide: _FromSlide = None,
     box: _Box = None,
     slide_px: _SlidePx = None,
+    domain: _Domain = None,
     style: _Style = None,
     raster: _Raster = False,
     mpp: Mpp = None,
@@ -109,6 +115,7 @@ def synthesize(
     sizes = generator.config.model_dump(exclude=set(PAINTING))
     settings = settings.model_copy(update={"diffusion": settings.diffusion.model_copy(update=sizes)})
     scene = _scene(graph, from_slide, box, slide_px, mpp, settings, seed)
+    chosen = domain or style
     canvas_um = settings.diffusion.canvas_px * settings.diffusion.mpp
     with progress_line("synthesize") as progress:
         tiles = paint(
@@ -118,7 +125,7 @@ def synthesize(
             n=n,
             generator=generator,
             edits=tuple(edits or ()),
-            style=None if style is None else style.value,
+            domain=None if chosen is None else chosen.value,
             raster=raster,
             device=device,
             progress=progress,
@@ -185,7 +192,7 @@ def _facts(last: SyntheticTile, n: int, out: Path, seconds: float) -> dict[str, 
 
 def _table(facts: dict[str, Any]) -> str:
     rows = [
-        ("tissue", f"synthetic, {facts['style']}, {facts['samples']} of seed {facts['seed']}"),
+        ("tissue", f"synthetic, {facts['domain']}, {facts['samples']} of seed {facts['seed']}"),
         ("size", f"{facts['width_px']} x {facts['height_px']} px at {facts['mpp']:g} um/px, {facts['nodes']} regions"),
         ("sampler", f"{facts['sampler']}, {facts['steps']} steps, guidance {facts['guidance']:g}"),
         ("generator", facts["model_id"]),

@@ -17,13 +17,16 @@ _Data = Annotated[
 ]
 _ModelOut = Annotated[Path, typer.Option("--out", metavar="MODEL", help="Directory of the generator.")]
 _Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides weights, batches and noise.")]
-_Painted = Annotated[int, typer.Option("--painted", min=0, help="Sheets of painted tissue to learn from as well.")]
+_Painted = Annotated[int, typer.Option("--painted", min=0, help="Number of painted training images to add.")]
 _Start = Annotated[
     str | None,
     typer.Option("--start", metavar="MODEL", help="Go on from this generator's weights; 'shipped' is the package's."),
 ]
+_Restart = Annotated[
+    bool, typer.Option("--restart", help="Throw away what MODEL holds of other settings or data, and start over.")
+]
 _Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
-_SHEET_PX = 256
+_TRAINING_IMAGE_PX = 256
 
 
 @ends_plainly
@@ -35,6 +38,7 @@ def train_synthesis(
     start: _Start = None,
     mpp: Mpp = None,
     device: _Device = "cpu",
+    restart: _Restart = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     threads: Threads = None,
@@ -44,8 +48,9 @@ def train_synthesis(
     """Train a generator on slides, or on images with masks of tissue classes (1 + class; 0 where not known).
 
     Slides without masks are cut into regions by segment and coarsen. Writes MODEL/generator.safetensors and card.json,
-    pictures of how training stands, and a checkpoint from which a killed run goes on. With --start the sizes of the
-    network are those of the generator that it starts from.
+    pictures of how training stands, and a checkpoint from which a killed run goes on. A run under other settings or of
+    other data than what MODEL holds ends with an error that names them. With --start the sizes of the network are those
+    of the generator that it starts from.
 
     Examples: wsigraph train-synthesis slides --out generator --set diffusion.training_steps=20000
 
@@ -53,51 +58,66 @@ def train_synthesis(
     """
     from wsigraph.cli.progress import progress_line
     from wsigraph.config.diffusion import SIZES
-    from wsigraph.synthesis.diffusion.generator import About, load_generator, save_generator
+    from wsigraph.synthesis.diffusion.generator import (
+        About,
+        load_generator,
+        note_training,
+        refuse_finished,
+        save_generator,
+    )
     from wsigraph.synthesis.diffusion.grid import sample_grid
-    from wsigraph.synthesis.diffusion.train import CHECKPOINT, train
-    from wsigraph.synthesis.diffusion.training_images import find_sources, paint_many, read_sheets
+    from wsigraph.synthesis.diffusion.train import CHECKPOINT, train, training_identity
+    from wsigraph.synthesis.diffusion.training_images import find_sources, paint_training_set, read_training_images
 
     settings = read_settings(config, overrides, {"runtime.threads": threads})
     base = None if start is None else load_generator(None if start == "shipped" else start)
     if base is not None:
         sizes = {name: getattr(base.config, name) for name in SIZES}
         settings = settings.model_copy(update={"diffusion": settings.diffusion.model_copy(update=sizes)})
-    real, skipped = read_sheets(find_sources(data), settings, mpp=mpp)
+    real, skipped = read_training_images(find_sources(data), settings, mpp=mpp)
     for text in skipped:
         say(text)
-    sheets = [
-        *paint_many(settings.diffusion, painted, seed=seed, side_px=max(_SHEET_PX, settings.diffusion.canvas_px)),
+    side_px = max(_TRAINING_IMAGE_PX, settings.diffusion.canvas_px)
+    training_images = [
+        *paint_training_set(settings.diffusion, painted, seed=seed, side_px=side_px),
         *real,
     ]
-    shown = [*sheets[: min(painted, 4)], *real[:4]]
+    shown = [*training_images[: min(painted, 4)], *real[:4]]
+    network = None if base is None else base.network
+    identity = training_identity(training_images, settings.diffusion, seed=seed, start=network)
+    full = identity.with_settings({"diffusion.training_steps": settings.diffusion.training_steps})
+    if restart:
+        (out / CHECKPOINT).unlink(missing_ok=True)
+    elif not (out / CHECKPOINT).is_file():
+        refuse_finished(out, full)
     with progress_line(str(data)) as progress:
         trained = train(
-            sheets,
+            training_images,
             settings.diffusion,
             seed=seed,
-            start=None if base is None else base.network,
+            start=network,
             out=out,
             device=device,
             progress=progress,
-            look=sample_grid(shown, out, device=device),
+            on_checkpoint=sample_grid(shown, out, device=device),
         )
     about = About(
         name=out.resolve().name,
         description="Tissue of a canvas from its graph, trained with wsigraph train-synthesis.",
         licence="not stated",
-        data=f"{len(real)} sheets of {data.name}, {painted} painted sheets"
+        data=f"{len(real)} training images of {data.name}, {painted} painted training images"
         + ("" if base is None else f"; started from {base}, which learned from {base.card.data}"),
         seed=seed,
     )
     generator = save_generator(out, trained, settings.diffusion, about)
+    note_training(out, full)
     (out / CHECKPOINT).unlink(missing_ok=True)
     facts = {
         "directory": str(out),
         "model_id": generator.model_id,
         "weights": generator.card.n_weights,
         "bytes": len(generator.weights),
-        "sheets": len(sheets),
+        "training_images": len(training_images),
         "batches": generator.card.batches,
         "loss": generator.card.loss,
     }

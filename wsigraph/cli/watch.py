@@ -1,4 +1,4 @@
-"""A run as it goes: drawn in place where stderr is a terminal, a line from time to time elsewhere."""
+"""Progress of a cohort: redrawn in place if stderr is a terminal, else a line from time to time."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from wsigraph.run.batch.tally import Tally
 
 _SHOWN = 12
-"""Slides in flight that are drawn, the longest under way first."""
+"""Most slides in flight that are drawn; those that have run longest come first."""
 
 
 @contextmanager
 def watching(report_s: float) -> Iterator[Callable[[Tally, list[Active]], None]]:
-    """Yield what to call with the tally and the slides in flight.
+    """Yield a function to call with the tally and the slides in flight.
 
     Parameters
     ----------
     report_s : float
-        Time between lines where stderr is no terminal, s.
+        Time between lines if stderr is no terminal, s.
     """
     if not sys.stderr.isatty():
         yield _lines(report_s)
@@ -41,21 +41,21 @@ def watching(report_s: float) -> Iterator[Callable[[Tally, list[Active]], None]]
         yield show
 
 
-def headline(told: dict[str, Any]) -> str:
-    """Return a run's state as one line, from the tally's snapshot."""
-    finished = told["done"] + told["skipped"] + told["failed"] + told["without_file"]
-    parts = [f"{finished} of {told['slides']} slides"]
-    for key, word in (("failed", "failed"), ("skipped", "found done"), ("without_file", "without a file")):
-        if told[key]:
-            parts.append(f"{told[key]} {word}")
-    parts.append(f"{told['mpx_per_s']:.1f} Mpx/s")
-    if told["seconds_left"]:
-        parts.append(f"about {duration(told['seconds_left'])} left")
+def headline(snapshot: dict[str, Any]) -> str:
+    """Return the state of a run as one line, from the snapshot of its tally."""
+    finished = snapshot["done"] + snapshot["skipped"] + snapshot["failed"] + snapshot["without_file"]
+    parts = [f"{finished} of {snapshot['slides']} slides"]
+    for key, word in (("failed", "failed"), ("skipped", "already done"), ("without_file", "without a file")):
+        if snapshot[key]:
+            parts.append(f"{snapshot[key]} {word}")
+    parts.append(f"{snapshot['mpx_per_s']:.1f} Mpx/s")
+    if snapshot["seconds_left"]:
+        parts.append(f"about {duration(snapshot['seconds_left'])} left")
     return ", ".join(parts)
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it."""
+    """Return a time in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:
@@ -64,15 +64,15 @@ def duration(seconds: float) -> str:
 
 
 def _lines(report_s: float) -> Callable[[Tally, list[Active]], None]:
-    told_at = time.monotonic()
+    written_at = time.monotonic()
 
-    def tell(tally: Tally, active: list[Active]) -> None:
-        nonlocal told_at
-        if time.monotonic() - told_at >= report_s:
-            told_at = time.monotonic()
+    def write_line(tally: Tally, active: list[Active]) -> None:
+        nonlocal written_at
+        if time.monotonic() - written_at >= report_s:
+            written_at = time.monotonic()
             say(headline(tally.snapshot()))
 
-    return tell
+    return write_line
 
 
 def _drawing(tally: Tally, active: list[Active]) -> Any:
@@ -81,23 +81,23 @@ def _drawing(tally: Tally, active: list[Active]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    told = tally.snapshot()
+    snapshot = tally.snapshot()
     head = Table.grid(padding=(0, 2))
-    head.add_row(ProgressBar(total=max(tally.total, 1), completed=tally.finished, width=30), Text(headline(told)))
+    head.add_row(ProgressBar(total=max(tally.total, 1), completed=tally.finished, width=30), Text(headline(snapshot)))
     slides = Table.grid(padding=(0, 2))
-    under_way = [each for each in active if each.stage]
-    for each in under_way[:_SHOWN]:
-        bar = ProgressBar(total=1.0, completed=each.fraction, width=20)
-        slides.add_row(Text(f"  {each.row.slide_id}"), Text(each.stage), bar, Text(each.worker, style="dim"))
-    rest = len(under_way) - _SHOWN
+    running = [slide for slide in active if slide.step]
+    for slide in running[:_SHOWN]:
+        bar = ProgressBar(total=1.0, completed=slide.fraction, width=20)
+        slides.add_row(Text(f"  {slide.row.slide_id}"), Text(slide.step), bar, Text(slide.worker, style="dim"))
+    rest = len(running) - _SHOWN
     more = [Text(f"  and {rest} more")] if rest > 0 else []
     failed = [
         Text(
-            f"  {each.slide_id}: {each.stage}: {each.error}: {each.message}",
+            f"  {failure.slide_id}: {failure.step}: {failure.error}: {failure.message}",
             style="red",
             no_wrap=True,
             overflow="ellipsis",
         )
-        for each in tally.failures[-3:]
+        for failure in tally.failures[-3:]
     ]
     return Group(head, slides, *more, *failed)

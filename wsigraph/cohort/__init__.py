@@ -1,8 +1,7 @@
-"""Whose slides they are, and what a model says of them.
+"""Cohorts: the manifest, predictions joined with follow-up, and statistics of them.
 
-The manifest of a cohort and its division into parts that share no patient; and, on top, tables for statistics: `load`
-joins what was predicted with what is known of the patients, and the functions beside it refuse whoever the model was
-trained on. Tables are pandas frames; pandas and lifelines are imported when the first of them is asked for.
+`load` joins predictions with the manifest as one table, and the other functions compute statistics from it. They refuse
+patients that the model was trained on. Tables are pandas frames; pandas and lifelines are imported on first use.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """One tree of settings, rendered one to one as ``configs/*.yaml``.
 
-Every stage owns one section, named like its package; its class lies in the file of that name here. Values are frozen;
-an unknown key is an error that names its path and the nearest key there is. The order is: defaults, then files in the
-order given, then ``--set`` overrides. There are no environment variables and no globals. The sections of
-``wsigraph.config.runtime`` are left out of every hash: they may change how fast an answer comes, never the answer.
+Every step has one section, named like its package; its class is in the file of that name here. Values are frozen. An
+unknown key is an error that names its path and the most similar key. The order is: defaults, then files in the order
+given, then ``--set`` overrides. There are no environment variables and no globals. The sections of
+``wsigraph.config.runtime`` are left out of every hash: they may change how fast a result is computed, never the result.
 """
 
 from __future__ import annotations

@@ -24,8 +24,12 @@ class DiffusionConfig(Section):
     path: str | None = Field(None, description="model directory, or null for the shipped one")
     sampler: Literal["ddim", "dpmsolver"] = Field("dpmsolver", description="how noise becomes a picture")
     steps: int = Field(12, ge=1, le=1000, description="steps of the sampler")
-    guidance: float = Field(
-        4.0, ge=0.0, le=50.0, description="weight of the graph: 0 ignores it, 1 is the plain model, more exaggerates"
+    guidance: float | None = Field(
+        None,
+        ge=0.0,
+        le=50.0,
+        description="weight of the graph: 0 ignores it, 1 is the plain model, more exaggerates; null is what the "
+        "model's card says for painted or real tissue",
     )
     overlap: float = Field(
         0.25, ge=0.0, le=0.75, description="least share of a canvas that neighbouring ones have in common"

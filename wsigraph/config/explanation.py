@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from wsigraph.config.runtime import Section
 
 
 class ExplanationConfig(Section):
-    """Why the model reads what it reads, and how that is tested."""
+    """How predictions are explained, and how the explanations are tested."""
 
-    baseline: Literal["kind", "site", "draws", "mean"] = Field("kind", description="what a slide is compared with")
-    steps: int = Field(50, ge=2, le=10000, description="steps of the integral, up to 16 times as many where needed")
-    max_gap: float = Field(0.01, gt=0.0, le=1.0, description="largest gap, as a share of the difference explained")
-    random_orders: int = Field(100, ge=0, le=10000, description="random orders that the curves compare with")
-    kinds: int = Field(
-        8, ge=1, le=100, description="kinds of tissue of the baselines, told apart when a model is trained"
+    renamed_keys: ClassVar[dict[str, str]] = {
+        "baseline": "reference",
+        "max_gap": "max_completeness_error",
+        "kinds": "clusters",
+        "broad_kinds": "broad_clusters",
+    }
+
+    reference: Literal["cluster", "site", "draws", "mean"] = Field(
+        "cluster", description="reference input of Integrated Gradients, with which a slide is compared"
     )
-    broad_kinds: int = Field(
-        4, ge=1, le=100, description="broad kinds within which curves replace regions, told apart in training likewise"
+    steps: int = Field(
+        50, ge=2, le=10000, description="quadrature steps along the integration path, up to 16 times as many if needed"
     )
-    top_regions: int = Field(6, ge=1, le=50, description="regions that are told of and shown")
-    seed: int = Field(0, ge=0, description="decides donors and random orders")
+    max_completeness_error: float = Field(
+        0.01, gt=0.0, le=1.0, description="largest completeness error, as a fraction of the explained difference"
+    )
+    random_orders: int = Field(100, ge=0, le=10000, description="random orders in each faithfulness curve")
+    clusters: int = Field(8, ge=1, le=100, description="tissue clusters of the reference input, fitted in training")
+    broad_clusters: int = Field(
+        4, ge=1, le=100, description="broad tissue clusters, within which faithfulness curves replace regions"
+    )
+    top_regions: int = Field(6, ge=1, le=50, description="most important regions to describe and show")
+    seed: int = Field(0, ge=0, description="seed of donor regions and random orders")
+
+    @field_validator("reference", mode="before")
+    @classmethod
+    def _read_old_name(cls, value: Any) -> Any:
+        return "cluster" if value == "kind" else value

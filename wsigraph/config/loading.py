@@ -1,4 +1,4 @@
-"""Settings from defaults, files and overrides; what is unknown is named, with the nearest that is known."""
+"""Settings from defaults, files and overrides. An error names an unknown key and the most similar known one."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def load(files: Iterable[Path] = (), overrides: Iterable[str] = ()) -> Config:
 
 def _section_files(path: Path) -> list[Path]:
     if path.is_dir():
-        found = [path / f"{section}.yaml" for section in Config.model_fields if (path / f"{section}.yaml").is_file()]
-        if not found:
+        files = [path / f"{section}.yaml" for section in Config.model_fields if (path / f"{section}.yaml").is_file()]
+        if not files:
             raise ConfigError(f"directory {path} holds no section file; expected e.g. superpixel.yaml")
-        return found
+        return files
     return [path]
 
 
@@ -60,7 +60,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"configuration file {path} does not read: {_plain(error)}; check it") from None
+        raise ConfigError(f"configuration file {path} does not read: {_one_line(error)}; check it") from None
     if values is None:
         values = {}
     if not isinstance(values, dict):
@@ -68,7 +68,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return {path.stem: values} if path.stem in Config.model_fields else values
 
 
-def _plain(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split())
 
@@ -92,7 +92,9 @@ def _merge(tree: dict[str, dict[str, Any]], values: Mapping[Any, Any], origin: s
             )
         if not isinstance(keys, Mapping):
             raise ConfigError(f"{origin}: section {section!r} holds {keys!r}, expected keys and values")
-        known = type(getattr(Config(), section)).model_fields
+        kind = type(getattr(Config(), section))
+        known = kind.model_fields
+        keys = {kind.renamed_keys.get(key, key): value for key, value in keys.items()}
         for key in keys:
             if key not in known:
                 raise ConfigError(f"{origin}: unknown key '{section}.{key}'{_nearest(str(key), known, f'{section}.')}")
@@ -113,11 +115,11 @@ def _first_fault(error: ValidationError) -> str:
     if isinstance(fault["input"], dict) and "ctx" in fault:
         # keys that do not go together
         return f"configuration section '{path}': {fault['ctx']['error']}"
-    told = fault["msg"].lower()
+    message = fault["msg"].lower()
     if fault["type"] == "string_pattern_mismatch":
-        # a pattern is for machines; the field's own description says what may stand there
-        told = f"expected {_described(fault['loc'])}"
-    return f"configuration key '{path}' is {fault['input']!r}: {told}"
+        # users understand the description of a field better than its regular expression
+        message = f"expected {_described(fault['loc'])}"
+    return f"configuration key '{path}' is {fault['input']!r}: {message}"
 
 
 def _described(location: tuple[str | int, ...]) -> str:

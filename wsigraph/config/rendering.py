@@ -59,7 +59,7 @@ def write(directory: Path) -> list[Path]:
 
 def _bounds(metadata: Iterable[Any]) -> str:
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    found = [
+    bounds = [
         f"{sign} {getattr(bound, key):g}" for bound in metadata for key, sign in signs.items() if hasattr(bound, key)
     ]
-    return f" ({', '.join(found)})" if found else ""
+    return f" ({', '.join(bounds)})" if bounds else ""

@@ -15,7 +15,7 @@ class ReportConfig(Section):
     outline_mpp: float = Field(2.0, ge=MPP_MIN, le=64.0, description="spacing at which outlines are traced, um")
     outline_tolerance_um: float = Field(3.0, ge=0.0, le=100.0, description="outlines may move by this much, um")
     outline_max_px: int = Field(
-        6000, ge=200, le=30000, description="most cells along a side of the outline lattice; its spacing grows beyond"
+        6000, ge=200, le=30000, description="most cells along a side of the outline grid; its spacing grows beyond"
     )
     map_feature: str | None = Field(
         "nuclear_density", description="feature that colours the regions in report.png, or null for their mean colour"
@@ -35,7 +35,7 @@ class ReportConfig(Section):
             "lightness_mean",
             "perimeter_um",
         ),
-        description="features given with each region in report.geojson, the most wanted first",
+        description="features given with each region in report.geojson, the most important first",
     )
     geojson_max_mb: float = Field(
         20.0, gt=0.0, le=10000.0, description="report.geojson leaves out measurements, the last first, above this, MB"

@@ -1,9 +1,12 @@
-"""The sections of the settings that may change how fast an answer comes, never the answer.
+"""The sections of the settings that may change how fast a result is computed, never the result.
 
-They are left out of every hash: a run that was begun on one machine goes on on a cluster.
+They are left out of every hash, so a run that was started on one machine can be continued on a cluster.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,26 +15,40 @@ ENCRYPTED = ("tls://", "wss://")
 
 
 class Section(BaseModel):
-    """A frozen section that refuses unknown keys."""
+    """A frozen section that refuses unknown keys.
+
+    Attributes
+    ----------
+    renamed_keys : mapping of str to str
+        Keys of the version before and what they are called now; read, never written.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    renamed_keys: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename_keys(cls, values: Any) -> Any:
+        if not (cls.renamed_keys and isinstance(values, Mapping)):
+            return values
+        return {cls.renamed_keys.get(key, key): value for key, value in values.items()}
 
 
 class RuntimeConfig(Section):
-    """How the work is carried out; never part of a hash."""
+    """Chunks, threads and memory; never part of a hash."""
 
     chunk_px: int = Field(2048, ge=64, le=65536, description="side of one task's pixels at working mpp")
-    threads: int = Field(0, ge=0, le=1024, description="threads for the pixel stages; 0 takes every core allowed")
+    threads: int = Field(0, ge=0, le=1024, description="threads for the pixel steps; 0 uses all allowed cores")
     memory_gb: float = Field(
         0.0,
         ge=0.0,
         le=65536.0,
-        description="memory for pixels in flight, GB; smaller chunks where needed; 0 is no limit",
+        description="memory for pixels being processed, GB; chunks become smaller if needed; 0 is no limit",
     )
 
 
 class ClusterConfig(Section):
-    """Where a cohort is worked on; never part of a hash."""
+    """Where a cohort is processed; never part of a hash."""
 
     kind: str = Field(
         "local",
@@ -45,9 +62,9 @@ class ClusterConfig(Section):
         0.0,
         ge=0.0,
         le=65536.0,
-        description="memory of a local worker, GB, beyond which it is restarted; 0 is its share",
+        description="memory of a local worker, GB, beyond which it is restarted; 0 divides the memory of the machine",
     )
-    gpus: int = Field(0, ge=0, le=64, description="GPUs each worker offers, as the resource GPU (see batch.gpu_stages)")
+    gpus: int = Field(0, ge=0, le=64, description="GPUs each worker offers, as the resource GPU (see batch.gpu_steps)")
     wait_s: float = Field(600.0, ge=0.0, le=1e7, description="time without any worker before giving up, s; 0 is never")
     dashboard_port: int | None = Field(
         None,
@@ -118,11 +135,13 @@ class ClusterConfig(Section):
 
 
 class BatchConfig(Section):
-    """How the slides of a cohort are handed out and looked after; never part of a hash."""
+    """How the slides of a cohort are scheduled and monitored; never part of a hash."""
+
+    renamed_keys: ClassVar[Mapping[str, str]] = {"share_min_mpx": "split_min_mpx", "gpu_stages": "gpu_steps"}
 
     attempts: int = Field(2, ge=1, le=10, description="times a slide is tried, on another worker where there is one")
     final_errors: tuple[str, ...] = Field(
-        ("MissingMpp", "NoTissue"), description="classes of error that another attempt would not change"
+        ("MissingMpp", "NoTissue", "NotHE"), description="classes of error that another attempt would not change"
     )
     stall_s: float = Field(
         1800.0, ge=0.0, le=1e6, description="a slide without progress for this long hangs: its worker is restarted, s"
@@ -135,13 +154,13 @@ class BatchConfig(Section):
         "workers, GB",
     )
     max_in_flight: int = Field(256, ge=1, le=5000, description="most slides handed out at once")
-    share_min_mpx: float = Field(
-        16.0, gt=0.0, le=1e6, description="work left in a stage from which workers that would idle share it, Mpx"
+    split_min_mpx: float = Field(
+        16.0, gt=0.0, le=1e6, description="work left in a step from which idle workers take a part of it, Mpx"
     )
-    gpu_stages: tuple[str, ...] = Field((), description="stages carried out by workers with the resource GPU alone")
-    lease_beat_s: float = Field(10.0, gt=0.0, le=600.0, description="time between signs of life in a lease file, s")
+    gpu_steps: tuple[str, ...] = Field((), description="steps that only workers with the resource GPU run")
+    lease_beat_s: float = Field(10.0, gt=0.0, le=600.0, description="time between updates of a lease file, s")
     lease_stale_s: float = Field(
-        90.0, gt=0.0, le=86400.0, description="a lease without a sign of life for this long is taken over, s"
+        90.0, gt=0.0, le=86400.0, description="a lease that is not updated for this long is taken over, s"
     )
     report_s: float = Field(
         10.0, gt=0.0, le=86400.0, description="time between lines of progress without a terminal, s"

@@ -8,8 +8,23 @@ from wsigraph.config.runtime import Section
 
 
 class SlideConfig(Section):
-    """What is put up with in a slide file."""
+    """How much damage of a slide file is tolerated, and which slides are refused as no H&E section."""
 
     max_bad_tile_fraction: float = Field(
-        0.01, ge=0.0, le=1.0, description="share of a level's tiles that may fail to decode; those are left white"
+        0.01, ge=0.0, le=1.0, description="fraction of a level's tiles that may fail to decode; these are left white"
+    )
+    allow_non_he: bool = Field(
+        False, description="go on with a slide that is no H&E section, every output marked (--force)"
+    )
+    max_dark_fraction: float = Field(
+        0.5,
+        ge=0.0,
+        le=1.0,
+        description="a larger fraction of dark, colourless pixels means a dark ground",
+    )
+    min_tissue_windows: float = Field(
+        0.08,
+        ge=0.0,
+        le=1.0,
+        description="smallest fraction of stained windows with texture and two stains; below it there is no tissue",
     )

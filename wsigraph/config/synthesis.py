@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,8 +13,10 @@ from wsigraph.geometry import MPP_MIN
 class SynthesisConfig(Section):
     """What simulated tissue looks like."""
 
-    law: Literal["composition", "spatial", "interface", "site", "null"] = Field(
-        "composition", description="how simulated tissue decides stage and survival, or that it does not"
+    renamed_keys: ClassVar[dict[str, str]] = {"law": "scenario"}
+
+    scenario: Literal["composition", "spatial", "interface", "site", "null"] = Field(
+        "composition", description="what decides stage and survival of simulated tissue: the generative scenario"
     )
     second_slide_fraction: float = Field(
         0.2, ge=0.0, le=1.0, description="share of the patients that have two slides instead of one"

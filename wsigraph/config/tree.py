@@ -1,4 +1,4 @@
-"""The tree of settings: one section a stage."""
+"""The tree of settings: one section for each step."""
 
 from __future__ import annotations
 
@@ -41,6 +41,13 @@ class Config(Section):
 
 
 def section_hash(section: Section) -> str:
-    """Return the SHA-256 of a section's canonical JSON, the identity of its values."""
-    text = json.dumps(section.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    """Return the SHA-256 of a section's canonical JSON, the identity of its values.
+
+    Notes
+    -----
+    A renamed key keeps its old name in the hash, so that records of the version before still count as done.
+    """
+    old_names = {new: old for old, new in section.renamed_keys.items()}
+    values = {old_names.get(key, key): value for key, value in section.model_dump(mode="json").items()}
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,1 +1,1 @@
-"""Other tools' files in, and ours out."""
+"""Import and export of other tools' file formats."""

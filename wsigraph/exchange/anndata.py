@@ -1,7 +1,7 @@
-"""A graph as AnnData, the table of single-cell tools: squidpy and scanpy open it as it is.
+"""A graph as AnnData, the table format of squidpy and scanpy.
 
-Rows are regions, columns interpretable features. Neighbourhood follows squidpy's names, so that its spatial graph
-functions take this graph instead of building one. Exact moments and encodings lie beside them in ``obsm``.
+Rows are regions, columns are interpretable features. The neighbourhood has squidpy's names, so that its spatial graph
+functions use this graph instead of building one. Moments and encodings are in ``obsm``.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def write_annotation_store(geojson: bytes, path: Path) -> Path:
 
 
 def _flatten(annotation: Any) -> Any:
-    """Return an annotation whose measurements stand beside its other properties."""
+    """Return an annotation with its measurements as top-level properties."""
     properties = annotation.properties
     measured = properties.pop("measurements", {})
     kind = properties.pop("classification", {}).get("name", "")

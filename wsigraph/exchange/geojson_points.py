@@ -1,7 +1,7 @@
-"""A graph's centroids as GeoJSON points, in level-0 pixels as QuPath wants them.
+"""A graph's centroids as GeoJSON points, in level-0 pixels, as QuPath expects them.
 
-Points tell where a region is and what was measured there, and cost a hundredth of its outline. Outlines of the coarse
-regions are in every report (``report.geojson``).
+A point gives the position and the measurements of a region, in about a hundredth of the bytes of its outline. The
+outlines of the coarse regions are in ``report.geojson``.
 """
 
 from __future__ import annotations

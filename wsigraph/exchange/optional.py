@@ -1,4 +1,4 @@
-"""Packages that only the exchange of files needs, imported when they are used."""
+"""Optional packages for import and export, imported when they are used."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A graph as two plain tables, one row a region and one row a boundary, and where it came from.
 
-Every format that a graph is written to takes its columns from here, so that a figure has one name and one unit
-wherever it is met. A graph built without pixels yields only what its moments hold: position, area and shape.
+All export formats take their columns from here, so that a measurement has one name and one unit everywhere. A graph
+built without pixels has only position, area and shape.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Square tiles as regions of a graph: what a tile grid says about area, place and shared sides, exactly.
+"""Square tiles as nodes of a graph, with exact areas, positions and shared sides.
 
-A tile owns the working pixels whose centres it holds, so tiles that do not overlap in the slide's own pixels share no
-working pixel, and tiles that touch there touch here. That makes every tile a rectangle of working pixels, whose area,
-coordinate sums and boundary crossings have closed forms: they equal what counting its pixels would give.
+A tile owns the working pixels whose centres are inside it. Tiles that do not overlap in level-0 pixels therefore share
+no working pixel, and tiles that touch there touch in working pixels too. Each tile is a rectangle of working pixels,
+whose area, coordinate sums and boundary crossings have closed forms. They equal the counts over its pixels.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from wsigraph.errors import RecordError
 from wsigraph.geometry import Box, Size, resampled_size
+from wsigraph.kernels import njit
 
 GEOMETRY_NAMES = (
     *("n", "sum_x", "sum_y", "sum_xx", "sum_xy", "sum_yy"),
     *("outside_straight", "outside_diagonal", "edge_straight", "edge_diagonal"),
 )
-"""Moments that follow from where a tile lies."""
+"""Moments that follow from the position of a tile."""
 
 _STRAIGHT = ((0, 1), (0, -1), (1, 0), (-1, 0))
 _DIAGONAL = ((1, 1), (1, -1), (-1, 1), (-1, -1))
@@ -56,7 +56,7 @@ class TileRectangles:
 
 
 def place_tiles(coords: NDArray[np.int64], tile_px: int, step: Fraction, level0: Size | None) -> TileRectangles:
-    """Lay tiles over the working pixel grid.
+    """Convert tiles to rectangles of the working pixel grid.
 
     Parameters
     ----------
@@ -113,8 +113,8 @@ def geometry_moments(tiles: TileRectangles) -> NDArray[np.int64]:
     crossings = _pair_crossings(tiles)
     outside, edge = [], []
     for kind, directions in enumerate((_STRAIGHT, _DIAGONAL)):
-        own = sum((_shared(tiles.corners, tiles.corners, *way) for way in directions), np.zeros_like(n))
-        on_slide = sum((_shared(tiles.corners, whole, *way) for way in directions), np.zeros_like(n))
+        own = sum((_shared(tiles.corners, tiles.corners, *direction) for direction in directions), np.zeros_like(n))
+        on_slide = sum((_shared(tiles.corners, whole, *direction) for direction in directions), np.zeros_like(n))
         with_others = np.zeros_like(n)
         for side in (0, 1):
             np.add.at(with_others, tiles.touching[:, side], crossings[:, kind])
@@ -139,13 +139,13 @@ def tile_edges(tiles: TileRectangles) -> tuple[NDArray[np.int64], NDArray[np.int
         Straight and diagonal crossings.
     """
     crossings = _pair_crossings(tiles)
-    met = crossings.any(axis=1)
-    low, high = tiles.touching[met].T
-    return low, high, crossings[met]
+    touches = crossings.any(axis=1)
+    low, high = tiles.touching[touches].T
+    return low, high, crossings[touches]
 
 
 class TileLabels:
-    """The label image of tiles, painted where it is indexed; `LazyArray` of int32 (H, W), label i + 1 for tile i.
+    """The label image of tiles, drawn when it is indexed; `LazyArray` of int32 (H, W), label i + 1 for tile i.
 
     Parameters
     ----------
@@ -168,20 +168,20 @@ class TileLabels:
         painted = np.zeros((box.height, box.width), np.int32)
         inside = (self._corners[:, 0] < box.y1) & (self._corners[:, 2] > box.y0)
         inside &= (self._corners[:, 1] < box.x1) & (self._corners[:, 3] > box.x0)
-        met = np.flatnonzero(inside)
-        _paint(painted, self._corners[met] - np.array([box.y0, box.x0] * 2), met.astype(np.int32) + 1)
+        visible = np.flatnonzero(inside)
+        _paint(painted, self._corners[visible] - np.array([box.y0, box.x0] * 2), visible.astype(np.int32) + 1)
         return painted
 
 
 def cover(tiles: TileRectangles, shape: tuple[int, int], step: Fraction) -> NDArray[np.uint8]:
-    """Return which cells of a coarse lattice hold a pixel of a tile.
+    """Return which cells of the low-power grid hold a pixel of a tile.
 
     Parameters
     ----------
     tiles : TileRectangles
         The tiles.
     shape : tuple of int
-        Rows and columns of the lattice.
+        Rows and columns of the low-power grid.
     step : Fraction
         Working pixels along a cell; a pixel lies in the cell that holds its centre.
 
@@ -201,7 +201,7 @@ def cover(tiles: TileRectangles, shape: tuple[int, int], step: Fraction) -> NDAr
 
 def _check_apart(coords: NDArray[np.int64], tile_px: int) -> NDArray[np.int64]:
     """Return the pairs of tiles near enough to touch; raise RecordError where two overlap."""
-    # two tiles whose corners share a cell of their own size overlap; after this no place holds many tiles
+    # two tiles whose corners are in the same cell of tile size overlap; after this check no place has many tiles
     cells = np.unique(coords // tile_px, axis=0, return_index=True)[1]
     pairs = np.zeros((0, 2), np.int64)
     n_overlaps = len(coords) - len(cells)
@@ -246,7 +246,13 @@ def _pair_crossings(tiles: TileRectangles) -> NDArray[np.int64]:
     """Return straight and diagonal crossings of the near pairs, int64 (K, 2)."""
     low, high = tiles.corners[tiles.touching[:, 0]], tiles.corners[tiles.touching[:, 1]]
     none = np.zeros(len(low), np.int64)
-    return np.stack([sum((_shared(low, high, *way) for way in ways), none) for ways in (_STRAIGHT, _DIAGONAL)], axis=1)
+    return np.stack(
+        [
+            sum((_shared(low, high, *direction) for direction in directions), none)
+            for directions in (_STRAIGHT, _DIAGONAL)
+        ],
+        axis=1,
+    )
 
 
 @njit(nogil=True, cache=True)

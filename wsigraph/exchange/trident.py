@@ -1,10 +1,10 @@
 """Feature files of TRIDENT and CLAM as graphs: tiles become regions, features their encoding.
 
 Both write HDF5 with ``coords`` (N, 2), the tiles' upper left corners in level-0 pixels, and ``features`` (N, D).
-TRIDENT states the side of a tile (``patch_size_level0``) and newer versions the slide's size; CLAM states
-``patch_size`` and ``downsample`` beside the coordinates, and often nothing in the file of features: then the side must
-be given. With the slide, every moment is counted from its pixels; without it the graph holds geometry alone, and says
-so in its schema: what needs pixels refuses it.
+TRIDENT states the side of a tile (``patch_size_level0``), and newer versions the slide's size. CLAM states
+``patch_size`` and ``downsample`` with the coordinates, and often nothing in the file of features; then the side must be
+given. With the slide, every moment is counted from its pixels. Without it the graph holds geometry alone, under another
+schema, and functions that need pixels refuse it.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ from wsigraph.exchange.tile_graph import (
     tile_edges,
 )
 from wsigraph.geometry import MPP_MAX, MPP_MIN, Size, ratio
-from wsigraph.graph.adjacency import both_ways
+from wsigraph.graph.adjacency import both_directions
 from wsigraph.graph.build import build_graph
 from wsigraph.graph.feature.encode import ENCODING_UNIT, FEATURE_MAX
 from wsigraph.graph.tissue.mask import find_tissue
 from wsigraph.graph.tissue.stain import empty_histogram, estimate_stain
+from wsigraph.graph.tissue.suitability import mark
 from wsigraph.records import SuperpixelLabels, TissueGraph
 from wsigraph.slide.map_boxes import Progress
 from wsigraph.slide.reader import Slide
@@ -133,7 +134,7 @@ def graph_from_features(
     path : Path or str
         HDF5 file with ``coords`` and ``features``.
     slide : Slide, optional
-        The slide. With it every moment is counted from pixels, and the graph serves like any other; without it the
+        The slide. With it every moment is counted from pixels, and the graph is like any other; without it the
         graph holds geometry and encoding alone, under a schema of its own that `interpret` refuses.
     config : Config, optional
         Settings: ``superpixel.mpp`` is the working pixel size, ``tissue`` finds the stains, ``feature`` decides what
@@ -147,7 +148,7 @@ def graph_from_features(
     slide_id : str, optional
         Name of the slide; that of the slide, else of the file, where left out.
     progress : callable, optional
-        Told (stage, done, total).
+        Called with (stage, done, total).
 
     Returns
     -------
@@ -195,7 +196,7 @@ def graph_from_features(
 
 
 def _geometry_graph(tiles: TileRectangles, mpp: float, slide_id: str) -> TissueGraph:
-    edge_index, boundary = both_ways(*tile_edges(tiles))
+    edge_index, boundary = both_directions(*tile_edges(tiles))
     return TissueGraph(
         slide_id=slide_id,
         mpp=mpp,
@@ -210,9 +211,11 @@ def _geometry_graph(tiles: TileRectangles, mpp: float, slide_id: str) -> TissueG
 
 def _counted_graph(tiles: TileRectangles, slide: Slide, settings: Config, progress: Progress | None) -> TissueGraph:
     mpp = settings.superpixel.mpp
-    found = find_tissue(slide, settings.tissue, working_mpp=mpp, progress=progress)
-    covered = cover(tiles, found.tissue.shape, ratio(found.mpp, mpp))
-    tissue = dataclasses.replace(found, tissue=covered, section=found.section * covered)
+    tissue_map = find_tissue(slide, settings.tissue, suitability=settings.slide, working_mpp=mpp, progress=progress)
+    if tissue_map.refusal:
+        slide.mark(mark(tissue_map.refusal))
+    covered = cover(tiles, tissue_map.tissue.shape, ratio(tissue_map.mpp, mpp))
+    tissue = dataclasses.replace(tissue_map, tissue=covered, section=tissue_map.section * covered)
     labels = SuperpixelLabels(labels=TileLabels(tiles), n_superpixels=len(tiles.corners), mpp=mpp, tissue=tissue)
     # the features of the file take the place of those of a network
     counted = settings.model_copy(update={"feature": settings.feature.model_copy(update={"encoder": None})})
@@ -221,12 +224,12 @@ def _counted_graph(tiles: TileRectangles, slide: Slide, settings: Config, progre
 
 def _dataset(h5py: Any, file: Any, name: str, path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
     """Return a dataset of the file and its attributes."""
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset):
+    dataset = file.get(name)
+    if not isinstance(dataset, h5py.Dataset):
         held = ", ".join(sorted(file)) or "nothing"
         hint = "; give the file that the encoder wrote, not the one of coordinates" if name == "features" else ""
         raise StoreError(f"feature file {str(path)!r} holds no dataset {name!r} but {held}{hint}")
-    return np.asarray(found[()]), dict(found.attrs)
+    return np.asarray(dataset[()]), dict(dataset.attrs)
 
 
 def _check(path: Path, coords: NDArray[Any], features: NDArray[Any]) -> None:
@@ -245,7 +248,7 @@ def _check(path: Path, coords: NDArray[Any], features: NDArray[Any]) -> None:
         raise RecordError(f"{named} holds no tile, expected at least one; look for tissue the encoder's tool missed")
     if (coords < 0).any():
         raise RecordError(f"{named} holds tiles left of or above the slide (x or y below 0); extract them again")
-    # written so that a NaN fails it too; half precision does not reach the bound
+    # a NaN fails this comparison too; float16 does not reach the bound
     if not bool((np.abs(features, dtype=np.promote_types(features.dtype, np.float32)) <= FEATURE_MAX).all()):
         raise RecordError(f"{named} holds a feature that is not finite or beyond {FEATURE_MAX:.0f}; extract it again")
 

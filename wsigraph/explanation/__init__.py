@@ -1,1 +1,1 @@
-"""Why a model reads what it reads from a slide, and whether the reasons hold."""
+"""Why a model predicts what it predicts for a slide, and tests of whether the reasons are faithful to the model."""

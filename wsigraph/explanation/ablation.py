@@ -1,9 +1,8 @@
-"""What a model would read from a slide without some of its regions.
+"""Region ablation: the prediction for a slide without some of its regions.
 
-The regions that an explanation names are left out with all their edges, as the network met it in training, and the
-whole prediction is made again: stage, survival and risk. Left out in `removal_order`, this is the curve ``drop`` of an
-explanation, read for every output at once; a tenth of a second for 2,000 regions and five members, so that it can
-follow a slider.
+The chosen regions are removed with all their edges, as region dropout does in training, and the whole prediction is
+made again: stage, survival and risk. Removing regions in `ablation_order` gives the curve ``drop`` of an explanation,
+for every output at once. It takes a tenth of a second for 2,000 regions and five members, so it can follow a slider.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from wsigraph.model.predict import predict
 from wsigraph.records import CoarseGraph, Explanation, Prediction
 
 
-def predict_without(
+def predict_ablated(
     coarse: CoarseGraph,
     regions: int | Sequence[int] | NDArray[np.int64],
     model: Path | str | ModelBundle | None = None,
@@ -30,25 +29,25 @@ def predict_without(
     patient: str | None = None,
     sha256: str | None = None,
 ) -> Prediction:
-    """Return what a model reads from a slide without some of its regions.
+    """Return the prediction for a slide without some of its regions.
 
     Parameters
     ----------
     coarse : CoarseGraph
         The slide's regions.
     regions : int or sequence of int
-        Which to leave out, or how many of the most important ones. The last region stays.
+        Regions to remove, or how many of the most important ones. The last region stays.
     model : Path, str or ModelBundle, optional
-        As for `wsigraph.model.predict.predict`; a bundle that is loaded once saves most of the time.
+        As for `wsigraph.model.predict.predict`. Pass a loaded bundle to save most of the time.
     explanation : Explanation, optional
-        Says which regions are important; needed where a number of them is given.
+        Ranks the regions. Needed if `regions` is a number.
     patient, sha256 : str, optional
         As for `wsigraph.model.predict.predict`.
 
     Returns
     -------
     Prediction
-        With its warnings, which tell if what is left is unlike any training slide.
+        Its warnings say if the remaining tissue is unlike any training slide.
 
     Raises
     ------
@@ -64,27 +63,29 @@ def predict_without(
     if isinstance(regions, int):
         if explanation is None or len(explanation.node) != coarse.graph.n_nodes or regions < 0:
             raise ConfigError(
-                f"the {regions} most important regions are to be left out, expected a number from 0 on and an "
-                "explanation of this slide; or name the regions"
+                f"cannot remove the {regions} most important regions; expected a number of at least 0 and an "
+                "explanation of this slide. Or list the regions to remove"
             )
-        regions = removal_order(explanation, coarse)[:regions]
+        regions = ablation_order(explanation, coarse)[:regions]
     return predict(coarse, model, patient=patient, sha256=sha256, without=regions)
 
 
-def removal_order(explanation: Explanation, coarse: CoarseGraph) -> NDArray[np.int64]:
-    """Return all regions, the one whose loss should move the output soonest towards the baseline first.
+def ablation_order(explanation: Explanation, coarse: CoarseGraph) -> NDArray[np.int64]:
+    """Return all regions in the order of their ablation.
 
     Parameters
     ----------
     explanation : Explanation
-        Attributions.
+        Attributions of the regions.
     coarse : CoarseGraph
-        The regions they belong to.
+        The regions.
 
     Returns
     -------
     int64 (C,)
-        By attribution for each unit of area, in the direction of the difference that is explained.
+        By falling attribution per unit of area, in the direction of the explained difference. The first region is the
+        one whose removal should move the output towards the reference soonest.
+
     """
-    sign = 1.0 if explanation.value >= explanation.baseline_value else -1.0
+    sign = 1.0 if explanation.value >= explanation.reference_value else -1.0
     return order_by(explanation.node / coarse.graph.moment("n").astype(np.float64), sign)

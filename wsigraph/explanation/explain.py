@@ -1,10 +1,10 @@
-"""One slide's explanation: attributions with their gap, agreement and interventions, and curves that test them.
+"""Explanation of one slide's prediction: attributions, their checks, and curves that test them.
 
-The slide is compared with a baseline, and what is integrated is the output that the prediction reports, of an ensemble
-all members as one; how far their parts in it agree is told.
-Beside the output that was asked for, the attributions of stage and risk are given, so that maps of both can be shown.
-Attributions go down to superpixels and up to neighbourhoods of one kind of tissue. What each region hears from its
-neighbours is tested by cutting its edges, because an edge has no baseline of its own.
+Integrated Gradients attributes the difference between the output for the slide and for a reference input. The output
+is the one that the prediction reports, of the whole ensemble; the agreement of the members is reported. Attributions
+are also given for stage and risk if the request names another output, so that maps of both can be shown. They are
+aggregated to superpixels and to neighbourhoods of one tissue cluster. Edges are tested by edge ablation, because an
+edge has no reference input of its own. Faithfulness curves test whether the attributions name what the model uses.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from wsigraph.config import ExplanationConfig
 from wsigraph.explanation.aggregate import find_neighbourhoods, rank_correlation, to_superpixels
-from wsigraph.explanation.baseline import BASELINES, Baseline, broad_baseline, make_baseline
+from wsigraph.explanation.edge_ablation import ablate_edges
 from wsigraph.explanation.faithfulness import draw_curves, dropping, find_donors, order_by, replacing
 from wsigraph.explanation.gradients import (
     Integral,
@@ -27,9 +27,14 @@ from wsigraph.explanation.gradients import (
     gradient_x_input,
     integrate,
 )
-from wsigraph.explanation.intervene import cut_edges
-from wsigraph.explanation.members import Member, members
+from wsigraph.explanation.members import ExplainedMember, explained_members
 from wsigraph.explanation.reference import Reference, load_reference
+from wsigraph.explanation.reference_input import (
+    REFERENCE_INPUTS,
+    ReferenceInput,
+    make_broad_reference_input,
+    make_reference_input,
+)
 from wsigraph.explanation.target import Target
 from wsigraph.model.bundle import SHIPPED, ModelBundle, load_bundle
 from wsigraph.model.columns import Reading, column_groups
@@ -38,22 +43,22 @@ from wsigraph.model.predict import check_graph
 from wsigraph.records import CoarseGraph, Curves, Explanation, TissueGraph
 
 LEAST_SD = 0.05
-"""Gaps are judged against no less than this many standard deviations of the training outputs."""
+"""Least difference, in standard deviations of the training outputs, that the completeness error is compared with."""
 LEAST_AGREEMENT = 0.5
-"""Rank correlation between members, or baselines, below which a warning is given."""
-_MOST_TIMES = 16
+"""Rank correlation between members, or reference inputs, below which a warning is given."""
+_MAX_STEP_FACTOR = 16
 _CURVE_NODES = 5000
-"""Nodes of all members together up to which curves ask every member; of a larger slide fewer, at least one."""
-_OTHERS_SHARE = 4
-_ONE_KIND = "tissue"
+"""Nodes times members up to which curves evaluate every member; fewer members, at least one, for a larger slide."""
+_OTHER_TARGETS_DIVISOR = 4
+_ONE_CLUSTER = "tissue"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Case:
-    """A slide, a model and a question."""
+    """A slide, a model and the request."""
 
     raw: GraphInput
-    networks: tuple[Member, ...]
+    networks: tuple[ExplainedMember, ...]
     target: Target
     reference: Reference | None
     settings: ExplanationConfig
@@ -66,25 +71,29 @@ class _Case:
         return None if self.reference is None else self.reference.output_sd(self.target)
 
     def rng(self, purpose: int) -> np.random.Generator:
-        """Return a generator of its own for every purpose, so that none depends on what others draw."""
+        """Return a separate generator for every purpose, so that no draw depends on the others."""
         return np.random.default_rng([self.settings.seed, purpose])
 
-    def baseline(self, name: str) -> Baseline:
-        return make_baseline(
-            name, self.raw, self.networks[0], self.reference, site=self.site, rng=self.rng(BASELINES.index(name))
-        )
+    def reference_input(self, name: str) -> ReferenceInput:
+        rng = self.rng(REFERENCE_INPUTS.index(name))
+        return make_reference_input(name, self.raw, self.networks[0], self.reference, site=self.site, rng=rng)
 
     def precision(self, target: Target, *, is_first: bool = True) -> Precision:
-        """Return how exact attributions must be; all but the first begin with fewer steps, under the same limit."""
+        """Return the required precision; all targets but the first start with fewer steps, under the same limit."""
         floor = 0.0 if self.reference is None else LEAST_SD * self.reference.output_sd(target)
         settings = self.settings
-        n_steps = settings.steps if is_first else max(2, settings.steps // _OTHERS_SHARE)
-        return Precision(n_steps=n_steps, max_steps=_MOST_TIMES * settings.steps, max_gap=settings.max_gap, floor=floor)
+        n_steps = settings.steps if is_first else max(2, settings.steps // _OTHER_TARGETS_DIVISOR)
+        return Precision(
+            n_steps=n_steps,
+            max_steps=_MAX_STEP_FACTOR * settings.steps,
+            max_completeness_error=settings.max_completeness_error,
+            floor=floor,
+        )
 
-    def integrals(self, asked: Sequence[tuple[Target, Baseline]]) -> list[Integral]:
-        targets, baselines = [target for target, _ in asked], [baseline for _, baseline in asked]
-        exact = [self.precision(target, is_first=number == 0) for number, target in enumerate(targets)]
-        return integrate(self.networks, targets, self.raw, baselines, exact, threads=self.threads)
+    def integrals(self, pairs: Sequence[tuple[Target, ReferenceInput]]) -> list[Integral]:
+        targets, references = [target for target, _ in pairs], [reference for _, reference in pairs]
+        precisions = [self.precision(target, is_first=number == 0) for number, target in enumerate(targets)]
+        return integrate(self.networks, targets, self.raw, references, precisions, threads=self.threads)
 
 
 def explain(
@@ -100,7 +109,7 @@ def explain(
     thorough: bool = False,
     threads: int = 1,
 ) -> Explanation:
-    """Return why a model reads what it reads from a slide.
+    """Return the explanation of a model's prediction for a slide.
 
     Parameters
     ----------
@@ -109,21 +118,22 @@ def explain(
     graph : TissueGraph
         Its superpixels.
     model : Path, str or ModelBundle, optional
-        A bundle or its directory; the shipped demonstration model where left out.
+        A bundle or its directory; the shipped demonstration model by default.
     target : str
         ``stage``, ``risk`` or ``survival@DAYS``.
     reference : Reference, optional
-        The training cohort; read from the model's directory where `model` names one.
+        The training cohort; read from the model's directory if `model` is a directory.
     config : ExplanationConfig, optional
         Settings.
     site : str, optional
-        The slide's site, for baseline ``site``.
+        The slide's site, for the reference input ``site``.
     sha256 : str, optional
-        Digest of the slide's bytes; a slide of the training cohort is explained by the member that never saw it.
+        Digest of the slide's bytes. A slide of the training cohort is explained by the member that was not trained on
+        it.
     thorough : bool
-        Whether to try every baseline and say how far they agree.
+        Whether to compute attributions for every reference input and report their agreement.
     threads : int
-        Work done at once; results do not depend on it.
+        Number of threads; results do not depend on it.
 
     Returns
     -------
@@ -133,7 +143,7 @@ def explain(
     Raises
     ------
     ConfigError
-        If target or baseline are unknown or not to be had of this model.
+        If the target or the reference input is unknown, or this model does not have it.
     ModelError
         If bundle or reference are damaged or of another schema.
     StoreError
@@ -149,7 +159,7 @@ def explain(
         reference = reference or load_reference(directory, model)
     card = model.card
     check_graph(model, coarse)
-    networks = members(model, sha256)
+    networks = explained_members(model, sha256)
     case = _Case(
         raw=graph_input(coarse, Reading.of(card.config, card.encoder)),
         networks=networks,
@@ -160,17 +170,17 @@ def explain(
         threads=threads,
     )
     case.target.check([member.ends_days for member in networks], len(card.stage_names))
-    baseline = case.baseline(case.settings.baseline if reference is not None else "mean")
+    main = case.reference_input(case.settings.reference if reference is not None else "mean")
     others = _other_targets(case, len(card.stage_names))
-    broad = [] if reference is None else [(case.target, broad_baseline(case.raw, reference))]
-    integrals = case.integrals([(case.target, baseline), *broad, *((each, baseline) for each in others)])
-    own = _explanation(case, coarse, graph, model, baseline, integrals[0])
-    agreement = _baseline_agreement(case, own.node, baseline) if thorough else {}
+    broad = [] if reference is None else [(case.target, make_broad_reference_input(case.raw, reference))]
+    integrals = case.integrals([(case.target, main), *broad, *((other, main) for other in others)])
+    own = _explanation(case, coarse, graph, model, main, integrals[0])
+    agreement = _reference_agreement(case, own.node, main) if thorough else {}
     further = integrals[1 + len(broad) :]
-    nodes = {str(each): found.of_regions(case.raw) for each, found in zip(others, further, strict=True)}
-    curves, told = _curves(case, own, integrals[1] if broad else None)
-    warnings = (*_warnings(case, own, agreement), *told)
-    return replace(own, other_targets=nodes, baseline_agreement=agreement, curves=curves, warnings=warnings)
+    nodes = {str(other): integral.of_regions(case.raw) for other, integral in zip(others, further, strict=True)}
+    curves, curve_warnings = _curves(case, own, integrals[1] if broad else None)
+    warnings = (*_warnings(case, own, agreement), *curve_warnings)
+    return replace(own, other_targets=nodes, reference_agreement=agreement, curves=curves, warnings=warnings)
 
 
 def _explanation(
@@ -178,110 +188,111 @@ def _explanation(
     coarse: CoarseGraph,
     graph: TissueGraph,
     model: ModelBundle,
-    baseline: Baseline,
-    found: Integral,
+    reference_input: ReferenceInput,
+    integral: Integral,
 ) -> Explanation:
     raw, reference = case.raw, case.reference
-    node = found.of_regions(raw)
-    kind = broad = np.zeros(len(node), np.int64)
+    node = integral.of_regions(raw)
+    cluster = broad = np.zeros(len(node), np.int64)
     if reference is not None:
-        kind, broad = reference.kinds(raw.features), reference.broad_kinds(raw.features)
+        cluster, broad = reference.clusters(raw.features), reference.broad_clusters(raw.features)
     top = order_by(np.abs(node))[: case.settings.top_regions]
-    without, cut = cut_edges(case.networks, case.target, raw, top)
-    nothing = np.zeros((1, len(node)), np.bool_)
+    without_edges, without_edges_of_node = ablate_edges(case.networks, case.target, raw, top)
+    no_region = np.zeros((1, len(node)), np.bool_)
     return Explanation(
         slide_id=coarse.graph.slide_id,
         model_id=model.model_id,
         target=str(case.target),
         unit=case.target.unit,
-        baseline_id=baseline.baseline_id,
-        value=found.value,
-        baseline_value=found.baseline_value,
+        reference_input_id=reference_input.reference_input_id,
+        value=integral.value,
+        reference_value=integral.reference_value,
         output_sd=case.sd,
-        gap=found.gap,
-        gap_limit=case.precision(case.target).limit(found.value - found.baseline_value),
-        n_steps=found.n_steps,
+        completeness_error=integral.completeness_error,
+        completeness_limit=case.precision(case.target).limit(integral.value - integral.reference_value),
+        n_steps=integral.n_steps,
         node=node,
-        feature=found.feature,
+        feature=integral.feature,
         feature_names=model.card.feature_names,
         feature_groups=column_groups(model.card.feature_names),
-        kind_share=found.first_part,
-        edge=found.edge,
+        cluster_attribution=integral.first_segment,
+        edge=integral.edge,
         other_targets={},
         superpixel=to_superpixels(node, coarse.assignment, graph.moment("n")),
-        kind=kind,
-        kind_names=(_ONE_KIND,) if reference is None else reference.kind_names,
-        broad_kind=broad,
-        broad_names=(_ONE_KIND,) if reference is None else reference.broad_names,
-        neighbourhood=find_neighbourhoods(kind, raw.edge_index),
-        member_value=np.array([dropping([each], case.target, raw)(nothing)[0] for each in case.networks]),
-        member_agreement=_pairwise(found.member_node),
-        without_edges=without,
+        cluster=cluster,
+        cluster_names=(_ONE_CLUSTER,) if reference is None else reference.cluster_names,
+        broad_cluster=broad,
+        broad_cluster_names=(_ONE_CLUSTER,) if reference is None else reference.broad_cluster_names,
+        neighbourhood=find_neighbourhoods(cluster, raw.edge_index),
+        member_value=np.array([dropping([member], case.target, raw)(no_region)[0] for member in case.networks]),
+        member_agreement=_mean_pairwise_correlation(integral.member_node),
+        edge_ablation_value=without_edges,
         cut_node=top,
-        cut_change=cut - found.value,
+        cut_change=without_edges_of_node - integral.value,
         notice=model.card.notice,
     )
 
 
 def _other_targets(case: _Case, n_stages: int) -> list[Target]:
-    """Return stage and risk, where the model predicts them and they were not asked for."""
+    """Return stage and risk, if the model predicts them and the request names another output."""
     has_survival = all(len(member.ends_days) for member in case.networks)
     known = [Target("stage")] * bool(n_stages) + [Target("risk")] * has_survival
-    return [each for each in known if each != case.target]
+    return [target for target in known if target != case.target]
 
 
-def _pairwise(nodes: NDArray[np.float64]) -> float | None:
-    """Return the mean rank correlation between all pairs; None of fewer than two."""
-    found = [rank_correlation(nodes[a], nodes[b]) for a in range(len(nodes)) for b in range(a)]
-    return float(np.mean(found)) if found else None
+def _mean_pairwise_correlation(nodes: NDArray[np.float64]) -> float | None:
+    """Return the mean rank correlation between all pairs of rows, float64 (M, N); None for fewer than two rows."""
+    correlations = [rank_correlation(nodes[a], nodes[b]) for a in range(len(nodes)) for b in range(a)]
+    return float(np.mean(correlations)) if correlations else None
 
 
-def _baseline_agreement(case: _Case, node: NDArray[np.float64], baseline: Baseline) -> dict[str, float]:
-    found = {}
-    for name in BASELINES:
+def _reference_agreement(case: _Case, node: NDArray[np.float64], main: ReferenceInput) -> dict[str, float]:
+    """Return the rank correlation of node attributions with those from every other reference input."""
+    agreement = {}
+    for name in REFERENCE_INPUTS:
         is_known = case.reference is not None and (name != "site" or case.site in case.reference.site_names)
-        if name != baseline.name and (is_known or name == "mean"):
-            (other,) = case.integrals([(case.target, case.baseline(name))])
-            found[name] = rank_correlation(node, other.of_regions(case.raw))
-    return found
+        if name != main.name and (is_known or name == "mean"):
+            (other,) = case.integrals([(case.target, case.reference_input(name))])
+            agreement[name] = rank_correlation(node, other.of_regions(case.raw))
+    return agreement
 
 
 def _curves(case: _Case, own: Explanation, broad: Integral | None) -> tuple[dict[str, Curves], tuple[str, ...]]:
-    """Return both curves, and what is to be said of them.
+    """Return both faithfulness curves, and their warnings.
 
-    Regions are taken by their attribution for each unit of area, since curves run over area. Whoever replaces a region
-    by another of its broad kind can only undo what is not due to that kind: the order is that of attributions against
-    the mean of the broad kind, towards the output of that mean.
+    Regions are ordered by their attribution per unit of area, because curves run over area. Replacing a region by
+    another of its broad cluster can only undo what is not due to that cluster. The order of ``replace`` is therefore
+    that of attributions against the mean of the broad cluster, towards the output of that mean.
     """
     raw, target = case.raw, case.target
-    asked = case.networks[: max(1, _CURVE_NODES // len(raw.features))]
-    graphs = [(member, member.scaled(raw)) for member in asked]
-    rival = gradient_x_input(asked, target, raw)
-    heard = np.mean([attention(member, graph) for member, graph in graphs], axis=0)
-    towards, tested = {"drop": own.baseline_value}, {"drop": own.node}
+    members = case.networks[: max(1, _CURVE_NODES // len(raw.features))]
+    graphs = [(member, member.scaled(raw)) for member in members]
+    gradient = gradient_x_input(members, target, raw)
+    weight = np.mean([attention(member, graph) for member, graph in graphs], axis=0)
+    towards, scores = {"drop": own.reference_value}, {"drop": own.node}
     if broad is not None:
-        towards["replace"], tested["replace"] = broad.baseline_value, broad.of_regions(raw)
+        towards["replace"], scores["replace"] = broad.reference_value, broad.of_regions(raw)
     orders, signs = {}, {}
-    for name, score in tested.items():
+    for name, score in scores.items():
         signs[name] = sign = 1.0 if own.value >= towards[name] else -1.0
         orders[name] = {
             "attribution": order_by(score / raw.area_um2, sign),
             "area": order_by(raw.area_um2),
-            "attention": order_by(heard / raw.area_um2),
-            "gradient_x_input": order_by(rival / raw.area_um2, sign),
+            "attention": order_by(weight / raw.area_um2),
+            "gradient_x_input": order_by(gradient / raw.area_um2, sign),
         }
-    outputs = {"drop": dropping(asked, target, raw, threads=case.threads)}
-    told: tuple[str, ...] = ()
+    outputs = {"drop": dropping(members, target, raw, threads=case.threads)}
+    warnings: tuple[str, ...] = ()
     if case.reference is None:
-        told = ("regions were not replaced by training regions, because the model brings no reference",)
+        warnings = ("regions were not replaced by training regions, because the model has no training reference",)
     else:
-        among = case.reference.region_broad_kind
-        donors = find_donors(raw, own.broad_kind, case.reference, among=among, rng=case.rng(10))
-        outputs["replace"] = replacing(asked, target, raw, donors.feature, threads=case.threads)
+        among = case.reference.region_broad_cluster
+        donors = find_donors(raw, own.broad_cluster, case.reference, among=among, rng=case.rng(10))
+        outputs["replace"] = replacing(members, target, raw, donors.feature, threads=case.threads)
         unmatched = 1 - float(donors.is_matched.mean())
         if unmatched > 0.1:
-            told = (f"{100 * unmatched:.0f} % of the regions have no training region of their size to be replaced by",)
-    unit = own.output_sd or max(abs(own.value - own.baseline_value), 1e-9)
+            warnings = (f"{100 * unmatched:.0f} % of the regions have no training region of similar area as a donor",)
+    unit = own.output_sd or max(abs(own.value - own.reference_value), 1e-9)
     curves = {
         name: draw_curves(
             output,
@@ -292,35 +303,35 @@ def _curves(case: _Case, own: Explanation, broad: Integral | None) -> tuple[dict
             sign=signs[name],
             unit=unit,
             n_random=case.settings.random_orders,
-            n_members=len(asked),
+            n_members=len(members),
             rng=case.rng(11),
         )
         for name, output in sorted(outputs.items())
     }
-    return curves, told
+    return curves, warnings
 
 
 def _warnings(case: _Case, own: Explanation, agreement: dict[str, float]) -> tuple[str, ...]:
-    found = []
+    warnings = []
     if case.reference is None:
-        found.append(
-            "the model brings no reference of its training cohort; the slide is compared with the mean of its scaler"
-        )
+        warnings.append("the model has no training reference; the slide is compared with the mean of its scaler")
     if not own.is_complete:
-        found.append(
-            f"attributions miss the difference that they explain by {own.gap:.3g}, more than the {own.gap_limit:.3g} "
-            f"allowed, after {own.n_steps} steps"
+        warnings.append(
+            f"the completeness error of the attributions is {own.completeness_error:.3g}, above the limit of "
+            f"{own.completeness_limit:.3g}, after {own.n_steps} steps"
         )
     if own.member_agreement is not None and own.member_agreement < LEAST_AGREEMENT:
-        found.append(
-            f"members of the ensemble disagree on what matters (mean rank correlation {own.member_agreement:.2f})"
+        warnings.append(
+            f"ensemble members disagree on which regions matter (mean rank correlation {own.member_agreement:.2f})"
         )
-    found += [
-        f"baseline '{name}' gives another picture (rank correlation {value:.2f})"
+    warnings += [
+        f"attributions from the reference input '{name}' differ (rank correlation {value:.2f})"
         for name, value in agreement.items()
         if value < LEAST_AGREEMENT
     ]
-    difference = abs(own.value - own.baseline_value)
+    difference = abs(own.value - own.reference_value)
     if own.output_sd is not None and difference < LEAST_SD * own.output_sd:
-        found.append("the output hardly differs from the baseline's, so that shares of the difference say little")
-    return tuple(found)
+        warnings.append(
+            "the output is close to that of the reference input, so fractions of the difference are uncertain"
+        )
+    return tuple(warnings)

@@ -1,8 +1,8 @@
-"""What there is to say of an explanation, as plain values, before a word is said.
+"""The findings of an explanation as plain JSON values: what the text, the page and the viewer are made of.
 
-Top regions and those that speak against the prediction, with place, area, features against the training cohort, and
-their signed share of all that pulls either way; neighbourhoods of one kind of tissue; feature groups; how sure it all
-is. Whatever a sentence or a page says comes from here.
+They hold the most important regions and those against the prediction, with position, area, features compared with the
+training cohort, and their signed fraction of all attribution; neighbourhoods of one tissue cluster; feature groups; and
+the checks of the explanation.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ ASSOCIATION = (
     "A pathological stage also rests on gross, nodal and metastatic findings; a stage read from one slide is an "
     "association, not a staging."
 )
-"""Said in every text."""
+"""Part of every text."""
 RESEARCH = "For research use only; not for any decision about a patient."
-"""Likewise."""
+"""Part of every text."""
 _N_FEATURES = 3
 
 
@@ -43,53 +43,52 @@ def gather_facts(
     coarse : CoarseGraph
         The regions.
     prediction : Prediction
-        What is explained.
+        The explained prediction.
     reference : Reference, optional
         The training cohort, for percentiles.
     top : int
-        Regions to tell of on either side.
+        Regions to describe that support the prediction; half as many that are against it.
 
     Returns
     -------
     dict
-        Plain JSON values. ``share`` is an attribution over the sum of the absolute attributions of all regions.
+        Plain JSON values. ``fraction`` is an attribution over the sum of the absolute attributions of all regions.
     """
-    difference = explanation.value - explanation.baseline_value
+    difference = explanation.value - explanation.reference_value
     sign = 1.0 if difference >= 0 else -1.0
     whole = float(np.abs(explanation.node).sum()) or 1.0
     describe = RegionDescriber(coarse, explanation, reference)
-    for_it = [node for node in np.argsort(-sign * explanation.node, kind="stable") if sign * explanation.node[node] > 0]
-    against = [node for node in np.argsort(sign * explanation.node, kind="stable") if sign * explanation.node[node] < 0]
+    support, against = (_nodes_towards(explanation.node, direction) for direction in (sign, -sign))
     sd = explanation.output_sd
     return {
         "slide_id": explanation.slide_id,
         "target": explanation.target,
         "unit": explanation.unit,
-        "baseline": explanation.baseline_id,
+        "reference_input": explanation.reference_input_id,
         "value": explanation.value,
-        "baseline_value": explanation.baseline_value,
+        "reference_value": explanation.reference_value,
         "difference": difference,
         "difference_in_sd": None if not sd else difference / sd,
         "direction": "above" if difference >= 0 else "below",
         "completeness": {
-            "gap": explanation.gap,
-            "gap_limit": explanation.gap_limit,
+            "error": explanation.completeness_error,
+            "limit": explanation.completeness_limit,
             "is_complete": explanation.is_complete,
             "n_steps": explanation.n_steps,
         },
         "parts": {
-            "kind": float(explanation.kind_share.sum()),
-            "within": float(explanation.feature.sum() - explanation.kind_share.sum()),
+            "between_clusters": float(explanation.cluster_attribution.sum()),
+            "within_clusters": float(explanation.feature.sum() - explanation.cluster_attribution.sum()),
             "boundaries": float(explanation.edge.sum()),
         },
-        "kinds": _kinds(explanation),
+        "clusters": _clusters(explanation),
         "groups": _groups(explanation),
-        "regions": [describe.region(node, n_features=_N_FEATURES) for node in for_it[:top]],
+        "regions": [describe.region(node, n_features=_N_FEATURES) for node in support[:top]],
         "against": [describe.region(node, n_features=_N_FEATURES) for node in against[: max(1, top // 2)]],
         "neighbourhoods": _neighbourhoods(explanation, coarse, whole)[:3],
         "edges": {
-            "without": explanation.without_edges,
-            "change": explanation.without_edges - explanation.value,
+            "ablated": explanation.edge_ablation_value,
+            "change": explanation.edge_ablation_value - explanation.value,
         },
         "members": {
             "n": len(explanation.member_value),
@@ -97,7 +96,7 @@ def gather_facts(
             "high": float(explanation.member_value.max()),
             "agreement": explanation.member_agreement,
         },
-        "baseline_agreement": dict(explanation.baseline_agreement),
+        "reference_agreement": dict(explanation.reference_agreement),
         "curves": {
             name: {
                 "towards": curve.towards,
@@ -116,48 +115,53 @@ def gather_facts(
     }
 
 
-def _kinds(explanation: Explanation) -> dict[str, Any]:
-    """Return the division of tissue that baselines are taken from, and the broad one that regions are replaced by."""
-    names, broad = list(explanation.kind_names), list(explanation.broad_names)
+def _nodes_towards(node: NDArray[np.float64], sign: float) -> list[int]:
+    """Return the regions whose attribution has a sign, the strongest first."""
+    return [int(region) for region in np.argsort(-sign * node, kind="stable") if sign * node[region] > 0]
+
+
+def _clusters(explanation: Explanation) -> dict[str, Any]:
+    """Return the tissue clusters of the reference input, and the broad ones within which regions are replaced."""
+    names, broad = list(explanation.cluster_names), list(explanation.broad_cluster_names)
     return {"n": len(names), "n_broad": len(broad), "names": names, "broad_names": broad}
 
 
 def _groups(explanation: Explanation) -> list[dict[str, Any]]:
-    found = explanation.groups()
-    whole = sum(abs(value) for value in found.values()) or 1.0
-    rows = [{"name": name, "attribution": value, "share": value / whole} for name, value in found.items()]
+    groups = explanation.groups()
+    whole = sum(abs(value) for value in groups.values()) or 1.0
+    rows = [{"name": name, "attribution": value, "fraction": value / whole} for name, value in groups.items()]
     return sorted(rows, key=lambda row: -abs(float(str(row["attribution"]))))
 
 
 def _neighbourhoods(explanation: Explanation, coarse: CoarseGraph, whole: float) -> list[dict[str, Any]]:
-    """Return the patches of one kind, the one of strongest attribution first."""
+    """Return the connected patches of one tissue cluster, the one of strongest attribution first."""
     patch = explanation.neighbourhood
     n_patches = int(patch.max()) + 1
     total = np.bincount(patch, explanation.node, n_patches)
     area = np.bincount(patch, coarse.graph.moment("n").astype(np.float64), n_patches)
     size = np.bincount(patch, minlength=n_patches)
     strongest = _strongest(patch, explanation.node, n_patches)
-    kind = explanation.kind[strongest]
+    cluster = explanation.cluster[strongest]
     return [
         {
-            "neighbourhood": int(each),
-            "kind": explanation.kind_names[kind[each]],
-            "node": int(strongest[each]),
-            "n_regions": int(size[each]),
-            "area_fraction": float(area[each] / area.sum()),
-            "attribution": float(total[each]),
-            "share": float(total[each] / whole),
+            "neighbourhood": int(number),
+            "cluster": explanation.cluster_names[cluster[number]],
+            "node": int(strongest[number]),
+            "n_regions": int(size[number]),
+            "area_fraction": float(area[number] / area.sum()),
+            "attribution": float(total[number]),
+            "fraction": float(total[number] / whole),
         }
-        for each in np.argsort(-np.abs(total), kind="stable")
+        for number in np.argsort(-np.abs(total), kind="stable")
     ]
 
 
 def _strongest(patch: NDArray[np.int64], node: NDArray[np.float64], n_patches: int) -> NDArray[np.int64]:
-    """Return the region of strongest attribution of every patch."""
+    """Return the region of strongest attribution of every patch, int64 (n_patches,)."""
     order = np.argsort(np.abs(node), kind="stable")
-    found = np.zeros(n_patches, np.int64)
-    found[patch[order]] = order
-    return found
+    strongest = np.zeros(n_patches, np.int64)
+    strongest[patch[order]] = order  # the last one written is the strongest
+    return strongest
 
 
 def _prediction(prediction: Prediction) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""The reference of a model from its training graphs.
+"""Fits the training reference of a model from its training graphs.
 
-Regions are kept in a sample of bounded size, equally many from each kind of tissue so that rare kinds can serve for
-replacement too. Means and kinds are of all regions by area; of slides with very many, of as many drawn at random as fit
-into memory, each of which then stands for more of its slide's area.
+The reference holds a bounded sample of regions, equally many from each tissue cluster, so that rare tissue can replace
+regions too. Means and clusters use all regions, weighted by area. A slide with very many regions contributes a random
+sample of them, whose weights are scaled up to the area of the slide.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from wsigraph.cohort.metrics.kaplan_meier import kaplan_meier
 from wsigraph.config import ExplanationConfig
 from wsigraph.errors import ModelError
-from wsigraph.explanation.kinds import cluster, nearest, of_tissue, telling_names
-from wsigraph.explanation.members import Member, Shape, members, read
+from wsigraph.explanation.members import ExplainedMember, Shape, explained_members, read
 from wsigraph.explanation.reference import Reference, save_reference
 from wsigraph.explanation.target import Target, mean_log_survival
+from wsigraph.explanation.tissue_clusters import cluster, cluster_labels, nearest, without_shape
 from wsigraph.model.bundle import ModelBundle
 from wsigraph.model.columns import Reading
 from wsigraph.model.inputs import GraphInput, graph_input
@@ -32,26 +32,26 @@ from wsigraph.model.nn.network import one_thread
 from wsigraph.records import CoarseGraph, TissueGraph
 from wsigraph.training.dataset import Cohort
 
-_CLUSTERED = 20_000
-_NUMBERS_A_SLIDE = 64_000
-"""Features of all regions together that are kept of a slide, half a megabyte; a thousand regions of 64 features."""
+_MAX_CLUSTERED_REGIONS = 20_000
+_MAX_VALUES_PER_SLIDE = 64_000
+"""Feature values that a slide contributes at most: 1,000 regions of 64 features, half a megabyte."""
 _SIGNIFICANT_BITS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainingSlide:
-    """A graph that a model was trained on, and what is known of it.
+    """A training graph with its site and follow-up.
 
     Attributes
     ----------
     graph : CoarseGraph, TissueGraph or GraphInput
-        What the model saw.
+        The graph that the model was trained on.
     site : str or None
         Hospital or scanner site.
     time_days : float or None
         Follow-up, days.
     event : bool
-        Whether it ended with the event.
+        Whether follow-up ended with the event.
     """
 
     graph: CoarseGraph | TissueGraph | GraphInput
@@ -65,69 +65,71 @@ def gather_reference(
     bundle: ModelBundle,
     *,
     rng: np.random.Generator,
-    n_kinds: int = 8,
-    n_broad_kinds: int = 4,
+    n_clusters: int = 8,
+    n_broad_clusters: int = 4,
     n_regions: int = 2000,
-    kind_names: Sequence[str] | None = None,
+    cluster_names: Sequence[str] | None = None,
 ) -> Reference:
-    """Return what explanations of a model must know of its training cohort.
+    """Return the training reference of a model.
 
     Parameters
     ----------
     slides : iterable of TrainingSlide
-        Read once.
+        Training slides; iterated once.
     bundle : ModelBundle
-        The finished model.
+        The trained model.
     rng : numpy.random.Generator
-        Source of the clusters' start and of the sample.
-    n_kinds : int
-        Kinds of tissue: as many as a model may tell apart, or what lies between two of them is laid to the wrong one.
-    n_broad_kinds : int
-        Broad kinds of tissue: so few that a region replaced by another of its own can lose what the model heeds.
+        Source of the k-means++ starts and of the sample.
+    n_clusters : int
+        Tissue clusters. Choose at least as many as there are tissues that the model may distinguish; otherwise
+        attribution leaks between the tissues of one cluster.
+    n_broad_clusters : int
+        Broad tissue clusters. Choose few, so that a donor from the same broad cluster can differ in what the model
+        uses.
     n_regions : int
-        Regions to keep for replacement.
-    kind_names : sequence of str, optional
-        Names of the kinds, the one with most area first; by their most telling features where left out.
+        Size of the sample of regions.
+    cluster_names : sequence of str, optional
+        Names of the clusters, by falling area; by default their most distinctive features.
 
     Returns
     -------
     Reference
-        Not yet stored, and so without a digest of its own.
+        Not stored yet, so without a digest.
 
     Raises
     ------
     ModelError
         If there is no slide.
     """
-    networks, reading = members(bundle), Reading.of(bundle.card.config, bundle.card.encoder)
-    sites, times, events, outputs, kept, edges = [], [], [], [], [], []
+    networks, reading = explained_members(bundle), Reading.of(bundle.card.config, bundle.card.encoder)
+    sites, times, events, outputs, samples, edges = [], [], [], [], [], []
     for slide in slides:
         raw = slide.graph if isinstance(slide.graph, GraphInput) else graph_input(slide.graph, reading)
         sites.append(slide.site or "")
         times.append(np.nan if slide.time_days is None else slide.time_days)
         events.append(slide.event)
         outputs.append(_outputs(networks, raw, np.array(bundle.card.time_days)))
-        kept.append(_Regions.of(raw, rng))
+        samples.append(_Regions.of(raw, rng))
         edges.append((raw.edge_attribute.sum(axis=0), len(raw.edge_attribute)))
-    if not kept:
-        raise ModelError("no training slide to gather a reference from, expected those the model was trained on")
+    if not samples:
+        raise ModelError("there is no training slide to fit a reference to, expected those the model was trained on")
     features, area, weight = (
-        np.concatenate([getattr(each, name) for each in kept]) for name in ("features", "area", "weight")
+        np.concatenate([getattr(sample, name) for sample in samples]) for name in ("features", "area", "weight")
     )
-    of_region = np.repeat(np.array(sites, np.str_), [len(each.area) for each in kept])
-    del kept
+    site_of_region = np.repeat(np.array(sites, np.str_), [len(sample.area) for sample in samples])
+    del samples
     centre, scale = features.mean(axis=0), features.std(axis=0)
     scale = np.where(scale > 1e-9 * np.maximum(np.abs(centre), 1e-3), scale, 0.0)
     points = np.divide(features - centre, scale, out=np.zeros_like(features), where=scale > 0)
-    points = of_tissue(points, bundle.card.feature_names)
-    few = rng.permutation(len(points))[:_CLUSTERED]
-    kind_centre = cluster(points[few], weight[few], n_kinds, rng=rng)
-    kind = nearest(points, kind_centre)
-    chosen = _sample(kind, len(kind_centre), n_regions, rng)
-    broad_centre = cluster(points[few], weight[few], n_broad_kinds, rng=rng)
-    broad = nearest(points, broad_centre)
-    named = tuple(sorted(set(sites) - {""}))
-    stage, risk, log_alive = (np.array([each[part] for each in outputs]) for part in range(3))
+    points = without_shape(points, bundle.card.feature_names)
+    few = rng.permutation(len(points))[:_MAX_CLUSTERED_REGIONS]
+    cluster_centre = cluster(points[few], weight[few], n_clusters, rng=rng)
+    labels = nearest(points, cluster_centre)
+    chosen = _sample(labels, len(cluster_centre), n_regions, rng)
+    broad_cluster_centre = cluster(points[few], weight[few], n_broad_clusters, rng=rng)
+    broad_labels = nearest(points, broad_cluster_centre)
+    site_names = tuple(sorted(set(sites) - {""}))
+    stage, risk, log_survival = (np.array(values) for values in zip(*outputs, strict=True))
     names = bundle.card.feature_names
     return Reference(
         weights_sha256=bundle.card.weights_sha256,
@@ -136,23 +138,23 @@ def gather_reference(
         scale=scale,
         mean=_by_area(features, weight),
         edge_mean=np.sum([total for total, _ in edges], axis=0) / max(1, sum(number for _, number in edges)),
-        kind_names=tuple(kind_names or telling_names(kind_centre, names)),
-        kind_centre=kind_centre,
-        kind_mean=_means(features, weight, kind, range(len(kind_centre))),
-        kind_fraction=np.bincount(kind, weight, len(kind_centre)) / weight.sum(),
-        broad_names=telling_names(broad_centre, names),
-        broad_centre=broad_centre,
-        broad_mean=_means(features, weight, broad, range(len(broad_centre))),
-        site_names=named,
-        site_mean=_means(features, weight, of_region, named),
-        region_feature=_short(features[chosen]),
+        cluster_names=tuple(cluster_names or cluster_labels(cluster_centre, names)),
+        cluster_centre=cluster_centre,
+        cluster_mean=_means(features, weight, labels, range(len(cluster_centre))),
+        cluster_fraction=np.bincount(labels, weight, len(cluster_centre)) / weight.sum(),
+        broad_cluster_names=cluster_labels(broad_cluster_centre, names),
+        broad_cluster_centre=broad_cluster_centre,
+        broad_cluster_mean=_means(features, weight, broad_labels, range(len(broad_cluster_centre))),
+        site_names=site_names,
+        site_mean=_means(features, weight, site_of_region, site_names),
+        region_feature=_round_mantissa(features[chosen]),
         region_area_um2=area[chosen].astype(np.float32),
-        region_kind=kind[chosen].astype(np.int16),
-        region_broad_kind=broad[chosen].astype(np.int16),
+        region_cluster=labels[chosen].astype(np.int16),
+        region_broad_cluster=broad_labels[chosen].astype(np.int16),
         percentile=np.percentile(features, np.arange(101), axis=0).astype(np.float32),
         output_stage=stage,
         output_risk=risk,
-        output_log_survival=log_alive.reshape(len(sites), -1),
+        output_log_survival=log_survival.reshape(len(sites), -1),
         time_days=np.array(bundle.card.time_days),
         survival=kaplan_meier(np.array(times), np.array(events)),
     )
@@ -160,7 +162,7 @@ def gather_reference(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Regions:
-    """Regions of a slide: features (n, F), areas (n,) and the tissue each stands for (n,), um2."""
+    """Regions of a slide: features (n, F), areas (n,), um2, and the area that each represents (n,), um2."""
 
     features: NDArray[np.float64]
     area: NDArray[np.float64]
@@ -169,7 +171,7 @@ class _Regions:
     @classmethod
     def of(cls, raw: GraphInput, rng: np.random.Generator) -> _Regions:
         n_regions, n_features = raw.features.shape
-        most = max(1, _NUMBERS_A_SLIDE // n_features)
+        most = max(1, _MAX_VALUES_PER_SLIDE // n_features)
         if n_regions <= most:
             return cls(raw.features, raw.area_um2, raw.area_um2)
         rows = np.sort(rng.permutation(n_regions)[:most])
@@ -180,20 +182,20 @@ class _Regions:
 def write_reference(
     cohort: Cohort, bundle: ModelBundle, directory: Path | str, settings: ExplanationConfig, *, seed: int
 ) -> Path:
-    """Write the reference of a model from the cohort that it was trained on.
+    """Fit the reference of a model to its training cohort and write it.
 
     Parameters
     ----------
     cohort : Cohort
-        One row a patient; slides of a patient count as one.
+        One row per patient; the slides of a patient are one graph.
     bundle : ModelBundle
-        The finished model.
+        The trained model.
     directory : Path or str
         Directory of the bundle.
     settings : ExplanationConfig
-        Says how many kinds of tissue, and how many broad ones.
+        Numbers of tissue clusters.
     seed : int
-        Decides clusters and sample.
+        Seed of the clusters and the sample.
 
     Returns
     -------
@@ -203,13 +205,13 @@ def write_reference(
     Raises
     ------
     ModelError
-        If the cohort was coarsened by another embedding than the model's and keeps no superpixel graphs.
+        If the cohort was coarsened by another embedding than the model's and holds no superpixel graphs.
     StoreError
         If it cannot be written.
 
     Notes
     -----
-    One reading of every row by every member, and about four times `_NUMBERS_A_SLIDE` numbers a row in memory.
+    One forward pass of every member per row, and about four times `_MAX_VALUES_PER_SLIDE` values per row in memory.
     """
     slides = (
         TrainingSlide(graph=graph, site=site or None, time_days=None if isnan(days) else days, event=event)
@@ -222,14 +224,16 @@ def write_reference(
         )
     )
     rng = np.random.default_rng(seed)
-    found = gather_reference(slides, bundle, rng=rng, n_kinds=settings.kinds, n_broad_kinds=settings.broad_kinds)
-    return save_reference(found, directory)
+    reference = gather_reference(
+        slides, bundle, rng=rng, n_clusters=settings.clusters, n_broad_clusters=settings.broad_clusters
+    )
+    return save_reference(reference, directory)
 
 
 def _outputs(
-    networks: Sequence[Member], raw: GraphInput, time_days: NDArray[np.float64]
+    networks: Sequence[ExplainedMember], raw: GraphInput, time_days: NDArray[np.float64]
 ) -> tuple[float, float, NDArray[np.float64]]:
-    """Return stage, risk and log survival of one slide; 0 and empty where not predicted."""
+    """Return stage, risk and log survival of one slide; 0 and empty if not predicted."""
     with one_thread(), torch.inference_mode():
         graphs = [member.scaled(raw) for member in networks]
         logits = [
@@ -256,23 +260,23 @@ def _by_area(features: NDArray[np.float64], area: NDArray[np.float64]) -> NDArra
 def _means(
     features: NDArray[np.float64], area: NDArray[np.float64], group: NDArray[Any], names: Sequence[Any]
 ) -> NDArray[np.float64]:
-    """Return means by area of the regions of every group, float64 (groups, F)."""
-    found = [_by_area(features[group == name], area[group == name]) for name in names]
-    return np.array(found, np.float64).reshape(len(names), features.shape[1])
+    """Return area-weighted means of the regions of every group, float64 (groups, F)."""
+    means = [_by_area(features[group == name], area[group == name]) for name in names]
+    return np.array(means, np.float64).reshape(len(names), features.shape[1])
 
 
-def _sample(kind: NDArray[np.int64], n_kinds: int, n_regions: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return rows, about equally many of each kind, in their order."""
-    order = rng.permutation(len(kind))
-    rank = np.empty(len(kind), np.int64)
-    for each in range(n_kinds):
-        own = order[kind[order] == each]
+def _sample(labels: NDArray[np.int64], n_clusters: int, n_regions: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return rising row numbers, about equally many of each cluster."""
+    order = rng.permutation(len(labels))
+    rank = np.empty(len(labels), np.int64)
+    for label in range(n_clusters):
+        own = order[labels[order] == label]
         rank[own] = np.arange(len(own))
     return np.sort(order[np.argsort(rank[order], kind="stable")][:n_regions])
 
 
-def _short(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return values in float32 of which only the leading bits are kept, so that they pack well."""
+def _round_mantissa(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return values in float32, rounded to the leading bits of the mantissa, so that they compress well."""
     mantissa, exponent = np.frexp(values)
     unit = 2.0**_SIGNIFICANT_BITS
     return np.ldexp(np.round(mantissa * unit) / unit, exponent).astype(np.float32)

@@ -1,14 +1,18 @@
-"""Integrated Gradients of a model's output, by captum, on node features and edge attributes.
+"""Integrated Gradients of a model's output on node features and edge attributes, with captum.
 
-What is integrated is the output that the prediction reports. Of an ensemble that is no mean of its members' outputs, so
-all members go along the way together: each reads the same point of it in its own units, the output is read from all
-their answers, and a feature's attribution is the sum of what it does through each. What passes through one member is
-that member's part, by which their agreement is judged.
+The attribution of input i along a straight path from reference x' to x is
 
-The way's straight parts are integrated by Gauss-Legendre quadrature in chunks whose memory does not grow with the
-number of steps. Attributions must add up to the difference of the outputs at both ends; where a part misses its own by
-more than its share of what is allowed, its steps are doubled, and where that does not help, the gap is told. Not
-optimal where the output saturates along the way: then most steps fall where nothing happens.
+    (x_i - x'_i) * integral over a in [0, 1] of dF/dx_i (x' + a (x - x')) da.
+
+F is the output that the prediction reports. For an ensemble it is not the mean of the members' outputs, so all members
+move along the integration path together: each member reads the same point, standardised by its own scaler, the output
+is computed from all their logits, and a feature's attribution is the sum over members. The summand of one member is
+used to report the agreement of the members.
+
+An integration path consists of straight segments, which are integrated by Gauss-Legendre quadrature in chunks, so
+memory does not grow with the number of steps. Attributions must add up to the difference of the outputs at both ends
+(completeness). If the completeness error of a segment is above its limit, its steps are doubled; the remaining error
+is reported. The method is not optimal where the output saturates along the path: most steps then fall on a plateau.
 
 References
 ----------
@@ -30,17 +34,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from wsigraph.explanation.baseline import Baseline
-from wsigraph.explanation.members import Member, Shape, read
+from wsigraph.explanation.members import ExplainedMember, Shape, read
+from wsigraph.explanation.reference_input import ReferenceInput
 from wsigraph.explanation.target import Target
 from wsigraph.model.inputs import GraphInput, Standardised
 from wsigraph.model.nn.network import one_thread
 
 CHUNK_NODES = 8192
-"""Nodes of all versions of a slide that are read at once; more would leave the processor's cache."""
+"""Nodes of all versions of a slide in one forward pass; more would not fit the processor's cache."""
 
 Output = Callable[..., Tensor]
-"""From versions of features (S, N, F) of every member, then of edge attributes (S, E, A) of each, to outputs (S,)."""
+"""From features (S, N, F) of every member, then edge attributes (S, E, A) of every member, to outputs (S,)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,66 +55,66 @@ class Integral:
     ----------
     feature : float64 (N, F)
         Attribution of every feature of every region.
-    first_part : float64 (N,)
-        What of a region's attribution arose on the first part of the way; 0 where the way has one part.
+    first_segment : float64 (N,)
+        Feature attribution of every region on the first segment of the path; 0 if the path has one segment.
     edge : float64 (E,)
-        Attribution of every directed edge, its attributes together.
+        Attribution of every directed edge, summed over its attributes.
     member_node : float64 (M, N)
-        Part of every member in what a region contributes, features and edges; their sum is that of the model.
-    value, baseline_value : float
-        Output at both ends; the mean over ways.
-    gap : float
-        How far the attributions miss the difference.
+        Attribution of every region through every member, features and edges; the sum over members is that of the model.
+    value, reference_value : float
+        Output at both ends; means over paths.
+    completeness_error : float
+        Absolute difference between the sum of attributions and ``value - reference_value``.
     n_steps : int
-        Steps of all parts of a way together; the most that a way took.
+        Steps of all segments of a path together; the maximum over paths.
     """
 
     feature: NDArray[np.float64]
-    first_part: NDArray[np.float64]
+    first_segment: NDArray[np.float64]
     edge: NDArray[np.float64]
     member_node: NDArray[np.float64]
     value: float
-    baseline_value: float
-    gap: float
+    reference_value: float
+    completeness_error: float
     n_steps: int
 
     def of_regions(self, raw: GraphInput) -> NDArray[np.float64]:
-        """Return what every region contributes, features and edges (see `to_nodes`), float64 (N,)."""
+        """Return the attribution of every region, features and edges (see `to_nodes`), float64 (N,)."""
         return to_nodes(self.feature, self.edge, raw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Precision:
-    """How closely attributions must add up.
+    """Required precision of the integration.
 
     Attributes
     ----------
     n_steps : int
-        Steps to begin with, over all parts of a way.
+        Initial number of steps, over all segments of a path.
     max_steps : int
-        Steps to end with.
-    max_gap : float
-        Largest gap, as a share of the difference of the outputs.
+        Maximum number of steps.
+    max_completeness_error : float
+        Largest completeness error, as a fraction of the difference of the outputs.
     floor : float
-        Least difference that this share is taken of, in the output's unit.
+        Least difference that this fraction refers to, in the output's unit.
     """
 
     n_steps: int = 50
     max_steps: int = 800
-    max_gap: float = 0.01
+    max_completeness_error: float = 0.01
     floor: float = 0.0
 
     def limit(self, difference: float) -> float:
-        """Return the largest gap that is allowed."""
-        # below a hundred-thousandth of a unit there are only the roundings of float32
-        return self.max_gap * max(abs(difference), self.floor, 1e-3)
+        """Return the largest allowed completeness error, in the output's unit."""
+        # below a hundred-thousandth of a unit only rounding errors of float32 remain
+        return self.max_completeness_error * max(abs(difference), self.floor, 1e-3)
 
 
 def integrate(
-    members: Sequence[Member],
+    members: Sequence[ExplainedMember],
     targets: Sequence[Target],
     raw: GraphInput,
-    baseline: Baseline | Sequence[Baseline],
+    reference_input: ReferenceInput | Sequence[ReferenceInput],
     precision: Precision | Sequence[Precision],
     *,
     threads: int = 1,
@@ -119,82 +123,87 @@ def integrate(
 
     Parameters
     ----------
-    members : sequence of Member
-        The model, all of it as one.
+    members : sequence of ExplainedMember
+        The whole ensemble.
     targets : sequence of Target
         Outputs.
     raw : GraphInput
         The slide.
-    baseline : Baseline or sequence of Baseline
-        What it is compared with, for all targets or each.
+    reference_input : ReferenceInput or sequence of ReferenceInput
+        Reference input of all targets, or of each.
     precision : Precision or sequence of Precision
-        How closely attributions must add up, for all targets or each.
+        Precision of all targets, or of each.
     threads : int
-        Parts of ways and outputs worked on at once; each takes one torch thread, so that numbers do not depend on it.
+        Number of threads. Each runs torch with one thread, so that results do not depend on it.
 
     Returns
     -------
     list of Integral
         By target.
     """
-    exact = [precision] * len(targets) if isinstance(precision, Precision) else list(precision)
-    starts = [baseline] * len(targets) if isinstance(baseline, Baseline) else list(baseline)
+    n_targets = len(targets)
+    precisions = [precision] * n_targets if isinstance(precision, Precision) else list(precision)
+    references = [reference_input] * n_targets if isinstance(reference_input, ReferenceInput) else list(reference_input)
     jobs = [
-        _Job(members=members, target=target, way=(*way, raw), parts=parts, precision=each, n_ways=len(start.ways))
-        for number, (target, start, each) in enumerate(zip(targets, starts, exact, strict=True))
-        for way in start.ways
-        # parts to the first output are worked on at once, those to a further one, which are quick, judged together
-        for parts in ([(part,) for part in range(len(way))] if number == 0 else [tuple(range(len(way)))])
+        _Job(members=members, target=target, path=(*path, raw), segments=segments, precision=required, n_paths=n_paths)
+        for number, (target, reference, required) in enumerate(zip(targets, references, precisions, strict=True))
+        for n_paths in [len(reference.paths)]
+        for path in reference.paths
+        # segments of the first output are separate jobs; those of a further output, which are quick, are one job
+        for segments in ([(k,) for k in range(len(path))] if number == 0 else [tuple(range(len(path)))])
     ]
     with one_thread(), ThreadPoolExecutor(max(1, min(threads, len(jobs)))) as pool:
-        # the many quick ones of further outputs fill the threads before the parts of the first, which are long
-        waiting = [pool.submit(_integrate_parts, job) for job in reversed(jobs)]
-        found = chain.from_iterable(each.result() for each in reversed(waiting))
-        return [_of_ways([[next(found) for _ in way] for way in start.ways], raw, start) for start in starts]
+        # the quick jobs of further outputs start before the long ones of the first, so that all threads stay busy
+        futures = [pool.submit(_integrate_segments, job) for job in reversed(jobs)]
+        results = chain.from_iterable(future.result() for future in reversed(futures))
+        return [
+            _mean_over_paths([[next(results) for _ in path] for path in reference.paths], raw, reference)
+            for reference in references
+        ]
 
 
-def output_of(members: Sequence[Member], target: Target, shape: Shape) -> Output:
-    """Return a model's output as a function of every member's features (S, N, F), then edge attributes (S, E, A)."""
+def output_of(members: Sequence[ExplainedMember], target: Target, shape: Shape) -> Output:
+    """Return the output as a function of every member's features (S, N, F), then edge attributes (S, E, A)."""
     is_large = len(shape.area) > CHUNK_NODES
 
     def output(*inputs: Tensor) -> Tensor:
         logits = []
         for number, member in enumerate(members):
             versions = inputs[number], inputs[len(members) + number]
-            # members are held until all have answered; of a large slide each is read again rather than held
+            # activations of all members are held until the output is known; a large slide recomputes them instead
             logits.append(
                 checkpoint(read, member.network, shape, *versions, use_reentrant=False, preserve_rng_state=False)
                 if is_large and torch.is_grad_enabled()
                 else read(member.network, shape, *versions)
             )
-        # a network without attention layers never looks at edges, and captum asks for their gradient all the same
-        unread = sum(0.0 * edges.sum(dim=(1, 2)) for edges in inputs[len(members) :])
-        return target.read(members, logits) + unread
+        # a network without attention layers does not use edges, but captum still needs a gradient for them
+        unused = sum(0.0 * edges.sum(dim=(1, 2)) for edges in inputs[len(members) :])
+        return target.read(members, logits) + unused
 
     return output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Job:
-    """Straight parts of a way to one output, which together must be exact."""
+    """Segments of an integration path, which share a limit of the completeness error."""
 
-    members: Sequence[Member]
+    members: Sequence[ExplainedMember]
     target: Target
-    way: tuple[GraphInput, ...]
-    parts: tuple[int, ...]
+    path: tuple[GraphInput, ...]
+    segments: tuple[int, ...]
     precision: Precision
-    n_ways: int
+    n_paths: int
 
-    def stop(self, number: int) -> tuple[Tensor, ...]:
-        """Return what members read at a stop of the way: features (1, N, F) of each, then edge attributes."""
-        graphs = [member.scaled(self.way[number]) for member in self.members]
+    def point(self, number: int) -> tuple[Tensor, ...]:
+        """Return the inputs at a point of the path: features (1, N, F) of every member, then edge attributes."""
+        graphs = [member.scaled(self.path[number]) for member in self.members]
         names = ("features", "edge_attribute")
         return tuple(torch.from_numpy(getattr(graph, name))[None] for name in names for graph in graphs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Part:
-    """What came of it: features (N, F), edges (E,) and nodes (M, N) as in `Integral`, outputs at its ends, steps."""
+class _Segment:
+    """Attributions of one segment: features (N, F), edges (E,), both by member, outputs at its ends, and steps."""
 
     feature: NDArray[np.float64]
     edge: NDArray[np.float64]
@@ -204,42 +213,45 @@ class _Part:
     n_steps: int
 
 
-def _integrate_parts(job: _Job) -> list[_Part]:
-    output = output_of(job.members, job.target, Shape.of(job.members[0].scaled(job.way[-1])))
-    stops, n_parts, precision = [job.stop(k) for k in range(len(job.way))], len(job.way) - 1, job.precision
+def _integrate_segments(job: _Job) -> list[_Segment]:
+    """Return the attributions of a job's segments, with as many steps as the completeness error requires."""
+    output = output_of(job.members, job.target, Shape.of(job.members[0].scaled(job.path[-1])))
+    points, n_segments, precision = [job.point(k) for k in range(len(job.path))], len(job.path) - 1, job.precision
     with torch.no_grad():
-        values = [float(output(*stop)) for stop in stops]
-    share = len(job.parts) / n_parts
-    limit = precision.limit(values[-1] - values[0]) * share
-    # many ways average out their errors, so each may take fewer steps
-    n_steps = max(8, precision.n_steps // 5) if job.n_ways > 1 else precision.n_steps
-    steps = [max(2, n_steps // n_parts)] * len(job.parts)
-    found = [_attribute(output, stops[k], stops[k + 1], n) for k, n in zip(job.parts, steps, strict=True)]
+        values = [float(output(*point)) for point in points]
+    fraction = len(job.segments) / n_segments
+    limit = precision.limit(values[-1] - values[0]) * fraction
+    # errors average out over many paths, so each path needs fewer steps
+    n_steps = max(8, precision.n_steps // 5) if job.n_paths > 1 else precision.n_steps
+    steps = [max(2, n_steps // n_segments)] * len(job.segments)
+    attributions = [_attribute(output, points[k], points[k + 1], n) for k, n in zip(job.segments, steps, strict=True)]
     while True:
-        misses = [
-            sum(float(each.sum()) for each in part) - (values[k + 1] - values[k])
-            for k, part in zip(job.parts, found, strict=True)
+        errors = [
+            sum(float(array.sum()) for array in arrays) - (values[k + 1] - values[k])
+            for k, arrays in zip(job.segments, attributions, strict=True)
         ]
-        if abs(sum(misses)) <= limit or 2 * sum(steps) > precision.max_steps * share:
+        if abs(sum(errors)) <= limit or 2 * sum(steps) > precision.max_steps * fraction:
             break
-        for row, k in enumerate(job.parts):
-            # a part that is exact already is not worth more steps
-            if abs(misses[row]) > limit / (2 * len(job.parts)):
+        for row, k in enumerate(job.segments):
+            # only a segment with a relevant error gets more steps
+            if abs(errors[row]) > limit / (2 * len(job.segments)):
                 steps[row] *= 2
-                found[row] = _attribute(output, stops[k], stops[k + 1], steps[row])
+                attributions[row] = _attribute(output, points[k], points[k + 1], steps[row])
     return [
-        _summed(part, len(job.members), (values[k], values[k + 1]), n)
-        for k, part, n in zip(job.parts, found, steps, strict=True)
+        _sum_members(arrays, len(job.members), (values[k], values[k + 1]), n)
+        for k, arrays, n in zip(job.segments, attributions, steps, strict=True)
     ]
 
 
-def _summed(found: list[NDArray[np.float64]], n_members: int, values: tuple[float, float], n_steps: int) -> _Part:
-    """Return a part from what every member attributes, features (N, F) of each, then edges (E, A) of each."""
-    features, edges = found[:n_members], [each.sum(axis=1) for each in found[n_members:]]
-    return _Part(
+def _sum_members(
+    arrays: list[NDArray[np.float64]], n_members: int, values: tuple[float, float], n_steps: int
+) -> _Segment:
+    """Return a segment from attributions of every member: features (N, F) of each, then edges (E, A) of each."""
+    features, edges = arrays[:n_members], [edge.sum(axis=1) for edge in arrays[n_members:]]
+    return _Segment(
         feature=np.sum(features, axis=0),
         edge=np.sum(edges, axis=0),
-        member_feature=np.stack([each.sum(axis=1) for each in features]),
+        member_feature=np.stack([feature.sum(axis=1) for feature in features]),
         member_edge=np.stack(edges),
         values=values,
         n_steps=n_steps,
@@ -249,37 +261,39 @@ def _summed(found: list[NDArray[np.float64]], n_members: int, values: tuple[floa
 def _attribute(
     output: Output, start: tuple[Tensor, ...], end: tuple[Tensor, ...], n_steps: int
 ) -> list[NDArray[np.float64]]:
-    """Return attributions of everything that members read, features (N, F) of each, then edges (E, A) of each."""
+    """Return attributions of all inputs on a segment: features (N, F) of every member, then edges (E, A) of each."""
     chunk = max(1, CHUNK_NODES // end[0].shape[1])
-    ways: Any = IntegratedGradients(output)
-    found = ways.attribute(end, start, n_steps=n_steps, method="gausslegendre", internal_batch_size=min(chunk, n_steps))
-    return [each[0].double().numpy() for each in found]
+    method: Any = IntegratedGradients(output)
+    attributions = method.attribute(
+        end, start, n_steps=n_steps, method="gausslegendre", internal_batch_size=min(chunk, n_steps)
+    )
+    return [tensor[0].double().numpy() for tensor in attributions]
 
 
-def _of_ways(ways: Sequence[Sequence[_Part]], raw: GraphInput, baseline: Baseline) -> Integral:
-    """Return the mean over ways of the sums over their parts."""
+def _mean_over_paths(paths: Sequence[Sequence[_Segment]], raw: GraphInput, reference_input: ReferenceInput) -> Integral:
+    """Return the mean over paths of the sums over their segments."""
     feature, edge, member_feature, member_edge = (
-        np.sum([getattr(part, name) for way in ways for part in way], axis=0) / len(ways)
+        np.sum([getattr(segment, name) for path in paths for segment in path], axis=0) / len(paths)
         for name in ("feature", "edge", "member_feature", "member_edge")
     )
-    value = float(np.mean([way[-1].values[1] for way in ways]))
-    start = float(np.mean([way[0].values[0] for way in ways]))
-    first = np.mean([way[0].feature.sum(axis=1) for way in ways], axis=0)
+    value = float(np.mean([path[-1].values[1] for path in paths]))
+    start = float(np.mean([path[0].values[0] for path in paths]))
+    first = np.mean([path[0].feature.sum(axis=1) for path in paths], axis=0)
     return Integral(
         feature=feature,
-        first_part=first if baseline.parts_kind else np.zeros(len(first)),
+        first_segment=first if reference_input.splits_by_cluster else np.zeros(len(first)),
         edge=edge,
         member_node=np.stack(
             [to_nodes(own[:, None], edges, raw) for own, edges in zip(member_feature, member_edge, strict=True)]
         ),
         value=value,
-        baseline_value=start,
-        gap=abs(float(feature.sum() + edge.sum()) - (value - start)),
-        n_steps=max(sum(part.n_steps for part in way) for way in ways),
+        reference_value=start,
+        completeness_error=abs(float(feature.sum() + edge.sum()) - (value - start)),
+        n_steps=max(sum(segment.n_steps for segment in path) for path in paths),
     )
 
 
-def gradient_x_input(members: Sequence[Member], target: Target, raw: GraphInput) -> NDArray[np.float64]:
+def gradient_x_input(members: Sequence[ExplainedMember], target: Target, raw: GraphInput) -> NDArray[np.float64]:
     """Return the gradient of an output times the standardised features, summed over features, float64 (N,)."""
     graphs = [member.scaled(raw) for member in members]
     features = [torch.from_numpy(graph.features)[None].requires_grad_() for graph in graphs]
@@ -287,15 +301,15 @@ def gradient_x_input(members: Sequence[Member], target: Target, raw: GraphInput)
     with one_thread():
         value = output_of(members, target, Shape.of(graphs[0]))(*features, *edges)
         gradients = torch.autograd.grad(value.sum(), features)
-    parts = [(slope * at.detach())[0].double().sum(dim=1) for slope, at in zip(gradients, features, strict=True)]
-    return np.asarray(torch.stack(parts).sum(dim=0).numpy())
+    products = [(slope * at.detach())[0].double().sum(dim=1) for slope, at in zip(gradients, features, strict=True)]
+    return np.asarray(torch.stack(products).sum(dim=0).numpy())
 
 
-def attention(member: Member, graph: Standardised) -> NDArray[np.float64]:
+def attention(member: ExplainedMember, graph: Standardised) -> NDArray[np.float64]:
     """Return the weight of every region in the attention pooling, float64 (N,); sums to one."""
-    heard: list[Tensor] = []
+    pooled: list[Tensor] = []
     pooling = member.network.pooling
-    handle = pooling.register_forward_pre_hook(lambda _, given: heard.append(given[0]))
+    handle = pooling.register_forward_pre_hook(lambda _, inputs: pooled.append(inputs[0]))
     try:
         with one_thread(), torch.inference_mode():
             read(
@@ -304,7 +318,7 @@ def attention(member: Member, graph: Standardised) -> NDArray[np.float64]:
                 torch.from_numpy(graph.features)[None],
                 torch.from_numpy(graph.edge_attribute)[None],
             )
-            normed = pooling.norm(heard[0])
+            normed = pooling.norm(pooled[0])
             score = pooling.score(torch.tanh(pooling.value(normed)) * torch.sigmoid(pooling.gate(normed))).squeeze(1)
             weight = torch.softmax(score + torch.from_numpy(graph.area).log(), dim=0)
     finally:
@@ -313,7 +327,7 @@ def attention(member: Member, graph: Standardised) -> NDArray[np.float64]:
 
 
 def to_nodes(feature: NDArray[np.float64], edge: NDArray[np.float64], raw: GraphInput) -> NDArray[np.float64]:
-    """Return what each region contributes: its features, and half of every edge that it sends or receives.
+    """Return the attribution of every region: of its features, and half of that of every edge it sends or receives.
 
     Parameters
     ----------
@@ -322,7 +336,7 @@ def to_nodes(feature: NDArray[np.float64], edge: NDArray[np.float64], raw: Graph
     edge : float64 (E,)
         Attribution of directed edges.
     raw : GraphInput
-        The edges.
+        The slide, for its edges.
 
     Returns
     -------

@@ -1,9 +1,9 @@
-"""The networks of a bundle as functions from numbers to numbers, which is all that an explanation needs of a model.
+"""The ensemble members of a bundle as functions from features to logits.
 
-A member reads a graph in its own units: its scaler turns features into what its network was trained on, and its
-temperature and intervals say what its logits mean beside those of the others. A slide of fixed shape, with its edges in
-place, is read for many versions of its features at once: the versions become one disjoint union of graphs. This module
-alone knows how bundles hold their networks.
+Each member has a scaler, which standardises features as in its training, and a temperature and time intervals, which
+make its logits comparable with those of the other members. A slide with fixed edges is evaluated for many versions of
+its features at once: the versions become one disjoint union of graphs. Only this module knows how bundles hold their
+networks.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from wsigraph.model.nn.fused_gatv2 import finished
 from wsigraph.model.nn.network import GraphNetwork
 
 Logits = tuple[Tensor, Tensor]
-"""What a member answers for S versions of a slide: cumulative logits of stage (S, K - 1), logits of hazard (S, T)."""
+"""Output of a member for S versions of a slide: cumulative stage logits (S, K - 1) and hazard logits (S, T)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Member:
-    """One network with the units it reads in.
+class ExplainedMember:
+    """One ensemble member, ready to be explained.
 
     Attributes
     ----------
     network : GraphNetwork
         In evaluation mode, without gradients of its weights.
     scaler : Scaler
-        From features in their own units to the network's.
+        Standardises features.
     ends_days : float64 (T,)
-        Right ends of its time intervals, days.
+        Right ends of the time intervals, days.
     temperature : float
-        What its stage logits are divided by.
+        Divisor of the stage logits.
     risk_days : float
-        Day at which the model states risk, the same for all members; the last of its intervals where that is earlier.
+        Day at which the model states risk, the same for all members; the end of the last interval if that is earlier.
     """
 
     network: GraphNetwork
@@ -50,24 +50,24 @@ class Member:
     risk_days: float = np.inf
 
     def scaled(self, raw: GraphInput) -> Standardised:
-        """Return a graph in the network's units."""
+        """Return a graph with standardised features and edge attributes."""
         return self.scaler.standardise(raw)
 
 
-def members(bundle: ModelBundle, sha256: str | None = None) -> tuple[Member, ...]:
-    """Return the networks of a bundle that answer for a slide.
+def explained_members(bundle: ModelBundle, sha256: str | None = None) -> tuple[ExplainedMember, ...]:
+    """Return the members of a bundle that predict a slide.
 
     Parameters
     ----------
     bundle : ModelBundle
         An ensemble, or a single network.
     sha256 : str, optional
-        Digest of the slide's bytes; where the model was trained on it, the one member that never saw it answers, as in
-        the prediction.
+        Digest of the slide's bytes. If the model was trained on this slide, only the member that was not is returned,
+        as in the prediction.
 
     Returns
     -------
-    tuple of Member
+    tuple of ExplainedMember
         At least one.
 
     Raises
@@ -79,27 +79,27 @@ def members(bundle: ModelBundle, sha256: str | None = None) -> tuple[Member, ...
     chosen = bundle.members if held_by < 0 else bundle.members[held_by : held_by + 1]
     risk_days = max(bundle.card.time_days, default=np.inf)
     return tuple(
-        Member(
-            network=finished(each.network()),
-            scaler=each.scaler,
-            ends_days=np.asarray(each.ends_days, np.float64),
-            temperature=each.temperature,
+        ExplainedMember(
+            network=finished(member.network()),
+            scaler=member.scaler,
+            ends_days=np.asarray(member.ends_days, np.float64),
+            temperature=member.temperature,
             risk_days=risk_days,
         )
-        for each in chosen
+        for member in chosen
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Shape:
-    """What stays of a slide while its features vary: its edges and the areas of its regions.
+    """The fixed part of a slide while its features vary: its edges and the areas of its regions.
 
     Attributes
     ----------
     edge_index : Tensor int64 (2, E)
         Directed edges.
     area : Tensor float32 (N,)
-        Share of the slide's area.
+        Fraction of the slide's area.
     """
 
     edge_index: Tensor
@@ -112,13 +112,13 @@ class Shape:
         return cls(edge_index=torch.from_numpy(graph.edge_index), area=torch.from_numpy(graph.area))
 
     def union(self, n_versions: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return edges, areas and graph numbers of a disjoint union of copies, kept for the next call."""
+        """Return edges, areas and graph numbers of a disjoint union of copies; cached for the next call."""
         if n_versions not in self._unions:
             n_nodes = len(self.area)
             offset = n_nodes * torch.arange(n_versions)
             edges = (self.edge_index[:, None, :] + offset[None, :, None]).reshape(2, -1)
             batch = torch.arange(n_versions).repeat_interleave(n_nodes)
-            self._unions.clear()  # one size is in use at a time, and large ones are large
+            self._unions.clear()  # only one size is in use at a time, and a large one takes much memory
             self._unions[n_versions] = edges, self.area.repeat(n_versions), batch
         return self._unions[n_versions]
 
@@ -129,13 +129,14 @@ def read(network: Any, shape: Shape, features: Tensor, edge_attribute: Tensor) -
     Parameters
     ----------
     network : callable
-        As `GraphNetwork`.
+        Called like `GraphNetwork`.
     shape : Shape
         Edges and areas, the same for all versions.
     features : Tensor float32 (S, N, F)
-        Node features of every version, in the network's units.
+        Standardised node features of every version.
     edge_attribute : Tensor float32 (S, E, A)
-        Edge attributes of every version.
+        Standardised edge attributes of every version.
+
 
     Returns
     -------

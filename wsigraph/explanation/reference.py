@@ -1,9 +1,9 @@
-"""What an explanation must know of the training cohort, in one file beside the model.
+"""The training reference: what an explanation needs of the training cohort, in one file beside the model.
 
-Attributions compare a slide with something, regions are replaced by regions that were seen in training, a difference
-is large or small against the spread of the training outputs, and a feature is high or low against the training
-regions. A bundle holds none of that, so it is gathered once, from the training graphs and the finished model, and
-travels as ``reference.safetensors``. The file names the digest of the weights that it belongs to.
+Attributions compare a slide with the mean training tissue, faithfulness curves replace regions by training regions,
+differences are given in standard deviations of the training outputs, and features as percentiles of the training
+regions. A model bundle holds none of these. They are computed once, from the training graphs and the trained model, and
+stored as ``reference.safetensors`` with the digest of the weights that they belong to.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from wsigraph.cohort.metrics.kaplan_meier import SurvivalSteps
 from wsigraph.errors import ModelError
-from wsigraph.explanation.kinds import nearest, of_tissue
 from wsigraph.explanation.target import Target
+from wsigraph.explanation.tissue_clusters import nearest, without_shape
 from wsigraph.model.bundle import ModelBundle
 from wsigraph.store.header import Destination
 from wsigraph.store.tensors import read_tensors, save_tensors
@@ -29,45 +29,58 @@ REFERENCE_FILE = "reference.safetensors"
 
 _RECORD = "Reference"
 _CURVE = "kaplan_meier_"
+_STORED = {
+    "cluster_names": "kind_names",
+    "cluster_centre": "kind_centre",
+    "cluster_mean": "kind_mean",
+    "cluster_fraction": "kind_fraction",
+    "broad_cluster_names": "broad_names",
+    "broad_cluster_centre": "broad_centre",
+    "broad_cluster_mean": "broad_mean",
+    "region_cluster": "region_kind",
+    "region_broad_cluster": "region_broad_kind",
+}
+"""Fields whose names in the file differ, with the names there."""
+_FIELDS = {stored: name for name, stored in _STORED.items()}
 _NAMES = ("feature_names", "kind_names", "broad_names", "site_names")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Reference:
-    """The training cohort in numbers.
+    """Statistics of the training cohort.
 
     Attributes
     ----------
     weights_sha256 : str
-        Digest of the weights that it belongs to.
+        Digest of the weights that the reference belongs to.
     feature_names : tuple of str
-        The F columns.
+        Names of the F columns.
     centre, scale : float64 (F,)
-        Mean and standard deviation over training regions; 0 where a feature never varied.
+        Mean and standard deviation over training regions; 0 for a constant feature.
     mean, edge_mean : float64 (F,), (A,)
         Means over training tissue by area, and over training edges.
-    kind_names, kind_centre, kind_mean, kind_fraction : tuple of str, float64 (k, F), (k, F), (k,)
-        Kinds of tissue: names, standardised centres, means in the features' units by area, shares of the area. Narrow
-        enough that what a model tells apart is not one kind: attributions are taken against them.
-    broad_names, broad_centre, broad_mean : tuple of str, float64 (b, F), (b, F)
-        Broad kinds of tissue, by a clustering of their own, so that a narrow kind need not lie in one of them: names,
-        standardised centres, means by area. What a region is replaced by is of its broad kind.
+    cluster_names, cluster_centre, cluster_mean, cluster_fraction : tuple of str, float64 (k, F), (k, F), (k,)
+        Tissue clusters: names, standardised centres, area-weighted means in the features' units, and fractions of the
+        area. They are narrow enough to separate tissues that a model distinguishes. The reference input uses them.
+    broad_cluster_names, broad_cluster_centre, broad_cluster_mean : tuple of str, float64 (b, F), (b, F)
+        Broad tissue clusters, from a clustering of their own, not a merge of the narrow ones: names, standardised
+        centres and area-weighted means. A region is replaced by a training region of its broad cluster.
     site_names, site_mean : tuple of str, float64 (S, F)
-        Sites and their means by area.
+        Sites and their area-weighted means.
     region_feature, region_area_um2 : float32 (R, F), float32 (R,)
-        A sample of training regions, the same number from each kind as far as they go.
-    region_kind, region_broad_kind : int16 (R,)
-        Their kinds, narrow and broad.
+        A sample of training regions, with the same number from each cluster as far as possible.
+    region_cluster, region_broad_cluster : int16 (R,)
+        Clusters and broad clusters of the sample.
     percentile : float32 (101, F)
         Percentiles 0 to 100 of every feature over training regions.
     output_stage, output_risk, output_log_survival : float64 (B,), (B,), (B, T)
-        What the finished model says of the training slides, as `Target` reads it; 0 and empty where not predicted.
+        Outputs of the trained model for the training slides, as `Target` defines them; 0 and empty if not predicted.
     time_days : float64 (T,)
-        Days of the last.
+        Days of the columns of `output_log_survival`.
     survival : SurvivalSteps
-        Kaplan-Meier of the training cohort.
+        Kaplan-Meier estimate of the training cohort.
     reference_id : str
-        Digest of it all, 16 hexadecimal characters; empty until stored.
+        Digest of the file, 16 hexadecimal characters; empty until stored.
     """
 
     weights_sha256: str
@@ -76,19 +89,19 @@ class Reference:
     scale: NDArray[np.float64]
     mean: NDArray[np.float64]
     edge_mean: NDArray[np.float64]
-    kind_names: tuple[str, ...]
-    kind_centre: NDArray[np.float64]
-    kind_mean: NDArray[np.float64]
-    kind_fraction: NDArray[np.float64]
-    broad_names: tuple[str, ...]
-    broad_centre: NDArray[np.float64]
-    broad_mean: NDArray[np.float64]
+    cluster_names: tuple[str, ...]
+    cluster_centre: NDArray[np.float64]
+    cluster_mean: NDArray[np.float64]
+    cluster_fraction: NDArray[np.float64]
+    broad_cluster_names: tuple[str, ...]
+    broad_cluster_centre: NDArray[np.float64]
+    broad_cluster_mean: NDArray[np.float64]
     site_names: tuple[str, ...]
     site_mean: NDArray[np.float64]
     region_feature: NDArray[np.float32]
     region_area_um2: NDArray[np.float32]
-    region_kind: NDArray[np.int16]
-    region_broad_kind: NDArray[np.int16]
+    region_cluster: NDArray[np.int16]
+    region_broad_cluster: NDArray[np.int16]
     percentile: NDArray[np.float32]
     output_stage: NDArray[np.float64]
     output_risk: NDArray[np.float64]
@@ -98,25 +111,25 @@ class Reference:
     reference_id: str = ""
 
     def standardised(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return features in training standard deviations, float64 (n, F); 0 where a feature never varied."""
+        """Return features in training standard deviations, float64 (n, F); 0 for a constant feature."""
         centred = features - self.centre
         return np.divide(centred, self.scale, out=np.zeros_like(centred), where=self.scale > 0)
 
-    def kinds(self, features: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return the kind of tissue of every region, int64 (n,), from features in their own units."""
-        return nearest(of_tissue(self.standardised(features), self.feature_names), self.kind_centre)
+    def clusters(self, features: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the tissue cluster of every region, int64 (n,), from features in their own units."""
+        return nearest(without_shape(self.standardised(features), self.feature_names), self.cluster_centre)
 
-    def broad_kinds(self, features: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return the broad kind of tissue of every region, int64 (n,), from features in their own units."""
-        return nearest(of_tissue(self.standardised(features), self.feature_names), self.broad_centre)
+    def broad_clusters(self, features: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the broad tissue cluster of every region, int64 (n,), from features in their own units."""
+        return nearest(without_shape(self.standardised(features), self.feature_names), self.broad_cluster_centre)
 
     def percentiles(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return where features lie among the training regions, float64 (n, F), 0 to 100; ties take the middle."""
-        found = np.empty(features.shape)
+        """Return percentiles of features among the training regions, float64 (n, F), 0 to 100; ties take the middle."""
+        percentiles = np.empty(features.shape)
         for column, table in enumerate(self.percentile.T.astype(np.float64)):
             low, high = (np.searchsorted(table, features[:, column], side=side) for side in ("left", "right"))
-            found[:, column] = np.clip((low + high - 1) / 2, 0, 100)
-        return found
+            percentiles[:, column] = np.clip((low + high - 1) / 2, 0, 100)
+        return percentiles
 
     def output_sd(self, target: Target) -> float:
         """Return the standard deviation of an output over the training slides."""
@@ -125,19 +138,19 @@ class Reference:
 
 
 def save_reference(reference: Reference, directory: Path | str) -> Path:
-    """Write a reference beside its bundle.
+    """Write a reference into the directory of its bundle.
 
     Parameters
     ----------
     reference : Reference
-        What to write.
+        The training reference.
     directory : Path or str
         Directory of the bundle.
 
     Returns
     -------
     Path
-        The file; equal references give equal bytes.
+        The file. Equal references give equal bytes.
 
     Raises
     ------
@@ -145,7 +158,7 @@ def save_reference(reference: Reference, directory: Path | str) -> Path:
         If it cannot be written.
     """
     path = Path(directory) / REFERENCE_FILE
-    values = {each.name: getattr(reference, each.name) for each in fields(reference)}
+    values = {_STORED.get(field.name, field.name): getattr(reference, field.name) for field in fields(reference)}
     texts = {name: list(values.pop(name)) for name in _NAMES}
     curve, _ = values.pop("survival"), values.pop("reference_id")
     tensors = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
@@ -157,7 +170,7 @@ def save_reference(reference: Reference, directory: Path | str) -> Path:
 
 
 def load_reference(directory: Path | str, bundle: ModelBundle) -> Reference | None:
-    """Read the reference beside a bundle.
+    """Read the reference from the directory of a bundle.
 
     Parameters
     ----------
@@ -169,12 +182,12 @@ def load_reference(directory: Path | str, bundle: ModelBundle) -> Reference | No
     Returns
     -------
     Reference or None
-        None where the model came without one.
+        None if the directory has none.
 
     Raises
     ------
     ModelError
-        If it belongs to other weights or features, or an earlier version wrote it.
+        If it belongs to other weights or features, or an earlier version wrote it without broad clusters.
     StoreError
         If the file is damaged.
     """
@@ -185,14 +198,14 @@ def load_reference(directory: Path | str, bundle: ModelBundle) -> Reference | No
     card = bundle.card
     if texts["weights_sha256"] != card.weights_sha256 or tuple(texts["feature_names"]) != card.feature_names:
         raise ModelError(
-            f"{path} was made for weights {texts['weights_sha256'][:12]}, the model beside it has "
-            f"{card.weights_sha256[:12]}; remove the file, or build it again for this model"
+            f"{path} belongs to weights {texts['weights_sha256'][:12]}, expected {card.weights_sha256[:12]} of the "
+            "model in this directory; remove the file, or build it again for this model"
         )
     if any(name not in texts for name in _NAMES):
         raise ModelError(
-            f"{path} was written by an earlier version and does not know the broad kinds of tissue from which regions "
-            "are replaced; write it again, with wsigraph train or python -m pipelines.build_reference --model "
-            f"{Path(directory)}, or remove the file to be explained without a training cohort"
+            f"{path} was written by an earlier version without broad tissue clusters, expected them for the curve that "
+            "replaces regions; write it again with wsigraph train or python -m pipelines.build_reference --model "
+            f"{Path(directory)}, or remove the file to explain without a training reference"
         )
     arrays: dict[str, Any] = dict(tensors)
     curve = SurvivalSteps(
@@ -200,11 +213,15 @@ def load_reference(directory: Path | str, bundle: ModelBundle) -> Reference | No
         n_events=texts["n_events"],
         **{name: arrays.pop(_CURVE + name) for name in ("time_days", "survival", "low", "high")},
     )
-    named: dict[str, Any] = {name: tuple(texts[name]) for name in _NAMES}
+    # earlier versions labelled clusters by the "spread" of a feature where this one says SD
+    names: dict[str, Any] = {
+        _FIELDS.get(name, name): tuple(text.replace(" spread", " SD") for text in texts[name]) for name in _NAMES
+    }
+
     return Reference(
         weights_sha256=texts["weights_sha256"],
         survival=curve,
         reference_id=hashlib.sha256(header["content"].encode()).hexdigest()[:16],
-        **named,
-        **arrays,
+        **names,
+        **{_FIELDS.get(name, name): array for name, array in arrays.items()},
     )

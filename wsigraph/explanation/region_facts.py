@@ -1,7 +1,7 @@
-"""What is known of single regions: place, area, kind, features against the training cohort, neighbours, attribution.
+"""Facts about single regions: position, area, tissue cluster, features, neighbours and attribution.
 
-The facts of an explanation tell of its top regions; a viewer asks for any. Both come from here, with or without an
-explanation, with or without the training cohort.
+The findings of an explanation describe its most important regions; the viewer requests any region. Both use this
+module, with or without an explanation, and with or without a training reference.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.explanation.kinds import spoken
 from wsigraph.explanation.reference import Reference
+from wsigraph.explanation.tissue_clusters import feature_label
 from wsigraph.geometry import crofton_um, px_to_mm2
 from wsigraph.graph.feature.interpret import FEATURE_NAMES, FEATURE_UNITS
 from wsigraph.model.columns import Reading, column_groups, region_columns
@@ -28,22 +28,22 @@ _UNIT_WORDS = {
     "bit": "bits",
     "level2": "grey levels²",
 }
-# an encoder's columns are not among them and have none
+# the columns of an encoder are not in this table and have no unit
 _UNITS = dict(zip(FEATURE_NAMES, FEATURE_UNITS, strict=True))
 _UM_PER_MM = 1000.0
 
 
 class RegionDescriber:
-    """Tells of the regions of one slide, one at a time; features and percentiles are worked out once.
+    """Describes single regions of one slide; features and percentiles are computed once.
 
     Parameters
     ----------
     coarse : CoarseGraph
         The regions.
     explanation : Explanation, optional
-        Their attributions.
+        Attributions of the regions.
     reference : Reference, optional
-        The training cohort, for percentiles and kinds.
+        The training cohort, for percentiles and tissue clusters.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class RegionDescriber:
         self._values = region_columns(coarse.graph, Reading.of_columns(self._names))
         self._area_mm2 = px_to_mm2(1.0, coarse.graph.mpp) * coarse.graph.moment("n").astype(np.float64)
         self._percentile = None if reference is None else reference.percentiles(self._values)
-        self._kind, self._broad = self._kinds(reference)
+        self._cluster, self._broad = self._clusters(reference)
         self._whole = 1.0 if explanation is None else float(np.abs(explanation.node).sum()) or 1.0
         self._cut = (
             {}
             if explanation is None
             else dict(zip(explanation.cut_node.tolist(), explanation.cut_change.tolist(), strict=True))
         )
-        # edges are sorted by their source, so that those of a region lie together
+        # edges are sorted by source, so the edges of a region are contiguous
         self._first_edge = np.searchsorted(coarse.graph.edge_index[0], np.arange(coarse.graph.n_nodes + 1))
 
     def region(self, node: int, *, n_features: int | None = None) -> dict[str, Any]:
@@ -72,15 +72,16 @@ class RegionDescriber:
         Parameters
         ----------
         node : int
-            Which.
+            Number of the region.
         n_features : int, optional
-            The so many features that make the region what it counts for; all, in their order, where left out.
+            How many features to describe, by falling attribution in the direction of the region's own; by default all,
+            in column order.
 
         Returns
         -------
         dict
-            Plain JSON values. ``percentile`` is among the training regions, ``share`` an attribution over the sum of
-            the absolute attributions of all regions; what is not known is None.
+            Plain JSON values. ``percentile`` is among the training regions. ``fraction`` is the attribution over the
+            sum of the absolute attributions of all regions. Unknown values are None.
 
         Raises
         ------
@@ -88,7 +89,7 @@ class RegionDescriber:
             If there is no such region.
         """
         if not 0 <= node < self._graph.n_nodes:
-            raise IndexError(f"region {node} is asked for, expected 0 to {self._graph.n_nodes - 1}")
+            raise IndexError(f"there is no region {node}, expected 0 to {self._graph.n_nodes - 1}")
         own = self._own
         return {
             "node": int(node),
@@ -96,28 +97,28 @@ class RegionDescriber:
             "y_mm": float(self._graph.centroid_um[node, 1] / _UM_PER_MM),
             "area_mm2": float(self._area_mm2[node]),
             "area_fraction": float(self._area_mm2[node] / self._area_mm2.sum()),
-            "kind": None if self._kind is None else self._kind[node],
-            "broad_kind": None if self._broad is None else self._broad[node],
+            "cluster": None if self._cluster is None else self._cluster[node],
+            "broad_cluster": None if self._broad is None else self._broad[node],
             "neighbourhood": None if own is None else int(own.neighbourhood[node]),
             "attribution": None if own is None else float(own.node[node]),
-            "share": None if own is None else float(own.node[node] / self._whole),
+            "fraction": None if own is None else float(own.node[node] / self._whole),
             "cut_change": self._cut.get(int(node)),
             "features": [self._feature(node, int(column)) for column in self._columns(node, n_features)],
         }
 
     def neighbours(self, node: int) -> list[dict[str, Any]]:
-        """Return the regions that touch one, the longest boundary first.
+        """Return the regions that touch a region, by falling length of the boundary.
 
         Parameters
         ----------
         node : int
-            Which.
+            Number of the region.
 
         Returns
         -------
         list of dict
             Plain JSON values: ``node``, ``boundary_um``, ``distance_um`` between centroids, and the neighbour's
-            ``kind``, ``area_mm2``, ``attribution`` and ``share``, None where not known.
+            ``cluster``, ``area_mm2``, ``attribution`` and ``fraction``; unknown values are None.
 
         Raises
         ------
@@ -125,7 +126,7 @@ class RegionDescriber:
             If there is no such region.
         """
         if not 0 <= node < self._graph.n_nodes:
-            raise IndexError(f"region {node} is asked for, expected 0 to {self._graph.n_nodes - 1}")
+            raise IndexError(f"there is no region {node}, expected 0 to {self._graph.n_nodes - 1}")
         edges = slice(self._first_edge[node], self._first_edge[node + 1])
         others = self._graph.edge_index[1, edges]
         straight, diagonal = self._graph.boundary[edges].T
@@ -138,35 +139,38 @@ class RegionDescriber:
                 "node": int(others[row]),
                 "boundary_um": float(boundary[row]),
                 "distance_um": float(distance[row]),
-                "kind": None if self._kind is None else self._kind[others[row]],
+                "cluster": None if self._cluster is None else self._cluster[others[row]],
                 "area_mm2": float(self._area_mm2[others[row]]),
                 "attribution": None if own is None else float(own.node[others[row]]),
-                "share": None if own is None else float(own.node[others[row]] / self._whole),
+                "fraction": None if own is None else float(own.node[others[row]] / self._whole),
             }
             for row in np.argsort(-boundary, kind="stable")
         ]
 
-    def _kinds(self, reference: Reference | None) -> tuple[list[str] | None, list[str] | None]:
-        """Return the kind and the broad kind of every region."""
-        own = self._own
-        if own is not None:
-            return [own.kind_names[each] for each in own.kind], [own.broad_names[each] for each in own.broad_kind]
-        if reference is None:
+    def _clusters(self, reference: Reference | None) -> tuple[list[str] | None, list[str] | None]:
+        """Return the tissue cluster and the broad tissue cluster of every region."""
+        source: Explanation | Reference
+        if self._own is not None:
+            source, cluster, broad = self._own, self._own.cluster, self._own.broad_cluster
+        elif reference is not None:
+            source = reference
+            cluster, broad = reference.clusters(self._values), reference.broad_clusters(self._values)
+        else:
             return None, None
-        kind, broad = reference.kinds(self._values), reference.broad_kinds(self._values)
-        return [reference.kind_names[each] for each in kind], [reference.broad_names[each] for each in broad]
+        names, broad_names = source.cluster_names, source.broad_cluster_names
+        return [names[index] for index in cluster], [broad_names[index] for index in broad]
 
     def _columns(self, node: int, n_features: int | None) -> NDArray[np.int64]:
         if n_features is None or self._own is None:
             return np.arange(self._values.shape[1])[:n_features]
-        # those that make the region what it counts for, not those that weaken it
+        # features that add to the region's attribution, not those that reduce it
         towards = 1.0 if self._own.node[node] >= 0 else -1.0
         return np.asarray(np.argsort(-towards * self._own.feature[node], kind="stable")[:n_features])
 
     def _feature(self, node: int, column: int) -> dict[str, Any]:
         return {
             "feature": self._names[column],
-            "name": spoken(self._names[column]),
+            "name": feature_label(self._names[column]),
             "unit": unit_words(_UNITS.get(self._names[column], "1")),
             "group": self._groups[column],
             "value": float(self._values[node, column]),
@@ -176,5 +180,5 @@ class RegionDescriber:
 
 
 def unit_words(unit: str) -> str:
-    """Return a feature's unit as people read it; empty for a pure number."""
+    """Return a feature's unit for display; empty for a number without unit."""
     return _UNIT_WORDS.get(unit, unit)

@@ -1,8 +1,8 @@
-"""Sentences from facts: templates alone, no language model, and no number that is not a fact.
+"""The text of an explanation, from templates that are filled with facts.
 
-A template names facts by their path, ``{regions.0.share:.0%}``. What is put in place is remembered with the path, and
-with the node and feature that it tells of, so that a page can link it and a test can check it. Templates hold no digit
-of their own.
+A template names facts by their path, e.g. ``{regions.0.fraction:.0%}``. Each inserted fact is recorded as a mention,
+with its path and with the node and feature that it describes, so that a page can link it and a test can check it.
+Templates contain no digits, so every number in the text is a fact. No language model is used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_PLACE = re.compile(r"\{([\w.]+)(?::([^}]*))?\}")
+_PLACEHOLDER = re.compile(r"\{([\w.]+)(?::([^}]*))?\}")
+_REFERENCE_PHRASES = {
+    "cluster": "average training tissue of each cluster",
+    "site": "average training tissue of the same site",
+    "draws": "random training regions",
+    "mean": "the mean of the model's scaler",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,17 +28,17 @@ class Mention:
     Attributes
     ----------
     text : str
-        As it was written.
+        The formatted fact.
     start : int
-        Where it begins in the sentence.
+        Its offset in the sentence, characters.
     path : str
-        Where the fact is, e.g. ``regions.0.share``.
+        Path of the fact, e.g. ``regions.0.fraction``.
     spec : str
-        Format that it was written with.
+        Format specification.
     node : int or None
-        Region that it tells of.
+        Region that it describes.
     feature : str or None
-        Feature that it tells of.
+        Feature that it describes.
     """
 
     text: str
@@ -52,7 +58,7 @@ class Sentence:
     text : str
         One or two sentences.
     mentions : tuple of Mention
-        In the order of the text.
+        Facts in the text, in their order.
     """
 
     text: str
@@ -60,7 +66,7 @@ class Sentence:
 
 
 def fact(facts: Mapping[str, Any], path: str) -> Any:
-    """Return the fact at a path such as ``regions.0.share``.
+    """Return the fact at a path such as ``regions.0.fraction``.
 
     Raises
     ------
@@ -74,19 +80,19 @@ def fact(facts: Mapping[str, Any], path: str) -> Any:
 
 
 def fill(facts: Mapping[str, Any], template: str) -> Sentence:
-    """Return a template with its facts in place.
+    """Return a template filled with facts.
 
     Parameters
     ----------
     facts : mapping
         `wsigraph.explanation.findings.gather_facts`.
     template : str
-        Text with ``{path:format}``.
+        Text with ``{path:format}`` placeholders.
 
     Returns
     -------
     Sentence
-        With every fact that was put in place.
+        The text, and a mention of every inserted fact.
 
     Raises
     ------
@@ -94,17 +100,17 @@ def fill(facts: Mapping[str, Any], template: str) -> Sentence:
         If a fact is missing.
     """
     text, mentions, last = "", [], 0
-    for place in _PLACE.finditer(template):
+    for place in _PLACEHOLDER.finditer(template):
         text += template[last : place.start()]
         path, spec = place[1], place[2] or ""
-        written = format(fact(facts, path), spec)
+        formatted = format(fact(facts, path), spec)
         node, feature = _subject(facts, path)
-        mentions.append(Mention(text=written, start=len(text), path=path, spec=spec, node=node, feature=feature))
-        text, last = text + written, place.end()
+        mentions.append(Mention(text=formatted, start=len(text), path=path, spec=spec, node=node, feature=feature))
+        text, last = text + formatted, place.end()
     return Sentence(text=text + template[last:], mentions=tuple(mentions))
 
 
-def tell(facts: Mapping[str, Any]) -> list[Sentence]:
+def write_sentences(facts: Mapping[str, Any]) -> list[Sentence]:
     """Return the text of an explanation.
 
     Parameters
@@ -115,115 +121,128 @@ def tell(facts: Mapping[str, Any]) -> list[Sentence]:
     Returns
     -------
     list of Sentence
-        What was read, why, what speaks against it, how sure it is, and what it is not.
+        The prediction, its explanation, evidence against it, the checks, and the limits of use.
     """
-    templates = [*_opening(facts), *_regions(facts), *_groups(facts), *_checks(facts)]
+    templates = [*_prediction(facts), *_regions(facts), *_groups(facts), *_checks(facts)]
     templates += [f"Warning: {{warnings.{number}}}." for number in range(len(facts["warnings"]))]
     return [fill(facts, template) for template in [*templates, "{association} {research}"]]
 
 
-def _opening(facts: Mapping[str, Any]) -> list[str]:
-    found = []
-    seen = facts["prediction"]
-    if seen["stage"] is not None:
-        found.append("The model reads stage {prediction.stage} with probability {prediction.stage_probability:.0%}.")
-    if len(seen["stage_set"]) > 1:
-        names = " or ".join(f"{{prediction.stage_set.{each}}}" for each in range(len(seen["stage_set"])))
-        found.append(f"Stages that cannot be told apart at the stated confidence: {names}.")
-    apart = (
+def _prediction(facts: Mapping[str, Any]) -> list[str]:
+    """Return the prediction and the difference that is explained."""
+    templates = []
+    prediction = facts["prediction"]
+    if prediction["stage"] is not None:
+        templates.append("Predicted stage is {prediction.stage}, with probability {prediction.stage_probability:.0%}.")
+    if len(prediction["stage_set"]) > 1:
+        names = ", ".join(f"{{prediction.stage_set.{number}}}" for number in range(len(prediction["stage_set"])))
+        templates.append(f"The conformal set holds the stages {names}.")
+    ensemble = ", ensemble of {members.n} members" if facts["members"]["n"] > 1 else ""
+    in_sd = (
         ""
         if facts["difference_in_sd"] is None
-        else ", {difference_in_sd:+.2g} standard deviations of the training outputs"
+        else " ({difference_in_sd:+.2g} standard deviations of the training outputs)"
     )
-    of_members = " (of {members.n} members as one)" if facts["members"]["n"] > 1 else ""
-    found.append(
-        f"Explained is the {{unit}} ({{target}}): {{value:.3g}} for this slide{of_members}, "
-        "{direction} the {baseline_value:.3g} of the "
-        f"baseline '{{baseline}}'{apart}."
+    phrase = _REFERENCE_PHRASES[facts["reference_input"].partition(" ")[0]]
+    templates.append(
+        f"Predicted {{target}} is {{value:.3g}} ({{unit}}{ensemble}). The reference, {phrase}, has "
+        f"{{reference_value:.3g}}. The difference is {{difference:+.3g}}{in_sd}."
     )
-    if facts["parts"]["kind"]:
-        found.append(
-            "Of the difference, {parts.kind:+.3g} comes from which kinds of tissue there are, {parts.within:+.3g} from "
-            "how regions differ from others of their kind, and {parts.boundaries:+.3g} from the shape of boundaries."
+    if facts["parts"]["between_clusters"]:
+        templates.append(
+            "Of this difference, {parts.between_clusters:+.3g} is due to which tissue clusters are present, "
+            "{parts.within_clusters:+.3g} to how regions differ from the mean of their cluster, and "
+            "{parts.boundaries:+.3g} to the boundaries between regions."
         )
-    if seen["relation"] == "in training":
-        found.append("This patient was in the training cohort: the model has seen the answer.")
-    elif seen["relation"] == "out of fold":
-        found.append("This patient is known to the model and was answered by the member that never saw them.")
-    return found
+    if prediction["relation"] == "in training":
+        templates.append("This patient was in the training cohort, so the prediction is not an independent one.")
+    elif prediction["relation"] == "out of fold":
+        templates.append("This patient was in the training cohort; only the member not trained on them was used.")
+    return templates
 
 
 def _regions(facts: Mapping[str, Any]) -> list[str]:
-    found = []
+    """Return the most important regions, the strongest against the prediction, and the strongest neighbourhood."""
+    templates = []
     for number in range(min(3, len(facts["regions"]))):
         at = f"regions.{number}"
-        lead = "Most weight has region" if number == 0 else "Next comes region"
-        found.append(
+        lead = "The most important region is region" if number == 0 else "Next is region"
+        templates.append(
             f"{lead} {{{at}.node}} at {{{at}.x_mm:.2f}}, {{{at}.y_mm:.2f}} mm ({{{at}.area_mm2:.3f}} mm\u00b2, "
-            f"{{{at}.area_fraction:.1%}} of the tissue; {{{at}.kind}}) with {{{at}.share:+.1%}} of all attribution: "
-            + _features(facts, at)
+            f"{{{at}.area_fraction:.1%}} of the tissue; {{{at}.cluster}}), with {{{at}.fraction:+.1%}} of all "
+            "attribution. Its main features are " + _features(facts, at)
         )
     if facts["against"]:
-        found.append(
-            "Against the prediction speaks most region {against.0.node} at {against.0.x_mm:.2f}, {against.0.y_mm:.2f} "
-            "mm ({against.0.kind}) with {against.0.share:+.1%}: " + _features(facts, "against.0")
+        templates.append(
+            "The strongest region against the prediction is region {against.0.node} at {against.0.x_mm:.2f}, "
+            "{against.0.y_mm:.2f} mm ({against.0.cluster}), with {against.0.fraction:+.1%} of all attribution. "
+            "Its main features are " + _features(facts, "against.0")
         )
     if facts["neighbourhoods"]:
-        found.append(
-            "The patch of tissue that counts most is {neighbourhoods.0.kind} around region {neighbourhoods.0.node}: "
-            "{neighbourhoods.0.n_regions} regions, {neighbourhoods.0.area_fraction:.1%} of the tissue, "
-            "{neighbourhoods.0.share:+.1%} of all attribution."
+        templates.append(
+            "The most important neighbourhood is {neighbourhoods.0.cluster} around region {neighbourhoods.0.node}, "
+            "with {neighbourhoods.0.n_regions} regions, {neighbourhoods.0.area_fraction:.1%} of the tissue and "
+            "{neighbourhoods.0.fraction:+.1%} of all attribution."
         )
-    return found
+    return templates
 
 
 def _features(facts: Mapping[str, Any], at: str) -> str:
     parts = []
-    for number, each in enumerate(fact(facts, at)["features"][:2]):
+    for number, feature in enumerate(fact(facts, at)["features"][:2]):
         path = f"{at}.features.{number}"
-        place = "" if each["percentile"] is None else f", percentile {{{path}.percentile:.0f}} of the training regions"
-        unit = f" {{{path}.unit}}" if each["unit"] else ""
-        parts.append(f"{{{path}.name}} {{{path}.value:.3g}}{unit}{place} ({{{path}.attribution:+.2g}})")
+        unit = f" {{{path}.unit}}" if feature["unit"] else ""
+        percentile = (
+            "" if feature["percentile"] is None else f", percentile {{{path}.percentile:.0f}} of the training regions"
+        )
+        parts.append(
+            f"{{{path}.name}} {{{path}.value:.3g}}{unit}{percentile} (attribution {{{path}.attribution:+.2g}})"
+        )
     return "; ".join(parts) + "."
 
 
 def _groups(facts: Mapping[str, Any]) -> list[str]:
     names = [f"{{groups.{k}.name}} {{groups.{k}.attribution:+.2g}}" for k in range(len(facts["groups"]))]
-    return [f"By groups of features: {', '.join(names)}."]
+    return [f"Attribution by feature group: {', '.join(names)}."]
 
 
 def _checks(facts: Mapping[str, Any]) -> list[str]:
-    found = [
-        "Attributions add up to the difference within {completeness.gap:.2g} (allowed {completeness.gap_limit:.2g}, "
+    """Return the checks of the attributions: completeness, agreement, faithfulness and edge ablation."""
+    templates = [
+        "The completeness error of the attributions is {completeness.error:.2g} (limit {completeness.limit:.2g}, "
         "{completeness.n_steps} steps)."
     ]
     if facts["members"]["agreement"] is not None:
-        found.append(
-            "The {members.n} members of the ensemble read {members.low:.3g} to {members.high:.3g} and agree on what "
-            "matters with a rank correlation of {members.agreement:.2f}."
+        templates.append(
+            "The {members.n} ensemble members predict {members.low:.3g} to {members.high:.3g}. The mean rank "
+            "correlation between their attributions is {members.agreement:.2f}."
         )
-    found += [
-        f"Baseline '{name}' agrees with a rank correlation of {{baseline_agreement.{name}:.2f}}."
-        for name in facts["baseline_agreement"]
+    templates += [
+        f"With the reference input '{name}', attributions have a rank correlation of "
+        f"{{reference_agreement.{name}:.2f}}."
+        for name in facts["reference_agreement"]
     ]
-    is_ensemble = facts["members"]["n"] > 1
-    orders = {"replace": "the order of their attributions against its mean", "drop": "the order of the map"}
-    of_kinds = "one of {kinds.n_broad}, where the baseline tells {kinds.n} kinds apart"
-    ways = {"replace": f"replaced by training regions of their broad kind ({of_kinds})", "drop": "left out"}
-    for name in facts["curves"]:
-        if facts["curves"][name]["n_random"]:
-            found.append(
-                f"When regions are {ways[name]} in {orders[name]}, the output moves faster towards "
-                f"{{curves.{name}.towards:.3g}} than in "
-                f"{{curves.{name}.random_beaten:.0%}} of {{curves.{name}.n_random}} random orders"
-                + (f" ({{curves.{name}.n_members}} of {{members.n}} members asked)." if is_ensemble else ".")
-            )
-    found.append("Without any neighbours the output would be {edges.without:.3g} ({edges.change:+.2g}).")
-    return found
+    templates += [_curve(facts, name) for name in facts["curves"] if facts["curves"][name]["n_random"]]
+    templates.append("Without any edges the output is {edges.ablated:.3g} ({edges.change:+.2g}).")
+    return templates
+
+
+def _curve(facts: Mapping[str, Any], name: str) -> str:
+    """Return what one faithfulness curve shows."""
+    action = {
+        "drop": "removed in the order of their attribution",
+        "replace": "replaced by training regions of the same broad cluster (one of {clusters.n_broad}), in the order "
+        "of their attribution against its mean",
+    }[name]
+    members = f" ({{curves.{name}.n_members}} of {{members.n}} members evaluated)" if facts["members"]["n"] > 1 else ""
+    return (
+        f"When regions are {action}, the output approaches {{curves.{name}.towards:.3g}} faster than in "
+        f"{{curves.{name}.random_beaten:.0%}} of {{curves.{name}.n_random}} random orders{members}."
+    )
 
 
 def _subject(facts: Mapping[str, Any], path: str) -> tuple[int | None, str | None]:
-    """Return the node and the feature that a path tells of."""
+    """Return the node and the feature that a path describes."""
     node, feature, value = None, None, facts
     for step in path.split("."):
         value = value[int(step)] if isinstance(value, list) else value[step]

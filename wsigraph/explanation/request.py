@@ -1,4 +1,4 @@
-"""What is asked of a slide; light, so that it can be made before anything heavy is imported."""
+"""The request for an explanation; imports nothing heavy, so that it can be made first."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """A question for `wsigraph.explanation.explain.explain`.
+class ExplanationRequest:
+    """What to explain of a slide; see `wsigraph.explanation.explain.explain`.
 
     Attributes
     ----------
     target : str
-        ``stage``, ``risk`` or ``survival@DAYS``.
+        The output: ``stage``, ``risk`` or ``survival@DAYS``.
     thorough : bool
-        Whether to try every baseline.
+        Whether to compute attributions for every reference input and compare them.
     site : str or None
         The slide's site.
     """

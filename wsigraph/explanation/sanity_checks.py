@@ -1,4 +1,4 @@
-"""How attributions do against a cause that is known, and against a network that has learned nothing.
+"""Sanity checks of attributions: against a known cause, and against a network with random weights.
 
 References
 ----------
@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsigraph.explanation.members import Member
+from wsigraph.explanation.members import ExplainedMember
 
 
-def points_at(score: NDArray[np.float64], is_cause: NDArray[np.bool_]) -> bool:
-    """Return whether the place of highest score lies in the cause; the pointing game."""
+def hits_cause(score: NDArray[np.float64], is_cause: NDArray[np.bool_]) -> bool:
+    """Return whether the region of highest score is part of the cause (pointing game)."""
     return bool(is_cause[int(np.argmax(score))])
 
 
@@ -30,42 +30,42 @@ def average_precision(score: NDArray[np.float64], is_cause: NDArray[np.bool_], a
     Parameters
     ----------
     score : float64 (N,)
-        Higher shall be cause.
+        Score of every region; the cause should have the highest.
     is_cause : bool (N,)
-        Truth.
+        Whether a region is part of the cause.
     area : float64 (N,)
-        What each place counts.
+        Weight of every region.
 
     Returns
     -------
     float
-        The share of the cause in the area is what chance reaches; equal scores are taken together.
+        A random score reaches the area fraction of the cause. Equal scores share one threshold.
     """
     order = np.argsort(-score, kind="stable")
     last = np.append(np.diff(score[order]) != 0, True)
-    found = np.cumsum(area[order] * is_cause[order])[last]
-    taken = np.cumsum(area[order])[last]
-    if not found[-1] > 0:
+    true_positive = np.cumsum(area[order] * is_cause[order])[last]
+    selected = np.cumsum(area[order])[last]
+    if not true_positive[-1] > 0:
         return 0.0
-    return float(np.sum(np.diff(found, prepend=0.0) * found / taken) / found[-1])
+    return float(np.sum(np.diff(true_positive, prepend=0.0) * true_positive / selected) / true_positive[-1])
 
 
-def randomised(members: Sequence[Member], *, seed: int) -> tuple[Member, ...]:
-    """Return members of the same architecture whose weights are drawn anew.
+def randomise_weights(members: Sequence[ExplainedMember], *, seed: int) -> tuple[ExplainedMember, ...]:
+    """Return members of the same architecture with random weights.
 
     Parameters
     ----------
-    members : sequence of Member
-        Trained members; left as they are.
+    members : sequence of ExplainedMember
+        Trained members; not modified.
     seed : int
-        Decides the weights.
+        Seed of the weights.
 
     Returns
     -------
-    tuple of Member
+    tuple of ExplainedMember
         With the same scalers, temperatures and intervals.
     """
-    found = []
+    randomised = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for member in members:
@@ -74,5 +74,5 @@ def randomised(members: Sequence[Member], *, seed: int) -> tuple[Member, ...]:
                 reset = getattr(module, "reset_parameters", None)
                 if reset is not None:
                     reset()
-            found.append(replace(member, network=network))
-    return tuple(found)
+            randomised.append(replace(member, network=network))
+    return tuple(randomised)

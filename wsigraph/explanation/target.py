@@ -1,11 +1,11 @@
-"""Which output of a model is explained.
+"""The model output that is explained.
 
-An output is a function of what a prediction reports, so that an ensemble is explained as one model and not as the mean
-of several: members are averaged as `wsigraph.model.predict` averages them, and the output is read from the mean.
-``stage`` is the log-odds of a higher stage, the mean over the K - 1 borders between stages of the logit of the reported
-probability to lie beyond it; of a single network that is its stage score up to a constant. ``risk`` is the reported
-risk, the log cumulative hazard of the mean survival at the last day that the model states. ``survival@DAYS`` is the
-mean probability of being alive at that day, with a constant hazard inside an interval of each member.
+An output is a function of the reported prediction, so that an ensemble is explained as one model, not as the mean of
+several explanations: members are averaged as in `wsigraph.model.predict`, and the output is computed from the average.
+``stage`` is the log-odds of a higher stage: the mean, over the K - 1 borders between stages, of the logit of the
+reported probability beyond the border. For a single network that is its stage score up to a constant. ``risk`` is the
+reported risk, the log cumulative hazard of the mean survival at the last reported day. ``survival@DAYS`` is the mean
+survival probability at that day, with a constant hazard inside each time interval of a member.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from wsigraph.errors import ConfigError
-from wsigraph.explanation.members import Logits, Member
+from wsigraph.explanation.members import ExplainedMember, Logits
 from wsigraph.model.nn.heads import log_survival
 
 _KINDS = ("stage", "risk", "survival")
-# as in the prediction: the risk of a survival of one is finite
+# as in the prediction, so that the risk at a survival of one is finite
 _LEAST_HAZARD = float(np.finfo(np.float32).tiny)
 
 
@@ -38,7 +38,7 @@ class Target:
     kind : str
         ``"stage"``, ``"risk"`` or ``"survival"``.
     days : float or None
-        The day of survival; None otherwise.
+        Day of ``survival``; None for the other outputs.
     """
 
     kind: str
@@ -46,7 +46,7 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """Return the target that a text names.
+        """Return the target of a name.
 
         Parameters
         ----------
@@ -56,12 +56,12 @@ class Target:
         Returns
         -------
         Target
-            As named.
+            The target.
 
         Raises
         ------
         ConfigError
-            If it names none.
+            If the name is unknown.
         """
         kind, at, days = text.partition("@")
         try:
@@ -78,7 +78,7 @@ class Target:
 
     @property
     def unit(self) -> str:
-        """What the output is measured in."""
+        """Unit of the output."""
         return {
             "stage": "log-odds of a higher stage",
             "risk": "log cumulative hazard",
@@ -86,14 +86,14 @@ class Target:
         }[self.kind]
 
     def check(self, ends_days: Sequence[NDArray[np.float64]], n_stages: int) -> None:
-        """Refuse an output that a model does not have.
+        """Refuse an output that a model does not predict.
 
         Parameters
         ----------
         ends_days : sequence of float64 (T,)
             Right ends of the time intervals of every member, days.
         n_stages : int
-            Stages that the model tells apart; 0 where it tells none.
+            Number of stages; 0 if the model does not predict stage.
 
         Raises
         ------
@@ -108,17 +108,17 @@ class Target:
         if last == 0.0:
             raise ConfigError(f"target '{self}' is not predicted by this model; expected stage")
         if self.days is not None and self.days > last:
-            raise ConfigError(f"target '{self}' lies beyond the model's last interval; expected at most {last:g} days")
+            raise ConfigError(f"target '{self}' is beyond the model's last interval; expected at most {last:g} days")
 
-    def read(self, members: Sequence[Member], logits: Sequence[Logits]) -> Tensor:
-        """Return the output that members reach together, of every version of a slide.
+    def read(self, members: Sequence[ExplainedMember], logits: Sequence[Logits]) -> Tensor:
+        """Return the output of an ensemble for every version of a slide.
 
         Parameters
         ----------
-        members : sequence of Member
-            M of them, at least one.
+        members : sequence of ExplainedMember
+            At least one member.
         logits : sequence of (Tensor (S, K - 1), Tensor (S, T))
-            What each of them answers: cumulative logits of stage and logits of hazard.
+            Stage logits and hazard logits of every member.
 
         Returns
         -------
@@ -126,8 +126,10 @@ class Target:
             In the target's unit.
         """
         if self.kind == "stage":
-            scaled = torch.stack([stage.double() / each.temperature for each, (stage, _) in _pairs(members, logits)])
-            # both sides by their logarithms: a probability next to 1 keeps its odds
+            scaled = torch.stack(
+                [stage.double() / member.temperature for member, (stage, _) in _pairs(members, logits)]
+            )  # (M, S, K - 1)
+            # both probabilities as logarithms, so that one close to 1 keeps its odds
             above, beyond = (torch.logsumexp(logsigmoid(sign * scaled), dim=0) for sign in (1, -1))
             return (above - beyond).mean(dim=1)
         day = members[0].risk_days if self.days is None else self.days
@@ -141,40 +143,43 @@ class Target:
         log_alive: NDArray[np.float64],
         ends_days: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """Return the output of slides whose logits are not at hand.
+        """Return the output for slides of which only the stored outputs are known.
 
         Parameters
         ----------
         stage, risk_ : float64 (B,)
-            Those outputs of every slide.
+            Stage output and risk of every slide.
         log_alive : float64 (B, T)
-            Logarithm of the model's survival to every day that it states.
+            Logarithm of predicted survival at every reported day.
         ends_days : float64 (T,)
-            Those days.
+            Reported days.
 
         Returns
         -------
         float64 (B,)
-            In the target's unit; between two days of a constant hazard, which an ensemble's is only nearly.
+            In the target's unit. The hazard between two reported days is taken as constant, which is approximate for
+            an ensemble.
         """
         if self.days is None:
             return stage if self.kind == "stage" else risk_
-        left, share = _interval(ends_days, self.days)
+        left, fraction = _interval(ends_days, self.days)
         curve = np.concatenate([np.zeros((len(log_alive), 1)), log_alive], axis=1)
-        return np.asarray(np.exp((1 - share) * curve[:, left] + share * curve[:, left + 1]))
+        return np.asarray(np.exp((1 - fraction) * curve[:, left] + fraction * curve[:, left + 1]))
 
 
-def mean_log_survival(members: Sequence[Member], logits: Sequence[Logits], days: NDArray[np.float64]) -> Tensor:
-    """Return the logarithm of the mean survival of several members.
+def mean_log_survival(
+    members: Sequence[ExplainedMember], logits: Sequence[Logits], days: NDArray[np.float64]
+) -> Tensor:
+    """Return the logarithm of the mean survival over members.
 
     Parameters
     ----------
-    members : sequence of Member
-        M of them, at least one.
+    members : sequence of ExplainedMember
+        At least one member.
     logits : sequence of (Tensor (S, K - 1), Tensor (S, T))
-        What each of them answers.
+        Stage logits and hazard logits of every member.
     days : float64 (D,)
-        Days asked for; after a member's last interval its survival stays what it was.
+        Days at which to evaluate. Survival is constant after a member's last interval.
 
     Returns
     -------
@@ -184,17 +189,19 @@ def mean_log_survival(members: Sequence[Member], logits: Sequence[Logits], days:
     curves = []
     for member, (_, hazard) in _pairs(members, logits):
         alive = torch.nn.functional.pad(log_survival(hazard.double()), (1, 0))
-        places = [_interval(member.ends_days, float(day)) for day in days]
-        curves.append(torch.stack([torch.lerp(alive[:, k], alive[:, k + 1], share) for k, share in places], dim=1))
+        positions = [_interval(member.ends_days, float(day)) for day in days]
+        curves.append(
+            torch.stack([torch.lerp(alive[:, k], alive[:, k + 1], fraction) for k, fraction in positions], dim=1)
+        )
     return torch.logsumexp(torch.stack(curves), dim=0) - math.log(len(curves))
 
 
-def _pairs(members: Sequence[Member], logits: Sequence[Logits]) -> Iterator[tuple[Member, Logits]]:
+def _pairs(members: Sequence[ExplainedMember], logits: Sequence[Logits]) -> Iterator[tuple[ExplainedMember, Logits]]:
     return zip(members, logits, strict=True)
 
 
 def _interval(ends_days: NDArray[np.float64], days: float) -> tuple[int, float]:
-    """Return the interval that holds a day, the last where it is later, and how far into it the day lies."""
+    """Return the index of the interval that contains a day (the last if it is later), and the fraction of it passed."""
     ends = np.concatenate([[0.0], ends_days])
     days = min(days, float(ends[-1]))
     left = min(int(np.searchsorted(ends, days, side="left")) - 1, len(ends) - 2)

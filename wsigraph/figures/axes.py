@@ -18,8 +18,8 @@ def axes(ax: Axes | None, width: float = 5.0, height: float = 3.6) -> Axes:
         return ax
     from matplotlib import pyplot
 
-    found: Axes = pyplot.subplots(figsize=(width, height), layout="constrained")[1]
-    return found
+    new_axes: Axes = pyplot.subplots(figsize=(width, height), layout="constrained")[1]
+    return new_axes
 
 
 def plain(ax: Axes) -> Axes:

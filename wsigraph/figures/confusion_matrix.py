@@ -30,15 +30,15 @@ def plot_confusion(table: pd.DataFrame, *, title: str = "", ax: Axes | None = No
     matplotlib.axes.Axes
         True stage down, predicted stage across.
     """
-    drawn = axes(ax, 3.4, 3.4)
+    plot = axes(ax, 3.4, 3.4)
     counts = table.to_numpy(float)
     total = counts.sum(axis=1, keepdims=True)
-    share = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
-    drawn.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    fraction = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+    plot.imshow(fraction, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
-        colour = "white" if share[row, column] > 0.6 else "black"
-        drawn.text(column, row, f"{count:.0f}", ha="center", va="center", color=colour)
-    drawn.set_xticks(np.arange(counts.shape[1]), [str(name) for name in table.columns])
-    drawn.set_yticks(np.arange(counts.shape[0]), [str(name) for name in table.index])
-    drawn.set(xlabel="predicted", ylabel="true", title=title)
-    return drawn
+        colour = "white" if fraction[row, column] > 0.6 else "black"
+        plot.text(column, row, f"{count:.0f}", ha="center", va="center", color=colour)
+    plot.set_xticks(np.arange(counts.shape[1]), [str(name) for name in table.columns])
+    plot.set_yticks(np.arange(counts.shape[0]), [str(name) for name in table.index])
+    plot.set(xlabel="predicted", ylabel="true", title=title)
+    return plot

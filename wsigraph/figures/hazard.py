@@ -29,33 +29,33 @@ def plot_forest(fit: CoxFit, *, ax: Axes | None = None) -> Axes:
     matplotlib.axes.Axes
         A line a covariate, the figures beside it; where nothing was fitted, the reason in words.
     """
-    drawn = plain(axes(ax, 6.2, 1.3 + 0.42 * max(1, len(fit.table))))
+    plot = plain(axes(ax, 6.2, 1.3 + 0.42 * max(1, len(fit.table))))
     if not fit.is_fitted:
-        drawn.text(0.5, 0.5, fit.note, transform=drawn.transAxes, ha="center", va="center", wrap=True)
-        drawn.set_axis_off()
-        return drawn
+        plot.text(0.5, 0.5, fit.note, transform=plot.transAxes, ha="center", va="center", wrap=True)
+        plot.set_axis_off()
+        return plot
     at = np.arange(len(fit.table))[::-1]
     ratio, low, high = (fit.table[name].to_numpy(float) for name in ("hazard_ratio", "low", "high"))
-    drawn.errorbar(ratio, at, xerr=[ratio - low, high - ratio], fmt="s", color=COLOURS[0], capsize=3)
-    drawn.axvline(1.0, color=GREY, linewidth=0.8, linestyle="--")
-    drawn.set(xscale="log", ylim=(-0.6, len(at) - 0.4), xlabel="hazard ratio (95 % interval)")
-    drawn.set_yticks(at, list(fit.table.index))
-    _label(drawn)
+    plot.errorbar(ratio, at, xerr=[ratio - low, high - ratio], fmt="s", color=COLOURS[0], capsize=3)
+    plot.axvline(1.0, color=GREY, linewidth=0.8, linestyle="--")
+    plot.set(xscale="log", ylim=(-0.6, len(at) - 0.4), xlabel="hazard ratio (95 % interval)")
+    plot.set_yticks(at, list(fit.table.index))
+    _label(plot)
     for y, row in zip(at, fit.table.itertuples(), strict=True):
-        told = f"{row.hazard_ratio:.2f} ({row.low:.2f} to {row.high:.2f}), p {_p(float(row.p))}"
-        drawn.annotate(
-            told, (1.02, float(y)), xycoords=drawn.get_yaxis_transform(), va="center", fontsize=8, annotation_clip=False
+        text = f"{row.hazard_ratio:.2f} ({row.low:.2f} to {row.high:.2f}), p {_p(float(row.p))}"
+        plot.annotate(
+            text, (1.02, float(y)), xycoords=plot.get_yaxis_transform(), va="center", fontsize=8, annotation_clip=False
         )
-    return drawn
+    return plot
 
 
-def _label(drawn: Axes) -> None:
+def _label(plot: Axes) -> None:
     """Write ratios as people read them: 0.5, 1, 2, not powers of ten."""
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-    drawn.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    drawn.xaxis.set_major_formatter(ScalarFormatter())
-    drawn.xaxis.set_minor_formatter(NullFormatter())
+    plot.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    plot.xaxis.set_major_formatter(ScalarFormatter())
+    plot.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _p(value: float) -> str:

@@ -41,16 +41,16 @@ def plot_calibration(frame: pd.DataFrame, days: Sequence[int], n_bins: int = 5, 
     CohortError
         As `wsigraph.cohort.calibration_at`.
     """
-    drawn = _square(ax)
+    plot = _square(ax)
     for day, colour in zip(days, COLOURS * len(days), strict=False):
         table = calibration_at(frame, day, n_bins).dropna(subset=["observed"])
         reach = (table["observed"] - table["low"]).fillna(0.0), (table["high"] - table["observed"]).fillna(0.0)
-        drawn.errorbar(
+        plot.errorbar(
             table["predicted"], table["observed"], yerr=reach, fmt="o-", color=colour, capsize=3, label=f"day {day}"
         )
-    drawn.set(xlabel="predicted probability of the event", ylabel="observed (Kaplan-Meier)")
-    drawn.legend(frameon=False, loc="upper left")
-    return drawn
+    plot.set(xlabel="predicted probability of the event", ylabel="observed (Kaplan-Meier)")
+    plot.legend(frameon=False, loc="upper left")
+    return plot
 
 
 def plot_stage_calibration(frame: pd.DataFrame, n_bins: int = 10, *, ax: Axes | None = None) -> Axes:
@@ -75,19 +75,19 @@ def plot_stage_calibration(frame: pd.DataFrame, n_bins: int = 10, *, ax: Axes | 
     CohortError
         As `wsigraph.cohort.stage_calibration`.
     """
-    drawn = _square(ax)
+    plot = _square(ax)
     table = stage_calibration(frame, n_bins)
     # a point on the frame is drawn whole
-    drawn.plot(table["stated"], table["observed"], "o-", color=COLOURS[0], clip_on=False)
-    drawn.set(xlabel="stated probability of being beyond a stage", ylabel="observed share")
-    return drawn
+    plot.plot(table["stated"], table["observed"], "o-", color=COLOURS[0], clip_on=False)
+    plot.set(xlabel="stated probability of being beyond a stage", ylabel="observed share")
+    return plot
 
 
 def _square(ax: Axes | None) -> Axes:
-    drawn = plain(axes(ax, 4.2, 4.2))
-    drawn.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
-    drawn.set(xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
-    return drawn
+    plot = plain(axes(ax, 4.2, 4.2))
+    plot.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
+    plot.set(xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
+    return plot
 
 
 def plot_decision_curve(frame: pd.DataFrame, day: int, *, ax: Axes | None = None) -> Axes:
@@ -112,14 +112,14 @@ def plot_decision_curve(frame: pd.DataFrame, day: int, *, ax: Axes | None = None
     CohortError
         As `wsigraph.cohort.decision_curve`.
     """
-    drawn = plain(axes(ax))
+    plot = plain(axes(ax))
     table = decision_curve(frame, day)
-    drawn.plot(table["threshold"], table["model"], color=COLOURS[0], label="model")
-    drawn.plot(table["threshold"], table["all"], color=COLOURS[1], linestyle="--", label="everybody")
-    drawn.plot(table["threshold"], table["none"], color=GREY, linewidth=0.8, label="nobody")
+    plot.plot(table["threshold"], table["model"], color=COLOURS[0], label="model")
+    plot.plot(table["threshold"], table["all"], color=COLOURS[1], linestyle="--", label="everybody")
+    plot.plot(table["threshold"], table["none"], color=GREY, linewidth=0.8, label="nobody")
     top = max(float(table[["model", "all"]].max().max()), 0.0)
     # treating everybody falls without bound; below a little under nothing there is nothing to see
-    drawn.set(ylim=(min(_LOWEST, -0.25 * top), 1.1 * top + 0.02), xlim=(0, 1))
-    drawn.set(xlabel="threshold probability", ylabel=f"net benefit, event by day {day}")
-    drawn.legend(frameon=False)
-    return drawn
+    plot.set(ylim=(min(_LOWEST, -0.25 * top), 1.1 * top + 0.02), xlim=(0, 1))
+    plot.set(xlabel="threshold probability", ylabel=f"net benefit, event by day {day}")
+    plot.legend(frameon=False)
+    return plot

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wsigraph.cohort.metrics.kaplan_meier import kaplan_meier
 from wsigraph.cohort.statistics.external_only import followed, risk_group
 from wsigraph.figures.axes import COLOURS, axes, plain
 
@@ -44,18 +45,18 @@ def plot_kaplan_meier(frame: pd.DataFrame, group: pd.Series | str | None = None,
 
     known = followed(frame)
     groups = _groups(known, group)
-    drawn = plain(axes(ax, 5.4, 4.2))
+    plot = plain(axes(ax, 5.4, 4.2))
     names = [name for name in _levels(groups) if (groups == name).any()]
     for name, colour in zip(names, COLOURS * len(names), strict=False):
-        _curve(drawn, known[groups == name], str(name), colour)
+        _curve(plot, known[groups == name], str(name), colour)
     last = float(known["time_days"].max())
-    drawn.set(xlim=(0, last), ylim=(0, 1.02), ylabel="survival")
+    plot.set(xlim=(0, last), ylim=(0, 1.02), ylabel="survival")
     ticks = [tick for tick in MaxNLocator(_N_TIMES).tick_values(0, last) if tick <= last]
-    drawn.set_xticks(ticks)
-    drawn.set_xlabel("days", labelpad=2)
-    drawn.legend(frameon=False, loc="upper right")
-    _at_risk(drawn, known, groups, names, np.array(ticks))
-    return drawn
+    plot.set_xticks(ticks)
+    plot.set_xlabel("days", labelpad=2)
+    plot.legend(frameon=False, loc="upper right")
+    _at_risk(plot, known, groups, names, np.array(ticks))
+    return plot
 
 
 def _groups(known: pd.DataFrame, group: pd.Series | str | None) -> pd.Series:
@@ -68,28 +69,29 @@ def _levels(groups: pd.Series) -> list[object]:
     return list(groups.cat.categories) if hasattr(groups, "cat") else sorted(groups.dropna().unique())
 
 
-def _curve(drawn: Axes, part: pd.DataFrame, name: str, colour: str) -> None:
-    from lifelines import KaplanMeierFitter
+def _curve(plot: Axes, part: pd.DataFrame, name: str, colour: str) -> None:
+    time_days, event = part["time_days"].to_numpy(float), part["event"].to_numpy(bool)
+    steps = kaplan_meier(time_days, event)
+    days = np.concatenate([[0.0], steps.time_days, [time_days.max()]])
+    survival, low, high = (
+        np.concatenate([[1.0], values, values[-1:] if len(values) else [1.0]])
+        for values in (steps.survival, steps.low, steps.high)
+    )
+    plot.step(days, survival, where="post", color=colour, label=f"{name} (n = {len(part)})")
+    plot.fill_between(days, low, high, step="post", color=colour, alpha=0.15, linewidth=0)
+    censored = time_days[~event]
+    plot.plot(censored, steps.survival_at(censored), "|", color=colour, markersize=5)
 
-    fitter = KaplanMeierFitter().fit(part["time_days"], part["event"])
-    curve, band = fitter.survival_function_, fitter.confidence_interval_
-    days, survival = curve.index.to_numpy(float), curve.iloc[:, 0].to_numpy(float)
-    drawn.step(days, survival, where="post", color=colour, label=f"{name} (n = {len(part)})")
-    low, high = band.iloc[:, 0].to_numpy(float), band.iloc[:, 1].to_numpy(float)
-    drawn.fill_between(days, low, high, step="post", color=colour, alpha=0.15, linewidth=0)
-    censored = part.loc[~part["event"], "time_days"].to_numpy(float)
-    drawn.plot(censored, fitter.predict(censored) if len(censored) else [], "|", color=colour, markersize=5)
 
-
-def _at_risk(drawn: Axes, known: pd.DataFrame, groups: pd.Series, names: list[object], ticks: np.ndarray) -> None:
+def _at_risk(plot: Axes, known: pd.DataFrame, groups: pd.Series, names: list[object], ticks: np.ndarray) -> None:
     """Write how many of each group are still followed at each tick, in rows below the axis."""
-    place = drawn.get_xaxis_transform()
+    place = plot.get_xaxis_transform()
     y = top = -0.24
-    drawn.text(0, top, "at risk", transform=place, ha="left", va="center", fontsize=8, fontweight="bold")
+    plot.text(0, top, "at risk", transform=place, ha="left", va="center", fontsize=8, fontweight="bold")
     for row, (name, colour) in enumerate(zip(names, COLOURS * len(names), strict=False), start=1):
         days = known.loc[groups == name, "time_days"].to_numpy(float)
         y = top - row * _ROW
-        drawn.annotate(
+        plot.annotate(
             str(name),
             (0, y),
             (-14, 0),
@@ -102,6 +104,6 @@ def _at_risk(drawn: Axes, known: pd.DataFrame, groups: pd.Series, names: list[ob
         )
         for tick in ticks:
             n = int((days >= tick).sum())
-            drawn.text(tick, y, f"{n}", transform=place, ha="center", va="center", fontsize=8)
+            plot.text(tick, y, f"{n}", transform=place, ha="center", va="center", fontsize=8)
     # the layout leaves room for what is there, to the letter; a blank row keeps the last from the edge
-    drawn.text(0, y - 0.5 * _ROW, "|", transform=place, va="top", fontsize=8, alpha=0.0)
+    plot.text(0, y - 0.5 * _ROW, "|", transform=place, va="top", fontsize=8, alpha=0.0)

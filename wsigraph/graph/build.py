@@ -1,7 +1,7 @@
 """The region adjacency graph of a slide, from one pass over its tissue.
 
-Every chunk reads its pixels and labels with a halo and counts what its core owns; the graph is the sum of all chunks,
-so it is the same for every chunk size, thread count and scheduler.
+Each chunk reads its pixels and labels with a halo and counts what its core owns. The graph is the sum of all chunks, so
+it is the same for every chunk size, thread count and scheduler.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wsigraph.config import Config
 from wsigraph.geometry import Box, grid
-from wsigraph.graph.adjacency import both_ways, count_boundaries, sum_boundaries
+from wsigraph.graph.adjacency import both_directions, count_boundaries, sum_boundaries
 from wsigraph.graph.feature.count import CountScales, count_moments
 from wsigraph.graph.feature.detect import NUCLEUS_COLUMNS, detect_nuclei
 from wsigraph.graph.feature.encode import encode
@@ -37,18 +37,18 @@ def build_graph(
     Parameters
     ----------
     slide : Slide
-        The slide.
+        Slide to read.
     labels : SuperpixelLabels
-        Its superpixels.
+        Superpixels of the slide.
     config : Config, optional
-        Settings; ``feature`` decides what is measured.
+        Settings; ``feature`` decides what is measured. The defaults if omitted.
     progress : callable, optional
-        Told (stage, done, total).
+        Called with (stage, done, total).
 
     Returns
     -------
     TissueGraph
-        One node a superpixel, in the order of the labels.
+        One node for each superpixel, in the order of the labels; node i is label i + 1.
 
     Raises
     ------
@@ -59,7 +59,8 @@ def build_graph(
 
     Notes
     -----
-    Time is linear in tissue area. Memory: the graph itself, and about 40 bytes a pixel of the chunks in flight.
+    Time is linear in tissue area. Memory: the graph itself, and about 40 bytes for each pixel of the chunks being
+    processed.
     """
     settings = config or Config()
     boxes = grid(labels.size, settings.runtime.chunk_px)
@@ -75,7 +76,7 @@ def build_graph(
         np.concatenate([np.zeros(0, np.int64), *(table[2] for table in tables)]),
         np.concatenate([np.zeros((0, 2), np.int64), *(table[3] for table in tables)]),
     )
-    edge_index, boundary = both_ways((key >> 32) - 1, (key & 0xFFFFFFFF) - 1, boundary)
+    edge_index, boundary = both_directions((key >> 32) - 1, (key & 0xFFFFFFFF) - 1, boundary)
     encoding_sum = None
     if settings.feature.encoder is not None:
         encoder = load(ENCODERS, settings.feature.encoder)()
@@ -95,7 +96,7 @@ def build_graph(
 
 
 def _count_chunk(chunk: Box, slide: Slide, labels: SuperpixelLabels, scales: CountScales) -> ChunkTable:
-    """Return label ids, their moments, boundary keys and crossings owned by one chunk."""
+    """Return the label ids in one chunk, their moments, and the keys and crossings of the boundaries it owns."""
     core = tissue_box(labels.tissue.tissue, labels.tissue.mpp, chunk, labels.mpp)
     if core.is_empty:
         return _EMPTY

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wsigraph.cohort.manifest.row import patient_digest as patient_digest
+from wsigraph.cohort.manifest.manifest_row import patient_digest as patient_digest
 from wsigraph.config import CoarseningConfig, ModelConfig
 from wsigraph.store.header import canonical_document
 

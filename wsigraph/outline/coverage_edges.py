@@ -1,12 +1,20 @@
-"""Cracks between regions, cut into arcs at junctions.
+"""The edges between the regions of a polygon coverage, cut into arcs at junctions.
 
-A crack is the unit line between two cells of different components; a component is a 4-connected set of cells of one
-region. Points of the crack lattice where three or four cracks meet are junctions, and an arc is the chain of cracks
-from one junction to the next, or a closed loop that meets none. Every crack belongs to exactly one arc, so whatever
-is done to an arc is done for the regions on both its sides.
+A coverage is a set of polygons that fill an area without gaps or overlaps. A unit edge separates two cells of different
+components, a component being a 4-connected set of cells of one region. A grid point where three or four unit edges meet
+is a junction. An arc is the chain of unit edges from one junction to the next, or a closed loop without a junction.
+Every unit edge belongs to exactly one arc, so a change to an arc changes the regions on both of its sides alike (the
+arcs of TopoJSON).
 
-Cells are padded by one ring of zeros: lattice point (y, x) touches cells (y, x), (y, x + 1), (y + 1, x) and
-(y + 1, x + 1). Directions are 0 east, 1 south, 2 west, 3 north, so that adding one turns right.
+Cells are padded by a border of zeros; grid point (y, x) touches cells (y, x), (y, x + 1), (y + 1, x), (y + 1, x + 1)::
+
+    directions:   0 east, 1 south, 2 west, 3 north; adding 1 turns right
+    degree(y, x)  = number of differing pairs of side-by-side cells among the four, 0, 2, 3 or 4
+    junction      = point of degree 3 or 4
+
+``rasterio.features.shapes`` (GDAL), ``cv2.findContours`` and ``skimage.measure.find_contours`` trace each region on its
+own, so the two sides of a border are simplified differently and leave gaps and overlaps. topojson and
+``shapely.coverage_simplify`` recover common arcs from finished polygons; here they are read off the grid directly.
 """
 
 from __future__ import annotations
@@ -14,32 +22,34 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from wsigraph.kernels import njit
+
+# steps of the four directions
 _DY = np.array([0, 1, 0, -1])
 _DX = np.array([1, 0, -1, 0])
 
 
 class Arcs(NamedTuple):
-    """All arcs of a lattice, ends included.
+    """All arcs of a label grid, including their end points.
 
     Attributes
     ----------
     x, y : int32 (P,)
-        Lattice points of one arc after another.
+        Grid points of one arc after another.
     start : int64 (A + 1,)
-        Where each arc begins in `x` and `y`.
+        Start of each arc in `x` and `y`.
     left, right : int32 (A,)
-        Component on either side of an arc walked forwards; 0 is no tissue.
+        Component on either side of an arc in forward direction; 0 is background.
     first_direction, last_direction : int8 (A,)
-        Direction of the first and last crack.
+        Direction of the first and last unit edge.
     first_junction, last_junction : int32 (A,)
-        Junction at each end; -1 for a closed loop without one.
+        Junction at each end; -1 for a closed loop without a junction.
     outgoing : int32 (J, 4)
-        Directed arc (2 a forwards, 2 a + 1 backwards) that leaves a junction in each direction, -1 where none does.
+        Directed arc that leaves a junction in each direction (2 a forward, 2 a + 1 backward); -1 if there is none.
     position : int32 (h + 1, w + 1)
-        What lies on a lattice point: 0 nothing, a negative number a junction, else one plus its index in `x`.
+        Content of each grid point: 0 for nothing, ``-1 - junction``, or 1 + the index of an arc's point in `x`.
     """
 
     x: NDArray[np.int32]
@@ -56,31 +66,31 @@ class Arcs(NamedTuple):
 
 
 def trace_arcs(components: NDArray[np.int32]) -> Arcs:
-    """Return the arcs between the components of a lattice.
+    """Return the arcs between the components of a grid of cells.
 
     Parameters
     ----------
     components : int32 (h + 2, w + 2)
-        Components, 0 for no tissue and on the outermost ring of cells.
+        Component of each cell; 0 for background and in the outermost rows and columns.
 
     Returns
     -------
     Arcs
-        In raster order of their first junctions, then the loops in raster order of their first points.
+        Arcs in raster order of their first junctions, then loops in raster order of their first points.
 
     Notes
     -----
-    Linear in the number of cells; 4 bytes a lattice point and 8 a crack.
+    Time is linear in the number of cells. Memory: 4 bytes for each grid point and 8 for each unit edge.
     """
-    position, n_junctions, n_ends, n_cracks = _mark_junctions(components)
-    # A closed loop has at least four cracks, which bounds the loops before they are found.
-    n_most = n_ends // 2 + n_cracks // 4
-    points = np.empty((2, n_cracks + n_most), np.int32)
-    start = np.zeros(n_most + 1, np.int64)
-    ends = np.full((4, n_most), -1, np.int32)
-    directions = np.empty((2, n_most), np.int8)
-    outgoing = np.full((n_junctions, 4), -1, np.int32)
-    n_arcs = _walk_arcs(components, position, points, start, ends, directions, outgoing)
+    position, n_junctions, n_ends, n_edges = _mark_junctions(components)
+    # upper bound of the number of arcs: each has two ends at junctions, or is a loop of at least four unit edges
+    n_most = n_ends // 2 + n_edges // 4
+    points = np.empty((2, n_edges + n_most), np.int32)  # (2, P) x, y
+    start = np.zeros(n_most + 1, np.int64)  # (A + 1,)
+    ends = np.full((4, n_most), -1, np.int32)  # (4, A) left, right, first and last junction
+    directions = np.empty((2, n_most), np.int8)  # (2, A) first, last
+    outgoing = np.full((n_junctions, 4), -1, np.int32)  # (J, 4)
+    n_arcs = _trace_all_arcs(components, position, points, start, ends, directions, outgoing)
     n_points = int(start[n_arcs])
     return Arcs(
         x=points[0, :n_points],
@@ -98,7 +108,8 @@ def trace_arcs(components: NDArray[np.int32]) -> Arcs:
 
 
 @njit(nogil=True, cache=True)
-def _is_crack(cells: NDArray[np.int32], y: int, x: int, direction: int) -> bool:
+def _is_edge(cells: NDArray[np.int32], y: int, x: int, direction: int) -> bool:
+    """Return whether a unit edge leaves grid point (y, x) in a direction: whether the cells on its sides differ."""
     if direction == 0:
         return bool(cells[y, x + 1] != cells[y + 1, x + 1])
     if direction == 1:
@@ -110,8 +121,12 @@ def _is_crack(cells: NDArray[np.int32], y: int, x: int, direction: int) -> bool:
 
 @njit(nogil=True, cache=True)
 def _mark_junctions(cells: NDArray[np.int32]) -> tuple[NDArray[np.int32], int, int, int]:
+    """Return positions with the junctions numbered -1, -2, ..., int32 (h + 1, w + 1), and three counts.
+
+    The counts: junctions, ends of unit edges at junctions, unit edges (half the sum of all degrees).
+    """
     height, width = cells.shape[0] - 1, cells.shape[1] - 1
-    position = np.zeros((height, width), np.int32)
+    position = np.zeros((height, width), np.int32)  # (h + 1, w + 1)
     n_junctions, n_ends, n_degrees = 0, 0, 0
     for y in range(height):
         for x in range(width):
@@ -132,7 +147,12 @@ def _mark_junctions(cells: NDArray[np.int32]) -> tuple[NDArray[np.int32], int, i
 
 
 @njit(nogil=True, cache=True)
-def _walk_arcs(cells, position, points, start, ends, directions, outgoing):  # type: ignore[no-untyped-def]
+def _trace_all_arcs(cells, position, points, start, ends, directions, outgoing):  # type: ignore[no-untyped-def]
+    """Trace every arc once and return their number; all arrays but `cells` are filled in.
+
+    points int32 (2, P): x, y; start int64 (A + 1,); ends int32 (4, A): left, right, first and last junction;
+    directions int8 (2, A): first and last; outgoing int32 (J, 4).
+    """
     height, width = position.shape
     n_arcs = 0
     for y in range(height):
@@ -141,24 +161,24 @@ def _walk_arcs(cells, position, points, start, ends, directions, outgoing):  # t
             if junction < 0:
                 continue
             for direction in range(4):
-                if outgoing[junction, direction] < 0 and _is_crack(cells, y, x, direction):
+                if outgoing[junction, direction] < 0 and _is_edge(cells, y, x, direction):
                     outgoing[junction, direction] = 2 * n_arcs
-                    last = _walk(cells, position, points, start, ends, directions, n_arcs, y, x, direction)
+                    last = _trace_arc(cells, position, points, start, ends, directions, n_arcs, y, x, direction)
                     end = ends[3, n_arcs]
                     outgoing[end, (last + 2) % 4] = 2 * n_arcs + 1
                     n_arcs += 1
     for y in range(height):
         for x in range(width):
-            # The first point of a loop in raster order is the upper left corner of a cell: its cracks run east, south.
-            if position[y, x] == 0 and _is_crack(cells, y, x, 0):
-                _walk(cells, position, points, start, ends, directions, n_arcs, y, x, 0)
+            # the first point of a loop in raster order is the upper left corner of a cell: its edges run east and south
+            if position[y, x] == 0 and _is_edge(cells, y, x, 0):
+                _trace_arc(cells, position, points, start, ends, directions, n_arcs, y, x, 0)
                 n_arcs += 1
     return n_arcs
 
 
 @njit(nogil=True, cache=True)
-def _walk(cells, position, points, start, ends, directions, arc, y, x, direction):  # type: ignore[no-untyped-def]
-    """Walk one arc from (y, x) to the next junction or back to its start, and return the last direction."""
+def _trace_arc(cells, position, points, start, ends, directions, arc, y, x, direction):  # type: ignore[no-untyped-def]
+    """Trace one arc from (y, x) to the next junction, or back to its start, and return the last direction."""
     index = start[arc]
     points[0, index], points[1, index] = x, y
     right_y, right_x = y + (direction < 2), x + (direction == 0 or direction == 3)
@@ -177,10 +197,10 @@ def _walk(cells, position, points, start, ends, directions, arc, y, x, direction
         if position[y, x] != 0:
             break
         position[y, x] = index + 1
-        # Two cracks meet here: one is where the walk came from.
-        if not _is_crack(cells, y, x, direction):
+        # degree 2: one edge is the one just traced, the other goes straight on, right or left
+        if not _is_edge(cells, y, x, direction):
             right = (direction + 1) % 4
-            direction = right if _is_crack(cells, y, x, right) else (direction + 3) % 4
+            direction = right if _is_edge(cells, y, x, right) else (direction + 3) % 4
     if not is_loop:
         ends[3, arc] = -position[y, x] - 1
     directions[1, arc] = direction

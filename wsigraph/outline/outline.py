@@ -1,10 +1,12 @@
 """Outlines of coarse regions as polygons that fit together.
 
-A lattice of regions is cut along its cracks into arcs, each arc is simplified once, and rings are joined from the
-simplified arcs. Neighbours share the very same arc, so there is neither a crack nor an overlap between them, and all
-polygons are valid. A region that falls apart on the lattice becomes several polygons, but for crumbs no wider than
-twice the tolerance, which go to the neighbour they touch most. A region that is missed by every cell centre gets a
-square of its area around its centre of mass, which then lies over its neighbours.
+There are three steps: the borders of the label grid are cut into arcs (``coverage_edges``), each arc is simplified once
+(``simplify``), and polygon rings are joined from the simplified arcs (``polygon_rings``). Neighbours share the same
+arc, so there is neither a gap nor an overlap between them, and all polygons are valid.
+
+A region that is not connected on the grid becomes several polygons. Fragments no wider than twice the tolerance are
+merged into the neighbour with the longest common border. A region without a cell centre gets a square of its area
+around its centroid, which overlaps its neighbours.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from wsigraph.errors import RecordError
 from wsigraph.geometry import px_to_um2
 from wsigraph.graph.superpixel.components import label_components
 from wsigraph.outline.coverage_edges import trace_arcs
-from wsigraph.outline.label_grid import RegionLattice
-from wsigraph.outline.polygon_rings import Rings, join_rings
+from wsigraph.outline.label_grid import LabelGrid
+from wsigraph.outline.polygon_rings import PolygonRings, join_rings
 from wsigraph.outline.simplify import simplify_arcs
 from wsigraph.records import TissueGraph
 
@@ -36,21 +38,21 @@ class Outlines:
     points : float64 (P, 2)
         Points (x, y) of one ring after another, multiples of 0.1 px; a ring's first point is not repeated.
     ring_start : int64 (R + 1,)
-        Where each ring begins in `points`.
+        Start of each ring in `points`.
     polygon_start : int64 (Q + 1,)
-        Where each polygon begins among the rings; its first ring is the outer one, the others are holes.
+        Start of each polygon among the rings; its first ring is the exterior, the others are holes.
     region_start : int64 (C + 1,)
-        Where each region begins among the polygons; every region has at least one.
+        Start of each region among the polygons; every region has at least one polygon.
     ring_area_px : float64 (R,)
         Signed area of each ring, level-0 px; negative for a hole.
     line_points : float64 (L, 2)
-        Points of every line between two regions, or between a region and the outside, each line once.
+        Points of every line between two regions, or between a region and the background; each line occurs once.
     line_start : int64 (A + 1,)
-        Where each line begins in `line_points`.
+        Start of each line in `line_points`.
     line_is_outer : bool (A,)
-        Whether a line separates tissue from the outside rather than two regions.
+        True if a line separates tissue from background, False if it separates two regions.
     boxed : int64 (B,)
-        Regions too small for the lattice, shown as squares.
+        Regions too small for the grid, drawn as squares.
     """
 
     points: Points
@@ -69,12 +71,12 @@ class Outlines:
         return len(self.region_start) - 1
 
     def lines(self, chosen: NDArray[np.bool_] | None = None) -> list[Points]:
-        """Return lines between regions, each once: what to draw.
+        """Return the lines between regions, each once, as they are drawn.
 
         Parameters
         ----------
         chosen : bool (A,), optional
-            Lines to return; all where left out.
+            Mask of the lines to return; all if omitted.
 
         Returns
         -------
@@ -95,7 +97,7 @@ class Outlines:
         Returns
         -------
         list of list of float64 (n, 2)
-            One list of rings a polygon, the outer ring first; rings are not closed by repeating a point.
+            A list of rings for each polygon, the exterior first; a ring's first point is not repeated at its end.
 
         Raises
         ------
@@ -113,17 +115,17 @@ class Outlines:
         ]
 
 
-def trace_outlines(lattice: RegionLattice, graph: TissueGraph, *, tolerance_um: float) -> Outlines:
-    """Return the outlines of every region of a lattice.
+def trace_outlines(label_grid: LabelGrid, graph: TissueGraph, *, tolerance_um: float) -> Outlines:
+    """Return the outlines of every region of a label grid.
 
     Parameters
     ----------
-    lattice : RegionLattice
+    label_grid : LabelGrid
         Regions at cell centres.
     graph : TissueGraph
-        The coarse nodes, for the place and area of regions that the lattice misses.
+        Coarse graph, for the centroid and area of regions that are absent from the grid.
     tolerance_um : float
-        Farthest an outline may move from the lattice's cells, um; 0 gives the cells as they are.
+        Greatest distance between an outline and the border of the cells, um; 0 returns the border of the cells.
 
     Returns
     -------
@@ -133,91 +135,95 @@ def trace_outlines(lattice: RegionLattice, graph: TissueGraph, *, tolerance_um: 
     Raises
     ------
     RecordError
-        If lattice and graph differ in their number of regions.
+        If label grid and graph have different numbers of regions.
 
     Notes
     -----
-    Linear in cells and points: 2,500 x 1,900 cells with 10,000 regions take about a second on one thread. Memory:
-    12 bytes a cell beside the lattice itself.
+    Time is linear in cells and points: 2,500 x 1,900 cells with 10,000 regions take about a second on one thread.
+    Memory: 12 bytes for each cell beside the label grid itself.
     """
-    if graph.n_nodes != lattice.n_regions:
+    if graph.n_nodes != label_grid.n_regions:
         raise RecordError(
-            f"the graph has {graph.n_nodes} nodes and the lattice {lattice.n_regions} regions, expected the same number"
+            f"the graph has {graph.n_nodes} nodes and the label grid {label_grid.n_regions} regions, "
+            "expected the same number; trace the label grid that was sampled from this graph"
         )
-    components, region_of = _without_crumbs(lattice.regions, int((2 * tolerance_um / lattice.mpp) ** 2))
+    components, region_of = _merge_fragments(label_grid.regions, int((2 * tolerance_um / label_grid.mpp) ** 2))
     arcs = trace_arcs(components)
-    kept = simplify_arcs(arcs, lattice.x, lattice.y, tolerance_um / lattice.unit_um)
-    rings = join_rings(arcs, kept, lattice.x, lattice.y)
+    is_kept = simplify_arcs(arcs, label_grid.x, label_grid.y, tolerance_um / label_grid.unit_um)
+    rings = join_rings(arcs, is_kept, label_grid.x, label_grid.y)
     boxed = np.setdiff1d(np.arange(graph.n_nodes), region_of[1:] - 1)
     ring_region = np.concatenate([region_of[rings.component] - 1, boxed])
     is_outer = np.concatenate([rings.area > 0, np.ones(len(boxed), np.bool_)])
-    rings = _with_boxes(rings, boxed, graph, lattice)
+    rings = _with_boxes(rings, boxed, graph, label_grid)
     order = np.argsort(ring_region, kind="stable")
     points, ring_start = _reordered(rings, order)
     outer = np.flatnonzero(is_outer[order])
-    lines = np.stack([lattice.x[arcs.x[kept]], lattice.y[arcs.y[kept]]], axis=1) / lattice.subpixels
+    lines = np.stack([label_grid.x[arcs.x[is_kept]], label_grid.y[arcs.y[is_kept]]], axis=1) / label_grid.subpixels
     return Outlines(
-        points=points / lattice.subpixels,
+        points=points / label_grid.subpixels,
         ring_start=ring_start,
         polygon_start=np.append(outer, len(order)),
         region_start=np.searchsorted(ring_region[order][outer], np.arange(graph.n_nodes + 1)),
-        ring_area_px=rings.area[order] / (2.0 * lattice.subpixels**2),
+        ring_area_px=rings.area[order] / (2.0 * label_grid.subpixels**2),
         line_points=lines,
-        line_start=np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])[arcs.start],
+        line_start=np.concatenate([np.zeros(1, np.int64), np.cumsum(is_kept)])[arcs.start],
         line_is_outer=(arcs.left == 0) | (arcs.right == 0),
         boxed=boxed,
     )
 
 
 def _components(regions: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Return the components of the regions, and the region of each component."""
+    """Return the components of the regions, int32 (h + 2, w + 2), and the region of each component, int64 (K + 1,)."""
     components, n_components = label_components(regions)
     region_of = np.zeros(n_components + 1, np.int64)
     region_of[components.reshape(-1)] = regions.reshape(-1)
     return components, region_of
 
 
-def _without_crumbs(regions: NDArray[np.int32], crumb_cells: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Return the components and their regions once crumbs have gone to their neighbours.
+def _merge_fragments(regions: NDArray[np.int32], fragment_cells: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return the components and their regions after small fragments are merged into their neighbours.
 
-    A crumb has at most `crumb_cells` cells and is not the largest piece of its region. It goes to the component with
-    which it shares most sides (the lowest of equals); one that touches only crumbs and glass stays.
+    A fragment has at most `fragment_cells` cells and is not the largest component of its region. It joins the component
+    with which it has the most sides in common (ties: the lowest). A fragment that only touches fragments and background
+    stays.
     """
     components, region_of = _components(regions)
     n_cells = np.bincount(components.reshape(-1), minlength=len(region_of))
-    is_crumb = n_cells <= crumb_cells
+    is_fragment = n_cells <= fragment_cells
     by_region = np.lexsort((np.arange(len(region_of)), -n_cells, region_of))
-    is_crumb[by_region[np.searchsorted(region_of[by_region], np.unique(region_of))]] = False
-    rows, columns = np.nonzero(is_crumb[components])
+    is_fragment[by_region[np.searchsorted(region_of[by_region], np.unique(region_of))]] = False
+    rows, columns = np.nonzero(is_fragment[components])
     if rows.size == 0:
         return components, region_of
-    crumb = np.tile(components[rows, columns], 4)
+    fragment = np.tile(components[rows, columns], 4)
     beside = np.concatenate([components[rows + y, columns + x] for y, x in ((0, 1), (1, 0), (0, -1), (-1, 0))])
-    takes = (beside > 0) & ~is_crumb[beside]
-    pair, n_sides = np.unique(np.stack([crumb[takes], beside[takes]]), axis=1, return_counts=True)
+    takes = (beside > 0) & ~is_fragment[beside]
+    pair, n_sides = np.unique(np.stack([fragment[takes], beside[takes]]), axis=1, return_counts=True)
     order = np.lexsort((pair[1], -n_sides, pair[0]))
     _, first = np.unique(pair[0][order], return_index=True)
     table = region_of.astype(np.int32)
     table[pair[0][order][first]] = region_of[pair[1][order][first]]
-    # A crumb may have kept two pieces of one region apart, so the pieces are found afresh.
+    # a fragment may have separated two components of one region, so components are computed again
     return _components(table[components])
 
 
-def _with_boxes(rings: Rings, boxed: NDArray[np.int64], graph: TissueGraph, lattice: RegionLattice) -> Rings:
+def _with_boxes(
+    rings: PolygonRings, boxed: NDArray[np.int64], graph: TissueGraph, label_grid: LabelGrid
+) -> PolygonRings:
     """Return the rings with a square added for every region of `boxed`."""
     if boxed.size == 0:
         return rings
-    centre = graph.centroid_um[boxed] / lattice.unit_um
+    centre = graph.centroid_um[boxed] / label_grid.unit_um
     area_um2 = px_to_um2(1.0, graph.mpp) * graph.moment("n")[boxed].astype(np.float64)
-    half = np.sqrt(area_um2) / lattice.unit_um / 2
+    half = np.sqrt(area_um2) / label_grid.unit_um / 2
     ends = [
         np.rint(np.stack([centre[:, axis] - half, centre[:, axis] + half])).astype(np.int64).clip(0, lines[-1])
-        for axis, lines in enumerate((lattice.x, lattice.y))
+        for axis, lines in enumerate((label_grid.x, label_grid.y))
     ]
     (x0, x1), (y0, y1) = ends
-    x0, y0 = np.minimum(x0, lattice.x[-1] - 1), np.minimum(y0, lattice.y[-1] - 1)
+    x0, y0 = np.minimum(x0, label_grid.x[-1] - 1), np.minimum(y0, label_grid.y[-1] - 1)
     x1, y1 = np.maximum(x1, x0 + 1), np.maximum(y1, y0 + 1)
-    return Rings(
+    return PolygonRings(
         x=np.concatenate([rings.x, np.stack([x0, x1, x1, x0], axis=1).reshape(-1)]),
         y=np.concatenate([rings.y, np.stack([y0, y0, y1, y1], axis=1).reshape(-1)]),
         start=np.concatenate([rings.start, rings.start[-1] + 4 * np.arange(1, len(boxed) + 1)]),
@@ -226,8 +232,8 @@ def _with_boxes(rings: Rings, boxed: NDArray[np.int64], graph: TissueGraph, latt
     )
 
 
-def _reordered(rings: Rings, order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the points (P, 2) and starts of the rings taken in `order`."""
+def _reordered(rings: PolygonRings, order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the points, int64 (P, 2), and the starts, int64 (R + 1,), of the rings in `order`."""
     length = np.diff(rings.start)[order]
     start = np.concatenate([np.zeros(1, np.int64), np.cumsum(length)])
     source = np.repeat(rings.start[:-1][order] - start[:-1], length) + np.arange(start[-1])

@@ -1,22 +1,27 @@
-"""Fewer points on an arc, with nothing crossed, swallowed or flattened.
+"""Simplification of arcs that changes no topology.
 
-Douglas and Peucker's method (Cartographica 1973) keeps the ends of a chain and its farthest point wherever the chain
-strays from its chord by more than the tolerance. Alone it may draw a chord across a neighbouring line or past a whole
-island. Here a chord is also refused while the pocket between it and the cracks it replaces holds, inside or on the
-chord, any other point of any crack (the consistency rule of de Berg, van Kreveld and Schirra, 1998, held against the
-unsimplified neighbours). Pockets then touch no other crack, so all arcs may be simplified at once and in any order,
-and the result is a deformation of the input: every region keeps its neighbours, its holes and a positive area.
+Douglas and Peucker's method (Cartographica 1973) keeps the ends of a chain, and its farthest point wherever the chain
+is farther than the tolerance from its chord::
+
+    d(k) = distance of point k from the chord i-j;   split at argmax d if max d > tolerance
+
+Alone it may draw a chord across a neighbouring line or past a whole island. So a chord is also refused if the pocket
+between it and the chain that it replaces holds, inside or on the chord, any point of another arc (the consistency rule
+of de Berg, van Kreveld and Schirra, 1998, applied to the unsimplified neighbours). Pockets then touch no other arc, so
+all arcs can be simplified independently, and the result is a deformation of the input: every region keeps its
+neighbours, its holes and a positive area. Coordinates are integers and the pocket test is exact.
+
+``shapely.simplify`` and ``cv2.approxPolyDP`` treat each line alone and let lines cross. ``shapely.coverage_simplify``
+keeps the coverage valid, but by Visvalingam's area criterion, which gives no bound on the distance from the input.
 Not optimal: a rule that looked at neighbours already simplified would keep fewer points in narrow places.
-
-Coordinates are integers and the pocket test is exact.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from wsigraph.kernels import njit
 from wsigraph.outline.coverage_edges import Arcs
 
 
@@ -26,31 +31,31 @@ def simplify_arcs(arcs: Arcs, x: NDArray[np.int64], y: NDArray[np.int64], tolera
     Parameters
     ----------
     arcs : Arcs
-        Arcs of a lattice.
+        Arcs of a label grid.
     x, y : int64 (w + 1,), (h + 1,)
-        Strictly rising coordinate of each line of the lattice.
+        Coordinate of each grid line, strictly increasing.
     tolerance : float
-        Farthest a removed point may lie from the chord that replaces it, in the units of `x` and `y`; 0 removes only
-        points on straight runs.
+        Greatest distance of a removed point from the chord that replaces it, in the units of `x` and `y`; 0 removes
+        only points on straight lines.
 
     Returns
     -------
     bool (P,)
-        True for the ends of every arc and for the points kept between them.
+        True at the ends of every arc and at the points kept between them.
 
     Notes
     -----
-    Linear in the number of points but for the depth of the splitting, logarithmic as a rule.
+    Time is linear in the number of points times the depth of the recursion, which is usually logarithmic.
     """
-    kept = np.zeros(len(arcs.x), np.bool_)
+    is_kept = np.zeros(len(arcs.x), np.bool_)
     _simplify(
-        arcs.x, arcs.y, arcs.start, _is_bent(arcs), arcs.position, x, y, float(tolerance) * float(tolerance), kept
+        arcs.x, arcs.y, arcs.start, _is_bent(arcs), arcs.position, x, y, float(tolerance) * float(tolerance), is_kept
     )
-    return kept
+    return is_kept
 
 
 def _is_bent(arcs: Arcs) -> NDArray[np.bool_]:
-    """Return the arcs that must keep a point between their ends: those that share both ends with another arc."""
+    """Return the arcs that must keep an inner point, bool (A,): those with the same two ends as another arc."""
     low = np.minimum(arcs.first_junction, arcs.last_junction).astype(np.int64)
     high = np.maximum(arcs.first_junction, arcs.last_junction).astype(np.int64)
     key = low * (len(arcs.outgoing) + 1) + high
@@ -59,22 +64,26 @@ def _is_bent(arcs: Arcs) -> NDArray[np.bool_]:
 
 
 @njit(nogil=True, cache=True)
-def _simplify(px, py, start, is_bent, position, x, y, tolerance_sq, kept):  # type: ignore[no-untyped-def]
+def _simplify(px, py, start, is_bent, position, x, y, tolerance_sq, is_kept):  # type: ignore[no-untyped-def]
+    """Write is_kept bool (P,), from px, py int32 (P,), start int64 (A + 1,), is_bent bool (A,), x (w + 1,), y (h + 1,).
+
+    The recursion of Douglas and Peucker on an explicit stack of (first, last, must keep an inner point).
+    """
     longest = 2
     for arc in range(len(start) - 1):
         longest = max(longest, start[arc + 1] - start[arc])
-    stack = np.empty((longest + 2, 3), np.int64)
-    low, high = np.empty(len(y), np.int64), np.empty(len(y), np.int64)
+    stack = np.empty((longest + 2, 3), np.int64)  # (depth, [first, last, must bend])
+    low, high = np.empty(len(y), np.int64), np.empty(len(y), np.int64)  # (h + 1,)
     for arc in range(len(start) - 1):
         first, last = start[arc], start[arc + 1] - 1
-        kept[first] = True
-        kept[last] = True
+        is_kept[first] = True
+        is_kept[last] = True
         depth = 1
         stack[0, 0], stack[0, 1], stack[0, 2] = first, last, is_bent[arc]
         if px[first] == px[last] and py[first] == py[last]:
-            # A closed arc has no chord: it is cut at its farthest point, and neither half may become the other's line.
+            # a closed arc has no chord: cut it at its farthest point, and keep both halves from becoming the same line
             far, _ = _farthest(px, py, x, y, first, last)
-            kept[far] = True
+            is_kept[far] = True
             depth = 2
             stack[0, 0], stack[0, 1], stack[0, 2] = first, far, 1
             stack[1, 0], stack[1, 1], stack[1, 2] = far, last, 1
@@ -92,7 +101,7 @@ def _simplify(px, py, start, is_bent, position, x, y, tolerance_sq, kept):  # ty
                 and not _pocket_holds_a_point(px, py, position, x, y, i, j, low, high)
             ):
                 continue
-            kept[far] = True
+            is_kept[far] = True
             stack[depth, 0], stack[depth, 1], stack[depth, 2] = i, far, 0
             stack[depth + 1, 0], stack[depth + 1, 1], stack[depth + 1, 2] = far, j, 0
             depth += 2
@@ -100,7 +109,7 @@ def _simplify(px, py, start, is_bent, position, x, y, tolerance_sq, kept):  # ty
 
 @njit(nogil=True, cache=True)
 def _farthest(px, py, x, y, i, j):  # type: ignore[no-untyped-def]
-    """Return the point between `i` and `j` farthest from their chord, the first of equals, and its squared distance."""
+    """Return the point between `i` and `j` farthest from their chord (ties: the first) and its squared distance."""
     x0, y0 = x[px[i]], y[py[i]]
     along_x, along_y = x[px[j]] - x0, y[py[j]] - y0
     length_sq = float(along_x * along_x + along_y * along_y)
@@ -123,7 +132,10 @@ def _farthest(px, py, x, y, i, j):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _pocket_holds_a_point(px, py, position, x, y, i, j, low, high):  # type: ignore[no-untyped-def]
-    """Tell whether a crack point not of the chain ``i..j`` lies inside its pocket or on its chord."""
+    """Return whether a point of another arc is inside the pocket of the chain ``i..j`` or on its chord.
+
+    low, high int64 (h + 1,) take the first and last column to test in each row.
+    """
     top, bottom = min(py[i], py[j]), max(py[i], py[j])
     for k in range(i, j + 1):
         top, bottom = min(top, py[k]), max(bottom, py[k])
@@ -135,7 +147,7 @@ def _pocket_holds_a_point(px, py, position, x, y, i, j, low, high):  # type: ign
     chord_top, chord_bottom = min(py[i], py[j]), max(py[i], py[j])
     for row in range(top, bottom + 1):
         if chord_top < row < chord_bottom:
-            # Where the chord passes, up to the two cells by which uneven lines may shift it; the test below is exact.
+            # column of the chord, widened by the two cells by which uneven grid lines may shift it; the test is exact
             column = px[i] + (px[j] - px[i]) * (row - py[i]) // (py[j] - py[i])
             low[row] = max(0, min(low[row], column - 2))
             high[row] = min(len(x) - 1, max(high[row], column + 3))
@@ -147,8 +159,9 @@ def _pocket_holds_a_point(px, py, position, x, y, i, j, low, high):  # type: ign
 
 @njit(nogil=True, cache=True)
 def _is_foreign(px, py, position, i, j, row, column):  # type: ignore[no-untyped-def]
-    found = position[row, column]
-    if found == 0 or i <= found - 1 <= j:
+    """Return whether a grid point holds a point of an arc that does not belong to the chain ``i..j``."""
+    point = position[row, column]
+    if point == 0 or i <= point - 1 <= j:
         return False
     is_end = (px[i] == column and py[i] == row) or (px[j] == column and py[j] == row)
     return not is_end
@@ -156,13 +169,13 @@ def _is_foreign(px, py, position, i, j, row, column):  # type: ignore[no-untyped
 
 @njit(nogil=True, cache=True)
 def _is_enclosed(px, py, x, y, i, j, row, column):  # type: ignore[no-untyped-def]
-    """Tell whether a point off the chain winds inside chain and chord, or lies on the chord."""
+    """Return whether chain and chord wind around a grid point, or the chord goes through it."""
     point_x, point_y = x[column], y[row]
     x0, y0, x1, y1 = x[px[i]], y[py[i]], x[px[j]], y[py[j]]
     across = (x1 - x0) * (point_y - y0) - (y1 - y0) * (point_x - x0)
     if across == 0 and min(x0, x1) <= point_x <= max(x0, x1) and min(y0, y1) <= point_y <= max(y0, y1):
         return True
-    # Crossings of a ray to the west, laid just south of the point, so that it meets no end of a line.
+    # winding number: crossings of a ray to the west, shifted slightly south so that it meets no end of a line
     winding = 0
     for k in range(i, j):
         if px[k] == px[k + 1] and px[k] < column and min(py[k], py[k + 1]) == row:

@@ -1,4 +1,4 @@
-"""Why a model read what it read from one slide: attributions with their checks."""
+"""The explanation of one slide's prediction: attributions and the tests of them."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from wsigraph.records.display import RecordDisplay
 from wsigraph.records.faults import refuse
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Curves:
-    """What becomes of the output while regions are taken away in several orders.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Curves(RecordDisplay):
+    """Faithfulness curves: the output while regions are ablated in several orders.
 
     Attributes
     ----------
     area_fraction : float64 (P,)
-        Share of the tissue's area that has been taken, from 0.
+        Fraction of the tissue's area that is ablated, from 0.
     output : mapping of str to float64 (P,)
-        Output by order: ``attribution`` and its rivals ``area``, ``attention``, ``gradient_x_input``, and the 5th,
+        Output by order: ``attribution``, the baselines ``area``, ``attention`` and ``gradient_x_input``, and the 5th,
         50th and 95th percentile and the mean of random orders (``random_p5`` ...).
     towards : float
-        Output of the baseline that the order was made for: of ``drop`` that of the explanation, of ``replace`` that of
-        the means of the regions' broad kinds.
+        Output of the reference input of the order: for ``drop`` that of the explanation, for ``replace`` the means of
+        the regions' broad tissue clusters.
     gain : mapping of str to float
-        Mean over the curve of how far the output has moved towards the baseline, in standard deviations of the
-        training outputs; higher is better.
+        Mean over the curve of how far the output moves towards the reference, in standard deviations of the training
+        outputs; higher is better.
     n_random, n_members : int
-        Random orders drawn, and members of the ensemble that were asked.
+        Random orders drawn, and ensemble members that were evaluated.
     random_beaten : float
-        Share of them whose gain is below that of the order by attribution.
+        Fraction of the random orders whose gain is below that of the order by attribution.
     """
 
     area_fraction: NDArray[np.float64]
@@ -42,9 +43,17 @@ class Curves:
     n_members: int
     random_beaten: float
 
+    def facts(self) -> dict[str, str]:
+        """Return what identifies the record and how large it is, by name."""
+        return {
+            "points": str(len(self.area_fraction)),
+            "orders": ", ".join(sorted(self.output)),
+            "random orders beaten": f"{self.random_beaten:.0%} of {self.n_random}",
+        }
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Explanation:
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Explanation(RecordDisplay):
     """Attributions of one output of a model to the regions, features and edges of one slide.
 
     Attributes
@@ -52,102 +61,102 @@ class Explanation:
     slide_id, model_id : str
         The slide, and the digest of the model bundle.
     target, unit : str
-        What is explained (``stage``, ``risk`` or ``survival@DAYS``), and in what it is measured.
-    baseline_id : str
-        What the slide is compared with: name and digest of the reference it was taken from.
-    value, baseline_value : float
-        Output for the slide and for the baseline, of an ensemble all members as one, as the prediction reports it.
+        The explained output (``stage``, ``risk`` or ``survival@DAYS``), and its unit.
+    reference_input_id : str
+        Name of the reference input, and digest of the training reference that it was computed from.
+    value, reference_value : float
+        Output of the whole ensemble, as the prediction reports it, for the slide and for the reference input.
     output_sd : float or None
-        Standard deviation of the output over the training slides; None where the model brings no reference.
-    gap, gap_limit : float
+        Standard deviation of the output over the training slides; None for a model without a training reference.
+    completeness_error, completeness_limit : float
         Difference between the sum of all attributions and ``value - baseline_value``, and what it was allowed to be.
     n_steps : int
-        Steps of the integral that were needed.
+        Quadrature steps that were needed.
     node : float64 (C,)
-        Attribution of every coarse node: its features', and half of those of every boundary it has.
+        Attribution of every coarse node: that of its features, and half of that of each of its edges.
     feature : float64 (C, F)
-        Attribution of every feature of every coarse node, through all members together.
+        Attribution of every feature of every coarse node, summed over the members.
     feature_names, feature_groups : tuple of str
-        What the columns are, and the group of each.
-    kind_share : float64 (C,)
-        The part of a node's feature attribution that is due to the kind of tissue it is, the rest being how it
-        differs from its kind; 0 where the baseline does not part them.
+        Names of the columns, and the group of each.
+    cluster_attribution : float64 (C,)
+        The part of a node's feature attribution that is due to its tissue cluster; the rest is due to how the node
+        differs from its cluster. 0 where the reference input does not separate the two.
     edge : float64 (E,)
         Attribution of the attributes of every directed edge of the coarse graph.
     other_targets : mapping of str to float64 (C,)
         Attribution of every node for further outputs.
     superpixel : float64 (N,)
-        Attribution of every fine node, its share of its coarse node's by area.
-    kind : int64 (C,)
-        Kind of tissue of every node, index into `kind_names`: what the baseline ``kind`` compares it with, and what
-        neighbourhoods are patches of.
-    kind_names : tuple of str
-        Kinds of tissue in the training cohort.
-    broad_kind : int64 (C,)
-        Broad kind of every node, index into `broad_names`: what it is replaced by in the curve ``replace``.
-    broad_names : tuple of str
-        Broad kinds of tissue in the training cohort, a division of their own.
+        Attribution of every fine node: that of its coarse node, divided by area.
+    cluster : int64 (C,)
+        Tissue cluster of every node, index into `cluster_names`. The reference input ``cluster`` starts from its mean,
+        and neighbourhoods are connected patches of one cluster.
+    cluster_names : tuple of str
+        Tissue clusters of the training cohort.
+    broad_cluster : int64 (C,)
+        Broad tissue cluster of every node, index into `broad_cluster_names`. The curve ``replace`` replaces a node by
+        a training region of this cluster.
+    broad_cluster_names : tuple of str
+        Broad tissue clusters of the training cohort, from a clustering of their own.
     neighbourhood : int64 (C,)
-        Number of the connected patch of one kind that a node belongs to.
+        Number of the connected patch of one tissue cluster that a node belongs to.
     member_value : float64 (members,)
         Output of every member alone.
     member_agreement : float or None
-        Mean rank correlation, over pairs of members, of what passes through each to the output of all; None of a single
-        member.
-    baseline_agreement : mapping of str to float
-        Rank correlation of node attributions with those of other baselines; empty unless asked for.
-    without_edges : float
-        Output of the slide when no region hears any neighbour.
+        Mean rank correlation between the attributions of pairs of members; None for a single member.
+    reference_agreement : mapping of str to float
+        Rank correlation of node attributions with those from other reference inputs; empty unless requested.
+    edge_ablation_value : float
+        Output of the slide without any edges.
     cut_node, cut_change : int64 (k,), float64 (k,)
-        Nodes of strongest attribution, and how the output changes when a node's edges alone are cut.
+        Nodes of strongest attribution, and the change of the output when only the edges of that node are removed.
     curves : mapping of str to Curves
-        ``replace`` (by training regions of the same broad kind and size) and ``drop``.
+        ``replace`` (by training regions of the same broad tissue cluster and size) and ``drop``.
     notice : str
-        What must be known of the model.
+        Notice of the model, for the reader of a result.
     warnings : tuple of str
-        What is special about this explanation.
+        Limits of this explanation.
     """
 
     slide_id: str
     model_id: str
     target: str
     unit: str
-    baseline_id: str
+    reference_input_id: str
     value: float
-    baseline_value: float
+    reference_value: float
     output_sd: float | None
-    gap: float
-    gap_limit: float
+    completeness_error: float
+    completeness_limit: float
     n_steps: int
     feature: NDArray[np.float64]
     feature_names: tuple[str, ...]
     feature_groups: tuple[str, ...]
-    kind_share: NDArray[np.float64]
+    cluster_attribution: NDArray[np.float64]
     edge: NDArray[np.float64]
     other_targets: Mapping[str, NDArray[np.float64]]
     superpixel: NDArray[np.float64]
-    kind: NDArray[np.int64]
-    kind_names: tuple[str, ...]
-    broad_kind: NDArray[np.int64]
-    broad_names: tuple[str, ...]
+    cluster: NDArray[np.int64]
+    cluster_names: tuple[str, ...]
+    broad_cluster: NDArray[np.int64]
+    broad_cluster_names: tuple[str, ...]
     neighbourhood: NDArray[np.int64]
     member_value: NDArray[np.float64]
     member_agreement: float | None
-    without_edges: float
+    edge_ablation_value: float
     cut_node: NDArray[np.int64]
     cut_change: NDArray[np.float64]
     node: NDArray[np.float64]
     notice: str
-    baseline_agreement: Mapping[str, float] = field(default_factory=dict)
+    reference_agreement: Mapping[str, float] = field(default_factory=dict)
     curves: Mapping[str, Curves] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n_nodes, n_features = self.feature.shape
-        rows = {len(self.kind_share), len(self.neighbourhood), len(self.node)}
-        kinds = ((self.kind, self.kind_names), (self.broad_kind, self.broad_names))
-        rows |= {len(of) for of, _ in kinds}
-        rows |= {len(each) for each in self.other_targets.values()}
+        rows = {len(self.cluster_attribution), len(self.neighbourhood), len(self.node)}
+        clusters = ((self.cluster, self.cluster_names), (self.broad_cluster, self.broad_cluster_names))
+        rows |= {len(index) for index, _ in clusters}
+        rows |= {len(attribution) for attribution in self.other_targets.values()}
         numbers = np.concatenate([self.feature.ravel(), self.edge, self.superpixel, self.node])
         refuse(
             "Explanation",
@@ -159,8 +168,8 @@ class Explanation:
                 }
                 != {n_features},
                 "an attribution is not a finite number": not np.isfinite(numbers).all(),
-                "a node is of a kind that has no name": not all(
-                    0 <= int(of.min()) <= int(of.max()) < len(names) for of, names in kinds
+                "a node belongs to a tissue cluster without a name": not all(
+                    0 <= int(index.min()) <= int(index.max()) < len(names) for index, names in clusters
                 ),
                 "cut_node and cut_change differ in length": len(self.cut_node) != len(self.cut_change),
             },
@@ -168,12 +177,26 @@ class Explanation:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the gap is within its limit."""
-        return self.gap <= self.gap_limit
+        """Whether the completeness error is within its limit."""
+        return self.completeness_error <= self.completeness_limit
 
     def groups(self) -> dict[str, float]:
         """Return the attribution of every feature group, and of the edges under ``boundaries``."""
         names = list(dict.fromkeys(self.feature_groups))
         total = self.feature.sum(axis=0)
-        found = {name: float(total[[group == name for group in self.feature_groups]].sum()) for name in names}
-        return found | {"boundaries": float(self.edge.sum())}
+        attribution = {name: float(total[[group == name for group in self.feature_groups]].sum()) for name in names}
+        return attribution | {"boundaries": float(self.edge.sum())}
+
+    def facts(self) -> dict[str, str]:
+        """Return what identifies the record and how large it is, by name."""
+        n_nodes, n_features = self.feature.shape
+        return {
+            "slide": self.slide_id,
+            "target": f"{self.target} ({self.unit})",
+            "value": f"{self.value:.4g}, reference {self.reference_value:.4g}",
+            "nodes": f"{n_nodes:,}",
+            "features": str(n_features),
+            "completeness error": f"{self.completeness_error:.2g} of at most {self.completeness_limit:.2g}",
+            "model": self.model_id[:12],
+            "warnings": str(len(self.warnings)),
+        }

@@ -22,6 +22,6 @@ def refuse(record: str, faults: Mapping[str, bool]) -> None:
     RecordError
         If it has one; the message lists all.
     """
-    found = [text for text, is_fault in faults.items() if is_fault]
-    if found:
-        raise RecordError(f"{record}: " + "; ".join(found))
+    present = [text for text, is_fault in faults.items() if is_fault]
+    if present:
+        raise RecordError(f"{record}: " + "; ".join(present))

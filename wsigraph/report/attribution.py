@@ -1,4 +1,4 @@
-"""explanation.png: the slide with attributions laid over it, for slides of a talk and for those without a browser."""
+"""explanation.png: the slide with attributions over it, for talks and for readers without a browser."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def draw_attribution(view: View, layer: AttributionLayer, facts: Mapping[str, An
     bytes
         The same input gives the same bytes.
     """
-    room = _WIDTH - 2 * _MARGIN
-    tall = min(room / view.aspect, 1.3 * room)
-    height = tall + _HEAD + _FOOT
+    width = _WIDTH - 2 * _MARGIN
+    picture_height = min(width / view.aspect, 1.3 * width)
+    height = picture_height + _HEAD + _FOOT
     figure = Figure(figsize=(_WIDTH, height), facecolor="white")
-    axes = figure.add_axes((_MARGIN / _WIDTH, _FOOT / height, room / _WIDTH, tall / height))
+    axes = figure.add_axes((_MARGIN / _WIDTH, _FOOT / height, width / _WIDTH, picture_height / height))
     axes.imshow(view.pixels, interpolation="antialiased")
     axes.imshow(layer.colours[layer.index], interpolation="nearest")
     axes.set_axis_off()

@@ -1,22 +1,22 @@
-"""Whether the explanations of a run hold: how the orders by attribution did against others, over all slides.
+"""Faithfulness summary of a run: how often explanations beat other orders, over all slides.
 
-A slide's faithfulness curves say whether its own explanation names what the model rests on; one slide can be lucky.
-Over a run it is the share of slides counts, with what chance leaves open of it.
+The faithfulness curves of one slide say whether its own explanation names what the model uses, but one slide can be
+lucky. Over a run the fraction of slides counts, with its confidence interval.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
 
 from wsigraph.cohort.metrics.proportion_interval import wilson
 from wsigraph.store import read_document
 
 Gains = Mapping[str, Mapping[str, float]]
-"""By curve, by order: mean movement towards the baseline, in standard deviations of the training outputs."""
-_WAYS = {"drop": "left out", "replace": "replaced by training regions of their broad kind and size"}
-_RIVALS = {
+"""By curve, by order: mean movement towards the reference, in standard deviations of the training outputs."""
+_ABLATIONS = {"drop": "removed", "replace": "replaced by training regions of the same broad cluster and size"}
+_BASELINES = {
     "random_mean": "random orders, on average",
     "area": "largest first",
     "attention": "attention",
@@ -24,8 +24,48 @@ _RIVALS = {
 }
 
 
-def gains(folder: Path) -> Gains:
-    """Return how the orders of a slide's explanation did.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaithfulnessRow:
+    """One comparison of the order by attribution with another order.
+
+    Attributes
+    ----------
+    ablation, order : str
+        How regions are ablated, and the other order.
+    n_better, n_slides : int
+        Slides whose output moves further in the order of attribution, and slides compared.
+    fraction, low, high : float
+        Fraction of those slides with its 95 % confidence interval (Wilson).
+    """
+
+    ablation: str
+    order: str
+    n_better: int
+    n_slides: int
+    fraction: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaithfulnessSummary:
+    """Faithfulness over the slides of a run.
+
+    Attributes
+    ----------
+    n_explained, n_slides : int
+        Explained slides, and all slides.
+    rows : tuple of FaithfulnessRow
+        Comparisons that at least one slide has.
+    """
+
+    n_explained: int
+    n_slides: int
+    rows: tuple[FaithfulnessRow, ...]
+
+
+def read_gains(folder: Path) -> Gains:
+    """Return the gains of all orders in the explanation of a slide.
 
     Parameters
     ----------
@@ -35,7 +75,7 @@ def gains(folder: Path) -> Gains:
     Returns
     -------
     mapping of str to mapping of str to float
-        Empty where the slide is not explained.
+        Empty if the slide is not explained.
 
     Raises
     ------
@@ -49,37 +89,37 @@ def gains(folder: Path) -> Gains:
     return {name: curve["gain"] for name, curve in curves.items()}
 
 
-def holding(found: Sequence[Gains]) -> str:
-    """Return a table of how often the order by attribution moved the output further than another did.
+def summarize_faithfulness(gains: Sequence[Gains]) -> FaithfulnessSummary:
+    """Return how often the order by attribution moves the output further than other orders.
 
     Parameters
     ----------
-    found : sequence of mapping
-        `gains` of every slide; those without an explanation are counted and left out.
+    gains : sequence of mapping
+        `read_gains` of every slide; slides without an explanation are only counted.
 
     Returns
     -------
-    str
-        HTML.
+    FaithfulnessSummary
+        Counts and comparisons.
     """
-    explained = [each for each in found if each]
-    if not explained:
-        return "<p>No slide is explained; run wsigraph explain.</p>"
+    explained = [slide for slide in gains if slide]
     rows = []
-    for way, told in _WAYS.items():
-        curves = [each[way] for each in explained if way in each]
-        for rival, name in _RIVALS.items():
-            pairs = [(curve["attribution"], curve[rival]) for curve in curves if rival in curve]
+    for ablation, ablation_text in _ABLATIONS.items():
+        curves = [slide[ablation] for slide in explained if ablation in slide]
+        for order, order_text in _BASELINES.items():
+            pairs = [(curve["attribution"], curve[order]) for curve in curves if order in curve]
             if pairs:
-                hits = sum(own > other for own, other in pairs)
-                low, high = wilson(hits, len(pairs))
+                n_better = sum(own > other for own, other in pairs)
+                low, high = wilson(n_better, len(pairs))
                 rows.append(
-                    f"<tr><td>{escape(told)}</td><td>{escape(name)}</td><td class=number>{hits} of {len(pairs)}</td>"
-                    f"<td class=number>{hits / len(pairs):.2f} ({low:.2f} to {high:.2f})</td></tr>"
+                    FaithfulnessRow(
+                        ablation=ablation_text,
+                        order=order_text,
+                        n_better=n_better,
+                        n_slides=len(pairs),
+                        fraction=n_better / len(pairs),
+                        low=low,
+                        high=high,
+                    )
                 )
-    return (
-        f"<p>{len(explained)} of {len(found)} slides are explained. Regions are taken away by their attribution, or in "
-        "another order; counted are the slides whose output moves further towards its baseline by attribution.</p>"
-        '<div class="scroll"><table><thead><tr><th>regions are</th><th>against</th><th class=number>slides</th>'
-        f"<th class=number>share (95 %)</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
+    return FaithfulnessSummary(n_explained=len(explained), n_slides=len(gains), rows=tuple(rows))

@@ -1,9 +1,9 @@
 """Coarse regions as GeoJSON that QuPath opens.
 
-One feature a region, as a QuPath detection: thousands of detections stay fluid where annotations do not, and QuPath
-can map their measurements in colour. Coordinates are level-0 pixels. All regions share one class, so that a class
-list stays a list of findings; what tells neighbours apart is each object's own colour, which QuPath shows before the
-class's. Provenance is a foreign member of the collection, which QuPath skips.
+Each region is one feature, a QuPath detection: QuPath stays fast with thousands of detections, and can colour them by
+their measurements. Coordinates are level-0 pixels. All regions have the same class, so that a class list stays short;
+neighbours differ in the colour of the object, which QuPath shows instead of that of the class. Provenance is a foreign
+member of the collection, which QuPath ignores.
 
 References: RFC 7946 (sections 3 and 6.1 on foreign members; 7.1 forbids ``properties`` on a collection); QuPath 0.4
 and later for ``id``, ``objectType``, ``color``, ``classification`` and ``measurements``.
@@ -35,7 +35,7 @@ CLASS_NAME = "Tissue region"
 CLASS_COLOUR = (70, 70, 70)
 """8-bit (R, G, B) of that class."""
 SIGNIFICANT_DIGITS = 5
-"""Digits of a measurement: more than any of them deserves, and half the bytes of all."""
+"""Digits of a measurement: enough for any of them, with half the bytes of a full float."""
 
 _UNIT_WORDS = {
     "1": "",
@@ -49,7 +49,7 @@ _UNIT_WORDS = {
 
 
 def region_ids(coarse: CoarseGraph, slide_sha256: str) -> list[str]:
-    """Return an identifier for every region that is the same wherever and whenever it is made.
+    """Return a reproducible identifier for every region.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def region_ids(coarse: CoarseGraph, slide_sha256: str) -> list[str]:
     Returns
     -------
     list of str
-        One UUID (version 5) a coarse node, of the slide, the graph's moments and assignment, and the node.
+        One UUID (version 5) per coarse node, from the slide, the graph's moments and assignment, and the node.
     """
     total = hashlib.sha256()
     for array in (coarse.assignment, coarse.graph.moments):
@@ -94,30 +94,30 @@ def encode_geojson(
     slide_sha256 : str
         Digest of the slide, part of every identifier.
     measurements : sequence of str
-        Features to give with each region, beside its area, its superpixels and its nuclei; the most wanted first.
+        Features of each region, in addition to its area, superpixels and nuclei; the most important first.
     provenance : mapping of str to JSON value
         Written as the member ``wsigraph`` of the collection.
     max_bytes : int
-        Size above which measurements are left out, the last first.
+        Size above which measurements are left out, from the last on.
     attributions : mapping of str to float64 (C,), optional
-        Attribution of every region by what is explained; never left out.
+        Attribution of every region, by target; never left out.
 
     Returns
     -------
     content : bytes
-        Canonical JSON with a final newline: equal input gives equal bytes. Outlines are never left out, so it may
+        Canonical JSON with a final newline: equal input gives equal bytes. Outlines are never left out, so it can
         still be larger than `max_bytes`.
     left_out : tuple of str
-        Measurements that were left out; said under ``wsigraph`` too.
+        Measurements that were left out; also listed under ``wsigraph``.
 
     Raises
     ------
     ConfigError
-        If a measurement is no feature.
+        If a measurement is not a feature.
     RecordError
         If outlines, graph and features differ in their number of regions.
     StoreError
-        If `provenance` holds what JSON cannot.
+        If `provenance` is not JSON.
 
     Notes
     -----
@@ -131,7 +131,7 @@ def encode_geojson(
         )
     wanted = _wanted(features, measurements)
     collection = _collection(outlines, coarse, slide_sha256)
-    fixed = _fixed(coarse) | {f"Attribution: {name}": _rounded(each) for name, each in (attributions or {}).items()}
+    fixed = _fixed(coarse) | {f"Attribution: {name}": _rounded(values) for name, values in (attributions or {}).items()}
     rows = _rows(fixed | wanted, n_regions)
     n_given, content = len(wanted), b""
     while True:
@@ -151,7 +151,7 @@ def encode_geojson(
 
 
 def measurement_name(name: str, unit: str, group: str) -> str:
-    """Return how a feature is called in QuPath, e.g. ``"Nuclei: nuclear density per 1000 µm^2"``."""
+    """Return the name of a feature in QuPath, e.g. ``"Nuclei: nuclear density per 1000 µm^2"``."""
     words = name.removesuffix(f"_{unit}").replace("_", " ")
     return f"{group.capitalize()}: {words}{_UNIT_WORDS.get(unit, f' ({unit})')}"
 
@@ -199,7 +199,7 @@ def _wanted(features: FeatureTable, chosen: Sequence[str]) -> dict[str, list[flo
         if name not in features.names:
             nearest = difflib.get_close_matches(name, features.names, n=1, cutoff=0.5)
             hint = f"did you mean {nearest[0]!r}?" if nearest else f"expected one of {', '.join(features.names)}"
-            raise ConfigError(f"report.measurements names {name!r}, which is no feature; {hint}")
+            raise ConfigError(f"report.measurements has {name!r}, which is not a feature; {hint}")
         column = features.names.index(name)
         title = measurement_name(name, features.units[column], features.groups[column])
         columns[title] = _rounded(features.values[:, column])
@@ -218,7 +218,7 @@ def _geometry(outlines: Outlines, node: int) -> dict[str, Any]:
 
 
 def _closed(ring: NDArray[np.float64]) -> list[list[float | int]]:
-    # Whole numbers are written as such: half the text of a large file is coordinates.
+    # Integers are written without a fraction, because coordinates are half of a large file.
     whole = ring.astype(np.int64)
     points: list[list[float | int]] = (whole if (whole == ring).all() else ring).tolist()
     return [*points, points[0]]

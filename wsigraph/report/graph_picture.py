@@ -1,7 +1,7 @@
 """graph.png: the superpixels of a slide and the graph between them.
 
-The whole slide with the outline of its tissue, and beside it a detail with every superpixel, a dot at each centroid
-and a line for each shared boundary, as wide as the boundary is long.
+On the left is the whole slide with the outline of its tissue. On the right is a detail with every superpixel, a dot at
+each centroid and a line for each shared boundary, whose width shows its length.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def write_graph_picture(
     Parameters
     ----------
     path : Path or str
-        PNG to write, whole or not at all.
+        PNG to write, atomically.
     slide : Slide
         The slide.
     labels : SuperpixelLabels
         Its superpixels.
     graph : TissueGraph
-        Their graph, one node a superpixel.
+        Their graph, one node per superpixel.
     config : ReportConfig, optional
         Settings of the picture.
 
@@ -68,11 +68,11 @@ def write_graph_picture(
     """
     options = config or ReportConfig()
     itself = CoarseGraph(graph=graph, assignment=np.arange(graph.n_nodes, dtype=np.int64), embedding_id="")
-    lattice = sample_regions(labels, itself, slide.info, outline_mpp=labels.mpp, max_px=options.outline_max_px)
-    outlines = trace_outlines(lattice, graph, tolerance_um=lattice.mpp)
-    whole = cut_view(slide, lattice, outlines, Box.whole(slide.info.levels[0].size), options.thumbnail_px)
+    grid = sample_regions(labels, itself, slide.info, outline_mpp=labels.mpp, max_px=options.outline_max_px)
+    outlines = trace_outlines(grid, graph, tolerance_um=grid.mpp)
+    whole = cut_view(slide, grid, outlines, Box.whole(slide.info.levels[0].size), options.thumbnail_px)
     box = find_detail(whole, n_across=_DETAIL_SUPERPIXELS, aspect=_DETAIL_ASPECT)
-    detail = cut_view(slide, lattice, outlines, box, options.thumbnail_px)
+    detail = cut_view(slide, grid, outlines, box, options.thumbnail_px)
     write_file(Path(path), _draw(whole, detail, graph))
 
 
@@ -82,9 +82,9 @@ def _draw(whole: View, detail: View, graph: TissueGraph) -> bytes:
     second = panel * detail.aspect
     width = 2 * _MARGIN + _GAP + first + second
     figure = Figure(figsize=(width, _HEIGHT), dpi=_DPI, facecolor="white")
-    bottom, tall = _MARGIN / _HEIGHT, panel / _HEIGHT
-    left = figure.add_axes((_MARGIN / width, bottom, first / width, tall))
-    right = figure.add_axes(((_MARGIN + first + _GAP) / width, bottom, second / width, tall))
+    bottom, panel_fraction = _MARGIN / _HEIGHT, panel / _HEIGHT
+    left = figure.add_axes((_MARGIN / width, bottom, first / width, panel_fraction))
+    right = figure.add_axes(((_MARGIN + first + _GAP) / width, bottom, second / width, panel_fraction))
     draw_tissue(left, whole, f"{graph.n_nodes:,} superpixels", is_dense=True, mark=detail.box)
     draw_tissue(right, detail, f"Closer: {graph.n_edges:,} shared boundaries in all", is_dense=False)
     _draw_graph(right, detail, graph)

@@ -1,8 +1,8 @@
 """Pictures of the page: the slide, maps laid over it, and crops of single regions at high power.
 
-Maps are small palette images with transparency. Attributions are shown by area, as what a pixel carries, in vermilion
-where they raise the output and in blue where they lower it: two colours that eyes of every kind tell apart, on pink
-tissue too. Artefacts are hatched, so that they do not rest on colour alone.
+Maps are small palette images with transparency. Attributions are shown per unit of area, in vermilion if they raise the
+output and in blue if they lower it. Readers with colour vision deficiency can distinguish the two, also on pink
+tissue. Artefacts are hatched, so that they do not depend on colour alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsigraph.geometry import Box, um_to_px, um_to_px_exact
-from wsigraph.outline.label_grid import RegionLattice
+from wsigraph.outline.label_grid import LabelGrid
 from wsigraph.outline.outline import Outlines
 from wsigraph.records import TissueMap
 from wsigraph.report.view import View, cut_view
@@ -39,7 +39,7 @@ class Picture:
     Attributes
     ----------
     address : str
-        ``data:`` address with all of its bytes.
+        ``data:`` address that contains the picture.
     width, height : int
         Pixels.
     """
@@ -67,7 +67,7 @@ class AttributionLayer:
     colours : uint8 (n, 4)
         Red, green, blue and opacity.
     most : float
-        Attribution by area that is shown in full colour; what lies beyond is shown alike.
+        Attribution per unit of area that has full colour; larger values have the same colour.
     """
 
     index: NDArray[np.uint8]
@@ -101,7 +101,7 @@ def attribution_colours(
     Returns
     -------
     AttributionLayer
-        Transparent where nothing is attributed.
+        Transparent where the attribution is 0.
     """
     density = node / area
     shown = density[regions[regions > 0] - 1]
@@ -111,7 +111,7 @@ def attribution_colours(
     index = np.concatenate([[0], level])[regions].astype(np.uint8)
     strength = np.abs(np.arange(-_LEVELS, _LEVELS + 1)) / _LEVELS
     alpha = np.concatenate([[0], np.rint(_MAX_ALPHA * strength**0.7)]).astype(np.uint8)
-    colours = [(0, 0, 0)] + [LOWERS if each < 0 else RAISES for each in range(-_LEVELS, _LEVELS + 1)]
+    colours = [(0, 0, 0)] + [LOWERS if level < 0 else RAISES for level in range(-_LEVELS, _LEVELS + 1)]
     return AttributionLayer(
         index=index, colours=np.concatenate([np.array(colours, np.uint8), alpha[:, None]], axis=1), most=most
     )
@@ -127,7 +127,7 @@ def region_lines(view: View) -> Picture:
 
 
 def artefact_map(view: View, tissue: TissueMap, level0_mpp: float) -> Picture | None:
-    """Return artefacts, hatched; None where there are none."""
+    """Return the hatched artefacts; None if there are none."""
     height, width = view.regions.shape
     step = um_to_px_exact(tissue.mpp, level0_mpp)
     y, x = (
@@ -137,32 +137,32 @@ def artefact_map(view: View, tissue: TissueMap, level0_mpp: float) -> Picture | 
             (view.box.x0, view.box.x1, width, tissue.artefact.shape[1]),
         )
     )
-    found = tissue.artefact[y[:, None], x] > 0
-    if not found.any():
+    is_artefact = tissue.artefact[y[:, None], x] > 0
+    if not is_artefact.any():
         return None
     stripe = (np.arange(height)[:, None] + np.arange(width)) % 8 < 3
-    index = np.where(found, np.where(stripe, 2, 1), 0).astype(np.uint8)
+    index = np.where(is_artefact, np.where(stripe, 2, 1), 0).astype(np.uint8)
     return _palette(index, [(0, 0, 0), (255, 255, 255), _ARTEFACT], np.array([0, 130, 230], np.uint8))
 
 
-def crop(slide: Slide, lattice: RegionLattice, outlines: Outlines, node: int) -> Picture:
-    """Return a region at high power, its surroundings paled.
+def crop(slide: Slide, grid: LabelGrid, outlines: Outlines, node: int) -> Picture:
+    """Return a region at high power, with pale surroundings.
 
     Parameters
     ----------
     slide : Slide
-        Where pixels come from.
-    lattice : RegionLattice
-        Where regions lie.
+        The slide.
+    grid : LabelGrid
+        Label grid of the regions.
     outlines : Outlines
         Their polygons.
     node : int
-        Which region.
+        Number of the region.
 
     Returns
     -------
     Picture
-        The whole region, in its middle the region's own.
+        The whole region, outlined.
     """
     points = np.concatenate([ring for polygon in outlines.polygons(node) for ring in polygon])
     low, high = points.min(axis=0), points.max(axis=0)
@@ -175,7 +175,7 @@ def crop(slide: Slide, lattice: RegionLattice, outlines: Outlines, node: int) ->
         y1=round(centre[1] + side / 2),
         x1=round(centre[0] + side / 2),
     ).clip(size)
-    view = cut_view(slide, lattice, outlines, box, _CROP_PX)
+    view = cut_view(slide, grid, outlines, box, _CROP_PX)
     inside = view.regions == node + 1
     pixels = view.pixels.copy()
     pixels[~inside] = (0.45 * pixels[~inside] + 0.55 * 255).astype(np.uint8)

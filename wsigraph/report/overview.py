@@ -1,22 +1,19 @@
-"""A page over all slides of a run: what was read of each, how good it is, what failed, and whether risk tells survival.
+"""cohort.html: all slides of a run on one page, with predictions, quality, failures and survival by predicted risk.
 
-Only what lies in the run's directory is read, and a manifest for follow-up where one is given. Survival is compared by
-predicted risk on patients that the model has not seen, or that were answered by a member that has not seen them; those
-of the training cohort are counted and left out. The table sorts by a script of a few lines that is part of the page
-and named in its policy by digest; nothing else is run or fetched.
+The page is made from the run's directory, and from a manifest with follow-up if there is one. Survival is compared by
+predicted risk on patients of other cohorts, or predicted by a member not trained on them; patients of the training
+cohort are counted and left out. A script of a few lines sorts the table. It is part of the page and allowed by the
+content security policy through its digest; nothing else is run or fetched.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,60 +25,44 @@ from PIL import Image
 from wsigraph.cohort.manifest.manifest import Manifest
 from wsigraph.cohort.metrics.kaplan_meier import SurvivalSteps, kaplan_meier
 from wsigraph.errors import StoreError
+from wsigraph.figures.page.survival_chart import survival_by_group_chart
+from wsigraph.figures.page.templates import render_page
 from wsigraph.graph.tissue.artefact import artefact_areas
-from wsigraph.report.charts import groups
-from wsigraph.report.faithfulness_summary import Gains, gains, holding
+from wsigraph.report.faithfulness_summary import Gains, read_gains, summarize_faithfulness
 from wsigraph.store import load_prediction, load_tissue_map, read_document, write_file
 
 OVERVIEW = "cohort.html"
 """File name inside a run's directory."""
 IN_TRAINING = "in training"
-"""Relation of patients whose survival says nothing of the model."""
+"""Relation of patients whose survival is no evidence about the model."""
 _THUMBNAIL_PX = 128
 _JPEG = re.compile(rb"data:image/jpeg;base64,([A-Za-z0-9+/=]+)")
-_SORT = """
-for(const head of document.querySelectorAll("th button"))head.addEventListener("click",()=>{
-const cell=head.parentElement,table=cell.closest("table"),body=table.tBodies[0];
-const at=cell.cellIndex,up=cell.getAttribute("aria-sort")!=="ascending";
-for(const other of table.querySelectorAll("th"))other.removeAttribute("aria-sort");
-cell.setAttribute("aria-sort",up?"ascending":"descending");
-const key=row=>row.cells[at].dataset.key??row.cells[at].textContent;
-const rows=[...body.rows].sort((a,b)=>{const x=key(a),y=key(b),n=Number(x)-Number(y);
-return (Number.isNaN(n)?x.localeCompare(y):n)*(up?1:-1)});body.append(...rows)});
-"""
-_STYLE = """
-td img{width:96px;height:auto;background:#fff;display:block}th button{font:inherit;color:inherit;background:none;
-border:0;padding:0;cursor:pointer;text-decoration:underline dotted}
-#survival+figure{max-width:42rem}
-th[aria-sort=ascending] button::after{content:" \\25B2"}
-th[aria-sort=descending] button::after{content:" \\25BC"}
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlideRow:
-    """What the overview tells of one slide.
+    """One slide in the overview.
 
     Attributes
     ----------
     slide_id, patient : str
-        The slide, and whose it is; the slide itself where no manifest says.
+        The slide and its patient; the slide again if no manifest names the patient.
     stage, stage_probability : str or None, float
         Most likely stage.
     risk, median_survival_days : float or None
-        Of survival.
+        Predicted risk and median survival.
     tissue_mm2 : float
-        Tissue.
+        Area of the tissue.
     artefact_mm2 : mapping of str to float
-        Area of each artefact that was found; empty where there is no tissue map.
+        Area of each artefact; empty if there is no tissue map.
     distance : float or None
-        How unlike the training slides it is, standard deviations; about 1 for a slide like them.
+        Distance from the training slides, standard deviations; about 1 for a similar slide.
     gains : mapping
-        How the orders of its explanation did (`wsigraph.report.faithfulness_summary.gains`).
+        Gains of the faithfulness curves (`wsigraph.report.faithfulness_summary.read_gains`).
     warnings : tuple of str
-        What to beware of.
+        Warnings of the report.
     relation : str
-        Whether the model has seen the patient.
+        Relation of the patient to the training cohort.
     page : str or None
         Address of its report, relative to the run's directory.
     thumbnail : str or None
@@ -135,7 +116,7 @@ def write_overview(directory: Path | str, manifest: Manifest | None = None) -> P
     directory = Path(directory)
     rows, failures = gather_rows(directory, manifest)
     if not rows and not failures:
-        raise StoreError(f"{directory} holds no slide's directory, expected that of a run; name another")
+        raise StoreError(f"{directory} holds no slide's directory, expected the directory of a run; name another")
     path = directory / OVERVIEW
     write_file(path, render(rows, failures, survival_groups(rows, manifest)))
     return path
@@ -164,30 +145,34 @@ def gather_rows(directory: Path, manifest: Manifest | None) -> tuple[list[SlideR
         If a record is damaged.
     """
     patient = {row.slide_id: row.patient_id for row in manifest.rows} if manifest else {}
-    told = _told_failures(directory / "summary.json")
+    messages = _batch_failures(directory / "summary.json")
     rows, failures = [], []
     if not directory.is_dir():
         return [], []
-    for folder in sorted(each for each in directory.iterdir() if (each / "slide.json").exists()):
+    for folder in sorted(path for path in directory.iterdir() if (path / "slide.json").exists()):
         name = folder.name
         if (folder / "prediction.json").exists():
             rows.append(_row(folder, patient.get(name, name)))
         else:
-            failures.append(Failure(slide_id=name, message=told.pop(name, "not finished: no prediction is stored")))
-    known = {row.slide_id for row in rows} | {each.slide_id for each in failures}
-    failures += [Failure(slide_id=name, message=text) for name, text in told.items() if name not in known]
-    return rows, sorted(failures, key=lambda each: each.slide_id)
+            failures.append(Failure(slide_id=name, message=messages.pop(name, "not finished: no prediction is stored")))
+    known = {row.slide_id for row in rows} | {failure.slide_id for failure in failures}
+    failures += [Failure(slide_id=name, message=text) for name, text in messages.items() if name not in known]
+    return rows, sorted(failures, key=lambda failure: failure.slide_id)
 
 
-def _told_failures(path: Path) -> dict[str, str]:
-    """Return what a batch noted of slides that failed; nothing where no batch was run here."""
+def _batch_failures(path: Path) -> dict[str, str]:
+    """Return the messages of slides that failed in a batch; empty if no batch was run here."""
     if not path.exists():
         return {}
     try:
-        noted = json.loads(path.read_bytes()).get("failures", [])
-        return {str(each["slide_id"]): f"{each['stage']}: {each['message']}" for each in noted}
+        failures = json.loads(path.read_bytes()).get("failures", [])
+        # earlier versions wrote the step as "stage"
+        return {
+            str(failure["slide_id"]): f"{failure.get('step') or failure['stage']}: {failure['message']}"
+            for failure in failures
+        }
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise StoreError(f"{path} does not read as a run's summary: {error}; run the batch again") from error
+        raise StoreError(f"{path} cannot be read as the summary of a run: {error}; run the batch again") from error
 
 
 def _row(folder: Path, patient: str) -> SlideRow:
@@ -197,7 +182,7 @@ def _row(folder: Path, patient: str) -> SlideRow:
     if report.exists():
         facts = read_document(report, "Report")[1]
     likely = int(np.argmax(prediction.stage_probability)) if len(prediction.stage_probability) else None
-    page = next((each for each in ("report.html", "report.png") if (folder / each).exists()), None)
+    page = next((file for file in ("report.html", "report.png") if (folder / file).exists()), None)
     return SlideRow(
         slide_id=folder.name,
         patient=patient,
@@ -208,7 +193,7 @@ def _row(folder: Path, patient: str) -> SlideRow:
         tissue_mm2=float(facts["tissue_mm2"]),
         artefact_mm2=artefact_areas(load_tissue_map(tissue)) if tissue.exists() else {},
         distance=prediction.distance,
-        gains=gains(folder),
+        gains=read_gains(folder),
         warnings=tuple(facts["warnings"]),
         relation=prediction.relation,
         page=None if page is None else f"{quote(folder.name)}/{page}",
@@ -217,10 +202,10 @@ def _row(folder: Path, patient: str) -> SlideRow:
 
 
 def _thumbnail(folder: Path) -> str | None:
-    """Return the slide at the size of a stamp: from its page, else from its picture."""
+    """Return a thumbnail of the slide, from its page or else from its picture, as a ``data:`` address."""
     page, picture = folder / "report.html", folder / "report.png"
-    if page.exists() and (found := _JPEG.search(page.read_bytes())):
-        source: Path | io.BytesIO = io.BytesIO(base64.b64decode(found[1]))
+    if page.exists() and (match := _JPEG.search(page.read_bytes())):
+        source: Path | io.BytesIO = io.BytesIO(base64.b64decode(match[1]))
     elif picture.exists():
         source = picture
     else:
@@ -239,14 +224,14 @@ def survival_groups(rows: Sequence[SlideRow], manifest: Manifest | None) -> dict
     Parameters
     ----------
     rows : sequence of SlideRow
-        Slides; the risk of a patient is the mean over theirs.
+        Slides; the risk of a patient is the mean over the patient's slides.
     manifest : Manifest or None
         Follow-up.
 
     Returns
     -------
     dict of str to SurvivalSteps
-        Empty where there are fewer than four patients with known follow-up that the model has not seen.
+        Empty if fewer than four patients with follow-up are outside the training cohort.
     """
     if manifest is None:
         return {}
@@ -257,7 +242,7 @@ def survival_groups(rows: Sequence[SlideRow], manifest: Manifest | None) -> dict
             risks.setdefault(row.patient, []).append(row.risk)
     if len(risks) < 4:
         return {}
-    mean = np.array([np.mean(each) for each in risks.values()])
+    mean = np.array([np.mean(values) for values in risks.values()])
     time_days = np.array([follow_up[name][0] for name in risks], np.float64)
     event = np.array([bool(follow_up[name][1]) for name in risks])
     is_high = mean > np.median(mean)
@@ -268,7 +253,7 @@ def _estimate(time_days: NDArray[np.float64], event: NDArray[np.bool_], chosen: 
     return kaplan_meier(time_days[chosen], event[chosen])
 
 
-def render(rows: Sequence[SlideRow], failures: Sequence[Failure], survival: Mapping[str, SurvivalSteps]) -> bytes:
+def render(rows: Sequence[SlideRow], failures: Sequence[Failure], groups: Mapping[str, SurvivalSteps]) -> bytes:
     """Return the page.
 
     Parameters
@@ -277,7 +262,7 @@ def render(rows: Sequence[SlideRow], failures: Sequence[Failure], survival: Mapp
         Slides.
     failures : sequence of Failure
         Slides without a prediction.
-    survival : mapping of str to SurvivalSteps
+    groups : mapping of str to SurvivalSteps
         Survival by group of predicted risk.
 
     Returns
@@ -285,67 +270,13 @@ def render(rows: Sequence[SlideRow], failures: Sequence[Failure], survival: Mapp
     bytes
         UTF-8; equal content gives equal bytes.
     """
-    style = files("wsigraph.report").joinpath("page.css").read_text(encoding="utf-8") + _STYLE
-    digest = base64.b64encode(hashlib.sha256(_SORT.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    n_training = sum(row.relation == IN_TRAINING for row in rows)
-    failed = "".join(f"<tr><td>{escape(each.slide_id)}</td><td>{escape(each.message)}</td></tr>" for each in failures)
-    failed = f"<table><tbody>{failed}</tbody></table>" if failures else "<p>None.</p>"
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>Cohort</title>'
-        f'<style>{style}</style></head><body><header><h1>Cohort of {len(rows):,} slides</h1><p class="notice">For '
-        "research use only; not for any decision about a patient.</p></header><main>"
-        f'<h2 id="survival">Survival by predicted risk</h2>{_survival(survival, n_training)}'
-        f'<h2 id="holding">Do the explanations hold?</h2>{holding([row.gains for row in rows])}'
-        f'<h2 id="failures">Failures</h2><div class="scroll">{failed}</div>'
-        f'<h2 id="slides">Slides</h2><div class="scroll">{_table(rows)}</div></main>'
-        f"<script>{_SORT}</script></body></html>\n"
+    return render_page(
+        "cohort.html",
+        script="sort_table.js",
+        rows=rows,
+        failures=failures,
+        groups=groups,
+        survival_chart=survival_by_group_chart(groups) if groups else None,
+        faithfulness=summarize_faithfulness([row.gains for row in rows]),
+        n_training=sum(row.relation == IN_TRAINING for row in rows),
     ).encode()
-
-
-def _survival(survival: Mapping[str, SurvivalSteps], n_training: int) -> str:
-    left_out = f" {n_training} slides of the training cohort are left out." if n_training else ""
-    if not survival:
-        return (
-            "<p>Not shown: it takes a manifest with follow-up of at least four patients that the model has not seen."
-            f"{left_out}</p>"
-        )
-    told = "; ".join(f"{name}: {each.n_patients} patients, {each.n_events} events" for name, each in survival.items())
-    return (
-        f"<figure><figcaption>Kaplan-Meier with 95 % bands, split at the median risk. {escape(told)}. Patients of "
-        f"other cohorts, or answered by a member that never saw them.{left_out}</figcaption>{groups(survival)}</figure>"
-    )
-
-
-def _table(rows: Sequence[SlideRow]) -> str:
-    heads = (
-        *("slide", "patient", "stage", "risk", "median survival", "tissue"),
-        *("artefacts", "unlike training", "warnings", "known to the model"),
-    )
-    head = "".join(f'<th scope="col"><button type="button">{each}</button></th>' for each in heads)
-    return f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(map(_table_row, rows))}</tbody></table>"
-
-
-def _table_row(row: SlideRow) -> str:
-    name = escape(row.slide_id)
-    link = name if row.page is None else f'<a href="{escape(row.page)}">{name}</a>'
-    picture = "" if row.thumbnail is None else f'<img src="{row.thumbnail}" alt="{name} as a stamp">'
-    stage = "" if row.stage is None else f"{escape(row.stage)} ({row.stage_probability:.0%})"
-    risk = "" if row.risk is None else f"{row.risk:+.2f}"
-    median = "beyond" if row.median_survival_days is None else f"{row.median_survival_days:,.0f} days"
-    listed = "".join(f"<li>{escape(text)}</li>" for text in row.warnings)
-    warnings = f"<details><summary>{len(row.warnings)}</summary><ul>{listed}</ul></details>" if listed else "0"
-    artefacts = "<br>".join(f"{escape(name)} {area:.2f} mm²" for name, area in row.artefact_mm2.items() if area) or "0"
-    unlike = "" if row.distance is None else f"{row.distance:.1f} SD"
-    far = 1e9 if row.median_survival_days is None else row.median_survival_days
-    return (
-        f"<tr><td>{picture}</td><td>{link}</td><td>{escape(row.patient)}</td><td>{stage}</td>"
-        f'<td class="number" data-key="{-1e9 if row.risk is None else row.risk!r}">{risk}</td>'
-        f'<td class="number" data-key="{far!r}">{median}</td>'
-        f'<td class="number" data-key="{row.tissue_mm2!r}">{row.tissue_mm2:.2f} mm²</td>'
-        f'<td class="number" data-key="{sum(row.artefact_mm2.values())!r}">{artefacts}</td>'
-        f'<td class="number" data-key="{-1 if row.distance is None else row.distance!r}">{unlike}</td>'
-        f'<td data-key="{len(row.warnings)}">{warnings}</td><td>{escape(row.relation)}</td></tr>'
-    )

@@ -1,4 +1,4 @@
-"""Colours that tell neighbours apart, for eyes of every kind.
+"""Colours of regions such that neighbours differ, safe for colour vision deficiency.
 
 Seven colours after Okabe and Ito (2008), which people with any common colour-vision deficiency can distinguish; the
 eighth, a pink close to eosin, is left out because it vanishes on stained tissue. Regions are coloured greedily, those
@@ -8,9 +8,9 @@ with most neighbours first, so that neighbours differ; the same graph always get
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from wsigraph.kernels import njit
 from wsigraph.records import TissueGraph
 
 PALETTE: tuple[tuple[int, int, int], ...] = (

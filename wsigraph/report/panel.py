@@ -1,6 +1,6 @@
-"""The lower panels of report.png: what was measured, the stages and the survival curve.
+"""The lower panels of report.png: measurements, stage probabilities and the survival curve.
 
-Each function draws on the axes it is given and on nothing else.
+Each function draws only on the axes that it gets.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from wsigraph.records import Prediction
 INK = "#1f2933"
 """Colour of text."""
 MUTED = "#55606b"
-"""Colour of lesser text; 6.4 to 1 against white."""
+"""Colour of secondary text; contrast 6.4 to 1 on white."""
 FONT = "DejaVu Sans"
-"""Comes with matplotlib, so that every machine draws the same letters."""
+"""Comes with matplotlib, so text looks the same on every machine."""
 
 _BAR, _BAR_OTHER = "#0072b2", "#9cc3de"
 _WARNING = "#a33b00"
@@ -29,7 +29,7 @@ _MOST_WARNING_LINES = 4
 
 
 def draw_facts(axes: Axes, facts: Mapping[str, Any]) -> None:
-    """Write what was measured and what to beware of.
+    """Write the measurements and the warnings.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def draw_facts(axes: Axes, facts: Mapping[str, Any]) -> None:
 
 
 def draw_stage(axes: Axes, prediction: Prediction) -> None:
-    """Draw one bar a stage.
+    """Draw one bar per stage.
 
     Parameters
     ----------
@@ -83,13 +83,13 @@ def draw_stage(axes: Axes, prediction: Prediction) -> None:
     """
     probability = prediction.stage_probability
     if not len(probability):
-        _say_absent(axes, "Stage probability")
+        _write_not_predicted(axes, "Stage probability")
         return
     rows = np.arange(len(probability))
     colours = [_BAR if row == int(np.argmax(probability)) else _BAR_OTHER for row in rows]
     axes.barh(rows, probability, color=colours, height=0.62)
-    for row, share in zip(rows, probability, strict=True):
-        axes.text(float(share) + 0.02, float(row), f"{share:.0%}", va="center", fontsize=11, color=INK, fontfamily=FONT)
+    for row, value in zip(rows, probability, strict=True):
+        axes.text(float(value) + 0.02, float(row), f"{value:.0%}", va="center", fontsize=11, color=INK, fontfamily=FONT)
     axes.set_yticks(rows, list(prediction.stage_names), fontsize=11, color=INK, fontfamily=FONT)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 1.12)
@@ -101,7 +101,7 @@ def draw_stage(axes: Axes, prediction: Prediction) -> None:
 
 
 def draw_survival(axes: Axes, prediction: Prediction) -> None:
-    """Draw the survival curve and, where it reaches one half, its median.
+    """Draw the survival curve and, if it reaches one half, its median.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def draw_survival(axes: Axes, prediction: Prediction) -> None:
         Times, survival and median.
     """
     if not len(prediction.time_days):
-        _say_absent(axes, "Predicted survival")
+        _write_not_predicted(axes, "Predicted survival")
         return
     unit, unit_days = _time_unit(float(prediction.time_days[-1]))
     time = np.concatenate([[0.0], prediction.time_days]) / unit_days
@@ -141,7 +141,7 @@ def draw_survival(axes: Axes, prediction: Prediction) -> None:
 
 
 def duration(days: float) -> str:
-    """Return a time as people say it, in years from two years on, in months below."""
+    """Return a time as text, in years from two years on, else in months."""
     unit, unit_days = _time_unit(days)
     return f"{days / unit_days:.1f} {unit}"
 
@@ -150,7 +150,7 @@ def _time_unit(days: float) -> tuple[str, float]:
     return ("years", _DAYS_A_YEAR) if days >= 2 * _DAYS_A_YEAR else ("months", _DAYS_A_MONTH)
 
 
-def _say_absent(axes: Axes, title: str) -> None:
+def _write_not_predicted(axes: Axes, title: str) -> None:
     axes.axis("off")
     axes.set_title(title, fontsize=12, loc="left", color=INK, fontfamily=FONT)
     axes.text(0.0, 0.9, "not learned by this model", color=MUTED, fontsize=10.5, va="top", transform=axes.transAxes)

@@ -1,6 +1,6 @@
 """The upper panels of report.png: the tissue with its outlines, and its regions in colours.
 
-Each function draws one view on the axes it is given and on nothing else.
+Each function draws one view, only on the axes that it gets.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ def draw_tissue(axes: Axes, view: View, title: str, *, is_dense: bool, mark: Box
     view : View
         What to draw.
     title : str
-        Said above.
+        Title of the panel.
     is_dense : bool
-        Whether regions are too small here: only the outline of the tissue is drawn then.
+        Whether regions are too small for outlines; then only the outline of the tissue is drawn.
     mark : Box, optional
-        A part to frame, level-0 pixels.
+        A part to mark with a frame, level-0 pixels.
     """
     axes.imshow(view.pixels, extent=_extent(view), interpolation="antialiased")
-    # A light line below a dark one shows on dark epithelium and on pale stroma alike.
+    # A light line below a dark one is visible on dark epithelium and on pale stroma.
     axes.add_collection(_lines(axes, view, _LIGHT, is_dense, widen=1.2, alpha=0.5))
     axes.add_collection(_lines(axes, view, _DARK, is_dense))
     if mark is not None:
@@ -71,7 +71,7 @@ def draw_regions(axes: Axes, scale: Axes | None, view: View, region_map: RegionM
     view : View
         What to draw.
     region_map : RegionMap or None
-        The feature; mean colours where None.
+        The feature; mean colours if None.
     is_dense : bool
         Whether regions are too small here for their outlines.
     """
@@ -121,7 +121,7 @@ def _lines(
     chosen = outlines.line_is_outer if is_dense else _crosses(outlines, view.box)
     lines = outlines.lines(chosen)
     length_px = sum(float(np.hypot(*np.diff(line, axis=0).T).sum()) for line in lines)
-    # As wide as is pleasant, but never so wide that the lines cover what they outline.
+    # Lines are thin enough not to cover the regions that they outline.
     coverage_per_point = max(length_px, 1.0) / (view.box.width * view.box.height) / _points_per_px(axes, view)
     width = float(np.clip(_LINE_COVERAGE / coverage_per_point, 0.5, 1.0))
     return LineCollection(

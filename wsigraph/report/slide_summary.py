@@ -1,7 +1,7 @@
-"""The few numbers that stand for a slide, as plain values.
+"""The summary of a slide as plain JSON values.
 
-One dictionary feeds the console's table, ``--json`` and report.json, so that they cannot disagree. It holds what was
-found and what the reader must know about it, and neither time, path nor host.
+One dictionary is used for the console's table, ``--json`` and report.json, so that they agree. It holds results and
+warnings, but no time, path or host name.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def summary(
     warnings: Iterable[str] = (),
     is_synthetic: bool = False,
 ) -> dict[str, Any]:
-    """Return what is worth knowing of a slide at a glance.
+    """Return the summary of a slide.
 
     Parameters
     ----------
@@ -38,11 +38,11 @@ def summary(
     coarse : CoarseGraph
         Its regions.
     prediction : Prediction
-        What the model reads from them.
+        The prediction.
     files : iterable of str
         Names of the files written.
     warnings : iterable of str
-        Warnings beside those of the slide and the prediction.
+        Further warnings, after those of the slide and the prediction.
     is_synthetic : bool
         Whether the slide is synthetic.
 
@@ -56,7 +56,7 @@ def summary(
         model knows the patient), ``model``, ``notice``, ``warnings`` without repetition, ``files``.
     """
     graph = coarse.graph
-    said = [*slide.warnings, *prediction.warnings, *warnings]
+    texts = [*slide.warnings, *prediction.warnings, *warnings]
     return {
         "slide_id": slide.slide_id,
         "is_synthetic": is_synthetic,
@@ -75,7 +75,7 @@ def summary(
         ),
         "survival": {
             "time_days": [float(days) for days in prediction.time_days],
-            "probability": [float(share) for share in prediction.survival],
+            "probability": [float(probability) for probability in prediction.survival],
             **_band(prediction),
         },
         "stage_set": list(prediction.stage_set),
@@ -83,7 +83,7 @@ def summary(
         "patient": prediction.relation,
         "model": prediction.model_name,
         "notice": prediction.notice,
-        "warnings": list(dict.fromkeys(said)),
+        "warnings": list(dict.fromkeys(texts)),
         "files": sorted(files),
     }
 
@@ -92,7 +92,7 @@ def _band(prediction: Prediction) -> dict[str, list[float]]:
     if prediction.survival_band is None:
         return {}
     low, high = prediction.survival_band
-    return {"low": [float(share) for share in low], "high": [float(share) for share in high]}
+    return {"low": [float(probability) for probability in low], "high": [float(probability) for probability in high]}
 
 
 def provenance(*, slide: SlideInfo, coarse: CoarseGraph, prediction: Prediction, is_synthetic: bool) -> dict[str, Any]:
@@ -128,10 +128,10 @@ def provenance(*, slide: SlideInfo, coarse: CoarseGraph, prediction: Prediction,
 
 def versions() -> dict[str, str]:
     """Return the versions of wsigraph, Python and the libraries that numbers and pictures come from."""
-    found = {"wsigraph": __version__, "python": platform.python_version()}
+    installed = {"wsigraph": __version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            installed[name] = "absent"
+    return installed

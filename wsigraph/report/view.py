@@ -1,7 +1,7 @@
 """Views of a slide with its regions: the whole slide, and a detail where regions are too small to see on it.
 
-A view is a piece of the slide as pixels, the regions under those pixels and the outlines between them. What is shown
-closer is chosen by a rule, not by taste: a window full of tissue near its middle, some twenty regions wide.
+A view has the pixels of a part of the slide, the regions under them and the outlines between them. The detail is
+chosen by a rule: a window full of tissue, near the middle of the tissue, about twenty regions wide.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.geometry import Box, px_to_um, ratio
-from wsigraph.outline.label_grid import RegionLattice, resample
+from wsigraph.outline.label_grid import LabelGrid, resample
 from wsigraph.outline.outline import Outlines
 from wsigraph.slide.reader import Slide
 
 MAX_DETAIL_FRACTION = 0.4
-"""Widest a detail may be, as a share of the slide's width."""
+"""Largest width of a detail, as a fraction of the slide's width."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,7 +28,7 @@ class View:
     Attributes
     ----------
     pixels : uint8 (h, w, 3)
-        The tissue.
+        Pixels of the slide.
     regions : int32 (h, w)
         Coarse node plus one under each pixel, 0 where there is no tissue.
     box : Box
@@ -51,7 +51,7 @@ class View:
         return self.box.width / self.box.height
 
     def region_side_fraction(self) -> float:
-        """Return the side of a region of mean area, as a share of the view's width."""
+        """Return the side of a region of mean area, as a fraction of the view's width."""
         shown = np.unique(self.regions)
         n_regions = int((shown > 0).sum())
         tissue_px = float((self.regions > 0).sum())
@@ -65,7 +65,7 @@ class RegionMap:
     Attributes
     ----------
     values : float64 (C,)
-        One number a region.
+        One value per region.
     label : str
         Name and unit.
     low, high : float
@@ -84,10 +84,10 @@ class RegionMap:
         Parameters
         ----------
         regions : int32 (h, w)
-            Coarse node plus one under each pixel, 0 where there is no tissue; percentiles over pixels keep a few odd
-            slivers from bleaching the rest.
+            Coarse node plus one under each pixel, 0 where there is no tissue; percentiles over pixels limit
+            the effect of a few small regions.
         values : float64 (C,)
-            One number a region.
+            One value per region.
         label : str
             Name and unit.
 
@@ -102,15 +102,15 @@ class RegionMap:
 
 
 def find_detail(whole: View, *, n_across: int, aspect: float) -> Box:
-    """Return the part of a slide to show closer: a window full of tissue, near the middle of the tissue.
+    """Return the part of a slide to show as a detail: a window full of tissue, near the middle of the tissue.
 
     Parameters
     ----------
     whole : View
         The whole slide.
     n_across : int
-        Regions of mean size that the window should span; it spans fewer where that is needed to be closer at all,
-        `MAX_DETAIL_FRACTION` of the slide's width.
+        Regions of mean size that the window should span. It spans fewer if it would otherwise be wider than
+        `MAX_DETAIL_FRACTION` of the slide.
     aspect : float
         Width over height of the window.
 
@@ -121,8 +121,8 @@ def find_detail(whole: View, *, n_across: int, aspect: float) -> Box:
     """
     tissue = whole.regions > 0
     n_rows, n_columns = tissue.shape
-    share = min(MAX_DETAIL_FRACTION, n_across * whole.region_side_fraction())
-    width = max(1, round(share * n_columns))
+    fraction = min(MAX_DETAIL_FRACTION, n_across * whole.region_side_fraction())
+    width = max(1, round(fraction * n_columns))
     height = min(n_rows, max(1, round(width / aspect)))
     total = np.zeros((n_rows + 1, n_columns + 1), np.int64)
     total[1:, 1:] = tissue.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
@@ -140,7 +140,7 @@ def find_detail(whole: View, *, n_across: int, aspect: float) -> Box:
     )
 
 
-def cut_view(slide: Slide, lattice: RegionLattice, outlines: Outlines, box: Box, longest_px: int) -> View:
+def cut_view(slide: Slide, grid: LabelGrid, outlines: Outlines, box: Box, longest_px: int) -> View:
     """Return a part of the slide, given in level-0 pixels, with at most `longest_px` pixels along a side."""
     level0 = slide.info.levels[0].size
     mpp = px_to_um(max(1.0, max(box.height, box.width) / longest_px), slide.info.mpp)
@@ -156,7 +156,7 @@ def cut_view(slide: Slide, lattice: RegionLattice, outlines: Outlines, box: Box,
     ).clip(level0)
     return View(
         pixels=slide.read(scaled, mpp),
-        regions=resample(lattice, shown, scaled.size),
+        regions=resample(grid, shown, scaled.size),
         box=shown,
         outlines=outlines,
         level0_mpp=slide.info.mpp,

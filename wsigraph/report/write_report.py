@@ -1,8 +1,8 @@
-"""report.json, report.geojson and report.png of one slide.
+"""Writes report.json, report.geojson and report.png of one slide.
 
-The label image is read once, in blocks, to a coarse lattice; outlines, picture and polygons all come from that
-lattice. report.json is written last and carries the header that tells whether the report is done, so a report that
-was cut short is never taken for a whole one.
+The label image is read once, in blocks, to a coarse label grid. Outlines, picture and polygons are made from that grid.
+report.json is written last and has the header that marks the report as done, so an interrupted report is never taken
+for a complete one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wsigraph.config import ReportConfig, section_hash
 from wsigraph.errors import ConfigError
 from wsigraph.geometry import Box
 from wsigraph.graph.feature.interpret import FeatureTable, interpret
-from wsigraph.outline.label_grid import RegionLattice, sample_regions
+from wsigraph.outline.label_grid import LabelGrid, sample_regions
 from wsigraph.outline.outline import Outlines, trace_outlines
 from wsigraph.records import CoarseGraph, Prediction, SuperpixelLabels
 from wsigraph.report.figure import DETAIL_ASPECT, DETAIL_BELOW_FRACTION, DETAIL_REGIONS, draw_report
@@ -33,16 +33,16 @@ PICTURE, POLYGONS, FACTS = "report.png", "report.geojson", "report.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Report:
-    """What was written about one slide.
+    """The written report of one slide.
 
     Attributes
     ----------
     directory : Path
-        Where.
+        The slide's directory.
     files : tuple of str
-        Names inside it.
+        File names in it.
     facts : mapping of str to JSON value
-        Content of report.json but for its header.
+        Content of report.json without its header.
     """
 
     directory: Path
@@ -67,23 +67,23 @@ def write(
     Parameters
     ----------
     directory : Path or str
-        The slide's directory; made where missing.
+        The slide's directory; created if missing.
     slide : Slide
-        The slide, for its thumbnail and what is known of it.
+        The slide.
     labels : SuperpixelLabels
         Its superpixels.
     coarse : CoarseGraph
         Its regions.
     prediction : Prediction
-        What the model reads from them.
+        The prediction.
     config : ReportConfig, optional
         Settings.
     inputs : mapping of str to str, optional
-        Digests of what the report is made from, for the header of report.json.
+        Digests of the inputs, for the header of report.json.
     warnings : sequence of str, optional
-        What else a reader should know of this slide.
+        Further warnings.
     is_synthetic : bool, optional
-        Whether the slide is synthetic; said in every file.
+        Whether the slide is synthetic; recorded in every file.
 
     Returns
     -------
@@ -103,16 +103,16 @@ def write(
 
     Notes
     -----
-    Reads the labels once and the slide once at low power. Memory: the outline lattice (at most 144 MB with the
+    Reads the labels once and the slide once at low power. Memory: the label grid (at most 144 MB with the
     defaults, and three times that while outlines are traced) and one block of labels.
     """
     options, directory = config or ReportConfig(), Path(directory)
     features = interpret(coarse.graph)
     _check_feature(features, options.map_feature)
-    lattice = sample_regions(labels, coarse, slide.info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px)
-    # A lattice made coarser than asked for, because the slide is large, is smoothed by as much more.
-    coarser = max(1.0, lattice.mpp / max(options.outline_mpp, labels.mpp))
-    outlines = trace_outlines(lattice, coarse.graph, tolerance_um=options.outline_tolerance_um * coarser)
+    grid = sample_regions(labels, coarse, slide.info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px)
+    # A grid that is coarser than requested, because the slide is large, is smoothed accordingly more.
+    coarser = max(1.0, grid.mpp / max(options.outline_mpp, labels.mpp))
+    outlines = trace_outlines(grid, coarse.graph, tolerance_um=options.outline_tolerance_um * coarser)
     origin = provenance(slide=slide.info, coarse=coarse, prediction=prediction, is_synthetic=is_synthetic)
     polygons, left_out = encode_geojson(
         outlines,
@@ -120,7 +120,7 @@ def write(
         features,
         slide_sha256=slide.info.sha256,
         measurements=options.measurements,
-        provenance={**origin, "outline_mpp": lattice.mpp, "level0_mpp": slide.info.mpp},
+        provenance={**origin, "outline_mpp": grid.mpp, "level0_mpp": slide.info.mpp},
         max_bytes=round(options.geojson_max_mb * 1e6),
     )
     facts = summary(
@@ -132,7 +132,7 @@ def write(
         warnings=[*warnings, *_warnings(outlines, left_out, len(polygons), options)],
         is_synthetic=is_synthetic,
     )
-    written = {PICTURE: _draw(slide, lattice, outlines, features, options, prediction, facts), POLYGONS: polygons}
+    written = {PICTURE: _draw(slide, grid, outlines, features, options, prediction, facts), POLYGONS: polygons}
     for name, data in written.items():
         write_file(directory / name, data)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in written.items()}
@@ -149,7 +149,7 @@ def _check_feature(features: FeatureTable, name: str | None) -> None:
 
 def _draw(
     slide: Slide,
-    lattice: RegionLattice,
+    grid: LabelGrid,
     outlines: Outlines,
     features: FeatureTable,
     options: ReportConfig,
@@ -157,11 +157,11 @@ def _draw(
     facts: Mapping[str, Any],
 ) -> bytes:
     """Return report.png."""
-    whole = cut_view(slide, lattice, outlines, Box.whole(slide.info.levels[0].size), options.thumbnail_px)
+    whole = cut_view(slide, grid, outlines, Box.whole(slide.info.levels[0].size), options.thumbnail_px)
     detail = None
     if whole.region_side_fraction() < DETAIL_BELOW_FRACTION:
         box = find_detail(whole, n_across=DETAIL_REGIONS, aspect=DETAIL_ASPECT)
-        detail = cut_view(slide, lattice, outlines, box, options.thumbnail_px)
+        detail = cut_view(slide, grid, outlines, box, options.thumbnail_px)
     region_map = None
     if options.map_feature is not None:
         column = features.names.index(options.map_feature)
@@ -172,21 +172,21 @@ def _draw(
 
 
 def _warnings(outlines: Outlines, left_out: Sequence[str], n_bytes: int, options: ReportConfig) -> list[str]:
-    """Return what a reader of the files should know."""
-    found = []
+    """Return warnings about the files."""
+    warnings = []
     if len(outlines.boxed):
-        found.append(
-            f"{len(outlines.boxed)} regions are too small for the outline lattice and are shown as squares; "
+        warnings.append(
+            f"{len(outlines.boxed)} regions are too small for the label grid and are shown as squares; "
             "lower report.outline_mpp"
         )
     if left_out:
-        found.append(
+        warnings.append(
             f"{POLYGONS} leaves out {len(left_out)} of {len(options.measurements)} measurements to stay near "
             f"{options.geojson_max_mb:g} MB; raise report.geojson_max_mb to have them"
         )
     if n_bytes > options.geojson_max_mb * 1e6:
-        found.append(
+        warnings.append(
             f"{POLYGONS} has {n_bytes / 1e6:.0f} MB for {outlines.n_regions:,} regions; raise "
             "coarsening.granularity or report.outline_tolerance_um for a smaller file"
         )
-    return found
+    return warnings

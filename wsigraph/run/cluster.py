@@ -1,8 +1,7 @@
-"""A dask cluster to work on: processes or threads of this machine, a scheduler that is already there, or SLURM jobs.
+"""A dask cluster: processes or threads of this machine, an existing scheduler, or SLURM jobs.
 
-`connect` yields a client in the same shape for all of them. Workers need nothing but the installed package; what they
-say of their version is compared with this one's before any slide is handed out. Nobody else gets in: see
-`wsigraph.run.cluster_security`.
+`connect` yields the same kind of client for all of them. Workers only need the installed package; its version is
+compared with the client's before any slide is submitted. `wsigraph.run.cluster_security` keeps other users out.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from wsigraph.run import cluster_security
 
 GPU = "GPU"
 """Name of the resource that a worker with a graphics card offers."""
-KEEPS_MEMORY = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}
-"""Dask's setting under which worker processes keep the memory they free. By its default they hand every large array
-back at once, and taking it anew costs a fifth of the time of a slide; kept, it is some 0.1 GB a worker."""
+KEEP_MEMORY = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}
+"""Dask setting with which worker processes keep the memory they free. By default they return every large array to the
+system at once, and allocating it again takes a fifth of the time of a slide. Keeping it costs 0.1 GB per worker."""
 _LOOPBACK = "127.0.0.1"
-# as `cluster_security.private_scratch`, on the machine of the job
+# the same as `cluster_security.private_scratch`, on the machine of the job
 _JOB_SCRATCH = (
     'scratch="${TMPDIR:-/tmp}/wsigraph-$(id -u)"',
     'mkdir -m 700 "$scratch" 2>/dev/null || { [ -O "$scratch" ] && [ ! -L "$scratch" ]; } || scratch="$(mktemp -d)"',
@@ -51,10 +50,10 @@ class Cluster:
     kind : str
         ``cluster.kind`` of the settings.
     dashboard : str
-        Address of the scheduler's dashboard; empty where it has none.
+        Address of the dashboard of the scheduler; empty if it has none.
     restock : callable or None
-        Brings the workers up to the number asked for, where one was lost for good or a job has ended; None where they
-        are somebody else's.
+        Starts workers again up to the requested number, if one was lost or a job has ended; None if the workers were
+        not started here.
     """
 
     client: Any
@@ -63,13 +62,13 @@ class Cluster:
     restock: Callable[[], object] | None = None
 
     def workers(self) -> dict[str, int]:
-        """Return the threads of every worker by its address."""
+        """Return the number of threads of every worker, by address."""
         return {str(address): int(threads) for address, threads in self.client.nthreads().items()}
 
     def offers(self, resource: str) -> bool:
-        """Return whether a worker that is there now offers a resource."""
-        found = self.client.scheduler_info(n_workers=-1)["workers"].values()
-        return any(worker.get("resources", {}).get(resource, 0) > 0 for worker in found)
+        """Return whether a present worker offers a resource."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        return any(worker.get("resources", {}).get(resource, 0) > 0 for worker in workers)
 
 
 @contextmanager
@@ -79,13 +78,13 @@ def connect(config: ClusterConfig) -> Iterator[Cluster]:
     Parameters
     ----------
     config : ClusterConfig
-        What to work on.
+        The kind of cluster and its settings.
 
     Yields
     ------
     Cluster
-        With at least one worker of this version of wsigraph. What was started here is stopped at the end; a scheduler
-        that was there before stays.
+        With at least one worker of this version of wsigraph. At the end, what was started here is stopped; an existing
+        scheduler keeps running.
 
     Raises
     ------
@@ -93,33 +92,33 @@ def connect(config: ClusterConfig) -> Iterator[Cluster]:
         If the scheduler does not answer or has other certificates, no worker comes within ``cluster.wait_s``, a worker
         has no wsigraph or another version of it, or `wsigraph.run.cluster_security.check_cluster` finds a fault.
     PluginError
-        If SLURM is asked for and dask-jobqueue is not installed.
+        If SLURM is requested and dask-jobqueue is not installed.
     """
     import dask
 
-    # imported before its settings are touched: what is set before its defaults are read is taken back with them
+    # imported before its settings are changed: importing it reads its defaults, which would replace the changes
     from distributed import Client
 
     cluster_security.check_cluster(config)
     cluster_security.warn_if_insecure(config)
-    # a worker that dies or is restarted is told of once, by whoever looks after the slides
+    # the engine reports a worker that dies or is restarted, once
     for name in ("distributed", "distributed.nanny", "distributed.worker", "distributed.scheduler"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    # a slide whose worker dies twice is most likely the cause; further attempts are counted by whoever hands it out
+    # a slide whose worker dies twice is most likely the cause; the engine counts further attempts
     settings: dict[str, Any] = {"distributed.scheduler.allowed-failures": 1}
     if not config.is_foreign:
         settings["temporary-directory"] = cluster_security.private_scratch()
-    with dask.config.set(settings), _started(config) as made:
+    with dask.config.set(settings), _started(config) as target:
         try:
-            security = cluster_security.given(config) if config.is_foreign else None
-            client = Client(made, timeout=_CONNECT_S, set_as_default=False, security=security)
+            security = cluster_security.given_certificates(config) if config.is_foreign else None
+            client = Client(target, timeout=_CONNECT_S, set_as_default=False, security=security)
         except (OSError, TimeoutError, ValueError) as error:
             raise ClusterError(
                 f"no scheduler answers at {config.kind} ({_first_line(error)}); start one with 'dask scheduler', give "
                 "another --cluster, or check that its certificates are those of cluster.tls_ca_file"
             ) from None
         try:
-            restock = partial(made.scale, _n_workers(config)) if hasattr(made, "scale") else None
+            restock = partial(target.scale, _n_workers(config)) if hasattr(target, "scale") else None
             cluster = Cluster(client=client, kind=config.kind, dashboard=_link(config, client), restock=restock)
             _await_worker(cluster, config.wait_s)
             _check_versions(cluster)
@@ -129,28 +128,28 @@ def connect(config: ClusterConfig) -> Iterator[Cluster]:
 
 
 def _link(config: ClusterConfig, client: Any) -> str:
-    """Return the address of the scheduler's dashboard; empty where it has none."""
+    """Return the address of the dashboard of the scheduler; empty if it has none."""
     if config.dashboard_port is None and not config.is_foreign:
         return ""
     link = str(client.dashboard_link or "")
-    # dask names the address where workers find the scheduler, which the dashboard does not listen on
+    # dask returns the address at which workers reach the scheduler; the dashboard listens on loopback only
     return link if config.is_foreign else link.replace(str(urlsplit(link).hostname), _LOOPBACK)
 
 
 def _n_workers(config: ClusterConfig) -> int:
-    """Return how many worker processes are started, or asked of SLURM."""
+    """Return how many worker processes are started, or requested from SLURM."""
     if config.kind == "slurm":
         return n_jobs(config) * config.slurm_cores
     return 1 if config.kind == "threads" else config.workers or n_cores()
 
 
 def n_jobs(config: ClusterConfig) -> int:
-    """Return how many SLURM jobs are submitted."""
+    """Return the number of SLURM jobs to submit."""
     return -(-max(config.workers, 1) // config.slurm_cores)
 
 
 def n_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -165,7 +164,7 @@ def job_script(config: ClusterConfig) -> str:
     Returns
     -------
     str
-        A shell script; the scheduler's address in it is only known once the run has begun.
+        A shell script; the address of the scheduler in it is a placeholder, because it is only known during the run.
 
     Raises
     ------
@@ -179,7 +178,7 @@ def job_script(config: ClusterConfig) -> str:
 
 @contextmanager
 def _started(config: ClusterConfig) -> Iterator[Any]:
-    """Yield what a client connects to."""
+    """Yield the address or the cluster that a client connects to."""
     if config.is_foreign:
         yield config.kind
         return
@@ -188,13 +187,13 @@ def _started(config: ClusterConfig) -> Iterator[Any]:
             security = stack.enter_context(cluster_security.for_slurm(config))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Port .* is already in use")
-            made = _slurm(config, security) if config.kind == "slurm" else _local(config)
+            cluster = _slurm(config, security) if config.kind == "slurm" else _local(config)
         try:
-            yield made
+            yield cluster
         finally:
-            # a thread that hangs keeps its cluster from closing; what was to be done is done, the process ends anyway
+            # a hanging thread prevents its cluster from closing; the work is done and the process ends anyway
             with suppress(TimeoutError):
-                made.close(timeout=_CLOSE_S)
+                cluster.close(timeout=_CLOSE_S)
 
 
 def _local(config: ClusterConfig) -> Any:
@@ -205,11 +204,11 @@ def _local(config: ClusterConfig) -> Any:
 
     n_workers = config.workers or n_cores()
     uses_threads = config.kind == "threads"
-    # threads of one process speak through queues
+    # threads of one process communicate through queues
     both: dict[str, Any] = {
         "protocol": "inproc://" if uses_threads else "tls://",
         "host": None if uses_threads else _LOOPBACK,
-        "security": Security(require_encryption=False) if uses_threads else cluster_security.made(),
+        "security": Security(require_encryption=False) if uses_threads else cluster_security.make_certificate(),
     }
     options = both | {
         "nthreads": n_workers if uses_threads else 1,
@@ -220,7 +219,7 @@ def _local(config: ClusterConfig) -> Any:
     worker = {"cls": QuietWorker, "options": options}
     if not uses_threads:
         worker = {"cls": Nanny, "options": options | {"worker_class": QuietWorker}}
-    with dask.config.set({} if uses_threads else KEEPS_MEMORY):
+    with dask.config.set({} if uses_threads else KEEP_MEMORY):
         return SpecCluster(
             scheduler={"cls": _scheduler(config), "options": both | _dashboard(config)},
             workers=dict.fromkeys(range(1 if uses_threads else n_workers), worker),
@@ -295,21 +294,21 @@ def _await_worker(cluster: Cluster, wait_s: float) -> None:
     while not cluster.workers():
         if wait_s and time.monotonic() - started > wait_s:
             raise ClusterError(
-                f"no worker has come to {cluster.client.scheduler.address} within {wait_s:g} s; look at the queue, "
+                f"no worker has joined {cluster.client.scheduler.address} within {wait_s:g} s; look at the queue, "
                 "start one with 'dask worker ADDRESS', or raise cluster.wait_s"
             )
         time.sleep(_POLL_S)
 
 
 def worker_version() -> str:
-    """Return the version of wsigraph that a worker runs; carried out there."""
+    """Return the version of wsigraph; called on a worker."""
     return wsigraph.__version__
 
 
 def _check_versions(cluster: Cluster) -> None:
-    for worker, met in cluster.client.run(worker_version, on_error="return").items():
-        if met != wsigraph.__version__:
-            what = f"runs wsigraph {met}" if isinstance(met, str) else f"cannot run it ({_first_line(met)})"
+    for worker, version in cluster.client.run(worker_version, on_error="return").items():
+        if version != wsigraph.__version__:
+            what = f"runs wsigraph {version}" if isinstance(version, str) else f"cannot run it ({_first_line(version)})"
             raise ClusterError(
                 f"worker {worker} {what}, expected wsigraph {wsigraph.__version__}; install the same wheel there"
             )

@@ -1,8 +1,8 @@
-"""Scheduler and worker that open no port for HTTP.
+"""A dask scheduler and worker without HTTP ports.
 
-Those of dask serve metrics, logs, call stacks and the names of what is worked on to everybody who reaches their HTTP
-ports, and have no setting that keeps them from it; of threads alone, the worker's port is open to the whole network.
-Nothing here reads those pages. Only the scheduler's, which is the dashboard, can be asked for.
+The HTTP ports of dask serve metrics, logs, call stacks and the names of tasks to everybody who reaches them, and no
+setting turns them off. With threads, the port of the worker is even open to the whole network. wsigraph does not use
+these pages; only the dashboard, which is the page of the scheduler, can be requested.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from distributed import Scheduler, Worker
 
 
 class QuietScheduler(Scheduler):
-    """A scheduler without HTTP."""
+    """A scheduler without an HTTP server."""
 
     def start_http_server(self, *_arguments: Any, **_options: Any) -> None:
         """Start nothing."""
 
 
 class QuietWorker(Worker):
-    """A worker without HTTP."""
+    """A worker without an HTTP server."""
 
     def start_http_server(self, *_arguments: Any, **_options: Any) -> None:
         """Start nothing."""

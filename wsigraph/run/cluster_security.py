@@ -1,11 +1,11 @@
-"""Who may have code run: certificates of a cluster, and the checks before it is started or joined.
+"""TLS certificates of a cluster, and the checks before it is started or joined.
 
-A port of dask carries out whatever it is sent. So processes of this machine and the jobs of SLURM talk over TLS with a
-certificate made for the run, which only they hold, and threads without any port. Of a local run the key is passed in
-memory, through pipes; for SLURM it lies in a directory closed to other users, until the run ends. A scheduler that is
-somebody else's is joined with certificates that are given.
+A dask port runs any code that it receives. Therefore processes of this machine and SLURM jobs communicate over TLS with
+a certificate that is made for the run, and threads use no port at all. In a local run the key is passed in memory,
+through pipes. For SLURM it is stored until the end of the run in a directory that other users cannot read. An existing
+scheduler is joined with certificates from the settings.
 
-Each certificate is also its own authority, so whoever holds one may act for all: none of them is for others' eyes.
+Each certificate is also its own certificate authority, so whoever holds one can act as any node: keep them private.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ _OTHERS, _NOT_OWNER = 0o007, 0o077
 
 
 def check_cluster(config: ClusterConfig) -> None:
-    """Check what a cluster needs before anything else is done.
+    """Check the requirements of a cluster before any work.
 
     Parameters
     ----------
     config : ClusterConfig
-        What to work on.
+        The kind of cluster and its certificates.
 
     Raises
     ------
     ClusterError
-        If a certificate or key does not read, or others may read the key; or if SLURM is asked for where its commands
-        are not found.
+        If a certificate or key cannot be read, if other users can read the key, or if SLURM is requested and its
+        commands are not found.
     """
     for name in ("tls_ca_file", "tls_cert_file", "tls_key_file"):
         path = getattr(config, name)
@@ -60,7 +60,7 @@ def check_cluster(config: ClusterConfig) -> None:
 
 
 def check_slurm() -> None:
-    """Check that SLURM's commands are there.
+    """Check that the commands of SLURM are installed.
 
     Raises
     ------
@@ -76,18 +76,18 @@ def check_slurm() -> None:
 
 
 def warn_if_insecure(config: ClusterConfig) -> None:
-    """Tell the user each time that a cluster without TLS is used."""
+    """Log a warning if the cluster is used without TLS."""
     if config.is_insecure:
         where = "SLURM jobs" if config.kind == "slurm" else config.kind
         _log.warning(
-            "warning: cluster.insecure is set: %s without TLS; whoever reaches the scheduler's or a worker's port runs "
-            "code as you",
+            "warning: cluster.insecure is set: %s without TLS; whoever reaches the port of the scheduler or a worker "
+            "can run code as you",
             where,
         )
 
 
-def given(config: ClusterConfig) -> Security | None:
-    """Return the certificates of the settings; None where they name none."""
+def given_certificates(config: ClusterConfig) -> Security | None:
+    """Return the certificates of the settings; None if the settings have none."""
     if config.tls_ca_file is None or config.tls_cert_file is None:
         return None
     return _of_files(
@@ -95,8 +95,8 @@ def given(config: ClusterConfig) -> Security | None:
     )
 
 
-def made() -> Security:
-    """Return a certificate made for this run, in memory."""
+def make_certificate() -> Security:
+    """Return a new certificate for this run, held in memory."""
     from distributed import Security
 
     security: Security = Security.temporary()
@@ -105,17 +105,18 @@ def made() -> Security:
 
 @contextmanager
 def for_slurm(config: ClusterConfig) -> Iterator[Security | None]:
-    """Yield the certificates of a run on SLURM as files that its jobs read.
+    """Yield the certificates of a SLURM run, as files that its jobs read.
 
     Parameters
     ----------
     config : ClusterConfig
-        Certificates that are given win; else some are made, for the user alone, and removed at the end of the block.
+        Certificates of the settings are used; otherwise new ones are made, readable to the user alone, and removed at
+        the end of the block.
 
     Yields
     ------
     Security or None
-        None where the settings do without.
+        None if the settings allow a cluster without TLS.
 
     Raises
     ------
@@ -123,7 +124,7 @@ def for_slurm(config: ClusterConfig) -> Iterator[Security | None]:
         If ``cluster.slurm_shared_dir`` cannot be written.
     """
     if config.is_insecure or config.tls_ca_file is not None:
-        yield given(config)
+        yield given_certificates(config)
         return
     shared = Path(config.slurm_shared_dir or Path.cwd())
     try:
@@ -131,7 +132,7 @@ def for_slurm(config: ClusterConfig) -> Iterator[Security | None]:
     except OSError as error:
         raise ClusterError(
             f"the certificates of this run cannot be written into {shared} ({error.strerror}); set "
-            "cluster.slurm_shared_dir to a directory that the jobs see"
+            "cluster.slurm_shared_dir to a directory that the jobs can read"
         ) from None
     try:
         yield _written(folder)
@@ -140,24 +141,24 @@ def for_slurm(config: ClusterConfig) -> Iterator[Security | None]:
 
 
 def planned_for_slurm(config: ClusterConfig) -> Security | None:
-    """Return what `for_slurm` would yield, making nothing; the directory's name is only known later."""
+    """Return what `for_slurm` would yield, without making files; the name of their directory is a placeholder."""
     if config.is_insecure or config.tls_ca_file is not None:
-        return given(config)
+        return given_certificates(config)
     return _in_folder(Path(config.slurm_shared_dir or Path.cwd()) / f"{_PREFIX}RUN")
 
 
 def private_scratch() -> str:
-    """Return a directory for the workers' scratch files that other users can neither read nor write.
+    """Return a directory for scratch files of the workers that other users can neither read nor write.
 
     Returns
     -------
     str
-        Always the same for one user, so that what a killed run leaves is cleared by the next.
+        The same for every run of one user, so that the next run clears what a killed run has left.
 
     Notes
     -----
-    Dask's own, ``dask-scratch-space``, is common to all users: who makes it first may put other files in the place of
-    those that workers swap out, and what is swapped in again is run.
+    The default of dask, ``dask-scratch-space``, is shared by all users. Whoever creates it first can replace the files
+    that workers swap out, and reading such a file back runs code.
     """
     import dask
 
@@ -166,10 +167,10 @@ def private_scratch() -> str:
     try:
         folder.mkdir(mode=0o700, parents=True)
     except FileExistsError:
-        found = folder.lstat()
-        if not folder.is_symlink() and found.st_uid == os.getuid() and not found.st_mode & _NOT_OWNER:
+        status = folder.lstat()
+        if not folder.is_symlink() and status.st_uid == os.getuid() and not status.st_mode & _NOT_OWNER:
             return str(folder)
-        # somebody else's, or open to others
+        # it belongs to another user, or others can access it
         return tempfile.mkdtemp(prefix="wsigraph-", dir=parent)
     return str(folder)
 
@@ -179,8 +180,8 @@ _NAMES = ("ca.pem", "cert.pem", "key.pem")
 
 
 def _written(folder: Path) -> Security:
-    """Make a certificate and write it into a folder of the user's own."""
-    security = made()
+    """Make a certificate and write it into a private folder."""
+    security = make_certificate()
     tls = security.get_tls_config_for_role("worker")
     for name, content in zip(_NAMES, (tls["ca_file"], tls["cert"], tls["key"]), strict=True):
         with os.fdopen(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
@@ -193,7 +194,7 @@ def _in_folder(folder: Path) -> Security:
 
 
 def _of_files(ca: Path, cert: Path, key: Path) -> Security:
-    """Return files as the certificates of every role, as absolute paths because workers may start elsewhere."""
+    """Return the certificates of all roles; paths are absolute, because workers may start in another directory."""
     from distributed import Security
 
     roles = ("client", "scheduler", "worker")

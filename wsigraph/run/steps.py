@@ -1,83 +1,189 @@
-"""One slide from file to report: the only module that knows the order of the stages.
+"""The steps of one slide, from the file to the page of its explanation, as a table; and the one loop over them.
 
-Each stage writes one record into ``OUT/<slide_id>/`` and is skipped when that record is there, undamaged, and its
-header names the inputs and settings that would be used now. The first stage that must be redone removes its record
-and all later ones, so that a directory never shows a prediction beside a graph it was not made from. Timings go to
-``run.json`` alone; every other file depends on nothing but the slide, the settings and the version.
+`STEPS` lists every step in its order: the files it leaves in ``OUT/<slide_id>/``, what it is made from, and which
+settings shape it. `run_slide` carries them out. A step is skipped if its record is there and undamaged, and if its
+header names the inputs and settings that would be used now. The first step that must be redone removes its record and
+all later ones, so a directory never shows a prediction beside a graph it was not made from. Timings go to ``run.json``
+alone; every other file depends only on the slide, the settings and the version.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsigraph import __version__
-from wsigraph.config import Config, section_hash
+from wsigraph.config import Config
 from wsigraph.errors import ConfigError
+from wsigraph.run import make_records as records
+from wsigraph.run.slide_run import (
+    Progress,
+    SlideRun,
+    check_encoder,
+    describe_run,
+    load_explanation_inputs,
+    load_model,
+)
 
 if TYPE_CHECKING:
-    from wsigraph.explanation.request import Question
-    from wsigraph.model.bundle import ModelBundle
-    from wsigraph.records import CoarseGraph, Prediction, SlideInfo, SuperpixelLabels, TissueGraph, TissueMap
-    from wsigraph.run.explain_step import Asked
-    from wsigraph.slide.damage import BadTile
-    from wsigraph.slide.reader import Slide
+    from wsigraph.explanation.request import ExplanationRequest
+    from wsigraph.records import SlideInfo
     from wsigraph.store import Destination
-    from wsigraph.store.directory import SlideDirectory
-
-Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, total) from the calling thread."""
-
-LAYOUT: Mapping[str, tuple[str, ...]] = {
-    "read": ("slide.json",),
-    "tissue": ("tissue.zarr",),
-    "segment": ("superpixels.zarr",),
-    "graph": ("graph.safetensors",),
-    "coarsen": ("coarse.safetensors",),
-    "predict": ("prediction.json",),
-    "report": ("report.json", "report.geojson", "report.png"),
-    "explain": ("explanation.safetensors",),
-    "page": ("explanation.json", "explanation.geojson", "explanation.png", "report.html"),
-}
-"""The stages in their order, as `until` and ``run.json`` spell them, and what each leaves in the slide's directory."""
-
-BAD_TILES = "bad_tiles.json"
-"""Tiles that did not decode and were read as white; there only where there are any."""
-
-STAGES = tuple(LAYOUT)
-"""Names of the stages."""
-
-AFTER_MODEL = ("predict", "report", "explain", "page")
-"""Stages that need a model; the last two are carried out where an explanation is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlowResult:
-    """What came of one slide; the records themselves are in `directory`.
+class Step:
+    """One step of a slide.
+
+    Attributes
+    ----------
+    name : str
+        As `until` and ``run.json`` spell it.
+    files : tuple of str
+        What the step leaves in the slide's directory. The first file carries the header.
+    inputs : tuple of str
+        What the record is made from: earlier steps, or ``slide``, ``embedding``, ``model``, ``reference``.
+    config : tuple of str
+        Sections of the settings that shape the record; ``section.key`` is one value.
+    make : callable
+        Writes the files.
+    load : callable
+        Reads the record from its path.
+    load_with : tuple of str
+        Earlier steps whose records `load` takes after the path.
+    after : callable or None
+        Called after the step, whether it was made or loaded.
+    needs_model : bool
+        Whether the step can only be carried out with a model.
+    written_by : str or None
+        A later step that also writes the file of this one, when it has succeeded. A step with such a successor is only
+        carried out by itself if it is the last.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    inputs: tuple[str, ...]
+    config: tuple[str, ...] = ()
+    make: Callable[[SlideRun, Destination], None]
+    load: Callable[..., Any]
+    load_with: tuple[str, ...] = ()
+    after: Callable[[SlideRun], None] | None = None
+    needs_model: bool = False
+    written_by: str | None = None
+
+
+STEPS: Mapping[str, Step] = {
+    step.name: step
+    for step in (
+        Step(
+            name="read",
+            files=(records.SLIDE_FILE,),
+            inputs=("slide",),
+            make=records.make_slide_info,
+            load=records.load_slide_info,
+            written_by="tissue",
+        ),
+        Step(
+            name="tissue",
+            files=("tissue.zarr",),
+            inputs=("slide",),
+            config=("tissue", "superpixel.mpp"),
+            make=records.make_tissue,
+            load=records.load_tissue,
+            after=records.mark_tissue,
+        ),
+        Step(
+            name="segment",
+            files=("superpixels.zarr",),
+            inputs=("slide", "tissue"),
+            config=("superpixel",),
+            make=records.make_superpixels,
+            load=records.load_superpixels,
+            load_with=("tissue",),
+        ),
+        Step(
+            name="graph",
+            files=("graph.safetensors",),
+            inputs=("slide", "tissue", "segment"),
+            config=("feature",),
+            make=records.make_graph,
+            load=records.load_graph,
+            after=records.note_bad_tiles,
+        ),
+        Step(
+            name="coarsen",
+            files=("coarse.safetensors",),
+            inputs=("graph", "embedding"),
+            config=("coarsening",),
+            make=records.make_coarse_graph,
+            load=records.load_coarse_graph,
+        ),
+        Step(
+            name="predict",
+            files=("prediction.json",),
+            inputs=("coarsen", "model"),
+            make=records.make_prediction,
+            load=records.load_prediction,
+            needs_model=True,
+        ),
+        Step(
+            name="report",
+            files=("report.json", "report.geojson", "report.png"),
+            inputs=("slide", "read", "segment", "coarsen", "predict"),
+            config=("report",),
+            make=records.make_report,
+            load=records.load_report,
+            needs_model=True,
+        ),
+        Step(
+            name="explain",
+            files=("explanation.safetensors",),
+            inputs=("graph", "coarsen", "model", "reference"),
+            config=("explanation", "question"),
+            make=records.make_explanation,
+            load=records.load_explanation,
+            needs_model=True,
+        ),
+        Step(
+            name="page",
+            files=("explanation.json", "explanation.geojson", "explanation.png", "report.html"),
+            inputs=("graph", "coarsen", "model", "reference", "read", "tissue", "predict", "report", "explain"),
+            config=("explanation", "question", "report"),
+            make=records.make_page,
+            load=records.load_page,
+            needs_model=True,
+        ),
+    )
+}
+"""The steps in their order, by name. The last two are carried out only if an explanation is requested."""
+
+STEP_NAMES = tuple(STEPS)
+"""Names of the steps in their order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideResult:
+    """Result of `run_slide`; the records themselves are in `directory`.
 
     Attributes
     ----------
     slide_id : str
-        The slide.
+        Name of the slide.
     directory : Path
         ``OUT/<slide_id>``.
     info : SlideInfo
-        What is known of the slide.
+        Name, digest, pixel size and levels of the slide.
     facts : dict or None
-        What is worth knowing at a glance (``report.slide_summary.summary``); None where the flow stopped earlier.
+        Summary of the slide, as in ``report.json``; None if the run stopped before the report.
     seconds : dict of str to float
-        Wall time that each stage took when it was last carried out.
+        Wall time in s that each step took when it was last carried out.
     resumed : tuple of str
-        Stages that were found done.
+        Steps that were already done and were not repeated.
     files : tuple of Path
-        What is in the directory, in the order of the stages.
+        Files in the directory, in the order of the steps.
     """
 
     slide_id: str
@@ -99,48 +205,48 @@ def run_slide(
     model: Path | str | None = None,
     progress: Progress | None = None,
     until: str = "report",
-    explain: Question | None = None,
-) -> FlowResult:
-    """Walk one slide through all stages, skipping those whose records are there.
+    explain: ExplanationRequest | None = None,
+) -> SlideResult:
+    """Carry out the steps of one slide, and skip those whose records are there.
 
     Parameters
     ----------
     path : Path or str
-        The slide.
+        Slide file or folder.
     out : Path or str
         Directory under which ``<slide_id>/`` is written.
     config : Config, optional
-        Settings; the defaults where left out.
+        Settings; by default the built-in ones.
     mpp : float, optional
-        Level-0 pixel size in um/px; wins over what the file says.
+        Pixel size of level 0 in um/px; overrides the one in the file.
     slide_id : str, optional
-        Name of the slide; the file's name without its suffix where left out.
+        Name of the slide; by default the file's name without its suffix.
     model : Path or str, optional
         Model bundle; by default the one in `config`, else the shipped demonstration model.
     progress : callable, optional
-        Told (stage, done, total).
+        Called with (step, done, total).
     until : str
-        Last stage to carry out, one of `STAGES`; with `explain`, ``report`` stands for ``page``.
-    explain : Question, optional
-        What is to be explained.
+        Last step to carry out, one of `STEP_NAMES`. With `explain`, ``report`` means ``page``.
+    explain : ExplanationRequest, optional
+        What to explain; without it nothing is explained.
 
     Returns
     -------
-    FlowResult
-        Figures of the slide and where its files are.
+    SlideResult
+        Summary of the slide and the paths of its files.
 
     Raises
     ------
     ConfigError
-        If `until` names no stage, or the target is none that the model has.
+        If `until` names no step, or the model does not have the target of `explain`.
     ModelError
-        If the model is damaged or of another feature schema; met before the slide is worked on.
+        If the model is damaged or of another feature schema; checked before the slide is opened.
     PluginError
         If a reader or encoder does not load.
     SlideError
         If the slide does not read or has no pixel size.
     TissueError
-        If the slide holds no tissue.
+        If the slide holds no tissue, or is no H&E section.
     StoreError
         If the output cannot be written, or belongs to another slide of the same name.
 
@@ -148,253 +254,140 @@ def run_slide(
     -----
     A slide that fails before its tissue is found leaves nothing on disk.
     """
+    from wsigraph.slide.map_boxes import with_threads
     from wsigraph.slide.reader import read
     from wsigraph.store.directory import SlideDirectory, check_writable
 
-    if until not in STAGES:
-        raise ConfigError(f"stage {until!r} is unknown; expected one of {', '.join(STAGES)}")
+    if until not in STEPS:
+        raise ConfigError(f"step {until!r} is unknown; expected one of {', '.join(STEPS)}")
     settings = config or Config()
     if settings.runtime.memory_gb > 0:
         from wsigraph.graph.superpixel.memory_limit import within_memory
 
         settings = within_memory(settings)
-    bundle, asked = _model(model, settings, explain, until)
-    _check_encoder(settings)
+    if explain is not None and until == "report":
+        until = "page"
+    bundle, reference, request = None, None, None
+    if STEPS[until].needs_model:
+        bundle, directory_of_model = load_model(model, settings)
+        if until in ("explain", "page"):
+            request, reference = load_explanation_inputs(explain, directory_of_model, bundle)
+    check_encoder(settings)
     check_writable(Path(out))
     started = time.perf_counter()
     limit = settings.slide.max_bad_tile_fraction
     opened = read(path, mpp=mpp, slide_id=slide_id, max_bad_tile_fraction=limit)
-    with opened as slide, _threads(settings.runtime.threads):
-        directory = SlideDirectory(Path(out) / slide.info.slide_id, LAYOUT, progress)
+    with opened as slide, with_threads(settings.runtime.threads):
+        layout = {step.name: step.files for step in STEPS.values()}
+        directory = SlideDirectory(Path(out) / slide.info.slide_id, layout, progress)
         directory.refuse_clash(slide.info)
         directory.seconds["read"] = time.perf_counter() - started
-        facts = _Walk(slide, directory, settings, bundle, asked, progress).to(until)
-        directory.write_run(_circumstances(path, settings))
-        return FlowResult(
+        run = SlideRun(
+            slide=slide,
+            directory=directory,
+            settings=settings,
+            bundle=bundle,
+            request=request,
+            reference=reference,
+            progress=progress,
+        )
+        carry_out_steps(run, until)
+        directory.write_run(describe_run(path, settings))
+        bad_tiles = directory.path / records.BAD_TILES
+        return SlideResult(
             slide_id=slide.info.slide_id,
             directory=directory.path,
             info=slide.info,
-            facts=facts,
-            seconds={stage: directory.seconds[stage] for stage in STAGES if stage in directory.seconds},
+            facts=run.records.get("report"),
+            seconds={step: directory.seconds[step] for step in STEPS if step in directory.seconds},
             resumed=tuple(directory.resumed),
-            files=(*directory.files(), *(each for each in [directory.path / BAD_TILES] if each.exists())),
+            files=(*directory.files(), *([bad_tiles] if bad_tiles.exists() else [])),
         )
 
 
-@dataclass(eq=False)
-class _Walk:
-    """One slide on its way through the stages."""
+def carry_out_steps(run: SlideRun, until: str) -> None:
+    """Make or load the records of all steps up to one.
 
-    slide: Slide
-    directory: SlideDirectory
-    settings: Config
-    bundle: ModelBundle | None
-    asked: Asked | None
-    progress: Progress | None
+    Parameters
+    ----------
+    run : SlideRun
+        The slide; every record is added to it.
+    until : str
+        Name of the last step.
 
-    def to(self, until: str) -> dict[str, Any] | None:
-        """Carry out the stages up to `until` and return the facts where that is the report."""
-        if until == "read":
-            self._save_info()
-            return None
-        tissue = self._tissue()
-        if until == "tissue":
-            return None
-        labels = self._segment(tissue)
-        if until == "segment":
-            return None
-        graph = self._graph(labels)
-        bad_tiles = self._bad_tiles()
-        if until == "graph":
-            return None
-        coarse = self._coarsen(graph)
-        if until == "coarsen" or self.bundle is None:
-            return None
-        prediction = self._predict(coarse, self.bundle)
-        if until == "predict":
-            return None
-        facts = self._report(labels, coarse, prediction, bad_tiles)
-        if self.asked is not None:
-            from wsigraph.run.explain_step import Found, carry_out
-
-            found = Found(self.slide, tissue, labels, graph, coarse, prediction, facts)
-            carry_out(self.directory, found, self.asked, threads=self.settings.runtime.threads, until=until)
-        return facts
-
-    @property
-    def _identity(self) -> dict[str, str]:
-        """Digest of what decides the slide's pixels and their scale."""
-        info = self.slide.info
-        return {"slide": _digest([info.slide_id, info.sha256, info.reader, info.mpp])}
-
-    def _save_info(self) -> None:
-        from wsigraph import store
-
-        to = store.Destination(self.directory.path / LAYOUT["read"][0], self._identity)
-        store.save_slide_info(self.slide.info, to)
-
-    def _tissue(self) -> TissueMap:
-        from wsigraph import store
-
-        options, working_mpp = self.settings.tissue, self.settings.superpixel.mpp
-
-        def make(to: Destination) -> None:
-            from wsigraph.graph.tissue.mask import find_tissue
-
-            tissue = find_tissue(self.slide, options, working_mpp=working_mpp, progress=self.progress)
-            # only now: a slide without tissue leaves no directory behind
-            self._save_info()
-            store.save_tissue_map(tissue, to)
-
-        config = {"tissue": section_hash(options), "superpixel.mpp": _digest(working_mpp)}
-        tissue = self.directory.carry_out("tissue", self._identity, config, make, store.load_tissue_map)
-        if "tissue" in self.directory.resumed:
-            # new bytes only where the source of the same pixel size, or a warning, has changed
-            self._save_info()
-        return tissue
-
-    def _segment(self, tissue: TissueMap) -> SuperpixelLabels:
-        from wsigraph import store
-
-        def make(to: Destination) -> None:
-            from wsigraph.graph.superpixel.segment import segment
-
-            segment(self.slide, self.settings, tissue=tissue, path=to, progress=self.progress)
-
-        inputs = self._identity | self.directory.digest("tissue")
-        config = {"superpixel": section_hash(self.settings.superpixel)}
-        return self.directory.carry_out("segment", inputs, config, make, lambda path: store.load_labels(path, tissue))
-
-    def _graph(self, labels: SuperpixelLabels) -> TissueGraph:
-        from wsigraph import store
-
-        def make(to: Destination) -> None:
-            from wsigraph.graph.build import build_graph
-
-            store.save_graph(build_graph(self.slide, labels, self.settings, progress=self.progress), to)
-
-        inputs = self._identity | self.directory.digest("tissue") | self.directory.digest("segment")
-        config = {"feature": section_hash(self.settings.feature)}
-        return self.directory.carry_out("graph", inputs, config, make, store.load_graph)
-
-    def _coarsen(self, graph: TissueGraph) -> CoarseGraph:
-        from wsigraph import store
-        from wsigraph.graph.coarsening.embed import load_embedding
-
-        options = self.settings.coarsening
-        own = None if self.bundle is None else self.bundle.coarsening(options, self.slide.info.sha256)
-        options, embedding = own or (options, load_embedding(options.weights))
-
-        def make(to: Destination) -> None:
-            from wsigraph.graph.coarsening.coarsen import coarsen
-
-            store.save_coarse_graph(coarsen(graph, options, embedding=embedding), to)
-
-        inputs = self.directory.digest("graph") | {"embedding": embedding.embedding_id}
-        config = {"coarsening": section_hash(options.model_copy(update={"weights": None}))}  # they count by content
-        return self.directory.carry_out("coarsen", inputs, config, make, store.load_coarse_graph)
-
-    def _predict(self, coarse: CoarseGraph, bundle: ModelBundle) -> Prediction:
-        from wsigraph import store
-
-        def make(to: Destination) -> None:
-            from wsigraph.model.predict import predict
-
-            store.save_prediction(predict(coarse, bundle, sha256=self.slide.info.sha256), to)
-
-        inputs = self.directory.digest("coarsen") | {"model": bundle.model_id}
-        return self.directory.carry_out("predict", inputs, {}, make, store.load_prediction)
-
-    def _bad_tiles(self) -> tuple[BadTile, ...]:
-        """Return the tiles left white, and remember them for a run that finds its stages done and reads no pixel."""
-        from wsigraph.slide.scan import load_bad_tiles, save_bad_tiles
-
-        path = self.directory.path / BAD_TILES
-        known = load_bad_tiles(path) if {"tissue", "segment", "graph"} & set(self.directory.resumed) else ()
-        tiles = tuple(sorted({*known, *self.slide.bad_tiles}))
-        save_bad_tiles(path, tiles)
-        return tiles
-
-    def _report(
-        self, labels: SuperpixelLabels, coarse: CoarseGraph, prediction: Prediction, bad_tiles: tuple[BadTile, ...]
-    ) -> dict[str, Any]:
-        from wsigraph import store
-
-        options = self.settings.report
-        inputs = self._identity
-        for stage in ("read", "segment", "coarsen", "predict"):
-            inputs |= self.directory.digest(stage)
-
-        def make(to: Destination) -> None:
-            from wsigraph.report.write_report import write
-            from wsigraph.slide.mpp import describe_enlargement
-            from wsigraph.slide.scan import describe_bad_tiles
-
-            enlarged = describe_enlargement(self.slide.info.mpp, self.settings.superpixel.mpp)
-            write(
-                self.directory.path,
-                slide=self.slide,
-                labels=labels,
-                coarse=coarse,
-                prediction=prediction,
-                config=options,
-                inputs=to.inputs,
-                warnings=(*describe_bad_tiles(bad_tiles), *enlarged),
-            )
-
-        config = {"report": section_hash(options)}
-        return self.directory.carry_out(
-            "report", inputs, config, make, lambda path: store.read_document(path, "Report")[1]
-        )
+    Raises
+    ------
+    WsigraphError
+        Whatever a step raises.
+    """
+    for step in steps_until(until):
+        if step.written_by is not None:
+            # a slide that fails before its first record leaves no directory behind
+            if step.name == until:
+                step.make(run, _destination(run, step))
+            continue
+        to = _destination(run, step)
+        load = partial(_load, step, [run.records[name] for name in step.load_with])
+        run.records[step.name] = run.directory.carry_out(step.name, to.inputs, to.config, partial(step.make, run), load)
+        if step.after is not None:
+            step.after(run)
 
 
-def _circumstances(path: Path | str, settings: Config) -> dict[str, Any]:
-    return {
-        "slide": str(Path(path).absolute()),
-        "wsigraph": __version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "runtime": settings.runtime.model_dump(mode="json"),
-    }
+def _load(step: Step, earlier: Sequence[Any], path: Path) -> Any:
+    return step.load(path, *earlier)
 
 
-def _model(
-    model: Path | str | None, settings: Config, question: Question | None, until: str
-) -> tuple[ModelBundle | None, Asked | None]:
-    """Return the model and what is asked of it, where the flow goes that far; faults are met before the work."""
-    if until not in AFTER_MODEL:
-        return None, None
-    from wsigraph.model.bundle import SHIPPED, load_bundle
+def _destination(run: SlideRun, step: Step) -> Destination:
+    """Return where the record of a step goes and what its header names."""
+    from wsigraph.store import Destination
 
-    directory = model or settings.model.path or SHIPPED
-    bundle = load_bundle(directory)
-    if question is None and until in ("predict", "report"):
-        return bundle, None
-    from wsigraph.run.explain_step import ask
-
-    return bundle, ask(question, directory, bundle, settings)
+    inputs: dict[str, str] = {}
+    for name in step.inputs:
+        inputs |= run.input_digest(name)
+    config = {name: run.config_digest(name) for name in step.config}
+    return Destination(run.directory.path / step.files[0], inputs, config)
 
 
-def _check_encoder(settings: Config) -> None:
-    """Raise PluginError before the work rather than in the middle of it where the encoder does not load."""
-    from wsigraph import registry
-
-    if settings.feature.encoder is not None:
-        registry.load(registry.ENCODERS, settings.feature.encoder)()
+def steps_until(until: str) -> tuple[Step, ...]:
+    """Return the steps up to one, in their order."""
+    return tuple(STEPS[name] for name in STEP_NAMES[: STEP_NAMES.index(until) + 1])
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTask:
+    """Consecutive steps of a slide that one task of a cluster carries out.
+
+    Attributes
+    ----------
+    until : str
+        Last step.
+    on_gpu : bool
+        Whether only a worker that offers a GPU may carry them out.
+    """
+
+    until: str
+    on_gpu: bool
 
 
-@contextmanager
-def _threads(n_threads: int) -> Iterator[None]:
-    """Work with `n_threads` threads (0: every core allowed), unless a dask client or scheduler is already in force."""
-    import dask
-    from dask.system import CPU_COUNT
+def plan_tasks(until: str, gpu_steps: Sequence[str]) -> tuple[StepTask, ...]:
+    """Return the tasks that carry out a slide one after the other, so that a GPU is only held while it is used.
 
-    if dask.config.get("scheduler", None) is not None:
-        yield
-        return
-    with dask.config.set(scheduler="threads", num_workers=n_threads or CPU_COUNT):
-        yield
+    Parameters
+    ----------
+    until : str
+        Last step.
+    gpu_steps : sequence of str
+        Steps that need a GPU.
+
+    Returns
+    -------
+    tuple of StepTask
+        One task if no step needs a GPU.
+    """
+    tasks: list[StepTask] = []
+    for step in steps_until(until):
+        on_gpu = step.name in gpu_steps
+        if tasks and tasks[-1].on_gpu == on_gpu:
+            tasks.pop()
+        tasks.append(StepTask(until=step.name, on_gpu=on_gpu))
+    return tuple(tasks)

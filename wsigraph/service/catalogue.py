@@ -1,14 +1,14 @@
 """The catalogue: slides of the data directory and uploaded slides, each with a unique identifier.
 
-An identifier from a client is only looked up in the catalogue and never becomes part of a path. Hidden entries are
-skipped, including the directory of the service. Linked folders are not followed.
+A name from a client is looked up among the names found here and never becomes part of a path. The slides are those
+that `wsigraph.slide.discover` finds in the data directory and its subfolders; folders that are links are not followed,
+and what cannot be read is left out.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import threading
 import time
@@ -17,11 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsigraph.errors import NotFound, ServiceError
+from wsigraph.slide.discover import FolderSearch, SlideFormats, slide_formats
+from wsigraph.slide.slide_id import distinct_slide_ids
 
-SUFFIXES = frozenset(
-    ".svs .tif .tiff .ndpi .scn .mrxs .bif .vms .vmu .svslide .dcm .czi .png .jpg .jpeg".split()  # noqa: SIM905
-)
-"""Suffixes of files that may be slides. The reader decides whether they are."""
 _MAX_DEPTH = 8
 _MAX_SLIDES = 100_000
 # a scan is reused for this long, or for this many times its own duration
@@ -80,6 +78,7 @@ class Catalogue:
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
         self._good_until = float("-inf")
+        self._formats: SlideFormats | None = None
 
     def slides(self) -> list[Entry]:
         """Return all slides, sorted by path.
@@ -118,14 +117,13 @@ class Catalogue:
             self._good_until = float("-inf")
 
     def _scan(self) -> Iterator[Entry]:
-        taken: set[str] = set()
-        for path in sorted(_slide_paths(self._data, 0))[:_MAX_SLIDES]:
-            name = path.relative_to(self._data).as_posix()
-            slide_id = slug(_stem(path))
-            if slide_id in taken:
-                slide_id = f"{slide_id}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-            taken.add(slide_id)
-            yield from _entry(slide_id, name, path, uploaded=False)
+        if self._formats is None:
+            self._formats = slide_formats()
+        search = FolderSearch(self._formats, follow_links=False, skip_unreadable=True, max_depth=_MAX_DEPTH)
+        paths = sorted(search.slides(self._data, recursive=True))[:_MAX_SLIDES]
+        for path, slide_id in zip(paths, distinct_slide_ids(paths, self._data), strict=True):
+            inside = path.relative_to(self._data)
+            yield from _entry(slide_id, inside.as_posix() if inside.parts else slide_id, path, uploaded=False)
         for note in sorted(self._uploaded.glob("*/upload.json")):
             upload = json.loads(note.read_bytes())
             yield from _entry(upload["slide_id"], upload["name"], note.parent / upload["file"], uploaded=True)
@@ -134,12 +132,6 @@ class Catalogue:
 def slug(text: str) -> str:
     """Return a text as a name for URLs and directories: letters, digits, ``-``, ``_`` and ``.``."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:120] or "slide"
-
-
-def _stem(path: Path) -> str:
-    if path.is_dir() and path.suffix.lower() != ".zarr":
-        return path.name
-    return path.with_suffix("").stem if path.stem.lower().endswith(".ome") else path.stem
 
 
 def _entry(slide_id: str, name: str, path: Path, *, uploaded: bool) -> Iterator[Entry]:
@@ -157,31 +149,3 @@ def _entry(slide_id: str, name: str, path: Path, *, uploaded: bool) -> Iterator[
         version=hashlib.sha256(identity.encode()).hexdigest()[:16],
         uploaded=uploaded,
     )
-
-
-def _slide_paths(folder: Path, depth: int) -> Iterator[Path]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:
-        # a folder without read permission has no slide that could be served
-        return
-    names = {entry.name for entry in entries}
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        path, suffix = Path(entry.path), Path(entry.name).suffix.lower()
-        if entry.is_dir(follow_symlinks=False):
-            if suffix == ".zarr" or _is_series(path):
-                yield path
-            elif depth < _MAX_DEPTH and f"{entry.name}.mrxs" not in names:
-                yield from _slide_paths(path, depth + 1)
-        elif suffix in SUFFIXES and entry.is_file():
-            yield path
-
-
-def _is_series(folder: Path) -> bool:
-    try:
-        with os.scandir(folder) as entries:
-            return any(entry.name.lower().endswith(".dcm") for entry in entries)
-    except OSError:
-        return False

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -68,7 +69,7 @@ class Client:
         ServiceError
             If the service refuses the request or does not answer.
         """
-        return self._json("GET", f"/v1/slides/{slide_id}")
+        return self._json("GET", f"/v1/slides/{quote(slide_id, safe='')}")
 
     def tile(self, slide_id: str, level: int, col: int, row: int) -> bytes:
         """Return a Deep Zoom tile as JPEG.
@@ -78,7 +79,7 @@ class Client:
         ServiceError
             If the service refuses the request or does not answer.
         """
-        return self._request("GET", f"/v1/slides/{slide_id}/tiles/{level}/{col}_{row}.jpeg").content
+        return self._request("GET", f"/v1/slides/{quote(slide_id, safe='')}/tiles/{level}/{col}_{row}.jpeg").content
 
     def upload(self, path: Path | str, progress: Callable[[int, int], None] | None = None) -> str:
         """Upload a slide in parts, and resume after a lost connection.

@@ -15,17 +15,17 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from wsigraph.errors import ConfigError, Conflict, NotFound, StoreError
-from wsigraph.explanation.ablation import predict_without
+from wsigraph.explanation.ablation import predict_ablated
 from wsigraph.explanation.faithfulness import order_by
 from wsigraph.explanation.reference import Reference, load_reference
 from wsigraph.explanation.region_facts import RegionDescriber, unit_words
 from wsigraph.explanation.target import Target
 from wsigraph.geometry import Box, px_to_um, um_to_px
 from wsigraph.model.bundle import ModelBundle, load_bundle
-from wsigraph.outline.label_grid import RegionLattice, sample_regions
+from wsigraph.outline.label_grid import LabelGrid, sample_regions
 from wsigraph.outline.outline import Outlines, trace_outlines
 from wsigraph.records import Explanation, Prediction
-from wsigraph.run.explain_step import FACTS
+from wsigraph.run.page_step import FACTS
 from wsigraph.service.context import ServiceContext
 from wsigraph.service.deepzoom import MAX_OUTLINE_LEVEL
 from wsigraph.store import (
@@ -174,7 +174,7 @@ class JobResults:
             )
         if len(regions) and not 0 <= int(regions.min()) <= int(regions.max()) < self.n_regions:
             raise NotFound(f"there is no such region; regions are numbered 0 to {self.n_regions - 1}")
-        return predict_without(self.coarse, regions, self.bundle, sha256=self.info.sha256)
+        return predict_ablated(self.coarse, regions, self.bundle, sha256=self.info.sha256)
 
     def outline_level(self, level: int) -> int:
         """Return the finest zoom level whose outlines have the same tolerance as those of `level`."""
@@ -249,7 +249,7 @@ class JobResults:
             raise NotFound(f"there is no region {node}; regions are numbered 0 to {self.n_regions - 1}")
 
     @cached_property
-    def _label_grid(self) -> RegionLattice:
+    def _label_grid(self) -> LabelGrid:
         labels = load_labels(self.directory / "superpixels.zarr")
         return sample_regions(labels, self.coarse, self.info, outline_mpp=self._outline_mpp, max_px=self._max_px)
 

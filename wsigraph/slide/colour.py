@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WHITE = 255
-"""Level of every channel where a slide holds no pixel."""
+"""Value of every channel where a slide holds no pixel."""
 
 
 def to_rgb(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,9 +1,9 @@
-"""Tiles that do not decode, left white and remembered.
+"""Tiles that do not decode: they are left white and listed.
 
-One damaged tile must not cost the rest of a slide. A read that meets one is repeated tile by tile; the tile itself is
-read again through a fresh handle, because some libraries give up a handle after its first error, and is white where
-that fails too. Whether a tile is bad depends on its bytes alone, so every thread and process leaves the same tiles
-white, whatever was read before. Where more than a stated share of a level's tiles is bad, the slide is refused.
+A single damaged tile does not make a slide unusable. If a read fails, it is repeated tile by tile. The failing tile
+is read once more through a new handle, because some libraries cannot use a handle after its first error. If that
+fails too, the tile is white. Whether a tile is bad depends on its bytes alone, so every thread and process leaves the
+same tiles white. If more than a given fraction of a level's tiles is bad, the slide is refused.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from wsigraph.slide.colour import WHITE
 from wsigraph.slide.opening import SlideReader
 
 MAX_BAD_TILE_FRACTION = 0.01
-"""Share of a level's tiles that may be bad where nothing else is said."""
+"""Default fraction of a level's tiles that may be bad."""
 
 _Key = tuple[int, int, int, int]  # level, scale, row, column
 
 BadTileNote = tuple[int, int, int, int, str]
-"""Level, scale at which it was read, row, column and the decoder's words; how bad tiles travel between processes."""
+"""Level, scale, row, column and message of the decoder: what processes exchange of a bad tile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -39,11 +39,11 @@ class BadTile:
     level : int
         Level of the slide.
     row, column : int
-        Place on the level's lattice of native tiles.
+        Position in the level's grid of native tiles.
     x0, y0 : int
         Its corner in pixels of level 0.
     reason : str
-        What the decoder said.
+        Message of the decoder.
     """
 
     level: int
@@ -58,7 +58,7 @@ class BadTile:
 
 
 class BadTiles:
-    """The bad tiles that one slide has met in this process; safe to use from several threads.
+    """The bad tiles of one slide that this process has read; safe to use from several threads.
 
     Parameters
     ----------
@@ -67,28 +67,28 @@ class BadTiles:
     levels : tuple of Level
         Its levels.
     max_fraction : float
-        Share of a level's tiles that may be bad, 0 to 1.
+        Fraction of a level's tiles that may be bad, 0 to 1.
     """
 
     def __init__(self, name: str, levels: tuple[Level, ...], max_fraction: float) -> None:
         self.max_fraction = max_fraction
         self._name = name
         self._levels = levels
-        self._found: dict[_Key, BadTile] = {}
+        self._tiles: dict[_Key, BadTile] = {}
         self._lock = threading.Lock()
 
-    def seen(self) -> tuple[BadTile, ...]:
-        """Return the tiles met so far, each once, sorted by level, row and column."""
+    def tiles(self) -> tuple[BadTile, ...]:
+        """Return the bad tiles read so far, each once, sorted by level, row and column."""
         with self._lock:
-            places = {(tile.level, tile.row, tile.column): tile for tile in sorted(self._found.values(), reverse=True)}
+            places = {(tile.level, tile.row, tile.column): tile for tile in sorted(self._tiles.values(), reverse=True)}
         return tuple(sorted(places.values()))
 
     def within(self, level: int, scale: int) -> frozenset[tuple[int, int]]:
         """Return rows and columns of the bad tiles of a level when it is read at a scale."""
-        if not self._found:
+        if not self._tiles:
             return frozenset()
         with self._lock:
-            return frozenset(key[2:] for key in self._found if key[:2] == (level, scale))
+            return frozenset(key[2:] for key in self._tiles if key[:2] == (level, scale))
 
     def touches(self, level: int, scale: int, box: Box) -> bool:
         """Return whether a box of a level shrunk by `scale` holds part of a bad tile."""
@@ -108,37 +108,37 @@ class BadTiles:
         )
         tile = BadTile(level=level, row=row, column=column, x0=x0, y0=y0, reason=reason)
         with self._lock:
-            self._found[level, scale, row, column] = tile
+            self._tiles[level, scale, row, column] = tile
 
     def notes(self) -> tuple[BadTileNote, ...]:
-        """Return everything met so far, for `merge` in another process."""
+        """Return all bad tiles read so far, for `merge` in another process."""
         with self._lock:
-            return tuple((*key, tile.reason) for key, tile in self._found.items())
+            return tuple((*key, tile.reason) for key, tile in self._tiles.items())
 
     def forget(self) -> None:
-        """Forget everything met so far; whatever is read again is met again."""
+        """Clear the list; bad tiles that are read again are listed again."""
         with self._lock:
-            self._found.clear()
+            self._tiles.clear()
 
     def merge(self, notes: Iterable[BadTileNote]) -> None:
-        """Add what another process has met.
+        """Add the bad tiles of another process.
 
         Parameters
         ----------
         notes : iterable of BadTileNote
-            From `notes` there.
+            From `notes` in that process.
 
         Raises
         ------
         UnreadableSlide
-            If the share of bad tiles is now above the limit.
+            If the fraction of bad tiles is now above the limit.
         """
         for level, scale, row, column, reason in notes:
             self.note(level, scale, row, column, reason)
             self.check(level, scale)
 
     def check(self, level: int, scale: int) -> None:
-        """Check that the share of a level's bad tiles, read at a scale, is within the limit.
+        """Check that the fraction of a level's bad tiles, read at a scale, is within the limit.
 
         Raises
         ------
@@ -151,7 +151,7 @@ class BadTiles:
         if n_bad > self.max_fraction * n_tiles:
             raise UnreadableSlide(
                 f"slide {self._name!r}: {n_bad} of {n_tiles} tiles of level {level} do not decode, more than the "
-                f"share of {self.max_fraction:g} that is put up with; the first is {self.seen()[0]}; copy the slide "
+                f"share of {self.max_fraction:g} that is put up with; the first is {self.tiles()[0]}; copy the slide "
                 "again from its source or raise slide.max_bad_tile_fraction"
             )
 
@@ -166,7 +166,7 @@ class SoundReader:
     reopen : callable
         Opens the same file once more.
     bad : BadTiles
-        Where bad tiles are remembered.
+        Where bad tiles are listed.
     """
 
     def __init__(self, reader: SlideReader, reopen: Callable[[], SlideReader], bad: BadTiles) -> None:
@@ -197,13 +197,13 @@ class SoundReader:
         Raises
         ------
         UnreadableSlide
-            If the file cannot be read or was cut, or more of its tiles are bad than is put up with.
+            If the file cannot be read or was cut, or more of its tiles are bad than allowed.
         """
         if not self._bad.touches(level, scale, box):
             try:
                 return self._reader.read_level(level, box, scale)
             except CorruptTile:
-                pass  # the tile is found again, read anew, and reported below
+                pass  # the read is repeated tile by tile below, which finds and reports the tile
         return self._read_by_tile(level, box, scale)
 
     def close(self) -> None:
@@ -233,27 +233,27 @@ class SoundReader:
         return out
 
     def _tile(self, level: int, tile: Box, scale: int, row: int, column: int) -> NDArray[np.uint8] | None:
-        """Return a whole tile, or None where it is bad; a reader may fault the part of a tile that is not asked for."""
+        """Return a whole tile, or None where it is bad; a reader may fail in a part of a tile that is not needed."""
         if (row, column) in self._bad.within(level, scale):
             return None
         try:
             return self._reader.read_level(level, tile, scale)
         except CorruptTile:
-            fresh = self._reopen()
+            reopened = self._reopen()
         try:
-            pixels = fresh.read_level(level, tile, scale)
+            pixels = reopened.read_level(level, tile, scale)
         except CorruptTile as error:
-            fresh.close()
+            reopened.close()
             self._bad.note(level, scale, row, column, _reason(error))
             self._bad.check(level, scale)
             return None
         with self._lock:
             self._retired.append(self._reader)  # other threads may be reading from it
-            self._reader = fresh
+            self._reader = reopened
         return pixels
 
 
 def _reason(error: CorruptTile) -> str:
-    """Return what the decoder said, on one line, without the path that messages name."""
+    """Return the message of the decoder on one line, without the path that messages name."""
     cause = error.__cause__ or error
     return " ".join(str(cause).split()) or type(cause).__name__

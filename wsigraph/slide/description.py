@@ -1,7 +1,7 @@
-"""What a reader finds out about a file before any pixel is decoded.
+"""What a reader knows of a file before it decodes any pixel.
 
-A file's own words are kept apart from what is made of them: the pixel size stands here as the file states it, absurd
-or absent, so that ``inspect`` can show what ``read`` must refuse.
+Values are those that the file states, unchecked. The pixel size may be missing or absurd, so that ``inspect`` can show
+what ``read`` refuses.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wsigraph.records import Level
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileDescription:
-    """A slide file in its own words.
+    """What a slide file states of itself.
 
     Attributes
     ----------
@@ -27,15 +27,17 @@ class FileDescription:
     scales : tuple of tuple of int
         For each level, the whole factors by which the reader can shrink while it decodes; each starts with 1.
     mpp : float or None
-        Level-0 pixel size in um/px as the file states it, not yet judged; None where it states none.
+        Level-0 pixel size in um/px as the file states it, unchecked; None where it states none.
     mpp_source : str or None
         Where `mpp` was found, e.g. ``"aperio.MPP"``.
     objective_power : float or None
         Magnification of the objective as the file states it; pixel sizes do not follow from it.
     associated : tuple of str
         Names of associated images, sorted.
+    channels : tuple of str
+        Names of the channels taken for red, green and blue; empty where the file names none.
     warnings : tuple of str
-        Oddities the user should know.
+        Warnings for the user.
     """
 
     vendor: str
@@ -45,6 +47,7 @@ class FileDescription:
     mpp_source: str | None = None
     objective_power: float | None = None
     associated: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

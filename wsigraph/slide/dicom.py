@@ -65,19 +65,19 @@ def file_meta(path: Path) -> dict[tuple[int, int], str]:
     OSError
         If the file cannot be read.
     """
-    found: dict[tuple[int, int], str] = {}
+    values: dict[tuple[int, int], str] = {}
     with path.open("rb") as handle:
         if handle.read(_PREAMBLE_BYTES + 4)[_PREAMBLE_BYTES:] != b"DICM":
-            return found
+            return values
         while len(head := handle.read(8)) == 8:
             group, element = struct.unpack_from("<HH", head)
             length = _value_length(group, head, handle)
             if group != _META_GROUP or length is None or length == _UNDEFINED_LENGTH:
-                return found
+                return values
             value = handle.read(min(length, _META_VALUE_BYTES_MAX))
-            found.setdefault((group, element), value.decode("ascii", errors="replace").strip(" \0"))
+            values.setdefault((group, element), value.decode("ascii", errors="replace").strip(" \0"))
             handle.seek(length - len(value), 1)
-    return found
+    return values
 
 
 def series_files(path: Path) -> tuple[Path, ...]:
@@ -122,13 +122,13 @@ def folder_series(folder: Path) -> dict[str, Path]:
     OSError
         If the folder or a file in it cannot be read.
     """
-    found: dict[str, Path] = {}
+    instances: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() == ".dcm" and path.is_file():
             uid = series_uid(path)
             if uid is not None:
-                found.setdefault(uid, path)
-    return found
+                instances.setdefault(uid, path)
+    return instances
 
 
 def _find_series(handle: BinaryIO) -> str | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from wsigraph.errors import StoreError, UnreadableSlide
 from wsigraph.slide import dicom
+from wsigraph.slide.series import is_zarr, mirax_parts
 
 
 def locate(path: Path) -> Path:
@@ -69,17 +70,11 @@ def slide_files(path: Path) -> tuple[Path, ...]:
     try:
         if path.is_dir():
             return tuple(sorted(other for other in path.rglob("*") if other.is_file()))
-        data = path.with_suffix("")
-        if path.suffix.lower() == ".mrxs" and data.is_dir():
-            return (path, *sorted(other for other in data.iterdir() if other.is_file()))
+        if path.suffix.lower() == ".mrxs" and (folders := mirax_parts(path)):
+            return (path, *sorted(other for data in folders for other in data.iterdir() if other.is_file()))
         return dicom.series_files(path)
     except OSError as error:
         raise UnreadableSlide(f"slide {str(path)!r} cannot be read: {error.strerror}; check its rights") from None
-
-
-def is_zarr(path: Path) -> bool:
-    """Return whether a folder is the root of a zarr group."""
-    return any((path / name).is_file() for name in (".zgroup", ".zattrs", "zarr.json"))
 
 
 def slide_digest(path: Path) -> str:
@@ -145,7 +140,7 @@ def _locate_series(folder: Path) -> Path:
     if not series:
         raise UnreadableSlide(
             f"{str(folder)!r} is a directory without DICOM instances (*.dcm) and no OME-Zarr; give a slide file or "
-            f"such a directory; for a folder of slides name them, or start with 'wsigraph manifest create {folder}'"
+            f"such a directory; for a folder of slides use 'wsigraph predict {folder}' or 'wsigraph run {folder}'"
         )
     if len(series) > 1:
         raise UnreadableSlide(

@@ -1,6 +1,6 @@
 """Plain pictures: PNG, JPEG and TIFF in strips, decoded whole and held in memory.
 
-They know nothing of microscopy. A PNG or JPEG never states a pixel size that means anything here; a TIFF may, where
+They hold no microscopy metadata. A PNG or JPEG never states a pixel size that means anything here; a TIFF may, where
 its resolution has a unit. What is too large to be held is refused before it is decoded.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from wsigraph.slide import mpp, tiff_index
 from wsigraph.slide.colour import WHITE, to_rgb
 from wsigraph.slide.description import FileDescription, make_levels
 from wsigraph.slide.mpp import StatedMpp
+from wsigraph.slide.series import SeriesRule
 
 MAX_IMAGE_PX = 2**27
 """Most pixels of a picture: 11,585 x 11,585, 400 MB of RGB. Larger ones belong into a tiled TIFF."""
@@ -44,6 +46,9 @@ class ImageReader:
     UnreadableSlide
         If it is no picture that decodes to 8-bit grey or RGB, or has more than `MAX_IMAGE_PX` pixels.
     """
+
+    suffixes: ClassVar[frozenset[str]] = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff"})
+    series: ClassVar[tuple[SeriesRule, ...]] = ()
 
     def __init__(self, path: Path) -> None:
         vendor, self._pixels, stated = _read_tiff(path) if tiff_index.is_tiff(path) else _read_picture(path)
@@ -87,7 +92,7 @@ class ImageReader:
         return out
 
     def close(self) -> None:
-        """Let the pixels go."""
+        """Free the pixels."""
         self._pixels = np.empty((0, 0, 3), dtype=np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""What a slide file says of itself, its pixels unread: also of files whose pixel size will be refused."""
+"""What a slide file states of itself, also where its pixel size is missing or absurd; no pixel is read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _IDENTIFYING = ("label", "macro")
 def inspect(
     path: str | Path, *, mpp: float | None = None, reader: str | None = None, with_digest: bool = True
 ) -> dict[str, Any]:
-    """Return what a slide file says of itself, as plain values.
+    """Return what a slide file states of itself, as JSON values.
 
     Parameters
     ----------
@@ -49,9 +49,9 @@ def inspect(
     named = Path(path)
     located = files.locate(named)
     parts = files.slide_files(located)
-    reader_name, opened = open_reader(located, reader)
-    description = opened.description
-    opened.close()
+    reader_name, slide_reader = open_reader(located, reader)
+    description = slide_reader.description
+    slide_reader.close()
     stated, source, warnings = description.mpp, description.mpp_source, description.warnings
     problem = pixel_size.find_problem(str(named), description)
     if mpp is not None:

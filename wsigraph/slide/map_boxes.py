@@ -1,11 +1,10 @@
-"""Work carried out box by box, on whatever dask scheduler is in force, or by bands of rows in threads.
+"""Map a function over the boxes of a grid on the active dask scheduler, or over bands of rows in threads.
 
-A stage hands over a function and the boxes of a grid; each call reads its own pixels, so nothing large crosses
-between tasks. Results come back in the order of the boxes whatever the order of completion, and are small by
-contract: tables, never pixels. Small boxes share a task, because a task costs as much as decoding a tile; tasks go
-out in batches, which bounds what is in flight. What works on an array in memory is cut into
-bands of its rows instead, which threads of this process share. `mapped_by` puts something else than dask's scheduler
-in force for one thread.
+A step passes a function and the boxes of a grid. Each call reads its own pixels, so nothing large is sent between
+tasks. Results are in the order of the boxes, whatever finishes first, and must be small: tables, not pixels. Several
+small boxes make one task, because a task costs as much as decoding a tile. Tasks are submitted in batches, which
+bounds the memory in use. Work on an array in memory is split into bands of its rows, one for each thread. `mapped_by`
+replaces dask's scheduler for the current thread.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ class Mapper(Protocol):
         shared: tuple[Any, ...],
         advance: Callable[[int], None],
     ) -> list[Any]:
-        """Return ``function(box, *shared)`` of every box; `advance` is told the pixels of each that is done."""
+        """Return ``function(box, *shared)`` of every box, and call `advance` with the pixels of each that is done."""
 
 
 _mapper: ContextVar[Mapper] = ContextVar("mapper")
 _BATCH_PER_CORE = 32
 BYTES_PER_PX = 30
-"""Memory that the hungriest pixel stage holds for each pixel of a task's window."""
+"""Most memory that a pixel step holds for each pixel of a task's window."""
 _CHUNK_PX_MIN = 256
 _TASK_PX = 2**20
 """Boxes share a task up to so many pixels."""
@@ -62,9 +61,9 @@ def plan_chunks(chunk_px: int, n_threads: int, halo_px: int, memory_bytes: float
     Parameters
     ----------
     chunk_px : int
-        Side asked for.
+        Requested side.
     n_threads : int
-        Threads asked for.
+        Requested threads.
     halo_px : int
         Pixels that a task reads around its chunk.
     memory_bytes : float
@@ -89,12 +88,12 @@ def plan_chunks(chunk_px: int, n_threads: int, halo_px: int, memory_bytes: float
 
 @contextmanager
 def mapped_by(mapper: Mapper) -> Iterator[None]:
-    """Let `mapper` carry out what `map_chunks` is given by this thread, in place of dask's scheduler.
+    """Use `mapper` in place of dask's scheduler for calls of `map_chunks` in this thread.
 
     Parameters
     ----------
     mapper : Mapper
-        In force until the block ends.
+        Used until the block ends.
     """
     token = _mapper.set(mapper)
     try:
@@ -123,7 +122,8 @@ def map_chunks(
     stage : str
         Name of the work, for `progress`.
     progress : callable, optional
-        Told how many pixels are done: after every task on dask's local schedulers, after every batch on a cluster.
+        Called with the number of pixels done: after every task on dask's local schedulers, after every batch on a
+        cluster.
 
     Returns
     -------
@@ -141,22 +141,22 @@ def map_chunks(
     groups = _grouped(ordered)
     pace = _Pace(stage, groups, name, progress)
     step = _BATCH_PER_CORE * (os.cpu_count() or 1)
-    for start in range(0, len(groups), step):
+    for first in range(0, len(groups), step):
         common = [
-            delayed(item, traverse=False, pure=False, name=f"{name}-shared-{start}-{index}")
+            delayed(item, traverse=False, pure=False, name=f"{name}-shared-{first}-{index}")
             for index, item in enumerate((function, *shared))
         ]
         batch = [
-            task(_corners(group), *common, dask_key_name=f"{name}-{start + index}")
-            for index, group in enumerate(groups[start : start + step])
+            task(_corners(group), *common, dask_key_name=f"{name}-{first + index}")
+            for index, group in enumerate(groups[first : first + step])
         ]
         results += chain.from_iterable(compute(*batch, **pace.options))  # type: ignore[no-untyped-call]
-        pace.reach(start + len(batch))
+        pace.reach(first + len(batch))
     return results
 
 
 def _counter(stage: str, boxes: Sequence[Box], progress: Progress | None) -> Callable[[int], None]:
-    """Return what adds pixels to those done and tells `progress` of it."""
+    """Return a function that counts pixels and reports them to `progress`."""
     n_px, n_px_done = sum(box.size.area for box in boxes), 0
 
     def advance(n_px_more: int) -> None:
@@ -170,7 +170,7 @@ def _counter(stage: str, boxes: Sequence[Box], progress: Progress | None) -> Cal
 
 
 class _Pace:
-    """Tells a progress how many pixels of the groups of boxes are done."""
+    """Reports to a progress callback how many pixels of the groups of boxes are done."""
 
     def __init__(self, stage: str, groups: Sequence[Sequence[Box]], name: str, progress: Progress | None) -> None:
         self._stage, self._progress = stage, progress
@@ -178,13 +178,13 @@ class _Pace:
         self._keys = list(self._waiting)
         self._done, self._total = 0, sum(self._waiting.values())
         # the callback is given to this one computation; dask's own way registers it for the whole process
-        told = (None, None, None, self._finish, None)
-        self.options: dict[str, Any] = {} if progress is None else {"callbacks": [told]}
+        callbacks = (None, None, None, self._finish, None)
+        self.options: dict[str, Any] = {} if progress is None else {"callbacks": [callbacks]}
         if progress is not None:
             progress(stage, 0, self._total)
 
     def reach(self, n_groups: int) -> None:
-        """Tell that the first groups are done, where the scheduler has not told it of each."""
+        """Report that the first groups are done, if the scheduler has not reported each of them."""
         self._finish(*self._keys[:n_groups])
 
     def _finish(self, *keys: Any) -> None:
@@ -201,7 +201,7 @@ def map_threads(function: Callable[..., Result], items: Iterable[Any], *shared: 
     Parameters
     ----------
     function : callable
-        Must let other threads run (numba's ``nogil``, most of numpy), or no time is won.
+        Must release the GIL (numba's ``nogil``, most of numpy), or threads save no time.
     items : iterable
         First argument of each call.
     *shared : object
@@ -272,3 +272,16 @@ def _corners(boxes: Sequence[Box]) -> NDArray[np.int64]:
 
 def _apply(corners: NDArray[np.int64], function: Callable[..., Result], *shared: Any) -> list[Result]:
     return [function(Box(y0=y0, x0=x0, y1=y1, x1=x1), *shared) for y0, x0, y1, x1 in corners.tolist()]
+
+
+@contextmanager
+def with_threads(n_threads: int) -> Iterator[None]:
+    """Work with `n_threads` threads (0: every core allowed), unless a dask client or scheduler is already in force."""
+    import dask
+    from dask.system import CPU_COUNT
+
+    if dask.config.get("scheduler", None) is not None:
+        yield
+        return
+    with dask.config.set(scheduler="threads", num_workers=n_threads or CPU_COUNT):
+        yield

@@ -1,8 +1,8 @@
-"""Pixel sizes: where files state them, and which of them are believed.
+"""Pixel sizes: where files state them, and which values are accepted.
 
 A pixel size is never guessed. It comes from the format's own field, from a TIFF resolution with a real unit, or from
-the user; whatever lies outside 0.05 to 20 um/px is refused, because the usual culprits (72, 96 or 300 dots an inch
-left by a converter) are far outside and would silently turn every area and distance into nonsense.
+the user. Values outside 0.05 to 20 um/px are refused: the usual wrong ones (72, 96 or 300 dots per inch, left by a
+converter) are far outside, and would make every area and distance wrong.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from wsigraph.slide.description import FileDescription
 GIVEN = "given"
 """Source of a pixel size that the user gave."""
 MPP_TOLERANCE = 0.01
-"""Share by which two pixel sizes may differ before it is worth a warning."""
+"""Relative difference of two pixel sizes above which a warning is given."""
 _UM_PER_UNIT = {"m": 1e6, "dm": 1e5, "cm": 1e4, "mm": 1e3, "um": 1.0, "nm": 1e-3, "pm": 1e-6, "in": 25400.0}
 _UM_PER_TIFF_UNIT = {2: 25400.0, 3: 10000.0}  # inch and centimetre; 1 means "no absolute unit"
 
 
 class StatedMpp(NamedTuple):
-    """A pixel size as a file states it: um/px along x and y, and the field it stands in."""
+    """A pixel size as a file states it: um/px along x and y, and the field that states it."""
 
     x: float
     y: float
@@ -49,8 +49,8 @@ def from_ome(xml: str) -> StatedMpp | None:
 def ome_attribute(xml: str, name: str) -> str | None:
     """Return an attribute of the first ``Pixels`` element of an OME-XML text, or None."""
     pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", xml)
-    found = re.search(rf'\b{name}\s*=\s*["\']([^"\']+)', pixels.group()) if pixels else None
-    return found.group(1) if found else None
+    value = re.search(rf'\b{name}\s*=\s*["\']([^"\']+)', pixels.group()) if pixels else None
+    return value.group(1) if value else None
 
 
 def from_resolution(x: float, y: float, unit: int) -> StatedMpp | None:
@@ -154,6 +154,6 @@ def _number(text: str) -> float | None:
 
 
 def describe_enlargement(slide_mpp: float, working_mpp: float) -> tuple[str, ...]:
-    """Return what to say of a slide that is coarser than the pixels that are worked with; nothing where it is not."""
-    told = f"the slide's {slide_mpp:g} um/px were enlarged to the working {working_mpp:g}, so fine detail is missing"
-    return (told,) if slide_mpp > 1.05 * working_mpp else ()
+    """Return a warning if a slide is coarser than the working pixel size; else nothing."""
+    warning = f"the slide's {slide_mpp:g} um/px were enlarged to the working {working_mpp:g}, so fine detail is missing"
+    return (warning,) if slide_mpp > 1.05 * working_mpp else ()

@@ -1,4 +1,4 @@
-"""The objective's power, where a file states it: shown and kept, never used to guess a pixel size."""
+"""The objective's magnification as a file states it. It is reported, and never used to guess a pixel size."""
 
 from __future__ import annotations
 

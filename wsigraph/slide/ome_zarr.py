@@ -1,9 +1,9 @@
 """OME-Zarr folders (NGFF 0.4 on zarr 2, 0.5 on zarr 3) of 8-bit RGB or grey.
 
-The first multiscale image of the root counts, or of series 0 where a converter put its images in numbered groups. A
+The first multiscale image of the root is read, or of series 0 where a converter put its images in numbered groups. A
 chunk of the finest axes is a native tile. Zarr does not store a chunk that holds nothing but the fill value, so a tile
 that is black from corner to corner is one the file does not hold, and white here as in every other format. Channels
-are taken for red, green and blue in their order; display settings are not looked at.
+are taken for red, green and blue in their order; of display settings only the channels' names are kept.
 
 References
 ----------
@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import zarr
@@ -30,6 +30,7 @@ from wsigraph.slide import mpp, tiff_index
 from wsigraph.slide.colour import to_rgb
 from wsigraph.slide.description import FileDescription, make_levels
 from wsigraph.slide.mpp import StatedMpp
+from wsigraph.slide.series import ZARR, SeriesRule
 from wsigraph.slide.tile_grid import TileCache, assemble
 
 _UM = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6, "angstrom": 1e-4}
@@ -40,7 +41,7 @@ _MALFORMED = (*tiff_index.MALFORMED, zlib.error)
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where y, x and channel stand among an array's axes; every other axis has length 1."""
+    """Position of y, x and channel among an array's axes; every other axis has length 1."""
 
     y: int
     x: int
@@ -48,17 +49,17 @@ class _Layout:
 
     def index(self, n_axes: int, box: Box) -> tuple[slice | int, ...]:
         """Return the index of a box with all its channels."""
-        found: list[slice | int] = [0] * n_axes
-        found[self.y], found[self.x] = box.slices
+        index: list[slice | int] = [0] * n_axes
+        index[self.y], index[self.x] = box.slices
         if self.channel is not None:
-            found[self.channel] = slice(None)
-        return tuple(found)
+            index[self.channel] = slice(None)
+        return tuple(index)
 
     def to_pixels(self, part: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return an indexed part as (y, x) or (y, x, channel)."""
-        kept = sorted(axis for axis in (self.y, self.x, self.channel) if axis is not None)
+        axes = sorted(axis for axis in (self.y, self.x, self.channel) if axis is not None)
         wanted = [self.y, self.x] + ([] if self.channel is None else [self.channel])
-        return np.ascontiguousarray(part.transpose([kept.index(axis) for axis in wanted]))
+        return np.ascontiguousarray(part.transpose([axes.index(axis) for axis in wanted]))
 
 
 class OmeZarrReader:
@@ -75,12 +76,16 @@ class OmeZarrReader:
         If it is no OME-Zarr folder, its metadata are damaged, or it holds no 8-bit RGB or grey image.
     """
 
+    suffixes: ClassVar[frozenset[str]] = frozenset()
+    series: ClassVar[tuple[SeriesRule, ...]] = (ZARR,)
+
     def __init__(self, path: Path) -> None:
         self._path = path
         image = _find_image(path)
         try:
             group = zarr.open_group(str(image), mode="r")
-            multiscale = _multiscales(dict(group.attrs))[0]
+            attributes = dict(group.attrs)
+            multiscale = _multiscales(attributes)[0]
             axes = [axis if isinstance(axis, str) else str(axis["name"]) for axis in multiscale["axes"]]
             arrays = [group[str(level["path"])] for level in multiscale["datasets"]]
             stated = _stated_mpp(multiscale)
@@ -98,6 +103,7 @@ class OmeZarrReader:
             scales=((1,),) * len(levels),
             mpp=stated.x if stated else None,
             mpp_source=stated.source if stated else None,
+            channels=_channel_names(attributes),
             warnings=mpp.square_warnings(stated),
         )
 
@@ -137,7 +143,7 @@ class OmeZarrReader:
         )  # fmt: skip
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Close the folder."""
         self._cache.clear()
 
     def _sides(self, lengths: Sequence[int]) -> Size:
@@ -198,6 +204,14 @@ def _multiscales(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(attributes.get("ome", attributes).get("multiscales", []))
 
 
+def _channel_names(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the channels' names; none where display settings are absent or odd, for they are no part of the pixels."""
+    display = attributes.get("ome", attributes).get("omero")
+    channels = display.get("channels") if isinstance(display, Mapping) else None
+    named = [each for each in channels if isinstance(each, Mapping)] if isinstance(channels, Sequence) else []
+    return tuple(str(channel["label"]) for channel in named if channel.get("label"))
+
+
 def _stated_mpp(multiscale: Mapping[str, Any]) -> StatedMpp | None:
     """Return the pixel size of the first dataset, or None where scale or unit is absent."""
     scale = {"x": 1.0, "y": 1.0}
@@ -226,20 +240,20 @@ def _check(path: Path, axes: list[str], arrays: Sequence[Any]) -> None:
     first = arrays[0]
     n_channels = first.shape[axes.index("c")] if "c" in axes else 1
     others = [length for name, length in zip(axes, first.shape, strict=True) if name not in ("y", "x", "c")]
-    kinds = sorted({str(array.dtype) for array in arrays})
+    dtypes = sorted({str(array.dtype) for array in arrays})
     faults = {
         f"its axes are {', '.join(axes)}": not {"y", "x"} <= set(axes) or len(set(axes)) != len(axes),
-        f"it holds {', '.join(kinds)}": kinds != ["uint8"],
+        f"it holds {', '.join(dtypes)}": dtypes != ["uint8"],
         f"it holds {n_channels} channels": n_channels not in (1, 3),
         "it is a volume or a series in time": any(length != 1 for length in others),
         "its levels differ in axes": any(array.ndim != first.ndim for array in arrays),
         "it holds no pixel": any(0 in array.shape for array in arrays),
         "its chunks are too large": any(math.prod(array.chunks) > _TILE_PX_MAX for array in arrays),
     }
-    found = [text for text, is_fault in faults.items() if is_fault]
-    if found:
+    present = [text for text, is_fault in faults.items() if is_fault]
+    if present:
         raise UnreadableSlide(
-            f"slide {str(path)!r} is no OME-Zarr that can be read: {'; '.join(found)}; expected 8-bit RGB or grey "
+            f"slide {str(path)!r} is no OME-Zarr that can be read: {'; '.join(present)}; expected 8-bit RGB or grey "
             "over axes y and x"
         )
 

@@ -1,14 +1,14 @@
 """Which reader opens a file.
 
-Readers are plugins. The project's own come first, the exact and fast one ahead of the broad one; then whatever else
-is installed, by name; plain pictures last, because almost any file with a picture in it would match. The first that
-claims a file decides: where it finds a fault, a more lenient reader would only hide it.
+Readers are plugins. They are tried in a fixed order: the built-in tiled TIFF reader, OpenSlide and OME-Zarr, then other
+installed readers by name, and plain images last, because they match almost any file that holds a picture. The first
+reader that recognises a file opens it or raises. A more lenient reader is not tried, because it would hide the fault.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,38 +17,44 @@ from wsigraph import registry
 from wsigraph.errors import PluginError, UnreadableSlide
 from wsigraph.geometry import Box
 from wsigraph.slide.description import FileDescription
+from wsigraph.slide.series import SeriesRule
 
 _FIRST, _LAST = ("tiled_tiff", "openslide", "ome_zarr"), ("image",)
 
 
 class SlideReader(Protocol):
-    """What a reader plugin must do. Its constructor takes a path, opens it, and raises `UnreadableSlide` if it cannot.
+    """Interface of a reader plugin. The constructor takes a path, opens it, and raises `UnreadableSlide` if it cannot.
 
-    A reader is used from several threads at once. It need not pickle: a slide re-opens it by path.
+    A reader is used from several threads at once. It need not pickle: a slide re-opens it by path. `suffixes` and
+    `series` are class attributes; a slide in a folder is found through them alone, before any file is opened.
     """
 
+    suffixes: ClassVar[frozenset[str]]
+    """Suffixes of the files that the reader opens, lower case with the dot, for example ``frozenset({".svs"})``."""
+    series: ClassVar[tuple[SeriesRule, ...]]
+    """Formats in which several files, or a folder, are one slide; ``()`` where each file is a slide."""
     description: FileDescription
-    """What the file says of itself."""
+    """What the file states of itself."""
 
     def __init__(self, path: Path) -> None: ...
 
     @classmethod
     def matches(cls, path: Path) -> bool:
-        """Return whether the file is this reader's to open, faults included; looks at no pixel."""
+        """Return whether this reader opens the file, even if damaged; reads no pixel."""
         ...
 
     def read_level(self, level: int, box: Box, scale: int) -> NDArray[np.uint8]:
         """Return RGB pixels, uint8 (h, w, 3), of a box of a level shrunk by one of its `scales`; white outside.
 
-        A pixel must be the same whatever box it is asked for in. Where the box holds part of a tile whose bytes are
-        there but do not decode, it raises `CorruptTile`, and stays usable for other boxes: the slide then asks tile
+        A pixel must be the same whatever box is read. If the box holds part of a tile whose bytes are present but do
+        not decode, it raises `CorruptTile`, and stays usable for other boxes: the slide then asks tile
         by tile (``description.levels[level].tile``) and leaves white what fails again through a fresh handle. Any
         other error ends the work on the slide.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         ...
 
 

@@ -1,9 +1,9 @@
 """Every format that OpenSlide knows: NDPI, MRXS, SCN, BIF, DICOM and more.
 
-Two habits of OpenSlide are dealt with here. A handle is dead after its first error, so a fresh one is opened then and
-the next tile has its chance; a block that fails is put together from its native tiles, so that only the damaged ones
-are missing. And a box that begins between two pixels of a level is interpolated, so boxes are put
-together from blocks of one fixed lattice and a pixel never depends on the box it was asked for in.
+This module works around two properties of OpenSlide. A handle stays in error after its first error, so the file is
+opened again before the next tile is read; a block that fails is assembled from its native tiles, so that only the
+damaged ones are missing. And OpenSlide interpolates a box that begins between two pixels of a level, so boxes are
+assembled from blocks of one fixed grid, and a pixel never depends on the box that is read.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import openslide
@@ -22,6 +23,7 @@ from wsigraph.slide import mpp, objective, tiff_index
 from wsigraph.slide.colour import WHITE, to_rgb
 from wsigraph.slide.description import FileDescription, make_levels
 from wsigraph.slide.mpp import StatedMpp
+from wsigraph.slide.series import DICOM, HAMAMATSU, MIRAX, SeriesRule
 from wsigraph.slide.tile_grid import TileCache, assemble
 
 _TILE_PX = 512
@@ -43,6 +45,11 @@ class OpenSlideReader:
     UnreadableSlide
         If OpenSlide does not open it.
     """
+
+    suffixes: ClassVar[frozenset[str]] = frozenset(
+        {".bif", ".czi", ".dcm", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".tif", ".tiff", ".vms", ".vmu"}
+    )
+    series: ClassVar[tuple[SeriesRule, ...]] = (DICOM, MIRAX, HAMAMATSU)
 
     def __init__(self, path: Path) -> None:
         self._path = path

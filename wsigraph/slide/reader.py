@@ -1,12 +1,14 @@
 """A slide as pixels at any resolution.
 
-``read`` opens a file with whichever reader knows it and settles its pixel size; the `Slide` then yields any box at any
-um/px, eagerly or as a lazy array. A slide travels between processes as its description and is opened again where it
-is read. The same box gives the same bytes whatever else was read before, in whatever thread.
+``read`` opens a file with the first reader that recognises it and determines its pixel size. The `Slide` then gives
+the pixels of any box at any um/px, as a numpy array or as a lazy dask array. A slide is pickled as its description
+and opened again in the process that reads it. The same box gives the same bytes whatever was read before, in any
+thread.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import threading
@@ -29,10 +31,11 @@ from wsigraph.slide.damage import MAX_BAD_TILE_FRACTION, BadTile, BadTiles, Soun
 from wsigraph.slide.lazy import LazyPixels
 from wsigraph.slide.opening import SlideReader, open_reader
 from wsigraph.slide.resample import Source, area_average, choose_source
+from wsigraph.slide.slide_id import default_slide_id
 
-__all__ = ["Slide", "SlideReader", "read"]
+__all__ = ["Slide", "SlideReader", "default_slide_id", "read"]
 
-_SLIDES_KEPT = 4
+_MAX_ATTACHED = 4
 
 
 class Slide:
@@ -45,7 +48,7 @@ class Slide:
     reader : SlideReader, optional
         The open file; opened at the first read where left out.
     max_bad_tile_fraction : float
-        Share of a level's tiles that may fail to decode; above it a read raises.
+        Fraction of a level's tiles that may fail to decode; above it a read raises.
     """
 
     def __init__(
@@ -68,16 +71,32 @@ class Slide:
         return self._info
 
     @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels taken for red, green and blue; empty where the file names none."""
+        return self._open().description.channels
+
+    def mark(self, warning: str) -> None:
+        """Put a warning before all others of the slide, once.
+
+        Parameters
+        ----------
+        warning : str
+            What a reader of any output must know first.
+        """
+        if warning not in self._info.warnings:
+            self._info = dataclasses.replace(self._info, warnings=(warning, *self._info.warnings))
+
+    @property
     def bad_tiles(self) -> tuple[BadTile, ...]:
-        """Tiles met so far that do not decode and were left white, sorted by level, row and column.
+        """Tiles read so far that do not decode and were left white, sorted by level, row and column.
 
         Reads in other processes count once merged into `damage`; `scan_tiles` finds a level's wherever it runs.
         """
-        return self._bad.seen()
+        return self._bad.tiles()
 
     @property
     def damage(self) -> BadTiles:
-        """What `bad_tiles` lists, to merge with what other processes have met."""
+        """What `bad_tiles` lists, to merge with the bad tiles of other processes."""
         return self._bad
 
     def size(self, mpp: float | None = None) -> Size:
@@ -98,7 +117,7 @@ class Slide:
         SlideError
             If `mpp` is not a positive number.
         """
-        return resampled_size(self._info.levels[0].size, ratio(self._asked(mpp), self._info.mpp))
+        return resampled_size(self._info.levels[0].size, ratio(self._target_mpp(mpp), self._info.mpp))
 
     def read(self, box: Box, mpp: float | None = None) -> NDArray[np.uint8]:
         """Return the pixels of a box.
@@ -118,7 +137,7 @@ class Slide:
         Raises
         ------
         UnreadableSlide
-            If the file cannot be read, or more of its tiles fail to decode than is put up with.
+            If the file cannot be read, or more of its tiles fail to decode than allowed.
         SlideError
             If `mpp` is not a positive number or the slide is closed.
 
@@ -126,7 +145,7 @@ class Slide:
         -----
         The source is read in parts of at most 4096 x 4096 pixels, so memory follows the box, not the source.
         """
-        target = self._asked(mpp)
+        target = self._target_mpp(mpp)
         reader = self._open()
         size, source = self._grid(reader, target)
         inside = box.clip(size)
@@ -160,7 +179,7 @@ class Slide:
         """
         if chunk_px is not None and chunk_px < 1:
             raise SlideError(f"chunk_px is {chunk_px}, expected at least 1")
-        target = self._asked(mpp)
+        target = self._target_mpp(mpp)
         tile = self._info.levels[0].tile if ratio(target, self._info.mpp) == 1 else Size(1, 1)
         return LazyPixels(self, target).to_dask(chunk_px, tile)
 
@@ -190,7 +209,7 @@ class Slide:
     def __reduce__(self) -> tuple[Any, ...]:
         return _attach, (self._info, self._bad.max_fraction)
 
-    def _asked(self, mpp: float | None) -> float:
+    def _target_mpp(self, mpp: float | None) -> float:
         if mpp is None:
             return self._info.mpp
         if not (math.isfinite(mpp) and mpp > 0):
@@ -198,12 +217,12 @@ class Slide:
         return float(mpp)
 
     def _grid(self, reader: SoundReader, mpp: float) -> tuple[Size, Source]:
-        """Return the slide's size at a pixel size and where its pixels come from, worked out once."""
-        found = self._grids.get(mpp)
-        if found is None:
+        """Return the slide's size at a pixel size and the source of its pixels, computed once."""
+        grid_and_source = self._grids.get(mpp)
+        if grid_and_source is None:
             source = choose_source(self._info.levels, reader.description.scales, self._info.mpp, mpp)
-            found = self._grids[mpp] = (self.size(mpp), source)
-        return found
+            grid_and_source = self._grids[mpp] = (self.size(mpp), source)
+        return grid_and_source
 
     def _open(self) -> SoundReader:
         with self._opening:
@@ -244,7 +263,7 @@ def read(
     reader : str, optional
         Reader plugin to use; the first that knows the file where left out.
     max_bad_tile_fraction : float, optional
-        Share of a level's tiles that may fail to decode, 0 to 1: those are white and reported, more is an error.
+        Fraction of a level's tiles that may fail to decode, 0 to 1. These are white and reported; more is an error.
 
     Returns
     -------
@@ -271,9 +290,9 @@ def read(
     if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
         raise SlideError(f"slide id {name!r} cannot name a directory; give letters, digits, '-', '_' and '.'")
     path = files.locate(named)
-    reader_name, opened = open_reader(path, reader)
+    reader_name, slide_reader = open_reader(path, reader)
     try:
-        description = opened.description
+        description = slide_reader.description
         settled, source, warnings = pixel_size.settle_mpp(str(named), description, mpp)
         info = SlideInfo(
             slide_id=name,
@@ -289,17 +308,9 @@ def read(
             warnings=description.warnings + warnings,
         )
     except SlideError:
-        opened.close()
+        slide_reader.close()
         raise
-    return Slide(info, opened, max_bad_tile_fraction=max_bad_tile_fraction)
-
-
-def default_slide_id(path: Path) -> str:
-    """Return a name without its suffix (``.ome.tiff`` counts as one); of a folder, only ``.zarr`` is one."""
-    full = path.resolve() if path.name in ("", "..") else path
-    if full.is_dir() and full.suffix.lower() != ".zarr":
-        return full.name
-    return full.with_suffix("").stem if full.stem.lower().endswith(".ome") else full.stem
+    return Slide(info, slide_reader, max_bad_tile_fraction=max_bad_tile_fraction)
 
 
 def _read_part(reader: SoundReader, source: Source, part: Box) -> NDArray[np.uint8]:
@@ -317,7 +328,7 @@ def _parts(box: Box, source: Source) -> Iterator[Box]:
         yield Box(y0=part.y0 + box.y0, x0=part.x0 + box.x0, y1=part.y1 + box.y0, x1=part.x1 + box.x0)
 
 
-_attached: LRUCache[tuple[Any, ...], Slide] = LRUCache(_SLIDES_KEPT)
+_attached: LRUCache[tuple[Any, ...], Slide] = LRUCache(_MAX_ATTACHED)
 _attaching = threading.Lock()
 
 

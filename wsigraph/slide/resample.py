@@ -2,9 +2,9 @@
 
 Output pixel k covers the source interval [k r, (k + 1) r) along each axis, with r = p / q an exact fraction. Its
 level is the average of what it covers: each source pixel weighs the length of its overlap in units of 1 / q, sums are
-integers, and one rounding (half up) ends it. Nothing depends on where a box begins. A box filter is not the sharpest
-there is and lets through a little more aliasing than a windowed sinc, but it keeps mean optical density and needs no
-pixel beyond those covered, so seams cost nothing.
+integers, and the result is rounded once (half up). Nothing depends on where a box begins. A box filter aliases a little
+more than a windowed sinc, but it keeps mean optical density and needs no pixel beyond those covered, so chunks need
+no halo.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.geometry import Box, Size, ratio
+from wsigraph.kernels import njit
 from wsigraph.records import Level
 
 MPP_SLACK = Fraction(21, 20)
-"""A level may be coarser than asked for by this factor before a finer one is read instead."""
+"""A level may be coarser than requested by this factor before a finer one is read instead."""
 _SOURCE_PX_MAX = 4096**2
 _STEP_NUMERATOR_MAX = 2**26  # 2 x 255 x p^2 stays below 2^63
 _LONG_RUN = 1.5  # a step within this factor of 1 makes runs of neighbouring pixels
 _EXACT_IN_INT32 = 2048  # 255 x p^2 stays below 2^31
-_EXACT_IN_FLOAT = 2**40  # below it, 2 x 255 x area fits a double and half a unit outweighs its rounding
+_EXACT_IN_FLOAT = 2**40  # below it, 2 x 255 x area fits float64, and half a unit is larger than its rounding error
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +77,12 @@ def choose_source(
     scales : sequence of sequence of int
         Factors by which the reader can shrink each level.
     slide_mpp, target_mpp : float
-        Level-0 pixel size and the one asked for, um/px.
+        Level-0 and requested pixel size, um/px.
 
     Returns
     -------
     Source
-        The coarsest level and scale of at most 1.05 times the asked pixel size, the smaller scale among equals;
+        The coarsest level and scale of at most 1.05 times the requested pixel size, the smaller scale among equals;
         level 0 unshrunk where none is.
     """
     step = ratio(target_mpp, slide_mpp)
@@ -113,7 +113,7 @@ def area_average(pixels: NDArray[np.uint8], window: Box, box: Box, source: Sourc
     window : Box
         ``source.window(box)`` or more.
     box : Box
-        Output pixels wanted.
+        Output pixels.
     source : Source
         The grid that `pixels` are of.
 
@@ -157,8 +157,8 @@ def shrink(pixels: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
 
 
 def _covered(first: int, stop: int, step: Fraction, length: int) -> tuple[int, int]:
-    start = min(first * step.numerator // step.denominator, length - 1)
-    return start, max(start + 1, min(-(-stop * step.numerator // step.denominator), length))
+    begin = min(first * step.numerator // step.denominator, length - 1)
+    return begin, max(begin + 1, min(-(-stop * step.numerator // step.denominator), length))
 
 
 def _bounded(step: Fraction) -> Fraction:
@@ -174,21 +174,21 @@ def _spans(first: int, stop: int, p: int, q: int, length: int) -> tuple[NDArray[
     The step is p / q. The weights are int64 (stop - first, n) with n the most source pixels that any output pixel
     covers; what an output pixel does not cover weighs 0.
     """
-    start = np.empty(stop - first, np.int64)
+    starts = np.empty(stop - first, np.int64)
     weights = np.zeros((stop - first, -(-p // q) + 1), np.int64)
     n_most = 1
     for k in range(stop - first):
         low = (first + k) * p
-        start[k] = min(low // q, length - 1)
+        starts[k] = min(low // q, length - 1)
         for i in range(weights.shape[1]):
-            index = start[k] + i
+            index = starts[k] + i
             overlap = min((index + 1) * q, low + p) - max(index * q, low)
             if index < length and overlap > 0:
                 weights[k, i] = overlap
                 n_most = max(n_most, i + 1)
         if weights[k].sum() == 0:
             weights[k, 0] = 1
-    return start, weights[:, :n_most].copy()
+    return starts, weights[:, :n_most].copy()
 
 
 def _fits_narrow(p: int) -> bool:

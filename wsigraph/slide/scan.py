@@ -1,7 +1,7 @@
-"""Every tile of a level decoded once, to find those that do not.
+"""Decode every tile of a level once, to find those that do not decode.
 
-Stages that run in this process leave the bad tiles they met in ``Slide.bad_tiles``. Where other processes read, or
-before a long run, a scan finds them all for the cost of decoding the level once.
+Bad tiles that this process has read are in ``Slide.bad_tiles``. A scan finds all of them, for the cost of decoding the
+level once; use it before a long run, or where other processes read the slide.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def scan_tiles(slide: Slide, mpp: float | None = None, *, progress: Progress | N
     Raises
     ------
     UnreadableSlide
-        If the file cannot be read, or more of its tiles fail to decode than is put up with.
+        If the file cannot be read, or more of its tiles fail to decode than allowed.
     SlideError
         If `mpp` is not a positive number.
     """
     target = slide.info.mpp if mpp is None else mpp
     boxes = grid(slide.size(target), _CHUNK_PX)
-    found = map_chunks(_scan, boxes, slide, target, stage="scan", progress=progress)
-    return tuple(sorted({tile for tiles in found for tile in tiles}))
+    tiles_per_box = map_chunks(_scan, boxes, slide, target, stage="scan", progress=progress)
+    return tuple(sorted({tile for tiles in tiles_per_box for tile in tiles}))
 
 
 def _scan(box: Box, slide: Slide, mpp: float) -> tuple[BadTile, ...]:

@@ -28,7 +28,7 @@ from wsigraph.slide import dicom
 
 SUFFIXES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "TIFF": frozenset({".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif"}),
+        "TIFF": frozenset({".svs", ".tif", ".tiff", ".qptiff", ".ndpi", ".scn", ".bif"}),
         "DICOM": frozenset({".dcm"}),
         "CZI": frozenset({".czi"}),
         "PNG": frozenset({".png"}),

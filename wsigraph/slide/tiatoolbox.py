@@ -2,7 +2,7 @@
 
 Importing tiatoolbox takes many seconds and it caps the versions of torch, so it is an extra of its own and imported
 when a file is opened. It claims JPEG 2000 files alone, which no other reader opens; for any other file name it:
-``read(path, reader="tiatoolbox")``. Boxes are put together from blocks of one fixed lattice, because a box that begins
+``read(path, reader="tiatoolbox")``. Boxes are assembled from blocks of one fixed grid, because a box that begins
 between two pixels of a level would be interpolated.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,9 @@ from wsigraph.slide import mpp, tiff_index
 from wsigraph.slide.colour import WHITE, to_rgb
 from wsigraph.slide.description import FileDescription, make_levels
 from wsigraph.slide.mpp import StatedMpp
+from wsigraph.slide.series import SeriesRule
 from wsigraph.slide.tile_grid import TileCache, assemble
 
-_SUFFIXES = (".jp2",)
 _BLOCK_PX = 512
 
 
@@ -44,6 +44,9 @@ class TiatoolboxReader:
     UnreadableSlide
         If tiatoolbox does not open the file.
     """
+
+    suffixes: ClassVar[frozenset[str]] = frozenset({".jp2"})
+    series: ClassVar[tuple[SeriesRule, ...]] = ()
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -70,7 +73,7 @@ class TiatoolboxReader:
     @classmethod
     def matches(cls, path: Path) -> bool:
         """Return whether a file is one that only tiatoolbox reads, where it is installed."""
-        return path.suffix.lower() in _SUFFIXES and find_spec("tiatoolbox") is not None
+        return path.suffix.lower() in cls.suffixes and find_spec("tiatoolbox") is not None
 
     def read_level(self, level: int, box: Box, scale: int = 1) -> NDArray[np.uint8]:
         """Return pixels of a level.

@@ -1,7 +1,7 @@
 """The index of a TIFF: whether it is whole, which of its pages make the pyramid, what pixel size it states.
 
-A TIFF that was cut short often still opens, because its index may stand in front, and then yields grey tiles halfway
-through the work. So every directory must lie inside the file, and every tile or strip that a directory names too.
+A TIFF that was cut short often still opens, because its index may be at the front, and then gives grey tiles late in
+the work. Every directory, and every tile or strip that a directory names, must therefore end inside the file.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _HEADERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BIG_TIFF = 43
 _ENTRY_BYTES = {False: 12, True: 20}
 
-# Faults become errors with one sentence; the library's own log would print them a second time on a bare console.
+# faults are raised as errors; the log of the library would print them a second time
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
@@ -193,7 +193,7 @@ def stated_mpp(tif: TiffFile, vendor: str) -> StatedMpp | None:
 
 
 def colours_of(page: TiffPage) -> str:
-    """Return how a page's samples are to be seen, e.g. ``"RGB"``."""
+    """Return the colour space of a page's samples, e.g. ``"RGB"``."""
     try:
         return PHOTOMETRIC(page.photometric).name
     except ValueError:
@@ -201,7 +201,7 @@ def colours_of(page: TiffPage) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return an error's own words on one line, or its class where it has none."""
+    """Return an error's message on one line, or its class if it has none."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -217,7 +217,7 @@ def _is_reduction(first: TiffPage, page: TiffPage) -> bool:
 
 
 def _check_directories(path: Path) -> None:
-    """Walk the chain of directories; the TIFF library stops at the first that is out of reach and tells nobody."""
+    """Follow the chain of directories; the TIFF library stops without an error at the first that is out of reach."""
     size = path.stat().st_size
     with path.open("rb") as handle:
         header = handle.read(16)
@@ -227,11 +227,11 @@ def _check_directories(path: Path) -> None:
             return  # that dialect has 64-bit links in a 32-bit file
         count, link = (f"{order}Q", f"{order}Q") if is_big else (f"{order}H", f"{order}I")
         offset = struct.unpack_from(link, header, 8 if is_big else 4)[0]
-        seen: set[int] = set()
+        visited: set[int] = set()
         while offset:
-            if offset in seen:
+            if offset in visited:
                 raise ValueError("its directories form a circle")
-            seen.add(offset)
+            visited.add(offset)
             handle.seek(offset)
             n = handle.read(struct.calcsize(count))
             n_entries = struct.unpack(count, n)[0] if len(n) == struct.calcsize(count) else 0

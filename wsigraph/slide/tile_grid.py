@@ -1,8 +1,8 @@
 """Any box of a level from its fixed native tiles.
 
-A box is put together from whole tiles of one fixed lattice, so that a pixel is decoded the same way whatever box it
-is asked for in. Tiles that a box cuts are kept a while, because the neighbouring box needs them too; tiles that lie
-whole in a box are not, so that the memory goes to the seams.
+A box is assembled from whole tiles of one fixed tile grid. A pixel is therefore decoded in the same way whatever box
+is read. Tiles that a box cuts are cached, because the neighbouring box needs them too. Tiles that are whole inside a
+box are not cached, so that the memory is spent on the seams.
 """
 
 from __future__ import annotations
@@ -73,16 +73,16 @@ def assemble(
     Parameters
     ----------
     box : Box
-        What to return, in pixels of the lattice; parts outside the level are white.
+        What to return, in pixels of the tile grid; parts outside the level are white.
     size, tile : Size
         Pixels of the level and of one tile.
     decode : callable
-        Takes a tile's row and column on the lattice and returns its pixels, uint8 (h, w, 3), cut at the level's edge
+        Takes a tile's row and column in the tile grid and returns its pixels, uint8 (h, w, 3), cut at the level's edge
         or not; None where the file holds none, which is white.
     cache : TileCache
         Where tiles that the box cuts are looked up and kept.
     key : hashable
-        Name of the lattice in the cache.
+        Name of the tile grid in the cache.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def assemble(
     out = np.empty((box.height, box.width, 3), dtype=np.uint8)
     if inside != box:
         out.fill(WHITE)
-    # plain numbers: boxes would cost as much as copying a small tile
+    # plain integers: creating boxes would cost as much as copying a small tile
     for row in range(inside.y0 // tile.height, -(-inside.y1 // tile.height)):
         top, bottom = row * tile.height, min((row + 1) * tile.height, size.height)
         y0, y1 = max(top, inside.y0), min(bottom, inside.y1)

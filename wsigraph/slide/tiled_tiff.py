@@ -1,8 +1,8 @@
 """Tiled TIFF, Aperio SVS and OME-TIFF, tile by tile as the file holds them.
 
-The index is read once by tifffile; tiles are then fetched by position on an own descriptor and decoded outside any
-lock, several at a time. Files whose tiles overlap or whose levels need a vendor's metadata to be placed (Ventana,
-Leica, Philips, Hamamatsu) and codecs without a plain decoder are left to OpenSlide.
+tifffile reads the index once. Tiles are then read by position and decoded outside any lock, several at a time.
+OpenSlide reads files whose tiles overlap or whose levels need a vendor's metadata to be placed (Ventana, Leica,
+Philips, Hamamatsu), and codecs without a decoder here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from wsigraph.slide import jpeg, mpp, objective, tiff_index
 from wsigraph.slide.colour import to_rgb
 from wsigraph.slide.description import FileDescription, make_levels
 from wsigraph.slide.resample import shrink
+from wsigraph.slide.series import SeriesRule
 from wsigraph.slide.tile_grid import TileCache, assemble
 
 _JPEG = 7
@@ -78,6 +79,9 @@ class TiledTiffReader:
     UnreadableSlide
         If the index is damaged, or the file is no pyramid of 8-bit grey or RGB tiles in a known codec.
     """
+
+    suffixes: ClassVar[frozenset[str]] = frozenset({".qptiff", ".svs", ".tif", ".tiff"})
+    series: ClassVar[tuple[SeriesRule, ...]] = ()
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -175,7 +179,7 @@ class TiledTiffReader:
 
 
 class _Descriptor:
-    """Reads at a position without a shared one, so that threads need not wait for each other."""
+    """Reads by position (pread), so that threads do not wait for each other."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -209,16 +213,16 @@ class _Descriptor:
 
 def _check(path: Path, tif: TiffFile) -> None:
     """Raise UnreadableSlide where the file is nothing that this reader decodes exactly."""
-    found = _content_faults(tif) or _foreign_traits(tif)
-    if found:
+    faults = _content_faults(tif) or _foreign_traits(tif)
+    if faults:
         raise UnreadableSlide(
-            f"slide {str(path)!r} is no tiled TIFF that can be read: {'; '.join(found)}; expected 8-bit grey or RGB "
+            f"slide {str(path)!r} is no tiled TIFF that can be read: {'; '.join(faults)}; expected 8-bit grey or RGB "
             "tiles"
         )
 
 
 def _foreign_traits(tif: TiffFile) -> list[str]:
-    """Return what makes a file a task for another reader."""
+    """Return the properties of a file for which another reader is needed."""
     pages = tiff_index.pyramid_pages(tif)
     first, vendor = pages[0], tiff_index.vendor_of(tif)
     codecs = sorted({int(page.compression) for page in pages} - set(_CODECS))
@@ -236,7 +240,7 @@ def _foreign_traits(tif: TiffFile) -> list[str]:
 
 
 def _content_faults(tif: TiffFile) -> list[str]:
-    """Return why a tiled file of a plain dialect holds no picture in RGB or grey, whoever reads it."""
+    """Return why a tiled file of a plain dialect holds no picture in RGB or grey, for any reader."""
     pages = tiff_index.pyramid_pages(tif)
     first = pages[0]
     if not first.is_tiled or tiff_index.vendor_of(tif) not in tiff_index.TILED_VENDORS:

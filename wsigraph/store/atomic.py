@@ -1,9 +1,9 @@
 """Files and directories that appear whole or not at all.
 
-Everything is written under a hidden name beside its destination, flushed to the disk and renamed; a reader sees the
-old content, the new content or (for the moment between the two renames of a directory) nothing, never a part. What
-a killed process leaves behind carries its host and process number, and is removed by the next writer of the same
-destination once that process is gone or a day has passed.
+A file is written under a hidden name beside its destination, flushed to disk and renamed. A reader sees the old
+content or the new content, never a part; a directory is absent for the moment between its two renames. The hidden
+name carries host and process id. What a killed process leaves is removed by the next writer of the same destination,
+once that process has ended or a day has passed.
 """
 
 from __future__ import annotations

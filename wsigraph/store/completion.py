@@ -1,4 +1,4 @@
-"""Whether a stage's file is there, whole, and made from what the stage would use now."""
+"""Whether a step's file exists, is undamaged, and was made from the inputs and settings that the step has now."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def verify(path: Path | str) -> dict[str, Any]:
 
     Notes
     -----
-    Costs one read of the file; pixels of a lattice are not decoded.
+    Costs one read of the file. Pixels in zarr are not decoded.
     """
     path = Path(path)
     if path.suffix not in _READERS:
@@ -45,7 +45,7 @@ def verify(path: Path | str) -> dict[str, Any]:
 
 
 def is_done(path: Path | str, inputs: Mapping[str, str], config: Mapping[str, str]) -> bool:
-    """Tell whether a record is stored, undamaged, and made by this version from exactly these inputs and settings.
+    """Return whether a record is stored, undamaged, and made by this version from exactly these inputs and settings.
 
     Parameters
     ----------

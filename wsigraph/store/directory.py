@@ -1,8 +1,8 @@
-"""The directory of one slide: which stages are done in it, and what has to go when one of them is not.
+"""The directory of one slide's records: which steps are done, and which records must be made again.
 
-A stage whose record is there, undamaged and made from what would be used now is loaded. The first that is not is
-carried out, after its record and all later ones are removed, so that the directory never shows a prediction beside a
-graph it was not made from. Timings go to ``run.json`` alone.
+A step is done if its record exists, is undamaged and was made from the inputs and settings that it has now. The
+record is then loaded. At the first step that is not done, its record and all later ones are removed before the step
+runs, so that the directory never holds a prediction of another graph. Timings go to ``run.json`` alone.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Any, TypeVar
 from wsigraph.errors import StoreError
 from wsigraph.records import SlideInfo
 from wsigraph.store.atomic import discard, write_file, writing
+from wsigraph.store.codecs import SLIDE_INFO
 from wsigraph.store.completion import is_done
-from wsigraph.store.documents import load_slide_info, read_document
+from wsigraph.store.documents import read_document
 from wsigraph.store.header import Destination, canonical_document, digest
 
 SLIDE_FILE = "slide.json"
-"""What is known of the slide; tells whose directory it is."""
+"""What is known of the slide; identifies the slide of the directory."""
 RUN_FILE = "run.json"
 """Timings and circumstances of the last run; the one file that differs between equal runs."""
 
@@ -40,7 +41,7 @@ class SlideDirectory:
         Stages in their order, each with its files. The first file of a stage carries the header; where there are
         others, it is a JSON document that names their digests under ``"sha256"``.
     progress : callable, optional
-        Told (stage, done, total).
+        Called with (stage, done, total).
 
     Attributes
     ----------
@@ -77,7 +78,7 @@ class SlideDirectory:
             If it does.
         """
         try:
-            known = load_slide_info(self.path / SLIDE_FILE)
+            known = SLIDE_INFO.load(self.path / SLIDE_FILE)
         except StoreError:
             # absent, or too damaged to tell: then nothing here counts as done either
             return

@@ -1,4 +1,4 @@
-"""What every stored record says of itself, and when it counts as done.
+"""The header of every stored record, and when a record counts as done.
 
 The header names the schema, the record, the version that wrote it, the digests of what it was made from, the digests
 of the configuration sections that shaped it, and a digest of the content. It holds no time, host, absolute path or
@@ -172,7 +172,7 @@ def digest(path: Path | str) -> str:
     try:
         if not path.is_dir():
             return _file_digest(path)
-        return tree_digest(path, [found for found in path.rglob("*") if found.is_file()])
+        return tree_digest(path, [file for file in path.rglob("*") if file.is_file()])
     except OSError as error:
         raise StoreError(
             f"cannot read {path}: {error.strerror or error}; run the stage that writes it again"

@@ -3,7 +3,7 @@
 One safetensors file holds the weights, the best weights so far, AdamW's moments and the state of torch's generator; its
 one metadata key holds the rest as JSON: passes done, losses and the state of numpy's generator. Floats of JSON are
 written in full, so that a resumed run gives the bytes of an unbroken one. A checkpoint of other data, settings or seed
-is not gone on from.
+is refused, and stays.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from safetensors.numpy import save as save_tensors
 
 from wsigraph.errors import ModelError
 from wsigraph.store.atomic import write_file
+from wsigraph.training.settings_identity import Identity, refusal
 
 _KEY = "state"
 _Tensor = TypeVar("_Tensor")
@@ -63,7 +64,7 @@ class Standing:
 
 def save_checkpoint(
     path: Path,
-    identity: str,
+    identity: Identity,
     standing: Standing,
     network: Learner,
     optimiser: torch.optim.Optimizer,
@@ -75,8 +76,8 @@ def save_checkpoint(
     ----------
     path : Path
         Destination.
-    identity : str
-        Digest of data, settings and seed.
+    identity : Identity
+        Data, settings and seed.
     standing : Standing
         Passes done.
     network, optimiser, rng
@@ -92,7 +93,7 @@ def save_checkpoint(
     tensors |= {f"optimiser.{name}": value.cpu().numpy() for name, value in moments_of(optimiser).items()}
     tensors["generator"] = torch.random.get_rng_state().numpy()
     notes = {
-        "identity": identity,
+        "identity": identity.document(),
         "history": standing.history,
         "best_pass": standing.best_pass,
         "rng": rng.bit_generator.state,
@@ -102,7 +103,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, identity: str, network: Learner, optimiser: torch.optim.Optimizer, rng: np.random.Generator
+    path: Path, identity: Identity, network: Learner, optimiser: torch.optim.Optimizer, rng: np.random.Generator
 ) -> Standing:
     """Set network, optimiser and both generators to where training stood.
 
@@ -110,20 +111,20 @@ def load_checkpoint(
     ----------
     path : Path
         Where a checkpoint may be.
-    identity : str
-        Digest of data, settings and seed.
+    identity : Identity
+        Data, settings and seed.
     network, optimiser, rng
-        As at the start of training; left so where there is no checkpoint of this identity.
+        As at the start of training; left so where there is no checkpoint.
 
     Returns
     -------
     Standing
-        Passes done; none where there is no checkpoint of this identity.
+        Passes done; none where there is no checkpoint.
 
     Raises
     ------
     ModelError
-        If the file is damaged.
+        If the file is damaged, or was made under other settings or of other data; the message names what differs.
     """
     if not path.is_file():
         return Standing()
@@ -133,8 +134,8 @@ def load_checkpoint(
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise ModelError(f"checkpoint {path} is damaged ({error}); delete it and run again") from None
-    if notes["identity"] != identity:
-        return Standing()
+    if others := identity.differences(notes.get("identity")):
+        raise ModelError(refusal(f"checkpoint {path}", others))
     network.load_arrays(under(tensors, "network."))
     moments = under(tensors, "optimiser.").items()
     set_moments(optimiser, {name: torch.from_numpy(value.copy()) for name, value in moments})

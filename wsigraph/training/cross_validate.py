@@ -21,15 +21,17 @@ from wsigraph.cohort.metrics.bootstrap import draw_weights, estimate
 from wsigraph.cohort.metrics.stage import quadratic_kappa, stage_auc
 from wsigraph.cohort.metrics.survival import c_index
 from wsigraph.config import ModelConfig
-from wsigraph.model.bundle import ModelBundle, save_bundle
+from wsigraph.errors import ModelError
+from wsigraph.model.bundle import CARD_FILE, ModelBundle, save_bundle
 from wsigraph.model.card import About, Score
 from wsigraph.model.nn.network import one_thread
 from wsigraph.store.atomic import discard, write_file
-from wsigraph.store.header import canonical_document
+from wsigraph.store.header import canonical_document, parse_json
 from wsigraph.training.curves import write_losses
 from wsigraph.training.dataset import Cohort
 from wsigraph.training.ensemble import Ensemble, train_folds
 from wsigraph.training.held_out import HeldOut, save_held_out
+from wsigraph.training.settings_identity import Identity, cohort_digests, refusal, settings_of
 
 if TYPE_CHECKING:
     from wsigraph.slide.map_boxes import Progress
@@ -38,6 +40,8 @@ RUN_FILE = "run.json"
 """Where manifest and graphs lay when the model was trained; for people and for ``wsigraph evaluate``."""
 CHECKPOINTS = "checkpoints"
 """How far each fold is, while training goes on."""
+IDENTITY_FILE = "settings.json"
+"""What the checkpoints were made under, beside them."""
 
 _DIGITS = 4
 
@@ -76,6 +80,7 @@ def train_model(
     about: About,
     sources: dict[str, str] | None = None,
     beside: Callable[[ModelBundle], object] | None = None,
+    keep_checkpoints: bool = False,
     progress: Progress | None = None,
 ) -> Ensemble:
     """Train an ensemble of folds and write its directory.
@@ -96,6 +101,8 @@ def train_model(
         What else to note in ``run.json``: where manifest and graphs lie.
     beside : callable, optional
         Writes what else belongs into the directory, told the finished model; killed in it, a run goes on there.
+    keep_checkpoints : bool
+        Leave the checkpoints when all is done, for further divisions of the same run (``repeats.py``).
     progress : callable, optional
         Told of passes and folds.
 
@@ -109,11 +116,13 @@ def train_model(
     CohortError
         If the folds cannot be formed, or share a patient or a slide.
     ModelError
-        If a fold cannot be fitted.
+        If a fold cannot be fitted, or the directory holds checkpoints of other settings or data.
     StoreError
         If the directory cannot be written.
     """
     directory, started = Path(out), time.perf_counter()
+    identity = study_identity(cohort, configurations, design)
+    _begin(directory / CHECKPOINTS, identity)
     ensemble = train_folds(
         cohort,
         divide(cohort, design)[0],
@@ -144,13 +153,103 @@ def train_model(
     )
     save_held_out(ensemble.held_out, directory, ensemble.bundle.model_id)
     write_losses([each.history for each in ensemble.fitted], [each.n_epochs for each in ensemble.fitted], directory)
-    notes: dict[str, Any] = {**(sources or {}), "seconds": round(time.perf_counter() - started, 1)}
+    seconds = round(time.perf_counter() - started, 1)
+    notes: dict[str, Any] = {**(sources or {}), "seconds": seconds, "identity": identity.document()}
     write_file(directory / RUN_FILE, canonical_document(notes))
     save_bundle(ensemble.bundle, directory)
     if beside is not None:
         beside(ensemble.bundle)
-    discard(directory / CHECKPOINTS)
+    if not keep_checkpoints:
+        discard(directory / CHECKPOINTS)
     return ensemble
+
+
+def study_identity(cohort: Cohort, configurations: Sequence[ModelConfig], design: Design) -> Identity:
+    """Return what an ensemble of folds depends on, by the names of settings and options.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Graphs and outcomes.
+    configurations : sequence of ModelConfig
+        Settings to try, at least one.
+    design : Design
+        Folds and seed.
+
+    Returns
+    -------
+    Identity
+        Of ``wsigraph train``.
+    """
+    first = settings_of("model", configurations[0])
+    settings: dict[str, Any] = {
+        **first,
+        "--folds": design.n_folds,
+        "--group": design.group,
+        "--seed": design.seed,
+        "patients": cohort.n_rows,
+    }
+    for number, config in enumerate(configurations[1:], start=1):
+        tried = settings_of("model", config).items()
+        settings[f"--try, number {number}"] = {name: value for name, value in tried if value != first[name]}
+    joint = any(config.train_coarsening for config in configurations)
+    if joint and cohort.fine is not None:
+        settings |= settings_of("coarsening", cohort.fine.config)
+    data = cohort_digests(cohort, np.arange(cohort.n_rows), with_superpixels=joint)
+    return Identity(settings=settings, data=data)
+
+
+def refuse_finished(out: Path, identity: Identity) -> None:
+    """Refuse to train a model over a finished one of other settings or data.
+
+    Parameters
+    ----------
+    out : Path
+        Directory of the model to be.
+    identity : Identity
+        Of the run to be.
+
+    Raises
+    ------
+    ModelError
+        If the directory holds a finished model that this run would not give again; the message names what differs.
+    """
+    if not (out / CARD_FILE).is_file() or (out / CHECKPOINTS / IDENTITY_FILE).is_file():
+        return
+    notes = _read_json(out / RUN_FILE) if (out / RUN_FILE).is_file() else None
+    others = identity.differences(notes.get("identity") if isinstance(notes, dict) else None)
+    if others:
+        raise ModelError(refusal(f"the finished model in {out}", others))
+
+
+def start_over(out: Path) -> None:
+    """Throw away how far a run has come; a finished model stays until the next is finished.
+
+    Parameters
+    ----------
+    out : Path
+        Directory of the model.
+    """
+    discard(out / CHECKPOINTS)
+
+
+def _begin(checkpoints: Path, identity: Identity) -> None:
+    """Note what the checkpoints to come are made under; refuse those of something else before any work is done."""
+    path = checkpoints / IDENTITY_FILE
+    if path.is_file():
+        if others := identity.differences(_read_json(path)):
+            raise ModelError(refusal(f"what {checkpoints} holds of an unfinished run", others))
+    else:
+        write_file(path, canonical_document(identity.document()))
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} does not read ({error}); name another --out, or give --restart to start over"
+        ) from None
 
 
 def divide(cohort: Cohort, design: Design, n_repeats: int = 1) -> NDArray[np.int64]:

@@ -13,9 +13,8 @@ uncoarsened slides.
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsigraph.config import ModelConfig, section_hash
+from wsigraph.config import ModelConfig
 from wsigraph.errors import ModelError
 from wsigraph.model.conformal import fit_temperature
 from wsigraph.model.inputs import Scaler, Standardised
@@ -46,6 +45,7 @@ from wsigraph.training.batches import deal_batches, draw_regions, keep_regions
 from wsigraph.training.checkpoint import Standing, load_checkpoint, save_checkpoint
 from wsigraph.training.dataset import Cohort, validation_patients
 from wsigraph.training.joint import CutGraphs, JointLearner
+from wsigraph.training.settings_identity import Identity, fit_identity
 from wsigraph.training.stacking import fit_start
 from wsigraph.training.straight_through import MergingWeights
 
@@ -154,7 +154,7 @@ def fit(
         If a linear start is asked for under settings that have no place for one.
     ModelError
         If there are fewer than two patients, no event to learn survival from, the loss is not finite, or the coarsening
-        is to be trained and the cohort keeps no superpixel graphs.
+        is to be trained and the cohort keeps no superpixel graphs, or a checkpoint is damaged or of other settings.
     StoreError
         If the checkpoint cannot be written.
     """
@@ -168,7 +168,7 @@ def fit(
     if config.task != "stage":
         ends_days = survival_intervals(cohort.time_days[inner], cohort.event[inner], config.time_intervals)
     parts = [_part(cohort, scaler, ends_days, index) for index in (inner, outer)]
-    identity = _identity(cohort, rows, config, seed) if checkpoint is not None else ""
+    kept = None if checkpoint is None else (checkpoint, fit_identity(cohort, rows, config, seed))
     with one_thread(), torch.random.fork_rng():
         torch.manual_seed(seed)
         network = GraphNetwork(config, n_features=scaler.n_features, n_intervals=len(ends_days)).to(device)
@@ -179,7 +179,7 @@ def fit(
             parts = _started(parts, fit_start(network.start, cohort, rows, scaler, seed=seed), is_outer)
         optimiser = _optimiser(network, joint, config)
         training = _Training(network=network, joint=joint, optimiser=optimiser, config=config, rng=rng, device=device)
-        standing = _run(training, parts[0], parts[1], checkpoint, identity, progress)
+        standing = _run(training, parts[0], parts[1], kept, progress)
         training.learner.load_arrays(standing.best)
         if joint is not None:
             joint.cut(*(part.cut for part in parts))
@@ -244,34 +244,17 @@ def _optimiser(network: GraphNetwork, joint: JointLearner | None, config: ModelC
     return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
-def _identity(cohort: Cohort, rows: NDArray[np.int64], config: ModelConfig, seed: int) -> str:
-    """Return the digest of all that a fit depends on."""
-    digest = hashlib.sha256(f"{section_hash(config)} {seed} {torch.__version__}".encode())
-    chosen = cohort.take(rows)
-    arrays: Iterable[NDArray[np.generic]] = (rows, chosen.patient, chosen.stage, chosen.time_days, chosen.event)
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    for each in chosen.inputs:
-        digest.update(each.features.tobytes() + each.edge_index.tobytes() + each.edge_attribute.tobytes())
-    if config.train_coarsening and chosen.fine is not None:
-        digest.update(f"{section_hash(chosen.fine.config)} {chosen.fine.embedding.embedding_id}".encode())
-        for graph in (graph for graphs in chosen.fine.rows for graph in graphs):
-            digest.update(graph.moments.tobytes() + graph.edge_index.tobytes() + graph.boundary.tobytes())
-    return digest.hexdigest()
-
-
 def _run(
     training: _Training,
     inner: _Part,
     outer: _Part,
-    checkpoint: Path | None,
-    identity: str,
+    kept: tuple[Path, Identity] | None,
     progress: Progress | None,
 ) -> Standing:
     """Train in place, from the checkpoint on where there is one, and return the losses and the best weights."""
     config, joint = training.config, training.joint
     state = (training.learner, training.optimiser, training.rng)
-    standing = load_checkpoint(checkpoint, identity, *state) if checkpoint is not None else Standing()
+    standing = Standing() if kept is None else load_checkpoint(kept[0], kept[1], *state)
     for epoch in range(len(standing.history), config.epochs):
         if standing.best_pass and epoch - standing.best_pass >= config.patience:
             break
@@ -291,8 +274,8 @@ def _run(
         standing.history.append((training_loss, validation_loss))
         if is_best:
             standing.best_pass, standing.best = epoch + 1, training.learner.arrays()
-        if checkpoint is not None:
-            save_checkpoint(checkpoint, identity, standing, *state)
+        if kept is not None:
+            save_checkpoint(kept[0], kept[1], standing, *state)
         if progress is not None:
             progress("train", epoch + 1, config.epochs)
     return standing

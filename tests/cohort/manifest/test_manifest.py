@@ -74,7 +74,7 @@ def test_empty_cells_and_absent_columns_are_allowed(tmp_path: Path) -> None:
         ("time_days", "1e999", "too large"),
         ("event", "2", "no event"),
         ("event", "yes", "no event"),
-        ("stage", "V", "no stage of the settings, expected one of I, II, III, IV"),
+        ("stage", "V", "is not a stage in the settings, expected one of I, II, III, IV"),
         ("mpp", "0.01", "out of range"),
         ("mpp", "896", "out of range"),
         ("mpp", "fine", "not a number"),
@@ -211,7 +211,7 @@ def test_bytes_that_are_not_text_are_told_by_line(tmp_path: Path) -> None:
 def test_quotes_that_do_not_close_are_told_where_they_open(tmp_path: Path) -> None:
     found = check(tmp_path, 'slide_id,site\na,x\nb,"open\nc,y\n')
     assert [fault.line for fault in found.faults] == [3]
-    assert "mend the quotes" in found.faults[0].message
+    assert "correct the quotes" in found.faults[0].message
 
 
 def test_a_record_over_several_lines_keeps_the_count(tmp_path: Path) -> None:

@@ -63,12 +63,12 @@ def test_the_truth_is_d_calibrated_and_half_as_much_hazard_again_is_rejected() -
     truth = d_calibration(np.exp(-hazard), event)
     assert truth.deviation <= 0.03
     assert truth.p > 0.01
-    assert truth.share.sum() == pytest.approx(1)
+    assert truth.fraction.sum() == pytest.approx(1)
     assert d_calibration(np.exp(-1.5 * hazard), event).p < 1e-6
 
 
 def test_a_censored_patient_spreads_over_what_is_left() -> None:
     found = d_calibration(np.array([0.5, 0.25]), np.array([False, True]), n_bins=2)
     # half of the mass below one half for the censored one, all of it for the event
-    assert found.share == pytest.approx([1.0, 0.0])
-    assert d_calibration(np.array([1.0]), np.array([False]), n_bins=4).share == pytest.approx([0.25] * 4)
+    assert found.fraction == pytest.approx([1.0, 0.0])
+    assert d_calibration(np.array([1.0]), np.array([False]), n_bins=4).fraction == pytest.approx([0.25] * 4)

@@ -9,7 +9,7 @@ import numpy as np
 
 from wsigraph import store
 from wsigraph.cohort.manifest.manifest import write_manifest
-from wsigraph.cohort.manifest.row import ManifestRow, patient_digest
+from wsigraph.cohort.manifest.manifest_row import ManifestRow, patient_digest
 from wsigraph.records import Prediction
 from wsigraph.training.held_out import HeldOut, save_held_out
 

@@ -24,28 +24,28 @@ def explanation(slide_id: str, target: str = "risk") -> Explanation:
         model_id="abc",
         target=target,
         unit="",
-        baseline_id="mean",
+        reference_input_id="mean",
         value=1.0,
-        baseline_value=0.4,
+        reference_value=0.4,
         output_sd=None,
-        gap=0.0,
-        gap_limit=0.01,
+        completeness_error=0.0,
+        completeness_limit=0.01,
         n_steps=10,
         feature=FEATURE,
         feature_names=("hematoxylin_mean", "log_area"),
         feature_groups=("stain", "shape"),
-        kind_share=np.zeros(3),
+        cluster_attribution=np.zeros(3),
         edge=np.array([0.05, 0.05]),
         other_targets={},
         superpixel=FEATURE.sum(axis=1),
-        kind=np.array([0, 1, 0]),
-        kind_names=("dark", "pale"),
-        broad_kind=np.zeros(len(FEATURE), np.int64),
-        broad_names=("tissue",),
+        cluster=np.array([0, 1, 0]),
+        cluster_names=("dark", "pale"),
+        broad_cluster=np.zeros(len(FEATURE), np.int64),
+        broad_cluster_names=("tissue",),
         neighbourhood=np.array([0, 1, 0]),
         member_value=np.array([1.0]),
         member_agreement=None,
-        without_edges=1.0,
+        edge_ablation_value=1.0,
         cut_node=np.zeros(0, np.int64),
         cut_change=np.zeros(0),
         node=FEATURE.sum(axis=1),
@@ -64,9 +64,9 @@ def test_parts_of_a_slide_add_up_to_what_is_explained() -> None:
     assert group.to_dict() == pytest.approx({"stain": 0.3, "shape": 0.2, "boundaries": 0.1})
     # completeness: value less baseline
     assert group.sum() == pytest.approx(0.6)
-    kind = one[one["by"] == "kind"].set_index("name")["attribution"]
+    kind = one[one["by"] == "cluster"].set_index("name")["attribution"]
     assert kind.to_dict() == pytest.approx({"dark": 0.0, "pale": 0.5})
-    assert one.groupby("by")["share"].agg(lambda parts: parts.abs().sum()).tolist() == pytest.approx([1.0] * 3)
+    assert one.groupby("by")["fraction"].agg(lambda parts: parts.abs().sum()).tolist() == pytest.approx([1.0] * 3)
 
 
 def test_a_run_whose_slides_were_explained_is_read(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_run_whose_slides_were_explained_is_read(tmp_path: Path) -> None:
 def test_nothing_explained_and_different_targets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CohortError, match="make them with wsigraph explain"):
         cohort.reasons(tmp_path)
-    with pytest.raises(CohortError, match="no explanation was given"):
+    with pytest.raises(CohortError, match="there is no explanation"):
         cohort.reasons([])
     with pytest.raises(CohortError, match="are of risk, stage, expected one target"):
         cohort.reasons([explanation("a"), explanation("b", "stage")])
@@ -117,6 +117,6 @@ def test_regions_are_drawn_where_they_lie() -> None:
     np.testing.assert_allclose(dots.get_offsets(), coarse.graph.centroid_um / 1000)
     np.testing.assert_allclose(dots.get_array(), FEATURE.sum(axis=1))
     assert ax.yaxis_inverted()
-    with pytest.raises(CohortError, match="explain this very graph"):
+    with pytest.raises(CohortError, match="pass the explanation of this graph"):
         figures.plot_regions(graph_of(2), explanation("a"))
     pyplot.close("all")

@@ -56,7 +56,7 @@ def test_a_model_without_its_manifest_is_read_by_digest(model: Path, tmp_path: P
 
 def test_another_cohorts_manifest_is_refused(model: Path, tmp_path: Path) -> None:
     other = model_directory(tmp_path / "other", patients(10, rng=np.random.default_rng(1)))
-    with pytest.raises(CohortError, match="50 of 60 patients that the model held out are not in the manifest"):
+    with pytest.raises(CohortError, match="50 of 60 held-out patients of the model are not in the manifest"):
         cohort.load(model, manifest=other / "data_manifest.csv")
 
 
@@ -88,7 +88,7 @@ def test_what_is_no_run_and_a_run_without_a_manifest_are_refused(tmp_path: Path)
         cohort.load(tmp_path)
     directory = run_directory(tmp_path / "run", patients(1, rng=np.random.default_rng(0)), ["external"])
     (directory / "summary.json").unlink()
-    with pytest.raises(CohortError, match="name the manifest with manifest="):
+    with pytest.raises(CohortError, match="does not name its manifest; pass manifest="):
         cohort.load(directory)
     (directory / "other.csv").write_text("slide_id\nnobody\n")
     with pytest.raises(CohortError, match="none of the 1 slides"):

@@ -1,4 +1,4 @@
-"""The selection spelled slowly, every round over every region: what the compiled one has to equal."""
+"""A slow reference of the selection: every round goes over every region. The compiled one must equal it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def select(embedding, area, edge_index, *, granularity, max_area, n_wanted=None)
     last_k = granularity * typical if n_wanted is None else np.inf
     n_wanted = 1 if n_wanted is None else n_wanted
     k = min(FIRST * typical, last_k)
-    while (n_left := len(np.unique(group))) > n_wanted:
+    while (n_remaining := len(np.unique(group))) > n_wanted:
         pairs, lowest = mutual(embedding, area, edge_index, group, max_area, 0.25 * typical * typical)
-        merging = sorted((score, low, high) for score, low, high in pairs if score <= k)[: n_left - n_wanted]
+        merging = sorted((score, low, high) for score, low, high in pairs if score <= k)[: n_remaining - n_wanted]
         for _, low, high in merging:
             group[group == high] = low
         if not merging:
@@ -36,7 +36,7 @@ def distance(mean, source, target):
 
 
 def mutual(embedding, area, edge_index, group, max_area, chance):
-    """Return (score, low, high) of all who name each other, and the lowest score of any allowed pair."""
+    """Return (score, low, high) of all mutual pairs, and the lowest score of any allowed pair."""
     regions, inverse = np.unique(group, return_inverse=True)
     n = np.bincount(inverse)
     total = np.zeros((len(regions), embedding.shape[1]), np.int64)
@@ -44,9 +44,9 @@ def mutual(embedding, area, edge_index, group, max_area, chance):
     size = np.bincount(inverse, area)
     ends = np.unique(inverse[edge_index], axis=1)
     source, target = ends[:, ends[0] != ends[1]]
-    gap = distance(total / n[:, None], source, target)
+    separation = distance(total / n[:, None], source, target)
     a, b = n[source].astype(float), n[target].astype(float)
-    score = np.sqrt((gap * gap + chance) * (a * b / (a + b)))
+    score = np.sqrt((separation * separation + chance) * (a * b / (a + b)))
     allowed = size[source] + size[target] <= max_area
     best = {}
     for u, v, value in zip(source[allowed], target[allowed], score[allowed], strict=True):

@@ -9,7 +9,7 @@ import torch
 import wsigraph
 from wsigraph.config import CoarseningConfig
 from wsigraph.errors import ConfigError, ModelError
-from wsigraph.graph.adjacency import both_ways
+from wsigraph.graph.adjacency import both_directions
 from wsigraph.graph.coarsening.coarsen import coarsen
 from wsigraph.graph.coarsening.embed import edge_score, embed, load_embedding, save_embedding
 from wsigraph.graph.coarsening.train_embedding import train_embedding
@@ -85,9 +85,9 @@ def test_coarse_regions_are_purer_than_chance(graph):
 
 @pytest.mark.parametrize("settings", [{"ratio": 10.0}, {"nodes_per_mm2": 50.0}])
 def test_a_budget_is_met(graph, settings):
-    found = coarsen(graph, CoarseningConfig(**settings)).graph.n_nodes
+    n_nodes = coarsen(graph, CoarseningConfig(**settings)).graph.n_nodes
     wanted = graph.n_nodes / 10 if "ratio" in settings else 50 * graph.tissue_mm2
-    assert found == round(wanted)
+    assert n_nodes == round(wanted)
 
 
 def test_two_budgets_are_refused(graph):
@@ -121,7 +121,7 @@ def test_edge_score_finds_the_seam_of_two_tissues(graph):
     side = 14
     low = np.concatenate([[i * side + j] * 2 for i in range(side - 1) for j in range(side - 1)]).ravel()
     high = low + np.tile([1, side], len(low) // 2)
-    edge_index, boundary = both_ways(low, high, np.full((len(low), 2), 10))
+    edge_index, boundary = both_directions(low, high, np.full((len(low), 2), 10))
     half = np.arange(side * side) % side < side // 2
     order = np.argsort(interpret(graph).values[:, FEATURE_NAMES.index("hematoxylin_mean")], kind="stable")
     rng = np.random.default_rng(0)
@@ -136,7 +136,7 @@ def test_edge_score_finds_the_seam_of_two_tissues(graph):
 
 def test_a_graph_of_one_tissue_cannot_teach(graph):
     flat = dataclasses.replace(graph, moments=np.repeat(graph.moments[:1], graph.n_nodes, axis=0))
-    # every superpixel the same: the teacher still cuts somewhere, but no feature can tell where
+    # all superpixels are equal: the teacher still separates some, but no feature shows which
     trained = train_embedding([flat], generator=np.random.default_rng(0))
     assert np.abs(embed(flat, trained)).max() < 256
 

@@ -7,7 +7,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from wsigraph.geometry import Size
-from wsigraph.graph.adjacency import both_ways
+from wsigraph.graph.adjacency import both_directions
 from wsigraph.graph.coarsening.contract import contract
 from wsigraph.graph.coarsening.select import select
 from wsigraph.graph.feature.moments import COLUMN, MOMENT_NAMES
@@ -23,7 +23,7 @@ def graphs(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     pairs = np.unique(np.sort(rng.integers(0, n, (3 * n, 2)), axis=1), axis=0)
     pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-    edge_index, boundary = both_ways(*pairs.T, rng.integers(1, 50, (len(pairs), 2)))
+    edge_index, boundary = both_directions(*pairs.T, rng.integers(1, 50, (len(pairs), 2)))
     return TissueGraph(
         slide_id="drawn",
         mpp=1.0,
@@ -83,7 +83,7 @@ def test_selected_regions_are_connected_and_numbered_by_their_lowest_node(drawn,
 def chain(values):
     n = len(values)
     low = np.arange(n - 1)
-    edge_index, _ = both_ways(low, low + 1, np.ones((n - 1, 2), np.int64))
+    edge_index, _ = both_directions(low, low + 1, np.ones((n - 1, 2), np.int64))
     return np.asarray(values, np.int64)[:, None], np.full(n, 100, np.int64), edge_index
 
 
@@ -125,7 +125,7 @@ def test_a_budget_is_met_to_the_region(drawn, n_wanted):
 
 
 def test_a_smaller_budget_merges_what_a_larger_one_left():
-    """Budgets stop at different places of one way, so their regions nest."""
+    """Different budgets stop the same sequence of merges at different points, so their regions nest."""
     rng = np.random.default_rng(4)
     embedding, area, edges = chain(rng.normal(0, 300, 200).cumsum().round())
     fine, coarse = (select(embedding, area, edges, granularity=1.0, max_area=10**9, n_wanted=n) for n in (60, 20))
@@ -145,7 +145,7 @@ def test_selection_does_not_depend_on_the_order_of_nodes():
     embedding, order = rng.integers(-5000, 5000, (n, 6)), rng.permutation(n)
     groups = []
     for rank in (np.arange(n), np.argsort(order)):
-        edge_index, _ = both_ways(*np.sort(rank[pairs], axis=1).T, np.ones((len(pairs), 2), np.int64))
+        edge_index, _ = both_directions(*np.sort(rank[pairs], axis=1).T, np.ones((len(pairs), 2), np.int64))
         z = np.empty_like(embedding)
         z[rank] = embedding
         group = select(z, np.full(n, 9), edge_index, granularity=1.0, max_area=10**9, n_wanted=30)

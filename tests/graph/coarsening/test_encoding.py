@@ -20,8 +20,8 @@ def halves(tmp_path_factory):
     """A square of 12 x 12 tiles whose left and right halves have other directions, with noise and any length."""
     rng = np.random.default_rng(5)
     y, x = np.divmod(np.arange(SIDE * SIDE), SIDE)
-    kinds = np.eye(2, 32) * 5
-    features = kinds[(x >= SIDE // 2).astype(int)] + rng.normal(0, 0.2, (SIDE * SIDE, 32))
+    class_means = np.eye(2, 32) * 5
+    features = class_means[(x >= SIDE // 2).astype(int)] + rng.normal(0, 0.2, (SIDE * SIDE, 32))
     features *= rng.uniform(0.5, 2.0, (SIDE * SIDE, 1))
     path = tmp_path_factory.mktemp("features") / "tiles.h5"
     with h5py.File(path, "w") as file:

@@ -31,7 +31,7 @@ def test_regions_follow_outlines_better_than_others(compared):
     assert recall[ours] > recall[hierarchical] + 0.1
     assert purity[ours] > purity[hierarchical]
     assert purity[ours] > purity[predicate]
-    # rivals are never given fewer regions
+    # baselines never get fewer regions
     assert regions[plain] >= regions[ours]
     assert regions[hierarchical] >= regions[ours]
 
@@ -54,8 +54,8 @@ def test_density_is_reported_for_every_way(cases, compared):
 
 def test_other_scores_reach_the_same_count(cases):
     case = cases[0]
-    for way in coarsening.ways(coarsening.load_embedding()).values():
-        labels = way(case, 40)
+    for method in coarsening.methods(coarsening.load_embedding()).values():
+        labels = method(case, 40)
         assert labels.shape == case.labels.shape
         assert len(np.unique(labels)) >= 40
 

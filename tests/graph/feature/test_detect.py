@@ -49,10 +49,10 @@ def spotted(tmp_path_factory):
 @pytest.mark.parametrize("mpp", [0.5, 1.0, 1.25])
 def test_every_nucleus_is_found_once_at_any_pixel_size(spotted, mpp):
     slide, labels, n_spots = spotted
-    found = detect_nuclei(slide, labels, DarkSpots(mpp))
-    assert found[:, 0].sum() == n_spots
+    nuclei = detect_nuclei(slide, labels, DarkSpots(mpp))
+    assert nuclei[:, 0].sum() == n_spots
     # a disc of 4 um radius, measured in working pixels of 1 um
-    assert found[:, 1].sum() / n_spots == pytest.approx(np.pi * 16, rel=0.12)
+    assert nuclei[:, 1].sum() / n_spots == pytest.approx(np.pi * 16, rel=0.12)
 
 
 def test_windows_do_not_matter(spotted):

@@ -1,4 +1,4 @@
-"""docs/features.md tells of every feature, with its unit and moments that exist, and of no other."""
+"""docs/features.md lists every feature, with its unit and with moments that exist, and no other feature."""
 
 import re
 from fnmatch import fnmatchcase
@@ -12,14 +12,14 @@ PAGE = (Path(__file__).parents[3] / "docs" / "features.md").read_text(encoding="
 
 def rows():
     """Return (group, name, unit, moments) of every table row on the page."""
-    group, found = "", []
+    group, table_rows = "", []
     for line in PAGE.splitlines():
         if line.startswith("## "):
             group = line[3:].lower()
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         if len(cells) == 5 and cells[0].startswith("`"):
-            found.append((group, cells[0].strip("`"), cells[1], re.findall(r"`([^`]+)`", cells[3])))
-    return found
+            table_rows.append((group, cells[0].strip("`"), cells[1], re.findall(r"`([^`]+)`", cells[3])))
+    return table_rows
 
 
 def test_the_page_lists_the_features_in_order_with_unit_and_group():

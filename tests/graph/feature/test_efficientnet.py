@@ -87,13 +87,13 @@ def _unfolded(windows: np.ndarray) -> np.ndarray:
 def test_is_found_through_its_entry_point_and_states_what_it_returns(
     encoder: EfficientNetLite0, windows: np.ndarray
 ) -> None:
-    found = registry.load(registry.ENCODERS, "efficientnet_lite0")()
-    assert found is encoder
-    features = found.encode(windows[: found.batch])
-    cells = found.window_px // found.stride_px
-    assert features.shape == (found.batch, cells, cells, found.dimension)
+    loaded = registry.load(registry.ENCODERS, "efficientnet_lite0")()
+    assert loaded is encoder
+    features = loaded.encode(windows[: loaded.batch])
+    cells = loaded.window_px // loaded.stride_px
+    assert features.shape == (loaded.batch, cells, cells, loaded.dimension)
     assert features.dtype == np.float32
-    assert (found.name, found.mpp) == ("efficientnet_lite0", 1.0)
+    assert (loaded.name, loaded.mpp) == ("efficientnet_lite0", 1.0)
 
 
 def test_equals_the_network_with_its_normalisation_apart(encoder: EfficientNetLite0, windows: np.ndarray) -> None:

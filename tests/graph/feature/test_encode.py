@@ -59,9 +59,9 @@ class CellMean:
 
 
 def superpixels(labels: np.ndarray, mpp: float = 1.0, n: int | None = None) -> SuperpixelLabels:
-    lattice = np.ones((1, 1), np.uint8)
+    mask = np.ones((1, 1), np.uint8)
     stain = StainBasis(vectors=np.eye(3)[:2], max_concentration=np.ones(2), nucleus_threshold=0.5, source="reference")
-    tissue = TissueMap(tissue=lattice, artefact=lattice * 0, section=lattice.astype(np.uint16), mpp=4.0, stain=stain)
+    tissue = TissueMap(tissue=mask, artefact=mask * 0, section=mask.astype(np.uint16), mpp=4.0, stain=stain)
     return SuperpixelLabels(labels=labels, n_superpixels=n or int(labels.max()), mpp=mpp, tissue=tissue)
 
 
@@ -121,16 +121,16 @@ def test_sums_are_those_of_every_pixel_by_itself(batch: int, slide_of: Maker) ->
 def test_every_batch_has_one_shape_and_the_last_is_filled_with_white(slide_of: Maker) -> None:
     @dataclass
     class Recorder(CellMean):
-        seen: list[np.ndarray] = field(default_factory=list)
+        windows_seen: list[np.ndarray] = field(default_factory=list)
 
         def encode(self, windows: np.ndarray) -> np.ndarray:
-            self.seen.append(windows.copy())
+            self.windows_seen.append(windows.copy())
             return super().encode(windows)
 
     recorder = Recorder()
     image = picture(64, 256)
     encode(slide_of(image), superpixels(np.ones((64, 256), np.int32)), recorder)
-    whole, rest = recorder.seen
+    whole, rest = recorder.windows_seen
     assert whole.shape == rest.shape == (3, 64, 64, 3)
     assert np.array_equal(np.concatenate([*whole, rest[0]], axis=1), image)
     assert (rest[1:] == 255).all()
@@ -187,16 +187,16 @@ def test_an_encoder_that_breaks_its_word_is_named(encoder: CellMean, fault: str,
 
 
 def test_progress_ends_at_its_total(slide_of: Maker) -> None:
-    told: list[tuple[str, int, int]] = []
+    calls: list[tuple[str, int, int]] = []
     encode(
         slide_of(picture(600, 600)),
         superpixels(blobs(600, 600, 9)),
         CellMean(),
-        progress=lambda stage, done, total: told.append((stage, done, total)),
+        progress=lambda stage, done, total: calls.append((stage, done, total)),
     )
     # ten windows of 64 px a side cover 600 px
-    assert told[0] == ("encode", 0, 640**2)
-    assert told[-1] == ("encode", 640**2, 640**2)
+    assert calls[0] == ("encode", 0, 640**2)
+    assert calls[-1] == ("encode", 640**2, 640**2)
 
 
 def graph_of(labels: SuperpixelLabels, sums: np.ndarray | None) -> TissueGraph:

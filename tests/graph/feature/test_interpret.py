@@ -64,8 +64,8 @@ def test_shape_is_that_of_regionprops(real):
         row = region.label - 1
         assert column(table, "log_area")[row] == pytest.approx(np.log(region.area))
         # scikit-image takes pixels for points; ours are unit squares, which adds 1/12 to each principal moment
-        for name, theirs in (("major", region.axis_major_length), ("minor", region.axis_minor_length)):
-            expected = 4 * np.sqrt((theirs / 4) ** 2 + 1 / 12)
+        for name, skimage_axis in (("major", region.axis_major_length), ("minor", region.axis_minor_length)):
+            expected = 4 * np.sqrt((skimage_axis / 4) ** 2 + 1 / 12)
             assert column(table, f"{name}_axis_um")[row] == pytest.approx(expected, rel=1e-6)
         assert column(table, "eccentricity")[row] == pytest.approx(region.eccentricity, abs=5e-3)
 

@@ -40,13 +40,13 @@ def label_images(draw):
 @settings(deadline=None, max_examples=60)
 def test_components_are_those_of_skimage(labels):
     ours, n = label_components(labels)
-    theirs = skimage_label(labels, connectivity=1, background=0)
-    assert n == theirs.max()
+    expected = skimage_label(labels, connectivity=1, background=0)
+    assert n == expected.max()
     # both number by first pixel in raster order
-    np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(ours, expected)
     image, table = chunk_components(labels, Box.whole(Size(*labels.shape)), labels.shape[1])
-    np.testing.assert_array_equal(image, theirs)
-    np.testing.assert_array_equal(table.area, np.bincount(theirs.ravel(), minlength=n + 1)[1:])
+    np.testing.assert_array_equal(image, expected)
+    np.testing.assert_array_equal(table.area, np.bincount(expected.ravel(), minlength=n + 1)[1:])
 
 
 @given(label_images())

@@ -47,7 +47,7 @@ def test_processes_give_the_same_labels(slide, tissue, labels, tmp_path, stored)
     with dask.config.set(scheduler="processes", num_workers=2):
         again = wsigraph.segment(slide, load(overrides=["runtime.chunk_px=700"]), tissue=tissue, path=path)
     np.testing.assert_array_equal(np.asarray(again.labels[:]), labels)
-    assert [each.name for each in tmp_path.iterdir()] == (["superpixels.zarr"] if stored else [])
+    assert [entry.name for entry in tmp_path.iterdir()] == (["superpixels.zarr"] if stored else [])
 
 
 def test_a_cluster_gives_the_same_labels_and_graph(slide, tissue, labels, tmp_path):

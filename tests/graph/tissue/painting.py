@@ -1,8 +1,8 @@
 """Artefacts painted on real tissue, each with the truth of where it was painted.
 
 Everything is painted on pixels of 1 um and lengths are in um. Ink mixes its colour in; a rim and an edge add grey
-optical density; a fold lays the tissue double; defocus is a Gaussian blur with the noise of a sensor on top, as the
-noise of a scanner does not pass its lens.
+optical density; a fold doubles the tissue; defocus is a Gaussian blur plus sensor noise, because the noise of a scanner
+does not pass its lens.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def with_ink(rgb: Picture, colour: tuple[int, int, int], width: float = 140.0, o
     """Return a stroke across the middle, its border faded over 8 um."""
     y, x = grid_of(rgb)
     away = np.abs((y - rgb.shape[0] * 0.47) - 0.4 * (x - rgb.shape[1] * 0.45)) / np.hypot(1, 0.4)
-    share = opacity * np.clip((width / 2 - away) / 8 + 0.5, 0, 1)[..., None]
-    return np.round((1 - share) * rgb + share * np.array(colour)).astype(np.uint8), away < width / 2
+    alpha = opacity * np.clip((width / 2 - away) / 8 + 0.5, 0, 1)[..., None]
+    return np.round((1 - alpha) * rgb + alpha * np.array(colour)).astype(np.uint8), away < width / 2
 
 
 def with_blur(rgb: Picture, sigma: float, centre: tuple[float, float], radius: float = 300.0, noise: float = 2.0):
@@ -76,8 +76,8 @@ def with_fold(rgb: Picture, width: float = 60.0):
     return np.where(band[..., None], np.clip(np.round(double), 0, 255), rgb).astype(np.uint8), band
 
 
-def on_lattice(mask: Mask, shape: tuple[int, int], mpp: float = 4.0) -> Mask:
-    """Return the truth on the lattice: at least half of a lattice pixel."""
+def on_grid(mask: Mask, shape: tuple[int, int], mpp: float = 4.0) -> Mask:
+    """Return the truth on the low-power grid: grid pixels of which at least half is painted."""
     step = round(mpp)
     padded = np.zeros((shape[0] * step, shape[1] * step))
     rows, columns = min(mask.shape[0], padded.shape[0]), min(mask.shape[1], padded.shape[1])
@@ -85,9 +85,9 @@ def on_lattice(mask: Mask, shape: tuple[int, int], mpp: float = 4.0) -> Mask:
     return np.asarray(padded.reshape(shape[0], step, shape[1], step).mean((1, 3)) >= 0.5)
 
 
-def dice(found: Mask, truth: Mask) -> float:
+def dice(predicted: Mask, truth: Mask) -> float:
     """Return twice the common pixels over the sum of both."""
-    return float(2 * (found & truth).sum() / max(found.sum() + truth.sum(), 1))
+    return float(2 * (predicted & truth).sum() / max(predicted.sum() + truth.sum(), 1))
 
 
 def paintings(rgb: Picture, centre: tuple[float, float]) -> dict[str, Callable[[], tuple[Picture, Mask]]]:

@@ -16,7 +16,7 @@ def restained(
 ) -> NDArray[np.uint8]:
     """Return pixels with each stain's amount kept times `strength` and its colour changed.
 
-    What lies off the plane of the two stains is dropped, as no stain explains it.
+    Colour outside the plane of the two stains is dropped, because no stain explains it.
     """
     density = -np.log10((rgb.astype(np.float64) + 1) / 256)
     amount = np.maximum(density @ np.linalg.pinv(stain.vectors), 0.0) * np.array(strength)

@@ -1,4 +1,4 @@
-"""Artefacts painted on real tissue are found where they were painted, named, measured and left out as configured.
+"""Artefacts painted on real tissue are detected where they were painted, named, measured and left out as configured.
 
 The floors are what was measured (``python -m tests.benchmarks artefacts``) less a margin of about 0.05.
 """
@@ -24,7 +24,7 @@ from wsigraph.graph.tissue.line import long_narrow_pieces
 from wsigraph.graph.tissue.mask import find_tissue
 from wsigraph.records import StainBasis, TissueMap
 
-from .painting import dice, on_lattice, paintings
+from .painting import dice, on_grid, paintings
 
 CENTRE = (900.0, 450.0)
 
@@ -73,14 +73,14 @@ def test_a_clean_slide_loses_nothing(clean):
 )
 def test_what_is_painted_is_found_and_left_out(pixels, clean, tmp_path, what, code, floor):
     rgb, mask = paintings(pixels, CENTRE)[what]()
-    found = mapped(rgb, tmp_path)
-    truth, tissue = on_lattice(mask, clean.tissue.shape), clean.tissue > 0
-    marked = found.artefact == code
+    tissue_map = mapped(rgb, tmp_path)
+    truth, tissue = on_grid(mask, clean.tissue.shape), clean.tissue > 0
+    marked = tissue_map.artefact == code
     if code != ARTEFACT_INK:
         truth, marked = truth & tissue, marked & tissue
     assert dice(marked, truth) > floor
-    assert not (found.tissue[found.artefact == code]).any()
-    away = ~on_lattice(mask, truth.shape) & tissue
+    assert not (tissue_map.tissue[tissue_map.artefact == code]).any()
+    away = ~on_grid(mask, truth.shape) & tissue
     assert marked[away].mean() < 0.06
 
 
@@ -91,18 +91,18 @@ def test_each_artefact_can_be_kept_and_is_written_down_all_the_same(pixels, tmp_
         ("bubble", ARTEFACT_EDGE, "mask_edge"),
     ):
         rgb, _ = paintings(pixels, CENTRE)[what]()
-        kept = mapped(rgb, tmp_path, TissueConfig(**{switch: False}))
-        assert (kept.artefact == code).any()
-        assert kept.tissue[kept.artefact == code].any()
+        tissue_map = mapped(rgb, tmp_path, TissueConfig(**{switch: False}))
+        assert (tissue_map.artefact == code).any()
+        assert tissue_map.tissue[tissue_map.artefact == code].any()
 
 
 def test_folds_stay_unless_told_otherwise(pixels, tmp_path):
     rgb, _ = paintings(pixels, CENTRE)["fold"]()
-    kept, dropped = mapped(rgb, tmp_path), mapped(rgb, tmp_path, TissueConfig(mask_fold=True))
-    folds = kept.artefact == ARTEFACT_FOLD
+    with_folds, without_folds = mapped(rgb, tmp_path), mapped(rgb, tmp_path, TissueConfig(mask_fold=True))
+    folds = with_folds.artefact == ARTEFACT_FOLD
     assert folds.any()
-    assert kept.tissue[folds].all()
-    assert not dropped.tissue[folds].any()
+    assert with_folds.tissue[folds].all()
+    assert not without_folds.tissue[folds].any()
 
 
 def test_focus_does_not_depend_on_chunks(pixels, tmp_path, monkeypatch):
@@ -171,16 +171,16 @@ def test_long_and_narrow_is_a_matter_of_the_whole_piece():
     mask[20:50, 20:50] = True
     y, x = np.mgrid[:80, :80]
     ring = np.abs(np.hypot(y - 62, x - 64) - 13) < 1.5
-    found = long_narrow_pieces(mask | ring, 30, 4)
-    assert found[5, 5:60].all()
-    assert not found[30, 30]
-    assert found[ring].all()
+    pieces = long_narrow_pieces(mask | ring, 30, 4)
+    assert pieces[5, 5:60].all()
+    assert not pieces[30, 30]
+    assert pieces[ring].all()
     assert not long_narrow_pieces(mask, 60, 4).any()
 
 
 def test_clean_real_slides_have_no_false_alarm(shared_slides):
     for name, mpp, fraction in (("kidney_glomeruli.svs", 0.5, 0.998), ("pyramid_wrong_mpp.tiff", 0.5, 0.826)):
         with wsigraph.read(shared_slides / name, mpp=mpp) as slide:
-            found = find_tissue(slide)
-        assert set(np.unique(found.artefact)) <= {0, ARTEFACT_FOLD}
-        assert found.tissue.mean() == pytest.approx(fraction, abs=0.005)
+            tissue_map = find_tissue(slide)
+        assert set(np.unique(tissue_map.artefact)) <= {0, ARTEFACT_FOLD}
+        assert tissue_map.tissue.mean() == pytest.approx(fraction, abs=0.005)

@@ -1,4 +1,4 @@
-"""Tissue: found on real slides, with and without background, with ink, in any tiling; refused on white."""
+"""Tissue: detected on real slides, with and without background, with ink, in any tiling; refused on white."""
 
 import dask
 import numpy as np
@@ -15,8 +15,8 @@ from wsigraph.graph.tissue.mask import find_tissue
 from wsigraph.graph.tissue.window import tissue_window
 
 
-def dice(found, truth):
-    return 2 * (found & truth).sum() / (found.sum() + truth.sum())
+def dice(predicted, truth):
+    return 2 * (predicted & truth).sum() / (predicted.sum() + truth.sum())
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +33,16 @@ def opened(path, rgb, mpp=1.0):
 
 def test_the_real_slide_is_two_fifths_tissue_in_one_piece(small_slide):
     with wsigraph.read(small_slide) as slide:
-        found = find_tissue(slide)
-    assert 0.35 < found.tissue.mean() < 0.45
-    assert found.section.max() == 1
-    assert found.stain.source == "macenko"
+        tissue_map = find_tissue(slide)
+    assert 0.35 < tissue_map.tissue.mean() < 0.45
+    assert tissue_map.section.max() == 1
+    assert tissue_map.stain.source == "macenko"
 
 
 def test_the_map_does_not_depend_on_chunks_or_threads(small_slide, monkeypatch):
     with wsigraph.read(small_slide) as slide:
         whole = find_tissue(slide)
-        monkeypatch.setattr(mask_module, "_LATTICE_CHUNK_PX", 100)
+        monkeypatch.setattr(mask_module, "_GRID_CHUNK_PX", 100)
         with dask.config.set(num_workers=1):
             again = find_tissue(slide)
     np.testing.assert_array_equal(whole.tissue, again.tissue)
@@ -69,16 +69,16 @@ def test_grey_glass_is_still_glass(cmu_pixels, tmp_path):
 
 def test_real_ink_on_a_real_slide(shared_slides):
     with wsigraph.read(shared_slides / "ink.jpeg", mpp=4.0) as slide:
-        found = find_tissue(slide)
+        tissue_map = find_tissue(slide)
         rgb = slide.read(Box.whole(slide.size(4.0)), 4.0).astype(int)
     saturated_blue = (rgb[..., 2] > rgb[..., 0] + 60) & (rgb[..., 0] < 90)
-    assert (found.artefact[saturated_blue] == ARTEFACT_INK).mean() > 0.9
-    assert found.tissue.mean() == pytest.approx(0.29, abs=0.02)
+    assert (tissue_map.artefact[saturated_blue] == ARTEFACT_INK).mean() > 0.9
+    assert tissue_map.tissue.mean() == pytest.approx(0.29, abs=0.02)
     # paint washed over tissue, where nuclei and stroma still show: a bluish grey no stroma has
     washed = np.zeros(rgb.shape[:2], bool)
     washed[830:860, 3780:3810] = True
-    assert (found.artefact[washed] == ARTEFACT_INK).mean() > 0.9
-    assert found.section.max() == 1
+    assert (tissue_map.artefact[washed] == ARTEFACT_INK).mean() > 0.9
+    assert tissue_map.section.max() == 1
 
 
 def test_white_is_refused_with_what_to_do(tmp_path):
@@ -101,11 +101,11 @@ def test_tissue_lost_to_artefacts_is_refused_with_their_names(tmp_path):
 
 def test_a_configuration_can_take_the_reference_stain(cmu_pixels, tmp_path):
     with opened(tmp_path / "plain.png", cmu_pixels) as slide:
-        found = find_tissue(slide, TissueConfig(stain="reference"))
-    assert found.stain.source == "reference"
+        tissue_map = find_tissue(slide, TissueConfig(stain="reference"))
+    assert tissue_map.stain.source == "reference"
 
 
-def test_lattice_cells_cover_working_pixels_by_their_centres():
+def test_grid_cells_cover_working_pixels_by_their_centres():
     tissue = np.array([[1, 0], [0, 1]], np.uint8)
     window = tissue_window(tissue, 4.0, Box(y0=0, x0=0, y1=8, x1=7), 1.0)
     np.testing.assert_array_equal(window, np.kron(tissue, np.ones((4, 4)))[:, :7] > 0)

@@ -96,18 +96,18 @@ def of_all_tissue(slide, tissue):
 def test_a_sample_gives_what_all_tissue_gives(small_slide):
     # 208 windows hold all of this slide; 120 of them are a sample
     with wsigraph.read(small_slide) as slide:
-        found = find_tissue(slide, TissueConfig(stain_windows=120))
-        whole = of_all_tissue(slide, found)
-    assert degrees(found.stain.vectors, whole.vectors).max() < 0.8
-    np.testing.assert_allclose(found.stain.max_concentration, whole.max_concentration, rtol=0.06)
+        tissue_map = find_tissue(slide, TissueConfig(stain_windows=120))
+        whole = of_all_tissue(slide, tissue_map)
+    assert degrees(tissue_map.stain.vectors, whole.vectors).max() < 0.8
+    np.testing.assert_allclose(tissue_map.stain.max_concentration, whole.max_concentration, rtol=0.06)
 
 
 @pytest.mark.parametrize("name", ["kidney_glomeruli.svs", "pyramid_wrong_mpp.tiff"])
 def test_a_sample_gives_what_all_tissue_gives_on_other_slides(shared_slides, name):
     with wsigraph.read(shared_slides / name, mpp=0.5) as slide:
-        found = find_tissue(slide, TissueConfig(stain_windows=200))
-        whole = of_all_tissue(slide, found)
-    assert degrees(found.stain.vectors, whole.vectors).max() < 0.8
+        tissue_map = find_tissue(slide, TissueConfig(stain_windows=200))
+        whole = of_all_tissue(slide, tissue_map)
+    assert degrees(tissue_map.stain.vectors, whole.vectors).max() < 0.8
 
 
 def test_debris_that_no_stain_explains_does_not_turn_the_estimate():
@@ -146,7 +146,7 @@ def two_stainings(small_slide, tmp_path_factory):
 
 
 NOT_NORMALISED = ("residual_mean", "residual_sd", "lightness_mean", "lightness_sd", "white_fraction")
-"""Raw colour by definition: what lies off the stains, and how bright the region is."""
+"""Features of raw colour by definition: residual of the stains, and lightness."""
 
 
 @pytest.mark.parametrize("strength", [(1.0, 1.0), (0.85, 1.2)])

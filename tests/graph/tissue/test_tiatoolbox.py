@@ -38,10 +38,10 @@ def test_the_built_in_one_takes_over_the_targets_stains(tile):
     target = restained(tile, picture_stain(tile), OTHER_VECTORS, (0.8, 1.2))
     own = normaliser()
     own.fit(target)
-    found = own.transform(tile)
-    assert degrees(picture_stain(found).vectors, picture_stain(target).vectors).max() < 1.0
-    # the same tissue in the target's colours is the target itself, but for what lies off the plane of the stains
-    assert np.abs(found.astype(int) - target).mean() < 3.0 < np.abs(tile.astype(int) - target).mean()
+    normalised = own.transform(tile)
+    assert degrees(picture_stain(normalised).vectors, picture_stain(target).vectors).max() < 1.0
+    # normalising the same tissue returns the target, except for colour outside the plane of the two stains
+    assert np.abs(normalised.astype(int) - target).mean() < 3.0 < np.abs(tile.astype(int) - target).mean()
 
 
 def test_without_a_target_it_says_what_to_do(tile):
@@ -75,5 +75,5 @@ def test_the_stains_are_near_tiatoolboxs(tile):
     from tiatoolbox.tools.stainextract import MacenkoExtractor
 
     # tiatoolbox takes tissue by luminosity after contrast stretching, we by optical density: a few degrees apart
-    theirs = MacenkoExtractor().get_stain_matrix(tile.copy())
-    assert degrees(picture_stain(tile).vectors, theirs).max() < 6.0
+    tiatoolbox_vectors = MacenkoExtractor().get_stain_matrix(tile.copy())
+    assert degrees(picture_stain(tile).vectors, tiatoolbox_vectors).max() < 6.0

@@ -74,8 +74,8 @@ def hang_once(job: Job) -> Outcome:
     if job.slide_id == "beta" and not marker.exists():
         acquire(lease_path(Path(job.out), job.slide_id), job.run_id, beat_s=0.2)
         marker.write_text(f"{get_worker().address} {os.getpid()}")
-        told = {"slide": "beta", "worker": get_worker().address, "stage": "segment", "done": 1, "total": 2}
-        get_worker().log_event(topic(job.run_id), told)
+        output = {"slide": "beta", "worker": get_worker().address, "stage": "segment", "done": 1, "total": 2}
+        get_worker().log_event(topic(job.run_id), output)
         time.sleep(120)
     return carry_out(job)
 
@@ -88,7 +88,7 @@ def fail_once(job: Job) -> Outcome:
     if not marker.exists():
         marker.write_text(get_worker().address)
         return Outcome(
-            status="failed", worker=get_worker().address, stage="tissue", error="UnreadableSlide", message="x"
+            status="failed", worker=get_worker().address, step="tissue", error="UnreadableSlide", message="x"
         )
     (Path(job.out) / f"again-{job.slide_id}").write_text(get_worker().address)
     return Outcome(status="done", worker=get_worker().address, seconds={"graph": 0.1}, mpx=1.0)
@@ -116,7 +116,7 @@ def share_reading(path: Path, run_id: str) -> tuple[int, int]:
     from distributed import get_worker
 
     with read(path) as slide:
-        mapper = ChunkMapper(run_id, 1e-6, lend=True)
+        mapper = ChunkMapper(run_id, 1e-6, has_cluster=True)
         boxes = list(grid(slide.size(), 200))
         reads = mapper(read_unless, boxes, (slide, get_worker().address), lambda n_px: None)
         return sum(reads), len(slide.bad_tiles)

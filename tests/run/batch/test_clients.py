@@ -50,17 +50,17 @@ def test_a_client_killed_with_its_workers_is_gone_on_with(
         client.send_signal(signal.SIGKILL)
         client.wait()
     (state,) = read_states(out)
-    assert state.standing == "killed"
-    told = subprocess.run(
+    assert state.status == "killed"
+    output = subprocess.run(
         [sys.executable, "-m", "wsigraph", "status", str(out)], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert "killed" in told.stdout
-    assert "run the same command again to go on" in told.stdout
+    assert "killed" in output.stdout
+    assert "run the same command again to continue" in output.stdout
     # workers of a killed client end with it; until then their leases hold
     result = run_cohort(manifest_of(slides), out, on_two, until="coarsen")
     assert result.n_failed == 0
     assert content(out) == reference
-    assert read_states(out)[0].standing == "finished"
+    assert read_states(out)[0].status == "finished"
 
 
 def _await(happens: object, process: subprocess.Popen[bytes], within_s: float = 90.0) -> None:

@@ -33,7 +33,8 @@ def with_(config: Config, **batch: object) -> Config:
 def done(slides: Slides, scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on two processes; look, do not touch."""
     out = tmp_path_factory.mktemp("done")
-    run_cohort(manifest_of(slides), out, load(overrides=[f"cluster.kind={scheduler}"]), until="coarsen")
+    settings = load(overrides=[f"cluster.kind={scheduler}", "cluster.insecure=true"])
+    run_cohort(manifest_of(slides), out, settings, until="coarsen")
     return out
 
 
@@ -52,17 +53,17 @@ def test_so_do_threads_and_one_process(
 
 
 def test_the_summary_tells_what_was_done(done: Path, slides: Slides) -> None:
-    told = json.loads((done / "summary.json").read_text())
-    assert (told["slides"], told["done"], told["skipped"], told["failed"]) == (5, 5, 0, 0)
-    assert set(told["stages"]) == {"read", "tissue", "segment", "graph", "coarsen"}
-    assert told["mpx"] == pytest.approx(5 * 700 * 800 / 1e6, abs=1e-3)
-    assert 0 < told["mpx_per_s"] <= told["mpx"] / 0.1
-    assert sum(worker["slides"] for worker in told["workers"].values()) == 5
-    assert len(told["workers"]) == 2
-    for worker in told["workers"].values():
-        assert 0 < worker["busy_s"] <= told["seconds"] * 1.01
+    output = json.loads((done / "summary.json").read_text())
+    assert (output["slides"], output["done"], output["skipped"], output["failed"]) == (5, 5, 0, 0)
+    assert set(output["steps"]) == {"read", "tissue", "segment", "graph", "coarsen"}
+    assert output["mpx"] == pytest.approx(5 * 700 * 800 / 1e6, abs=1e-3)
+    assert 0 < output["mpx_per_s"] <= output["mpx"] / 0.1
+    assert sum(worker["slides"] for worker in output["workers"].values()) == 5
+    assert len(output["workers"]) == 2
+    for worker in output["workers"].values():
+        assert 0 < worker["busy_s"] <= output["seconds"] * 1.01
         assert 0.05 < worker["peak_gb"] < 4
-    slowest = [one["seconds"] for one in told["slowest"]]
+    slowest = [one["seconds"] for one in output["slowest"]]
     assert len(slowest) == 5
     assert slowest == sorted(slowest, reverse=True)
     page = (done / "summary.md").read_text()
@@ -78,11 +79,11 @@ def test_nothing_is_repeated_that_is_done(
     shutil.copytree(done, tmp_path / "out")
     summary = run_cohort(manifest_of(slides), tmp_path / "out", on_two, until="coarsen").summary
     assert (summary["done"], summary["skipped"]) == (0, 5)
-    assert summary["stages"] == {}
+    assert summary["steps"] == {}
     changed = on_two.model_copy(update={"coarsening": on_two.coarsening.model_copy(update={"granularity": 3.0})})
     summary = run_cohort(manifest_of(slides), tmp_path / "out", changed, until="coarsen").summary
     assert summary["done"] == 5
-    assert set(summary["stages"]) == {"read", "coarsen"}
+    assert set(summary["steps"]) == {"read", "coarsen"}
     kept = {name for name in reference if not name.endswith("coarse.safetensors")}
     assert {name: content(tmp_path / "out")[name] for name in kept} == {name: reference[name] for name in kept}
 
@@ -111,9 +112,9 @@ def test_bad_slides_are_rows_and_the_others_are_done(
         ("other", 6, "UnreadableSlide", 2),
     ]
     assert table[0]["patient_id"] == "P9"
-    assert {one["stage"] for one in table} == {"read"}
+    assert {one["step"] for one in table} == {"read"}
     assert "cut short" in table[0]["message"]
-    assert "of the manifest" in table[2]["message"]
+    assert "as in the manifest" in table[2]["message"]
     expected = {name: kept for name, kept in reference.items() if name.split("/")[0] in ("alpha", "delta")}
     assert content(tmp_path / "out") == expected
     page = (tmp_path / "out" / "summary.md").read_text()
@@ -144,7 +145,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing_but_time(
 
     def kill(tally: Tally, active: list[Active]) -> None:
         for each in active:
-            if not killed and each.stage in ("tissue", "segment", "graph"):
+            if not killed and each.step in ("tissue", "segment", "graph"):
                 killed.append(each.row.slide_id)
                 os.kill(processes[each.worker], signal.SIGKILL)
 
@@ -198,9 +199,9 @@ def test_a_slide_that_kills_its_workers_is_a_row(slides: Slides, on_two: Config,
     assert "memory" in failure["message"]
 
 
-def test_an_unknown_stage_is_refused_before_a_cluster_is_started(slides: Slides, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--until: stage 'explode' is unknown; expected one of read, "):
+def test_an_unknown_step_is_refused_before_a_cluster_is_started(slides: Slides, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--until: step 'explode' is unknown; expected one of read, "):
         run_cohort(manifest_of(slides), tmp_path / "out", until="explode")
-    with pytest.raises(ConfigError, match=r"batch\.gpu_stages: stage 'paint' is unknown"):
+    with pytest.raises(ConfigError, match=r"batch\.gpu_steps: step 'paint' is unknown"):
         run_cohort(manifest_of(slides), tmp_path / "out", load(overrides=["batch.gpu_stages=[paint]"]))
     assert not (tmp_path / "out").exists()

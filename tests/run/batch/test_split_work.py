@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 Slides = dict[str, Path]
 
 
-def chunked(config: Config, chunk_px: int, share_min_mpx: float = 0.02) -> Config:
+def chunked(config: Config, chunk_px: int, split_min_mpx: float = 0.02) -> Config:
     return config.model_copy(
         update={
             "runtime": config.runtime.model_copy(update={"chunk_px": chunk_px}),
-            "batch": config.batch.model_copy(update={"share_min_mpx": share_min_mpx}),
+            "batch": config.batch.model_copy(update={"split_min_mpx": split_min_mpx}),
         }
     )
 

@@ -57,9 +57,9 @@ def test_it_starts_at_once_and_stays_small(tmp_path: Path) -> None:
     assert 50 < most <= 400
     assert tally.done >= 1500
     (state,) = read_states(tmp_path)
-    assert state.standing == "stopped"
-    assert state.told["slides"] == N_ROWS
-    assert len(state.told["slowest"]) == 10
+    assert state.status == "stopped"
+    assert state.content["slides"] == N_ROWS
+    assert len(state.content["slowest"]) == 10
 
 
 def test_a_job_is_small_and_travels() -> None:

@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 from tests.service.contexts import bearer, make_context, tokens
 from tests.service.finished import Finished
 from wsigraph.errors import Conflict
-from wsigraph.explanation.ablation import predict_without
+from wsigraph.explanation.ablation import predict_ablated
 from wsigraph.explanation.reference import load_reference
 from wsigraph.explanation.region_facts import unit_words
 from wsigraph.geometry import Box
@@ -213,7 +213,7 @@ def test_taking_the_reasons_away_moves_the_risk_towards_the_baseline(explained: 
     assert (response - facts["prediction"]["risk"]) * towards > 0.05
     coarse = load_coarse_graph(finished.records / "coarse.safetensors")
     explanation = load_explanation(finished.records / "explanation.safetensors")
-    assert response == pytest.approx(predict_without(coarse, 60, explanation=explanation).risk, abs=1e-5)
+    assert response == pytest.approx(predict_ablated(coarse, 60, explanation=explanation).risk, abs=1e-5)
 
 
 def test_the_last_region_stays(explained: TestClient, finished: Finished, regions: dict[str, Any]) -> None:
@@ -293,7 +293,7 @@ def test_a_token_is_needed_where_there_are_tokens(finished: Finished) -> None:
 def test_another_model_shows_and_does_not_predict(finished: Finished) -> None:
     other: Any = SimpleNamespace(model_id="another")
     slide = JobResults(finished.records, other, None, (2.0, 3.0, 6000))
-    assert slide.describer.region(0)["share"] is not None
+    assert slide.describer.region(0)["fraction"] is not None
     with pytest.raises(Conflict, match="now runs another"):
         slide.ablate(np.array([1]))
 

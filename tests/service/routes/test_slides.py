@@ -31,7 +31,7 @@ def pixels(content: bytes) -> np.ndarray:
 
 def test_what_may_be_a_slide_is_listed_and_nothing_else(client: TestClient) -> None:
     slides = client.get("/v1/slides").json()["slides"]
-    assert [each["slide_id"] for each in slides] == ["CMU-1-Small-Region", "broken", "no-mpp", "made-one"]
+    assert [each["slide_id"] for each in slides] == ["CMU-1-Small-Region", "broken", "no-mpp", "made one"]
     assert [each["name"] for each in slides][-1] == "ward 7/made one.tiff"
 
 
@@ -137,8 +137,7 @@ def test_equal_names_stay_apart_and_links_to_nowhere_are_left_out(tmp_path: Path
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
     found = Catalogue(tmp_path, tmp_path / "up").slides()
     assert [entry.name for entry in found] == ["a/x.svs", "b/x.svs"]
-    assert found[0].slide_id == "x"
-    assert found[1].slide_id.startswith("x~")
+    assert [entry.slide_id for entry in found] == ["a__x.svs", "b__x.svs"]
 
 
 def test_a_changed_file_is_another_version(tmp_path: Path) -> None:

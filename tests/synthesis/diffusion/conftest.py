@@ -8,9 +8,9 @@ import torch
 
 from wsigraph.config import Config, DiffusionConfig
 from wsigraph.synthesis.diffusion.generator import About, Generator, save_generator
-from wsigraph.synthesis.diffusion.scene import Scene, of_labels
-from wsigraph.synthesis.diffusion.train import Trained, train
-from wsigraph.synthesis.diffusion.training_images import Sheet, paint_many
+from wsigraph.synthesis.diffusion.scene import Scene, scene_from_labels
+from wsigraph.synthesis.diffusion.train import TrainingResult, train
+from wsigraph.synthesis.diffusion.training_images import TrainingImage, paint_training_set
 from wsigraph.synthesis.simulation.layout import FAT, GLAND, LYMPHOCYTES, NECROSIS, STROMA, TUMOUR
 from wsigraph.synthesis.simulation.simulate import Library, build_library, sample_sites
 
@@ -39,17 +39,17 @@ def tiny() -> DiffusionConfig:
 
 
 @pytest.fixture(scope="session")
-def sheets(tiny: DiffusionConfig) -> list[Sheet]:
-    return paint_many(tiny, 3, seed=1, side_px=64)
+def training_images(tiny: DiffusionConfig) -> list[TrainingImage]:
+    return paint_training_set(tiny, 3, seed=1, side_px=64)
 
 
 @pytest.fixture(scope="session")
-def trained(tiny: DiffusionConfig, sheets: list[Sheet]) -> Trained:
-    return train(sheets, tiny, seed=3)
+def trained(tiny: DiffusionConfig, training_images: list[TrainingImage]) -> TrainingResult:
+    return train(training_images, tiny, seed=3)
 
 
 @pytest.fixture(scope="session")
-def generator(tiny: DiffusionConfig, trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Generator:
+def generator(tiny: DiffusionConfig, trained: TrainingResult, tmp_path_factory: pytest.TempPathFactory) -> Generator:
     about = About(name="tiny", description="for tests", licence="none", data="painted", seed=3)
     loud = {name: value.clone() for name, value in trained.weights.items()}
     rng = torch.Generator().manual_seed(0)
@@ -57,7 +57,9 @@ def generator(tiny: DiffusionConfig, trained: Trained, tmp_path_factory: pytest.
         # so little training leaves the graph without effect; loud attention shows whether it arrives
         if "attn2" in name and value.ndim == 2:
             value.copy_(0.5 * torch.randn(value.shape, generator=rng))
-    return save_generator(tmp_path_factory.mktemp("tiny"), Trained(weights=loud, losses=trained.losses), tiny, about)
+    return save_generator(
+        tmp_path_factory.mktemp("tiny"), TrainingResult(weights=loud, losses=trained.losses), tiny, about
+    )
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def scene() -> Scene:
     blocks = np.array([[1, 2, 3], [4, 5, 6]])
     labels = np.kron(blocks, np.ones((16, 11), np.int32))[:, :32].astype(np.int32)
     classes = np.array([STROMA, TUMOUR, FAT, NECROSIS, LYMPHOCYTES, GLAND])
-    return of_labels(labels, classes, mpp=2.0)
+    return scene_from_labels(labels, classes, mpp=2.0)
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.score_synthesis import Painter
+from pipelines.score_synthesis import paint_row
 from pipelines.score_usefulness import collapsed, read_rows, report, summary
 from pipelines.synthesis_measures import score_edit, step_at_borders
 from pipelines.synthesis_tables import tables
 from wsigraph.config import Config
-from wsigraph.synthesis.diffusion.edit import edit, hold, parse_edit
+from wsigraph.synthesis.diffusion.edit import edit, mask_unedited, parse_edit
 from wsigraph.synthesis.diffusion.generator import Generator
+from wsigraph.synthesis.diffusion.painter import Painter
 from wsigraph.synthesis.diffusion.scene import Scene
+from wsigraph.synthesis.diffusion.synthesize import synthesize
 
 
 def test_an_edit_counts_that_changes_its_region_alone() -> None:
@@ -27,31 +29,44 @@ def test_an_edit_counts_that_changes_its_region_alone() -> None:
         [each + np.uint8(20) for each in plain],
         plain,
     )
-    shares = [score_edit(keep, plain, other, again) for other in (inside, everywhere, nothing)]
-    assert [each["both"] for each in shares] == [1.0, 0.0, 0.0]
-    assert [each["inside_changes"] for each in shares] == [1.0, 1.0, 0.0]
-    assert [each["outside_stays"] for each in shares] == [1.0, 0.0, 1.0]
-    assert shares[0]["n"] == 4
+    fractions = [score_edit(keep, plain, other, again) for other in (inside, everywhere, nothing)]
+    assert [each["both"] for each in fractions] == [1.0, 0.0, 0.0]
+    assert [each["inside_changes"] for each in fractions] == [1.0, 1.0, 0.0]
+    assert [each["outside_stays"] for each in fractions] == [1.0, 0.0, 1.0]
+    assert fractions[0]["n"] == 4
 
 
 def test_a_border_of_canvases_shows_in_the_steps_between_pixels() -> None:
     image = np.random.default_rng(0).integers(90, 110, (64, 64, 3), np.uint8)
-    lattice = [0, 16, 32, 48], [0, 16, 32, 48]
-    assert step_at_borders(image, *lattice, side=16) == pytest.approx(1.0, abs=0.05)
+    corners = [0, 16, 32, 48], [0, 16, 32, 48]
+    assert step_at_borders(image, *corners, side=16) == pytest.approx(1.0, abs=0.05)
     image[:, 16:32] += 40
-    assert step_at_borders(image, *lattice, side=16) > 1.2
+    assert step_at_borders(image, *corners, side=16) > 1.2
     # elsewhere than the borders it is no seam
     assert step_at_borders(image, [0, 24], [0, 24], side=24) < 1.0
 
 
-def test_what_is_held_stays_as_it_was(scene: Scene, settings: Config, generator: Generator) -> None:
-    painter = Painter(generator.network, 4, 50.0, 2, "cpu", "dpmsolver")
+def test_an_edit_leaves_the_unedited_pixels(scene: Scene, generator: Generator) -> None:
+    painter = Painter(network=generator.network, steps=4, guidance=50.0, batch=2, sampler="dpmsolver")
     after = edit(scene, [parse_edit("class 2=necrosis")], mpp=2.0)
-    held = hold(scene, after, margin_um=4.0, mpp=2.0)
-    (plain,) = painter.paint([scene], "painted", "graph", seed=3)
-    (edited,) = painter.paint([after], "painted", "graph", seed=3, held=[held])
-    assert np.array_equal(plain[held.keep], edited[held.keep])
+    mask = mask_unedited(scene, after, margin_um=4.0, mpp=2.0)
+    (plain,) = paint_row(painter, [scene], "painted", "graph", seed=3)
+    (edited,) = paint_row(painter, [after], "painted", "graph", seed=3, edit_masks=[mask])
+    assert np.array_equal(plain[mask.keep], edited[mask.keep])
     assert (plain != edited).any()
+
+
+@pytest.mark.parametrize("row", ["unconditional", "map", "graph", "graph + map"])
+def test_recipes_paint_as_the_command_does(scene: Scene, settings: Config, generator: Generator, row: str) -> None:
+    options = settings.diffusion.model_copy(update={"guidance": 2.0 if row != "unconditional" else 0.0, "half": False})
+    painter = Painter(network=generator.network, steps=options.steps, guidance=2.0, sampler=options.sampler)
+    images = paint_row(painter, [scene, scene], "painted", row, seed=3)
+    if row in ("graph", "graph + map", "unconditional"):
+        chosen = settings.model_copy(update={"diffusion": options})
+        tiles = synthesize(scene, chosen, seed=3, n=2, generator=generator, raster="map" in row)
+        for image, tile in zip(images, tiles, strict=True):
+            assert np.abs(image.astype(int) - tile.image).max() <= 1
+    assert not np.array_equal(images[0], images[1])
 
 
 def test_tables_say_what_was_measured() -> None:
@@ -97,13 +112,13 @@ def test_a_collapsed_segmenter_is_named_and_left_out() -> None:
     assert report([row for row in rows if row["seed"] == 0]) == summary([row for row in rows if row["seed"] == 0])
 
 
-def test_the_page_tells_of_the_segmenter_that_collapsed_on_few_patients() -> None:
+def test_the_page_names_the_segmenter_that_collapsed_on_few_patients() -> None:
     root = Path(__file__).parents[3]
     rows = json.loads((root / "docs/results/usefulness_few.json").read_text())["rows"]
     ((key, own, _),) = collapsed(rows)
     assert key == (1, 1, "real")
     page = " ".join((root / "docs/synthesis.md").read_text(encoding="utf-8").split())
-    assert f"fold {key[0]}, seed {key[1]}, learned from real images alone, has a mean Dice of {own:.3f}" in page
+    assert f"fold {key[0]}, seed {key[1]}, trained on real images alone, has a mean Dice of {own:.3f}" in page
     without = report(rows).split("in every arm:")[1]
     for arm in ("synthetic", "both"):
         dice, _, gain = next(line for line in without.splitlines() if line.startswith(f"| {arm} |")).split(" | ")[1:]

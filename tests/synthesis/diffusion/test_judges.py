@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from wsigraph.config import DiffusionConfig
-from wsigraph.synthesis.diffusion.condition_fidelity import match, pair_alike, score_obedience
+from wsigraph.synthesis.diffusion.condition_fidelity import match_nodes, pair_alike, score_fidelity
 from wsigraph.synthesis.diffusion.extract import extract, train_extractor
-from wsigraph.synthesis.diffusion.realism import kernel_distance, look_for_copies, pixel_rows, turned
-from wsigraph.synthesis.diffusion.scene import Scene, of_labels
-from wsigraph.synthesis.diffusion.training_images import cut, paint_many
+from wsigraph.synthesis.diffusion.realism import detect_copies, kernel_distance, pixel_rows, rotations_and_reflections
+from wsigraph.synthesis.diffusion.scene import Scene, scene_from_labels
+from wsigraph.synthesis.diffusion.training_images import cut, paint_training_set
 
 
-def test_a_graph_obeys_itself(scene: Scene) -> None:
-    score = score_obedience([scene], [scene])
+def test_a_graph_has_full_fidelity_to_itself(scene: Scene) -> None:
+    score = score_fidelity([scene], [scene])
     assert (score.precision, score.recall, score.f1, score.edge_f1) == (1.0, 1.0, 1.0, 1.0)
     assert (score.position_um, score.area_log2) == (0.0, 0.0)
     assert score.recall_interval[0] < 1.0
@@ -23,20 +23,20 @@ def test_a_graph_obeys_itself(scene: Scene) -> None:
 
 def test_wrong_classes_and_far_nodes_do_not_count(scene: Scene) -> None:
     wrong = dataclasses.replace(scene, classes=(scene.classes + 1) % 7)
-    assert (match(scene, wrong) == -1).all()
-    assert score_obedience([scene], [wrong]).f1 == 0.0
+    assert (match_nodes(scene, wrong) == -1).all()
+    assert score_fidelity([scene], [wrong]).f1 == 0.0
     reach = np.sqrt(scene.area_um2[0] / np.pi)
     for shift, found in ((0.99 * reach, 0), (1.01 * reach, -1)):
         position = scene.position_um.copy()
         position[0, 0] += shift
-        assert match(scene, dataclasses.replace(scene, position_um=position))[0] == found
+        assert match_nodes(scene, dataclasses.replace(scene, position_um=position))[0] == found
 
 
 def test_a_node_is_matched_once() -> None:
-    asked = of_labels(np.repeat(np.array([[1, 1, 2, 2]], np.int32), 4, axis=0), np.array([1, 1]), mpp=2.0)
-    shown = of_labels(np.ones((4, 4), np.int32), np.array([1]), mpp=2.0)
-    assert (match(asked, shown) >= 0).sum() == 1
-    score = score_obedience([asked], [shown])
+    asked = scene_from_labels(np.repeat(np.array([[1, 1, 2, 2]], np.int32), 4, axis=0), np.array([1, 1]), mpp=2.0)
+    shown = scene_from_labels(np.ones((4, 4), np.int32), np.array([1]), mpp=2.0)
+    assert (match_nodes(asked, shown) >= 0).sum() == 1
+    score = score_fidelity([asked], [shown])
     assert (score.precision, score.recall) == (1.0, 0.5)
     assert score.edge_f1 == 0.0
 
@@ -49,12 +49,12 @@ def test_chance_is_another_graph_of_like_counts(scene: Scene) -> None:
 def test_the_extractor_reads_what_is_painted(tiny: DiffusionConfig) -> None:
     network = train_extractor(tiny, seed=900, steps=60)
     rng = np.random.default_rng(0)
-    sheet = paint_many(tiny, 1, seed=5, side_px=128)[0]
-    examples = [cut(sheet, tiny, rng=rng) for _ in range(12)]
+    training_image = paint_training_set(tiny, 1, seed=5, side_px=128)[0]
+    examples = [cut(training_image, tiny, rng=rng) for _ in range(12)]
     shown = extract(network, [each.image for each in examples], tiny)
     asked = [each.scene for each in examples]
-    own = score_obedience(asked, shown).f1
-    chance = score_obedience([asked[other] for other in pair_alike(asked)], shown).f1
+    own = score_fidelity(asked, shown).f1
+    chance = score_fidelity([asked[other] for other in pair_alike(asked)], shown).f1
     assert own > chance + 0.1
 
 
@@ -85,17 +85,19 @@ def test_kernel_distance_equals_its_definition() -> None:
 
 def test_copies_are_caught_and_new_pictures_are_not(tiny: DiffusionConfig) -> None:
     rng = np.random.default_rng(3)
-    sheets = paint_many(tiny, 4, seed=8, side_px=160)
-    training = [cut(sheets[0], tiny, rng=rng).image for _ in range(40)]
-    known = pixel_rows(turned(training))
-    new, fresh = ([cut(sheet, tiny, rng=rng).image for _ in range(60)] for sheet in sheets[1:3])
-    assert not look_for_copies(pixel_rows(fresh), known, pixel_rows(new)).median_ratio < 0.8
+    training_images = paint_training_set(tiny, 4, seed=8, side_px=160)
+    training = [cut(training_images[0], tiny, rng=rng).image for _ in range(40)]
+    known = pixel_rows(rotations_and_reflections(training))
+    new, fresh = (
+        [cut(training_image, tiny, rng=rng).image for _ in range(60)] for training_image in training_images[1:3]
+    )
+    assert not detect_copies(pixel_rows(fresh), known, pixel_rows(new)).median_ratio < 0.8
     planted = training[7].astype(float)[:, ::-1] + rng.normal(0, 4, training[7].shape)
     copies = [np.clip(planted, 0, 255).astype(np.uint8)] * 6
-    found = look_for_copies(pixel_rows([*fresh[6:], *copies]), known, pixel_rows(new))
+    found = detect_copies(pixel_rows([*fresh[6:], *copies]), known, pixel_rows(new))
     assert found.caught
     assert found.close_fraction >= 0.1
     # a dull picture is no nearer than a vivid one, though it is by bare pixels
     dull = [(each.mean(axis=(0, 1)) + 0.2 * (each - each.mean(axis=(0, 1)))).round().astype(np.uint8) for each in fresh]
-    vivid, pale = (look_for_copies(pixel_rows(each), known, pixel_rows(new)).median_ratio for each in (fresh, dull))
+    vivid, pale = (detect_copies(pixel_rows(each), known, pixel_rows(new)).median_ratio for each in (fresh, dull))
     assert pale == pytest.approx(vivid, abs=0.03)

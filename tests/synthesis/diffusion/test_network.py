@@ -13,11 +13,11 @@ from scipy.ndimage import gaussian_filter
 from tests.synthesis.diffusion.test_scene import permuted
 from wsigraph.config import DiffusionConfig
 from wsigraph.errors import SynthesisError
-from wsigraph.synthesis.diffusion.condition import Tokens, collate, coordinates, spread
-from wsigraph.synthesis.diffusion.denoiser import N_RASTER, Denoiser, computes_half, draw_raster, for_painting
+from wsigraph.synthesis.diffusion.condition import Tokens, collate, coordinates, rasterise_tokens
+from wsigraph.synthesis.diffusion.denoiser import N_RASTER, Denoiser, draw_raster, inference_copy, supports_bfloat16
 from wsigraph.synthesis.diffusion.generator import Generator
 from wsigraph.synthesis.diffusion.prior import LinearPrior, cosine_matrix
-from wsigraph.synthesis.diffusion.sampling_loop import denoise, guided
+from wsigraph.synthesis.diffusion.sampling_loop import denoise, guided_velocity
 from wsigraph.synthesis.diffusion.scene import UNKNOWN, Scene, ordered, rasterise
 from wsigraph.synthesis.diffusion.schedule import load_diffusers, noise_weight, sampling_scheduler, training_scheduler
 
@@ -42,18 +42,18 @@ def exact(network: Denoiser) -> Denoiser:
 def asked_of(network: Denoiser, *scenes: Scene, n_tokens: int | None = None) -> Tokens:
     """Return a batch of graphs in the network's precision."""
     tokens = collate(scenes, n_tokens=n_tokens)
-    parts = {name: getattr(tokens, name).to(network.kept.dtype) for name in ("geometry", "density", "pair")}
+    parts = {name: getattr(tokens, name).to(network.alphas_cumprod.dtype) for name in ("geometry", "density", "pair")}
     return dataclasses.replace(tokens, **parts)
 
 
 def velocity(network: Denoiser, *scenes: Scene, n_tokens: int | None = None, raster: torch.Tensor | None = None):
-    side, n, dtype = network.config.canvas_px, len(scenes), network.kept.dtype
+    side, n, dtype = network.config.canvas_px, len(scenes), network.alphas_cumprod.dtype
     picture = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(1)).expand(n, -1, -1, -1)
     given = torch.zeros(n, N_RASTER, side, side) if raster is None else raster
-    style = torch.zeros(n, dtype=torch.int64)
+    domain = torch.zeros(n, dtype=torch.int64)
     with torch.no_grad():
         tokens = asked_of(network, *scenes, n_tokens=n_tokens)
-        return network(picture.to(dtype), torch.full((n,), 50), tokens, given.to(dtype), style)
+        return network(picture.to(dtype), torch.full((n,), 50), tokens, given.to(dtype), domain)
 
 
 def smaller(scene: Scene, n: int) -> Scene:
@@ -126,13 +126,13 @@ def test_the_graph_reaches_the_picture(network: Denoiser, scene: Scene) -> None:
 def test_a_token_is_shown_where_its_node_lies(scene: Scene) -> None:
     tokens = collate([scene, smaller(scene, 1)], n_tokens=8)
     token = torch.arange(9.0)[None, :, None].expand(2, -1, 1)
-    shown = spread(token, tokens.owner, (32, 32))
+    shown = rasterise_tokens(token, tokens.owner, (32, 32))
     assert scene.labels is not None
     drawn = torch.from_numpy(rasterise(dataclasses.replace(scene, labels=None), mpp=2.0).labels).float()
     torch.testing.assert_close(shown[0, 0], drawn)
     # one node of a sixth of the canvas leaves the rest to the canvas' own token
     assert (shown[1] > 0).float().mean().item() == pytest.approx(scene.area_um2[0] / 64**2, abs=0.01)
-    assert (tokens.without().owner == 0).all()
+    assert (tokens.unconditional().owner == 0).all()
 
 
 def test_the_map_reaches_the_picture(network: Denoiser, scene: Scene) -> None:
@@ -150,16 +150,16 @@ def test_guidance_is_the_line_through_both_models(exact: Denoiser, scene: Scene)
     asked = (picture, torch.tensor([30]), asked_of(exact, scene), raster, torch.tensor([1]))
     with torch.no_grad():
         # alone, alone, and both as one batch
-        none, plain, twice = (guided(exact, *asked, weight) for weight in (0.0, 1.0, 2.0))
+        none, plain, twice = (guided_velocity(exact, *asked, weight) for weight in (0.0, 1.0, 2.0))
     torch.testing.assert_close(twice - plain, plain - none, **CLOSE)
     assert (plain - none).abs().max() > 1e-6
 
 
 def test_half_precision_moves_the_picture_little_and_the_weights_not_at_all(network: Denoiser, scene: Scene) -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    whole, half = (for_painting(network, half=each, device="cpu") for each in (False, True))
+    whole, half = (inference_copy(network, half=each, device="cpu") for each in (False, True))
     assert velocity(whole, scene).equal(velocity(network, scene))
-    assert half.unet.dtype == (torch.bfloat16 if computes_half("cpu") else torch.float32)
+    assert half.unet.dtype == (torch.bfloat16 if supports_bfloat16("cpu") else torch.float32)
     assert half.encoder.canvas.dtype == torch.float32
     found, expected = velocity(half, scene), velocity(network, scene)
     assert found.dtype == torch.float32
@@ -172,10 +172,10 @@ def test_half_precision_moves_the_picture_little_and_the_weights_not_at_all(netw
 def test_without_guidance_the_graph_is_not_read(network: Denoiser, scene: Scene) -> None:
     side = network.config.canvas_px
     noise = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(2))
-    raster, style = torch.zeros(1, N_RASTER, side, side), torch.tensor([0])
+    raster, domain = torch.zeros(1, N_RASTER, side, side), torch.tensor([0])
     other = dataclasses.replace(scene, classes=np.roll(scene.classes, 2))
     one, two = (
-        denoise(network, collate([each]), raster, style, noise, steps=2, guidance=0.0) for each in (scene, other)
+        denoise(network, collate([each]), raster, domain, noise, steps=2, guidance=0.0) for each in (scene, other)
     )
     assert torch.equal(one, two)
 
@@ -224,14 +224,14 @@ def test_the_measured_field_explains_more_than_white_pixels_and_its_mean() -> No
     white, field = LinearPrior(32, 2), LinearPrior(32, 2)
     field.fit(1, list(pictures[:30]))
     new, noise = pictures[30:], torch.from_numpy(rng.standard_normal((10, 3, 32, 32))).float()
-    kept, style = torch.full((10,), 0.4), torch.ones(10, dtype=torch.int64)
+    kept, domain = torch.full((10,), 0.4), torch.ones(10, dtype=torch.int64)
     noisy, target = 0.4**0.5 * new + 0.6**0.5 * noise, 0.4**0.5 * noise - 0.6**0.5 * new
-    errors = [(each(noisy, kept, style) - target).square().mean().item() for each in (white, field)]
+    errors = [(each(noisy, kept, domain) - target).square().mean().item() for each in (white, field)]
     assert errors[1] < 0.25 * errors[0]
     # the other style was not measured
-    assert torch.equal(field(noisy, kept, style - 1), white(noisy, kept, style - 1))
+    assert torch.equal(field(noisy, kept, domain - 1), white(noisy, kept, domain - 1))
     # pure noise says nothing, which leaves the mean
-    empty = field(noise, torch.zeros(10), style)
+    empty = field(noise, torch.zeros(10), domain)
     torch.testing.assert_close(empty.mean(dim=(0, 2, 3)), -pictures[:30].mean(dim=(0, 2, 3)), atol=1e-3, rtol=0)
 
 

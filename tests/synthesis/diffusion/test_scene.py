@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from wsigraph.errors import StoreError, SynthesisError
-from wsigraph.synthesis.diffusion.scene import UNKNOWN, Scene, check_scene, of_graph, of_labels, ordered, rasterise
+from wsigraph.synthesis.diffusion.scene import (
+    UNKNOWN,
+    Scene,
+    check_scene,
+    ordered,
+    rasterise,
+    scene_from_graph,
+    scene_from_labels,
+)
 from wsigraph.synthesis.diffusion.scene_file import parse_scene, read_scene, scene_document
 from wsigraph.synthesis.simulation.layout import FAT, TUMOUR, Layout
 from wsigraph.synthesis.simulation.simulate import Library, draw_graph
@@ -35,7 +43,7 @@ def assert_same(one: Scene, other: Scene) -> None:
 
 def test_two_squares_have_known_places_and_share_an_edge() -> None:
     labels = np.repeat(np.array([[1, 2]], np.int32), 10, axis=0).repeat(10, axis=1)
-    scene = of_labels(labels, np.array([TUMOUR, FAT]), mpp=2.0)
+    scene = scene_from_labels(labels, np.array([TUMOUR, FAT]), mpp=2.0)
     np.testing.assert_allclose(scene.position_um, [[10, 10], [30, 10]])
     np.testing.assert_allclose(scene.area_um2, [400, 400])
     np.testing.assert_allclose(scene.shape, 0, atol=1e-12)
@@ -48,7 +56,7 @@ def test_a_wide_region_points_along_x_and_a_tall_one_along_y() -> None:
     labels = np.zeros((40, 40), np.int32)
     labels[2:6, 2:38] = 1
     labels[10:38, 4:8] = 2
-    wide, tall = of_labels(labels, np.array([0, 0]), mpp=1.0).shape
+    wide, tall = scene_from_labels(labels, np.array([0, 0]), mpp=1.0).shape
     assert wide[0] > 0.9
     assert tall[0] < -0.9
 
@@ -58,26 +66,26 @@ def test_density_is_mean_and_spread_of_each_region() -> None:
     image[:, 4:] = 25
     image[:2, 4:] = 255
     labels = np.repeat(np.array([[1, 1, 1, 1, 2, 2, 2, 2]], np.int32), 4, axis=0)
-    scene = of_labels(labels, np.array([0, 1]), mpp=1.0, image=image)
+    scene = scene_from_labels(labels, np.array([0, 1]), mpp=1.0, image=image)
     dark = np.log10(256 / 26)
     np.testing.assert_allclose(scene.density[0], 0, atol=1e-3)
     np.testing.assert_allclose(scene.density[1], dark / 2, atol=1e-3)
 
 
 def test_a_graph_of_moments_says_what_its_label_image_says(library: Library) -> None:
-    lattice = library.lattices[0]
-    classes = np.random.default_rng(1).integers(0, 7, (lattice.rows, lattice.columns)).astype(np.uint8)
+    tessellation = library.tessellations[0]
+    classes = np.random.default_rng(1).integers(0, 7, (tessellation.rows, tessellation.columns)).astype(np.uint8)
     layout = Layout(classes=classes)
-    graph = draw_graph(layout, lattice, library, site=0, slide_id="synthetic-1", rng=np.random.default_rng(0))
-    scene = of_graph(graph, classes=layout.classes.ravel().astype(np.int64), mpp=library.mpp)
-    seen = of_labels(lattice.labels, layout.classes.ravel().astype(np.int64), mpp=library.mpp)
+    graph = draw_graph(layout, tessellation, library, site=0, slide_id="synthetic-1", rng=np.random.default_rng(0))
+    scene = scene_from_graph(graph, classes=layout.classes.ravel().astype(np.int64), mpp=library.mpp)
+    seen = scene_from_labels(tessellation.labels, layout.classes.ravel().astype(np.int64), mpp=library.mpp)
     assert scene.n_nodes == seen.n_nodes
     assert scene.edge_index.shape == seen.edge_index.shape
     # moments are drawn from other cells of the same lattice, so areas agree over the whole alone
     assert scene.area_um2.sum() == pytest.approx(seen.area_um2.sum(), rel=0.05)
     assert np.isfinite(scene.density).all()
-    assert np.isnan(of_graph(graph, mpp=2 * library.mpp).density[:, 3:]).all()
-    assert (of_graph(graph).classes == UNKNOWN).all()
+    assert np.isnan(scene_from_graph(graph, mpp=2 * library.mpp).density[:, 3:]).all()
+    assert (scene_from_graph(graph).classes == UNKNOWN).all()
 
 
 def test_the_order_of_nodes_does_not_matter(scene: Scene) -> None:
@@ -180,4 +188,4 @@ def test_too_many_nodes_names_the_limit(scene: Scene) -> None:
 
 def test_a_label_image_without_regions_is_refused() -> None:
     with pytest.raises(SynthesisError, match="without any region"):
-        of_labels(np.zeros((4, 4), np.int32), np.array([0]), mpp=1.0)
+        scene_from_labels(np.zeros((4, 4), np.int32), np.array([0]), mpp=1.0)

@@ -17,11 +17,11 @@ from wsigraph import read, synthesize
 from wsigraph.config import Config
 from wsigraph.errors import SynthesisError
 from wsigraph.geometry import Box
-from wsigraph.synthesis.diffusion.denoiser import computes_half
-from wsigraph.synthesis.diffusion.edit import Move, Reclass, Remove, changed, edit, hold, parse_edit
+from wsigraph.synthesis.diffusion.denoiser import supports_bfloat16
+from wsigraph.synthesis.diffusion.edit import Move, Reclass, Remove, changed, edit, mask_unedited, parse_edit
 from wsigraph.synthesis.diffusion.generator import Generator, load_generator
-from wsigraph.synthesis.diffusion.mosaic import crop, draw_lattices, mosaic_chance
-from wsigraph.synthesis.diffusion.scene import UNKNOWN, Scene, of_labels
+from wsigraph.synthesis.diffusion.mosaic import crop_scene, draw_canvas_grids, mosaic_generator
+from wsigraph.synthesis.diffusion.scene import UNKNOWN, Scene, scene_from_labels
 from wsigraph.synthesis.diffusion.scene_file import read_scene
 from wsigraph.synthesis.diffusion.synthesize import scene_from_slide
 from wsigraph.synthesis.diffusion.training_images import lay_out
@@ -106,11 +106,11 @@ def test_settings_reach_the_picture(scene: Scene, settings: Config, generator: G
 
     plain = paint()
     changed: list[dict] = [{"guidance": 0.0}, {"steps": 4}, {"sampler": "ddim"}]
-    if computes_half("cpu"):
+    if supports_bfloat16("cpu"):
         changed.append({"half": False})
     for changes in changed:
         assert not np.array_equal(paint(**changes), plain), changes
-    for options in ({"style": "real"}, {"raster": True}, {"edits": ["class 0=necrosis"]}):
+    for options in ({"domain": "real"}, {"raster": True}, {"edits": ["class 0=necrosis"]}):
         image = next(synthesize(scene, settings, seed=5, generator=generator, **options)).image
         assert not np.array_equal(image, plain), options
 
@@ -214,7 +214,7 @@ def test_a_node_may_not_vanish_under_another() -> None:
     labels = np.ones((32, 32), np.int32)
     labels[4:14, 4:14] = 2
     labels[8:10, 24:26] = 3
-    three = of_labels(labels, np.array([0, 1, 2]), mpp=2.0)
+    three = scene_from_labels(labels, np.array([0, 1, 2]), mpp=2.0)
     (large,) = np.flatnonzero(three.area_um2 == 400)
     with pytest.raises(SynthesisError, match="wholly; move it less far, or remove that"):
         edit(three, [Move(int(large), 32.0, 0.0)], mpp=2.0)
@@ -228,7 +228,7 @@ def test_an_edit_repaints_its_region_and_leaves_the_rest(settings: Config, gener
         held = next(synthesize(scene, settings, seed=2, generator=generator, edits=edits))
         anew = settings.model_copy(update={"diffusion": settings.diffusion.model_copy(update={"repaint_um": None})})
         free = next(synthesize(scene, anew, seed=2, generator=generator, edits=edits))
-        region = hold(scene, held.graph, margin_um=10.0, mpp=2.0)
+        region = mask_unedited(scene, held.graph, margin_um=10.0, mpp=2.0)
         assert 0 < region.keep.mean() < 1
         np.testing.assert_array_equal(held.image[region.keep], plain[region.keep])
         assert (held.image[~region.keep] != plain[~region.keep]).any()
@@ -250,8 +250,8 @@ def test_the_room_around_an_edit_is_as_wide_as_asked(scene: Scene) -> None:
     after = edit(scene, [Reclass(0, NECROSIS)], mpp=2.0)
     assert scene.labels is not None
     own = scene.labels == 1
-    np.testing.assert_array_equal(hold(scene, after, margin_um=0.0, mpp=2.0).keep, ~own)
-    rows, columns = np.nonzero(~hold(scene, after, margin_um=10.0, mpp=2.0).keep)
+    np.testing.assert_array_equal(mask_unedited(scene, after, margin_um=0.0, mpp=2.0).keep, ~own)
+    rows, columns = np.nonzero(~mask_unedited(scene, after, margin_um=10.0, mpp=2.0).keep)
     assert rows.max() == np.nonzero(own)[0].max() + 5
     assert columns.max() == np.nonzero(own)[1].max() + 5
 
@@ -281,13 +281,13 @@ def test_seams_do_not_show() -> None:
     config, settings, seed = shipped.config, Config(), 2
     scene = lay_out(config, 160, seed=4)
     whole = next(synthesize(scene, settings, seed=seed, generator=shipped)).image
-    lattice = draw_lattices(config, settings.diffusion, (160, 160), mosaic_chance(seed, 0))[-1]
+    tessellation = draw_canvas_grids(config, settings.diffusion, (160, 160), mosaic_generator(seed, 0))[-1]
     corners = [0, 64]
     beside = np.vstack(
         [
             np.hstack(
                 [
-                    next(synthesize(crop(scene, y, x, config), settings, seed=y + x + 1, generator=shipped)).image
+                    next(synthesize(crop_scene(scene, y, x, config), settings, seed=y + x + 1, generator=shipped)).image
                     for x in corners
                 ]
             )
@@ -295,7 +295,7 @@ def test_seams_do_not_show() -> None:
         ]
     )
     # over single lines of 160 px the ratio is within a tenth of 1 by chance
-    assert step_at_borders(whole, *lattice, side=64) < 1.12
+    assert step_at_borders(whole, *tessellation, side=64) < 1.12
     assert step_at_borders(beside, corners, corners, side=64) > 1.3
 
 
@@ -304,29 +304,29 @@ def test_seams_do_not_show() -> None:
 def test_canvases_cover_a_picture_and_move(settings: Config, overlap: float, size: tuple[int, int]) -> None:
     trained = settings.diffusion.model_copy(update={"canvas_px": 64})
     options = trained.model_copy(update={"steps": 6, "overlap": overlap})
-    lattices = draw_lattices(trained, options, size, mosaic_chance(1, 0))
-    assert len(lattices) == 6
+    tessellations = draw_canvas_grids(trained, options, size, mosaic_generator(1, 0))
+    assert len(tessellations) == 6
     stride = (1.0 - overlap) * 64
-    for lattice in lattices:
-        for starts, length in zip(lattice, size, strict=True):
+    for tessellation in tessellations:
+        for starts, length in zip(tessellation, size, strict=True):
             assert (starts[0], starts[-1]) == (0, length - 64)
             assert (np.diff(starts) <= 64).all()
             assert len(starts) == 1 + np.ceil((length - 64) / stride)
     # three canvases in a row have an inner one, which moves where they overlap
-    moved = len({str(lattice) for lattice in lattices}) > 1
+    moved = len({str(tessellation) for tessellation in tessellations}) > 1
     assert moved == any(length > 128 and (overlap > 0 or length % 64 > 0) for length in size)
 
 
 def test_a_canvas_of_a_larger_scene_keeps_classes_and_area(settings: Config) -> None:
     scene = lay_out(settings.diffusion, 96, seed=1)
-    part = crop(scene, 10, 20, settings.diffusion)
+    part = crop_scene(scene, 10, 20, settings.diffusion)
     assert scene.labels is not None
     assert part.labels is not None
     assert part.area_um2.sum() == pytest.approx(64 * 64)
     window = scene.labels[10:42, 20:52]
     assert set(part.classes) <= set(scene.classes[window[window > 0] - 1])
-    glass = of_labels(np.pad(np.ones((32, 32), np.int32), ((0, 64), (0, 64))), np.array([TUMOUR]), mpp=2.0)
-    empty = crop(glass, 64, 64, settings.diffusion)
+    glass = scene_from_labels(np.pad(np.ones((32, 32), np.int32), ((0, 64), (0, 64))), np.array([TUMOUR]), mpp=2.0)
+    empty = crop_scene(glass, 64, 64, settings.diffusion)
     assert empty.classes.tolist() == [UNKNOWN]
     assert empty.density[0, 0] < 0.05
 
@@ -342,3 +342,77 @@ def test_the_graph_of_real_tissue(settings: Config) -> None:
         scene_from_slide(SLIDE, settings, box=Box(y0=0, x0=0, y1=10, x1=4000))
     with pytest.raises(SynthesisError, match="expected at least the canvas of 32 px"):
         scene_from_slide(SLIDE, settings, box=Box(y0=400, x0=400, y1=440, x1=440))
+
+
+@pytest.fixture
+def measured(scene: Scene) -> Scene:
+    """Return the six regions as real tissue: known by their optical density alone."""
+    density = np.random.default_rng(2).uniform(0.1, 0.6, (6, 6))
+    return dataclasses.replace(scene, classes=np.full(6, UNKNOWN), density=density)
+
+
+def on_glass(settings: Config) -> tuple[np.ndarray, Scene]:
+    """Return where there is tissue, and the graph: a block on the left, glass, and a speck at the right rim."""
+    labels = np.zeros((32, 96), np.int32)
+    labels[4:28, 2:20], labels[14:17, 90:93] = 1, 2
+    density = np.full((2, 6), 0.3)
+    return labels > 0, scene_from_labels(labels, np.full(2, UNKNOWN), mpp=2.0, density=density)
+
+
+def test_an_edit_of_a_class_leaves_real_tissue_real(
+    measured: Scene, scene: Scene, settings: Config, generator: Generator
+) -> None:
+    plain = next(synthesize(measured, settings, seed=5, generator=generator))
+    edited = next(synthesize(measured, settings, seed=5, generator=generator, edits=["class 2=necrosis"]))
+    assert plain.request["domain"] == edited.request["domain"] == "real"
+    again = next(synthesize(edited.graph, settings, seed=5, generator=generator))
+    assert again.request["domain"] == "real"
+    assert next(synthesize(scene, settings, seed=5, generator=generator)).request["domain"] == "painted"
+    held = mask_unedited(measured, edited.graph, margin_um=10.0, mpp=2.0)
+    assert 0 < held.keep.mean() < 1
+    np.testing.assert_array_equal(edited.image[held.keep], plain.image[held.keep])
+    assert not np.array_equal(edited.image, plain.image)
+
+
+def test_the_weight_of_the_graph_is_what_the_card_says_for_its_domain(
+    measured: Scene, scene: Scene, settings: Config, generator: Generator
+) -> None:
+    assert Config().diffusion.guidance is None
+    assert load_generator().card.guidance == {"painted": 4.0, "real": 1.5}
+    card = generator.card.model_copy(update={"guidance": {"painted": 3.0, "real": 1.25}})
+    own = Generator(card=card, weights=generator.weights)
+    assert own.model_id == generator.model_id
+    asked = [next(synthesize(each, settings, seed=5, generator=own)).request for each in (scene, measured)]
+    assert [each["guidance"] for each in asked] == [3.0, 1.25]
+    named = settings.model_copy(update={"diffusion": settings.diffusion.model_copy(update={"guidance": 2.0})})
+    assert next(synthesize(measured, named, seed=5, generator=own)).request["guidance"] == 2.0
+
+
+@pytest.mark.parametrize("domain", ["painted", "real"])
+def test_a_part_without_a_region_is_glass(settings: Config, generator: Generator, domain) -> None:
+    tissue, scene = on_glass(settings)
+    tile = next(synthesize(scene, settings, seed=5, generator=generator, domain=domain))
+    assert np.abs(tile.image[~tissue].astype(int) - (244, 242, 242)).max() <= 6
+    assert tile.image[tissue].std() > 6
+    canvas = scene_from_labels(tissue[:, :32].astype(np.int32), np.array([UNKNOWN]), mpp=2.0, density=scene.density[:1])
+    tile = next(synthesize(canvas, settings, seed=5, generator=generator, domain=domain))
+    assert np.abs(tile.image[~tissue[:, :32]].astype(int) - (244, 242, 242)).max() <= 6
+
+
+def test_an_edit_beside_glass_leaves_the_rest_to_the_byte(settings: Config, generator: Generator) -> None:
+    scene = on_glass(settings)[1]
+    images = []
+    for edits in ([], ["move 1 by 8,0 um"]):
+        tile = next(synthesize(scene, settings, seed=5, generator=generator, edits=edits))
+        images.append(tile.image)
+    held = mask_unedited(scene, tile.graph, margin_um=10.0, mpp=2.0)
+    np.testing.assert_array_equal(images[0][held.keep], images[1][held.keep])
+    glass = tile.graph.labels == 0
+    assert np.abs(images[1][glass].astype(int) - (244, 242, 242)).max() <= 6
+
+
+def test_a_canvas_of_specks_alone_is_glass(settings: Config) -> None:
+    _, scene = on_glass(settings)
+    cut = crop_scene(scene, 0, 64, settings.diffusion)
+    assert cut.n_nodes == 1
+    assert (cut.density[:, :3] < 0.1).all()

@@ -5,7 +5,7 @@ import pytest
 
 from wsigraph.config import Config, SynthesisConfig
 from wsigraph.geometry import Size
-from wsigraph.synthesis.simulation.layout import Lattice, sample_lattice
+from wsigraph.synthesis.simulation.layout import Tessellation, sample_tessellation
 from wsigraph.synthesis.simulation.procedural import SiteStain, sample_site
 from wsigraph.synthesis.simulation.simulate import Library, build_library, sample_sites
 
@@ -23,11 +23,11 @@ def library(small: SynthesisConfig) -> Library:
 
 
 @pytest.fixture(scope="session")
-def lattices() -> list[Lattice]:
-    """Lattices of as many regions as a slide has, of cells so small that they cost nothing."""
+def tessellations() -> list[Tessellation]:
+    """Return tessellations with as many regions as a slide has, of small cells."""
     rng = np.random.default_rng(8)
     sizes = [Size(10, 14), Size(12, 12), Size(14, 11), Size(13, 13)]
-    return [sample_lattice(size, 4, rng=rng, grain=3) for size in sizes]
+    return [sample_tessellation(size, 4, rng=rng, grain=3) for size in sizes]
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ def test_a_patient_of_two_slides_is_no_case(library: Library, small: SynthesisCo
 ABOUT = About(name="t", description="t", notice="t", licence="MIT", data="t", simulated=True)
 
 
-def test_figures_of_a_model_and_its_rivals(parts: tuple[list[Case], list[Case]]) -> None:
+def test_figures_of_a_model_and_its_baselines(parts: tuple[list[Case], list[Case]]) -> None:
     config = Config().model.model_copy(update={"layers": 1, "heads": 2, "channels": 4, "epochs": 10})
     bundle = train((case.example for case in parts[0]), config, seed=0, about=ABOUT).bundle
     first, again = (assess(bundle, *parts, rng=np.random.default_rng(0), n_draws=100) for _ in range(2))

@@ -51,13 +51,13 @@ def test_ridge_cox_equals_lifelines() -> None:
     assert ours == pytest.approx(raw, abs=1e-3)
 
 
-@pytest.mark.parametrize("rival", [cox_risk, forest_risk])
-def test_rivals_find_what_is_there_and_nothing_where_there_is_nothing(rival) -> None:
+@pytest.mark.parametrize("baseline", [cox_risk, forest_risk])
+def test_baselines_find_a_signal_and_nothing_without_one(baseline) -> None:
     x, time, event = survival(300, 1)
     fresh, later, died = survival(300, 2)
-    found = c_index(rival(x, time, event, fresh, rng=np.random.default_rng(0)), later, died)[0]
+    found = c_index(baseline(x, time, event, fresh, rng=np.random.default_rng(0)), later, died)[0]
     noise = np.random.default_rng(3).standard_normal((2, 300, 5))
-    nothing = c_index(rival(noise[0], time, event, noise[1], rng=np.random.default_rng(0)), later, died)[0]
+    nothing = c_index(baseline(noise[0], time, event, noise[1], rng=np.random.default_rng(0)), later, died)[0]
     assert found > 0.72
     assert nothing == pytest.approx(0.5, abs=0.07)
 
@@ -73,7 +73,7 @@ def test_ridge_orders_stages_and_leaves_out_unknown_ones() -> None:
 
 
 def test_tables_do_not_know_neighbours_and_edge_products_do(patient: SimulatedPatient) -> None:
-    graph = own_regions(patient.graph, patient.slides[0].lattice)
+    graph = own_regions(patient.graph, patient.slides[0].tessellation)
     rng = np.random.default_rng(1)
     right, wrong = graph_input(graph), graph_input(rewire(graph, rng=rng))
     assert pooled(right) == pytest.approx(pooled(wrong))
@@ -92,7 +92,7 @@ def test_edge_products_equal_their_slow_spelling(patient: SimulatedPatient) -> N
 
 
 def test_rewiring_keeps_regions_and_all_their_features(patient: SimulatedPatient) -> None:
-    graph = own_regions(patient.graph, patient.slides[0].lattice)
+    graph = own_regions(patient.graph, patient.slides[0].tessellation)
     wrong = rewire(graph, rng=np.random.default_rng(0))
     assert interpret(wrong.graph).values == pytest.approx(interpret(graph.graph).values)
     source, target = wrong.graph.edge_index
@@ -108,10 +108,10 @@ def test_rewiring_keeps_regions_and_all_their_features(patient: SimulatedPatient
 
 def test_own_regions_hold_one_class_each_and_everything(patient: SimulatedPatient) -> None:
     slide = patient.slides[0]
-    graph = own_regions(slide.graph, slide.lattice)
+    graph = own_regions(slide.graph, slide.tessellation)
     assert (graph.graph.moments.sum(axis=0) == slide.graph.moments.sum(axis=0)).all()
-    assert graph.graph.n_nodes == slide.lattice.regions.shape.area
-    assert (graph.graph.edge_index == slide.lattice.regions.edge_index).all()
+    assert graph.graph.n_nodes == slide.tessellation.regions.shape.area
+    assert (graph.graph.edge_index == slide.tessellation.regions.edge_index).all()
 
 
 def test_a_finding_holds_within_its_bounds() -> None:

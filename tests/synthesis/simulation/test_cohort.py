@@ -12,8 +12,8 @@ from wsigraph.cohort.manifest.manifest import read_manifest
 from wsigraph.config import Config, load
 from wsigraph.model.bundle import SHIPPED, load_bundle
 from wsigraph.synthesis.simulation.cohort import gather_simulated
-from wsigraph.synthesis.simulation.planted import Planted
-from wsigraph.synthesis.simulation.scenarios import Outcome, law, sample_outcome, stage_probability
+from wsigraph.synthesis.simulation.scenario import Planted
+from wsigraph.synthesis.simulation.scenarios import Outcome, find_scenario, sample_outcome, stage_probability
 from wsigraph.synthesis.simulation.write_cohort import simulate_cohort, write_cohort
 from wsigraph.training.load_cohort import gather
 
@@ -23,7 +23,7 @@ QUICK = ("layers=1", "heads=1", "channels=4", "epochs=2")
 
 @pytest.fixture(scope="module")
 def settings() -> Config:
-    return load([], ["synthesis.law=spatial", *(f"synthesis.{each}" for each in SMALL)])
+    return load([], ["synthesis.scenario=spatial", *(f"synthesis.{each}" for each in SMALL)])
 
 
 def test_patients_are_those_that_simulate_writes(settings: Config, tmp_path: Path) -> None:
@@ -66,11 +66,11 @@ def test_the_oracle_knows_how_often_each_stage_comes() -> None:
     rng = np.random.default_rng(0)
     for severity in (-1.0, 0.1, 0.9):
         planted = Planted(layouts=(), severity=0.0, staged_severity=severity)
-        drawn: list[Outcome] = [sample_outcome(law("null"), planted, rng=rng) for _ in range(4000)]
+        drawn: list[Outcome] = [sample_outcome(find_scenario("null"), planted, rng=rng) for _ in range(4000)]
         stages = [each.stage for each in drawn if each.stage is not None]
-        share = np.bincount(stages, minlength=4) / len(stages)
+        fraction = np.bincount(stages, minlength=4) / len(stages)
         # three standard errors of a share of 3,600
-        assert stage_probability(np.array([severity]))[0] == pytest.approx(share, abs=0.025)
+        assert stage_probability(np.array([severity]))[0] == pytest.approx(fraction, abs=0.025)
     assert stage_probability(np.linspace(-4, 4, 9)).sum(axis=1) == pytest.approx(1.0)
 
 

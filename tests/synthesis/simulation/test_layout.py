@@ -14,19 +14,19 @@ from wsigraph.synthesis.simulation.layout import (
     STROMA,
     TISSUES,
     TUMOUR,
-    Lattice,
     Layout,
+    Tessellation,
     place,
     random_field,
-    sample_lattice,
     sample_layout,
+    sample_tessellation,
     set_nests,
 )
 
 
 @pytest.fixture(scope="module")
-def lattice() -> Lattice:
-    return sample_lattice(Size(5, 7), 16, rng=np.random.default_rng(0))
+def tessellation() -> Tessellation:
+    return sample_tessellation(Size(5, 7), 16, rng=np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(("tumour", "necrosis"), [(0.3, 0.1), (0.0, 0.0), (0.6, 0.4), (1.0, 0.0), (0.1, 0.25)])
@@ -44,9 +44,9 @@ def test_tumour_and_necrosis_take_exactly_their_shares(tumour: float, necrosis: 
 def test_every_class_occurs_and_stroma_leads_the_rest() -> None:
     rng = np.random.default_rng(1)
     layouts = [sample_layout(Size(16, 16), tumour_fraction=0.3, necrosis_fraction=0.1, rng=rng) for _ in range(20)]
-    shares = np.array([[(each == tissue).mean() for tissue in range(len(TISSUES))] for each in layouts]).mean(axis=0)
-    assert (shares > 0.01).all()
-    assert shares[STROMA] == max(np.delete(shares, TUMOUR))
+    fractions = np.array([[(each == tissue).mean() for tissue in range(len(TISSUES))] for each in layouts]).mean(axis=0)
+    assert (fractions > 0.01).all()
+    assert fractions[STROMA] == max(np.delete(fractions, TUMOUR))
 
 
 def neighbours(classes: np.ndarray, first: int, second: int) -> float:
@@ -75,80 +75,80 @@ def test_the_same_generator_gives_the_same_layout_and_lattice() -> None:
     ]
     assert (layouts[0] == layouts[1]).all()
     assert (layouts[0] != layouts[2]).any()
-    lattices = [sample_lattice(Size(4, 4), 12, rng=np.random.default_rng(seed)) for seed in (4, 4, 5)]
-    assert (lattices[0].labels == lattices[1].labels).all()
-    assert (lattices[0].labels != lattices[2].labels).any()
+    tessellations = [sample_tessellation(Size(4, 4), 12, rng=np.random.default_rng(seed)) for seed in (4, 4, 5)]
+    assert (tessellations[0].labels == tessellations[1].labels).all()
+    assert (tessellations[0].labels != tessellations[2].labels).any()
 
 
 @pytest.mark.parametrize(("tumour", "necrosis"), [(-0.1, 0.0), (0.7, 0.4)])
 def test_impossible_shares_are_refused(tumour: float, necrosis: float) -> None:
-    with pytest.raises(SynthesisError, match="expected shares"):
+    with pytest.raises(SynthesisError, match="expected fractions"):
         sample_layout(Size(4, 4), tumour_fraction=tumour, necrosis_fraction=necrosis, rng=np.random.default_rng(0))
 
 
 def test_a_lattice_too_fine_is_refused() -> None:
     with pytest.raises(SynthesisError, match="expected at least 4"):
-        sample_lattice(Size(4, 4), 3, rng=np.random.default_rng(0))
+        sample_tessellation(Size(4, 4), 3, rng=np.random.default_rng(0))
 
 
-def test_cells_partition_the_image_inside_its_margin(lattice: Lattice) -> None:
-    assert lattice.size == Size(5 * 16 + 2, 7 * 16 + 2)
-    inner = lattice.labels[1:-1, 1:-1]
+def test_cells_partition_the_image_inside_its_margin(tessellation: Tessellation) -> None:
+    assert tessellation.size == Size(5 * 16 + 2, 7 * 16 + 2)
+    inner = tessellation.labels[1:-1, 1:-1]
     assert (np.unique(inner) == np.arange(1, 36)).all()
-    rim = np.ones(lattice.labels.shape, bool)
+    rim = np.ones(tessellation.labels.shape, bool)
     rim[1:-1, 1:-1] = False
-    assert (lattice.labels[rim] == 0).all()
-    assert all(label(lattice.labels == cell)[1] == 1 for cell in range(1, 36))
+    assert (tessellation.labels[rim] == 0).all()
+    assert all(label(tessellation.labels == cell)[1] == 1 for cell in range(1, 36))
 
 
-def test_centres_lie_in_the_middle_of_their_cells(lattice: Lattice) -> None:
+def test_centres_lie_in_the_middle_of_their_cells(tessellation: Tessellation) -> None:
     for cell in (0, 17, 34):
-        y, x = np.nonzero(lattice.labels == cell + 1)
-        assert lattice.centre_px[cell].tolist() == [round(x.mean()), round(y.mean())]
+        y, x = np.nonzero(tessellation.labels == cell + 1)
+        assert tessellation.centre_px[cell].tolist() == [round(x.mean()), round(y.mean())]
 
 
-def test_edges_are_symmetric_and_sorted(lattice: Lattice) -> None:
-    source, target = lattice.edge_index
+def test_edges_are_symmetric_and_sorted(tessellation: Tessellation) -> None:
+    source, target = tessellation.edge_index
     assert (source != target).all()
     assert (np.diff(source * 35 + target) > 0).all()
     mirrored = np.lexsort((source, target))
-    assert (lattice.edge_index[::-1, mirrored] == lattice.edge_index).all()
-    assert (lattice.boundary[mirrored] == lattice.boundary).all()
-    assert (lattice.boundary.sum(axis=1) > 0).all()
+    assert (tessellation.edge_index[::-1, mirrored] == tessellation.edge_index).all()
+    assert (tessellation.boundary[mirrored] == tessellation.boundary).all()
+    assert (tessellation.boundary.sum(axis=1) > 0).all()
 
 
-def test_boundaries_add_up_to_what_the_pixels_say(lattice: Lattice) -> None:
-    own, beside = lattice.labels[:, :-1], lattice.labels[:, 1:]
-    under, over = lattice.labels[1:], lattice.labels[:-1]
+def test_boundaries_add_up_to_what_the_pixels_say(tessellation: Tessellation) -> None:
+    own, beside = tessellation.labels[:, :-1], tessellation.labels[:, 1:]
+    under, over = tessellation.labels[1:], tessellation.labels[:-1]
     straight = int((own != beside).sum() + (under != over).sum())
-    assert lattice.boundary[:, 0].sum() // 2 + lattice.outside[:, 0].sum() == straight
+    assert tessellation.boundary[:, 0].sum() // 2 + tessellation.outside[:, 0].sum() == straight
     # a rim pixel has one straight and two diagonal pairs with the margin; a corner shares one of its diagonal ones
-    assert lattice.outside[:, 0].sum() == 2 * (80 + 112)
-    assert lattice.outside[:, 1].sum() == 2 * (2 * 80 + 2 * 112) - 4
+    assert tessellation.outside[:, 0].sum() == 2 * (80 + 112)
+    assert tessellation.outside[:, 1].sum() == 2 * (2 * 80 + 2 * 112) - 4
 
 
-def test_the_rim_has_its_length(lattice: Lattice) -> None:
-    length = crofton_um(lattice.outside[:, 0].sum(), lattice.outside[:, 1].sum(), 1.0)
+def test_the_rim_has_its_length(tessellation: Tessellation) -> None:
+    length = crofton_um(tessellation.outside[:, 0].sum(), tessellation.outside[:, 1].sum(), 1.0)
     # four directions underestimate a side that runs along the grid by 5 %
     assert length == pytest.approx(2 * (80 + 112), rel=0.06)
 
 
 @pytest.mark.parametrize("grain", [1, 2, 3])
 def test_regions_are_made_of_cells_and_touch_where_their_cells_do(grain: int) -> None:
-    lattice = sample_lattice(Size(4, 5), 6, rng=np.random.default_rng(grain), grain=grain)
-    regions = lattice.regions
-    assert (lattice.rows, lattice.columns) == (4 * grain, 5 * grain)
+    tessellation = sample_tessellation(Size(4, 5), 6, rng=np.random.default_rng(grain), grain=grain)
+    regions = tessellation.regions
+    assert (tessellation.rows, tessellation.columns) == (4 * grain, 5 * grain)
     assert (np.bincount(regions.member, minlength=20) > 0).all()
-    touching = {tuple(pair) for pair in regions.member[lattice.edge_index].T if pair[0] != pair[1]}
+    touching = {tuple(pair) for pair in regions.member[tessellation.edge_index].T if pair[0] != pair[1]}
     assert touching == {tuple(pair) for pair in regions.edge_index.T}
     if grain == 1:
         assert (regions.member == np.arange(20)).all()
 
 
 def test_classes_of_regions_survive_being_spread_over_cells() -> None:
-    lattice = sample_lattice(Size(4, 5), 6, rng=np.random.default_rng(0), grain=3)
+    tessellation = sample_tessellation(Size(4, 5), 6, rng=np.random.default_rng(0), grain=3)
     classes = np.random.default_rng(1).integers(0, len(TISSUES), (4, 5)).astype(np.uint8)
-    assert (lattice.gather(lattice.spread(classes)) == classes).all()
+    assert (tessellation.region_classes(tessellation.to_layout(classes)) == classes).all()
 
 
 def test_nests_take_their_shares_and_glands_keep_away_from_tumour() -> None:

@@ -16,7 +16,7 @@ from wsigraph.synthesis.simulation.layout import (
     TUMOUR,
     VESSEL,
     Layout,
-    sample_lattice,
+    sample_tessellation,
 )
 from wsigraph.synthesis.simulation.procedural import APPEARANCE, SiteStain, paint, sample_site
 from wsigraph.synthesis.simulation.simulate import Library, draw_graph
@@ -42,12 +42,12 @@ def test_painting_is_decided_by_the_generator(tissue: int, site: SiteStain) -> N
 @pytest.fixture(scope="module")
 def means(library: Library, small: SynthesisConfig) -> dict[int, dict[str, float]]:
     """Mean features of every class, measured by the kernel that measures real slides."""
-    lattice = library.lattices[0]
+    tessellation = library.tessellations[0]
     found = {}
     for tissue in range(len(TISSUES)):
-        layout = Layout(classes=np.full((lattice.rows, lattice.columns), tissue, np.uint8))
+        layout = Layout(classes=np.full((tessellation.rows, tessellation.columns), tissue, np.uint8))
         rng = np.random.default_rng(0)
-        graphs = [draw_graph(layout, lattice, library, site=site, slide_id="s", rng=rng) for site in (0, 1)]
+        graphs = [draw_graph(layout, tessellation, library, site=site, slide_id="s", rng=rng) for site in (0, 1)]
         table = np.concatenate([interpret(graph).values for graph in graphs])
         found[tissue] = dict(zip(FEATURE_NAMES, table.mean(axis=0), strict=True))
     return found
@@ -111,7 +111,7 @@ def test_painting_at_half_the_pixel_size_shows_the_same_tissue(site: SiteStain) 
 
 def test_default_lattice_and_painter_agree_on_size(site: SiteStain) -> None:
     spacing_px = round(Config().synthesis.spacing_um / Config().synthesis.mpp)
-    lattice = sample_lattice(Size(2, 3), spacing_px, rng=np.random.default_rng(0))
-    classes = np.concatenate([[STROMA], np.arange(6)])[lattice.labels].astype(np.uint8)
+    tessellation = sample_tessellation(Size(2, 3), spacing_px, rng=np.random.default_rng(0))
+    classes = np.concatenate([[STROMA], np.arange(6)])[tessellation.labels].astype(np.uint8)
     image = paint(classes, mpp=1.0, site=site, rng=np.random.default_rng(0))
-    assert image.shape[:2] == (lattice.size.height, lattice.size.width)
+    assert image.shape[:2] == (tessellation.size.height, tessellation.size.width)

@@ -13,7 +13,7 @@ from wsigraph.graph.feature.count import CountScales, count_moments
 from wsigraph.graph.feature.interpret import FEATURE_NAMES, interpret
 from wsigraph.graph.feature.moments import COLUMN, MOMENT_NAMES
 from wsigraph.graph.tissue.stain import count_colours, empty_histogram, estimate_stain
-from wsigraph.synthesis.simulation.layout import NECROSIS, TISSUES, TUMOUR, Layout, sample_lattice
+from wsigraph.synthesis.simulation.layout import NECROSIS, TISSUES, TUMOUR, Layout, sample_tessellation
 from wsigraph.synthesis.simulation.procedural import SiteStain, paint
 from wsigraph.synthesis.simulation.simulate import (
     Library,
@@ -32,16 +32,20 @@ def patients(library: Library, small: SynthesisConfig) -> list[SimulatedPatient]
 
 
 def test_shifting_equals_counting_elsewhere(site: SiteStain) -> None:
-    lattice = sample_lattice(Size(2, 2), 20, rng=np.random.default_rng(0))
-    image = paint(np.full(lattice.labels.shape, TUMOUR, np.uint8), mpp=1.0, site=site, rng=np.random.default_rng(0))
+    tessellation = sample_tessellation(Size(2, 2), 20, rng=np.random.default_rng(0))
+    image = paint(
+        np.full(tessellation.labels.shape, TUMOUR, np.uint8), mpp=1.0, site=site, rng=np.random.default_rng(0)
+    )
     histogram = empty_histogram()
-    bins, pixels = count_colours(image, lattice.labels > 0)
+    bins, pixels = count_colours(image, tessellation.labels > 0)
     histogram[bins] += pixels
     stain, scales = estimate_stain(histogram), CountScales.of(Config().feature, 1.0)
-    here = Box.whole(lattice.size)
+    here = Box.whole(tessellation.size)
     there = Box(y0=500, x0=300, y1=500 + here.y1, x1=300 + here.x1)
     tables = [
-        count_moments(image, lattice.labels, window=box, core=box, size=Size(4000, 4000), stain=stain, scales=scales)[1]
+        count_moments(
+            image, tessellation.labels, window=box, core=box, size=Size(4000, 4000), stain=stain, scales=scales
+        )[1]
         for box in (here, there)
     ]
     inner = [column for column, name in enumerate(MOMENT_NAMES) if not name.startswith(("edge", "outside"))]
@@ -67,7 +71,7 @@ def test_regions_lie_where_their_cells_are(patients: list[SimulatedPatient]) -> 
     for each in patients:
         for slide in each.slides:
             centres = slide.graph.centroid_um / slide.graph.mpp - 0.5
-            assert np.abs(centres - slide.lattice.centre_px).max() < 0.51
+            assert np.abs(centres - slide.tessellation.centre_px).max() < 0.51
 
 
 def test_moments_of_a_region_agree_with_one_another(patients: list[SimulatedPatient]) -> None:
@@ -115,7 +119,7 @@ def test_the_same_generator_gives_the_same_library(small: SynthesisConfig) -> No
 def test_library_has_its_shape(library: Library, small: SynthesisConfig) -> None:
     assert library.moments.shape == (2, 7, small.library_side**2, len(MOMENT_NAMES))
     assert library.n_sites == 2
-    sides = np.array([(cell.rows, cell.columns) for cell in library.lattices])
+    sides = np.array([(cell.rows, cell.columns) for cell in library.tessellations])
     assert sides.min() >= small.min_side * small.grain
     assert sides.max() <= small.max_side * small.grain
     assert (library.moments[..., COLUMN["n"]] > 0.4 * 900).all()
@@ -130,7 +134,7 @@ def test_cohorts_do_not_share_names(library: Library) -> None:
 
 def test_a_spacing_below_the_finest_lattice_is_refused(small: SynthesisConfig) -> None:
     rng = np.random.default_rng(0)
-    with pytest.raises(SynthesisError, match="raise the spacing"):
+    with pytest.raises(SynthesisError, match=r"raise synthesis\.spacing_um"):
         build_library(sample_sites(1, rng=rng), small.model_copy(update={"spacing_um": 10.0, "mpp": 4.0}), rng=rng)
 
 
@@ -150,8 +154,8 @@ def test_some_patients_have_two_slides_of_one_site(library: Library, small: Synt
 
 
 @pytest.mark.parametrize("name", ["spatial", "interface", "site", "null"])
-def test_every_law_can_be_asked_for(library: Library, small: SynthesisConfig, name: str) -> None:
-    config = small.model_copy(update={"law": name})
+def test_every_scenario_can_be_simulated(library: Library, small: SynthesisConfig, name: str) -> None:
+    config = small.model_copy(update={"scenario": name})
     found = list(simulate(3, library, config, rng=np.random.default_rng(1)))
     assert all(each.patient.startswith(f"synthetic-{name}-a-") for each in found)
     assert all(np.isfinite(interpret(each.graph).values).all() for each in found)
@@ -162,18 +166,18 @@ def test_both_routes_give_the_same_distribution_of_every_feature(site: SiteStain
     config = Config().synthesis.model_copy(update={"library_side": 12, "min_side": 4, "max_side": 4})
     library = build_library([site], config, rng=np.random.default_rng(0))
     rng = np.random.default_rng(1)
-    lattice = sample_lattice(Size(12, 5 * len(TISSUES)), 30, rng=rng)
+    tessellation = sample_tessellation(Size(12, 5 * len(TISSUES)), 30, rng=rng)
     layout = Layout(classes=np.repeat(np.arange(len(TISSUES), dtype=np.uint8), 5)[None].repeat(12, axis=0))
-    drawn = draw_graph(layout, lattice, library, site=0, slide_id="drawn", rng=rng)
-    padded = np.pad(layout.classes.ravel()[lattice.labels[1:-1, 1:-1] - 1], 1, mode="edge")
+    drawn = draw_graph(layout, tessellation, library, site=0, slide_id="drawn", rng=rng)
+    padded = np.pad(layout.classes.ravel()[tessellation.labels[1:-1, 1:-1] - 1], 1, mode="edge")
     image = paint(padded, mpp=1.0, site=site, rng=rng)
-    whole = Box.whole(lattice.size)
+    whole = Box.whole(tessellation.size)
     _, moments = count_moments(
         image,
-        lattice.labels,
+        tessellation.labels,
         window=whole,
         core=whole,
-        size=lattice.size,
+        size=tessellation.size,
         stain=library.stains[0],
         scales=CountScales.of(Config().feature, 1.0),
     )

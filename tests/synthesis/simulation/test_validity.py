@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import check_laws
+from pipelines import check_scenarios
 from wsigraph import store
 from wsigraph.config import Config, SynthesisConfig
 from wsigraph.errors import StoreError, SynthesisError
 from wsigraph.records import SuperpixelLabels, TissueMap
 from wsigraph.synthesis.simulation import bleed
 from wsigraph.synthesis.simulation.simulate import Library, simulate
-from wsigraph.synthesis.simulation.validity import check_law
+from wsigraph.synthesis.simulation.validity import check_scenario
 
 
 @pytest.fixture(scope="module")
@@ -23,18 +23,18 @@ def settings(small: SynthesisConfig) -> Config:
 
 @pytest.fixture(scope="module")
 def found(settings: Config) -> dict[str, float]:
-    figures = check_law("spatial", settings, n_train=60, n_fresh=60, seed=2, networks=False)
+    figures = check_scenario("spatial", settings, n_train=60, n_fresh=60, seed=2, networks=False)
     return {each.name: each.value.value for each in figures}
 
 
-def test_a_law_is_measured_from_its_survival_to_its_rivals(found: dict[str, float]) -> None:
+def test_a_scenario_is_checked_from_its_survival_to_the_baselines(found: dict[str, float]) -> None:
     names = list(found)
-    assert names[:2] == ["censored share", "oracle C-index"]
+    assert names[:2] == ["censored fraction", "oracle C-index"]
     assert found["oracle C-index"] > 0.78
-    for rival in ("counts", "pooled, superpixels", "pooled, regions", "size and degree, regions"):
+    for baseline in ("counts", "pooled, superpixels", "pooled, regions", "size and degree, regions"):
         for kind in ("ridge", "forest"):
             # 60 patients: a standard error of 0.04
-            assert found[f"{rival}, {kind}, C-index"] == pytest.approx(0.5, abs=0.12)
+            assert found[f"{baseline}, {kind}, C-index"] == pytest.approx(0.5, abs=0.12)
 
 
 def test_neighbours_tell_what_bags_do_not(found: dict[str, float]) -> None:
@@ -43,7 +43,7 @@ def test_neighbours_tell_what_bags_do_not(found: dict[str, float]) -> None:
 
 def test_the_figures_follow_the_seed(settings: Config) -> None:
     first, again, other = (
-        [each.value for each in islice(check_law("site", settings, n_train=12, n_fresh=12, seed=seed), 4)]
+        [each.value for each in islice(check_scenario("site", settings, n_train=12, n_fresh=12, seed=seed), 4)]
         for seed in (2, 2, 3)
     )
     assert first == again
@@ -53,9 +53,9 @@ def test_the_figures_follow_the_seed(settings: Config) -> None:
 def test_the_recipe_prints_bounds_and_ends_with_1_where_one_is_missed(
     monkeypatch: pytest.MonkeyPatch, settings: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(check_laws, "Config", lambda: settings)
+    monkeypatch.setattr(check_scenarios, "Config", lambda: settings)
     # twelve patients cannot hold every bound
-    code = check_laws.main(["--law", "null", "--train", "12", "--fresh", "12", "--seed", "3"])
+    code = check_scenarios.main(["--scenario", "null", "--train", "12", "--fresh", "12", "--seed", "3"])
     shown = capsys.readouterr().out
     assert "12 synthetic patients" in shown
     assert "[0.8, 0.86]" in shown
@@ -65,13 +65,15 @@ def test_the_recipe_prints_bounds_and_ends_with_1_where_one_is_missed(
 def test_layouts_that_are_read_back_whole_lend_nothing(
     library: Library, small: SynthesisConfig, tmp_path: Path
 ) -> None:
-    config = small.model_copy(update={"law": "spatial", "second_slide_fraction": 0.0, "min_side": 8, "max_side": 8})
+    config = small.model_copy(
+        update={"scenario": "spatial", "second_slide_fraction": 0.0, "min_side": 8, "max_side": 8}
+    )
     settings = Config().model_copy(update={"synthesis": config})
     patients = list(simulate(6, library, config, rng=np.random.default_rng(0)))
     margin = round(config.glass_um / config.mpp)
     for patient in patients:
         slide = patient.slides[0]
-        labels = np.pad(slide.lattice.labels[1:-1, 1:-1], margin)
+        labels = np.pad(slide.tessellation.labels[1:-1, 1:-1], margin)
         ones = np.ones((-(-labels.shape[0] // 8), -(-labels.shape[1] // 8)), np.uint8)
         tissue = TissueMap(
             tissue=ones, artefact=ones * 0, section=ones.astype(np.uint16), mpp=8.0, stain=slide.graph.stain

@@ -12,7 +12,7 @@ from wsigraph.config import Config
 from wsigraph.errors import StoreError
 from wsigraph.geometry import Size
 from wsigraph.slide.reader import read
-from wsigraph.synthesis.simulation.layout import FAT, STROMA, TUMOUR, Layout, sample_lattice
+from wsigraph.synthesis.simulation.layout import FAT, STROMA, TUMOUR, Layout, sample_tessellation
 from wsigraph.synthesis.simulation.procedural import SiteStain
 from wsigraph.synthesis.simulation.pyramid import paint_slide, write_pyramid
 from wsigraph.synthesis.simulation.simulate import Library, SimulatedPatient, simulate
@@ -71,11 +71,11 @@ def test_stages_follow_the_names_in_the_settings(
 
 @pytest.fixture
 def painted(site: SiteStain) -> np.ndarray:
-    lattice = sample_lattice(Size(8, 16), 30, rng=np.random.default_rng(0))
+    tessellation = sample_tessellation(Size(8, 16), 30, rng=np.random.default_rng(0))
     classes = np.full((8, 16), STROMA, np.uint8)
     classes[:, 5:10], classes[:, 10:] = TUMOUR, FAT
     return paint_slide(
-        Layout(classes=classes), lattice, mpp=1.0, glass_um=100.0, site=site, rng=np.random.default_rng(1)
+        Layout(classes=classes), tessellation, mpp=1.0, glass_um=100.0, site=site, rng=np.random.default_rng(1)
     )
 
 

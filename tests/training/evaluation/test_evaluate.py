@@ -98,6 +98,18 @@ def test_further_divisions_are_scored_and_the_first_is_kept(cohort_dir: Path, mo
     assert not (out / "checkpoints").exists()
 
 
+def test_a_finished_model_of_other_settings_is_left_alone(cohort_dir: Path, model_dir: Path) -> None:
+    kept = {path: path.read_bytes() for path in model_dir.iterdir()}
+    asked = ("train", str(cohort_dir / "data_manifest.csv"), "--graphs", str(cohort_dir), "--out", str(model_dir))
+    done = run(*asked, "--folds", "3", "--workers", "1", *FAST)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) <= 2
+    assert f"the finished model in {model_dir}" in done.stderr
+    assert "--folds was 2 and is 3 now" in done.stderr
+    assert "--restart" in done.stderr
+    assert {path: path.read_bytes() for path in model_dir.iterdir()} == kept
+
+
 def test_training_leaves_a_whole_directory(model_dir: Path) -> None:
     names = ["card.json", "held_out.json", "losses.csv", "losses.png", "model.safetensors", "run.json"]
     assert set(names) <= {path.name for path in model_dir.iterdir()}
@@ -117,14 +129,14 @@ def test_training_leaves_what_explanations_must_know(model_dir: Path, cohort_dir
     assert reference is not None
     assert reference.site_names == ("site0", "site1")
     assert len(reference.output_risk) == bundle.card.training.n_patients == 39
-    assert (len(reference.kind_names), len(reference.broad_names)) == (8, 4)
+    assert (len(reference.cluster_names), len(reference.broad_cluster_names)) == (8, 4)
     rows = read_manifest(cohort_dir / "data_manifest.csv", stage_names=bundle.card.stage_names, check_files=False).rows
     known = [row for row in rows if row.split != "test"]
     assert reference.survival.n_events == sum(bool(row.event) for row in known)
     fine = load_graph(cohort_dir / rows[0].slide_id / "graph.safetensors")
     coarse = coarsen(fine)
     found = explain(coarse, fine, model_dir, config=ExplanationConfig(steps=10, random_orders=2))
-    assert found.baseline_id == f"kind {reference.reference_id}"
+    assert found.reference_input_id == f"cluster {reference.reference_id}"
     assert set(found.curves) == {"drop", "replace"}
     assert found.output_sd == pytest.approx(reference.output_risk.std())
 
@@ -174,8 +186,8 @@ def test_the_page_needs_nothing_beside_itself(model_dir: Path) -> None:
             links.extend(value or "" for name, value in attrs if name in ("src", "href"))
 
     Parser().feed(page)
-    assert links
     assert all(link.startswith("data:") for link in links)
+    assert page.count('<svg class="chart"') == 2, "survival by risk, and calibration of stage"
     for text in ("edge product ridge", "D-calibration", "no medical meaning", "Quadratic kappa"):
         assert text in page
 
@@ -247,7 +259,7 @@ def test_a_model_that_coarsens_on_its_own_is_trained_and_evaluated(cohort_dir: P
     coarse = coarsen(graph, bundle.card.coarsening, embedding=bundle.embedding)
     why = explain(coarse, graph, out, config=ExplanationConfig(steps=4, random_orders=0))
     assert why.value == pytest.approx(seen.risk, abs=1e-5)
-    assert why.baseline_id.startswith("kind ")
+    assert why.reference_input_id.startswith("cluster ")
     cohort = gather(
         rows[1:], cohort_dir, stage_names=bundle.card.stage_names, coarsening=bundle.card.coarsening,
         model=bundle.card.config,

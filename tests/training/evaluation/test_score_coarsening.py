@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipelines.score_coarsening import ARMS, carry_out
 
 OPTIONS = {
-    "law": "composition",
+    "scenario": "composition",
     "train": 16,
     "fresh": 6,
     "folds": 2,

@@ -1,8 +1,8 @@
-"""A manifest as lines of cells: bytes to text, text to records, with every fault of form.
+"""Reads a manifest as lines of cells, and reports every fault of form.
 
-UTF-8 with or without a byte order mark; commas, semicolons or tabs, whichever the header uses. A record with a fault
-of form is left out, because its cells may stand in the wrong columns; the others are still read, so that one look
-finds everything.
+The file is UTF-8 with or without a byte order mark, and separated by commas, semicolons or tabs as in the header. A
+record with a fault of form is left out, because its cells may be in the wrong columns. The others are still read, so
+that one pass finds all faults.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsigraph.cohort.manifest.row import COLUMNS, Fault, quote
+from wsigraph.cohort.manifest.manifest_row import COLUMNS, Fault, quote
 from wsigraph.errors import CohortError
 
 _KEY = "slide_id"
@@ -31,11 +31,11 @@ class Table:
     Attributes
     ----------
     columns : tuple of str
-        Names in the header, without the white space around them.
+        Names in the header, stripped.
     records : list of (int, list of str)
-        Line on which each record begins and its cells, as many as there are columns, stripped.
+        First line of each record and its stripped cells, one per column.
     faults : list of Fault
-        What is wrong with the form.
+        Faults of form.
     """
 
     columns: tuple[str, ...]
@@ -51,17 +51,17 @@ def read_table(path: Path, required: Sequence[str]) -> Table:
     path : Path
         The manifest.
     required : sequence of str
-        Columns that must be there.
+        Required columns.
 
     Returns
     -------
     Table
-        Its cells. Where the header has faults, no record is read.
+        Its cells; without records if the header has faults.
 
     Raises
     ------
     CohortError
-        If there is no such file, or it is no table of text at all.
+        If there is no such file, or it is not a table of text.
     """
     text, undecodable = _decode(_read(path))
     faults: list[Fault] = []
@@ -101,7 +101,7 @@ def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as handle:
             head = handle.read(_HEAD_BYTES)
-            # a slide named in place of a manifest would otherwise be read whole
+            # otherwise a slide given instead of a manifest would be read as a whole
             if head.startswith(_UTF16_MARKS):
                 raise CohortError(f"manifest {path} is UTF-16, expected UTF-8; save it as CSV in UTF-8")
             if b"\0" in head:
@@ -109,14 +109,15 @@ def _read(path: Path) -> bytes:
             return head + handle.read()
     except IsADirectoryError:
         raise CohortError(
-            f"manifest {path} is a folder, expected a table; 'wsigraph manifest create {path}' drafts one of its slides"
+            f"manifest {path} is a folder, expected a table; 'wsigraph manifest create {path}' makes one of its slides"
         ) from None
     except OSError as error:
-        raise CohortError(f"manifest {path} cannot be read: {error.strerror}; check the path and its rights") from None
+        message = f"manifest {path} cannot be read: {error.strerror}; check the path and its permissions"
+        raise CohortError(message) from None
 
 
 def _decode(content: bytes) -> tuple[str, dict[int, str]]:
-    """Return the text, and for each line that is not UTF-8 why."""
+    """Return the text, and a message for each line that is not UTF-8."""
     try:
         return content.decode("utf-8-sig"), {}
     except UnicodeDecodeError:
@@ -142,7 +143,7 @@ def _records(text: str, faults: list[Fault]) -> Iterator[tuple[int, int, list[st
         except StopIteration:
             return
         except csv.Error as error:
-            faults.append(Fault(first, "", "", f"quotes or cells do not end as they should ({error}); mend the quotes"))
+            faults.append(Fault(first, "", "", f"quotes or cells are not closed ({error}); correct the quotes"))
             continue
         if cells:
             yield first, reader.line_num, cells
@@ -181,7 +182,7 @@ def doubtful_columns(columns: Sequence[str]) -> list[str]:
     Returns
     -------
     list of str
-        One sentence each; a column ``Split`` that nobody reads would let a patient into two parts of a study.
+        One sentence per column. An ignored column ``Split`` could let a patient into two splits.
     """
     absent = [name for name in COLUMNS if name not in columns]
     warnings = []

@@ -1,8 +1,7 @@
-"""Digests of many slides: in threads, remembered between runs.
+"""Digests of many slides: computed in threads and cached between runs.
 
-A digest is remembered with the names, sizes and modification times (ns) of the files that make the slide, so that a
-second start reads none of them again; a file that was touched is. What is remembered is saved every half minute and
-at an interruption.
+A digest is stored with the names, sizes and modification times (ns) of the slide's files. The next start reads only
+files that have changed. The cache is saved every 30 s and on interruption.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ _SAMPLE_BYTES = 65_536
 
 
 class DigestCache:
-    """Digests met before.
+    """Cache of digests.
 
     Parameters
     ----------
     path : Path or None
-        JSON file to keep them in; None keeps them in memory alone.
+        JSON file of the cache; None for a cache in memory.
 
     Attributes
     ----------
     warnings : list of str
-        Why the file could not be used, where it could not; digests are then computed anew.
+        Why the file could not be used; digests are then computed again.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -50,22 +49,22 @@ class DigestCache:
                 stored = json.loads(path.read_bytes())
                 self._known = {str(name): (str(state), str(digest)) for name, (state, digest) in stored.items()}
             except (OSError, ValueError, AttributeError, TypeError) as error:
-                self.warnings.append(f"the digests kept in {path} cannot be used ({error}); they are computed anew")
+                self.warnings.append(f"the digest cache {path} cannot be used ({error}); digests are computed again")
 
     def find(self, path: Path, state: str) -> str | None:
-        """Return the digest of a slide whose files are as they were, or None."""
-        kept_state, digest = self._known.get(str(path), ("", ""))
-        return digest if kept_state == state else None
+        """Return the digest of a slide whose files are unchanged, or None."""
+        stored_state, digest = self._known.get(str(path), ("", ""))
+        return digest if stored_state == state else None
 
     def keep(self, path: Path, state: str, digest: str) -> None:
-        """Remember a digest."""
+        """Add a digest."""
         self._known[str(path)] = (state, digest)
         self._is_dirty = True
         if time.monotonic() - self._saved > _SAVE_EVERY_S:
             self.save()
 
     def save(self) -> None:
-        """Write what is remembered; a file that cannot be written is a warning."""
+        """Write the cache; a file that cannot be written is a warning."""
         self._saved = time.monotonic()
         if self._path is None or not self._is_dirty:
             return
@@ -73,7 +72,7 @@ class DigestCache:
             write_file(self._path, json.dumps(self._known, sort_keys=True, indent=0).encode())
             self._is_dirty = False
         except StoreError as error:
-            self.warnings.append(f"digests are not remembered: {error}")
+            self.warnings.append(f"the digest cache is not saved: {error}")
             self._path = None
 
 
@@ -87,19 +86,19 @@ def digest_slides(
     paths : iterable of Path
         Slide files or folders.
     cache : DigestCache
-        Where digests are looked up and remembered.
+        Cache of digests.
     threads : int
         Files that are read at a time.
     progress : callable, optional
-        Told ("digest", slides done, slides in all).
+        Called with ("digest", slides done, number of slides).
 
     Returns
     -------
     tuple of (dict of Path to str, dict of Path to str)
-        Digests, and for slides that cannot be read why.
+        Digests, and the reason for each slide that cannot be read.
     """
     wanted = list(dict.fromkeys(paths))
-    found: dict[Path, str] = {}
+    digests: dict[Path, str] = {}
     unreadable: dict[Path, str] = {}
 
     def look(path: Path) -> tuple[str, str, bool]:
@@ -115,7 +114,7 @@ def digest_slides(
             path = jobs.pop(job)
             try:
                 state, digest, is_known = job.result()
-                found[path] = digest
+                digests[path] = digest
                 if not is_known:
                     cache.keep(path, state, digest)
             except UnreadableSlide as error:
@@ -125,11 +124,11 @@ def digest_slides(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         cache.save()
-    return found, unreadable
+    return digests, unreadable
 
 
 def sample(path: Path) -> bytes:
-    """Return a digest of a file's size, first, middle and last bytes: what two equal files share at little cost.
+    """Return a digest of a file's size and its first, middle and last bytes, which equal files share.
 
     Parameters
     ----------
@@ -156,12 +155,13 @@ def sample(path: Path) -> bytes:
 
 
 def _state(located: Path) -> str:
-    """Return what changes when a slide's files do."""
+    """Return a text that changes when a slide's files change."""
     parts = files.slide_files(located)
     try:
         stats = [(part.name, part.stat()) for part in parts]
     except OSError as error:
-        raise UnreadableSlide(f"slide {str(located)!r} cannot be read: {error.strerror}; check its rights") from None
+        message = f"slide {str(located)!r} cannot be read: {error.strerror}; check its permissions"
+        raise UnreadableSlide(message) from None
     if len(stats) == 1:
         return f"{stats[0][1].st_size}:{stats[0][1].st_mtime_ns}"
     text = "\n".join(f"{name}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in stats)

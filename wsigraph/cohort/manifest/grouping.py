@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from wsigraph.errors import CohortError
 
 Labels = Sequence[Hashable]
-"""One value a row; None where it is not known."""
+"""One value per row; None if unknown."""
 
-_TOLD = 5
+_N_LISTED = 5
 
 
 class PatientTable:
-    """Rows seen as patients, who come in the order of their names.
+    """Rows grouped by patient; patients are sorted by name.
 
     Parameters
     ----------
     patients : sequence of str (n,)
         Patient of each row.
     stage, event, site : sequence (n,) or None
-        Further columns.
+        Further columns of the rows.
 
     Attributes
     ----------
@@ -44,13 +44,11 @@ class PatientTable:
         for name, labels in (("stage", stage), ("event", event), ("site", site)):
             if labels is not None and len(labels) != len(patients):
                 raise CohortError(
-                    f"there are {len(labels)} values of {name} for {len(patients)} rows, expected as many"
+                    f"there are {len(labels)} values of {name} for {len(patients)} rows, expected the same number"
                 )
         nameless = [row for row, patient in enumerate(patients) if not patient]
         if nameless or not len(patients):
-            raise CohortError(
-                f"no patient is named in rows {tell_first(nameless)}" if nameless else "the cohort is empty"
-            )
+            raise CohortError(f"rows without a patient: {list_first(nameless)}" if nameless else "the cohort is empty")
         self.names = sorted(set(patients))
         place = {name: index for index, name in enumerate(self.names)}
         self.patient_of_row = np.array([place[patient] for patient in patients], np.int64)
@@ -61,7 +59,7 @@ class PatientTable:
         return np.stack([_rank(labels) for labels in (self._event, self._stage, self._site)], axis=1)
 
     def balance(self) -> NDArray[np.float64]:
-        """Return what folds are balanced in: patients, events and stages, one-hot, (n_patients, n_classes)."""
+        """Return what folds balance: patients, events and stages, one-hot, float64 (n_patients, n_classes)."""
         columns = [np.ones(len(self.names))]
         for labels in (self._event, self._stage):
             rank = _rank(labels)
@@ -69,7 +67,7 @@ class PatientTable:
         return np.stack(columns, axis=1).astype(np.float64)
 
     def joined_sites(self) -> NDArray[np.int64]:
-        """Return a number for each patient, equal where a chain of patients and sites joins them.
+        """Return a group number for each patient; patients connected by shared sites have the same number.
 
         Returns
         -------
@@ -84,7 +82,7 @@ class PatientTable:
         lost = [name for name, sites in zip(self.names, self._site, strict=True) if not sites]
         if lost:
             raise CohortError(
-                f"patients {tell_first(lost)} have no site, expected one each to split by site; fill it in"
+                f"patients {list_first(lost)} have no site, expected one each to split by site; fill it in"
             )
         parent: dict[str, str] = {}
 
@@ -103,11 +101,11 @@ class PatientTable:
 
     def _per_patient(self, labels: Labels | None) -> list[tuple[str, ...]]:
         """Return each patient's distinct known values, sorted."""
-        found: list[set[str]] = [set() for _ in self.names]
+        labels_of: list[set[str]] = [set() for _ in self.names]
         for patient, label in zip(self.patient_of_row, labels or (), strict=labels is not None):
             if label is not None and label != "":
-                found[patient].add(str(label))
-        return [tuple(sorted(values)) for values in found]
+                labels_of[patient].add(str(label))
+        return [tuple(sorted(values)) for values in labels_of]
 
 
 def deal(strata: NDArray[np.int64], n_folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -120,7 +118,7 @@ def deal(strata: NDArray[np.int64], n_folds: int, rng: np.random.Generator) -> N
     n_folds : int
         Folds.
     rng : numpy.random.Generator
-        Source of chance.
+        Random source.
 
     Returns
     -------
@@ -143,11 +141,11 @@ def place(
     unit : int64 (n,)
         Unit of each patient, 0 to n_units - 1.
     balance : float64 (n, k)
-        What each patient counts for; the first column is 1. A column weighs by its total.
+        What each patient adds to its fold; the first column is 1. Columns are weighted by their totals.
     n_folds : int
         Folds, at most n_units.
     rng : numpy.random.Generator
-        Source of chance.
+        Random source.
 
     Returns
     -------
@@ -158,7 +156,7 @@ def place(
     held = np.zeros((n_units, balance.shape[1]))
     np.add.at(held, unit, balance)
     size, total = held[:, 0], held.sum(axis=0)
-    share = held / np.maximum(total, 1)
+    weight_fraction = held / np.maximum(total, 1)
     mean = total[0] / n_folds
     filled = np.zeros((n_folds, balance.shape[1]))
     n_filled = np.zeros(n_folds)
@@ -170,10 +168,10 @@ def place(
         empty = n_filled == 0
         if empty.sum() >= left:
             is_open = empty
-        cost = ((filled + share[index]) ** 2 - filled**2) @ (total / total[0]) + rng.random(n_folds) * 1e-9
+        cost = ((filled + weight_fraction[index]) ** 2 - filled**2) @ (total / total[0]) + rng.random(n_folds) * 1e-9
         fold = int(np.argmin(np.where(is_open, cost, np.inf)))
         placed[index] = fold
-        filled[fold] += share[index]
+        filled[fold] += weight_fraction[index]
         n_filled[fold] += size[index]
     return placed
 
@@ -183,7 +181,7 @@ def _rank(labels: list[tuple[str, ...]]) -> NDArray[np.int64]:
     return np.array([place[values] for values in labels], np.int64)
 
 
-def tell_first(found: Sequence[object]) -> str:
-    """Return the first few of what was found, and how many more there are."""
-    shown = ", ".join(str(one) for one in found[:_TOLD])
-    return shown if len(found) <= _TOLD else f"{shown} and {len(found) - _TOLD} more"
+def list_first(items: Sequence[object]) -> str:
+    """Return the first few items as text, and how many more there are."""
+    shown = ", ".join(str(item) for item in items[:_N_LISTED])
+    return shown if len(items) <= _N_LISTED else f"{shown} and {len(items) - _N_LISTED} more"

@@ -1,8 +1,8 @@
-"""The manifest: which slides a cohort has, whose they are, and what is known of the patients.
+"""The manifest: the slides of a cohort, their patients, and stage and follow-up.
 
-A table of text with a header (``data_manifest.md`` describes its columns). Reading it checks everything that can be
-checked before a slide is opened and reports all faults at once, each with its line and slide. A slide that no reader
-opens is no fault of the manifest: it fails in the run, alone.
+It is a CSV file with a header (``data_manifest.md`` describes its columns). Reading it checks everything that can be
+checked before a slide is opened, and reports all faults at once, each with its line and slide. A slide that no reader
+can open is no fault of the manifest: that slide fails in the run, and the others continue.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsigraph.cohort.manifest.content import compare_digests, find_files, group_same_bytes
 from wsigraph.cohort.manifest.csv_table import doubtful_columns, read_table
 from wsigraph.cohort.manifest.digests import DigestCache, Progress
-from wsigraph.cohort.manifest.row import COLUMNS, Fault, ManifestRow
-from wsigraph.cohort.manifest.validation import find_contradictions, parse_rows, tell_same_bytes
+from wsigraph.cohort.manifest.manifest_row import COLUMNS, Fault, ManifestRow
+from wsigraph.cohort.manifest.slide_files import compare_digests, find_files, group_same_bytes
+from wsigraph.cohort.manifest.validation import describe_same_bytes, find_contradictions, parse_rows
 from wsigraph.errors import CohortError
 from wsigraph.store.atomic import write_file
 
 __all__ = ["Fault", "Findings", "Manifest", "ManifestRow", "check_manifest", "read_manifest", "write_manifest"]
 
-_FAULTS_TOLD = 20
+_FAULTS_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Manifest:
     rows : tuple of ManifestRow
         One for each slide, in the order of the file.
     warnings : tuple of str
-        What is doubtful but can stand.
+        Doubtful entries that are accepted.
     """
 
     path: Path
@@ -48,18 +48,18 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What was found in a manifest, faults included.
+    """A checked manifest, with its faults.
 
     Attributes
     ----------
     path : Path
         The file.
     rows : tuple of ManifestRow
-        Rows that are whole, in the order of the file; a cell with a fault is None.
+        Complete rows, in the order of the file; a cell with a fault is None.
     faults : tuple of Fault
         All faults, by line.
     warnings : tuple of str
-        What is doubtful but can stand.
+        Doubtful entries that are accepted.
     """
 
     path: Path
@@ -88,9 +88,9 @@ def read_manifest(
     stage_names : sequence of str
         Stages that the settings name (``model.stage_names``).
     requires : sequence of str
-        Columns that every row must fill, e.g. ``("path",)`` where slides are to be read.
+        Columns that every row must fill, e.g. ``("path",)`` if slides are read.
     check_files : bool
-        Whether the slides must be there.
+        Whether the slide files must exist.
     digest_max_bytes : float, optional
         Slides with a stated digest, and those that look alike, are read to compare their bytes: always where left out,
         else only if those with a stated digest are this large together at most; 0 leaves that to the run. Without
@@ -98,9 +98,9 @@ def read_manifest(
     digest_cache : Path, optional
         JSON file in which digests are kept, so that the next start reads only what has changed.
     threads : int
-        Files that are looked at or read at a time.
+        Files that are checked or read at a time.
     progress : callable, optional
-        Told ("digest", slides done, slides in all).
+        Called with ("digest", slides done, number of slides).
 
     Returns
     -------
@@ -113,7 +113,7 @@ def read_manifest(
         If the file cannot be read, is no table, or has faults; the message lists the first 20 of them, each with its
         line and slide, and counts the rest. `check_manifest` returns them all.
     """
-    found = check_manifest(
+    findings = check_manifest(
         path,
         stage_names=stage_names,
         requires=requires,
@@ -123,14 +123,14 @@ def read_manifest(
         threads=threads,
         progress=progress,
     )
-    if found.faults:
-        n_faults = len(found.faults)
-        told = [str(fault) for fault in found.faults[:_FAULTS_TOLD]]
-        if n_faults > _FAULTS_TOLD:
-            told.append(f"and {n_faults - _FAULTS_TOLD} more; 'wsigraph manifest check {path}' lists all")
+    if findings.faults:
+        n_faults = len(findings.faults)
+        texts = [str(fault) for fault in findings.faults[:_FAULTS_LISTED]]
+        if n_faults > _FAULTS_LISTED:
+            texts.append(f"and {n_faults - _FAULTS_LISTED} more; 'wsigraph manifest check {path}' lists all")
         count = "1 fault" if n_faults == 1 else f"{n_faults} faults"
-        raise CohortError("\n".join([f"manifest {path} has {count}:", *(f"  {text}" for text in told)]))
-    return Manifest(path=found.path, rows=found.rows, warnings=found.warnings)
+        raise CohortError("\n".join([f"manifest {path} has {count}:", *(f"  {text}" for text in texts)]))
+    return Manifest(path=findings.path, rows=findings.rows, warnings=findings.warnings)
 
 
 def check_manifest(
@@ -144,7 +144,7 @@ def check_manifest(
     threads: int = 8,
     progress: Progress | None = None,
 ) -> Findings:
-    """Read a manifest and return what is wrong with it.
+    """Check a manifest and return its rows, faults and warnings.
 
     Parameters
     ----------
@@ -166,30 +166,30 @@ def check_manifest(
     rows = parse_rows(table, os.path.abspath(named.parent), stage_names, requires)  # noqa: PTH100 - keeps links
     faults, warnings = list(table.faults), doubtful_columns(table.columns)
     if not rows and not faults:
-        warnings.append("the manifest names no slide")
+        warnings.append("the manifest lists no slide")
     contradictions, doubts = find_contradictions(rows)
     faults += contradictions
     warnings += doubts
-    there: dict[Path, os.stat_result] = {}
+    stats: dict[Path, os.stat_result] = {}
     digests: dict[Path, str] = {}
     if check_files:
-        there, missing = find_files(rows, threads=threads)
+        stats, missing = find_files(rows, threads=threads)
         faults += missing
-        if digest_max_bytes is None or 0 < _stated_bytes(rows, there) <= digest_max_bytes:
+        if digest_max_bytes is None or 0 < _stated_bytes(rows, stats) <= digest_max_bytes:
             cache = DigestCache(digest_cache)
-            digests, differing, unread = compare_digests(rows, there, cache, threads=threads, progress=progress)
+            digests, differing, unread = compare_digests(rows, stats, cache, threads=threads, progress=progress)
             faults += differing
             warnings += unread
-    shared, alike = tell_same_bytes(group_same_bytes(rows, there, digests))
+    shared, alike = describe_same_bytes(group_same_bytes(rows, stats, digests))
     faults += shared
     warnings += alike
     return Findings(path=named, rows=tuple(rows), faults=tuple(sorted(faults)), warnings=tuple(warnings))
 
 
-def _stated_bytes(rows: Sequence[ManifestRow], there: Mapping[Path, os.stat_result]) -> int:
-    """Return how large the slides are together whose digest is stated."""
+def _stated_bytes(rows: Sequence[ManifestRow], stats: Mapping[Path, os.stat_result]) -> int:
+    """Return the total size of the slides with a stated digest, bytes."""
     stated = {row.path for row in rows if row.sha256 is not None and row.path is not None}
-    return sum(there[path].st_size for path in stated if path in there)
+    return sum(stats[path].st_size for path in stated if path in stats)
 
 
 def write_manifest(rows: Iterable[ManifestRow], path: Path | str) -> None:
@@ -200,8 +200,8 @@ def write_manifest(rows: Iterable[ManifestRow], path: Path | str) -> None:
     rows : iterable of ManifestRow
         Slides; `line` is not written, it follows from the order.
     path : Path or str
-        Destination, replaced in one step. Paths of slides are written relative to its folder, so that the two can
-        be moved together.
+        Destination, replaced atomically. Paths of slides are written relative to its folder, so that both can be moved
+        together.
 
     Raises
     ------
@@ -212,12 +212,12 @@ def write_manifest(rows: Iterable[ManifestRow], path: Path | str) -> None:
 
     Notes
     -----
-    The same rows give the same bytes. Free columns follow the others in the order in which they are first met.
+    The same rows give the same bytes. Free columns follow the others, in the order of their first appearance.
     """
     listed = list(rows)
     free = list(dict.fromkeys(column for row in listed for column in row.free))
     if clash := [column for column in free if column in COLUMNS]:
-        raise CohortError(f"free columns {', '.join(clash)} have a meaning in a manifest; name them otherwise")
+        raise CohortError(f"free columns {', '.join(clash)} have a meaning in a manifest; rename them")
     folder = os.path.abspath(Path(path).parent)  # noqa: PTH100 - keeps links
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

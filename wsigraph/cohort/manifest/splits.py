@@ -1,13 +1,13 @@
-"""A cohort divided into folds that share no patient, and where asked no site.
+"""Divides a cohort into folds that share no patient, and optionally no site.
 
 By patient: patients are ordered by event, stage and site, at random where these are equal, and dealt to the folds in
-turn, as cards are. Then folds differ by at most one patient and one event, and in the patients of a stage by at most
-the number of event states. By site: whole sites (joined where a patient was seen at two of them) are placed one after
-another, roughly the largest first, each into the fold where sizes, events and stages stay nearest to equal; no fold
-exceeds the mean by more than the largest site. This is a greedy placement, not the best of all, and with few sites
-none is good: see `site_folds`, which leaves out one site at a time.
+turn. Then folds differ by at most one patient and one event, and in the patients of a stage by at most the number of
+event states. By site: whole sites (joined if they share a patient) are placed one after another, roughly the largest
+first, each into the fold that keeps sizes, events and stages most equal. No fold exceeds the mean by more than the
+largest site. This is a greedy placement, not an optimal one. With few sites no placement is good; `site_folds` leaves
+out one site at a time.
 
-The fold of a patient depends on the seed and on who is in the cohort, never on the order of the rows.
+The fold of a patient depends on the seed and on the patients in the cohort, not on the order of the rows.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.cohort.manifest.grouping import Labels, PatientTable, deal, place, tell_first
-from wsigraph.cohort.manifest.row import ManifestRow
+from wsigraph.cohort.manifest.grouping import Labels, PatientTable, deal, list_first, place
+from wsigraph.cohort.manifest.manifest_row import ManifestRow
 from wsigraph.errors import CohortError
 
 Group = Literal["patient", "site"]
@@ -28,12 +28,12 @@ Group = Literal["patient", "site"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NestedFold:
-    """One outer fold, and the inner folds of what is left to train on.
+    """One outer fold, and the inner folds of its training rows.
 
     Attributes
     ----------
     test : int64 (n_test,)
-        Rows held out, ascending; they take no part in any choice.
+        Held-out rows, ascending; they are not used for any choice.
     train : int64 (n_train,)
         All other rows, ascending.
     inner : int64 (n_train,)
@@ -64,11 +64,11 @@ def folds(
     n_folds : int
         Folds, 2 or more.
     stage, event, site : sequence (n,), optional
-        What the folds are balanced in; None where a row's is not known.
+        What the folds balance; None if unknown.
     group : "patient" or "site"
-        What stays whole. By site, every row needs one.
+        What a fold never splits. By site, every row needs a site.
     seed : int
-        Another seed gives another division.
+        Seed of the division.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def folds(
 
 
 def site_folds(patients: Sequence[str], site: Labels, *, min_patients: int = 30) -> NDArray[np.int64]:
-    """Divide rows so that each fold is one site, sites of few patients being taken together.
+    """Divide rows so that each fold is one site; small sites share the last fold.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def site_folds(patients: Sequence[str], site: Labels, *, min_patients: int = 30)
     site : sequence (n,)
         Site of each row. Sites that have a patient in common count as one.
     min_patients : int
-        A site with fewer patients goes into the last fold, with all others of its kind.
+        A site with fewer patients goes into the last fold.
 
     Returns
     -------
@@ -141,14 +141,14 @@ def repeated(
     group: Group = "patient",
     seed: int,
 ) -> NDArray[np.int64]:
-    """Divide rows into folds several times over, so that no result hangs on one lucky division.
+    """Divide rows into folds several times, so that no result depends on one lucky division.
 
     Parameters
     ----------
     patients : sequence of str (n,)
         Patient of each row.
     n_repeats : int
-        Divisions.
+        Number of divisions.
     n_folds, stage, event, site, group
         As for `folds`.
     seed : int
@@ -165,7 +165,7 @@ def repeated(
         As for `folds`, or if `n_repeats` is below 1.
     """
     if n_repeats < 1:
-        raise CohortError(f"{n_repeats} repeats were asked for, expected 1 or more")
+        raise CohortError(f"n_repeats is {n_repeats}, expected 1 or more")
     options = {"n_folds": n_folds, "stage": stage, "event": event, "site": site, "group": group}
     return np.stack([folds(patients, **options, seed=_derive(seed, repeat)) for repeat in range(n_repeats)])  # type: ignore[arg-type]
 
@@ -183,7 +183,7 @@ def nested(
     outer: NDArray[np.int64] | None = None,
     seed: int,
 ) -> tuple[NestedFold, ...]:
-    """Divide rows into outer folds and the rest of each into inner ones, so that no choice sees a test fold.
+    """Divide rows into outer folds, and the training rows of each into inner folds, so that no choice uses a test fold.
 
     Parameters
     ----------
@@ -194,11 +194,11 @@ def nested(
     stage, event, site, group
         As for `folds`.
     inner_group : "patient" or "site", optional
-        What stays whole in inner folds; `group` where left out.
+        What an inner fold never splits; `group` by default.
     outer : int64 (n,), optional
         Outer fold of each row, e.g. from `site_folds`; in place of `n_folds` new ones.
     seed : int
-        Another seed gives another division.
+        Seed of the division.
 
     Returns
     -------
@@ -213,7 +213,7 @@ def nested(
     if outer is None:
         outer = folds(patients, n_folds=n_folds, stage=stage, event=event, site=site, group=group, seed=seed)
     _refuse_torn(patients, outer)
-    found = []
+    nested_folds = []
     for fold in np.unique(outer):
         train = np.flatnonzero(outer != fold)
         inner = folds(
@@ -225,12 +225,12 @@ def nested(
             group=inner_group or group,
             seed=_derive(seed, 1_000_000 + int(fold)),
         )
-        found.append(NestedFold(test=np.flatnonzero(outer == fold), train=train, inner=inner))
-    return tuple(found)
+        nested_folds.append(NestedFold(test=np.flatnonzero(outer == fold), train=train, inner=inner))
+    return tuple(nested_folds)
 
 
 def refuse_leakage(train_rows: Iterable[ManifestRow], test_rows: Iterable[ManifestRow]) -> None:
-    """Refuse rows to train on and rows to test on that have something in common.
+    """Refuse training rows and test rows that share a patient or a slide.
 
     Parameters
     ----------
@@ -240,8 +240,7 @@ def refuse_leakage(train_rows: Iterable[ManifestRow], test_rows: Iterable[Manife
     Raises
     ------
     CohortError
-        If a patient, a slide's name, its bytes (stated digest) or its file stands on both sides; the message names
-        them.
+        If a patient, a slide's name, its bytes (stated digest) or its file is on both sides; the message names them.
     """
     train, test = list(train_rows), list(test_rows)
     sides: list[tuple[str, Callable[[ManifestRow], object]]] = [
@@ -250,14 +249,14 @@ def refuse_leakage(train_rows: Iterable[ManifestRow], test_rows: Iterable[Manife
         ("digests of slides", lambda row: row.sha256),
         ("files", lambda row: row.path),
     ]
-    told = []
+    texts = []
     for name, value in sides:
         common = {value(row) for row in train} & {value(row) for row in test} - {None}
         if common:
-            told.append(f"{name} {tell_first(sorted(map(str, common)))}")
-    if told:
+            texts.append(f"{name} {list_first(sorted(map(str, common)))}")
+    if texts:
         raise CohortError(
-            f"what is tested on was trained on: {'; '.join(told)} on both sides, expected none; split by patient"
+            f"training and test rows share {'; '.join(texts)}, expected nothing in common; split by patient"
         )
 
 
@@ -271,13 +270,14 @@ def _derive(seed: int, number: int) -> int:
 
 def _refuse_few(n_units: int, n_folds: int, what: str) -> None:
     if n_folds < 2 or n_units < n_folds:
-        raise CohortError(f"{n_units} {what} cannot be divided into {n_folds} folds; ask for 2 to {max(2, n_units)}")
+        raise CohortError(f"{n_units} {what} cannot be divided into {n_folds} folds; choose 2 to {max(2, n_units)}")
 
 
 def _refuse_torn(patients: Sequence[str], outer: NDArray[np.int64]) -> None:
     if len(outer) != len(patients):
-        raise CohortError(f"there are {len(outer)} outer folds for {len(patients)} rows, expected as many")
-    seen: dict[str, int] = {}
-    torn = [name for name, fold in zip(patients, outer.tolist(), strict=True) if seen.setdefault(name, fold) != fold]
+        raise CohortError(f"there are {len(outer)} outer folds for {len(patients)} rows, expected the same number")
+    fold_of: dict[str, int] = {}
+    torn = [name for name, fold in zip(patients, outer.tolist(), strict=True) if fold_of.setdefault(name, fold) != fold]
     if torn:
-        raise CohortError(f"outer folds tear patients {tell_first(sorted(set(torn)))} apart, expected one fold each")
+        names = list_first(sorted(set(torn)))
+        raise CohortError(f"outer folds split the patients {names}, expected one fold per patient")

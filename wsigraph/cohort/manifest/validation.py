@@ -1,4 +1,4 @@
-"""Cells to rows, and what is wrong with them: each cell alone, then rows against one another."""
+"""Parses the cells of a manifest to rows, and finds faults: first cell by cell, then between rows."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from wsigraph.cohort.manifest.csv_table import Table
-from wsigraph.cohort.manifest.row import COLUMNS, Fault, ManifestRow, quote
+from wsigraph.cohort.manifest.manifest_row import COLUMNS, Fault, ManifestRow, quote
 from wsigraph.geometry import MPP_MAX, MPP_MIN
+from wsigraph.slide.slide_id import ID_BYTES_MAX, is_folder_name
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _EVENTS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
-_UNSAFE = re.compile(r'[/\\<>:"|?*\x00-\x1f\x7f\ud800-\udfff]')
-_NAME_BYTES_MAX = 200
-_LINES_TOLD = 5
+_LINES_LISTED = 5
 _Value = TypeVar("_Value")
 
 
 class _Refused(Exception):
-    """A cell that cannot stand; its text is the fault's message."""
+    """A cell with a fault; its text is the fault's message."""
 
 
 def parse_rows(table: Table, folder: str, stage_names: Sequence[str], requires: Sequence[str]) -> list[ManifestRow]:
@@ -37,7 +36,7 @@ def parse_rows(table: Table, folder: str, stage_names: Sequence[str], requires: 
     folder : str
         Absolute folder against which paths are resolved.
     stage_names : sequence of str
-        Stages that the settings name.
+        Stages in the settings.
     requires : sequence of str
         Columns of which no cell may be empty.
 
@@ -55,7 +54,7 @@ def parse_rows(table: Table, folder: str, stage_names: Sequence[str], requires: 
     def parse_stage(text: str) -> str:
         if text not in stages:
             raise _Refused(
-                f"{quote(text)} is no stage of the settings, expected one of {', '.join(stage_names)} or nothing"
+                f"{quote(text)} is not a stage in the settings, expected one of {', '.join(stage_names)} or nothing"
             )
         return text
 
@@ -63,37 +62,37 @@ def parse_rows(table: Table, folder: str, stage_names: Sequence[str], requires: 
     for line, cells in table.records:
         text = absent | {column: cells[place] for column, place in known}
         slide_id = text["slide_id"]
-        reading = _Reading(line, slide_id, table.faults)
+        row_parser = _RowParser(line, slide_id, table.faults)
         for column, place in needed:
             if not cells[place] and column != "slide_id":
-                reading.refuse(column, "the cell is empty, expected a value; this command needs one for every slide")
-        reading.take("slide_id", slide_id or " ", _refuse_unsafe)
-        time_days = reading.take("time_days", text["time_days"], _parse_days)
-        event = reading.take("event", text["event"], _parse_event)
+                row_parser.refuse(column, "the cell is empty, expected a value; this command needs one for every slide")
+        row_parser.take("slide_id", slide_id or " ", _refuse_unsafe)
+        time_days = row_parser.take("time_days", text["time_days"], _parse_days)
+        event = row_parser.take("event", text["event"], _parse_event)
         if event is not None and not text["time_days"]:
-            reading.refuse("event", "an event is given without time_days; give the days, or leave both empty")
+            row_parser.refuse("event", "an event is given without time_days; give the days, or leave both empty")
         rows.append(
             ManifestRow(
                 line=line,
                 slide_id=slide_id,
                 patient_id=text["patient_id"] or slide_id,
                 site=text["site"] or None,
-                path=reading.take("path", text["path"], lambda cell: _parse_path(cell, folder)),
-                mpp=reading.take("mpp", text["mpp"], _parse_mpp),
-                stage=reading.take("stage", text["stage"], parse_stage),
+                path=row_parser.take("path", text["path"], lambda cell: _parse_path(cell, folder)),
+                mpp=row_parser.take("mpp", text["mpp"], _parse_mpp),
+                stage=row_parser.take("stage", text["stage"], parse_stage),
                 grade=text["grade"] or None,
                 time_days=time_days,
                 event=event,
                 split=text["split"] or None,
-                sha256=reading.take("sha256", text["sha256"], _parse_digest),
+                sha256=row_parser.take("sha256", text["sha256"], _parse_digest),
                 free={column: cells[place] for column, place in free},
             )
         )
     return rows
 
 
-class _Reading:
-    """The row that is being read, and where its faults go."""
+class _RowParser:
+    """Parses one row, and collects its faults."""
 
     __slots__ = ("_faults", "_line", "_slide_id")
 
@@ -114,7 +113,7 @@ class _Reading:
 
 
 def find_contradictions(rows: Sequence[ManifestRow]) -> tuple[list[Fault], list[str]]:
-    """Return what rows say against one another.
+    """Return contradictions between rows.
 
     Parameters
     ----------
@@ -141,15 +140,15 @@ def find_contradictions(rows: Sequence[ManifestRow]) -> tuple[list[Fault], list[
         fold = unicodedata.normalize("NFC", row.slide_id).casefold()
         if folded.setdefault(fold, row.slide_id) != row.slide_id:
             alike.append(row.line)
-        if row.split and row.patient_id and row.split not in (seen := splits[row.patient_id]):
-            if seen:
-                split, line = next(iter(seen.items()))
+        if row.split and row.patient_id and row.split not in (line_of_split := splits[row.patient_id]):
+            if line_of_split:
+                split, line = next(iter(line_of_split.items()))
                 message = (
                     f"patient {quote(row.patient_id)} is in {quote(row.split)} here and in {quote(split)} on line "
                     f"{line}, expected one split a patient"
                 )
                 faults.append(Fault(row.line, "split", row.slide_id, message))
-            seen[row.split] = row.line
+            line_of_split[row.split] = row.line
         if row.time_days is not None and row.event is None:
             undecided.append(row.line)
         if row.time_days is not None and row.event is not None:
@@ -158,15 +157,15 @@ def find_contradictions(rows: Sequence[ManifestRow]) -> tuple[list[Fault], list[
                 torn.append(row.line)
         if row.site and sites.setdefault(row.patient_id, row.site) != row.site:
             moved.append(row.line)
-    warnings = _told("slide_id differs from another in case alone; some file systems take them for one", alike)
-    warnings += _told("time_days without event: no survival can be learned from the row", undecided)
-    warnings += _told("another time_days or event than an earlier slide of the patient", torn)
-    warnings += _told("another site than an earlier slide of the patient; a split by site joins the two", moved)
+    warnings = _line_warning("slide_id differs from another in case alone; some file systems take them for one", alike)
+    warnings += _line_warning("time_days without event: no survival can be learned from the row", undecided)
+    warnings += _line_warning("another time_days or event than an earlier slide of the patient", torn)
+    warnings += _line_warning("another site than an earlier slide of the patient; a split by site joins the two", moved)
     return faults, warnings
 
 
-def tell_same_bytes(groups: Iterable[Sequence[ManifestRow]]) -> tuple[list[Fault], list[str]]:
-    """Return what is to be said of slides whose bytes are the same.
+def describe_same_bytes(groups: Iterable[Sequence[ManifestRow]]) -> tuple[list[Fault], list[str]]:
+    """Return faults and warnings about slides with equal bytes.
 
     Parameters
     ----------
@@ -176,7 +175,7 @@ def tell_same_bytes(groups: Iterable[Sequence[ManifestRow]]) -> tuple[list[Fault
     Returns
     -------
     tuple of (list of Fault, list of str)
-        A fault for each row that carries the bytes into a further split; a warning for every other group.
+        A fault for each row that repeats the bytes in another split; a warning for every other group.
     """
     faults, warnings = [], []
     for group in groups:
@@ -194,24 +193,13 @@ def tell_same_bytes(groups: Iterable[Sequence[ManifestRow]]) -> tuple[list[Fault
     return faults, warnings
 
 
-def is_folder_name(name: str) -> bool:
-    """Return whether a slide of this name can have a folder of its own on any file system."""
-    return not (
-        not name.strip()
-        or name.startswith(".")
-        or name.endswith(".")
-        or _UNSAFE.search(name)
-        or len(name.encode()) > _NAME_BYTES_MAX
-    )
-
-
-def _told(message: str, lines: Sequence[int]) -> list[str]:
+def _line_warning(message: str, lines: Sequence[int]) -> list[str]:
     return [f"{message} (line{'s' * (len(lines) > 1)} {_first(lines)})"] if lines else []
 
 
-def _first(found: Sequence[object]) -> str:
-    shown = ", ".join(str(one) for one in found[:_LINES_TOLD])
-    return shown if len(found) <= _LINES_TOLD else f"{shown} and {len(found) - _LINES_TOLD} more"
+def _first(items: Sequence[object]) -> str:
+    shown = ", ".join(str(item) for item in items[:_LINES_LISTED])
+    return shown if len(items) <= _LINES_LISTED else f"{shown} and {len(items) - _LINES_LISTED} more"
 
 
 def _refuse_unsafe(name: str) -> None:
@@ -220,7 +208,7 @@ def _refuse_unsafe(name: str) -> None:
     if not is_folder_name(name):
         raise _Refused(
             f"{quote(name)} cannot name a folder; give letters, digits, '-', '_' and '.', no '.' at either end, "
-            f"at most {_NAME_BYTES_MAX} bytes"
+            f"at most {ID_BYTES_MAX} bytes"
         )
 
 

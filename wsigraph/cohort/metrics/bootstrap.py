@@ -1,9 +1,9 @@
-"""Intervals from paired draws over patients, and p-values from permutations.
+"""Bootstrap confidence intervals over patients, and permutation p-values.
 
-A draw is a row of whole weights: how often each patient counts. All scores of all rivals are taken under the same
-rows, so that a difference is paired (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993). Patients are
-drawn within their fold; where folds are made of sites, whole sites are drawn instead, for patients of one site are
-alike. Percentile intervals of a clustered draw are rough below some ten sites.
+A draw is a row of integer weights: how often each patient counts. All scores of all baselines use the same draws, so
+that differences are paired (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993). Patients are drawn within
+their fold. If folds are made of sites, whole sites are drawn instead, because patients of one site are alike.
+Percentile intervals of a cluster bootstrap are rough below about ten sites.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _LEAST_DEFINED = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its interval.
+    """A score with its confidence interval.
 
     Attributes
     ----------
     value : float
-        On the patients as they are.
+        Score of the original sample.
     low, high : float
-        Ends of the 95 % percentile interval; NaN where more than a tenth of the draws leave the figure undefined.
+        Ends of the 95 % percentile confidence interval; NaN if the score is undefined in over a tenth of the draws.
     """
 
     value: float
@@ -37,7 +37,7 @@ class Estimate:
 
     @property
     def is_above(self) -> bool:
-        """Whether the lower end is above 0: of a paired difference, what *above* means here."""
+        """Whether the lower end of the interval is above 0, for a paired difference."""
         return self.low > 0
 
     def is_no_loss(self, margin: float) -> bool:
@@ -52,23 +52,23 @@ def draw_weights(
     n_draws: int = N_DRAWS,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Return how often each patient counts in the data themselves and in every draw.
+    """Return how often each patient counts in the original sample and in every draw.
 
     Parameters
     ----------
     stratum : int64 (n,)
-        Fold of every patient; as many are drawn from a fold as it holds.
+        Fold of every patient; the size of each fold is kept.
     cluster : int64 (n,), optional
-        Site of every patient; where given, whole sites are drawn with replacement from all sites, whatever the fold.
+        Site of every patient. If given, whole sites are drawn with replacement, regardless of folds.
     n_draws : int
         Draws.
     rng : numpy.random.Generator
-        Source of chance.
+        Random source.
 
     Returns
     -------
     float64 (1 + n_draws, n)
-        The first row is all ones: the estimate itself.
+        The first row is all ones, the original sample.
     """
     n = len(stratum)
     weights = np.ones((1 + n_draws, n))
@@ -84,17 +84,17 @@ def draw_weights(
 
 
 def estimate(values: NDArray[np.float64]) -> Estimate:
-    """Return a figure with its interval.
+    """Return a score with its confidence interval.
 
     Parameters
     ----------
     values : float64 (1 + draws,)
-        The figure under every row of `draw_weights`.
+        The score under every row of `draw_weights`.
 
     Returns
     -------
     Estimate
-        Percentile interval over the draws in which the figure is defined.
+        Percentile interval over the draws in which the score is defined.
     """
     drawn = values[1:][np.isfinite(values[1:])]
     if not np.isfinite(values[0]) or len(drawn) < _LEAST_DEFINED * max(1, len(values) - 1):
@@ -117,11 +117,11 @@ def permutation_p(
     statistic : callable
         From an order of the patients, int64 (n,), to a score; larger is better. The identity gives the score itself.
     stratum : int64 (n,)
-        Patients change places within their stratum alone.
+        Patients are permuted within their stratum.
     n_permutations : int
         Permutations.
     rng : numpy.random.Generator
-        Source of chance.
+        Random source.
 
     Returns
     -------

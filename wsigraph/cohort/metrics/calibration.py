@@ -1,4 +1,4 @@
-"""Whether a stated probability comes true as often as stated.
+"""Calibration: whether events happen as often as predicted.
 
 Stage: being beyond each stage is an outcome with a probability of its own; slope and intercept of a logistic fit on its
 logit are 1 and 0 where the probabilities are true (Cox 1958), and the curve shows where they are not. Survival:
@@ -53,14 +53,14 @@ def calibration_line(
     probability : float64 (n,)
         Stated.
     outcome : float64 (n,)
-        1 where it came true.
+        1 if the outcome happened.
     weights : float64 (draws, n), optional
-        How often each row counts.
+        Weight of each row in each draw.
 
     Returns
     -------
     float64 (draws, 2)
-        Intercept and slope; a slope below 1 is overconfidence. NaN where the fit does not exist.
+        Intercept and slope; a slope below 1 means overconfidence. NaN if the fit does not exist.
     """
     counted = all_once(len(outcome)) if weights is None else weights
     clipped = np.clip(probability, _SMALL, 1 - _SMALL)
@@ -70,31 +70,31 @@ def calibration_line(
     step = np.zeros_like(line)
     for _ in range(_NEWTON_STEPS):
         expected = 1.0 / (1.0 + np.exp(-np.clip(line[:, :1] + line[:, 1:] * logit, -30, 30)))
-        gap = counted * (outcome - expected)
+        residual = counted * (outcome - expected)
         curvature = counted * expected * (1 - expected)
         a, b, c = curvature.sum(axis=1), curvature @ logit, curvature @ logit**2
         determinant = a * c - b * b
         solvable = determinant > _SMALL * np.maximum(a * c, 1e-300)
-        up, across = gap.sum(axis=1), gap @ logit
+        up, across = residual.sum(axis=1), residual @ logit
         step = np.stack([c * up - b * across, a * across - b * up], axis=1)
         step = np.divide(step, determinant[:, None], out=np.full_like(step, np.nan), where=solvable[:, None])
         line = line + np.clip(step, -1.0, 1.0)
         if not (np.abs(step) > 1e-9).any():
             break
-    # where outcomes are separated, the slope grows by a step for ever
+    # for separated outcomes the slope diverges
     return np.where((np.abs(step) < _SMALL).all(axis=1, keepdims=True), line, np.nan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CalibrationCurve:
-    """Stated against observed, in bins of equally many rows.
+    """Predicted and observed probability, in bins of equally many rows.
 
     Attributes
     ----------
     stated, observed : float64 (bins,)
-        Mean stated probability and share that came true.
+        Mean predicted probability and observed fraction.
     n : int64 (bins,)
-        Rows of each bin.
+        Number of rows in each bin.
     """
 
     stated: NDArray[np.float64]
@@ -129,19 +129,19 @@ def calibration_curve(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DCalibration:
-    """Whether survival at the patients' own days is uniform.
+    """D-calibration: whether predicted survival at the patients' own last days is uniform.
 
     Attributes
     ----------
-    share : float64 (bins,)
-        Share of the patients in each bin of survival, from 0 to 1.
+    fraction : float64 (bins,)
+        Fraction of the patients in each bin of survival, from 0 to 1.
     deviation : float
-        Largest distance of a share from equal shares.
+        Largest difference between a fraction and the uniform one.
     p : float
         Of the chi-squared test with bins - 1 degrees of freedom.
     """
 
-    share: NDArray[np.float64]
+    fraction: NDArray[np.float64]
     deviation: float
     p: float
 
@@ -168,11 +168,11 @@ def d_calibration(survival: NDArray[np.float64], event: NDArray[np.bool_], n_bin
     inside = np.clip(np.ceil(clipped * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
     exact = np.bincount(inside[event], minlength=n_bins).astype(np.float64)
     left = clipped[~event, None]
-    spread = np.clip(left - edges[:-1], 0.0, 1.0 / n_bins) / left
-    count = exact + spread.sum(axis=0)
+    below = np.clip(left - edges[:-1], 0.0, 1.0 / n_bins) / left
+    count = exact + below.sum(axis=0)
     expected = len(survival) / n_bins
     statistic = float(((count - expected) ** 2 / expected).sum())
-    share = count / len(survival)
+    fraction = count / len(survival)
     return DCalibration(
-        share=share, deviation=float(np.abs(share - 1 / n_bins).max()), p=float(chi2.sf(statistic, n_bins - 1))
+        fraction=fraction, deviation=float(np.abs(fraction - 1 / n_bins).max()), p=float(chi2.sf(statistic, n_bins - 1))
     )

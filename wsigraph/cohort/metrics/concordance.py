@@ -1,18 +1,20 @@
-"""Ordered pairs counted in O(n log n), under many weightings of the patients at once.
+"""Counts concordant pairs in O(n log n), under many weightings of the patients at once.
 
-Harrell's and Uno's C and every area under a curve count pairs of a patient who should score higher and one who should
-score lower. One compiled walk with a binary indexed tree (Fenwick, "A new data structure for cumulative frequency
-tables", Software: Practice and Experience 1994) counts them: groups are visited in turn; of each, the `first` members
-enter the tree, its `query` members are compared with all that is in it, and the others enter. A bootstrap draw is a row
-of weights, so that 2,000 draws of 2,000 patients cost about a second and no matrix of pairs exists. Ties of the score
-count half.
+Harrell's and Uno's C and every area under a curve count pairs of a patient i who should score higher and a patient j
+who should score lower: ``sum_ij w_i v_j ([s_i > s_j] + [s_i = s_j] / 2) / sum_ij w_i v_j``. A compiled loop counts them
+with a binary indexed tree over the ranks of the score (Fenwick, "A new data structure for cumulative frequency tables",
+Software: Practice and Experience 1994). Groups are visited in order. In each group, `first` members enter the tree,
+`query` members are compared with the tree, and then the other members enter. A bootstrap draw is a row of weights, so
+2,000 draws of 2,000 patients take about a second, without a matrix of pairs. Libraries take one weighting at a time and
+need O(n^2) pairs.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from wsigraph.kernels import njit
 
 
 def all_once(n: int) -> NDArray[np.float64]:
@@ -40,15 +42,15 @@ def concordance(
     Parameters
     ----------
     score : float64 (n,)
-        What the pairs are ordered by.
+        The score.
     group : int64 (n,)
         Groups are visited by rising number within a stratum.
     stratum : int64 (n,)
-        Pairs are compared within a stratum alone.
+        Only pairs within a stratum are compared.
     first : bool (n,)
-        Who may be compared with the queries of its own group.
+        Members that enter the tree before the queries of their own group.
     query : bool (n,)
-        Who should have the higher score; a `first` is never a query of use, as it would meet itself.
+        Members that should have the higher score. A member must not be both `first` and `query`.
     query_weight, tree_weight : float64 (draws, n)
         Weight of a patient as the one who should score higher, and as the one who should score lower.
 
@@ -81,6 +83,7 @@ def _count(
     query_weight: NDArray[np.float64],
     tree_weight: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return concordant and comparable weight, float64 (draws,), of members sorted by stratum, group and ``~first``."""
     n_draws, n = query_weight.shape
     n_ranks = rank.max() + 1 if n else 0
     sums = np.zeros((n_draws, 2))
@@ -112,6 +115,7 @@ def _enter(
     start: int,
     stop: int,
 ) -> float:
+    """Add the chosen members [start, stop) to the tree and return their total weight."""
     entered = 0.0
     for member in range(start, stop):
         if chosen[member] and weight[member] != 0.0:
@@ -134,6 +138,7 @@ def _compare(
     stop: int,
     sums: NDArray[np.float64],
 ) -> None:
+    """Add the pairs of queries [start, stop) with the tree to ``sums``: concordant, comparable."""
     for member in range(start, stop):
         if total > 0.0 and query[member] and weight[member] > 0.0:
             lower = _sum_below(tree, rank[member])
@@ -144,6 +149,7 @@ def _compare(
 
 @njit(nogil=True, cache=True)
 def _sum_below(tree: NDArray[np.float64], rank: int) -> float:
+    """Return the total weight of ranks below ``rank``."""
     total = 0.0
     node = rank
     while node > 0:
@@ -168,12 +174,12 @@ def area_under_curve(
     positive_weight, negative_weight : float64 (draws, n)
         Weight of every patient as a positive and as a negative; nobody may be both.
     stratum : int64 (n,), optional
-        Pairs are compared within a stratum alone.
+        Only pairs within a stratum are compared.
 
     Returns
     -------
     float64 (draws,)
-        NaN where a draw holds no pair.
+        NaN for a draw without pairs.
     """
     negative: NDArray[np.bool_] = np.any(negative_weight > 0, axis=0)
     positive: NDArray[np.bool_] = np.logical_not(negative)
@@ -191,6 +197,6 @@ def area_under_curve(
 
 
 def ratio(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ``top / bottom``, NaN where the divisor is 0."""
+    """Return ``top / bottom``; NaN where the divisor is 0."""
     undefined = np.full(np.broadcast(top, bottom).shape, np.nan)
     return np.asarray(np.divide(top, bottom, out=undefined, where=bottom > 0))

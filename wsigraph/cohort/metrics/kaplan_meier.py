@@ -1,9 +1,14 @@
-"""Kaplan-Meier's curve with its pointwise band, for a page that draws it beside a prediction.
+"""The Kaplan-Meier estimate of survival with its pointwise confidence band; the only one in the package.
+
+Survival after the j-th distinct event time is ``S_j = prod_{i <= j} (1 - d_i / n_i)``, with d_i events among the n_i
+patients at risk. The band is ``S_j ** exp(+-z se_j)``, the log-log interval with Greenwood's variance, as in lifelines.
+It is implemented here because importing lifelines takes about one CPU second, and because scores weight by many
+bootstrap draws at once; tests compare it with lifelines to 1e-12.
 
 References
 ----------
 Kaplan and Meier, "Nonparametric estimation from incomplete observations", JASA 1958; Kalbfleisch and Prentice, "The
-statistical analysis of failure time data", 1980 (band on the log-log scale with Greenwood's variance).
+statistical analysis of failure time data", 1980 (log-log band with Greenwood's variance).
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Z = 1.959963984540054
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -23,11 +29,11 @@ class SurvivalSteps:
     Attributes
     ----------
     time_days : float64 (J,)
-        Distinct times of events, days.
+        Distinct event times, rising.
     survival, low, high : float64 (J,)
-        Survival from each time on, and its pointwise 95 % band.
+        Survival from each time on, and its pointwise 95 % confidence band.
     n_patients, n_events : int
-        What it was estimated from.
+        Size of the sample.
     """
 
     time_days: NDArray[np.float64]
@@ -37,43 +43,71 @@ class SurvivalSteps:
     n_patients: int
     n_events: int
 
+    @property
+    def median_days(self) -> float:
+        """First time at which survival is at most one half; infinite if it stays above."""
+        below = np.flatnonzero(self.survival <= 0.5 + _ROUNDING)
+        return float(self.time_days[below[0]]) if len(below) else float("inf")
+
+    def survival_at(self, days: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return survival at some days, float64 like `days`; constant after the last event."""
+        steps = np.concatenate([[1.0], self.survival])
+        return np.asarray(steps[np.searchsorted(self.time_days, days, side="right")])
+
 
 def kaplan_meier(time_days: NDArray[np.float64], event: NDArray[np.bool_]) -> SurvivalSteps:
-    """Return the estimate from follow-up that may be censored.
+    """Return the Kaplan-Meier estimate from right-censored follow-up.
 
     Parameters
     ----------
     time_days : float64 (n,)
-        Follow-up, days; NaN where unknown, and then left out.
+        Follow-up, days; patients with NaN are left out.
     event : bool (n,)
-        Whether it ended with the event.
+        Whether follow-up ended with the event.
 
     Returns
     -------
     SurvivalSteps
-        No steps where there is no event.
+        Without steps if there is no event.
     """
     known = np.isfinite(time_days)
     time_days, event = time_days[known], event[known]
-    days, where = np.unique(time_days, return_inverse=True)
-    died = np.bincount(where, event, len(days)) if len(days) else np.zeros(0)
-    left = np.bincount(where, minlength=len(days)) if len(days) else np.zeros(0)
-    at_risk = len(time_days) - np.concatenate([[0], np.cumsum(left)[:-1]]) if len(days) else np.zeros(0)
-    steps = died > 0
-    days, died, at_risk = days[steps], died[steps], at_risk[steps]
-    survival = np.cumprod(1 - died / at_risk) if len(days) else np.zeros(0)
+    days, index = np.unique(time_days, return_inverse=True)
+    died = np.bincount(index, event, len(days)).astype(np.float64)
+    leaving = np.bincount(index, minlength=len(days))
+    at_risk = (len(time_days) - np.cumsum(leaving) + leaving).astype(np.float64)
+    has_event = died > 0
+    days, died, at_risk = days[has_event], died[has_event], at_risk[has_event]
+    survival = product_limit(died, at_risk)
     remaining = at_risk - died
     greenwood = np.cumsum(np.divide(died, at_risk * remaining, out=np.zeros(len(days)), where=remaining > 0))
-    # where all have died the band is degenerate, as the curve is
+    # the band is degenerate where nobody or everybody has died
     inside = (survival > 0) & (survival < 1)
     log_survival = np.log(np.where(inside, survival, 0.5))
-    spread = np.exp(_Z * np.sqrt(greenwood) / np.abs(log_survival))
-    low, high = (np.where(inside, np.exp(log_survival * factor), survival) for factor in (spread, 1 / spread))
+    factor = np.exp(_Z * np.sqrt(greenwood) / np.abs(log_survival))
+    low, high = (np.where(inside, np.exp(log_survival * power), survival) for power in (factor, 1 / factor))
     return SurvivalSteps(
         time_days=days,
-        survival=np.asarray(survival),
+        survival=survival,
         low=np.asarray(low),
         high=np.asarray(high),
         n_patients=len(time_days),
         n_events=int(event.sum()),
     )
+
+
+def product_limit(died: NDArray[np.float64], at_risk: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return survival after each time, ``cumprod(1 - died / at_risk)``.
+
+    Parameters
+    ----------
+    died, at_risk : float64 (..., J)
+        Events and patients at risk at rising times; weights are allowed.
+
+    Returns
+    -------
+    float64 (..., J)
+        Times with nobody at risk leave survival unchanged.
+    """
+    hazard = np.divide(died, at_risk, out=np.zeros(np.shape(died)), where=at_risk > 0)
+    return np.asarray(np.cumprod(1.0 - hazard, axis=-1))

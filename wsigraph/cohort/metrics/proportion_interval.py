@@ -1,4 +1,4 @@
-"""A share and what chance leaves open of it.
+"""Confidence interval of a proportion.
 
 Reference: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
 """
@@ -10,22 +10,22 @@ import math
 _Z = 1.959963984540054
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Return the 95 % Wilson interval of a share.
+def wilson(n_successes: int, n: int) -> tuple[float, float]:
+    """Return the 95 % Wilson confidence interval of a proportion.
 
     Parameters
     ----------
-    hits, n : int
+    n_successes, n : int
         Successes, and trials.
 
     Returns
     -------
     low, high : float
-        0 and 1 where there is no trial.
+        0 and 1 if there is no trial.
     """
     if n == 0:
         return 0.0, 1.0
-    share, z2 = hits / n, _Z * _Z
-    centre = share + z2 / (2 * n)
-    spread = _Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, (centre - spread) / (1 + z2 / n)), min(1.0, (centre + spread) / (1 + z2 / n))
+    fraction, z2 = n_successes / n, _Z * _Z
+    centre = fraction + z2 / (2 * n)
+    half_width = _Z * math.sqrt(fraction * (1 - fraction) / n + z2 / (4 * n * n))
+    return max(0.0, (centre - half_width) / (1 + z2 / n)), min(1.0, (centre + half_width) / (1 + z2 / n))

@@ -1,7 +1,7 @@
 """Scores of predicted stages; patients of unknown stage (-1) never count.
 
-Every score is taken under many weightings at once, for intervals. Stages that a draw does not hold leave its balanced
-accuracy and its macro area to the others.
+Every score is computed under many weightings at once, for confidence intervals. Balanced accuracy and macro AUC are
+means over the stages that a draw contains.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ def stage_auc(
     Parameters
     ----------
     probability : float64 (n, K)
-        Of every stage.
+    Probability of every stage.
     stage : int64 (n,)
         True stage, -1 where unknown.
     stratum : int64 (n,), optional
-        Pairs are compared within a stratum alone.
+    Only pairs within a stratum are compared.
     weights : float64 (draws, n), optional
-        How often each patient counts; once where left out.
+    How often each patient counts; once by default.
 
     Returns
     -------
     float64 (draws,)
-        NaN where no stage can be told from another.
+    NaN for a draw with fewer than two stages.
     """
     counted = (all_once(len(stage)) if weights is None else weights) * (stage >= 0)
     areas = np.stack(
@@ -49,13 +49,13 @@ def stage_auc(
 
 
 def balanced_accuracy(
-    found: NDArray[np.int64], stage: NDArray[np.int64], *, weights: NDArray[np.float64] | None = None
+    predicted: NDArray[np.int64], stage: NDArray[np.int64], *, weights: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
     """Return the mean recall of the stages.
 
     Parameters
     ----------
-    found, stage : int64 (n,)
+    predicted, stage : int64 (n,)
         Predicted and true stage; -1 where the truth is unknown.
     weights : float64 (draws, n), optional
         How often each patient counts.
@@ -63,45 +63,45 @@ def balanced_accuracy(
     Returns
     -------
     float64 (draws,)
-        Over the stages that a draw holds; NaN where it holds none.
+    Mean over the stages in a draw; NaN if there is none.
     """
     counted = all_once(len(stage)) if weights is None else weights
     member = (stage[:, None] == np.unique(stage[stage >= 0])).astype(np.float64)  # (n, stages)
     total = counted @ member
-    recall = ratio(counted @ (member * (found == stage)[:, None]), total)
+    recall = ratio(counted @ (member * (predicted == stage)[:, None]), total)
     return ratio(np.nansum(recall, axis=1), (total > 0).sum(axis=1).astype(np.float64))
 
 
 def quadratic_kappa(
-    found: NDArray[np.int64], stage: NDArray[np.int64], n_stages: int, *, weights: NDArray[np.float64] | None = None
+    predicted: NDArray[np.int64], stage: NDArray[np.int64], n_stages: int, *, weights: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
     """Return Cohen's kappa with squared distances between stages.
 
     Parameters
     ----------
-    found, stage : int64 (n,)
+    predicted, stage : int64 (n,)
         Predicted and true stage; -1 where the truth is unknown.
     n_stages : int
-        K.
+    Number of stages, K.
     weights : float64 (draws, n), optional
         How often each patient counts.
 
     Returns
     -------
     float64 (draws,)
-        1 is agreement, 0 is chance; NaN where both sides are one same stage throughout.
+    1 is agreement, 0 is chance; NaN if both sides have one and the same stage.
 
     References
     ----------
     Cohen, "Weighted kappa", Psychological Bulletin 1968.
     """
     counted = (all_once(len(stage)) if weights is None else weights) * (stage >= 0)
-    observed = counted @ ((found - stage) ** 2).astype(np.float64)
+    observed = counted @ ((predicted - stage) ** 2).astype(np.float64)
     levels = np.arange(n_stages)
-    by_found = counted @ (found[:, None] == levels).astype(np.float64)
+    by_predicted = counted @ (predicted[:, None] == levels).astype(np.float64)
     by_stage = counted @ (stage[:, None] == levels).astype(np.float64)
     distance = ((levels[:, None] - levels[None, :]) ** 2).astype(np.float64)
-    expected = np.einsum("bi,ij,bj->b", by_found, distance, by_stage)
+    expected = np.einsum("bi,ij,bj->b", by_predicted, distance, by_stage)
     return 1.0 - ratio(observed * counted.sum(axis=1), expected)
 
 
@@ -113,7 +113,7 @@ def stage_brier(
     Parameters
     ----------
     probability : float64 (n, K)
-        Of every stage.
+    Probability of every stage.
     stage : int64 (n,)
         True stage, -1 where unknown.
     weights : float64 (draws, n), optional
@@ -122,7 +122,7 @@ def stage_brier(
     Returns
     -------
     float64 (draws,)
-        NaN where no stage is known.
+    NaN if no stage is known.
     """
     counted = (all_once(len(stage)) if weights is None else weights) * (stage >= 0)
     truth = (stage[:, None] == np.arange(probability.shape[1])).astype(np.float64)

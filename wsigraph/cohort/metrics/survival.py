@@ -1,7 +1,7 @@
 """Scores of predicted survival under right censoring.
 
-Risk is oriented once: higher is worse, so a model worse than chance shows below 0.5. Where patients were scored by
-different models (folds), pairs are compared within a `stratum` alone, for risks of two models share no scale. Uno's C,
+Higher risk is worse, so a model worse than chance is below 0.5. If patients were scored by different models (folds),
+only pairs within a `stratum` are compared, because risks from different models are on different scales. Uno's C,
 the time-dependent area and the Brier score weight by the inverse probability of not being censored (IPCW), with the
 censoring distribution estimated by Kaplan and Meier, events coming before censorings of the same day.
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from wsigraph.cohort.metrics.concordance import all_once, area_under_curve, concordance, dense_rank, ratio
+from wsigraph.cohort.metrics.kaplan_meier import product_limit
 
 
 def log_cumulative_hazard(survival: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -54,17 +55,17 @@ def c_index(
     time_days : float64 (n,)
         Follow-up.
     event : bool (n,)
-        Whether it ended with the event.
+    Whether follow-up ended with the event.
     stratum : int64 (n,), optional
-        Pairs are compared within a stratum alone.
+    Only pairs within a stratum are compared.
     weights : float64 (draws, n), optional
-        How often each patient counts; once where left out.
+    How often each patient counts; once by default.
 
     Returns
     -------
     float64 (draws,)
-        Share of comparable pairs in which the patient who died first had the higher risk; ties of risk count half,
-        two events of one day are not compared. NaN where a draw has no comparable pair.
+    Fraction of comparable pairs in which the patient who died first had the higher risk. Ties of risk count half; two
+        events of one day are not compared. NaN for a draw without comparable pairs.
     """
     counted = all_once(len(risk)) if weights is None else weights
     return ratio(*_pairs(risk, time_days, event, stratum, counted, counted))
@@ -93,7 +94,7 @@ def uno_c(
     Returns
     -------
     float64 (draws,)
-        NaN where a draw has no comparable pair.
+    NaN for a draw without comparable pairs.
     """
     counted = all_once(len(risk)) if weights is None else weights
     uncensored = not_censored(time_days, event, time_days, counted)
@@ -113,7 +114,7 @@ def _pairs(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return concordance(
         risk,
-        # the last day first: whoever is in the tree lived longer; one censored on the day of an event lived longer too
+        # from the last day on: patients in the tree lived longer, including those censored on the day of the event
         -dense_rank(time_days),
         np.zeros(len(risk), np.int64) if stratum is None else stratum,
         first=~event,
@@ -136,7 +137,7 @@ def not_censored(
     time_days, event
         Follow-up of the n patients.
     at_days : float64 (m,)
-        Days asked for.
+    Days at which to evaluate.
     weights : float64 (draws, n)
         How often each patient counts.
 
@@ -151,8 +152,7 @@ def not_censored(
     total = np.add.reduceat(sorted_weights, starts, axis=1)
     died = np.add.reduceat(sorted_weights * sorted_event, starts, axis=1)
     at_risk = np.cumsum(total[:, ::-1], axis=1)[:, ::-1] - died
-    lost = np.divide(total - died, at_risk, out=np.zeros_like(total), where=at_risk > 0)
-    remaining = np.cumprod(1.0 - lost, axis=1)
+    remaining = product_limit(total - died, at_risk)
     before = np.concatenate([np.ones((len(weights), 1)), remaining], axis=1)
     return np.asarray(before[:, np.searchsorted(days, at_days, side="left")])
 
@@ -173,14 +173,14 @@ def time_auc(
     risk, time_days, event
         As in `c_index`.
     at_days : float64 (m,)
-        Days; those who had the event by then are told from those who live on.
+    Days. Patients with the event by then are compared with those still alive.
     stratum, weights
         As in `c_index`.
 
     Returns
     -------
     float64 (draws, m)
-        NaN where there is no pair.
+    NaN without pairs.
     """
     counted = all_once(len(risk)) if weights is None else weights
     uncensored = not_censored(time_days, event, time_days, counted)
@@ -204,19 +204,19 @@ def survival_between(
     survival : float64 (n, T)
         Survival to each.
     at_days : float64 (m,)
-        Days asked for; after the last end survival stays what it was there.
+    Days at which to evaluate; survival is constant after the last end.
 
     Returns
     -------
     float64 (n, m)
-        The hazard's rate is constant within an interval, so log survival is linear there.
+    The hazard rate is constant within an interval, so log survival is linear.
     """
     days = np.concatenate([[0.0], ends_days])
     logs = np.log(np.concatenate([np.ones((len(survival), 1)), np.maximum(survival, 1e-12)], axis=1))
     clipped = np.clip(at_days, 0.0, ends_days[-1])
     right = np.clip(np.searchsorted(days, clipped, side="left"), 1, len(days) - 1)
-    share = (clipped - days[right - 1]) / (days[right] - days[right - 1])
-    return np.asarray(np.exp(logs[:, right - 1] * (1 - share) + logs[:, right] * share))
+    fraction = (clipped - days[right - 1]) / (days[right] - days[right - 1])
+    return np.asarray(np.exp(logs[:, right - 1] * (1 - fraction) + logs[:, right] * fraction))
 
 
 def brier_scores(
@@ -243,12 +243,12 @@ def brier_scores(
     Returns
     -------
     float64 (draws, m)
-        0 is perfect; 0.25 is what survival of one half for everybody gets.
+    0 is perfect; predicting one half for everybody gives 0.25.
     """
     counted = all_once(len(time_days)) if weights is None else weights
     own = not_censored(time_days, event, time_days, counted)
     inverse_own = np.divide(1.0, own, out=np.zeros_like(own), where=own > 0)
-    # just after the day: whoever lives on was not censored on it either
+    # just after the day, because patients who are alive then were not censored on it
     later = not_censored(time_days, event, np.nextafter(at_days, np.inf), counted)
     columns = []
     for column, day in enumerate(at_days):
@@ -294,16 +294,16 @@ def log_rank(
         return 0.0, 1.0
     member = (group[:, None] == names[None, :-1]).astype(np.float64)
     strata = np.zeros(len(group), np.int64) if stratum is None else stratum
-    gap, covariance = np.zeros(len(names) - 1), np.zeros((len(names) - 1, len(names) - 1))
+    difference, covariance = np.zeros(len(names) - 1), np.zeros((len(names) - 1, len(names) - 1))
     for value in np.unique(strata):
         rows = strata == value
         for day in np.unique(time_days[rows & event]):
             at_risk = member[rows & (time_days >= day)]
             dying = member[rows & event & (time_days == day)]
             n, d = len(at_risk), len(dying)
-            share = at_risk.mean(axis=0)
-            gap += dying.sum(axis=0) - d * share
+            fraction = at_risk.mean(axis=0)
+            difference += dying.sum(axis=0) - d * fraction
             if n > 1:
-                covariance += d * (n - d) / (n - 1) * (np.diag(share) - np.outer(share, share))
-    statistic = float(gap @ np.linalg.pinv(covariance) @ gap)
+                covariance += d * (n - d) / (n - 1) * (np.diag(fraction) - np.outer(fraction, fraction))
+    statistic = float(difference @ np.linalg.pinv(covariance) @ difference)
     return statistic, float(chi2.sf(statistic, len(names) - 1))

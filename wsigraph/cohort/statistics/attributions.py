@@ -1,8 +1,8 @@
-"""What drives a prediction over a cohort: attributions of many slides in one tidy table.
+"""Attributions of the slides of a cohort in one tidy table.
 
-An explanation gives every region and every feature its part of one slide's prediction. Over a cohort the parts are
-summed within a slide, by feature, by group of features and by kind of tissue, and then compared between slides. What
-is stable over slides and members is worth reading; one slide's strongest feature often is not.
+An explanation attributes one slide's prediction to its regions and features. Here attributions are summed within a
+slide, by feature, by feature group and by tissue cluster, and can then be compared between slides. Interpret what is
+stable over slides and ensemble members; the strongest feature of one slide often is not.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ def reasons(source: Path | str | Iterable[Explanation]) -> pd.DataFrame:
     Parameters
     ----------
     source : Path, str or iterable of Explanation
-        Directory of a run whose slides were explained, or explanations.
+        Directory of a run whose slides are explained, or explanations.
 
     Returns
     -------
     pandas.DataFrame
-        A row for every slide and part: ``slide_id``, ``target``, ``by`` (``feature``, ``group`` or ``kind``),
-        ``name``, ``attribution`` (signed, in the unit of the target), ``share`` (of the sum of absolute attributions
+        A row for every slide and name: ``slide_id``, ``target``, ``by`` (``feature``, ``group`` or ``cluster``),
+        ``name``, ``attribution`` (signed, in the unit of the target), ``fraction`` (of the sum of absolute attributions
         of the same `by` in the slide), ``value``, ``member_agreement`` (rank correlation between members of the
-        ensemble, NaN of one), ``is_complete``.
+        ensemble, NaN for a single member), ``is_complete``.
 
     Raises
     ------
@@ -55,23 +55,25 @@ def reasons(source: Path | str | Iterable[Explanation]) -> pd.DataFrame:
                 f"{source} holds no <slide>/{_FILE}; make them with wsigraph explain SLIDE --out {source}"
             )
         source = map(load_explanation, paths)
-    rows = [row for each in source for row in _rows(each)]
+    rows = [row for explanation in source for row in _rows(explanation)]
     if not rows:
-        raise CohortError("no explanation was given, expected one a slide")
+        raise CohortError("there is no explanation, expected one per slide")
     frame = pd.DataFrame(rows)
     targets = sorted(frame["target"].unique())
     if len(targets) > 1:
-        raise CohortError(f"explanations are of {', '.join(targets)}, expected one target; explain all slides alike")
+        raise CohortError(
+            f"explanations are of {', '.join(targets)}, expected one target; explain all slides with the same --target"
+        )
     return frame
 
 
 def _rows(explanation: Explanation) -> list[dict[str, Any]]:
-    kinds = np.bincount(explanation.kind, explanation.node, len(explanation.kind_names))
+    clusters = np.bincount(explanation.cluster, explanation.node, len(explanation.cluster_names))
     totals = explanation.feature.sum(axis=0)
     parts: dict[str, dict[str, float]] = {
         "feature": dict(zip(explanation.feature_names, totals.tolist(), strict=True)),
         "group": explanation.groups(),
-        "kind": dict(zip(explanation.kind_names, kinds.tolist(), strict=True)),
+        "cluster": dict(zip(explanation.cluster_names, clusters.tolist(), strict=True)),
     }
     agreement = explanation.member_agreement
     about = {
@@ -81,11 +83,11 @@ def _rows(explanation: Explanation) -> list[dict[str, Any]]:
         "member_agreement": np.nan if agreement is None else agreement,
         "is_complete": explanation.is_complete,
     }
-    found = []
-    for by, of in parts.items():
-        whole = sum(abs(value) for value in of.values()) or 1.0
-        found += [
-            {**about, "by": by, "name": name, "attribution": value, "share": value / whole}
-            for name, value in of.items()
+    rows: list[dict[str, Any]] = []
+    for by, attributions in parts.items():
+        whole = sum(abs(value) for value in attributions.values()) or 1.0
+        rows += [
+            {**about, "by": by, "name": name, "attribution": value, "fraction": value / whole}
+            for name, value in attributions.items()
         ]
-    return found
+    return rows

@@ -1,9 +1,9 @@
-"""Cox's proportional hazards on fresh patients, and whether its assumption holds.
+"""Cox proportional hazards models on patients outside the training data, and a test of their assumption.
 
-Risks of different folds share no scale, so that every fold has a baseline hazard of its own (strata), and the risk is
-measured in standard deviations within its fold. A model on few events fits noise: below `LEAST_EVENTS` none is made.
-The assumption that a ratio of hazards stays the same over time is tested on scaled Schoenfeld residuals against the
-rank of time (Grambsch and Therneau, Biometrika 1994). The fit itself is lifelines'.
+Cox models are stratified by fold, because risk scores from different folds are on different scales; the risk is in
+standard deviations within its fold. With fewer than `LEAST_EVENTS` events no model is fitted, because it would fit
+noise. Proportional hazards are tested on scaled Schoenfeld residuals against the rank of time (Grambsch and Therneau,
+Biometrika 1994). lifelines fits the model.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ class CoxFit:
     n_patients, n_events, n_left_out : int
         Patients with every covariate, their events, and patients left out because one is missing.
     table : pandas.DataFrame
-        A row a covariate: ``hazard_ratio``, ``low``, ``high`` (95 %), ``p`` (Wald); no rows where nothing was fitted.
+        One row per covariate: ``hazard_ratio``, ``low``, ``high`` (95 %), ``p`` (Wald); no rows if nothing was fitted.
     log_likelihood : float
         Partial; NaN where nothing was fitted.
     note : str
-        What must be known before reading the table.
+        Caveats for reading the table.
     design : pandas.DataFrame
-        What was fitted: covariates as numbers, strata, ``time_days``, ``event``.
+        The fitted data: covariates as numbers, strata, ``time_days``, ``event``.
     fitter : lifelines.CoxPHFitter or None
-        The fit itself.
+        The lifelines fit.
     """
 
     n_patients: int
@@ -56,7 +56,7 @@ class CoxFit:
 
     @property
     def is_fitted(self) -> bool:
-        """Whether there were events enough."""
+        """Whether a model was fitted."""
         return self.fitter is not None
 
 
@@ -68,8 +68,8 @@ def design(frame: pd.DataFrame, covariates: Sequence[str]) -> pd.DataFrame:
     frame : pandas.DataFrame
         From `load`.
     covariates : sequence of str
-        Columns. An ordered categorical (``stage``) counts its steps; words become a column for every level but the
-        commonest; ``risk`` is in standard deviations within its fold.
+        Columns. An ordered categorical (``stage``) counts its steps; text becomes a column for every level but the
+        most frequent; ``risk`` is in standard deviations within its fold.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def design(frame: pd.DataFrame, covariates: Sequence[str]) -> pd.DataFrame:
 
 
 def fit_cox(frame: pd.DataFrame, covariates: Sequence[str], *, strata: Sequence[str] = ("fold",)) -> CoxFit:
-    """Fit Cox's model to fresh patients.
+    """Fit a Cox model to patients outside the training data.
 
     Parameters
     ----------
@@ -111,8 +111,8 @@ def fit_cox(frame: pd.DataFrame, covariates: Sequence[str], *, strata: Sequence[
     covariates : sequence of str
         Columns, as for `design`.
     strata : sequence of str
-        Columns whose every combination has a baseline hazard of its own; a covariate whose hazards are not
-        proportional can move here.
+        Columns; every combination of their values has its own baseline hazard. Move a covariate here if its hazards
+        are not proportional.
 
     Returns
     -------
@@ -146,7 +146,7 @@ def fit_cox(frame: pd.DataFrame, covariates: Sequence[str], *, strata: Sequence[
     n_terms = len(fitter.params_)
     note = f"{n_events} events of {len(table)} patients, {n_terms} {'covariate' if n_terms == 1 else 'covariates'}"
     if n_events < 10 * n_terms:
-        note += f"; only {n_events / n_terms:.1f} events a covariate, ten are customary: ratios are unstable"
+        note += f"; only {n_events / n_terms:.1f} events per covariate, ten are customary: ratios are unstable"
     if counts["n_left_out"]:
         note += f"; {counts['n_left_out']} left out for a missing covariate"
     return CoxFit(
@@ -167,7 +167,7 @@ def fit_design(table: pd.DataFrame, strata: Sequence[str]) -> Any:
     table : pandas.DataFrame
         Covariates, strata, ``time_days``, ``event``.
     strata : sequence of str
-        Columns with a baseline each.
+        Columns; every combination has its own baseline hazard.
 
     Returns
     -------
@@ -185,13 +185,13 @@ def fit_design(table: pd.DataFrame, strata: Sequence[str]) -> Any:
     fitter = CoxPHFitter()
     try:
         with warnings.catch_warnings():
-            # what lifelines doubts is no result
+            # a fit with a convergence warning is not used
             warnings.simplefilter("error", ConvergenceWarning)
             fitter.fit(table, "time_days", "event", strata=list(strata) or None)
     except (ConvergenceError, ConvergenceWarning, ValueError, np.linalg.LinAlgError) as error:
         names = [name for name in table.columns if name not in {*strata, "time_days", "event"}]
         raise CohortError(
-            f"Cox's model of {', '.join(names)} cannot be fitted ({str(error).split('. ')[0]}); leave out covariates "
+            f"a Cox model of {', '.join(names)} cannot be fitted ({str(error).split('. ')[0]}); leave out covariates "
             "that repeat one another or the strata, are constant or nearly so, or decide the event alone"
         ) from error
     return fitter
@@ -217,9 +217,9 @@ def check_proportional(fit: CoxFit) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row a covariate: ``statistic`` (chi-squared, one degree of freedom), ``p``. A small p says that the ratio is
-        an average over time: stratify by the covariate, or fit early and late follow-up apart (`split_follow_up`). No
-        rows where nothing was fitted.
+        One row per covariate: ``statistic`` (chi-squared, one degree of freedom), ``p``. A small p means that the ratio
+        is an average over time: stratify by the covariate, or fit early and late follow-up separately
+        (`split_follow_up`). No rows if nothing was fitted.
     """
     import pandas as pd
 
@@ -227,5 +227,5 @@ def check_proportional(fit: CoxFit) -> pd.DataFrame:
         return pd.DataFrame({"statistic": pd.Series(dtype=float), "p": pd.Series(dtype=float)})
     from lifelines.statistics import proportional_hazard_test
 
-    found = proportional_hazard_test(fit.fitter, fit.design, time_transform="rank").summary
-    return found[["test_statistic", "p"]].rename(columns={"test_statistic": "statistic"}).rename_axis("covariate")
+    test = proportional_hazard_test(fit.fitter, fit.design, time_transform="rank").summary
+    return test[["test_statistic", "p"]].rename(columns={"test_statistic": "statistic"}).rename_axis("covariate")

@@ -1,7 +1,7 @@
-"""Who may enter a statistic: patients that the model had not seen, one row each.
+"""Restricts statistics to patients that the model was not trained on, one row per patient.
 
-A model's risk on the patients it was trained on is too good, so that every curve, ratio and p-value drawn from it is
-wrong. `refuse_in_training` stands before all statistics of this room.
+A model's risk for its training patients is too good, so every curve, ratio and p-value from them is biased. All
+statistics of this package call `refuse_in_training` first.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wsigraph.cohort.metrics.kaplan_meier import kaplan_meier
 from wsigraph.cohort.statistics.frame import EXTERNAL, IN_TRAINING, OUT_OF_FOLD
 from wsigraph.errors import CohortError
 
@@ -36,24 +37,24 @@ def refuse_in_training(frame: pd.DataFrame) -> None:
     n_trained = int((frame["relation"] == IN_TRAINING).sum())
     if n_trained:
         raise CohortError(
-            f"{n_trained} of {len(frame)} rows are of patients that the model was trained on, whose risk is too good; "
+            f"{n_trained} of {len(frame)} rows are of patients that the model was trained on, whose risk is biased; "
             "leave them out: frame[frame.relation != 'in_training']"
         )
     n_double = int(frame["patient_id"].duplicated().sum())
     if n_double:
         raise CohortError(
-            f"{n_double} rows are further slides of a patient, expected one row a patient; join them with "
+            f"{n_double} rows are further slides of a patient, expected one row per patient; join them with "
             "wsigraph.cohort.by_patient(frame)"
         )
 
 
 def followed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of fresh patients whose follow-up and risk are known.
+    """Return the rows of patients outside the training data with known follow-up and risk.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `load`, a row a patient.
+        From `load`, one row per patient.
 
     Returns
     -------
@@ -73,7 +74,7 @@ def followed(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_patient(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a patient from one row a slide.
+    """Return one row per patient from one row per slide.
 
     Parameters
     ----------
@@ -83,10 +84,10 @@ def by_patient(frame: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        In the order in which patients are first met. Stage probabilities and survival are means over the patient's
-        slides, and risk is read from the mean survival at the last interval, as an ensemble reads its own. Other
-        columns are the first slide's. A patient of whom a single slide was trained on is ``in_training``.
-        ``stage_set`` is left out where a patient has several slides: sets do not average.
+        In the order of the first slide of each patient. Stage probabilities and survival are means over the patient's
+        slides, and risk is computed from the mean survival at the last interval, as for an ensemble. Other columns are
+        those of the first slide. A patient with one slide in training is ``in_training``. ``stage_set`` is left out if
+        a patient has several slides, because sets cannot be averaged.
     """
     groups = frame.groupby("patient_id", sort=False)
     joined = groups.first().reset_index()[list(frame.columns.drop("stage_set", errors="ignore"))]
@@ -107,17 +108,17 @@ def by_patient(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return what there is to learn from: patients, events, follow-up and missing stages of every fold.
+    """Return patients, events, follow-up and missing stages of every fold.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `load`, a row a patient.
+        From `load`, one row per patient.
 
     Returns
     -------
     pandas.DataFrame
-        A row a fold (``external`` for patients that every member answers) and one for ``all``: ``n_patients``,
+        One row per fold (``external`` for patients that every member predicts) and one for ``all``: ``n_patients``,
         ``n_events``, ``median_follow_up_days`` (Kaplan and Meier's estimate with censoring as the event, Schemper and
         Smith 1996; infinite where fewer than half were censored late enough), ``n_without_follow_up``,
         ``n_stage_missing``, ``n_sites``.
@@ -136,12 +137,11 @@ def describe(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _described(part: pd.DataFrame) -> dict[str, float | int]:
-    from lifelines import KaplanMeierFitter
-
     known = part[np.isfinite(part["time_days"])]
     median = float("nan")
     if len(known):
-        median = float(KaplanMeierFitter().fit(known["time_days"], ~known["event"]).median_survival_time_)
+        # reverse Kaplan-Meier: censoring is the event
+        median = kaplan_meier(known["time_days"].to_numpy(float), ~known["event"].to_numpy(bool)).median_days
     return {
         "n_patients": len(part),
         "n_events": int(known["event"].sum()),
@@ -168,15 +168,15 @@ def risk_group(frame: pd.DataFrame) -> pd.Series:
     Raises
     ------
     CohortError
-        As `refuse_in_training`, or if the frame knows no cut: one taken from the very patients that are to be
-        compared makes them differ more than they do.
+        As `refuse_in_training`, or if the frame has no cut. A cut from the compared patients themselves would
+        exaggerate their difference.
     """
     import pandas as pd
 
     refuse_in_training(frame)
     if frame["risk_cut"].isna().any():
         raise CohortError(
-            "the cut between high and low risk is not known; it is fixed in training: load the run with "
+            "the cut between high and low risk is unknown; it is fixed in training, so load the run with "
             "model=<directory that wsigraph train wrote>"
         )
     names = np.where(frame["risk"] > frame["risk_cut"], "high", "low")
@@ -189,14 +189,14 @@ def split_follow_up(frame: pd.DataFrame, day: float) -> tuple[pd.DataFrame, pd.D
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `load`, a row a patient.
+        From `load`, one row per patient.
     day : float
-        Where follow-up is cut, days.
+        Day at which follow-up is split.
 
     Returns
     -------
     early, late : pandas.DataFrame
-        Everybody, with events after the day censored at it; and whoever was still followed then, their time counted
+        All patients, with events after the day censored at it; and the patients still followed then, with time counted
         from the day. Hazard ratios that differ between the two are what non-proportional hazards look like. Column
         ``risk_sd`` is the risk in standard deviations of everybody, so that both ratios are per the same step.
 
@@ -206,7 +206,7 @@ def split_follow_up(frame: pd.DataFrame, day: float) -> tuple[pd.DataFrame, pd.D
         As `followed`.
     """
     known = followed(frame)
-    # whoever is still followed differs less in risk: by their own spread the later ratio would be of a smaller step
+    # late patients vary less in risk; in their own SD the late ratio would be of a smaller step
     known["risk_sd"] = standardised_risk(known)
     early, late = known.copy(), known[known["time_days"] > day].copy()
     early["event"] = early["event"] & (early["time_days"] <= day)
@@ -216,7 +216,7 @@ def split_follow_up(frame: pd.DataFrame, day: float) -> tuple[pd.DataFrame, pd.D
 
 
 def standardised_risk(frame: pd.DataFrame) -> pd.Series:
-    """Return the risk in standard deviations within its fold, for risks of two folds share no scale.
+    """Return the risk in standard deviations within its fold; risks from different folds are on different scales.
 
     Parameters
     ----------
@@ -234,5 +234,5 @@ def standardised_risk(frame: pd.DataFrame) -> pd.Series:
 
 
 def _standardised(values: pd.Series) -> pd.Series:
-    spread = float(values.std(ddof=0))
-    return (values - values.mean()) / (spread if spread > 0 else 1.0)
+    std = float(values.std(ddof=0))
+    return (values - values.mean()) / (std if std > 0 else 1.0)

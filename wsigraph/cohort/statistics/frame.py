@@ -1,11 +1,11 @@
-"""What a model says of a cohort, beside what is known of its patients, as one tidy table.
+"""Predictions for a cohort joined with its manifest, as one tidy table.
 
-Two sources serve. A directory that ``wsigraph train`` wrote holds what each patient was answered by the network that
-never saw them: a row a patient. A directory that ``wsigraph run`` or ``wsigraph predict`` wrote holds a prediction a
-slide: a row a slide. Every row says whether the model had seen the patient. Nothing is scored here.
+There are two sources. A directory written by ``wsigraph train`` holds out-of-fold predictions: one row per patient. A
+directory written by ``wsigraph run`` or ``wsigraph predict`` holds one prediction per slide: one row per slide. Every
+row says whether the model was trained on the patient. Nothing is scored here.
 
 Columns: ``patient_id``, ``slide_id``, ``site``, ``relation`` (``out_of_fold``, ``external`` or ``in_training``),
-``fold`` (-1 where every member answered), ``risk``, ``risk_cut``, ``stage``, ``time_days``, ``event``; ``p_<stage>``,
+``fold`` (-1 if every member predicted), ``risk``, ``risk_cut``, ``stage``, ``time_days``, ``event``; ``p_<stage>``,
 ``stage_set`` where stage is predicted; ``survival_<day>`` for each horizon; then every other column of the manifest.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.cohort.manifest.manifest import read_manifest
-from wsigraph.cohort.manifest.row import ManifestRow, patient_digest
+from wsigraph.cohort.manifest.manifest_row import ManifestRow, patient_digest
 from wsigraph.cohort.metrics.survival import survival_between
 from wsigraph.config import ModelConfig
 from wsigraph.errors import CohortError
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 HELD_OUT_FILE, CARD_FILE, PREDICTION_FILE = "held_out.json", "card.json", "prediction.json"
 OUT_OF_FOLD, EXTERNAL, IN_TRAINING = "out_of_fold", "external", "in_training"
-"""Answered by a member that never saw the patient; unknown to the model; trained on by every member."""
+"""Predicted by a member not trained on the patient; not in the training cohort; trained on by every member."""
 YEAR_DAYS = 365
 HORIZONS_DAYS = (YEAR_DAYS, 3 * YEAR_DAYS, 5 * YEAR_DAYS)
-"""Days at which survival is read off where none are given."""
+"""Default days at which survival is evaluated."""
 
 
 def load(
@@ -45,25 +45,25 @@ def load(
     model: Path | str | None = None,
     horizons_days: Sequence[int] = HORIZONS_DAYS,
 ) -> pd.DataFrame:
-    """Return what a model says of a cohort, joined to the manifest.
+    """Return the predictions for a cohort, joined with the manifest.
 
     Parameters
     ----------
     run : Path or str
         Directory of a trained model (it holds ``held_out.json``), or of a run (it holds ``<slide>/prediction.json``).
     manifest : Path or str, optional
-        The manifest; where it lay in training or in the run where left out. A model that has lost its manifest is
-        read without it: patients go by digest, and there are no further columns.
+        The manifest; by default that of the training or the run. Without it, the predictions of a model are still read,
+        with digests for patients and without further columns.
     model : Path or str, optional
         For a run: directory of the model that made it, for the cut between high and low risk and for folds.
     horizons_days : sequence of int
-        Days at which survival is read off. NaN beyond the last interval of the model.
+        Days at which survival is evaluated; NaN beyond the last interval of the model.
 
     Returns
     -------
     pandas.DataFrame
-        A row a patient from a model, a row a slide from a run, in the order of the source; columns as in the module's
-        description. ``stage`` is an ordered categorical. ``attrs["left_out"]`` names slides of the manifest without a
+        One row per patient for a model, one row per slide for a run, in the order of the source; columns as described
+        in the module. ``stage`` is an ordered categorical. ``attrs["left_out"]`` names slides of the manifest without a
         prediction.
 
     Raises
@@ -109,7 +109,7 @@ def _of_model(directory: Path, manifest: Path | str | None, days: Sequence[int])
         "fold": fold,
         "risk": _numbers(fields["risk"]),
         "risk_cut": cut[fold],
-        "stage": _categories([None if each < 0 else stages[each] for each in fields["stage"]], stages),
+        "stage": _categories([None if value < 0 else stages[value] for value in fields["stage"]], stages),
         "time_days": _numbers(fields["time_days"]),
         "event": np.array(fields["event"], bool),
     }
@@ -121,35 +121,38 @@ def _of_model(directory: Path, manifest: Path | str | None, days: Sequence[int])
         at = np.stack([_survival(ends[number], row, days) for number, row in zip(fold, survival, strict=True)])
         columns |= {f"survival_{day:d}": at[:, k] for k, day in enumerate(days)}
     frame = pd.DataFrame(columns)
-    found = _located(directory / "run.json", manifest)
+    manifest_path = _located(directory / "run.json", manifest)
     frame.attrs["left_out"] = []
-    return frame if found is None else _join_patients(frame, _read(found, stages))
+    return frame if manifest_path is None else _join_patients(frame, _read(manifest_path, stages))
 
 
 def _of_run(directory: Path, manifest: Path | str | None, model: Path | None, days: Sequence[int]) -> pd.DataFrame:
     import pandas as pd
 
-    found = _located(directory / "summary.json", manifest)
-    if found is None:
-        raise CohortError(f"{directory} does not say whose its slides are; name the manifest with manifest=...")
+    manifest_path = _located(directory / "summary.json", manifest)
+    if manifest_path is None:
+        raise CohortError(f"{directory} does not name its manifest; pass manifest=...")
     paths = sorted(directory.glob(f"*/{PREDICTION_FILE}"))
-    predictions = {each.slide_id: each for each in map(load_prediction, paths)}
-    stages = next((each.stage_names for each in predictions.values() if each.stage_names), None)
-    rows = _read(found, stages or ModelConfig().stage_names)
-    told = [row for row in rows if row.slide_id in predictions]
-    if not told:
-        raise CohortError(f"none of the {len(rows)} slides of {found} has a prediction in {directory}; is it its run?")
+    predictions = {value.slide_id: value for value in map(load_prediction, paths)}
+    stages = next((value.stage_names for value in predictions.values() if value.stage_names), None)
+    rows = _read(manifest_path, stages or ModelConfig().stage_names)
+    predicted_rows = [row for row in rows if row.slide_id in predictions]
+    if not predicted_rows:
+        raise CohortError(
+            f"none of the {len(rows)} slides of {manifest_path} has a prediction in {directory}; "
+            "pass the directory of its run"
+        )
     held = _Held.of(model)
-    listed = [_row_of_slide(row, predictions[row.slide_id], held, days) for row in told]
+    listed = [_row_of_slide(row, predictions[row.slide_id], held, days) for row in predicted_rows]
     frame = pd.DataFrame(listed)
     frame["stage"] = _categories(frame["stage"].tolist(), stages or ModelConfig().stage_names)
-    frame = _with_free(frame, [row.free for row in told], [row.grade for row in told])
+    frame = _with_free(frame, [row.free for row in predicted_rows], [row.grade for row in predicted_rows])
     frame.attrs["left_out"] = [row.slide_id for row in rows if row.slide_id not in predictions]
     return frame
 
 
 class _Held:
-    """What the model's directory says of the patients it held out: fold by digest, and the cut of every fold."""
+    """Held-out patients of a model: fold by digest, and the risk cut of every fold."""
 
     def __init__(self, fold: dict[str, int], cut: NDArray[np.float64]) -> None:
         self.fold, self.cut = fold, cut
@@ -163,7 +166,7 @@ class _Held:
         return cls(fold, _numbers(fields["risk_cut"]))
 
     def cut_of(self, fold: int) -> float:
-        """Return the cut of a fold; for patients that every member answers the middle one of all folds."""
+        """Return the cut of a fold; the median over folds for patients that every member predicts."""
         if not len(self.cut):
             return float("nan")
         return float(self.cut[fold] if fold >= 0 else np.median(self.cut))
@@ -184,13 +187,13 @@ def _row_of_slide(row: ManifestRow, prediction: Prediction, held: _Held, days: S
         "time_days": np.nan if row.time_days is None or row.event is None else row.time_days,
         "event": bool(row.event),
     }
-    shares = zip(prediction.stage_names, prediction.stage_probability, strict=True)
-    known |= {f"p_{name}": float(share) for name, share in shares}
+    probabilities = zip(prediction.stage_names, prediction.stage_probability, strict=True)
+    known |= {f"p_{name}": float(probability) for name, probability in probabilities}
     if prediction.stage_set:
         known["stage_set"] = prediction.stage_set
     if len(prediction.time_days):
         at = _survival(prediction.time_days, prediction.survival, days)
-        known |= {f"survival_{day:d}": float(each) for day, each in zip(days, at, strict=True)}
+        known |= {f"survival_{day:d}": float(value) for day, value in zip(days, at, strict=True)}
     return known
 
 
@@ -209,7 +212,7 @@ def _join_patients(frame: pd.DataFrame, rows: Sequence[ManifestRow]) -> pd.DataF
     missing = [digest for digest in digests if digest not in by_digest]
     if missing:
         raise CohortError(
-            f"{len(missing)} of {len(digests)} patients that the model held out are not in the manifest; name the one "
+            f"{len(missing)} of {len(digests)} held-out patients of the model are not in the manifest; pass the one "
             "it was trained with: manifest=..."
         )
     own = [by_digest[digest] for digest in digests]
@@ -221,13 +224,13 @@ def _join_patients(frame: pd.DataFrame, rows: Sequence[ManifestRow]) -> pd.DataF
 
 
 def _with_free(frame: pd.DataFrame, free: Sequence[Any], grade: Sequence[str | None]) -> pd.DataFrame:
-    """Return the frame with grade and the manifest's other columns; numbers where every cell that is filled is one."""
+    """Return the frame with grade and the manifest's free columns, numeric if every filled cell is a number."""
     import pandas as pd
 
     names = list(dict.fromkeys(name for cells in free for name in cells))
     listed = {name: [cells.get(name, "") for cells in free] for name in names if name not in frame.columns}
     if any(grade):
-        listed = {"grade": [each or "" for each in grade], **listed}
+        listed = {"grade": [value or "" for value in grade], **listed}
     for name, cells in listed.items():
         try:
             frame[name] = [float(cell) if cell else np.nan for cell in cells]
@@ -243,7 +246,7 @@ def _categories(values: Sequence[str | None], stages: Sequence[str]) -> Any:
 
 
 def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
-    return np.array([np.nan if each is None else each for each in values], np.float64)
+    return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
 def _stage_names(directory: Path) -> tuple[str, ...]:
@@ -252,7 +255,7 @@ def _stage_names(directory: Path) -> tuple[str, ...]:
 
 
 def _located(notes: Path, given: Path | str | None) -> Path | None:
-    """Return the manifest, as given or as noted by the command that wrote the directory; None where it is not there."""
+    """Return the manifest, as given or as recorded by the command that wrote the directory; None if it is missing."""
     if given is not None:
         return Path(given)
     noted = str(json.loads(notes.read_bytes()).get("manifest", "")) if notes.is_file() else ""

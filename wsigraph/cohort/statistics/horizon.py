@@ -1,8 +1,8 @@
-"""Predicted survival at a day against what came: calibration, net benefit, and curves by risk.
+"""Predicted survival at a horizon: calibration, net benefit, and the log-rank test by risk.
 
-Observed survival is Kaplan and Meier's, so that the censored count for as long as they were followed. Net benefit
-(Vickers and Elkin, Medical Decision Making 2006; with censoring, Vickers et al., BMC Medical Informatics 2008) weighs
-events found against patients treated for nothing at the odds of the threshold at which one would treat.
+Observed survival is the Kaplan-Meier estimate, so censored patients count while they are followed. Net benefit
+(Vickers and Elkin, Medical Decision Making 2006; with censoring, Vickers et al., BMC Medical Informatics 2008) is the
+rate of true positives less that of false positives, weighted by the odds of the treatment threshold.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wsigraph.cohort.metrics.kaplan_meier import kaplan_meier
 from wsigraph.cohort.metrics.survival import log_rank
 from wsigraph.cohort.statistics.external_only import followed, risk_group
 from wsigraph.cohort.statistics.frame import horizons
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 19))
-"""Probabilities of the event at which net benefit is asked."""
+"""Thresholds of the event probability for decision curves."""
 
 
 def log_rank_by_risk(frame: pd.DataFrame) -> tuple[float, float]:
@@ -30,7 +31,7 @@ def log_rank_by_risk(frame: pd.DataFrame) -> tuple[float, float]:
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `load`, a row a patient.
+        From `load`, one row per patient.
 
     Returns
     -------
@@ -49,12 +50,12 @@ def log_rank_by_risk(frame: pd.DataFrame) -> tuple[float, float]:
 
 
 def calibration_at(frame: pd.DataFrame, day: int, n_bins: int = 5) -> pd.DataFrame:
-    """Return predicted against observed probability of the event by a day.
+    """Return predicted and observed probability of the event by a day.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `load`, a row a patient.
+        From `load`, one row per patient.
     day : int
         One of the frame's horizons.
     n_bins : int
@@ -63,9 +64,9 @@ def calibration_at(frame: pd.DataFrame, day: int, n_bins: int = 5) -> pd.DataFra
     Returns
     -------
     pandas.DataFrame
-        A row a group: ``predicted`` (mean), ``observed``, ``low``, ``high`` (Kaplan and Meier with Greenwood's 95 %
-        interval on the log-log scale, NaN where all died), ``n``, ``n_events``. ``observed`` is NaN where nobody of
-        the group was followed until then and some had not died.
+        One row per group: ``predicted`` (mean), ``observed``, ``low``, ``high`` (Kaplan-Meier with Greenwood's 95 %
+        interval on the log-log scale, NaN if all died), ``n``, ``n_events``. ``observed`` is NaN if
+        nobody in the group was followed until then and some had not died.
 
     Raises
     ------
@@ -93,40 +94,36 @@ def _at(frame: pd.DataFrame, day: int) -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def _group(part: pd.DataFrame, probability: np.ndarray, day: int) -> dict[str, float | int]:
-    from lifelines import KaplanMeierFitter
-
-    found = {"predicted": float(probability.mean()), "observed": np.nan, "low": np.nan, "high": np.nan}
-    early = part["event"] & (part["time_days"] <= day)
-    # beyond the day nothing counts, and the last step of the table is the day's
-    fitter = KaplanMeierFitter().fit(np.minimum(part["time_days"], day), early)
-    has_died_out = float(fitter.survival_function_.iloc[-1, 0]) == 0.0
-    if has_died_out or part["time_days"].max() >= day:
-        interval = fitter.confidence_interval_.iloc[-1]
-        found |= {
-            "observed": 1.0 - float(fitter.survival_function_.iloc[-1, 0]),
-            "low": np.nan if has_died_out else 1.0 - float(interval.max()),
-            "high": np.nan if has_died_out else 1.0 - float(interval.min()),
-        }
-    return {**found, "n": len(part), "n_events": int(early.sum())}
+    row = {"predicted": float(probability.mean()), "observed": np.nan, "low": np.nan, "high": np.nan}
+    time_days, event = part["time_days"].to_numpy(float), part["event"].to_numpy(bool)
+    early = event & (time_days <= day)
+    # follow-up is cut at the day, so the last step is that of the day
+    steps = kaplan_meier(np.minimum(time_days, day), early)
+    survival, low, high = (float(band[-1]) if len(band) else 1.0 for band in (steps.survival, steps.low, steps.high))
+    if survival == 0.0:
+        row["observed"] = 1.0
+    elif time_days.max() >= day:
+        row |= {"observed": 1.0 - survival, "low": 1.0 - high, "high": 1.0 - low}
+    return {**row, "n": len(part), "n_events": int(early.sum())}
 
 
 def decision_curve(frame: pd.DataFrame, day: int, thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:
-    """Return the net benefit of treating whoever the model says will have the event by a day.
+    """Return the net benefit of treating patients whom the model predicts to have the event by a day.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `load`, a row a patient.
+        From `load`, one row per patient.
     day : int
         One of the frame's horizons.
     thresholds : sequence of float
-        Probabilities in (0, 1) from which on one would treat.
+        Treatment thresholds, probabilities in (0, 1).
 
     Returns
     -------
     pandas.DataFrame
-        A row a threshold: ``threshold``, ``model``, ``all`` (everybody is treated), ``none`` (0), each in events
-        found a patient; ``n_treated``. A model is of use where its line lies above both others.
+        One row per threshold: ``threshold``, ``model``, ``all`` (everybody is treated), ``none`` (0), in net true
+        positives per patient; ``n_treated``. A model is useful where its line is above both others.
 
     Raises
     ------
@@ -135,29 +132,27 @@ def decision_curve(frame: pd.DataFrame, day: int, thresholds: Sequence[float] = 
     """
     import pandas as pd
 
-    if not all(0.0 < each < 1.0 for each in thresholds):
+    if not all(0.0 < threshold < 1.0 for threshold in thresholds):
         raise CohortError(f"thresholds are {list(thresholds)}, expected probabilities between 0 and 1")
     known, probability = _at(frame, day)
     everybody = np.ones(len(known), bool)
     rows = [
         {
-            "threshold": each,
-            "model": _net_benefit(known, probability >= each, day, each),
-            "all": _net_benefit(known, everybody, day, each),
+            "threshold": threshold,
+            "model": _net_benefit(known, probability >= threshold, day, threshold),
+            "all": _net_benefit(known, everybody, day, threshold),
             "none": 0.0,
-            "n_treated": int((probability >= each).sum()),
+            "n_treated": int((probability >= threshold).sum()),
         }
-        for each in thresholds
+        for threshold in thresholds
     ]
     return pd.DataFrame(rows)
 
 
 def _net_benefit(known: pd.DataFrame, treated: np.ndarray, day: int, threshold: float) -> float:
-    from lifelines import KaplanMeierFitter
-
     if not treated.any():
         return 0.0
     part = known[treated]
-    survival = float(KaplanMeierFitter().fit(part["time_days"], part["event"]).predict(day))
-    share = treated.mean()
-    return float(share * ((1.0 - survival) - survival * threshold / (1.0 - threshold)))
+    steps = kaplan_meier(part["time_days"].to_numpy(float), part["event"].to_numpy(bool))
+    survival = float(steps.survival_at(np.array([float(day)]))[0])
+    return float(treated.mean() * ((1.0 - survival) - survival * threshold / (1.0 - threshold)))

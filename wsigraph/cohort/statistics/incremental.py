@@ -1,10 +1,10 @@
-"""What a model adds to clinical covariates.
+"""Added value of a model's risk over clinical covariates.
 
-Two answers. The likelihood-ratio test of nested Cox models says whether the risk explains anything that the covariates
-do not; the risk in it is cross-fitted, for every patient was answered by a member that never saw them. The difference
-of C-indices says by how much the order of patients improves; there the weights of covariates and risk are cross-fitted
-too: a fold is scored by coefficients from the others. Its interval comes from paired draws over patients, under which
-the coefficients are kept, so that it tells of new patients under this fit and is a little too narrow for new fits.
+The likelihood-ratio test of nested Cox models tests whether the risk explains anything that the covariates do not. The
+risk is cross-fitted, because every patient was predicted by a member not trained on them. The difference of C-indices
+measures how much the ranking of patients improves. There the coefficients are cross-fitted too: a fold is scored with
+coefficients from the other folds. Its confidence interval is a paired bootstrap over patients with fixed coefficients,
+so it holds for new patients under this fit and is a little too narrow for new fits.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NONE = Estimate(float("nan"), float("nan"), float("nan"))
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AddedValue:
-    """What the risk adds to covariates.
+    """Added value of the risk over covariates.
 
     Attributes
     ----------
@@ -40,9 +40,9 @@ class AddedValue:
     statistic, p : float
         Likelihood-ratio test of the nested models, one degree of freedom; NaN where nothing was fitted.
     c_covariates, c_both, difference : Estimate
-        C-index of the covariates, of the covariates with the risk, and how much the latter lies above.
+        C-index of the covariates, of the covariates with the risk, and the difference.
     note : str
-        What must be known before reading them.
+        Caveats for reading the numbers.
     """
 
     n_patients: int
@@ -58,23 +58,23 @@ class AddedValue:
 def added_value(
     frame: pd.DataFrame, covariates: Sequence[str], *, n_draws: int = N_DRAWS, rng: np.random.Generator
 ) -> AddedValue:
-    """Return what the model's risk adds to covariates.
+    """Return the added value of the model's risk over covariates.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `load`, a row a patient.
+        From `load`, one row per patient.
     covariates : sequence of str
         Columns, as for `wsigraph.cohort.statistics.cox.design`; without ``risk``.
     n_draws : int
         Draws of the intervals.
     rng : numpy.random.Generator
-        Source of the draws, and of the folds where the model's own do not divide the patients.
+        Source of the draws, and of folds if the model's own do not divide the patients.
 
     Returns
     -------
     AddedValue
-        Without figures where there are fewer than `LEAST_EVENTS` events; its note says so.
+        Without numbers if there are fewer than `LEAST_EVENTS` events; its note says so.
 
     Raises
     ------
@@ -85,18 +85,18 @@ def added_value(
     known = known[design(known, covariates).notna().all(axis=1)]
     before, after = fit_cox(known, covariates), fit_cox(known, [*covariates, "risk"])
     if not after.is_fitted:
-        return _without(after, after.note)
+        return _not_fitted(after, after.note)
     statistic = max(0.0, 2.0 * (after.log_likelihood - before.log_likelihood))
     p = float(chi2.sf(statistic, 1))
     fold = _folds(known, rng)
     n_left = [int(known.loc[fold != number, "event"].sum()) for number in np.unique(fold)]
     if min(n_left) < LEAST_EVENTS:
         note = f"{after.note}; only {min(n_left)} events outside a fold: no C-index is cross-fitted"
-        return _without(after, note, statistic, p)
+        return _not_fitted(after, note, statistic, p)
     stratum = known["fold"].to_numpy(np.int64) * (int(fold.max()) + 1) + fold
     weights = draw_weights(stratum, n_draws=n_draws, rng=rng)
     days, event = known["time_days"].to_numpy(float), known["event"].to_numpy(bool)
-    of = [
+    c_draws = [
         c_index(cross_fitted(known, names, fold), days, event, stratum=stratum, weights=weights)
         for names in (list(covariates), [*covariates, "risk"])
     ]
@@ -105,14 +105,14 @@ def added_value(
         n_events=after.n_events,
         statistic=statistic,
         p=p,
-        c_covariates=estimate(of[0]),
-        c_both=estimate(of[1]),
-        difference=estimate(of[1] - of[0]),
+        c_covariates=estimate(c_draws[0]),
+        c_both=estimate(c_draws[1]),
+        difference=estimate(c_draws[1] - c_draws[0]),
         note=after.note,
     )
 
 
-def _without(fit: CoxFit, note: str, statistic: float = float("nan"), p: float = float("nan")) -> AddedValue:
+def _not_fitted(fit: CoxFit, note: str, statistic: float = float("nan"), p: float = float("nan")) -> AddedValue:
     return AddedValue(
         n_patients=fit.n_patients,
         n_events=fit.n_events,
@@ -158,11 +158,11 @@ def cross_fitted(known: pd.DataFrame, covariates: Sequence[str], fold: NDArray[n
     table = design(known, covariates)
     # a level that one fold alone has cannot be fitted without it
     outcome = known[["fold", "time_days", "event"]]
-    found = np.zeros(len(known))
+    scores = np.zeros(len(known))
     for number in np.unique(fold):
         outside = fold != number
         varying = [name for name in table.columns if table.loc[outside, name].nunique() > 1]
         fitter = fit_design(table.loc[outside, varying].join(outcome[outside]), ["fold"])
         inside = table.loc[~outside, list(fitter.params_.index)].to_numpy(float)
-        found[~outside] = inside @ fitter.params_.to_numpy(float)
-    return found
+        scores[~outside] = inside @ fitter.params_.to_numpy(float)
+    return scores

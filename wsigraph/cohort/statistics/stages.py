@@ -1,4 +1,4 @@
-"""Predicted stage against the true one: scores with intervals, confusion by site, calibration, sets.
+"""Predicted against true stage: scores with confidence intervals, confusion matrix, calibration, conformal sets.
 
 Stages are ordered: the weighted kappa (quadratic) counts how far off a stage is, and calibration asks of every cut
 between two stages whether being beyond it is as probable as stated.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def _staged(frame: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.float64], NDArray[np.int64]]:
-    """Return fresh patients of known stage, their probabilities (n, K) and their stages (n,)."""
+    """Return patients of known stage outside the training data, their probabilities (n, K) and stages (n,)."""
     refuse_in_training(frame)
     columns = stage_columns(frame)
     if not columns:
@@ -36,12 +36,12 @@ def _staged(frame: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.float64], NDA
 
 
 def stage_scores(frame: pd.DataFrame, *, n_draws: int = N_DRAWS, rng: np.random.Generator) -> pd.DataFrame:
-    """Return how well stage is told, with intervals.
+    """Return scores of the predicted stage with confidence intervals.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `load`, a row a patient.
+        From `load`, one row per patient.
     n_draws : int
         Draws of the intervals.
     rng : numpy.random.Generator
@@ -51,7 +51,7 @@ def stage_scores(frame: pd.DataFrame, *, n_draws: int = N_DRAWS, rng: np.random.
     -------
     pandas.DataFrame
         Rows ``auc``, ``balanced_accuracy``, ``quadratic_kappa``, ``brier``; columns ``value``, ``low``, ``high``,
-        ``chance``, what a model gets that knows no patient; of the Brier score, one that states the shares of stages.
+        ``chance``, the score without knowledge of the patient (for the Brier score, from the stage frequencies).
 
     Raises
     ------
@@ -64,25 +64,25 @@ def stage_scores(frame: pd.DataFrame, *, n_draws: int = N_DRAWS, rng: np.random.
     fold = known["fold"].to_numpy(np.int64)
     weights = draw_weights(fold, n_draws=n_draws, rng=rng)
     likeliest, n_stages = probability.argmax(axis=1), probability.shape[1]
-    shares = np.bincount(stage, minlength=n_stages) / len(stage)
+    fractions = np.bincount(stage, minlength=n_stages) / len(stage)
     draws = {
         "auc": (stage_auc(probability, stage, stratum=fold, weights=weights), 0.5),
         "balanced_accuracy": (balanced_accuracy(likeliest, stage, weights=weights), 1 / n_stages),
         "quadratic_kappa": (quadratic_kappa(likeliest, stage, n_stages, weights=weights), 0.0),
-        "brier": (stage_brier(probability, stage, weights=weights), 1.0 - float(shares @ shares)),
+        "brier": (stage_brier(probability, stage, weights=weights), 1.0 - float(fractions @ fractions)),
     }
-    found = {name: (estimate(values), chance) for name, (values, chance) in draws.items()}
-    rows = {name: (each.value, each.low, each.high, chance) for name, (each, chance) in found.items()}
+    estimates = {name: (estimate(values), chance) for name, (values, chance) in draws.items()}
+    rows = {name: (score.value, score.low, score.high, chance) for name, (score, chance) in estimates.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high", "chance"])
 
 
 def confusion(frame: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
-    """Return how many patients of every stage were told to be of which.
+    """Return the confusion matrix of true and predicted stage.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `load`, a row a patient.
+        From `load`, one row per patient.
     by : str, optional
         A column, e.g. ``site``; a table for each of its values.
 
@@ -100,20 +100,20 @@ def confusion(frame: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
 
     known, probability, _ = _staged(frame)
     names = list(known["stage"].cat.categories)
-    told = pd.Categorical.from_codes(probability.argmax(axis=1), names, ordered=True)
-    table = known.assign(predicted=told)
+    predicted = pd.Categorical.from_codes(probability.argmax(axis=1), names, ordered=True)
+    table = known.assign(predicted=predicted)
     keys = ["stage"] if by is None else [by, "stage"]
     counted = table.groupby([*keys, "predicted"], observed=False).size()
     return counted.unstack("predicted")
 
 
 def stage_calibration(frame: pd.DataFrame, n_bins: int = 10) -> pd.DataFrame:
-    """Return stated against observed probability of lying beyond a stage, over all cuts between two stages.
+    """Return predicted and observed probability of being beyond a stage, over all borders between stages.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `load`, a row a patient.
+        From `load`, one row per patient.
     n_bins : int
         Groups of equally many, by stated probability.
 
@@ -135,14 +135,14 @@ def stage_calibration(frame: pd.DataFrame, n_bins: int = 10) -> pd.DataFrame:
 
 
 def set_coverage(frame: pd.DataFrame, *, miscoverage: float = 0.1, by: str | None = None) -> pd.DataFrame:
-    """Return how often conformal stage sets hold the true stage, and how large they are.
+    """Return the coverage and the size of conformal stage sets.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `load`, a row a patient.
+        From `load`, one row per patient.
     miscoverage : float
-        Share of true stages that may lie outside, where sets are made here.
+        Allowed fraction of true stages outside the set, if sets are computed here.
     by : str, optional
         A column, e.g. ``site``; a row for each of its values.
 
@@ -158,17 +158,17 @@ def set_coverage(frame: pd.DataFrame, *, miscoverage: float = 0.1, by: str | Non
 
     Notes
     -----
-    Where the frame holds the sets that predictions came with (``stage_set``), those are judged. For held-out patients
-    of a model a set holds every stage whose nonconformity, one less its probability, is not among the largest
-    `miscoverage` of the other folds' true stages (split conformal, a fold at a time; Vovk, "Cross-conformal
-    predictors", 2015). Members of different folds differ, so 1 - `miscoverage` is aimed at, not guaranteed.
+    The sets of the predictions (``stage_set``) are used if the frame has them. For held-out patients of a model, a set
+    contains every stage whose nonconformity, one less its probability, is not among the largest `miscoverage` of those
+    of the true stages in the other folds (cross-conformal; Vovk, "Cross-conformal predictors", 2015). Members of
+    different folds differ, so 1 - `miscoverage` is aimed at, not guaranteed.
     """
     import pandas as pd
 
     known, probability, stage = _staged(frame)
     names = list(known["stage"].cat.categories)
     if "stage_set" in known.columns:
-        inside = np.array([[name in each for name in names] for each in known["stage_set"]], bool)
+        inside = np.array([[name in stage_set for name in names] for stage_set in known["stage_set"]], bool)
     else:
         inside = _sets(probability, stage, known["fold"].to_numpy(np.int64), miscoverage)
     table = pd.DataFrame(
@@ -197,7 +197,7 @@ def _sets(
         own = fold == number
         others = np.sort(score[~own])
         if not len(others):
-            raise CohortError("sets need patients of another fold to be calibrated on; this frame holds one fold")
+            raise CohortError("conformal sets are calibrated on patients of another fold, but this frame has one fold")
         better = np.searchsorted(others, 1.0 - probability[own], side="left")
         inside[own] = better < (1.0 - miscoverage) * (len(others) + 1)
     inside[np.arange(len(stage)), probability.argmax(axis=1)] = True

@@ -1,4 +1,4 @@
-"""Neighbouring superpixels of one tissue merged into one region."""
+"""Coarsening: neighbouring superpixels of the same tissue are merged into one region."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from wsigraph.records import CoarseGraph, TissueGraph
 def coarsen(
     graph: TissueGraph, config: CoarseningConfig | None = None, *, embedding: Embedding | None = None
 ) -> CoarseGraph:
-    """Merge regions that the learned embedding takes for one tissue.
+    """Merge neighbouring regions that are close in the learned embedding.
 
     Parameters
     ----------
     graph : TissueGraph
-        Superpixels.
+        Graph of superpixels.
     config : CoarseningConfig, optional
-        Settings; the defaults where left out.
+        Settings; the defaults if omitted.
     embedding : Embedding, optional
-        Weights; those the configuration names, or the shipped ones, where left out. Not used where an encoder's
-        features decide.
+        Learned weights; if omitted, those that the configuration names, or the shipped ones. Not used if regions are
+        compared by an encoder's features.
 
     Returns
     -------
@@ -36,16 +36,16 @@ def coarsen(
     Raises
     ------
     ConfigError
-        If two budgets are asked for.
+        If two budgets are set.
     ModelError
         If the embedding's weights cannot be read or belong to other features.
     RecordError
-        If the graph's moments follow another schema, or it lacks the encoder's features that shall decide.
+        If the graph's moments follow another schema, or it lacks the encoder's features that regions are compared by.
 
     Notes
     -----
-    Linear in nodes and edges; no dense matrix. A budget is met to the region, except where there are fewer superpixels,
-    or where pieces of tissue that do not touch or ``coarsening.max_area_um2`` leave more.
+    Time is linear in nodes and edges; no dense matrix. A budget is met exactly, unless there are fewer superpixels, or
+    pieces of tissue that do not touch or ``coarsening.max_area_um2`` leave more regions.
     """
     settings = config or CoarseningConfig()
     if _merges_by_encoding(graph, settings):
@@ -66,31 +66,31 @@ def coarsen(
 
 
 def _merges_by_encoding(graph: TissueGraph, config: CoarseningConfig) -> bool:
-    """Return whether an encoder's features decide: where asked for, or where the graph's pixels were not counted."""
+    """Return whether regions are compared by an encoder's features: if configured, or if the graph has no moments."""
     if config.space is not None:
         return config.space == "encoding"
     return graph.moment_names != MOMENT_NAMES and graph.encoding_sum is not None
 
 
 def budget(graph: TissueGraph, config: CoarseningConfig) -> int | None:
-    """Return the number of regions that a budget asks for, at least 1; None where none is set.
+    """Return the number of regions that the configured budget allows.
 
     Parameters
     ----------
     graph : TissueGraph
-        Superpixels.
+        Graph of superpixels.
     config : CoarseningConfig
         Settings.
 
     Returns
     -------
     int or None
-        Half a region is rounded to the even number.
+        At least 1, rounded half to even; None if no budget is set.
 
     Raises
     ------
     ConfigError
-        If two budgets are asked for.
+        If two budgets are set.
     """
     if config.nodes_per_mm2 is not None and config.ratio is not None:
         raise ConfigError(

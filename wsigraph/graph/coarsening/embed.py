@@ -1,11 +1,15 @@
-"""The learned embedding that says which neighbouring regions are one tissue.
+"""The learned embedding in which neighbouring regions are compared.
 
-A region's features and the boundary-weighted mean of its neighbours' (one message pass) are mixed into 16 numbers,
-quantised to integers, so that a merged region's mean is an exact ratio of sums. The squared distance of two regions,
-less an offset, is the log-odds that a boundary of tissue runs between them: the edge score. Weights are learned
-without labels (``train``). The map is linear: of a merged region it is the map of its mean features. The forward pass
-is a sequential float64 kernel, not a matrix library: its result depends on no thread count and needs no import of
-torch.
+With standardised features x_i of region i, clipped to +-8, and boundary lengths w_ij to its neighbours::
+
+    z_i = round(256 (A x_i + B sum_j w_ij x_j / sum_j w_ij))        (D,) with A, B (D, F), D = 16
+
+One step of message passing on a linear map, quantised to integers, so the mean of a merged region is an exact ratio of
+sums and equals the map of its mean features. The edge score is the log-odds that a boundary of tissue runs between two
+regions: |z_i - z_j|**2 / 256**2 minus an offset. Weights are learned without labels (``train_embedding``).
+
+The forward pass is a sequential float64 kernel and not a BLAS product: BLAS sums in an order that depends on its build
+and thread count, and importing torch costs seconds.
 """
 
 from __future__ import annotations
@@ -17,11 +21,11 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.errors import ModelError
 from wsigraph.graph.feature.interpret import feature_schema_id, interpret
+from wsigraph.kernels import njit
 from wsigraph.records import TissueGraph
 
 QUANTUM = 256
@@ -37,15 +41,15 @@ class Embedding:
     Attributes
     ----------
     mean, scale : float64 (F,)
-        Training mean and spread of the interpretable features.
+        Mean and standard deviation of the interpretable features in training.
     own_weight, message_weight : float64 (D, F)
-        Weights on the region's own features and on its neighbours' mean.
+        A and B: weights on the region's own features and on the mean of its neighbours'.
     offset : float64 (1,)
-        Squared distance at which a boundary is as likely as none.
+        Squared distance at which a boundary has a probability of 1/2.
     feature_schema : str
-        Digest of the features the weights were trained on.
+        Digest of the features that the weights were trained on.
     embedding_id : str
-        Digest of all of these, 16 hexadecimal characters.
+        Digest of all fields, 16 hexadecimal characters.
     """
 
     mean: NDArray[np.float64]
@@ -75,7 +79,7 @@ def load_embedding(path: Path | str | None = None) -> Embedding:
     Returns
     -------
     Embedding
-        Checked against this version's feature schema.
+        Weights, checked against the feature schema of this version.
 
     Raises
     ------
@@ -116,7 +120,7 @@ def save_embedding(embedding: Embedding, path: Path | str) -> None:
     Parameters
     ----------
     embedding : Embedding
-        Weights.
+        Weights to write.
     path : Path or str
         File to write; its folder must exist.
     """
@@ -132,18 +136,18 @@ def embed(graph: TissueGraph, embedding: Embedding) -> NDArray[np.int64]:
     Parameters
     ----------
     graph : TissueGraph
-        Fine graph.
+        Graph with moments.
     embedding : Embedding
         Learned weights.
 
     Returns
     -------
     int64 (N, D)
-        In units of 1/256.
+        z, in units of 1/256.
     """
     start = np.searchsorted(graph.edge_index[0], np.arange(graph.n_nodes + 1))
-    # allocated here, because numpy asks for large pages and numba does not
-    own, sent = np.empty((2, graph.n_nodes, len(embedding.own_weight)))
+    # allocated here and not in the kernel: numpy requests huge pages, numba does not
+    own, sent = np.empty((2, graph.n_nodes, len(embedding.own_weight)))  # (N, D) each
     weights = np.ascontiguousarray(embedding.own_weight.T), np.ascontiguousarray(embedding.message_weight.T)
     _fill_layers(own, sent, interpret(graph).values, embedding.mean, embedding.scale, *weights)
     result = np.empty(own.shape, np.int64)
@@ -157,30 +161,30 @@ def edge_score(z: NDArray[np.int64], edge_index: NDArray[np.int64], embedding: E
     Parameters
     ----------
     z : int64 (N, D)
-        What `embed` returned.
+        Embedding from `embed`.
     edge_index : int64 (2, E)
         Pairs of regions.
     embedding : Embedding
-        The weights `z` was made with.
+        The weights that `z` was computed with.
 
     Returns
     -------
     float64 (E,)
-        Positive where a boundary is likelier than none, by the pairs of the training slides.
+        Log-odds, calibrated on pairs of the training slides; positive if a boundary is more likely than none.
     """
-    gap = (z[edge_index[0]] - z[edge_index[1]]) / QUANTUM
-    return np.asarray((gap**2).sum(axis=1) - embedding.offset[0])
+    difference = (z[edge_index[0]] - z[edge_index[1]]) / QUANTUM
+    return np.asarray((difference**2).sum(axis=1) - embedding.offset[0])
 
 
 def edge_lengths(graph: TissueGraph) -> NDArray[np.int64]:
-    """Return the weight of each edge in the message pass, int64 (E,): straight crossings count twice."""
+    """Return the weight w of each edge in message passing, int64 (E,): 2 x straight + diagonal crossings."""
     return 2 * graph.boundary[:, 0] + graph.boundary[:, 1]
 
 
 def neighbour_mean(
     features: NDArray[np.float64], edge_index: NDArray[np.int64], length: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return each region's mean over its neighbours weighted by length, float64 (N, F); 0 where it has none."""
+    """Return the mean of each region's neighbours weighted by edge length, float64 (N, F); 0 without neighbours."""
     from scipy.sparse import csr_array
 
     n_nodes = len(features)
@@ -192,7 +196,7 @@ def neighbour_mean(
 def standardise(
     values: NDArray[np.float64], mean: NDArray[np.float64], scale: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return features in training spreads from the training mean, held within 8 of them, float64 (N, F)."""
+    """Return z-scores by the training mean and standard deviation, clipped to +-8, float64 (N, F)."""
     return np.clip((values - mean) / scale, -_CLIP, _CLIP)
 
 
@@ -206,14 +210,18 @@ def _fill_layers(
     own_weight: NDArray[np.float64],
     message_weight: NDArray[np.float64],
 ) -> None:
-    """Fill in what each region keeps and what it sends its neighbours; weights are given transposed."""
+    """Write own = A x and sent = B x of every region, float64 (N, D) each.
+
+    values float64 (N, F); mean, scale float64 (F,); own_weight, message_weight float64 (F, D), transposed so that the
+    inner loop runs over contiguous memory.
+    """
     n_features, n_out = own_weight.shape
     for node in range(len(values)):
         own[node] = 0.0
         sent[node] = 0.0
         for feature in range(n_features):
             value = min(max((values[node, feature] - mean[feature]) / scale[feature], -_CLIP), _CLIP)
-            # over outputs, whose sums do not wait for each other
+            # the inner loop runs over outputs: their sums are independent, so it vectorises without reordering sums
             for out in range(n_out):
                 own[node, out] += own_weight[feature, out] * value
                 sent[node, out] += message_weight[feature, out] * value
@@ -228,9 +236,12 @@ def _fill_mixed(
     neighbour: NDArray[np.int64],
     boundary: NDArray[np.int64],
 ) -> None:
-    """Fill in the quantised sum of a region's own part and its neighbours' mean, weighted by shared boundary."""
+    """Write z = round(256 (own + weighted mean of the neighbours' sent)), int64 (N, D).
+
+    own, sent float64 (N, D); start int64 (N + 1,) and neighbour int64 (E,) in CSR order; boundary int64 (E,), w.
+    """
     n_nodes, n_out = own.shape
-    message = np.empty(n_out)
+    message = np.empty(n_out)  # (D,)
     for node in range(n_nodes):
         message[:] = 0.0
         mass = 0.0

@@ -1,10 +1,13 @@
 """Which superpixel belongs to which region, and which other regions it could have joined.
 
-Learning an embedding through its own merging needs more than the partition: for every superpixel the region it is in
-and the regions it touches, and how near it was to each decision. The score is the merging's own (`select`): the root of
-Ward's criterion, with what chance explains added to the squared distance, between the superpixel and the rest of the
-region. Where a superpixel's place is decided is not a number that the merging states, since it depends on the order of
-merges; it is taken as halfway between the median score of members and the median score of those that touch.
+Learning an embedding through its own merging (straight-through training) needs more than the partition: for every
+superpixel, the region it is in, the regions it touches, and how close each decision was. The score is the one that
+merging uses (``select``), between the superpixel s and the rest of region r::
+
+    score(s, r) = sqrt((|z_s - m_r|**2 + c) * n_r / (n_r + 1))
+
+Merging defines no threshold for a single superpixel, because its place depends on the order of merges. The threshold is
+taken as halfway between the median score of members and the median score of superpixels that only touch the region.
 """
 
 from __future__ import annotations
@@ -22,18 +25,18 @@ _NARROWEST = 0.125
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Membership:
-    """Pairs of a superpixel and a region it is in, or touches.
+    """Pairs of a superpixel and a region that it is in or touches.
 
     Attributes
     ----------
     superpixel, region : int64 (P,)
-        The pair; each once.
+        Superpixel and region of each pair; every pair occurs once.
     inside : bool (P,)
         Whether the superpixel is in the region.
     threshold, temperature : float
-        Score at which a superpixel is as likely in as out, and the width of that decision; units of the embedding.
+        Score at which membership has a probability of 1/2, and the width of that transition; units of the embedding.
     chance : float
-        Squared distance that chance explains, which the score adds.
+        c, the squared distance that chance explains.
     """
 
     superpixel: NDArray[np.int64]
@@ -47,14 +50,14 @@ class Membership:
 def memberships(
     embedding: NDArray[np.int64], edge_index: NDArray[np.int64], assignment: NDArray[np.int64], *, unit: int
 ) -> Membership:
-    """Return the pairs of a partition.
+    """Return the pairs of superpixels and regions of a partition.
 
     Parameters
     ----------
     embedding : int64 (N, D)
-        Quantised embedding that the partition was made by.
+        Quantised embedding that the partition was made with.
     edge_index : int64 (2, E)
-        Neighbours, both directions.
+        Edges in both directions.
     assignment : int64 (N,)
         Region of each superpixel, 0..C-1.
     unit : int
@@ -63,11 +66,16 @@ def memberships(
     Returns
     -------
     Membership
-        Linear in superpixels and edges.
+        All pairs, those inside first.
+
+    Notes
+    -----
+    Time is linear in superpixels and edges.
     """
     n_nodes, n_regions = len(assignment), int(assignment.max()) + 1
     source, other = edge_index[0], assignment[edge_index[1]]
     across = np.unique(source[other != assignment[source]] * n_regions + other[other != assignment[source]])
+    # (P,): N pairs inside, then the touching ones
     superpixel = np.concatenate([np.arange(n_nodes), across // n_regions])
     region = np.concatenate([assignment, across % n_regions])
     inside = np.arange(len(superpixel)) < n_nodes
@@ -81,7 +89,7 @@ def memberships(
     if len(members) and len(touching):
         low, high = float(np.median(members)), float(np.median(touching))
     else:
-        # nothing merged, or everything did: a decision is anywhere near the typical distance
+        # nothing merged, or everything did: use the typical distance
         low = high = width
     return Membership(
         superpixel=superpixel,
@@ -100,7 +108,7 @@ def _distances(
     superpixel: NDArray[np.int64],
     region: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the squared distance of each superpixel from the rest of its region, and the root of Ward's factor."""
+    """Return |z_s - m_r|**2 and sqrt(n_r / (n_r + 1)) of each pair, float64 (P,); r excludes the superpixel itself."""
     inside = assignment[superpixel] == region
     count = np.bincount(assignment)[region] - inside
     rest = (total[region] - z[superpixel] * inside[:, None]) / np.maximum(count, 1)[:, None]

@@ -1,8 +1,20 @@
-"""Moments of every superpixel in a window, counted in one compiled pass.
+"""Moments of every superpixel in a window, counted in compiled passes.
 
-Everything counted is an integer and owned by one pixel of the core: a pixel by its label, a co-occurring pair by its
-anchor (the upper or left pixel), a boundary pair by the pixel whose region is counted, a nucleus by its centroid
-(``nuclei``). So the moments of a slide are the sum over any partition into cores, bit for bit.
+For superpixel i with pixels P_i, every column of the moment table is a sum of integers over P_i::
+
+    n, sum of x, y, x^2, xy, y^2          coordinates on the slide, working pixels
+    sum of D_c and of D_c D_d             optical density of R, G, B in units of 1/1024
+    histograms                            of hematoxylin, eosin (concentration) and lightness, 16 bins each
+    C_i(g, h)                             pairs (p, p + offset) with p in P_i and hematoxylin levels {g, h}
+    outside, edge                         pairs (p, q) of 8-neighbours with q not tissue, or q off the slide
+
+Each count is owned by one pixel of the core: a pixel by its label, a co-occurring pair by its anchor (the left or upper
+pixel), a boundary pair by the pixel whose region is counted, a nucleus by its centroid (``nuclei``). So the moments of
+a slide are the sum over any partition into cores, bit for bit.
+
+``scipy.ndimage.sum_labels`` and ``np.bincount`` read the window once for each of the 100 columns;
+``skimage.feature.graycomatrix`` works on one rectangle, not on labelled regions; ``regionprops`` runs Python for each
+region. Here a pixel is read once for all of its columns.
 """
 
 from __future__ import annotations
@@ -10,7 +22,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.config import FeatureConfig
@@ -19,10 +30,11 @@ from wsigraph.graph.feature.concentration import MAX_CONCENTRATION, concentratio
 from wsigraph.graph.feature.moments import COLUMN, MOMENT_NAMES, N_BINS, N_GREY, OD_UNIT
 from wsigraph.graph.feature.nuclei import NucleusScales, count_nuclei
 from wsigraph.graph.tissue.density import DENSITY
+from wsigraph.kernels import njit
 from wsigraph.records import StainBasis
 
 _BINS_TO_MAXIMUM = 12
-"""Bins from zero to the maximum concentration; the others hold what exceeds it."""
+"""Bins from 0 to the maximum concentration; the other four hold larger values."""
 
 _SUM_X, _OD, _HEMATOXYLIN, _EOSIN = COLUMN["sum_x"], COLUMN["od_r"], COLUMN["hematoxylin_bin_0"], COLUMN["eosin_bin_0"]
 _LIGHTNESS, _PAIRS = COLUMN["lightness_bin_0"], COLUMN["cooccurrence_0_0"]
@@ -32,14 +44,14 @@ _N_MOMENTS = len(MOMENT_NAMES)
 
 @dataclass(frozen=True, slots=True)
 class CountScales:
-    """Lengths that counting depends on, in working pixels.
+    """Lengths used in counting, in working pixels.
 
     Attributes
     ----------
     texture_offset_px : int
         Distance of co-occurring pixels.
     nucleus : NucleusScales
-        What counts as a nucleus.
+        Sizes of a nucleus.
     """
 
     texture_offset_px: int
@@ -47,16 +59,17 @@ class CountScales:
 
     @classmethod
     def of(cls, config: FeatureConfig, mpp: float) -> CountScales:
-        """Return the scales of a configuration at a working pixel size."""
+        """Return the lengths of a configuration at a working pixel size `mpp`, um/px."""
         return cls(um_to_px(config.texture_offset_um, mpp), NucleusScales.of(config, mpp))
 
     @property
     def halo_px(self) -> int:
-        """Pixels that must be read around a core."""
+        """Number of pixels that must be read around a core."""
         return max(self.texture_offset_px, self.nucleus.halo_px, 1)
 
 
 def _pair_columns() -> NDArray[np.int32]:
+    """Return the moment column of each unordered pair of levels, int32 (8, 8), symmetric."""
     column = np.zeros((N_GREY, N_GREY), np.int32)
     for low in range(N_GREY):
         for high in range(low, N_GREY):
@@ -68,7 +81,7 @@ _PAIR_COLUMN = _pair_columns()
 
 
 def _bin_table(maximum: float, n_levels: int, n_to_maximum: int) -> NDArray[np.uint8]:
-    """Return the level of each integer concentration 0..MAX_CONCENTRATION."""
+    """Return the bin of each integer concentration: min(c * n_to_maximum // maximum, n_levels - 1), uint8 (8193,)."""
     top = max(1, round(maximum * OD_UNIT))
     return np.minimum(np.arange(MAX_CONCENTRATION + 1) * n_to_maximum // top, n_levels - 1).astype(np.uint8)
 
@@ -83,7 +96,7 @@ def count_moments(
     stain: StainBasis,
     scales: CountScales,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the moments that the pixels of a core box contribute.
+    """Return the contribution of the pixels of a core box to the moments.
 
     Parameters
     ----------
@@ -94,20 +107,20 @@ def count_moments(
     window : Box
         ``core.grow(scales.halo_px).clip(size)`` or larger, in working pixels of the slide.
     core : Box
-        Pixels to count.
+        Box of the pixels to count, in working pixels.
     size : Size
-        Working pixels of the slide.
+        Size of the slide, working pixels.
     stain : StainBasis
-        Basis that co-occurrence, histograms and nuclei are measured in.
+        Stain basis for co-occurrence, histograms and nuclei.
     scales : CountScales
         Lengths in working pixels.
 
     Returns
     -------
     ids : int64 (k,)
-        Labels met in the core, ascending.
+        Labels that occur in the core, ascending.
     moments : int64 (k, M)
-        Their moments, columns as ``MOMENT_NAMES``.
+        Moments of each label, columns as in ``MOMENT_NAMES``.
 
     Notes
     -----
@@ -116,7 +129,7 @@ def count_moments(
     inner = core.relative_to(window)
     hematoxylin, eosin = concentrations(rgb, stain)
     ids, local = _local_labels(labels)
-    moments = np.zeros((len(ids) + 1, _N_MOMENTS), np.int64)
+    moments = np.zeros((len(ids) + 1, _N_MOMENTS), np.int64)  # row 0 is background
     _count_pixels(
         rgb, local, hematoxylin, eosin, inner.y0, inner.x0, inner.y1, inner.x1, window.y0, window.x0,
         DENSITY,
@@ -133,13 +146,16 @@ def count_moments(
     )
     threshold = round(stain.nucleus_threshold * OD_UNIT)
     count_nuclei(hematoxylin, local, window, core, threshold, scales.nucleus, moments)
-    met = np.flatnonzero(moments[1:].any(axis=1))
-    return ids[met], moments[1:][met]
+    present = np.flatnonzero(moments[1:].any(axis=1))
+    return ids[present], moments[1:][present]
 
 
 def _local_labels(labels: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return the labels of a window, ascending, and the window renumbered 1..k."""
-    number = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
+    """Return the labels of a window, int64 (k,) ascending, and the window renumbered 1..k, int32 (h, w).
+
+    The moment table then has k rows instead of one for each label of the slide.
+    """
+    number = np.zeros(int(labels.max(initial=0)) + 1, np.int32)  # (highest label + 1,)
     _mark(labels, number)
     number[0] = 0
     ids = np.flatnonzero(number)
@@ -148,14 +164,16 @@ def _local_labels(labels: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray
 
 
 @njit(nogil=True, cache=True)
-def _mark(labels: NDArray[np.int32], seen: NDArray[np.int32]) -> None:
+def _mark(labels: NDArray[np.int32], occurs: NDArray[np.int32]) -> None:
+    """Set ``occurs[label] = 1`` for every label of the window."""
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
-            seen[labels[y, x]] = 1
+            occurs[labels[y, x]] = 1
 
 
 @njit(nogil=True, cache=True)
 def _renumber(labels: NDArray[np.int32], number: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return ``number[labels]``, int32 (h, w)."""
     result = np.empty_like(labels)
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
@@ -180,7 +198,12 @@ def _count_pixels(
     eosin_bin: NDArray[np.uint8],
     moments: NDArray[np.int64],
 ) -> None:
-    """Add area, coordinates, optical density and histograms of the core's pixels."""
+    """Add area, coordinates, optical density and histograms of the core's pixels, in place.
+
+    rgb uint8 (h, w, 3); local int32 (h, w), row of `moments`; hematoxylin, eosin int16 (h, w) in 1/1024 OD;
+    (y0, x0)..(y1, x1) the core in the window; (top, left) the window's corner on the slide; density int32 (256,);
+    bin tables uint8 (8193,); moments int64 (k + 1, M).
+    """
     for y in range(y0, y1):
         row = np.int64(y + top)
         for x in range(x0, x1):
@@ -224,7 +247,10 @@ def _count_pairs(
     column: NDArray[np.int32],
     moments: NDArray[np.int64],
 ) -> None:
-    """Add co-occurrences of hematoxylin levels `offset` pixels to the right of and below each core pixel."""
+    """Add the co-occurrences of each core pixel with the pixels `offset` to its right and below it, in place.
+
+    level uint8 (8193,) maps a concentration to one of 8 grey levels; column int32 (8, 8) is `_PAIR_COLUMN`.
+    """
     height, width = local.shape
     for y in range(y0, y1):
         for x in range(x0, x1):
@@ -251,22 +277,26 @@ def _count_outside(  # noqa: C901 - eight neighbours of a pixel, each inside or 
     slide_width: int,
     moments: NDArray[np.int64],
 ) -> None:
-    """Add the pairs of a core pixel with each of its 8 neighbours that is not tissue or not on the slide."""
+    """Add the pairs of each core pixel with those of its 8 neighbours that are not tissue or off the slide, in place.
+
+    `near_background[x + 1]` says whether one of the pixels (y - 1, x), (y, x), (y + 1, x) is not tissue; most pixels
+    are skipped by three of these flags.
+    """
     height, width = local.shape
-    gap = np.zeros(width + 2, np.bool_)  # whether one of three pixels above each other is no tissue, from column -1 on
-    gap[0] = gap[width + 1] = True
+    near_background = np.zeros(width + 2, np.bool_)  # from column -1 on
+    near_background[0] = near_background[width + 1] = True
     for y in range(y0, y1):
         for x in range(width):
-            gap[x + 1] = local[y, x] == 0
+            near_background[x + 1] = local[y, x] == 0
         for yy in (y - 1, y + 1):
             if 0 <= yy < height:
                 for x in range(width):
-                    gap[x + 1] |= local[yy, x] == 0
+                    near_background[x + 1] |= local[yy, x] == 0
             else:
-                gap[:] = True
+                near_background[:] = True
         for x in range(x0, x1):
             label = local[y, x]
-            if label == 0 or not (gap[x] or gap[x + 1] or gap[x + 2]):
+            if label == 0 or not (near_background[x] or near_background[x + 1] or near_background[x + 2]):
                 continue
             for dy in range(-1, 2):
                 for dx in range(-1, 2):

@@ -1,8 +1,8 @@
-"""Nuclei found by a network of the user's, counted into the same moments as our own.
+"""Nuclei from a detector plugin, counted into the same moments as the built-in ones.
 
-A plugin of group ``wsigraph.nuclei`` outlines nuclei in fixed windows of one global lattice, each shown whole with a
-margin whatever its surroundings, so that what it finds never depends on how the slide was cut. A nucleus belongs to
-the window, and to the superpixel, that holds its rounded centroid; the margin should be at least a nucleus wide.
+A plugin of the group ``wsigraph.nuclei`` segments nuclei in fixed windows of one global grid. Every window is shown
+whole, with a margin, so the result never depends on how the slide was tiled. A nucleus belongs to the window, and to
+the superpixel, that holds its rounded centroid. The margin should be at least the diameter of a nucleus.
 """
 
 from __future__ import annotations
@@ -31,60 +31,59 @@ NUCLEUS_COLUMNS = slice(COLUMN["nuclei"], COLUMN["nucleus_stain_sq"] + 1)
 class NucleusDetector(Protocol):
     """What a plugin of group ``wsigraph.nuclei`` returns.
 
-    `detect` must be safe in several threads at once and give a window the same nuclei every time; the detector must
-    pickle where processes share the work.
+    `detect` must be thread-safe and deterministic. The detector must be picklable if the work runs in processes.
     """
 
     @property
     def name(self) -> str:
-        """Name in records and messages."""
+        """Name used in records and messages."""
         ...
 
     @property
     def mpp(self) -> float:
-        """Pixel size the windows are read at, um/px."""
+        """Pixel size at which windows are read, um/px."""
         ...
 
     @property
     def window_px(self) -> int:
-        """Side of the part of a window whose nuclei count."""
+        """Side of the inner part of a window, whose nuclei count, pixels."""
         ...
 
     @property
     def margin_px(self) -> int:
-        """Pixels shown around that part."""
+        """Width of the margin around the inner part, pixels."""
         ...
 
     def detect(self, window: NDArray[np.uint8], /) -> NDArray[np.int32]:
-        """Return nuclei, int32 (s, s), numbered from 1, of a window, uint8 (s, s, 3), with s = window + 2 margins."""
+        """Return an instance mask int32 (s, s), nuclei numbered from 1, for uint8 (s, s, 3); s = window + 2 margins."""
         ...
 
 
 def detect_nuclei(
     slide: Slide, labels: SuperpixelLabels, detector: NucleusDetector, *, progress: Progress | None = None
 ) -> NDArray[np.int64]:
-    """Return the nucleus moments of every superpixel by a detector.
+    """Return the nucleus moments of every superpixel, from a detector.
 
     Parameters
     ----------
     slide : Slide
-        Pixels.
+        Slide to read.
     labels : SuperpixelLabels
         Superpixels 1..N of the same slide.
     detector : NucleusDetector
-        The network; only windows that hold a label are shown to it.
+        Detector; it is only called for windows that hold a label.
     progress : callable, optional
-        Told (stage, done, total).
+        Called with (stage, done, total).
 
     Returns
     -------
     int64 (N, 7)
-        The columns ``NUCLEUS_COLUMNS`` of the moment table; areas in working pixels.
+        Columns ``NUCLEUS_COLUMNS`` of the moment table; areas in working pixels.
 
     Raises
     ------
     PluginError
-        If the detector returns another shape or type than it states.
+        If the detector returns another shape or dtype than documented.
     SlideError
         If the slide cannot be read.
     """
@@ -113,13 +112,14 @@ def _detect_window(
     side = detector.window_px
     window = Box(y0=core.y0, x0=core.x0, y1=core.y0 + side, x1=core.x0 + side).grow(detector.margin_px)
     rgb = slide.read(window, detector.mpp)
-    found = detector.detect(rgb)
-    if found.shape != rgb.shape[:2] or found.dtype != np.int32:
+    instances = detector.detect(rgb)
+    if instances.shape != rgb.shape[:2] or instances.dtype != np.int32:
         raise PluginError(
-            f"nucleus detector {detector.name!r} returned {found.dtype} {found.shape}, expected int32 {rgb.shape[:2]}"
+            f"nucleus detector {detector.name!r} returned {instances.dtype} {instances.shape}, "
+            f"expected int32 {rgb.shape[:2]}"
         )
     hematoxylin, _ = concentrations(rgb, labels.tissue.stain)
-    spots = measure_spots(found, int(found.max(initial=0)), hematoxylin)
+    spots = measure_spots(instances, int(instances.max(initial=0)), hematoxylin)
     spots = spots[spots[:, AREA] > 0]
     y, x = spots[:, Y] + window.y0, spots[:, X] + window.x0
     inside = (y >= core.y0) & (y < core.y1) & (x >= core.x0) & (x < core.x1)

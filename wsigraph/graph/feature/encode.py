@@ -1,14 +1,16 @@
-"""Features of a neural network, added up over superpixels.
+"""Features of an image encoder, summed over superpixels.
 
-An encoder turns a fixed window of pixels into a coarse map of feature vectors. The windows lie on one lattice that
-starts at the slide's corner, and each is decoded whole whatever its surroundings, so that a cell's features never
-depend on how the slide was cut. The map is rounded to 1/256; each superpixel receives the features of every cell
-times the number of its pixels whose centre lies in that cell. The sums are integers: they add up exactly under
-merging, and the mean over a region is its sum over its area.
+An encoder turns a fixed window of pixels into a coarse feature map. The windows lie on one grid that starts at the
+slide's corner, and each is read whole, so the features of a cell never depend on how the slide was tiled. With f_c the
+feature vector of cell c, rounded to 1/256, and n_ic the number of pixels of superpixel i whose centre lies in c::
 
-Where the working pixel size is not the encoder's, cells are laid over working pixels by exact fractions. A cell at
-the border of a window sees less context than one in its middle; overlapping windows would repair that at several
-times the cost.
+    encoding_sum_i = sum over c of n_ic f_c        int64 (N, D)
+
+The sums are integers, so they add exactly under merging, and the mean over a region is its sum divided by its area.
+
+If the working pixel size is not the encoder's, cells are mapped to working pixels by exact fractions. A cell at the
+border of a window has less context than one in its middle; overlapping windows would cure that at several times the
+cost.
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ from math import ceil
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.errors import PluginError, RecordError
 from wsigraph.geometry import Box, Size, grid, ratio
+from wsigraph.kernels import njit
 from wsigraph.records import LazyArray, SuperpixelLabels, TissueGraph
 from wsigraph.slide.map_boxes import Progress, map_chunks
 
@@ -33,46 +35,46 @@ if TYPE_CHECKING:
 ENCODING_UNIT = 256
 """Integer units of one feature; a power of two, so that scaling is exact."""
 FEATURE_MAX = 2.0**20
-"""Largest feature accepted: with 2**34 pixels a slide the sums still fit int64."""
+"""Largest accepted feature: the sums over a slide of 2**34 pixels then fit int64."""
 BLOCK_WINDOWS = 4
-"""Windows along the side of one task: one read for up to 16 windows, most of whose native tiles they share."""
+"""Windows along the side of one task: up to 16 are read at once, because they have most native tiles in common."""
 
 
 class Encoder(Protocol):
     """What a plugin of group ``wsigraph.encoders`` returns.
 
-    `encode` must be safe in several threads at once, must give a window the same features whatever the number of
-    threads, and the encoder must pickle where processes share the work.
+    `encode` must be thread-safe and must return the same features for any number of threads. The encoder must be
+    picklable if the work runs in processes.
     """
 
     @property
     def name(self) -> str:
-        """Name in records and messages."""
+        """Name used in records and messages."""
         ...
 
     @property
     def mpp(self) -> float:
-        """Pixel size the windows are read at, um/px."""
+        """Pixel size at which windows are read, um/px."""
         ...
 
     @property
     def window_px(self) -> int:
-        """Side of a window; a multiple of `stride_px`."""
+        """Side of a window, pixels; a multiple of `stride_px`."""
         ...
 
     @property
     def stride_px(self) -> int:
-        """Side of the cell that one feature vector describes."""
+        """Side of the cell that one feature vector describes, pixels."""
         ...
 
     @property
     def dimension(self) -> int:
-        """Features a cell, D."""
+        """Length D of a feature vector."""
         ...
 
     @property
     def batch(self) -> int:
-        """Windows a call; every call has exactly this many."""
+        """Batch size: the number of windows in every call."""
         ...
 
     def encode(self, windows: NDArray[np.uint8], /) -> NDArray[np.float32]:
@@ -92,31 +94,31 @@ def encode(
     Parameters
     ----------
     slide : Slide
-        Pixels at any pixel size; outside the slide they are white.
+        Slide to read; pixels outside it are white.
     labels : SuperpixelLabels
         Superpixels 1..N of the same slide.
     encoder : Encoder
-        The network; only windows that hold a label are shown to it.
+        Image encoder; it is only called for windows that hold a label.
     progress : callable, optional
         Called with (stage, done, total) from the calling thread.
 
     Returns
     -------
     int64 (N, D)
-        Row i - 1 belongs to label i: the sum over its pixels of the features of their cells, in 1/256.
+        Row i - 1 belongs to label i: the sum of the features of its pixels' cells, in units of 1/256.
 
     Raises
     ------
     PluginError
-        If the encoder's window is no multiple of its stride, or it returns another shape than it states, a number
-        that is not finite or one beyond 2**20.
+        If the encoder's window is not a multiple of its stride, or it returns an unexpected shape, a value that is not
+        finite, or one beyond 2**20.
     UnreadableSlide
         If pixels do not decode.
 
     Notes
     -----
-    Bit-identical on one machine type for any dask scheduler and number of workers. Memory peaks at about twice the
-    result, plus one block of 4 x 4 windows a worker.
+    Bit-identical on one machine type for any dask scheduler and number of workers. Peak memory: about twice the result,
+    plus one block of 4 x 4 windows for each worker.
     """
     if encoder.window_px % encoder.stride_px:
         raise PluginError(
@@ -132,8 +134,8 @@ def encode(
     blocks = list(grid(size, BLOCK_WINDOWS * window_px))
     parts = map_chunks(encode_block, blocks, slide, labels.labels, step, encoder, stage="encode", progress=progress)
     sums = np.zeros((labels.n_superpixels, encoder.dimension), np.int64)
-    for found, part in parts:
-        sums[found - 1] += part
+    for ids, part in parts:
+        sums[ids - 1] += part
     return sums
 
 
@@ -143,7 +145,7 @@ def encoding(graph: TissueGraph) -> NDArray[np.float64]:
     Parameters
     ----------
     graph : TissueGraph
-        A graph built with an encoder; merged regions serve as well.
+        Graph built with an encoder, fine or coarse.
 
     Returns
     -------
@@ -166,32 +168,32 @@ def encoding(graph: TissueGraph) -> NDArray[np.float64]:
 def encode_block(
     block: Box, slide: Slide, labels: LazyArray, step: Fraction, encoder: Encoder
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the sums that the windows of one block contribute.
+    """Return the contribution of the windows of one block to the sums.
 
     Parameters
     ----------
     block : Box
-        Whole windows of the lattice, in pixels of the encoder's size.
+        Whole windows of the grid, in pixels of the encoder's pixel size.
     slide : Slide
-        Pixels.
+        Slide to read.
     labels : int32 (H, W), lazy
         Superpixels; 0 is not tissue.
     step : Fraction
-        Working pixels along a pixel of the encoder's size.
+        Working pixels along one pixel of the encoder.
     encoder : Encoder
-        The network.
+        Image encoder.
 
     Returns
     -------
-    found : int64 (n,)
+    ids : int64 (n,)
         Labels in the block, ascending.
     sums : int64 (n, D)
-        Their sums over the block.
+        Sums of each label over the block.
 
     Raises
     ------
     PluginError
-        If the encoder returns something else than it states.
+        If the encoder returns an unexpected shape or value.
     UnreadableSlide
         If pixels do not decode.
     """
@@ -199,12 +201,12 @@ def encode_block(
     columns = _edges(block.x0, block.x1, encoder.stride_px, step, labels.shape[1])
     cut = np.ascontiguousarray(labels[rows[0] : rows[-1], columns[0] : columns[-1]], dtype=np.int32)
     rows, columns = rows - rows[0], columns - columns[0]
-    found = _present(cut)
-    sums = np.zeros((len(found), encoder.dimension), np.int64)
-    if len(found) == 0:
-        return found, sums
-    place = np.zeros(int(found[-1] - found[0]) + 1, np.int64)
-    place[found - found[0]] = np.arange(len(found))
+    ids = _present(cut)
+    sums = np.zeros((len(ids), encoder.dimension), np.int64)
+    if len(ids) == 0:
+        return ids, sums
+    place = np.zeros(int(ids[-1] - ids[0]) + 1, np.int64)
+    place[ids - ids[0]] = np.arange(len(ids))
     cells = encoder.window_px // encoder.stride_px
     occupied = []
     for window in grid(block.size, encoder.window_px):
@@ -213,18 +215,21 @@ def encode_block(
             occupied.append((window, rows[y : y + cells + 1], columns[x : x + cells + 1]))
     features = _features(slide, block, [window for window, _, _ in occupied], encoder)
     for (_, window_rows, window_columns), cell_features in zip(occupied, features, strict=True):
-        _add(cut, window_rows, window_columns, cell_features, place, int(found[0]), sums)
-    return found, sums
+        _add_cells(cut, window_rows, window_columns, cell_features, place, int(ids[0]), sums)
+    return ids, sums
 
 
 def _edges(start_px: int, end_px: int, stride_px: int, step: Fraction, length: int) -> NDArray[np.int64]:
-    """Return where each cell of ``[start_px, end_px)`` begins, in working pixels: the first whose centre it holds."""
+    """Return the first working pixel of each cell of ``[start_px, end_px)``, int64 (cells + 1,).
+
+    A working pixel belongs to the cell that holds its centre.
+    """
     edges = [ceil(position * step - Fraction(1, 2)) for position in range(start_px, end_px + 1, stride_px)]
     return np.minimum(np.array(edges, np.int64), length)
 
 
 def _features(slide: Slide, block: Box, windows: list[Box], encoder: Encoder) -> Iterator[NDArray[np.int64]]:
-    """Yield the rounded map of each window, (cells, cells, D); `windows` are relative to `block`."""
+    """Yield the rounded feature map of each window, int64 (cells, cells, D); `windows` are relative to `block`."""
     bound = Box(
         y0=min(window.y0 for window in windows) + block.y0,
         x0=min(window.x0 for window in windows) + block.x0,
@@ -245,12 +250,12 @@ def _features(slide: Slide, block: Box, windows: list[Box], encoder: Encoder) ->
 
 
 def _rounded(features: NDArray[np.float32], encoder: Encoder) -> NDArray[np.int64]:
-    """Return features in 1/256, after checking that they are what the encoder states."""
+    """Return features in units of 1/256, int64, after checking shape and range."""
     cells = encoder.window_px // encoder.stride_px
     expected = (encoder.batch, cells, cells, encoder.dimension)
     if features.shape != expected:
         raise PluginError(f"encoder {encoder.name!r} returned shape {features.shape}, expected {expected}")
-    # Written so that a NaN fails it too.
+    # `not (x <= max)` is also true for NaN
     if not bool((np.abs(features) <= FEATURE_MAX).all()):
         raise PluginError(
             f"encoder {encoder.name!r} returned a feature that is not finite or beyond {FEATURE_MAX:.0f}; "
@@ -262,7 +267,7 @@ def _rounded(features: NDArray[np.float32], encoder: Encoder) -> NDArray[np.int6
 
 @njit(nogil=True, cache=True)
 def _present(labels: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return the labels above 0 that occur, ascending."""
+    """Return the labels above 0 that occur in an image int32 (h, w), ascending."""
     low, high = np.int64(2**31), np.int64(0)
     pixels = labels.ravel()
     for label in pixels:
@@ -274,12 +279,12 @@ def _present(labels: NDArray[np.int32]) -> NDArray[np.int64]:
     for label in pixels:
         if label > 0:
             occurs[label - low] = True
-    found: NDArray[np.int64] = np.flatnonzero(occurs) + low
-    return found
+    ids: NDArray[np.int64] = np.flatnonzero(occurs) + low
+    return ids
 
 
 @njit(nogil=True, cache=True)
-def _add(
+def _add_cells(
     labels: NDArray[np.int32],
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
@@ -288,9 +293,13 @@ def _add(
     first: int,
     sums: NDArray[np.int64],
 ) -> None:
-    """Add each cell's features to the regions in it, times the pixels they hold of it."""
-    counts = np.zeros(len(place), np.int64)
-    touched = np.empty(len(place), np.int64)
+    """Add n_ic f_c to the sums of every region i in every cell c of a window, in place.
+
+    labels int32 (h, w); rows, columns int64 (cells + 1,), first pixel of each cell; features int64 (cells, cells, D);
+    place int64, row of `sums` for each label from `first` on; sums int64 (n, D).
+    """
+    counts = np.zeros(len(place), np.int64)  # pixels of each label in the current cell
+    touched = np.empty(len(place), np.int64)  # labels that occur in the current cell
     for i in range(len(rows) - 1):
         for j in range(len(columns) - 1):
             n_touched = 0

@@ -1,20 +1,20 @@
 """Interpretable features as functions of additive moments.
 
-Whatever is measured here is computed from a region's moments and boundaries alone, so the features of a merged region
-are exact. Stain is expressed in units of the slide's own maximum concentration, which takes most of the staining
-protocol out of the numbers. What a region cannot have (the mean size of nuclei where there are none) is 0.
+All features are computed from a region's moments and boundaries alone, so the features of a merged region are exact.
+Stain is expressed in units of the slide's own maximum concentration, which removes most of the effect of the staining
+protocol. A feature that is undefined for a region (the mean size of nuclei where there are none) is 0.
 
 ========================== ========= ======= ==================================================================
 name                       unit      group   formula, from moments
 ========================== ========= ======= ==================================================================
-hematoxylin_mean, _sd      max       stain   mean and spread of the unmixed concentration over its maximum
+hematoxylin_mean, _sd      max       stain   mean and standard deviation of concentration / maximum
 eosin_mean, _sd            max       stain   likewise
 stain_correlation          1         stain   correlation of hematoxylin and eosin over pixels
 residual_mean, _sd         OD        stain   optical density off the plane of the two stains
 hematoxylin_p10, _p50, _p90 max      stain   percentiles of the 16-bin histogram, linear inside a bin
 eosin_p10, _p50, _p90      max       stain   likewise
-lightness_mean, _sd        1         stain   mean and spread of the lightness histogram, 0 black to 1 white
-white_fraction             1         stain   share of pixels of lightness >= 224: lumen, fat, glass
+lightness_mean, _sd        1         stain   mean and standard deviation of lightness, 0 black to 1 white
+white_fraction             1         stain   fraction of pixels of lightness >= 224: lumen, fat, glass
 texture_contrast           level2    texture sum p(i, j) (i - j)^2 over co-occurring hematoxylin levels
 texture_homogeneity        1         texture sum p(i, j) / (1 + |i - j|)
 texture_energy             1         texture sum p(i, j)^2
@@ -25,7 +25,7 @@ perimeter_um               um        shape   Crofton length of all boundaries
 circularity                1         shape   4 pi area / perimeter^2, at most 1
 eccentricity               1         shape   of the ellipse with the same second moments
 major_axis_um, minor_..    um        shape   full axes of that ellipse
-outside_fraction           1         shape   share of the perimeter that faces glass
+outside_fraction           1         shape   fraction of the perimeter that faces glass
 nuclear_density            1/1000um2 nuclei  nuclei over area
 nuclear_fraction           1         nuclei  area of nuclei over area
 nuclear_area_mean, _sd     um2       nuclei  size of a nucleus
@@ -97,7 +97,7 @@ _SPECIFICATION: tuple[tuple[str, str, str], ...] = (
 FEATURE_NAMES: tuple[str, ...] = tuple(name for name, _, _ in _SPECIFICATION)
 """Names of the interpretable features, in column order."""
 FEATURE_UNITS: tuple[str, ...] = tuple(unit for _, unit, _ in _SPECIFICATION)
-"""Unit of each; ``max`` is the slide's maximum concentration of the stain, ``1`` a pure number."""
+"""Unit of each; ``max`` is the slide's maximum concentration of the stain, ``1`` means dimensionless."""
 FEATURE_GROUPS: tuple[str, ...] = tuple(group for _, _, group in _SPECIFICATION)
 """Group of each: stain, texture, shape or nuclei."""
 
@@ -109,9 +109,9 @@ class FeatureTable:
     Attributes
     ----------
     values : float64 (N, F)
-        Features; finite.
+        Features; all finite.
     names, units, groups : tuple of str
-        What each column is.
+        Name, unit and group of each column.
     """
 
     values: NDArray[np.float64]
@@ -132,12 +132,12 @@ def interpret(graph: TissueGraph) -> FeatureTable:
     Parameters
     ----------
     graph : TissueGraph
-        Fine or coarse.
+        Fine or coarse graph.
 
     Returns
     -------
     FeatureTable
-        36 columns, see the module's table.
+        36 columns, as in the table of this module.
 
     Raises
     ------
@@ -162,10 +162,10 @@ def interpret(graph: TissueGraph) -> FeatureTable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
-    """Some rows of a graph: few enough for their temporaries to stay in the processor's cache."""
+    """Some rows of a graph: so few that temporaries stay in the processor's cache."""
 
-    moments: NDArray[np.int64]
-    crossings: NDArray[np.int64]
+    moments: NDArray[np.int64]  # (rows, M)
+    crossings: NDArray[np.int64]  # (rows, 2) straight and diagonal, over the whole boundary
     stain: StainBasis
     mpp: float
 
@@ -174,17 +174,18 @@ class _Part:
 
 
 def _divide(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the ratio, 0 where the divisor is 0."""
+    """Return top / bottom, 0 where bottom is 0."""
     return np.divide(top, bottom, out=np.zeros(np.broadcast(top, bottom).shape), where=bottom > 0)
 
 
 def _block(graph: _Part, first: str, n: int) -> NDArray[np.float64]:
+    """Return `n` moments from the column `first` on, float64 (rows, n)."""
     start = COLUMN[first]
     return graph.moments[:, start : start + n].astype(np.float64)
 
 
-def _spread(n: NDArray[np.float64], total: NDArray[np.float64], squares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the standard deviation from a count, a sum and a sum of squares."""
+def _std(n: NDArray[np.float64], total: NDArray[np.float64], squares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return sqrt(E[x^2] - E[x]^2) from a count, a sum and a sum of squares."""
     mean = _divide(total, n)
     return np.sqrt(np.maximum(_divide(squares, n) - mean * mean, 0.0))
 
@@ -194,11 +195,11 @@ def _stain(graph: _Part) -> list[NDArray[np.float64]]:
     mean = _block(graph, "od_r", 3) / n[:, None] / OD_UNIT
     upper = _block(graph, "od_rr", 6) / n[:, None] / OD_UNIT**2
     second = upper[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3)
-    covariance = second - mean[:, :, None] * mean[:, None, :]
+    covariance = second - mean[:, :, None] * mean[:, None, :]  # (rows, 3, 3) of optical density
     basis = unmixing(graph.stain.vectors)
     normal = np.cross(graph.stain.vectors[0], graph.stain.vectors[1])
     axes = np.concatenate([basis / graph.stain.max_concentration, (normal / np.linalg.norm(normal))[:, None]], axis=1)
-    centre = mean @ axes  # (N, 3): hematoxylin, eosin, residual
+    centre = mean @ axes  # (rows, 3): hematoxylin, eosin, residual
     mixed = np.einsum("ia,nij,jb->nab", axes, covariance, axes)
     deviation = np.sqrt(np.maximum(np.diagonal(mixed, axis1=1, axis2=2), 0.0))
     correlation = _divide(mixed[:, 0, 1], deviation[:, 0] * deviation[:, 1])
@@ -215,7 +216,7 @@ def _stain(graph: _Part) -> list[NDArray[np.float64]]:
         *_percentiles(_block(graph, "hematoxylin_bin_0", N_BINS)),
         *_percentiles(_block(graph, "eosin_bin_0", N_BINS)),
         lightness @ level / n,
-        _spread(n, lightness @ level, lightness @ level**2),
+        _std(n, lightness @ level, lightness @ level**2),
         lightness[:, _WHITE_BIN:].sum(axis=1) / n,
     ]
 
@@ -223,33 +224,33 @@ def _stain(graph: _Part) -> list[NDArray[np.float64]]:
 def _percentiles(histogram: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     """Return the 10th, 50th and 90th percentile in units of the maximum concentration."""
     cumulated = np.cumsum(histogram, axis=1)
-    found = []
-    for share in (0.1, 0.5, 0.9):
-        target = share * cumulated[:, -1:]
+    percentiles = []
+    for fraction in (0.1, 0.5, 0.9):
+        target = fraction * cumulated[:, -1:]
         index = np.argmax(cumulated >= target, axis=1)[:, None]
         inside = np.take_along_axis(histogram, index, axis=1)
         below = np.take_along_axis(cumulated, index, axis=1) - inside
-        found.append(((index + _divide(target - below, inside)) / _BINS_TO_MAXIMUM)[:, 0])
-    return found
+        percentiles.append(((index + _divide(target - below, inside)) / _BINS_TO_MAXIMUM)[:, 0])
+    return percentiles
 
 
 def _texture(graph: _Part) -> list[NDArray[np.float64]]:
     low, high = np.triu_indices(N_GREY)
     counts = _block(graph, "cooccurrence_0_0", len(low))
-    share = _divide(counts, counts.sum(axis=1, keepdims=True))
-    gap = (high - low).astype(np.float64)
-    # p(i, j) of the symmetric matrix: an off-diagonal count stands for two equal entries
-    entry = np.where(gap > 0, share / 2, share)
+    probability = _divide(counts, counts.sum(axis=1, keepdims=True))
+    difference = (high - low).astype(np.float64)
+    # p(i, j) of the symmetric matrix: an off-diagonal count represents two equal entries
+    entry = np.where(difference > 0, probability / 2, probability)
     log_entry = np.log2(entry, out=np.zeros_like(entry), where=entry > 0)
-    mean = share @ ((low + high) / 2)
-    second = share @ ((low**2 + high**2) / 2)
+    mean = probability @ ((low + high) / 2)
+    second = probability @ ((low**2 + high**2) / 2)
     variance = np.maximum(second - mean**2, 0.0)
     return [
-        share @ gap**2,
-        share @ (1 / (1 + gap)),
-        (share * entry).sum(axis=1),
-        -(share * log_entry).sum(axis=1),
-        np.clip(_divide(share @ (low * high) - mean**2, variance), -1.0, 1.0),
+        probability @ difference**2,
+        probability @ (1 / (1 + difference)),
+        (probability * entry).sum(axis=1),
+        -(probability * log_entry).sum(axis=1),
+        np.clip(_divide(probability @ (low * high) - mean**2, variance), -1.0, 1.0),
     ]
 
 
@@ -288,9 +289,9 @@ def _nuclei(graph: _Part) -> list[NDArray[np.float64]]:
         1000 * n / area,
         um2 * sums[:, 1] / area,
         um2 * _divide(sums[:, 1], n),
-        um2 * _spread(n, sums[:, 1], sums[:, 2]),
+        um2 * _std(n, sums[:, 1], sums[:, 2]),
         _divide(sums[:, 3], n) / ECCENTRICITY_UNIT,
-        _spread(n, sums[:, 3], sums[:, 4]) / ECCENTRICITY_UNIT,
+        _std(n, sums[:, 3], sums[:, 4]) / ECCENTRICITY_UNIT,
         _divide(sums[:, 5], n) / stain,
-        _spread(n, sums[:, 5], sums[:, 6]) / stain,
+        _std(n, sums[:, 5], sums[:, 6]) / stain,
     ]

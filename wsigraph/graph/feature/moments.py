@@ -1,11 +1,14 @@
 """The schema of additive moments: what each column of a moment table counts.
 
-A moment is an integer that adds up: the moments of a merged region are the sum of its parts' moments, whatever the
-parts were and whoever counted them. Every interpretable feature is a function of moments (``interpret``), so features
-of merged regions are exact and nothing depends on how a slide was tiled. Lengths count working pixels; optical
-density counts in units of 1/1024.
+A moment X is an integer with ``X(A + B) = X(A) + X(B)`` for disjoint regions A and B, so the moments of a merged region
+are the sum of its parts' moments, whatever the parts are. Every interpretable feature is a function of moments
+(``interpret``), so the features of merged regions are exact and nothing depends on how a slide was tiled. Coordinates
+count working pixels; optical density counts units of 1/1024. ``count`` fills the table, int64 (N, M).
 
-Order and names are the schema; a model states the digest of the schema it was trained on.
+``skimage.measure.regionprops`` and cv2's moments return float features that cannot be merged, such as means and
+eccentricities.
+
+Order and names form the schema; a model records the digest of the schema that it was trained on.
 """
 
 from __future__ import annotations
@@ -55,14 +58,20 @@ MOMENT_NAMES: tuple[str, ...] = (
     "edge_straight",
     "edge_diagonal",
 )
-"""Columns: area; sums and products of pixel coordinates; sums and products of raw optical density; 16-bin histograms
-of hematoxylin and eosin concentration (bin width: maximum concentration / 12, last bin open) and of lightness (8-bit
-mean of R, G, B over 16); symmetric co-occurrence of hematoxylin levels, each pair owned by its anchor pixel's region;
-nuclei whose centroid lies in the region (area in px, eccentricity in 1/1024, mean hematoxylin in 1/1024 OD); pixel
-pairs across the boundary with non-tissue (`outside`) and with the slide's edge (`edge`)."""
+"""Names of the M columns.
+
+- ``n``: area in pixels; ``sum_*``: sums and products of pixel coordinates.
+- ``od_*``: sums and products of raw optical density, 1/1024.
+- ``*_bin_*``: 16-bin histograms of hematoxylin and eosin concentration (bin width: maximum concentration / 12, the last
+  bin open) and of lightness (mean of R, G, B divided by 16).
+- ``cooccurrence_*``: symmetric co-occurrence of hematoxylin levels; a pair belongs to its anchor pixel's region.
+- ``nucle*``: nuclei whose centroid is in the region: number, and sums and sums of squares of area in pixels, of
+  eccentricity in 1/1024 and of mean hematoxylin in 1/1024 OD.
+- ``outside_*``, ``edge_*``: pixel pairs across the boundary with non-tissue and with the edge of the slide.
+"""
 
 COLUMN: dict[str, int] = {name: column for column, name in enumerate(MOMENT_NAMES)}
-"""Column of each moment."""
+"""Column index of each moment."""
 
 
 def schema_id(names: tuple[str, ...] = MOMENT_NAMES) -> str:

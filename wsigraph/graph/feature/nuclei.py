@@ -1,10 +1,24 @@
-"""A first count of nuclei: dark spots of the hematoxylin channel.
+"""Nuclei as dark spots of the hematoxylin channel.
 
-A pixel may be nucleus where smoothed hematoxylin exceeds the slide's threshold and stands out from the mean of its
-surroundings; touching nuclei fall apart where the surroundings of the gap are as dark as the gap. Components of
-plausible area and diameter count. A nucleus belongs whole to the superpixel under its rounded centroid and is measured
-by whoever owns that pixel; the maximum diameter bounds the halo. Not optimal for vesicular nuclei with a pale centre
-and for crowded lymphocytes, which merge and are then too large; a trained network can take this module's place.
+With H the hematoxylin concentration, G the binomial kernel (1 2 1) x (1 2 1) / 16 and B a box mean around the pixel::
+
+    spot(p) = (G H)(p) >= threshold  and  (G H)(p) > (B H)(p) + contrast
+
+The second condition is a local threshold; it separates nuclei that touch, as long as the pixels between them are paler
+than their surroundings. 4-connected components of spots with a plausible area and diameter count as nuclei. From the
+second central moments V of a component::
+
+    eccentricity = sqrt(1 - minor / major),    major, minor = eigenvalues of V
+
+A nucleus belongs as a whole to the superpixel under its rounded centroid and is measured by the core that owns that
+pixel; the maximum diameter bounds the halo.
+
+``cv2.adaptiveThreshold`` handles 8-bit images only and scikit-image's ``threshold_local`` is float64; ``regionprops``
+runs Python for each nucleus, of which a slide has a million. The kernels here are exact in integers, so the seams of
+chunks do not show.
+
+Limits: vesicular nuclei with a pale centre are missed; crowded lymphocytes merge and are then too large. A trained
+network can replace this module (``detect``).
 """
 
 from __future__ import annotations
@@ -12,16 +26,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.config import FeatureConfig
 from wsigraph.geometry import Box, um2_to_px, um_to_px
 from wsigraph.graph.feature.moments import COLUMN, ECCENTRICITY_UNIT
 from wsigraph.graph.superpixel.components import label_components
+from wsigraph.kernels import njit
 
 _CONTRAST = 40
-"""Hematoxylin by which a nucleus exceeds the mean of its surroundings, 1/1024 optical density."""
+"""Least difference between a nucleus and the mean of its surroundings, 1/1024 optical density of hematoxylin."""
 _NUCLEI = COLUMN["nuclei"]
 Y, X, AREA, DIAMETER, ECCENTRICITY, STAIN = range(6)
 """Columns of a table of measured spots."""
@@ -29,7 +43,7 @@ Y, X, AREA, DIAMETER, ECCENTRICITY, STAIN = range(6)
 
 @dataclass(frozen=True, slots=True)
 class NucleusScales:
-    """What counts as a nucleus, in working pixels.
+    """Sizes of a nucleus, in working pixels.
 
     Attributes
     ----------
@@ -38,7 +52,7 @@ class NucleusScales:
     max_diameter_px : int
         Greatest height and width.
     radius_px : int
-        Half side of the square that a nucleus must stand out from.
+        Half the side of the square over which the surroundings are averaged.
     """
 
     min_area_px: int
@@ -47,7 +61,7 @@ class NucleusScales:
 
     @classmethod
     def of(cls, config: FeatureConfig, mpp: float) -> NucleusScales:
-        """Return the scales of a configuration at a working pixel size."""
+        """Return the sizes of a configuration at a working pixel size `mpp`, um/px."""
         return cls(
             um2_to_px(config.nucleus_min_area_um2, mpp),
             um_to_px(config.nucleus_max_diameter_um, mpp),
@@ -56,7 +70,7 @@ class NucleusScales:
 
     @property
     def halo_px(self) -> int:
-        """Pixels that must be read around a core for its nuclei to be whole."""
+        """Number of pixels that must be read around a core so that its nuclei are whole."""
         return self.max_diameter_px + 1 + self.radius_px + 1
 
 
@@ -69,7 +83,7 @@ def count_nuclei(
     scales: NucleusScales,
     moments: NDArray[np.int64],
 ) -> None:
-    """Add the nuclei whose centroid lies in the core to a moment table, in place.
+    """Add the nuclei whose centroid is in the core to a moment table, in place.
 
     Parameters
     ----------
@@ -78,16 +92,16 @@ def count_nuclei(
     local : int32 (h, w)
         Row of `moments` for each pixel; 0 is not tissue.
     window, core : Box
-        In working pixels; the window holds the core and `scales.halo_px` around it, as far as the slide goes.
+        In working pixels; the window extends `scales.halo_px` beyond the core, clipped to the slide.
     threshold : int
         Least hematoxylin of a nucleus, 1/1024 optical density.
     scales : NucleusScales
-        Sizes.
+        Sizes of a nucleus.
     moments : int64 (k, M)
-        Table to add to.
+        Moment table to add to.
     """
     reach = core.grow(scales.max_diameter_px + 1).intersect(window).relative_to(window)
-    mask = _spots(hematoxylin, local, reach.y0, reach.x0, reach.y1, reach.x1, threshold, scales.radius_px)
+    mask = _spot_mask(hematoxylin, local, reach.y0, reach.x0, reach.y1, reach.x1, threshold, scales.radius_px)
     components, n = label_components(mask)
     spots = measure_spots(components, n, hematoxylin[reach.slices])
     plausible = (spots[:, AREA] >= scales.min_area_px) & (spots[:, DIAMETER] <= scales.max_diameter_px)
@@ -98,26 +112,27 @@ def count_nuclei(
 
 
 def add_nuclei(spots: NDArray[np.int64], row: NDArray[np.int32], moments: NDArray[np.int64]) -> None:
-    """Add measured nuclei to the rows of a moment table, in place; row 0 stands for no tissue and is left alone.
+    """Add measured nuclei to the rows of a moment table, in place; nuclei of row 0 (not tissue) are ignored.
 
     Parameters
     ----------
     spots : int64 (n, 6)
-        From `measure_spots`.
+        Measurements from `measure_spots`.
     row : int32 (n,)
-        Row of each nucleus.
+        Row of the table for each nucleus.
     moments : int64 (k, M)
-        Table to add to.
+        Moment table to add to.
     """
     area, eccentricity, stain = spots[:, AREA], spots[:, ECCENTRICITY], spots[:, STAIN]
     one = np.ones(len(spots), np.int64)
+    # (n, 7), in the order of the moment columns
     values = np.stack([one, area, area**2, eccentricity, eccentricity**2, stain, stain**2], axis=1)
     owned = row > 0
     np.add.at(moments[:, _NUCLEI : _NUCLEI + 7], row[owned], values[owned])
 
 
 @njit(nogil=True, cache=True)
-def _spots(
+def _spot_mask(
     hematoxylin: NDArray[np.int16],
     local: NDArray[np.int32],
     y0: int,
@@ -127,11 +142,15 @@ def _spots(
     threshold: int,
     radius: int,
 ) -> NDArray[np.int32]:
-    """Return 1, int32, on tissue whose smoothed hematoxylin exceeds the threshold and the mean of the square around."""
+    """Return spot(p) for the box (y0, x0)..(y1, x1), int32 of 0 and 1.
+
+    hematoxylin int16 (h, w) and local int32 (h, w) cover the window. The square has a side of 2 radius + 1 and is cut
+    at the window, which only matters at the slide's border.
+    """
     height, width = hematoxylin.shape
     mask = np.zeros((y1 - y0, x1 - x0), np.int32)
-    # sums down the square's columns, moved on by one row at a time; their prefix sums give any square of the row
-    columns, prefix = np.zeros(width, np.int64), np.zeros(width + 1, np.int64)
+    # box sums: `columns` holds sums over 2 radius + 1 rows, updated row by row; their prefix sums give any square
+    columns, prefix = np.zeros(width, np.int64), np.zeros(width + 1, np.int64)  # (w,), (w + 1,)
     for y in range(max(y0 - radius, 0), min(y0 + radius, height)):
         columns += hematoxylin[y]
     for y in range(y0, y1):
@@ -157,6 +176,7 @@ def _spots(
             left, right = max(x - radius, 0), min(x + radius + 1, width)
             area = n_rows * (right - left)
             total = prefix[right] - prefix[left]
+            # smooth is 16 (G H); the mean of the square is total / area: compared without a division
             if smooth >= 16 * threshold and smooth * area > 16 * (total + _CONTRAST * area):
                 mask[y - y0, x - x0] = 1
     return mask
@@ -169,7 +189,7 @@ def measure_spots(components: NDArray[np.int32], n: int, hematoxylin: NDArray[np
     Parameters
     ----------
     components : int32 (h, w)
-        1..n, each occurring; 0 is background.
+        Component of each pixel, 1..n; 0 is background.
     n : int
         Number of components.
     hematoxylin : int16 (h, w)
@@ -178,10 +198,11 @@ def measure_spots(components: NDArray[np.int32], n: int, hematoxylin: NDArray[np
     Returns
     -------
     int64 (n, 6)
-        Rounded centroid y and x, area, greater side of the bounding box, eccentricity in 1/1024, mean hematoxylin.
+        Rounded centroid y and x, area, longer side of the bounding box, eccentricity in 1/1024, mean hematoxylin; 0 for
+        a number that does not occur.
     """
-    sums = np.zeros((n, 7), np.int64)
-    extent = np.empty((n, 4), np.int64)
+    sums = np.zeros((n, 7), np.int64)  # 1, y, x, y^2, yx, x^2, hematoxylin
+    extent = np.empty((n, 4), np.int64)  # least y and x, greatest y and x
     extent[:, 0], extent[:, 1], extent[:, 2], extent[:, 3] = 2**30, 2**30, -1, -1
     for y in range(components.shape[0]):
         for x in range(components.shape[1]):
@@ -198,7 +219,7 @@ def measure_spots(components: NDArray[np.int32], n: int, hematoxylin: NDArray[np
             s[6] += hematoxylin[y, x]
             e = extent[spot]
             e[0], e[1], e[2], e[3] = min(e[0], y), min(e[1], x), max(e[2], y), max(e[3], x)
-    spots = np.zeros((n, 6), np.int64)
+    spots = np.zeros((n, 6), np.int64)  # columns Y, X, AREA, DIAMETER, ECCENTRICITY, STAIN
     for spot in range(n):
         area = sums[spot, 0]
         if area == 0:
@@ -214,10 +235,11 @@ def measure_spots(components: NDArray[np.int32], n: int, hematoxylin: NDArray[np
 
 @njit(nogil=True, cache=True)
 def _eccentricity(sums: NDArray[np.int64]) -> int:
-    """Return the eccentricity of the ellipse with a spot's second moments, 0..1024.
+    """Return sqrt(1 - minor / major) of a spot's second central moments, 0..1024; sums int64 (7,).
 
-    Central sums are formed in integers from offsets to the spot's own centroid cell, so that the position of the
-    window cannot change a bit of the result.
+    The eigenvalues are mean +- root with mean = (V_yy + V_xx) / 2 and root = sqrt(((V_yy - V_xx) / 2)^2 + V_xy^2). The
+    central sums are computed in integers relative to the pixel of the centroid, so the position of the window cannot
+    change a bit of the result.
     """
     area = sums[0]
     cy, cx = sums[1] // area, sums[2] // area
@@ -229,8 +251,8 @@ def _eccentricity(sums: NDArray[np.int64]) -> int:
     vxy = area * sxy - sy * sx
     vxx = area * sxx - sx * sx
     mean = 0.5 * (vyy + vxx)
-    spread = np.sqrt((0.5 * (vyy - vxx)) ** 2 + float(vxy) * float(vxy))
-    if mean + spread <= 0:
+    root = np.sqrt((0.5 * (vyy - vxx)) ** 2 + float(vxy) * float(vxy))
+    if mean + root <= 0:
         return 0
-    minor = max(mean - spread, 0.0)
-    return int(ECCENTRICITY_UNIT * np.sqrt(1.0 - minor / (mean + spread)))
+    minor = max(mean - root, 0.0)
+    return int(ECCENTRICITY_UNIT * np.sqrt(1.0 - minor / (mean + root)))

@@ -1,8 +1,13 @@
-"""Distances of pixels to centres in 16-bit integers, 32 pixels a vector.
+"""Distances of pixels to SLIC centres in 16-bit integers, 32 pixels a vector.
 
-Colour and place are counted in units of which the upper 16 bits of a square are kept, so that a distance is a sum of
-five 16-bit numbers: the same on every machine, and twice as many at once as with 32 bits. One unit of a
-distance is four squared Lab levels where compactness is at most 64.
+With v_k and c_k the five coordinates (L, a, b, y, x) of a pixel and a centre, as 16-bit integers::
+
+    d(v, c) = sum over k of ((v_k - c_k)**2 >> 16)
+
+Coordinates are scaled so that the upper 16 bits of a square are enough: a distance is a sum of five 16-bit numbers. It
+is the same on every machine, and a vector register holds twice as many as with 32 bits. One unit of distance is four
+squared Lab levels while compactness is at most 64. ``scipy.spatial.distance.cdist`` and BLAS compute in float64, need
+all distances in memory at once, and their rounding depends on the build.
 """
 
 from __future__ import annotations
@@ -10,15 +15,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from wsigraph.kernels import njit
+
 LAST_COMPACTNESS = 0.5
-"""Compactness of the last assignment over that of the moves."""
+"""Compactness of the last assignment, as a multiple of the compactness while centres move."""
 PIXEL = 16
-"""Fixed-point units of a centre's place in one pixel."""
+"""Fixed-point units of a centre's position in one pixel."""
 _LEVEL = 128
+"""Most units of one 8-bit Lab level: 255 levels then fit 16 bits with a sign."""
 _REACH = 8192
+"""Most units of one spacing: differences over three cells then fit 16 bits with a sign."""
 _STEP_SHIFT = 12
 
 
@@ -31,7 +39,7 @@ class Units:
     level : int
         Units of one 8-bit Lab level.
     step : int
-        Units of one pixel, times 4096.
+        Units of one pixel of position, times 4096.
     """
 
     level: int
@@ -39,21 +47,21 @@ class Units:
 
 
 def units_of(compactness: float, spacing_px: int, *, last: bool = False) -> Units:
-    """Return the finest units of 16 bits in which one spacing weighs as much as `compactness` levels.
+    """Return the finest 16-bit units in which one spacing weighs as much as `compactness` Lab levels.
 
     Parameters
     ----------
     compactness : float
-        8-bit Lab levels that weigh as much as a spacing.
+        8-bit Lab levels that weigh as much as one spacing.
     spacing_px : int
-        Side of a cell.
+        Side of a cell, pixels.
     last : bool, optional
-        Whether for the last assignment, with the same units of colour and `LAST_COMPACTNESS` of the weight.
+        Units of the last assignment: the same units of colour, compactness times `LAST_COMPACTNESS`.
 
     Returns
     -------
     Units
-        Positions within a cell stay below 8192 units, so that differences over three cells fit.
+        One spacing has at most 8192 units, so differences over three cells fit 16 bits.
     """
     level = _LEVEL
     while level > 1 and compactness * level > _REACH:
@@ -64,37 +72,13 @@ def units_of(compactness: float, spacing_px: int, *, last: bool = False) -> Unit
 
 @njit(nogil=True, cache=True)
 def padded(n: int) -> int:
-    """Return the next whole number of vectors that holds n.
-
-    Parameters
-    ----------
-    n : int
-        Pixels.
-
-    Returns
-    -------
-    int
-        A multiple of 32.
-    """
+    """Return n rounded up to a multiple of 32, the pixels of one vector."""
     return (n + 31) // 32 * 32
 
 
 @njit(nogil=True, cache=True)
 def scaled(offset: int, step: int) -> int:
-    """Return pixels in units of distance.
-
-    Parameters
-    ----------
-    offset : int
-        Pixels.
-    step : int
-        `Units.step`.
-
-    Returns
-    -------
-    int
-        The nearest whole number of units.
-    """
+    """Return an offset in pixels converted to units of distance, rounded; `step` is that of `Units`."""
     return (offset * step + (1 << (_STEP_SHIFT - 1))) >> _STEP_SHIFT
 
 
@@ -108,54 +92,56 @@ def gather_candidates(
     candidates: NDArray[np.int16],
     homes: NDArray[np.int64],
 ) -> int:
-    """Collect the centres homed in the 3 x 3 cells around a cell, in raster order, and return how many there are.
+    """Write the centres whose home is one of the 3 x 3 cells around a cell, in raster order, and return their number.
 
-    Places are counted from the cell's corner; a centre further off than two reaches counts as that far.
+    Positions are relative to the cell's corner. They are clipped to two spacings, so that a centre far away cannot
+    overflow 16 bits.
 
     Parameters
     ----------
     centres : int32 (rows, columns, 6)
-        L, a, b in units of distance, y, x in 1/16 pixel from the window's corner, and whether there is one.
+        L, a, b in units of distance; y, x in 1/16 pixel from the window's corner; 1 if the centre exists, else 0.
     row, column : int
-        The cell.
+        Row and column of the cell.
     side : int
-        Pixels a cell.
+        Side of a cell, pixels.
     step : int
-        `Units.step`.
+        Units of one pixel times 4096, from `Units`.
     candidates : int16 (9, 5)
-        Takes L, a, b, y, x in units of distance, and after the last the first again up to a multiple of three.
+        Written: L, a, b, y, x of each centre in units of distance. The first is repeated behind the last up to a
+        multiple of three.
     homes : int64 (9,)
-        Takes the raster index of each home cell.
+        Written: raster index of each centre's home cell.
 
     Returns
     -------
     int
-        How many there are.
+        Number of centres, 0 to 9.
     """
     n_rows, n_columns = centres.shape[0], centres.shape[1]
-    found = 0
+    n_centres = 0
     for r in range(max(row - 1, 0), min(row + 2, n_rows)):
         for c in range(max(column - 1, 0), min(column + 2, n_columns)):
             if centres[r, c, 5] == 0:
                 continue
             for k in range(3):
-                candidates[found, k] = centres[r, c, k]
+                candidates[n_centres, k] = centres[r, c, k]
             y = scaled(centres[r, c, 3] - PIXEL * row * side, step) // PIXEL
             x = scaled(centres[r, c, 4] - PIXEL * column * side, step) // PIXEL
-            candidates[found, 3] = min(max(y, -2 * _REACH), 2 * _REACH)
-            candidates[found, 4] = min(max(x, -2 * _REACH), 2 * _REACH)
-            homes[found] = r * n_columns + c
-            found += 1
-    # three are compared at a time: the first once more, which loses every tie
-    for spare in range(found, (found + 2) // 3 * 3):
+            candidates[n_centres, 3] = min(max(y, -2 * _REACH), 2 * _REACH)
+            candidates[n_centres, 4] = min(max(x, -2 * _REACH), 2 * _REACH)
+            homes[n_centres] = r * n_columns + c
+            n_centres += 1
+    # `choose_nearest` compares three at a time: fill up with the first candidate, which loses every tie
+    for spare in range(n_centres, (n_centres + 2) // 3 * 3):
         for k in range(5):
             candidates[spare, k] = candidates[0, k]
-    return found
+    return n_centres
 
 
 @njit(nogil=True, cache=True, inline="always")
 def _square(value: int, centre: int) -> int:
-    """Return the upper 16 bits of the squared difference of two 16-bit numbers."""
+    """Return the upper 16 bits of the squared difference of two 16-bit numbers, as uint16."""
     difference = np.int32(np.int16(value - centre))
     return np.uint16(np.int32(difference * difference) >> 16)  # type: ignore[return-value]
 
@@ -169,25 +155,25 @@ def choose_nearest(
     best: NDArray[np.uint16],
     choice: NDArray[np.int16],
 ) -> None:
-    """Write to `choice` the row of the nearest candidate of n pixels, the first of equals; 0 where there is none.
+    """Write the row of the nearest candidate of each of n pixels: argmin over k of d(v, c_k), ties to the lower k.
 
-    Every operation is one of 16-bit lanes, and three candidates share what is read and written. Where n is a whole
-    number of vectors no pixel is left to a scalar remainder.
+    All operations are 16-bit, so LLVM vectorises the loop over pixels; three candidates share one read and write of
+    the running minimum. If n is a multiple of 32 no pixel is left to a scalar remainder loop.
 
     Parameters
     ----------
     values : int16 (5, >= n)
-        L, a, b, y, x in units of distance, place counted from the cell's corner.
+        L, a, b, y, x of the pixels in units of distance, positions relative to the cell's corner.
     n : int
-        Pixels.
+        Number of pixels.
     candidates : int16 (9, 5)
-        As `gather_candidates` leaves them.
+        Centres as `gather_candidates` writes them.
     n_candidates : int
-        How many.
+        Number of centres; with 0, `choice` is 0.
     best : uint16 (>= n,)
-        Takes the distances.
+        Written: the least distances.
     choice : int16 (>= n,)
-        Takes the rows.
+        Written: the rows of the nearest candidates.
     """
     p0, p1, p2, p3, p4 = values[0], values[1], values[2], values[3], values[4]
     best[:n] = 65535

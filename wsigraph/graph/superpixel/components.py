@@ -1,8 +1,13 @@
-"""Connected components of one chunk, and the table of them that the decision over the whole slide needs.
+"""Connected components of one chunk by run-length union-find, and their contacts.
 
-Labels are split into 4-connected components by runs: stretches of one label in a row. Runs of one row join those of
-the row above under the same label; runs under different labels are contacts. Components are numbered in raster order of
-first pixel, which is the order of their first runs. All but finding and painting the runs costs per run, not per pixel.
+Each row of labels is cut into runs: stretches of one label. Runs of neighbouring rows with the same label are joined
+in a union-find forest (two-pass labelling, Rosenfeld and Pfaltz 1966; on runs: He, Chao and Suzuki 2008); runs with
+different labels are contacts, with the number of pixel pairs between them. Components are numbered in raster order of
+their first pixel, which is the order of their first runs. Only finding and painting the runs costs time for each pixel;
+everything else costs time for each run.
+
+``scipy.ndimage.label`` and ``cv2.connectedComponents`` label a foreground, not equal labels, and
+``skimage.measure.label`` does but returns neither areas nor contacts, which would take further passes over the pixels.
 """
 
 from __future__ import annotations
@@ -11,26 +16,28 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.geometry import Box
+from wsigraph.kernels import njit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkComponents:
-    """Components of one chunk, numbered 1..C in raster order.
+    """Components of one chunk, numbered 1..C in raster order of their first pixel.
 
     Attributes
     ----------
     box : Box
-        The chunk.
+        Box of the chunk, in working pixels.
     label, area, first : int64 (C,)
-        SLIC label, pixels, and raster index (y * slide width + x) of the first pixel.
+        SLIC label, number of pixels, and raster index (y * slide width + x) of the first pixel of each component.
     pair, length : int64 (P, 2), (P,)
-        Touching components (lower first) and the pixel pairs between them.
-    top, bottom, left, right : int32
-        Components along the chunk's sides, 0 outside tissue.
+        Components that touch (lower number first) and the number of pixel pairs between them.
+    top, bottom : int32 (w,)
+        Component of each pixel of the first and last row; 0 outside tissue.
+    left, right : int32 (h,)
+        Component of each pixel of the first and last column; 0 outside tissue.
     """
 
     box: Box
@@ -53,24 +60,24 @@ def chunk_components(
     Parameters
     ----------
     labels : int32 (h, w)
-        SLIC labels of the chunk.
+        SLIC labels of the chunk; 0 outside tissue.
     box : Box
-        The chunk, in working pixels.
+        Box of the chunk, in working pixels.
     slide_width : int
-        Working pixels a row of the slide.
+        Width of the slide, working pixels.
 
     Returns
     -------
     components : int32 (h, w)
-        1..C, 0 outside tissue.
+        Component of each pixel, 1..C; 0 outside tissue.
     table : ChunkComponents
-        What the global decision needs of this chunk.
+        Properties of the components, from which ``connectivity.resolve`` decides over the whole slide.
     """
-    runs = _runs(labels)
-    component, contacts, n = _linked(runs)
-    components = _painted(labels, runs, component)
-    label, area, first = _measured(runs, component, n, box.y0, box.x0, slide_width)
-    low, high, length = _merged(contacts, component, n)
+    runs = _find_runs(labels)
+    component, contacts, n = _link_runs(runs)
+    components = _paint(labels, runs, component)
+    label, area, first = _measure(runs, component, n, box.y0, box.x0, slide_width)
+    low, high, length = _merge_contacts(contacts, component, n)
     return components, ChunkComponents(
         box=box,
         label=label,
@@ -92,35 +99,30 @@ def label_components(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]
     Parameters
     ----------
     labels : int32 (h, w)
-        Labels; 0 is background.
+        Label image; 0 is background.
 
     Returns
     -------
     components : int32 (h, w)
-        1..C in raster order of first pixel; 0 on background.
+        Component of each pixel, 1..C in raster order of first pixel; 0 on background.
     n_components : int
-        C.
+        Number of components, C.
     """
-    runs = _runs(labels)
-    component, _, n_components = _linked(runs)
-    return _painted(labels, runs, component), n_components
+    runs = _find_runs(labels)
+    component, _, n_components = _link_runs(runs)
+    return _paint(labels, runs, component), n_components
 
 
 @njit(nogil=True, cache=True)
 def relabel(components: NDArray[np.int32], table: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return ``table[components]``.
+    """Return ``table[components]``, int32 (h, w), without the int64 copy of the indices that numpy makes.
 
     Parameters
     ----------
     components : int32 (h, w)
-        Component numbers.
+        Component of each pixel, 0..C.
     table : int32 (C + 1,)
-        What stands for each number.
-
-    Returns
-    -------
-    int32 (h, w)
-        What stands for each pixel's number.
+        New label of each component.
     """
     painted = np.empty(components.shape, np.int32)
     for y in range(components.shape[0]):
@@ -131,19 +133,19 @@ def relabel(components: NDArray[np.int32], table: NDArray[np.int32]) -> NDArray[
 
 @njit(nogil=True, cache=True)
 def root(parent: NDArray[np.int32], node: int) -> int:
-    """Return the representative of a node, halving the way to it.
+    """Return the root of a node in a union-find forest, with path halving (Tarjan and van Leeuwen 1984).
 
     Parameters
     ----------
     parent : int32 (n,)
-        A forest: the node above each node, itself at a root.
+        Parent of each node; a root is its own parent. Updated in place.
     node : int
-        A node.
+        Index of the node.
 
     Returns
     -------
     int
-        Its root.
+        Index of the root.
     """
     while parent[node] != node:
         parent[node] = parent[parent[node]]
@@ -153,19 +155,21 @@ def root(parent: NDArray[np.int32], node: int) -> int:
 
 @njit(nogil=True, cache=True)
 def join(parent: NDArray[np.int32], first: int, second: int) -> int:
-    """Join two trees under the lower of their roots and return it.
+    """Union the trees of two nodes under the lower of their roots, and return that root.
+
+    Joining under the lower index, not the larger tree, makes the root of a component its first run.
 
     Parameters
     ----------
     parent : int32 (n,)
-        A forest: the node above each node, itself at a root.
+        Parent of each node; a root is its own parent. Updated in place.
     first, second : int
-        Nodes.
+        Indices of the nodes.
 
     Returns
     -------
     int
-        The lower root.
+        Index of the lower root.
     """
     first, second = root(parent, first), root(parent, second)
     parent[max(first, second)] = min(first, second)
@@ -173,41 +177,42 @@ def join(parent: NDArray[np.int32], first: int, second: int) -> int:
 
 
 class _Runs(NamedTuple):
-    """Stretches of one label, background included, row by row from left to right: together all pixels."""
+    """Runs of one label, background included, row by row from left to right; together they cover all pixels."""
 
-    value: NDArray[np.int32]
-    stop: NDArray[np.int32]
-    row: NDArray[np.int64]  # (h + 1,) the first run of each row, and how many there are
+    value: NDArray[np.int32]  # (R,) label
+    stop: NDArray[np.int32]  # (R,) column behind the last pixel; a run starts where the one before it stops
+    row: NDArray[np.int64]  # (h + 1,) first run of each row; the last entry is R
 
 
 class _Contacts(NamedTuple):
-    """Two things that touch along `length` pixel pairs; the same two may stand here several times."""
+    """Pairs of runs or components that touch; the same pair may occur several times."""
 
-    one: NDArray[np.int32]
-    other: NDArray[np.int32]
-    length: NDArray[np.int32]
+    one: NDArray[np.int32]  # (K,)
+    other: NDArray[np.int32]  # (K,)
+    length: NDArray[np.int32]  # (K,) number of pixel pairs
 
 
 @njit(nogil=True, cache=True)
-def _longer(array: NDArray[np.int32], least: int) -> NDArray[np.int32]:
-    """Return the array with room for at least `least` and twice what it held."""
+def _enlarge(array: NDArray[np.int32], least: int) -> NDArray[np.int32]:
+    """Return the array with room for at least `least` and twice its length."""
     grown = np.empty(max(least, 2 * len(array)), np.int32)
     grown[: len(array)] = array
     return grown
 
 
 @njit(nogil=True, cache=True)
-def _runs(labels: NDArray[np.int32]) -> _Runs:
+def _find_runs(labels: NDArray[np.int32]) -> _Runs:
+    """Return the runs of a label image, int32 (h, w)."""
     height, width = labels.shape
-    value, stop = np.empty(4096, np.int32), np.empty(4096, np.int32)
-    first = np.zeros(height + 1, np.int64)
+    value, stop = np.empty(4096, np.int32), np.empty(4096, np.int32)  # (R,) label and end of each run; grown as needed
+    first = np.zeros(height + 1, np.int64)  # (h + 1,) first run of each row
     n = 0
     for y in range(height):
         if n + width > len(value):
-            value, stop = _longer(value, n + width), _longer(stop, n + width)
+            value, stop = _enlarge(value, n + width), _enlarge(stop, n + width)
         row = labels[y]
         value[n], stop[n] = row[0], 1
-        # where a run ends cannot be foreseen, so that counting costs less than branching, here and below
+        # branch-free: the ends of runs are unpredictable, so adding 0 or 1 costs less than a mispredicted branch
         for x in range(1, width):
             n += row[x] != row[x - 1]
             value[n], stop[n] = row[x], x + 1
@@ -217,18 +222,20 @@ def _runs(labels: NDArray[np.int32]) -> _Runs:
 
 
 @njit(nogil=True, cache=True)
-def _met(runs: _Runs) -> tuple[_Contacts, _Contacts]:
-    """Return the contacts of runs under one label, and those of runs under two, background left out."""
+def _find_contacts(runs: _Runs) -> tuple[_Contacts, _Contacts]:
+    """Return the contacts of runs with equal labels and those of runs with different labels, without background."""
     n = len(runs.value)
-    # a run touches one on its right; two rows of runs overlap at most as often as there are runs in both; one spare
-    room = 3 * n + 1
-    one, other, length = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
-    same_one, same_other = np.empty(room, np.int32), np.empty(room, np.int32)
-    found, n_same = 0, 0
+    # each run has one contact to its right, and two rows of a and b runs at most a + b - 1 vertical ones: 3 n in all;
+    # one entry is spare because the branch-free code writes before it counts
+    capacity = 3 * n + 1
+    # (K,) at most
+    one, other, length = np.empty(capacity, np.int32), np.empty(capacity, np.int32), np.empty(capacity, np.int32)
+    same_one, same_other = np.empty(capacity, np.int32), np.empty(capacity, np.int32)
+    n_contacts, n_same = 0, 0
     for y in range(len(runs.row) - 1):
         for run in range(runs.row[y] + 1, runs.row[y + 1]):
-            one[found], other[found], length[found] = run - 1, run, 1
-            found += (runs.value[run - 1] != 0) & (runs.value[run] != 0)
+            one[n_contacts], other[n_contacts], length[n_contacts] = run - 1, run, 1
+            n_contacts += (runs.value[run - 1] != 0) & (runs.value[run] != 0)
         if y == 0:
             continue
         above, run, x = runs.row[y - 1], runs.row[y], np.int32(0)
@@ -236,26 +243,26 @@ def _met(runs: _Runs) -> tuple[_Contacts, _Contacts]:
             upper, lower = runs.value[above], runs.value[run]
             upper_stop, lower_stop = runs.stop[above], runs.stop[run]
             stop = min(upper_stop, lower_stop)
-            one[found], other[found], length[found] = above, run, stop - x
-            found += (upper != lower) & (upper != 0) & (lower != 0)
+            one[n_contacts], other[n_contacts], length[n_contacts] = above, run, stop - x
+            n_contacts += (upper != lower) & (upper != 0) & (lower != 0)
             same_one[n_same], same_other[n_same] = above, run
             n_same += (upper == lower) & (upper != 0)
             above += upper_stop == stop
             run += lower_stop == stop
             x = stop
     same = _Contacts(same_one[:n_same], same_other[:n_same], np.zeros(0, np.int32))
-    return same, _Contacts(one[:found], other[:found], length[:found])
+    return same, _Contacts(one[:n_contacts], other[:n_contacts], length[:n_contacts])
 
 
 @njit(nogil=True, cache=True)
-def _linked(runs: _Runs) -> tuple[NDArray[np.int32], _Contacts, int]:
-    """Return the component of each run, 0 for background, the contacts of runs, and the number of components."""
+def _link_runs(runs: _Runs) -> tuple[NDArray[np.int32], _Contacts, int]:
+    """Return the component of each run, int32 (R,), 0 for background; the contacts of runs; and C."""
     n = len(runs.value)
-    same, contacts = _met(runs)
-    parent = np.arange(n).astype(np.int32)
+    same, contacts = _find_contacts(runs)
+    parent = np.arange(n).astype(np.int32)  # (R,) union-find forest of runs
     for i in range(len(same.one)):
         join(parent, same.one[i], same.other[i])
-    component = np.zeros(n, np.int32)
+    component = np.zeros(n, np.int32)  # (R,)
     n_components = 0
     for run in range(n):
         if runs.value[run] == 0:
@@ -270,7 +277,7 @@ def _linked(runs: _Runs) -> tuple[NDArray[np.int32], _Contacts, int]:
 
 
 @njit(nogil=True, cache=True)
-def _painted(labels: NDArray[np.int32], runs: _Runs, component: NDArray[np.int32]) -> NDArray[np.int32]:
+def _paint(labels: NDArray[np.int32], runs: _Runs, component: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return the image of components, int32 (h, w)."""
     height, width = labels.shape
     image = np.empty((height, width), np.int32)
@@ -285,12 +292,12 @@ def _painted(labels: NDArray[np.int32], runs: _Runs, component: NDArray[np.int32
 
 
 @njit(nogil=True, cache=True)
-def _measured(
+def _measure(
     runs: _Runs, component: NDArray[np.int32], n: int, y0: int, x0: int, slide_width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return label, area and first pixel of each component."""
-    # one place more for background
-    label, area, first = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)
+    """Return label, area and raster index of the first pixel of each component, int64 (n,) each."""
+    # entry 0 is background and cut off at the end
+    label, area, first = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)  # (C + 1,)
     for y in range(len(runs.row) - 1):
         x = 0
         for run in range(runs.row[y], runs.row[y + 1]):
@@ -304,33 +311,39 @@ def _measured(
 
 
 @njit(nogil=True, cache=True)
-def _merged(
+def _merge_contacts(
     contacts: _Contacts, component: NDArray[np.int32], n: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """Return lower and higher component and the pixel pairs of every two that touch, by lower component."""
+    """Return each pair of touching components once, sorted by the lower: (lower, higher, pixel pairs), int32 (P,) each.
+
+    A counting sort puts the contacts of each lower component together, as the rows of a CSR matrix; within a row,
+    `pair_row` maps a higher component to its pair, so equal pairs are summed without a hash table.
+    """
     n_contacts = len(contacts.one)
-    start = np.zeros(n + 2, np.int32)
+    start = np.zeros(n + 2, np.int32)  # (C + 2,) CSR row pointers: contacts by lower component
     for i in range(n_contacts):
         start[min(component[contacts.one[i]], component[contacts.other[i]]) + 1] += 1
     for node in range(1, n + 2):
         start[node] += start[node - 1]
+    # (K,) higher component, (K,) pixel pairs, (C + 2,) next free entry of each row
     beyond, length, place = np.empty(n_contacts, np.int32), np.empty(n_contacts, np.int32), start.copy()
     for i in range(n_contacts):
         own, other = component[contacts.one[i]], component[contacts.other[i]]
         at = place[min(own, other)]
         place[min(own, other)] += 1
         beyond[at], length[at] = max(own, other), contacts.length[i]
+    # (K,), cut to the P pairs at the end
     low, high, shared = np.empty(n_contacts, np.int32), np.empty(n_contacts, np.int32), np.zeros(n_contacts, np.int32)
-    seen = np.full(n + 1, -1, np.int32)
-    found = 0
+    pair_row = np.full(n + 1, -1, np.int32)  # (C + 1,)
+    n_pairs = 0
     for node in range(1, n + 1):
-        fresh = found
+        first_pair = n_pairs
         for i in range(start[node], start[node + 1]):
-            at = seen[beyond[i]]
-            if at < fresh:
-                at = found
-                seen[beyond[i]] = at
+            at = pair_row[beyond[i]]
+            if at < first_pair:
+                at = n_pairs
+                pair_row[beyond[i]] = at
                 low[at], high[at] = node, beyond[i]
-                found += 1
+                n_pairs += 1
             shared[at] += length[i]
-    return low[:found].copy(), high[:found].copy(), shared[:found].copy()
+    return low[:n_pairs].copy(), high[:n_pairs].copy(), shared[:n_pairs].copy()

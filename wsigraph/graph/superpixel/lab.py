@@ -1,16 +1,21 @@
 """Eight-bit CIELAB by integer tables, smoothed by an integer kernel.
 
-Integers make the conversion identical on every machine and in every tile. Against the exact conversion it is within
-one level (D65, 2 degree observer, sRGB of IEC 61966-2-1). L is scaled by 255/100; a and b are offset by 128.
+With X, Y, Z relative to the white point D65 (2 degree observer, sRGB of IEC 61966-2-1) and f the CIE curve::
+
+    L = (116 f(Y) - 16) 255 / 100,    a = 500 (f(X) - f(Y)) + 128,    b = 200 (f(Y) - f(Z)) + 128
+
+Both non-linear functions are tables, so the conversion is identical on every machine and in every tile, and within one
+level of the exact conversion. scikit-image converts in float64, whose rounding depends on the build, and needs 24 bytes
+a pixel; OpenCV's 8-bit tables are an implementation detail that may change with its version.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.geometry import um_to_px_exact
+from wsigraph.kernels import njit
 
 _LINEAR_UNIT = 4095
 _CURVE_SHIFT = 14
@@ -22,19 +27,20 @@ _RGB_TO_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.0
 
 
 def _linear_table() -> NDArray[np.int64]:
-    """Return (3, 256): what each value of each channel adds to X, Y and Z, in three fields of 21 bits of one word.
+    """Return int64 (3, 256): the contribution of each value of R, G, B to X, Y and Z, packed into three 21-bit fields.
 
-    X, Y and Z of white are 4095 with 8 spare bits below; red carries the half that rounds the sum.
+    X, Y and Z of white are 4095, with 8 fractional bits; red also carries the 1/2 that rounds the sum.
     """
     value = np.arange(256) / 255.0
     linear = np.where(value > 0.04045, ((value + 0.055) / 1.055) ** 2.4, value / 12.92)
-    share = _RGB_TO_XYZ / _WHITE[:, None] * (_LINEAR_UNIT << _SPARE)  # (XYZ, RGB)
-    parts = np.round(share.T[:, :, None] * linear).astype(np.int64)  # (RGB, XYZ, 256)
+    weight = _RGB_TO_XYZ / _WHITE[:, None] * (_LINEAR_UNIT << _SPARE)  # (XYZ, RGB)
+    parts = np.round(weight.T[:, :, None] * linear).astype(np.int64)  # (RGB, XYZ, 256)
     parts[0] += 1 << (_SPARE - 1)
     return np.asarray(parts[:, 0] | (parts[:, 1] << _FIELD) | (parts[:, 2] << (2 * _FIELD)))
 
 
 def _curve_table() -> NDArray[np.int32]:
+    """Return f of the CIE at 0 .. 4096 / 4095, int32 (4097,), in units of 1 / 16384."""
     ratio = np.arange(_LINEAR_UNIT + 2) / _LINEAR_UNIT
     curve = np.where(ratio > 0.008856, np.cbrt(ratio), 7.787 * ratio + 16.0 / 116.0)
     return np.round(curve * _CURVE_UNIT).astype(np.int32)
@@ -57,6 +63,7 @@ def _convert(
     curve: NDArray[np.int32],
     lab: NDArray[np.uint8],
 ) -> None:
+    """Write L, a, b of the wanted pixels: rgb uint8 (h, w, 3), wanted bool (h, w), lab uint8 (3, h, w)."""
     red, green, blue = linear[0], linear[1], linear[2]
     mask = (1 << (_FIELD - _SPARE)) - 1
     for y in range(rgb.shape[0]):
@@ -67,7 +74,7 @@ def _convert(
             fx = curve[(word >> _SPARE) & mask]
             fy = curve[(word >> (_SPARE + _FIELD)) & mask]
             fz = curve[(word >> (_SPARE + 2 * _FIELD)) & mask]
-            # a = 500 (fx - fy); b = 200 (fy - fz); each rounded half up; no sRGB colour leaves 0..255
+            # each rounded half up; no sRGB colour leaves 0..255
             lab[0, y, x] = (_SLOPE * fy - _OFFSET) >> _LEVEL_SHIFT
             lab[1, y, x] = (500 * (fx - fy) + _MIDDLE) >> _CURVE_SHIFT
             lab[2, y, x] = (200 * (fy - fz) + _MIDDLE) >> _CURVE_SHIFT
@@ -81,7 +88,7 @@ def rgb_to_lab(rgb: NDArray[np.uint8], wanted: NDArray[np.bool_] | None = None) 
     rgb : uint8 (h, w, 3)
         sRGB pixels.
     wanted : bool (h, w), optional
-        Pixels to convert; the others are 0. All where left out.
+        Pixels to convert; the others become 0. All pixels if omitted.
 
     Returns
     -------
@@ -94,9 +101,12 @@ def rgb_to_lab(rgb: NDArray[np.uint8], wanted: NDArray[np.bool_] | None = None) 
     return lab
 
 
-def smoothing_passes(spread_um: float, mpp: float) -> int:
-    """Return how many passes of `smooth` spread a point by `spread_um`: one pass has a variance of half a pixel."""
-    return round(2 * um_to_px_exact(spread_um, mpp) ** 2)
+def smoothing_passes(sigma_um: float, mpp: float) -> int:
+    """Return the number of `smooth` calls whose joint standard deviation is `sigma_um`.
+
+    One call has a variance of 1/2 pixel squared, and variances add.
+    """
+    return round(2 * um_to_px_exact(sigma_um, mpp) ** 2)
 
 
 @njit(nogil=True, cache=True)
@@ -111,7 +121,7 @@ def smooth(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Returns
     -------
     uint8 (3, h, w)
-        Smoothed planes; rows and columns at the window's own border are exact only at the slide's border.
+        Smoothed planes. The outermost pixels of a window inside the slide are not exact: read one pixel more.
     """
     n_planes, height, width = planes.shape
     result = np.empty_like(planes)

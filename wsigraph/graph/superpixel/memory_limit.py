@@ -1,4 +1,4 @@
-"""Chunks and threads that fit into the memory that is given."""
+"""Chunk size and number of threads that fit into a memory limit."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from wsigraph.slide.map_boxes import plan_chunks
 
 
 def within_memory(settings: Config) -> Config:
-    """Return the settings with chunks and threads that fit into ``runtime.memory_gb``.
+    """Return the settings with a chunk size and a number of threads that fit into ``runtime.memory_gb``.
 
     Parameters
     ----------
     settings : Config
-        With ``runtime.memory_gb`` above 0, or left as they are.
+        Settings; returned unchanged if ``runtime.memory_gb`` is 0.
 
     Returns
     -------
     Config
-        Only ``runtime`` differs.
+        The same settings with another ``runtime``.
     """
     runtime = settings.runtime
     if runtime.memory_gb == 0:

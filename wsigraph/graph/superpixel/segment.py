@@ -1,8 +1,12 @@
-"""A slide's tissue cut into connected superpixels, chunk by chunk, seam by seam the same as in one piece.
+"""Segmentation of a slide's tissue into connected superpixels, chunk by chunk; the chunks do not show in the result.
 
-Three steps: every chunk is clustered by SLIC with the halo that makes it exact and split into components; the graph of
-all components decides which stay together; every chunk is painted with the final labels. Components wait in a
-temporary store between the first and the last step, so memory holds tables, not pixels.
+There are three steps:
+
+1. SLIC clusters every chunk, with the halo that makes it exact, and splits it into components.
+2. The graph of all components decides which stay together (``connectivity``).
+3. Every chunk is painted with the final labels.
+
+Components are kept in a temporary store between the first and the last step, so memory holds tables, not pixels.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from wsigraph.geometry import Box, Size, grid, um2_to_px, um_to_px
 from wsigraph.graph.superpixel.components import ChunkComponents, chunk_components, relabel
 from wsigraph.graph.superpixel.connectivity import resolve
 from wsigraph.graph.superpixel.lab import rgb_to_lab, smooth, smoothing_passes
-from wsigraph.graph.superpixel.slic import Lattice, slic
+from wsigraph.graph.superpixel.slic import SeedGrid, slic
 from wsigraph.graph.tissue.mask import find_tissue
 from wsigraph.graph.tissue.window import near_tissue, tissue_box, tissue_window
 from wsigraph.records import SuperpixelLabels, TissueMap
@@ -41,20 +45,20 @@ def segment(
     path: Destination | Path | str | None = None,
     progress: Progress | None = None,
 ) -> SuperpixelLabels:
-    """Cut a slide's tissue into superpixels.
+    """Segment a slide's tissue into superpixels.
 
     Parameters
     ----------
     slide : Slide
-        The slide.
+        Slide to read.
     config : Config, optional
-        Settings; ``superpixel`` decides the labels, ``tissue`` the mask where none is given.
+        Settings: ``superpixel`` decides the labels; ``tissue`` the mask, if no `tissue` is given.
     tissue : TissueMap, optional
-        Tissue to cut; found on the slide where left out.
+        Tissue to segment; `find_tissue` finds it if omitted.
     path : Destination, Path or str, optional
-        ``superpixels.zarr`` to write; the labels stay in memory, compressed, where left out.
+        ``superpixels.zarr`` to write; if omitted, the labels stay in memory, compressed.
     progress : callable, optional
-        Told (stage, done, total).
+        Called with (stage, done, total).
 
     Returns
     -------
@@ -72,35 +76,37 @@ def segment(
 
     Notes
     -----
-    Time is linear in tissue area. Memory: about 30 bytes a pixel of the chunks in flight (one a thread) and some
-    100 bytes a component. Labels are the same for every chunk size, thread count and scheduler.
+    Time is linear in tissue area. Memory: about 30 bytes for each pixel of the chunks being processed (one a thread)
+    and about 100 bytes for each component. Labels are the same for every chunk size, thread count and scheduler.
     """
     settings = config or Config()
     options = settings.superpixel
     if tissue is None:
-        tissue = find_tissue(slide, settings.tissue, working_mpp=options.mpp, progress=progress)
+        tissue = find_tissue(
+            slide, settings.tissue, suitability=settings.slide, working_mpp=options.mpp, progress=progress
+        )
     size = slide.size(options.mpp)
     chunk_px = settings.runtime.chunk_px
     boxes = list(grid(size, chunk_px))
     near = near_tissue(tissue.tissue, tissue.mpp, smoothing_passes(options.smoothing_um, options.mpp), options.mpp)
-    # beside the result, where every worker that can write the one can write the other
-    beside = None if path is None else Destination.of(path).path.parent
-    if beside is not None:
-        beside.mkdir(parents=True, exist_ok=True)
+    # scratch beside the result: a worker that can write the one can write the other
+    folder = None if path is None else Destination.of(path).path.parent
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=beside) as scratch,
+        tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=folder) as scratch,
         create_labels(path, size) as writer,
     ):
         raw = _scratch_array(scratch, size, chunk_px)
-        found = map_chunks(
+        results = map_chunks(
             _components, boxes, slide, tissue, near, options, raw, size, stage="superpixels", progress=progress
         )
-        chunks = [chunk for chunk in found if chunk is not None]
+        chunks = [chunk for chunk in results if chunk is not None]
         tables, n_superpixels, _ = resolve(chunks, um2_to_px(options.min_area_um2, options.mpp))
         if n_superpixels == 0:
             raise NoTissue(f"slide {slide.info.slide_id!r} shows no tissue large enough for one superpixel")
         by_corner = {(c.box.y0, c.box.x0): table for c, table in zip(chunks, tables, strict=True)}
-        # an image in memory can be painted by this process only
+        # only this process can paint an array in its own memory
         with dask.config.set(scheduler="threads") if path is None else nullcontext():
             map_chunks(
                 _paint, grid(size, SHARD_PX), raw, by_corner, chunk_px, writer.array, stage="labels", progress=progress
@@ -109,13 +115,13 @@ def segment(
 
 
 def halo_px(options: SuperpixelConfig) -> int:
-    """Return how many working pixels around a chunk decide its labels."""
+    """Return the number of working pixels around a chunk on which its labels depend."""
     side = um_to_px(options.spacing_um, options.mpp)
     return (2 * options.iterations + 2) * side + smoothing_passes(options.smoothing_um, options.mpp)
 
 
 def _scratch_array(scratch: str, size: Size, chunk_px: int) -> zarr.Array[Any]:
-    """Return a temporary int32 array of the slide's size with one stored chunk a working chunk."""
+    """Return a temporary int32 zarr array of the slide's size, stored in the chunks that are processed."""
     shape = (size.height, size.width)
     chunks = (min(chunk_px, size.height), min(chunk_px, size.width))
     return zarr.create_array(
@@ -132,19 +138,19 @@ def _components(
     raw: zarr.Array[Any],
     size: Size,
 ) -> ChunkComponents | None:
-    """Cluster one chunk, store its components and return their table; None where it holds no tissue."""
+    """Cluster one chunk, store its components and return their table; None if it holds no tissue."""
     core = tissue_box(tissue.tissue, tissue.mpp, chunk, options.mpp)
     if core.is_empty:
         return None
-    lattice = Lattice(size, um_to_px(options.spacing_um, options.mpp))
-    window = lattice.window(core, options.iterations)
+    seeds = SeedGrid(size, um_to_px(options.spacing_um, options.mpp))
+    window = seeds.window(core, options.iterations)
     labels = np.zeros((chunk.height, chunk.width), np.int32)
     labels[core.relative_to(chunk).slices] = slic(
         _smoothed_lab(slide, window, size, near, tissue.mpp, options),
         tissue_window(tissue.tissue, tissue.mpp, window, options.mpp),
         window,
         core,
-        lattice,
+        seeds,
         compactness=options.compactness,
         iterations=options.iterations,
     )
@@ -154,16 +160,16 @@ def _components(
 
 
 def _smoothed_lab(
-    slide: Slide, window: Box, size: Size, near: NDArray[np.bool_], lattice_mpp: float, options: SuperpixelConfig
+    slide: Slide, window: Box, size: Size, near: NDArray[np.bool_], grid_mpp: float, options: SuperpixelConfig
 ) -> NDArray[np.uint8]:
-    """Return Lab of a window, uint8 (3, h, w), smoothed as on the whole slide at its tissue.
+    """Return the smoothed Lab of a window, uint8 (3, h, w); exact, as on the whole slide, at pixels of tissue.
 
-    Each pass of the kernel needs one pixel more around; `near` holds all that tissue pixels need, and nothing else is
-    converted.
+    Each pass of the kernel needs one more pixel around the window. Only the pixels of `near` are converted: those that
+    the kernel reads for some tissue pixel.
     """
     passes = smoothing_passes(options.smoothing_um, options.mpp)
     wider = window.grow(passes).clip(size)
-    lab = rgb_to_lab(slide.read(wider, options.mpp), tissue_window(near, lattice_mpp, wider, options.mpp))
+    lab = rgb_to_lab(slide.read(wider, options.mpp), tissue_window(near, grid_mpp, wider, options.mpp))
     for _ in range(passes):
         lab = smooth(lab)
     return np.ascontiguousarray(lab[(slice(None), *window.relative_to(wider).slices)])
@@ -176,7 +182,7 @@ def _paint(
     chunk_px: int,
     labels: zarr.Array[Any],
 ) -> None:
-    """Write the final labels of one stored shard."""
+    """Write the final labels of one shard of the result."""
     painted = np.zeros((box.height, box.width), np.int32)
     for y0 in range(box.y0 // chunk_px * chunk_px, box.y1, chunk_px):
         for x0 in range(box.x0 // chunk_px * chunk_px, box.x1, chunk_px):

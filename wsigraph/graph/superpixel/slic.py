@@ -1,12 +1,24 @@
-"""Grid SLIC that gives the same labels in any tile.
+"""Grid SLIC that gives the same labels for every tiling.
 
-Simple linear iterative clustering (Achanta et al., TPAMI 2012) with four changes. Centres and distances are 16-bit
-integers, which is exact and fills vectors. A pixel chooses among the centres whose *home cell* is one of the 3 x 3
-cells around its own, wherever those centres have moved, so that a result depends on a bounded neighbourhood:
-``2 x iterations + 1`` cells. Sums run over a fixed subset of pixels (even rows and columns of the slide), so that
-rounding and order cannot matter. Position weighs half as much in the last assignment as while centres move: centres
-stay spread, outlines follow the tissue. Work shrinks towards the core as the iterations proceed. Not optimal where
-regions are much larger or smaller than a cell: a grid cannot put two centres into one cell.
+Simple linear iterative clustering (Achanta et al., TPAMI 2012). One centre starts in each cell of a grid of side S; in
+each iteration a pixel p joins the nearest centre c and every centre moves to the mean of its pixels::
+
+    d(p, c)**2 = |Lab_p - Lab_c|**2 + (m / S)**2 |xy_p - xy_c|**2,    m: compactness
+
+Four changes make the result independent of tiling:
+
+- Centres and distances are 16-bit integers (``centre_distance``): exact, and 32 pixels fill a vector register.
+- A pixel chooses among the centres whose *home cell* is one of the 3 x 3 cells around its own cell, wherever those
+  centres have moved. So a label depends on at most ``2 x iterations + 1`` cells around it: the halo of a chunk.
+- Sums run over a fixed subset of pixels (even rows and columns of the slide), so rounding and order cannot matter.
+- m is halved in the last assignment: while centres move they stay well spaced, and the final outlines follow the
+  tissue.
+
+Work shrinks towards the core of the chunk as the iterations proceed.
+
+``skimage.segmentation.slic`` and OpenCV's ``ximgproc`` compute in floating point and cut each image into its own grid,
+so two overlapping tiles get different labels (``python -m tests.benchmarks superpixels`` compares all three). Not
+optimal where regions are much larger or smaller than a cell: a grid cannot put two centres into one cell.
 """
 
 from __future__ import annotations
@@ -15,7 +27,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.geometry import Box, Size
@@ -27,21 +38,24 @@ from wsigraph.graph.superpixel.centre_distance import (
     scaled,
     units_of,
 )
+from wsigraph.kernels import njit
 
 _FIELD = 21
+"""Bits of one of the three fields that a 64-bit sum holds."""
 _STRIP_PX = 4096
+"""Pixels assigned at a time, so that their values (5 x 2 bytes each) stay in cache."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lattice:
-    """The seed lattice of a slide.
+class SeedGrid:
+    """The grid of seeds of a slide: one centre starts in each square cell.
 
     Attributes
     ----------
     size : Size
-        Working pixels of the slide.
+        Size of the slide, working pixels.
     spacing_px : int
-        Side of a cell.
+        Side S of a cell, working pixels.
     """
 
     size: Size
@@ -49,7 +63,7 @@ class Lattice:
 
     @property
     def cells(self) -> Size:
-        """Rows and columns of cells."""
+        """Number of rows and columns of cells."""
         return Size(-(-self.size.height // self.spacing_px), -(-self.size.width // self.spacing_px))
 
     def cells_of(self, box: Box) -> Box:
@@ -58,7 +72,7 @@ class Lattice:
         return Box(y0=box.y0 // side, x0=box.x0 // side, y1=-(-box.y1 // side), x1=-(-box.x1 // side))
 
     def window(self, core: Box, iterations: int) -> Box:
-        """Return the pixels that decide the labels of `core`."""
+        """Return the box of pixels on which the labels of `core` depend."""
         cells = self.cells_of(core).grow(2 * iterations + 1).clip(self.cells)
         side = self.spacing_px
         return Box(y0=cells.y0 * side, x0=cells.x0 * side, y1=cells.y1 * side, x1=cells.x1 * side).clip(self.size)
@@ -69,7 +83,7 @@ def slic(
     tissue: NDArray[np.bool_],
     window: Box,
     core: Box,
-    lattice: Lattice,
+    seeds: SeedGrid,
     *,
     compactness: float,
     iterations: int,
@@ -79,61 +93,66 @@ def slic(
     Parameters
     ----------
     lab : uint8 (3, h, w)
-        Smoothed Lab of the window.
+        Smoothed 8-bit CIELAB of the window.
     tissue : bool (h, w)
-        Tissue of the window; other pixels are neither labelled nor counted.
+        Tissue mask of the window; other pixels are neither labelled nor counted.
     window : Box
-        ``lattice.window(core, iterations)``, in working pixels.
+        ``seeds.window(core, iterations)``, in working pixels.
     core : Box
-        Pixels to label.
-    lattice : Lattice
-        The slide's seeds.
+        Box of pixels to label, in working pixels.
+    seeds : SeedGrid
+        Seeds of the slide.
     compactness : float
-        Weight of position against colour while the centres move, in 8-bit Lab levels a spacing.
+        m, the weight of position against colour while the centres move: 8-bit Lab levels for one spacing.
     iterations : int
-        Rounds of moving the centres.
+        Number of times the centres move.
 
     Returns
     -------
     int32 (core.height, core.width)
-        1 + raster index of the home cell in the slide's lattice; 0 outside tissue. Not connected yet.
+        1 + raster index of the centre's home cell among the cells of the slide; 0 outside tissue. The pixels of a
+        label need not be connected.
     """
-    side = lattice.spacing_px
+    side = seeds.spacing_px
     units, last = units_of(compactness, side), units_of(compactness, side, last=True)
-    cells = lattice.cells_of(window)
-    core_cells = lattice.cells_of(core).relative_to(cells)
-    sample = _sample(
+    cells = seeds.cells_of(window)
+    core_cells = seeds.cells_of(core).relative_to(cells)
+    sample = _sample_pixels(
         lab, tissue, window.y0 & 1, window.x0 & 1, side, cells.height, cells.width, units.level, units.step
     )
-    centres = np.zeros((cells.height, cells.width, 6), np.int32)
-    _move(sample, side, (0, 0, cells.height, cells.width), centres, units.level, units.step, True)
+    centres = np.zeros((cells.height, cells.width, 6), np.int32)  # L, a, b, y, x, exists; see `_update_centres`
+    _move_centres(sample, side, (0, 0, cells.height, cells.width), centres, units.level, units.step, True)
     for round_ in range(1, iterations + 1):
+        # each round needs two cells less on each side than the one before: one for the pixels that belong to a centre,
+        # one for the centres that a pixel can choose
         area = core_cells.grow(2 * (iterations - round_) + 2).clip(cells.size)
-        _move(sample, side, (area.y0, area.x0, area.y1, area.x1), centres, units.level, units.step, False)
+        _move_centres(sample, side, (area.y0, area.x0, area.y1, area.x1), centres, units.level, units.step, False)
     inner = core.relative_to(window)
     labels = np.zeros((core.height, core.width), np.int32)
     _assign(
         lab, tissue, inner.y0, inner.x0, side, (core_cells.y0, core_cells.x0, core_cells.y1, core_cells.x1), centres,
-        last.level, last.step, (cells.y0, cells.x0, lattice.cells.width), labels,
+        last.level, last.step, (cells.y0, cells.x0, seeds.cells.width), labels,
     )  # fmt: skip
     return labels
 
 
 class _Sample(NamedTuple):
-    """The tissue pixels on even rows and columns of the slide, cell by cell.
+    """The tissue pixels on even rows and columns of the slide, grouped by cell; P is the most a cell can hold.
 
-    Values are L, a, b, y and x in units of distance, places counted from the cell's corner. Sums are taken over words
-    of three fields of 21 bits: L, a, b; and x, y in pixels from the cell's corner, 1.
+    `values` are the coordinates that distances are computed in. `colour` and `place` are the summands of a centre's
+    mean: three numbers packed into one 64-bit word, so that one addition sums all three.
     """
 
-    n: NDArray[np.int32]  # (rows, columns)
-    values: NDArray[np.int16]  # (rows, columns, 5, most in a cell)
-    colour: NDArray[np.int64]  # (rows, columns, most in a cell)
-    place: NDArray[np.int64]  # (rows, columns, most in a cell)
+    n: NDArray[np.int32]  # (rows, columns): pixels in each cell
+    values: NDArray[
+        np.int16
+    ]  # (rows, columns, 5, P): L, a, b, y, x in units of distance, y and x from the cell's corner
+    colour: NDArray[np.int64]  # (rows, columns, P): L | a << 21 | b << 42
+    place: NDArray[np.int64]  # (rows, columns, P): x | y << 21 | 1 << 42, pixels from the cell's corner
 
 
 @njit(nogil=True, cache=True)
-def _sample(
+def _sample_pixels(
     lab: NDArray[np.uint8],
     tissue: NDArray[np.bool_],
     parity_y: int,
@@ -144,18 +163,22 @@ def _sample(
     level: int,
     step: int,
 ) -> _Sample:
+    """Return the sample of a window: lab uint8 (3, h, w), tissue bool (h, w).
+
+    The parities are those of the window's corner on the slide, so that the same pixels are sampled in every window.
+    """
     height, width = tissue.shape
-    room = padded(((side + 1) // 2) ** 2)
+    capacity = padded(((side + 1) // 2) ** 2)
     n = np.zeros((n_rows, n_columns), np.int32)
-    values = np.empty((n_rows, n_columns, 5, room), np.int16)
-    colour = np.empty((n_rows, n_columns, room), np.int64)
-    place = np.empty((n_rows, n_columns, room), np.int64)
+    values = np.empty((n_rows, n_columns, 5, capacity), np.int16)
+    colour = np.empty((n_rows, n_columns, capacity), np.int64)
+    place = np.empty((n_rows, n_columns, capacity), np.int64)
     for row in range(n_rows):
         top = row * side
         for column in range(n_columns):
             left = column * side
-            held, colours, places = values[row, column], colour[row, column], place[row, column]
-            found = 0
+            cell_values, colours, places = values[row, column], colour[row, column], place[row, column]
+            n_sampled = 0
             for y in range(top + ((top ^ parity_y) & 1), min(top + side, height), 2):
                 down = scaled(y - top, step)
                 for x in range(left + ((left ^ parity_x) & 1), min(left + side, width), 2):
@@ -165,49 +188,54 @@ def _sample(
                             np.int64(lab[1, y, x]),
                             np.int64(lab[2, y, x]),
                         )
-                        held[0, found] = level * lightness
-                        held[1, found] = level * green_red
-                        held[2, found] = level * blue_yellow
-                        held[3, found] = down
-                        held[4, found] = scaled(x - left, step)
-                        colours[found] = lightness | (green_red << _FIELD) | (blue_yellow << (2 * _FIELD))
-                        places[found] = (x - left) | ((y - top) << _FIELD) | (1 << (2 * _FIELD))
-                        found += 1
-            n[row, column] = found
+                        cell_values[0, n_sampled] = level * lightness
+                        cell_values[1, n_sampled] = level * green_red
+                        cell_values[2, n_sampled] = level * blue_yellow
+                        cell_values[3, n_sampled] = down
+                        cell_values[4, n_sampled] = scaled(x - left, step)
+                        colours[n_sampled] = lightness | (green_red << _FIELD) | (blue_yellow << (2 * _FIELD))
+                        places[n_sampled] = (x - left) | ((y - top) << _FIELD) | (1 << (2 * _FIELD))
+                        n_sampled += 1
+            n[row, column] = n_sampled
     return _Sample(n, values, colour, place)
 
 
 @njit(nogil=True, cache=True)
-def _move(
+def _move_centres(
     sample: _Sample,
     side: int,
     area: tuple[int, int, int, int],
     centres: NDArray[np.int32],
     level: int,
     step: int,
-    home: bool,
+    is_first: bool,
 ) -> None:
-    """Assign the sampled pixels of a range of cells and move the centres one cell inside it; to their own at `home`."""
+    """Assign the sampled pixels of a range of cells, then move the centres that lie one cell inside the range.
+
+    In the first call every pixel belongs to its own cell's centre, which places the centres at the means of their
+    cells. `area` is (row0, column0, row1, column1); centres int32 (rows, columns, 6) is updated in place.
+    """
     row0, column0, row1, column1 = area
     n_rows, n_columns = centres.shape[0], centres.shape[1]
-    sums = np.zeros((n_rows * n_columns, 6), np.int64)
-    room = sample.values.shape[3]
-    best, choice = np.empty(room, np.uint16), np.zeros(room, np.int16)
-    candidates, homes, held = np.zeros((9, 5), np.int16), np.zeros(9, np.int64), np.zeros((9, 2), np.int64)
+    sums = np.zeros((n_rows * n_columns, 6), np.int64)  # of each centre: L, a, b, y, x, number of pixels
+    capacity = sample.values.shape[3]
+    best, choice = np.empty(capacity, np.uint16), np.zeros(capacity, np.int16)  # (P,) least distance, its candidate
+    # the 3 x 3 cells: (9, 5) coordinates, (9,) home cells, (9, 2) packed sums
+    candidates, homes, packed = np.zeros((9, 5), np.int16), np.zeros(9, np.int64), np.zeros((9, 2), np.int64)
     for row in range(row0, row1):
         for column in range(column0, column1):
             n = sample.n[row, column]
             if n == 0:
                 continue
-            if home:
-                homes[0], found = row * n_columns + column, 1
+            if is_first:
+                homes[0], n_candidates = row * n_columns + column, 1
             else:
-                found = gather_candidates(centres, row, column, side, step, candidates, homes)
-                choose_nearest(sample.values[row, column], padded(n), candidates, found, best, choice)
+                n_candidates = gather_candidates(centres, row, column, side, step, candidates, homes)
+                choose_nearest(sample.values[row, column], padded(n), candidates, n_candidates, best, choice)
             colour, place = sample.colour[row, column, :n], sample.place[row, column, :n]
-            _add(colour, place, choice, homes, found, row * side, column * side, side, held, sums)
-    # a centre at the rim of the range has not seen all its pixels, unless the rim is the slide's own
-    _settle(
+            _accumulate(colour, place, choice, homes, n_candidates, row * side, column * side, side, packed, sums)
+    # centres at the border of the range lack the pixels beyond it, unless it is the border of the window
+    _update_centres(
         sums.reshape((n_rows, n_columns, 6)),
         centres,
         level,
@@ -219,7 +247,7 @@ def _move(
 
 
 @njit(nogil=True, cache=True)
-def _add(
+def _accumulate(
     colour: NDArray[np.int64],
     place: NDArray[np.int64],
     choice: NDArray[np.int16],
@@ -228,36 +256,41 @@ def _add(
     y0: int,
     x0: int,
     side: int,
-    held: NDArray[np.int64],
+    packed: NDArray[np.int64],
     sums: NDArray[np.int64],
 ) -> None:
-    """Add a cell's pixels to the sums of the centres they chose: L, a, b, y, x, 1."""
+    """Add a cell's pixels to the sums of the centres they chose.
+
+    colour, place int64 (n,); choice int16 (n,), the row of the chosen candidate; homes int64 (9,), the centre of each
+    candidate; packed int64 (9, 2), scratch; sums int64 (centres, 6): L, a, b, y, x in pixels of the window, pixels.
+    """
     mask = (1 << _FIELD) - 1
-    # so many at once that no field overflows into the next
+    # unpack after so many pixels that no field of 21 bits can have overflowed into the next
     most = max(1, min(4096, mask // max(side, 255)))
     for start in range(0, len(colour), most):
         for k in range(n_candidates):
-            held[k, 0] = held[k, 1] = 0
+            packed[k, 0] = packed[k, 1] = 0
         for i in range(start, min(start + most, len(colour))):
-            held[choice[i], 0] += colour[i]
-            held[choice[i], 1] += place[i]
+            packed[choice[i], 0] += colour[i]
+            packed[choice[i], 1] += place[i]
         for k in range(n_candidates):
-            own, n = homes[k], held[k, 1] >> (2 * _FIELD)
-            sums[own, 0] += held[k, 0] & mask
-            sums[own, 1] += (held[k, 0] >> _FIELD) & mask
-            sums[own, 2] += held[k, 0] >> (2 * _FIELD)
-            sums[own, 3] += ((held[k, 1] >> _FIELD) & mask) + n * y0
-            sums[own, 4] += (held[k, 1] & mask) + n * x0
+            own, n = homes[k], packed[k, 1] >> (2 * _FIELD)
+            sums[own, 0] += packed[k, 0] & mask
+            sums[own, 1] += (packed[k, 0] >> _FIELD) & mask
+            sums[own, 2] += packed[k, 0] >> (2 * _FIELD)
+            sums[own, 3] += ((packed[k, 1] >> _FIELD) & mask) + n * y0
+            sums[own, 4] += (packed[k, 1] & mask) + n * x0
             sums[own, 5] += n
 
 
 @njit(nogil=True, cache=True)
-def _settle(
+def _update_centres(
     sums: NDArray[np.int64], centres: NDArray[np.int32], level: int, row0: int, column0: int, row1: int, column1: int
 ) -> None:
-    """Move the centres of a range of cells to the mean of what they hold; an empty one stays where it was.
+    """Move the centres of a range of cells to the mean of their pixels, rounded half up; empty ones stay.
 
-    A centre is L, a, b in units of distance, y, x in 1/16 pixel from the window's corner, and whether there is one.
+    sums int64 (rows, columns, 6); centres int32 (rows, columns, 6): L, a, b in units of distance, y, x in 1/16 pixel
+    from the window's corner, and 1 if the centre exists (its cell has held tissue).
     """
     for row in range(row0, row1):
         for column in range(column0, column1):
@@ -270,12 +303,13 @@ def _settle(
 
 
 @njit(nogil=True, cache=True)
-def _load(
+def _load_colours(
     lab: NDArray[np.uint8], y0: int, x0: int, rows: int, columns: int, level: int, values: NDArray[np.int16]
 ) -> None:
-    """Copy a box of pixels, row by row, in units of distance.
+    """Write L, a, b of a box of pixels into ``values[:3]``, row after row, in units of distance.
 
-    Rows are copied in whole vectors of 16 while the image goes on that far; the next row writes over what is too much.
+    lab uint8 (3, h, w); values int16 (5, capacity). Rows are copied in whole vectors of 16 pixels where the image is
+    wide enough; the next row overwrites the excess.
     """
     most = (columns + 15) // 16 * 16
     if x0 + most > lab.shape[2]:
@@ -284,15 +318,15 @@ def _load(
     for plane in range(3):
         start = 0
         for y in range(rows):
-            source, held = box[plane, y], values[plane, start:]
+            source, target = box[plane, y], values[plane, start:]
             for x in range(most):
-                held[x] = source[x] * level
+                target[x] = source[x] * level
             start += columns
 
 
 @njit(nogil=True, cache=True)
-def _lay(y0: int, x0: int, rows: int, columns: int, step: int, values: NDArray[np.int16]) -> None:
-    """Write the places of a box of pixels, row by row, in units of distance."""
+def _write_positions(y0: int, x0: int, rows: int, columns: int, step: int, values: NDArray[np.int16]) -> None:
+    """Write y, x of a box of pixels into ``values[3:]``, row after row, in units of distance."""
     for y in range(rows):
         for x in range(columns):
             values[3, y * columns + x] = scaled(y0 + y, step)
@@ -310,40 +344,46 @@ def _assign(
     centres: NDArray[np.int32],
     level: int,
     step: int,
-    lattice: tuple[int, int, int],
+    grid_place: tuple[int, int, int],
     labels: NDArray[np.int32],
 ) -> None:
-    """Write the label of every core pixel, whose corner lies at (y0, x0) of the window."""
+    """Write the label of every pixel of the core, whose corner is pixel (y0, x0) of the window.
+
+    labels int32 (core height, core width) is written. `grid_place` is (first row, first column) of the window's cells
+    on the slide and the number of columns of cells on the slide, from which labels are computed.
+    """
     row0, column0, row1, column1 = area
-    first_row, first_column, lattice_columns = lattice
+    first_row, first_column, grid_columns = grid_place
     n_columns = centres.shape[1]
     height, width = labels.shape
     strip = max(1, min(side, _STRIP_PX // side))
-    room = padded(strip * side) + 16
-    values = np.zeros((5, room), np.int16)
-    best, choice = np.empty(room, np.uint16), np.empty(room, np.int16)
+    capacity = padded(strip * side) + 16
+    values = np.zeros((5, capacity), np.int16)  # L, a, b, y, x of a strip of pixels
+    best, choice = np.empty(capacity, np.uint16), np.empty(capacity, np.int16)  # (pixels of a strip,)
+    # (9, 5) coordinates, (9,) home cells, (9,) labels
     candidates, homes, names = np.zeros((9, 5), np.int16), np.zeros(9, np.int64), np.empty(9, np.int32)
-    laid = (-1, -1, -1, -1)
+    written = (-1, -1, -1, -1)
     for row in range(row0, row1):
         for column in range(column0, column1):
             left, right = max(column * side, x0), min((column + 1) * side, x0 + width)
             n = right - left
-            # tissue that misses every even pixel, alone among its cells, keeps its cell's own number
-            names[0] = (row + first_row) * lattice_columns + column + first_column + 1
-            found = gather_candidates(centres, row, column, side, step, candidates, homes)
-            for k in range(found):
+            # if no centre exists around the cell (its tissue misses every sampled pixel), its own number is used
+            names[0] = (row + first_row) * grid_columns + column + first_column + 1
+            n_candidates = gather_candidates(centres, row, column, side, step, candidates, homes)
+            for k in range(n_candidates):
                 r, c = homes[k] // n_columns + first_row, homes[k] % n_columns + first_column
-                names[k] = r * lattice_columns + c + 1
+                names[k] = r * grid_columns + c + 1
             bottom = min((row + 1) * side, y0 + height)
             for top in range(max(row * side, y0), bottom, strip):
                 rows = min(strip, bottom - top)
                 if not tissue[top : top + rows, left:right].any():
                     continue
-                if laid != (top - row * side, left - column * side, rows, n):
-                    laid = (top - row * side, left - column * side, rows, n)
-                    _lay(laid[0], laid[1], rows, n, step, values)
-                _load(lab, top, left, rows, n, level, values)
-                choose_nearest(values, padded(rows * n), candidates, found, best, choice)
+                # positions only depend on the strip's place in its cell, which mostly repeats
+                if written != (top - row * side, left - column * side, rows, n):
+                    written = (top - row * side, left - column * side, rows, n)
+                    _write_positions(written[0], written[1], rows, n, step, values)
+                _load_colours(lab, top, left, rows, n, level, values)
+                choose_nearest(values, padded(rows * n), candidates, n_candidates, best, choice)
                 for y in range(rows):
                     for x in range(n):
                         if tissue[top + y, left + x]:

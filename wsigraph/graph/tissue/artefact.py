@@ -1,8 +1,8 @@
-"""What is on a slide and is not tissue to analyse: the reason codes, and how much area each takes.
+"""Codes of the artefacts on a slide, and the area of each.
 
-Where several reasons hold, the lowest code is written. Ink, edges and blur are left out of the tissue by default: none
-of them shows tissue as it is. Folds are written down but stay in the tissue: they are tissue, dark nests of epithelium
-look much like them, and leaving out a nest costs more than measuring a fold. Each choice is one switch in
+Where several artefacts hold, the lowest code is written. Ink, coverslip edges and blur are removed from the tissue by
+default, because none of them shows the tissue as it is. Folds are recorded but stay in the tissue: dense nests of
+epithelium look much like folds, and losing a nest costs more than measuring a fold. Each choice is one switch in
 `TissueConfig`.
 """
 
@@ -29,7 +29,7 @@ ARTEFACTS: dict[int, str] = {
     ARTEFACT_BLUR: "out of focus",
     ARTEFACT_FOLD: "fold",
 }
-"""Reason of each artefact code."""
+"""Name of each artefact code."""
 
 
 def artefact_areas(tissue: TissueMap) -> dict[str, float]:
@@ -38,37 +38,38 @@ def artefact_areas(tissue: TissueMap) -> dict[str, float]:
     Parameters
     ----------
     tissue : TissueMap
-        The map.
+        Tissue map with artefact codes.
 
     Returns
     -------
     dict of str to float
-        mm2 by reason, in the order of the codes; a reason that is nowhere has 0. Ink and edges count on glass too.
+        mm2 by name of the artefact, in the order of the codes; 0 for artefacts that do not occur. Ink and edges on
+        glass count too.
     """
     return code_areas(tissue.artefact, tissue.mpp)
 
 
 def code_areas(artefact: NDArray[np.uint8], mpp: float) -> dict[str, float]:
-    """Return the area of each artefact on a lattice of codes.
+    """Return the area of each artefact on a grid of codes.
 
     Parameters
     ----------
     artefact : uint8 (h, w)
-        Codes.
+        Artefact codes.
     mpp : float
-        Spacing of the lattice, um.
+        Spacing of the grid, um.
 
     Returns
     -------
     dict of str to float
-        mm2 by reason, in the order of the codes.
+        mm2 by name of the artefact, in the order of the codes.
     """
     counts = np.bincount(artefact.ravel(), minlength=max(ARTEFACTS) + 1)
     return {reason: px_to_mm2(int(counts[code]), mpp) for code, reason in ARTEFACTS.items() if code}
 
 
 def masked_codes(config: TissueConfig) -> tuple[int, ...]:
-    """Return the codes of the artefacts that a configuration leaves out of the tissue."""
+    """Return the codes of the artefacts that a configuration removes from the tissue."""
     switches = {
         ARTEFACT_INK: config.mask_ink,
         ARTEFACT_EDGE: config.mask_edge,
@@ -78,22 +79,22 @@ def masked_codes(config: TissueConfig) -> tuple[int, ...]:
     return tuple(code for code, is_masked in switches.items() if is_masked)
 
 
-def write_codes(shape: tuple[int, int], found: Mapping[int, NDArray[np.bool_]]) -> NDArray[np.uint8]:
-    """Return the artefact codes of a lattice.
+def write_codes(shape: tuple[int, int], masks: Mapping[int, NDArray[np.bool_]]) -> NDArray[np.uint8]:
+    """Return the artefact codes of a grid.
 
     Parameters
     ----------
     shape : tuple of int
-        Height and width of the lattice.
-    found : mapping of int to bool (h, w)
-        Where each code holds.
+        Height and width of the grid.
+    masks : mapping of int to bool (h, w)
+        Mask of each code.
 
     Returns
     -------
     uint8 (h, w)
-        The lowest code that holds, 0 where none does.
+        The lowest code whose mask holds; 0 if none does.
     """
     codes = np.zeros(shape, np.uint8)
-    for code in sorted(found, reverse=True):
-        codes[found[code]] = code
+    for code in sorted(masks, reverse=True):
+        codes[masks[code]] = code
     return codes

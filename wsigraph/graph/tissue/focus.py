@@ -1,40 +1,52 @@
-"""Out-of-focus areas: fine detail lost where coarse detail remains.
+"""Out-of-focus areas: fine detail is lost while coarse detail remains.
 
-A Laplacian's energy falls with pale staining and with flat tissue as much as with defocus, so it tells little alone.
-Its ratio between two scales does not: a lens out of focus takes the energy at one pixel and leaves that at two.
-Energies are summed in integers over cells of a fixed global grid, read whole, so tiling cannot matter. A cell is out
-of focus where the ratio lies under an absolute bound and under a share of the slide's own median, so that a sharp slide
-has none and a scanner with a soft lens is not punished for it. A slide blurred as a whole looks like such a scanner.
+The energy of the Laplacian falls with pale stain and with flat tissue as much as with defocus, so alone it says little.
+The ratio of the energies at two scales does not have this fault: defocus removes the energy at the fine scale and
+leaves the energy at the coarse one. With I = R + G + B and I_s the image binned by 2**s, a cell has at scale s::
 
-Sensor noise has a ratio of four whatever the lens; hence detail at 2 um is compared with detail at 4 um, where noise
-is averaged out, and that at 4 um with that at 8 um, because strong defocus leaves nothing but noise at 2 um. Either
-ratio suffices. Slides coarser than 2 um are not judged.
-References: Pertuz, Puig and Garcia, "Analysis of focus measure operators for shape-from-focus", 2013 (energy of the
-Laplacian).
+    L_s(y, x) = 4 I_s(y, x) - I_s(y-1, x) - I_s(y+1, x) - I_s(y, x-1) - I_s(y, x+1)
+    E_s       = mean of L_s ** 2 over the cell
+    detail_s  = E_s / E_(s+1)
+
+A cell is out of focus where detail_s is below an absolute bound and below a multiple of the slide's own median. A sharp
+slide then has no such cells, and a scanner with a soft lens is not penalised. A slide that is blurred as a whole looks
+like such a scanner and is not detected.
+
+White noise has a ratio of four whatever the lens. So the finest scale is 2 um: detail at 2 um is compared with detail
+at 4 um, where noise is averaged out, and detail at 4 um with detail at 8 um, because strong defocus leaves only noise
+at 2 um. Either ratio suffices. Slides coarser than 2 um are not judged.
+
+Energies are summed in integers over cells of a fixed global grid and each cell is read whole, so the result does not
+depend on tiling. OpenCV and scipy have the Laplacian, but they filter across the borders of cells and of chunks, and
+need a float image for each scale; the kernel here keeps one cell in cache.
+
+References
+----------
+Pertuz, Puig and Garcia (2013), Analysis of focus measure operators for shape-from-focus (energy of the Laplacian).
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsigraph.config import TissueConfig
 from wsigraph.geometry import Box, Size, grid, ratio, um2_to_px, um_to_px
+from wsigraph.kernels import njit
 from wsigraph.slide.map_boxes import Progress, map_chunks
 from wsigraph.slide.reader import Slide
 
 FOCUS_MPP = 2.0
-"""Finest pixel size at which detail is judged, um/px; each of the coarser scales is twice the one before."""
+"""Finest pixel size at which detail is measured, um/px; each further scale is twice as coarse."""
 N_SCALES = 3
 _CELLS_PER_CHUNK = 16
 _LEAST_TISSUE = 4
-"""A cell is judged where a quarter (one over this) of its lattice pixels is tissue."""
+"""A cell is judged if at least 1 / 4 (one over this number) of its low-power pixels are tissue."""
 _LEAST_DETAIL = 40.0
-"""Mean squared Laplacian of R + G + B at the coarsest scale under which a cell is too flat to judge."""
+"""A cell with less mean squared Laplacian of R + G + B than this at the coarsest scale is too flat to judge."""
 _SOFT = 1.5
-"""A cell beside a blurred one is taken with it up to this multiple of the bounds."""
+"""A cell beside a blurred cell counts as blurred up to this multiple of the bounds."""
 _EIGHT = np.ones((3, 3), bool)
 
 
@@ -49,13 +61,13 @@ def find_blur(
     Parameters
     ----------
     slide : Slide
-        The slide.
+        Source of the pixels; only cells with tissue are read.
     tissue : bool (h, w)
-        Tissue on the lattice of ``config.mpp``.
+        Tissue mask on the low-power grid of ``config.mpp``.
     config : TissueConfig
         Side of a cell, least area and the two bounds of the ratio.
     progress : callable, optional
-        Told (stage, done, total).
+        Called with (stage, done, total).
 
     Returns
     -------
@@ -81,37 +93,38 @@ def find_blur(
     flat = rows[:, None] * shape[1] + columns
     n_cells = shape[0] * shape[1]
     n_tissue = np.bincount(flat[tissue], minlength=n_cells).reshape(shape)
-    n_lattice = np.bincount(flat.ravel(), minlength=n_cells).reshape(shape)
-    judged = (_LEAST_TISSUE * n_tissue >= n_lattice) & (n_tissue > 0)
+    n_pixels = np.bincount(flat.ravel(), minlength=n_cells).reshape(shape)
+    judged = (_LEAST_TISSUE * n_tissue >= n_pixels) & (n_tissue > 0)
     blurred = _blurred_cells(_energies(slide, judged, side, progress), judged, config)
     if not blurred.any():
         return np.zeros_like(tissue)
-    # cells at the rim of tissue were not judged: they follow a neighbour that was
+    # cells at the rim of tissue hold too little of it to be judged: they take the result of a judged neighbour
     blurred |= ndimage.binary_dilation(blurred, structure=_EIGHT) & ~judged & (n_tissue > 0)
     return np.asarray(blurred[np.ix_(rows, columns)] & tissue)
 
 
 def cell_energies(rgb: NDArray[np.uint8], side: int) -> NDArray[np.int64]:
-    """Return the detail of each square cell of a window at each scale.
+    """Return the energy of the Laplacian of each square cell of a window at each scale.
 
     Parameters
     ----------
     rgb : uint8 (h, w, 3)
-        Pixels; the window begins at a cell's corner.
+        Pixels; the window starts at a cell's corner.
     side : int
         Side of a cell, pixels; a multiple of 4.
 
     Returns
     -------
     int64 (ceil(h / side), ceil(w / side), N_SCALES, 2)
-        At each scale the sum of the squared Laplacian of R + G + B over the pixels whose neighbours lie in the cell,
-        and the number of those pixels. A coarser scale sums 2 x 2 pixels, so that it counts in finer units.
+        At each scale, the sum of the squared Laplacian of R + G + B over the pixels whose four neighbours lie in the
+        cell, and the number of those pixels. A coarser scale sums 2 x 2 pixels instead of averaging them, so its
+        energy is 16 times larger for each step.
     """
     return np.asarray(_energy_kernel(rgb, side))
 
 
 def _energies(slide: Slide, judged: NDArray[np.bool_], side: int, progress: Progress | None) -> NDArray[np.float64]:
-    """Return the mean squared Laplacian of all cells at each scale, float64 (*cells, N_SCALES)."""
+    """Return the mean squared Laplacian of all cells at each scale, float64 (rows, columns, N_SCALES)."""
     size = slide.size(FOCUS_MPP)
     boxes, places = [], []
     for block in grid(Size(*judged.shape), _CELLS_PER_CHUNK):
@@ -125,11 +138,12 @@ def _energies(slide: Slide, judged: NDArray[np.bool_], side: int, progress: Prog
                     x1=min(block.x1 * side, size.width),
                 )
             )
-    energy = np.zeros((*judged.shape, N_SCALES, 2), np.int64)
+    energy = np.zeros((*judged.shape, N_SCALES, 2), np.int64)  # (rows, columns, scale, [sum, pixels])
     for place, part in zip(
         places, map_chunks(_read, boxes, slide, side, stage="focus", progress=progress), strict=True
     ):
         energy[place] = part
+    # each binning multiplies values by 4 and energies by 16
     return np.asarray(energy[..., 0] / np.maximum(energy[..., 1], 1) / 16.0 ** np.arange(N_SCALES))
 
 
@@ -137,31 +151,32 @@ def _read(box: Box, slide: Slide, side: int) -> NDArray[np.int64]:
     return cell_energies(slide.read(box, FOCUS_MPP), side)
 
 
-def _cell_of(n_lattice: int, side: int, n_cells: int, lattice_mpp: float) -> NDArray[np.int64]:
-    """Return the cell under the centre of each lattice row or column."""
-    step = ratio(side * FOCUS_MPP, lattice_mpp)
-    index = np.arange(n_lattice, dtype=np.int64)
+def _cell_of(n_pixels: int, side: int, n_cells: int, grid_mpp: float) -> NDArray[np.int64]:
+    """Return the cell under the centre of each row or column of the low-power grid, int64 (n_pixels,)."""
+    step = ratio(side * FOCUS_MPP, grid_mpp)
+    index = np.arange(n_pixels, dtype=np.int64)
     return np.minimum((2 * index + 1) * step.denominator // (2 * step.numerator), n_cells - 1)
 
 
 def _blurred_cells(energy: NDArray[np.float64], judged: NDArray[np.bool_], config: TissueConfig) -> NDArray[np.bool_]:
-    telling = judged & (energy[..., -1] >= _LEAST_DETAIL)
-    blurred, soft = np.zeros_like(telling), np.zeros_like(telling)
-    if not telling.any():
+    """Return the cells out of focus, bool (rows, columns), from the energies (rows, columns, N_SCALES)."""
+    textured = judged & (energy[..., -1] >= _LEAST_DETAIL)
+    blurred, soft = np.zeros_like(textured), np.zeros_like(textured)
+    if not textured.any():
         return blurred
     for scale in range(N_SCALES - 1):
         fine, coarse = energy[..., scale], energy[..., scale + 1]
-        detail = np.divide(fine, coarse, out=np.full(fine.shape, np.inf), where=telling & (coarse > 0))
-        bound = min(config.blur_max_ratio, config.blur_max_share * float(np.median(detail[telling])))
+        detail = np.divide(fine, coarse, out=np.full(fine.shape, np.inf), where=textured & (coarse > 0))
+        bound = min(config.blur_max_ratio, config.blur_max_fraction * float(np.median(detail[textured])))
         blurred |= detail < bound
         soft |= detail < _SOFT * bound
-    # a cell goes with the majority of its judged neighbours and itself
+    # majority filter: a cell takes the value of most of the judged cells among itself and its 8 neighbours
     neighbours = [
         ndimage.correlate(cells.astype(np.int32), np.ones((3, 3), np.int32), mode="constant")
-        for cells in (blurred, telling)
+        for cells in (blurred, textured)
     ]
-    blurred = telling & (2 * neighbours[0] > neighbours[1])
-    # a cell that the border of a blurred area crosses is half sharp
+    blurred = textured & (2 * neighbours[0] > neighbours[1])
+    # a cell on the border of a blurred area is half sharp, so its bound is wider
     blurred |= soft & ndimage.binary_dilation(blurred, structure=_EIGHT)
     labels, _ = ndimage.label(blurred, structure=_EIGHT)
     keep = np.bincount(labels.ravel()) >= um2_to_px(config.blur_min_area_um2, config.blur_cell_um)
@@ -171,9 +186,11 @@ def _blurred_cells(energy: NDArray[np.float64], judged: NDArray[np.bool_], confi
 
 @njit(nogil=True, cache=True)
 def _energy_kernel(rgb: NDArray[np.uint8], side: int) -> NDArray[np.int64]:
+    """Return the sums of `cell_energies`; a cell is binned in place after each scale."""
     height, width = rgb.shape[:2]
+    # (rows, columns, scale, [sum, pixels])
     energy = np.zeros((-(-height // side), -(-width // side), N_SCALES, 2), np.int64)
-    cell = np.empty((side, side), np.int64)
+    cell = np.empty((side, side), np.int64)  # I_s of one cell; its first (tall, wide) entries are in use
     for row in range(energy.shape[0]):
         for column in range(energy.shape[1]):
             top, left = row * side, column * side
@@ -191,7 +208,7 @@ def _energy_kernel(rgb: NDArray[np.uint8], side: int) -> NDArray[np.int64]:
 
 @njit(nogil=True, cache=True)
 def _laplacian_energy(cell: NDArray[np.int64], height: int, width: int) -> tuple[int, int]:
-    """Return the summed squared Laplacian inside the first rows and columns, and the number of pixels summed."""
+    """Return the sum of the squared Laplacian over the inner pixels of ``cell[:height, :width]``, and their number."""
     total = 0
     for y in range(1, height - 1):
         for x in range(1, width - 1):
@@ -202,7 +219,10 @@ def _laplacian_energy(cell: NDArray[np.int64], height: int, width: int) -> tuple
 
 @njit(nogil=True, cache=True)
 def _halve(cell: NDArray[np.int64], height: int, width: int) -> None:
-    """Sum squares of 2 x 2 pixels into the first rows and columns, in place."""
+    """Replace ``cell[:height // 2, :width // 2]`` by the sums of 2 x 2 pixels, in place.
+
+    Reading runs ahead of writing in raster order, so no entry is overwritten before it is read.
+    """
     for y in range(height // 2):
         for x in range(width // 2):
             upper = cell[2 * y, 2 * x] + cell[2 * y, 2 * x + 1]

@@ -1,10 +1,23 @@
-"""Pen ink, told from stain by colour.
+"""Pen ink, recognised by its colour.
 
-Hematoxylin and eosin both absorb green most. Paint that absorbs red more than green (blue, green), blue more than
-green (brown, yellow), blue almost as much as green while red passes (red), or all three alike and much (black) is no
-stain. Purple lies between the two stains; it is told only by absorbing far less blue than the slide's own tissue does,
-so it passes unseen on slides whose stains leave blue alone. From a sure core, ink spreads through fainter paint of the
-same kind as far as paint runs. Brown immunostains are taken for ink: the rules are for hematoxylin and eosin.
+Hematoxylin and eosin both absorb green most. With R, G, B the optical densities, five classes of ink break that rule:
+
+======= ============================== ===========================================
+class   colour of the pen              rule, up to a margin
+======= ============================== ===========================================
+cold    blue, green                    R > G
+warm    red                            B > 3/4 G while R < 1/3 G
+brown   brown, yellow                  B > G
+black   black                          max - min < 1/4 max, and dense
+purple  purple                         B / G far below the slide's median B / G
+======= ============================== ===========================================
+
+Purple lies between the two stains, so it is found only on slides whose tissue absorbs blue. From a core that meets the
+rule, ink grows through connected, fainter pixels of the same class up to 400 um away.
+
+Limits: brown immunostains (DAB) are taken for ink; the rules hold for hematoxylin and eosin only. No library has such
+rules: colour thresholds in HSV, as tools for artefacts use them, depend on the scanner's white balance, while density
+above the glass does not. Connected components and filters are scipy's.
 """
 
 from __future__ import annotations
@@ -16,29 +29,33 @@ from scipy import ndimage
 from wsigraph.config import TissueConfig
 from wsigraph.geometry import um2_to_px, um_to_px
 from wsigraph.graph.tissue.density import extremes
-from wsigraph.graph.tissue.mask_distance import within
+from wsigraph.graph.tissue.mask_distance import isotropic_dilation
 
 _EIGHT = np.ones((3, 3), bool)
 _RUN_UM = 400.0
-"""How far faint paint is followed from a sure core."""
+"""Greatest distance from a core at which faint ink counts, um."""
 _PURPLE_OF_TYPICAL = 0.6
+"""Purple ink has at most this multiple of the slide's median ratio of blue to green density."""
 _PURPLE_LEAST_TYPICAL = 0.45
+"""Purple ink is only searched for where the median ratio of blue to green density is at least this."""
 _WASH_UM = 60.0
+"""Side of the window over which the ratio of red to green density is averaged to find washed tissue, um."""
 _WASHED = 0.72
 _WASHED_OF_TYPICAL = 1.35
-"""Mean red over green density above which tissue beside ink is washed with it, alone and against the slide's own."""
+"""Tissue near ink is washed with it where its mean ratio of red to green density exceeds `_WASHED` and exceeds this
+multiple of the slide's median ratio."""
 _RATIO_UNIT = 256
 
 
 def find_ink(density: NDArray[np.int16], config: TissueConfig) -> NDArray[np.bool_]:
-    """Return where pen ink lies.
+    """Return the mask of pen ink.
 
     Parameters
     ----------
     density : int16 (3, h, w)
         Optical density planes (R, G, B) in units of 1/1024, glass at zero.
     config : TissueConfig
-        Spacing of the lattice, least area of ink and its margin.
+        Spacing of the low-power grid, least area of ink and the margin added around it.
 
     Returns
     -------
@@ -47,23 +64,23 @@ def find_ink(density: NDArray[np.int16], config: TissueConfig) -> NDArray[np.boo
     """
     smallest = um2_to_px(config.ink_min_area_um2, config.mpp)
     ink = np.zeros(density.shape[1:], bool)
-    for kind, sure in _sure(density).items():
-        core = _open(sure)
+    for ink_class, core_mask in _core_masks(density).items():
+        core = _open(core_mask)
         if not core.any():
             continue
         labels, _ = ndimage.label(core, structure=_EIGHT)
         large = np.bincount(labels.ravel()) >= smallest
         large[0] = False
         if large.any():
-            ink |= _followed(density, kind, np.asarray(large[labels]), config.mpp)
-    return within(ink, um_to_px(config.ink_margin_um, config.mpp)) if ink.any() else ink
+            ink |= _grow_core(density, ink_class, np.asarray(large[labels]), config.mpp)
+    return isotropic_dilation(ink, um_to_px(config.ink_margin_um, config.mpp)) if ink.any() else ink
 
 
-def _followed(density: NDArray[np.int16], kind: str, core: NDArray[np.bool_], mpp: float) -> NDArray[np.bool_]:
-    """Return a core of ink with the fainter paint of its kind that hangs together with it."""
-    near = within(core, um_to_px(_RUN_UM, mpp))
+def _grow_core(density: NDArray[np.int16], ink_class: str, core: NDArray[np.bool_], mpp: float) -> NDArray[np.bool_]:
+    """Return a core of ink with the fainter ink of its class that is connected to it, bool (h, w)."""
+    near = isotropic_dilation(core, um_to_px(_RUN_UM, mpp))
     rows, columns = (_extent(np.asarray(near.any(axis=axis))) for axis in (1, 0))
-    faint = _faint(density[:, rows, columns], kind, _typical(density, 0), um_to_px(_WASH_UM, mpp))
+    faint = _faint_mask(density[:, rows, columns], ink_class, _typical(density, 0), um_to_px(_WASH_UM, mpp))
     paint = core.copy()
     paint[rows, columns] |= near[rows, columns] & faint
     labels, n_paints = ndimage.label(paint, structure=_EIGHT)
@@ -73,7 +90,7 @@ def _followed(density: NDArray[np.int16], kind: str, core: NDArray[np.bool_], mp
 
 
 def _open(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the mask opened by a square of two pixels; single pixels and hairlines go."""
+    """Return the morphological opening by a square of 2 x 2 pixels, which removes single pixels and hairlines."""
     square = mask[:-1, :-1] & mask[1:, :-1] & mask[:-1, 1:] & mask[1:, 1:]
     opened = np.zeros_like(mask)
     for rows in (slice(None, -1), slice(1, None)):
@@ -82,8 +99,11 @@ def _open(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return opened
 
 
-def _sure(density: NDArray[np.int16]) -> dict[str, NDArray[np.bool_]]:
-    """Return the pixels of each kind of paint that can be no stain."""
+def _core_masks(density: NDArray[np.int16]) -> dict[str, NDArray[np.bool_]]:
+    """Return, for each class of ink, the pixels that no stain can explain, bool (h, w).
+
+    density is int16 (3, h, w) in units of 1/1024; the constants added are margins against noise in the same units.
+    """
     red, green, blue = density
     lowest, highest = extremes(density)
     return {
@@ -95,21 +115,21 @@ def _sure(density: NDArray[np.int16]) -> dict[str, NDArray[np.bool_]]:
     }
 
 
-def _faint(density: NDArray[np.int16], kind: str, typical_red: int, wash_px: int) -> NDArray[np.bool_]:
-    """Return the pixels that may be a stroke's rim or thin end; tissue away from strokes is never asked."""
+def _faint_mask(density: NDArray[np.int16], ink_class: str, typical_red: int, wash_px: int) -> NDArray[np.bool_]:
+    """Return the pixels that may be the rim or thin end of a stroke: looser rules, used only near a core."""
     red, green, blue = density
-    if kind == "cold":
-        # blue paint washed over tissue leaves green strongest, but shifts the mean of nuclei and stroma together
+    if ink_class == "cold":
+        # under a wash of blue ink green is still the densest, but the mean over nuclei and stroma shifts to red
         mean_red, mean_green = (ndimage.uniform_filter(plane.astype(np.int32), wash_px) for plane in (red, green))
         limit = max(round(_WASHED * _RATIO_UNIT), round(_WASHED_OF_TYPICAL * typical_red))
         washed = (mean_red * _RATIO_UNIT > limit * mean_green) & (red > 60) & (red * 3 > green * 2)
         return np.asarray((red > green + green // 16 + 20) | washed)
-    if kind == "warm":
+    if ink_class == "warm":
         return np.asarray((3 * blue > 2 * green) & (2 * red < green) & (green > 200))
-    if kind == "brown":
+    if ink_class == "brown":
         return np.asarray((blue > green + green // 16 + 20) & (blue > 100))
     lowest, highest = extremes(density)
-    if kind == "black":
+    if ink_class == "black":
         return np.asarray((lowest > 450) & (3 * (highest - lowest) < highest))
     return np.zeros(green.shape, bool)
 
@@ -121,7 +141,7 @@ def _extent(flags: NDArray[np.bool_]) -> slice:
 
 
 def _typical(density: NDArray[np.int16], channel: int) -> int:
-    """Return the median ratio of a channel to green over stained pixels, in 1/256; 0 where nothing is stained."""
+    """Return the median of D[channel] / D[green] over stained pixels, in units of 1/256; 0 if nothing is stained."""
     red, green, blue = density
     stained = (green > 150) & (green >= red) & (green >= blue)
     ratio = np.clip(density[channel][stained].astype(np.int64) * _RATIO_UNIT // green[stained], 0, _RATIO_UNIT)
@@ -132,7 +152,7 @@ def _typical(density: NDArray[np.int16], channel: int) -> int:
 
 
 def _purple(density: NDArray[np.int16]) -> NDArray[np.bool_]:
-    """Return the dense pixels that absorb far less blue than the slide's tissue typically does."""
+    """Return the dense pixels whose ratio of blue to green density is far below the slide's median."""
     red, green, blue = density
     typical = _typical(density, 2)
     if typical < _PURPLE_LEAST_TYPICAL * _RATIO_UNIT:

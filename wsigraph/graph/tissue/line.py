@@ -1,37 +1,47 @@
-"""Narrow structures on the lattice: edges of the coverslip, rims of bubbles and folds of the tissue.
+"""Narrow structures on the low-power grid: coverslip edges, rims of bubbles and folds of the tissue.
 
-An edge or rim darkens all three channels alike, on glass and on tissue, over a narrow and long course. A fold is tissue
-lying double, so both stains are about twice as strong as beside it, over a narrow course again. Nuclei would hide both
-in single pixels; so density is averaged along short lines in eight directions on the lattice reduced twofold, and each
-line is compared with the two lines beside it. What stands out is judged as whole pieces, by length and by mean width;
-curved and straight courses are alike, and pieces of one straight course are joined (``straight``). Only tissue and what
-is near it is looked at. Not optimal for bubbles under a third of a millimetre and for edges fainter than the tissue's
-own texture; dense bands of epithelium pass for folds.
+A coverslip edge or a bubble's rim darkens all three channels alike, on glass and on tissue, along a long and narrow
+line. In a fold the tissue is doubled, so both stains are about twice as strong as beside it. Single nuclei would hide
+both, so the method is a ridge detector on averaged lines. With D the optical density of a channel on the grid reduced
+twofold, u one of eight directions and w its normal scaled to the width of the structure::
+
+    M(p) = mean of D(p + k u),  k = -half .. half
+    edge:  M(p) - max(M(p - w), M(p + w)) >= limit in R, G and B, and alike in all three
+    fold:  M(p) >= ratio * max(M(p - w), M(p + w)) in G and in B, without a change of colour
+
+The pixels that pass are grouped into connected pieces and kept by length and mean width, so curved and straight
+structures are treated alike; pieces of one straight line are joined by a Hough transform (``straight``). Only tissue
+and its surroundings are searched.
+
+Limits: bubbles under a third of a millimetre and edges fainter than the tissue's own texture are missed; dense bands of
+epithelium pass for folds. scikit-image's ridge filters (Frangi, Sato) compute in floating point on the whole grid and
+know neither the two-sided comparison nor the three channels; the kernels here are exact in integers, skip glass far
+from tissue, and run the eight directions in parallel.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsigraph.config import TissueConfig
 from wsigraph.geometry import um_to_px, um_to_px_exact
 from wsigraph.graph.tissue.density import OD_UNIT
-from wsigraph.graph.tissue.mask_distance import within
-from wsigraph.graph.tissue.straight import straight_courses
+from wsigraph.graph.tissue.mask_distance import isotropic_dilation
+from wsigraph.graph.tissue.straight import straight_segments
+from wsigraph.kernels import njit
 from wsigraph.slide.map_boxes import map_rows, map_threads
 
 _REDUCTION = 2
 _NEAR = 4
-"""Edges are looked for this many widths around tissue."""
+"""Edges are searched up to this many edge widths away from tissue."""
 _LINE_UM = 120.0
 """Length of the averaged lines."""
 _FOLD_LEAST_DENSITY = 0.35
-"""No tissue paler than this in green optical density is called a fold."""
+"""Tissue paler than this in green optical density is never called a fold."""
 _STRAIGHT = 2
-"""Edges in pieces must be straight over this many least lengths."""
+"""A broken edge must be straight over this many times the least length of an unbroken one."""
 _RATIO_UNIT = 256
 _EIGHT = np.ones((3, 3), bool)
 _DIRECTIONS = np.array([(0, 1), (1, 2), (1, 1), (2, 1), (1, 0), (2, -1), (1, -1), (1, -2)])
@@ -40,24 +50,24 @@ _DIRECTIONS = np.array([(0, 1), (1, 2), (1, 1), (2, 1), (1, 0), (2, -1), (1, -1)
 def find_lines(
     density: NDArray[np.int16], tissue: NDArray[np.bool_], config: TissueConfig
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return where the coverslip ends or a bubble has its rim, and where tissue lies double.
+    """Return coverslip edges and rims of bubbles, and folds of the tissue.
 
     Parameters
     ----------
     density : int16 (3, h, w)
         Optical density planes (R, G, B) in units of 1/1024, glass at zero.
     tissue : bool (h, w)
-        Tissue.
+        Tissue mask on the same grid.
     config : TissueConfig
-        Spacing of the lattice, and least length, greatest width and least darkness of edges and of folds.
+        Spacing of the low-power grid; least length, greatest width and least density of edges and of folds.
 
     Returns
     -------
     edges, folds : bool (h, w)
-        Edges, on tissue and on the glass near it; folds, within tissue.
+        Edges on tissue and on the glass near it; folds inside tissue.
     """
     mpp = config.mpp * _REDUCTION
-    planes = _reduced(density)
+    planes = _reduced(density)  # (3, ceil(h / 2), ceil(w / 2))
     inside = tissue[::_REDUCTION, ::_REDUCTION]
     edge_px, fold_px = um_to_px(config.edge_max_width_um, mpp), um_to_px(config.fold_max_width_um, mpp)
     typical = int(np.median(planes[1][inside])) if inside.any() else OD_UNIT
@@ -69,15 +79,15 @@ def find_lines(
             round(config.fold_min_ratio * _RATIO_UNIT),
         ]
     )
-    edge, fold = _stand_out(planes, inside, um_to_px(_LINE_UM, mpp), edge_px, fold_px, limits)
+    edge, fold = _find_ridges(planes, inside, um_to_px(_LINE_UM, mpp), edge_px, fold_px, limits)
     min_length = um_to_px_exact(config.edge_min_length_um, mpp)
-    edge = long_narrow_pieces(edge, min_length, edge_px) | straight_courses(edge, _STRAIGHT * min_length)
+    edge = long_narrow_pieces(edge, min_length, edge_px) | straight_segments(edge, _STRAIGHT * min_length)
     fold = long_narrow_pieces(fold, um_to_px_exact(config.fold_min_length_um, mpp), fold_px)
     return _enlarged(edge, tissue.shape), _enlarged(fold, tissue.shape) & tissue
 
 
 def long_narrow_pieces(mask: NDArray[np.bool_], min_length: float, max_width: float) -> NDArray[np.bool_]:
-    """Return the 8-connected pieces that are long and narrow.
+    """Return the 8-connected components that are long and narrow.
 
     Parameters
     ----------
@@ -91,23 +101,26 @@ def long_narrow_pieces(mask: NDArray[np.bool_], min_length: float, max_width: fl
     Returns
     -------
     bool (h, w)
-        The pieces that pass.
+        The components that pass.
     """
     labels, n_pieces = ndimage.label(mask, structure=_EIGHT)
     keep = np.zeros(n_pieces + 1, bool)
     area, border = _area_and_border(labels, n_pieces)
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         length = np.hypot(*(side.stop - side.start for side in box))
-        # a narrow piece is its border's half long; pi/4 makes a length of pixel steps, whatever the course
+        # length of a narrow piece = half its border; pi / 4 turns counted pixel sides into a length in any direction
         keep[label] = length >= min_length and area[label] <= max_width * np.pi / 8 * border[label]
     return np.asarray(keep[labels])
 
 
 @njit(nogil=True, cache=True)
 def _area_and_border(labels: NDArray[np.int32], n_pieces: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the pixels of each label, and its pixel sides that face another label or the picture's end."""
+    """Return the area and the border of each label, int64 (n_pieces + 1,) each.
+
+    The border counts pixel sides that face another label or the end of the grid; labels is int32 (h, w), 0 background.
+    """
     height, width = labels.shape
-    area, border = np.zeros(n_pieces + 1, np.int64), np.zeros(n_pieces + 1, np.int64)
+    area, border = np.zeros(n_pieces + 1, np.int64), np.zeros(n_pieces + 1, np.int64)  # (n_pieces + 1,)
     for y in range(height):
         for x in range(width):
             label = labels[y, x]
@@ -122,9 +135,9 @@ def _area_and_border(labels: NDArray[np.int32], n_pieces: int) -> tuple[NDArray[
 
 
 def _reduced(density: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Return planes averaged over 2 x 2 pixels, the last row and column repeated where odd."""
+    """Return the planes averaged over 2 x 2 pixels, int16 (3, ceil(h / 2), ceil(w / 2)); odd ends are repeated."""
     _, height, width = density.shape
-    reduced = np.empty((3, -(-height // 2), -(-width // 2)), np.int16)
+    reduced = np.empty((3, -(-height // 2), -(-width // 2)), np.int16)  # (3, ceil(h / 2), ceil(w / 2))
     map_rows(_reduce, reduced.shape[1], density, reduced)
     return reduced
 
@@ -145,7 +158,7 @@ def _enlarged(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.boo
     return np.asarray(mask.repeat(_REDUCTION, axis=0).repeat(_REDUCTION, axis=1)[: shape[0], : shape[1]])
 
 
-def _stand_out(
+def _find_ridges(
     planes: NDArray[np.int16],
     tissue: NDArray[np.bool_],
     length_px: int,
@@ -153,14 +166,14 @@ def _stand_out(
     fold_px: int,
     limits: NDArray[np.int64],
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return the pixels whose line is darker than the lines beside it: alike in all channels, and by a ratio."""
-    near = within(tissue, _NEAR * edge_px)
-    found = map_threads(_stand_out_along, _DIRECTIONS, planes, near, tissue, length_px, edge_px, fold_px, limits)
-    edges, folds = zip(*found, strict=True)
+    """Return edge and fold pixels, bool (h, w) each: the union over the eight directions."""
+    near = isotropic_dilation(tissue, _NEAR * edge_px)
+    masks = map_threads(_find_ridges_along, _DIRECTIONS, planes, near, tissue, length_px, edge_px, fold_px, limits)
+    edges, folds = zip(*masks, strict=True)
     return np.logical_or.reduce(edges), np.logical_or.reduce(folds)
 
 
-def _stand_out_along(
+def _find_ridges_along(
     direction: NDArray[np.int64],
     planes: NDArray[np.int16],
     near: NDArray[np.bool_],
@@ -170,13 +183,13 @@ def _stand_out_along(
     fold_px: int,
     limits: NDArray[np.int64],
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return what stands out along lines of one direction."""
+    """Return the edge and fold pixels along lines of one direction (dy, dx)."""
     edge, fold = np.zeros_like(tissue), np.zeros_like(tissue)
     down, right = direction.tolist()
     stride = float(np.hypot(down, right))
     half = max(round(length_px / stride / 2), 1)
     means = _line_means(planes, near, down, right, half)
-    # the step across the line is its normal, as long as the structure is wide
+    # `across` is w: the line's normal, scaled to the width of the structure and rounded to pixels
     for reach, target, is_fold in ((edge_px, edge, False), (fold_px, fold, True)):
         across = (round(right * reach / stride), round(-down * reach / stride))
         if is_fold:
@@ -190,9 +203,12 @@ def _stand_out_along(
 def _line_means(
     planes: NDArray[np.int16], near: NDArray[np.bool_], down: int, right: int, half: int
 ) -> NDArray[np.int16]:
-    """Return the mean of 2 half + 1 pixels of the line through each pixel near tissue; shorter at the border."""
+    """Return M, int16 (3, h, w): the mean of 2 half + 1 pixels along (down, right) through each pixel near tissue.
+
+    planes is int16 (3, h, w). The line is cut at the border of the grid; pixels where `near` is False stay 0.
+    """
     _, height, width = planes.shape
-    means = np.zeros_like(planes)
+    means = np.zeros_like(planes)  # (3, h, w)
     total = np.empty(3, np.int64)
     for y in range(height):
         for x in range(width):
@@ -219,7 +235,11 @@ def _mark_edges(
     limits: NDArray[np.int64],
     edge: NDArray[np.bool_],
 ) -> None:
-    """Mark lines darker than both sides in all channels alike, in place."""
+    """Mark edge pixels, in place: denser than both sides, by about the same amount in all three channels.
+
+    means is int16 (3, h, w), limits[0] the least rise in units of 1/1024. The rises of the three channels may differ
+    by a third of the smallest: a stain would raise one channel more than another.
+    """
     _, height, width = means.shape
     down, right = abs(across[0]), across[1] if across[0] >= 0 else -across[1]
     for y in range(down, height - down):
@@ -245,7 +265,11 @@ def _mark_folds(
     limits: NDArray[np.int64],
     fold: NDArray[np.bool_],
 ) -> None:
-    """Mark lines of tissue denser than the tissue on both sides by a ratio in green and in blue, in place."""
+    """Mark fold pixels, in place: tissue denser than the tissue on both sides by a ratio, in green and in blue.
+
+    means is int16 (3, h, w); limits[1] and limits[2] are the least green density of the fold and of its sides,
+    limits[3] the ratio in units of 1/256.
+    """
     _, height, width = means.shape
     down, right = abs(across[0]), across[1] if across[0] >= 0 else -across[1]
     for y in range(down, height - down):
@@ -255,14 +279,14 @@ def _mark_folds(
             first, last = (y - down, x - right), (y + down, x + right)
             if not (tissue[first] and tissue[last]):
                 continue
-            # dense tissue beside a lumen is no fold
+            # tissue beside a lumen is dense on one side only: not a fold
             if min(means[1, first[0], first[1]], means[1, last[0], last[1]]) < limits[2]:
                 continue
             is_double = True
             for channel in (1, 2):
                 side = np.int64(max(means[channel, first[0], first[1]], means[channel, last[0], last[1]]))
                 is_double = is_double and _RATIO_UNIT * np.int64(means[channel, y, x]) >= limits[3] * side
-            # a nest of nuclei turns the colour towards hematoxylin; tissue on tissue keeps it
+            # a nest of nuclei shifts the colour towards hematoxylin; two layers of tissue keep it
             red = np.int64(means[0, first[0], first[1]]) + means[0, last[0], last[1]]
             green = np.int64(means[1, first[0], first[1]]) + means[1, last[0], last[1]]
             keeps_colour = 4 * np.int64(means[0, y, x]) * green <= 5 * red * np.int64(means[1, y, x])

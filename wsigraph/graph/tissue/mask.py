@@ -1,9 +1,15 @@
-"""Tissue found on one global low-power lattice.
+"""Tissue, found on one global low-power grid.
 
-A stain leaves colour: tissue is where optical density above the glass differs between channels, or where it is
-enclosed by such pixels. The threshold is Otsu's on the slide's integer histogram, held between fixed bounds: on a
-slide that is all tissue Otsu would split tissue from tissue, and the upper bound keeps the pale part. The glass is
-the commonest bright, neutral colour, so a grey ground is no tissue. Not optimal for unstained fat outside holes.
+Stains add colour: tissue is where the optical density above the glass differs between the channels, and what such
+pixels enclose. With D the density of a pixel::
+
+    saturation = max(D) - min(D) >= t  and  mean(D) >= min_optical_density  and  D_green >= min(D_red, D_blue)
+
+t is Otsu's threshold on the slide's integer histogram of saturation, clipped to fixed bounds: on a slide that is all
+tissue Otsu would split tissue from tissue, and the upper bound keeps its pale part. The glass is the commonest bright,
+neutral colour, so a grey background is not tissue. Unstained fat is missed unless it is enclosed by tissue.
+
+``skimage.filters.threshold_otsu`` rebuilds a float histogram from the pixels; the counts here are already integers.
 """
 
 from __future__ import annotations
@@ -14,7 +20,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.config import TissueConfig
+from wsigraph.config import SlideConfig, TissueConfig
 from wsigraph.errors import NoTissue
 from wsigraph.geometry import Box, grid, um2_to_px, um_to_px, um_to_px_exact
 from wsigraph.graph.tissue.artefact import (
@@ -34,11 +40,12 @@ from wsigraph.graph.tissue.line import find_lines
 from wsigraph.graph.tissue.section import close_gaps, drop_debris, fill_holes, number_sections
 from wsigraph.graph.tissue.stain import estimate_stain
 from wsigraph.graph.tissue.stain_sample import sample_colours
+from wsigraph.graph.tissue.suitability import judge_channels, judge_ground, judge_texture, require_he
 from wsigraph.records import TissueMap
 from wsigraph.slide.map_boxes import Progress, map_chunks
 from wsigraph.slide.reader import Slide
 
-_LATTICE_CHUNK_PX = 1024
+_GRID_CHUNK_PX = 1024
 _OTSU_BOUNDS = (1.0, 2.5)
 
 
@@ -46,52 +53,64 @@ def find_tissue(
     slide: Slide,
     config: TissueConfig | None = None,
     *,
+    suitability: SlideConfig | None = None,
     working_mpp: float = 1.0,
     progress: Progress | None = None,
 ) -> TissueMap:
-    """Return where tissue lies, what spoils it and how it is stained.
+    """Return the tissue mask, the artefacts, the sections and the stain vectors of a slide.
 
     Parameters
     ----------
     slide : Slide
-        The slide.
+        Slide to read.
     config : TissueConfig, optional
-        Settings; the defaults where left out.
+        Settings; the defaults if omitted.
+    suitability : SlideConfig, optional
+        Which slides count as no H&E section, and whether they pass with the reason in the map.
     working_mpp : float
         Pixel size at which the stains are sampled, um/px.
     progress : callable, optional
-        Told (stage, done, total).
+        Called with (stage, done, total).
 
     Returns
     -------
     TissueMap
-        On the lattice of ``config.mpp``.
+        Masks on the low-power grid of ``config.mpp``.
 
     Raises
     ------
     NoTissue
         If nothing on the slide is tissue.
+    NotHE
+        If the slide is no H&E section (`wsigraph.graph.tissue.suitability`).
     SlideError
         If the slide cannot be read.
 
     Notes
     -----
-    Time is linear in the slide's area on the lattice, which is held whole: about 32 bytes a lattice pixel at the peak.
+    Time is linear in the slide's area. The low-power grid is held whole: about 32 bytes a grid pixel at the peak.
     """
-    settings = config or TissueConfig()
-    density = density_above_glass(_read_lattice(slide, settings.mpp, progress))
+    settings, suited = config or TissueConfig(), suitability or SlideConfig()
+    name = slide.info.slide_id
+    refusal = require_he(name, judge_channels(slide.channels), suited)
+    rgb = _read_grid(slide, settings.mpp, progress)
+    refusal = refusal or require_he(name, judge_ground(rgb, suited), suited)
+    density = density_above_glass(rgb)
     masked = masked_codes(settings)
-    found = {ARTEFACT_INK: find_ink(density, settings)}
-    spoilt = _union(found, masked, density.shape[1:])
-    mask = _whole_pieces(_stained(density, spoilt, settings), spoilt, settings)
-    found[ARTEFACT_BLUR] = find_blur(slide, mask, settings, progress)
-    found[ARTEFACT_EDGE], found[ARTEFACT_FOLD] = find_lines(density, mask, settings)
-    artefact = write_codes(mask.shape, found)
-    spoilt = _union(found, masked, mask.shape)
-    if (mask & spoilt).any():
-        mask = drop_debris(mask & ~spoilt, um2_to_px(settings.min_area_um2, settings.mpp))
+    artefact_masks = {ARTEFACT_INK: find_ink(density, settings)}
+    excluded = _union(artefact_masks, masked, density.shape[1:])
+    mask = _whole_pieces(_stained(density, excluded, settings), excluded, settings)
+    artefact_masks[ARTEFACT_BLUR] = find_blur(slide, mask, settings, progress)
+    artefact_masks[ARTEFACT_EDGE], artefact_masks[ARTEFACT_FOLD] = find_lines(density, mask, settings)
+    artefact = write_codes(mask.shape, artefact_masks)
+    excluded = _union(artefact_masks, masked, mask.shape)
+    if (mask & excluded).any():
+        mask = drop_debris(mask & ~excluded, um2_to_px(settings.min_area_um2, settings.mpp))
     if not mask.any():
         raise NoTissue(_no_tissue(slide, artefact, settings))
+    if not refusal:
+        spacing = {"grid_mpp": settings.mpp, "working_mpp": working_mpp}
+        refusal = require_he(name, judge_texture(slide, rgb, mask, suited, **spacing, progress=progress), suited)
     histogram = sample_colours(slide, density, mask, settings, working_mpp, progress)
     return TissueMap(
         tissue=mask.astype(np.uint8),
@@ -101,13 +120,14 @@ def find_tissue(
         ),
         mpp=settings.mpp,
         stain=estimate_stain(histogram, method=settings.stain),
+        refusal=refusal,
     )
 
 
-def _read_lattice(slide: Slide, mpp: float, progress: Progress | None) -> NDArray[np.uint8]:
+def _read_grid(slide: Slide, mpp: float, progress: Progress | None) -> NDArray[np.uint8]:
     size = slide.size(mpp)
     rgb = np.empty((size.height, size.width, 3), np.uint8)
-    boxes = list(grid(size, _LATTICE_CHUNK_PX))
+    boxes = list(grid(size, _GRID_CHUNK_PX))
     for box, part in zip(boxes, map_chunks(_read, boxes, slide, mpp, stage="tissue", progress=progress), strict=True):
         rgb[box.slices] = part
     return rgb
@@ -117,50 +137,55 @@ def _read(box: Box, slide: Slide, mpp: float) -> NDArray[np.uint8]:
     return slide.read(box, mpp)
 
 
-def _union(found: Mapping[int, NDArray[np.bool_]], codes: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return where any of the artefacts of given codes was found."""
+def _union(
+    artefact_masks: Mapping[int, NDArray[np.bool_]], codes: tuple[int, ...], shape: tuple[int, ...]
+) -> NDArray[np.bool_]:
+    """Return the union of the masks of the given artefact codes, bool (h, w)."""
     union = np.zeros(shape, bool)
     for code in codes:
-        if code in found:
-            union |= found[code]
+        if code in artefact_masks:
+            union |= artefact_masks[code]
     return union
 
 
 def _no_tissue(slide: Slide, artefact: NDArray[np.uint8], settings: TissueConfig) -> str:
     areas = code_areas(artefact, settings.mpp)
-    spoilt = ", ".join(f"{ARTEFACTS[code]} {areas[ARTEFACTS[code]]:.3g} mm2" for code in np.unique(artefact) if code)
+    excluded = ", ".join(f"{ARTEFACTS[code]} {areas[ARTEFACTS[code]]:.3g} mm2" for code in np.unique(artefact) if code)
     return (
         f"slide {slide.info.slide_id!r} shows no tissue of at least {settings.min_area_um2:g} um2 with a stain above "
         "the glass; lower tissue.min_saturation or tissue.min_area_um2 if there is some"
-        + (f" (left out: {spoilt}; the switches tissue.mask_... keep them)" if spoilt else "")
+        + (f" (left out: {excluded}; the switches tissue.mask_... keep them)" if excluded else "")
     )
 
 
-def _whole_pieces(stained: NDArray[np.bool_], spoilt: NDArray[np.bool_], settings: TissueConfig) -> NDArray[np.bool_]:
-    """Return the stained pixels with gaps bridged, debris dropped and holes filled, without what is spoilt."""
+def _whole_pieces(stained: NDArray[np.bool_], excluded: NDArray[np.bool_], settings: TissueConfig) -> NDArray[np.bool_]:
+    """Return the stained pixels with gaps closed, debris removed and holes filled, without the excluded pixels."""
     min_area_px = um2_to_px(settings.min_area_um2, settings.mpp)
     mask = stained
     if settings.close_um > 0:
         mask = close_gaps(mask, um_to_px(settings.close_um / 2, settings.mpp))
     mask = drop_debris(mask, min_area_px)
     mask = fill_holes(mask, um2_to_px(settings.max_hole_um2, settings.mpp))
-    return drop_debris(mask & ~spoilt, min_area_px) if spoilt.any() else mask
+    return drop_debris(mask & ~excluded, min_area_px) if excluded.any() else mask
 
 
-def _stained(density: NDArray[np.int16], spoilt: NDArray[np.bool_], settings: TissueConfig) -> NDArray[np.bool_]:
-    """Return which lattice pixels hold stain."""
+def _stained(density: NDArray[np.int16], excluded: NDArray[np.bool_], settings: TissueConfig) -> NDArray[np.bool_]:
+    """Return the pixels of the low-power grid that hold stain, bool (h, w)."""
     lowest, highest = extremes(density)
-    colour = np.minimum(highest - lowest, OD_UNIT - 1)
-    counts = np.bincount((colour[~spoilt] if spoilt.any() else colour).ravel(), minlength=OD_UNIT).astype(np.float64)
+    saturation = np.minimum(highest - lowest, OD_UNIT - 1)
+    counts = np.bincount((saturation[~excluded] if excluded.any() else saturation).ravel(), minlength=OD_UNIT).astype(
+        np.float64
+    )
     low, high = (bound * settings.min_saturation * OD_UNIT for bound in _OTSU_BOUNDS)
     threshold = np.clip(_otsu(counts), low, high)
     red, green, blue = density
     dense = red + green + blue >= math.ceil(3 * settings.min_optical_density * OD_UNIT)
     greenest = green >= np.minimum(red, blue)
-    return np.asarray((colour >= math.ceil(threshold)) & dense & greenest & ~spoilt)
+    return np.asarray((saturation >= math.ceil(threshold)) & dense & greenest & ~excluded)
 
 
 def _otsu(counts: NDArray[np.float64]) -> float:
+    """Return the level that maximises the between-class variance of a histogram, float64 (levels,)."""
     level = np.arange(len(counts))
     below, total = np.cumsum(counts), counts.sum()
     mass_below, mass = np.cumsum(counts * level), (counts * level).sum()

@@ -1,9 +1,13 @@
-"""Pictures of one laboratory in the colours of another: stain normalisers, built in and brought along.
+"""Stain normalisers, built in or from plugins: the colours of one laboratory turned into those of another.
 
-The graph needs none of this, as its features are expressed in the slide's own stains; an encoder that was trained on
-other colours may. A normaliser is fitted to a target picture and then turns pictures into its colours. The built-in one
-unmixes by the picture's own stains, scales each to the target's maximum and mixes by the target's stains (Macenko et
-al. 2009); what lies off the plane of the stains is lost, pen ink for one. Others are plugins of the group
+The graph does not need them, because its features are expressed in the slide's own stains; an encoder that was trained
+on other colours may. A normaliser is fitted to a target image and then turns images into its colours. The built-in one
+follows Macenko et al. (2009)::
+
+    C = max(OD pinv(V_own), 0)                       concentrations, (pixels, 2)
+    OD' = (C * max_target / max_own) V_target        (pixels, 3)
+
+What lies outside the plane of the two stains, such as pen ink, is lost. Other normalisers are plugins of the group
 ``wsigraph.stain_normalisers``: callables without arguments that return a `StainNormaliser`.
 """
 
@@ -21,13 +25,13 @@ from wsigraph.records import StainBasis
 
 
 class StainNormaliser(Protocol):
-    """Turns pictures into the colours of a target picture."""
+    """Turns images into the colours of a target image."""
 
     def fit(self, target: NDArray[np.uint8]) -> None:
-        """Take the colours of a picture, uint8 (h, w, 3), as the target."""
+        """Take the colours of an image, uint8 (h, w, 3), as the target."""
 
     def transform(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return a picture, uint8 (h, w, 3), in the colours of the target."""
+        """Return an image, uint8 (h, w, 3), in the colours of the target."""
 
 
 def normaliser(name: str = "macenko") -> StainNormaliser:
@@ -36,50 +40,50 @@ def normaliser(name: str = "macenko") -> StainNormaliser:
     Parameters
     ----------
     name : str
-        A plugin of the group ``wsigraph.stain_normalisers``.
+        Name of a plugin of the group ``wsigraph.stain_normalisers``.
 
     Returns
     -------
     StainNormaliser
-        To be fitted to a target picture.
+        Not fitted; call `fit` with a target image first.
 
     Raises
     ------
     PluginError
-        If there is no such plugin, or what it needs is not installed.
+        If there is no such plugin, or a package that it needs is not installed.
     """
     return cast(StainNormaliser, registry.load(registry.STAIN_NORMALISERS, name)())
 
 
 class MacenkoNormaliser:
-    """Unmixes by a picture's own stains and mixes by the target's.
+    """Unmixes an image by its own stains and mixes it by the target's.
 
     Attributes
     ----------
     target : StainBasis or None
-        Stains of the target; may be set in place of a call of `fit`.
+        Stains of the target; may be set instead of calling `fit`.
     """
 
     def __init__(self) -> None:
         self.target: StainBasis | None = None
 
     def fit(self, target: NDArray[np.uint8]) -> None:
-        """Take the stains of a picture as the target.
+        """Take the stains of an image as the target.
 
         Parameters
         ----------
         target : uint8 (h, w, 3)
-            Picture with tissue.
+            Image with tissue.
         """
         self.target = picture_stain(target)
 
     def transform(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return a picture in the target's stains.
+        """Return an image in the target's stains.
 
         Parameters
         ----------
         rgb : uint8 (h, w, 3)
-            Picture.
+            Image to normalise.
 
         Returns
         -------
@@ -92,7 +96,7 @@ class MacenkoNormaliser:
             If no target was given.
         """
         if self.target is None:
-            raise TissueError("the stain normaliser has no target; call fit(target picture) first")
+            raise TissueError("the stain normaliser has no target; call fit(target image) first")
         own = picture_stain(rgb)
         density = -np.log10((rgb.astype(np.float64) + 1) / 256)
         amount = np.maximum(density @ unmixing(own.vectors), 0.0)
@@ -101,17 +105,17 @@ class MacenkoNormaliser:
 
 
 def picture_stain(rgb: NDArray[np.uint8]) -> StainBasis:
-    """Return the stains of a picture.
+    """Return the stains of an image.
 
     Parameters
     ----------
     rgb : uint8 (h, w, 3)
-        Picture; glass in it does not count.
+        Image; pixels of glass do not count.
 
     Returns
     -------
     StainBasis
-        As of a slide, maximum concentrations over the pixels that hold stain.
+        Stain vectors, and maximum concentrations over the pixels that hold stain.
     """
     histogram = empty_histogram()
     stained = -np.log10((rgb.astype(np.float64) + 1) / 256).mean(axis=2) >= 0.15

@@ -1,33 +1,33 @@
-"""Pieces of tissue told apart: debris dropped, holes closed, sections numbered.
+"""Morphology of the tissue mask: gaps closed, debris removed, holes filled, sections numbered.
 
-All operations run on the whole lattice at once, so nothing depends on tiling.
+All operations run on the whole low-power grid at once, so nothing depends on tiling.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from wsigraph.graph.tissue.mask_distance import within
+from wsigraph.graph.tissue.mask_distance import isotropic_dilation
+from wsigraph.kernels import njit
 
 _EIGHT = np.ones((3, 3), bool)
 _POOL = 8
 
 
 def close_gaps(mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
-    """Return the mask with gaps up to twice `radius_px` bridged by a disc; the border counts as more of the same."""
+    """Return the morphological closing by a disc of `radius_px`; beyond the border the mask continues unchanged."""
     if radius_px < 1:
         return mask
     padded = np.pad(mask, 2 * radius_px, mode="edge")
-    closed = ~within(~within(padded, radius_px), radius_px)
+    closed = ~isotropic_dilation(~isotropic_dilation(padded, radius_px), radius_px)
     inner = slice(2 * radius_px, -2 * radius_px)
     return np.asarray(closed[inner, inner] | mask)
 
 
 def drop_debris(mask: NDArray[np.bool_], min_area_px: int) -> NDArray[np.bool_]:
-    """Return the mask without 8-connected pieces smaller than `min_area_px`."""
+    """Return the mask without 8-connected components smaller than `min_area_px`."""
     labels, _ = ndimage.label(mask, structure=_EIGHT)
     keep = np.bincount(labels.ravel()) >= min_area_px
     keep[0] = False
@@ -35,7 +35,7 @@ def drop_debris(mask: NDArray[np.bool_], min_area_px: int) -> NDArray[np.bool_]:
 
 
 def fill_holes(mask: NDArray[np.bool_], max_area_px: int) -> NDArray[np.bool_]:
-    """Return the mask with enclosed holes up to `max_area_px` filled; what touches the border is no hole."""
+    """Return the mask with enclosed holes of up to `max_area_px` filled; background at the border is not a hole."""
     labels, _ = ndimage.label(~mask)
     fill = np.bincount(labels.ravel()) <= max_area_px
     fill[0] = False
@@ -50,18 +50,19 @@ def number_sections(mask: NDArray[np.bool_], gap_px: int = 0, min_fraction: floa
     Parameters
     ----------
     mask : bool (h, w)
-        Tissue.
+        Tissue mask.
     gap_px : int
-        Pieces of tissue no farther apart than this are one cross-section, pixels.
+        Pieces of tissue at most this far apart belong to one cross-section, pixels.
     min_fraction : float
-        A group smaller than this share of the largest is a loose fragment and joins the nearest cross-section.
+        A group with less than this fraction of the largest group's area is a loose fragment and joins the nearest
+        cross-section.
 
     Returns
     -------
     uint16 (h, w)
         1 upwards in raster order of first pixel; 0 outside tissue.
     """
-    labels, _ = ndimage.label(mask if gap_px < 2 else within(mask, gap_px // 2), structure=_EIGHT)
+    labels, _ = ndimage.label(mask if gap_px < 2 else isotropic_dilation(mask, gap_px // 2), structure=_EIGHT)
     labels *= mask
     area = np.bincount(labels.ravel())
     area[0] = 0
@@ -76,22 +77,25 @@ def number_sections(mask: NDArray[np.bool_], gap_px: int = 0, min_fraction: floa
 
 @njit(nogil=True, cache=True)
 def _in_order(labels: NDArray[np.int32], n_labels: int) -> NDArray[np.int64]:
-    """Return the labels that occur, without 0, in raster order of first pixel."""
-    seen = np.zeros(n_labels, np.bool_)
+    """Return the labels of an image int32 (h, w) that occur, without 0, in raster order of first pixel."""
+    is_listed = np.zeros(n_labels, np.bool_)
     order = np.empty(n_labels, np.int64)
     n = 0
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
             label = labels[y, x]
-            if label != 0 and not seen[label]:
-                seen[label] = True
+            if label != 0 and not is_listed[label]:
+                is_listed[label] = True
                 order[n] = label
                 n += 1
     return order[:n]
 
 
 def _join_nearest(labels: NDArray[np.int32], loose: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Return the labels with each loose group given that of the nearest other group, on a lattice pooled eightfold."""
+    """Return the labels with each loose group merged into the nearest other group.
+
+    Distances are measured on labels pooled by 8 x 8 pixels. labels is int32 (h, w), loose bool (n_labels,).
+    """
     height, width = (-(-length // _POOL) * _POOL for length in labels.shape)
     padded = np.zeros((height, width), labels.dtype)
     padded[: labels.shape[0], : labels.shape[1]] = labels

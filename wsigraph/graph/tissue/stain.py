@@ -1,18 +1,24 @@
-"""Stain vectors of a slide from one integer colour histogram.
+"""Stain vectors of a slide, estimated from one integer colour histogram.
 
-Pixels of a fixed sample of tissue windows are counted in 128 x 128 x 128 colour bins; the estimate is Macenko's
-(Macenko et al., "A method for normalizing histology slides for quantitative analysis", ISBI 2009): the plane of the
-two leading eigenvectors of optical density, and in it the extreme angles (1st and 99th percentile). Counting is
-integer, so the estimate does not depend on the order in which windows arrive. It is not optimal on slides with one
-stain or much pigment; an estimate too far from the reference vectors gives way to them, and the basis says so.
+Pixels of a fixed sample of tissue windows are counted in 128 x 128 x 128 colour bins. The estimate is Macenko's: the
+plane of the two leading eigenvectors of the covariance of optical density, and in it the vectors at the extreme angles
+(1st and 99th percentile). Counts are integers, so the estimate does not depend on the order in which windows arrive.
+
+Limits: it does not suit slides with one stain or much pigment. An estimate that is too far from the reference vectors
+is replaced by them, and `StainBasis.source` says so. tiatoolbox and scikit-image estimate or unmix from pixels in
+memory and have no estimate from a histogram.
+
+References
+----------
+Macenko et al. (2009), A method for normalizing histology slides for quantitative analysis, ISBI.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from wsigraph.kernels import njit
 from wsigraph.records import StainBasis
 
 HISTOGRAM_BITS = 7
@@ -25,8 +31,9 @@ _MAX_DEVIATION_DEGREES = 45.0
 _MIN_SEPARATION_DEGREES = 8.0
 _MIN_PIXELS = 2000
 _COLOUR_SLACK = 0.05
-_NUCLEUS_SHARE = 0.8
-"""Of Otsu's hematoxylin threshold: pale nuclei are lost above it (checked on nucleus outlines at 1 um/px)."""
+_NUCLEUS_FRACTION = 0.8
+"""Nucleus threshold as a fraction of Otsu's threshold of hematoxylin; a higher one loses pale nuclei (checked against
+nucleus outlines at 1 um/px)."""
 _REFERENCE_MAX_CONCENTRATION = np.array([1.3, 0.7])
 
 
@@ -41,14 +48,14 @@ def count_colours(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> tuple[NDAr
     Parameters
     ----------
     rgb : uint8 (h, w, 3)
-        Pixels.
+        Pixels of the window.
     mask : bool (h, w)
-        Pixels that count.
+        Pixels to count.
 
     Returns
     -------
     bins, pixels : int64 (k,)
-        Indices into a histogram of `empty_histogram`, and counts to add there.
+        Indices into the histogram of `empty_histogram`, ascending, and counts to add there.
     """
     return _runs(np.sort(_colour_bins(rgb, mask)))
 
@@ -86,9 +93,9 @@ def estimate_stain(histogram: NDArray[np.int64], *, method: str = "macenko") -> 
     Parameters
     ----------
     histogram : int64 (2**21,)
-        Colours of tissue pixels, see `empty_histogram`.
+        Colours of tissue pixels, indexed as in `empty_histogram`.
     method : {"macenko", "reference"}
-        Whether to estimate the vectors or to take the reference.
+        Estimate the vectors, or take the reference vectors.
 
     Returns
     -------
@@ -112,7 +119,7 @@ def estimate_stain(histogram: NDArray[np.int64], *, method: str = "macenko") -> 
         maximum = np.array([_weighted_percentile(concentration[:, stain], weight, 99.0) for stain in range(2)])
         maximum = np.clip(maximum, 0.2 * _REFERENCE_MAX_CONCENTRATION, 4 * _REFERENCE_MAX_CONCENTRATION)
         otsu = _otsu(concentration[:, 0], weight, maximum[0])
-        threshold = float(np.clip(_NUCLEUS_SHARE * otsu, 0.2 * maximum[0], 0.6 * maximum[0]))
+        threshold = float(np.clip(_NUCLEUS_FRACTION * otsu, 0.2 * maximum[0], 0.6 * maximum[0]))
     return StainBasis(
         vectors=vectors,
         max_concentration=np.round(maximum, 4),
@@ -131,8 +138,11 @@ def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _macenko(density: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Return unit vectors (2, 3), hematoxylin first, or None where the tissue gives no usable estimate."""
-    # both stains absorb green most: what does not is debris or the rest of ink, and would draw an extreme angle to it
+    """Return unit vectors float64 (2, 3), hematoxylin first, or None if the tissue gives no usable estimate.
+
+    density is float64 (bins, 3), weight float64 (bins,), the pixels of each bin.
+    """
+    # both stains absorb green most: other pixels are debris or remains of ink and would distort the extreme angles
     red, green, blue = density.T
     stained = (density.mean(axis=1) >= _MIN_OD) & (green + _COLOUR_SLACK >= np.maximum(red, blue))
     density, weight = density[stained], weight[stained]
@@ -140,26 +150,27 @@ def _macenko(density: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArr
         return None
     mean = (density * weight[:, None]).sum(axis=0) / weight.sum()
     centred = density - mean
-    covariance = (centred * weight[:, None]).T @ centred / weight.sum()
-    plane = np.linalg.eigh(covariance)[1][:, [2, 1]]
-    # eigenvectors have no sign of their own: the leading one points into positive density, the other to more red
+    covariance = (centred * weight[:, None]).T @ centred / weight.sum()  # (3, 3)
+    plane = np.linalg.eigh(covariance)[1][:, [2, 1]]  # (3, 2): the two leading eigenvectors
+    # the sign of an eigenvector is arbitrary: the first points to positive density, the second to more red
     plane[:, 0] *= 1.0 if plane[:, 0].sum() >= 0 else -1.0
     plane[:, 1] *= 1.0 if plane[0, 1] >= 0 else -1.0
     projected = density @ plane
     angle = np.arctan2(projected[:, 1], projected[:, 0])
     extremes = [_weighted_percentile(angle, weight, percentile) for percentile in _ANGLE_PERCENTILES]
-    found = np.stack([plane @ np.array([np.cos(phi), np.sin(phi)]) for phi in extremes])
-    found = found[np.argsort(-found[:, 0], kind="stable")]
-    found = _unit(np.clip(found, 0.0, None))
+    stains = np.stack([plane @ np.array([np.cos(phi), np.sin(phi)]) for phi in extremes])
+    stains = stains[np.argsort(-stains[:, 0], kind="stable")]
+    stains = _unit(np.clip(stains, 0.0, None))
     reference = _unit(REFERENCE_VECTORS)
-    deviation = np.degrees(np.arccos(np.clip((found * reference).sum(axis=1), -1, 1)))
-    separation = np.degrees(np.arccos(np.clip(found[0] @ found[1], -1, 1)))
+    deviation = np.degrees(np.arccos(np.clip((stains * reference).sum(axis=1), -1, 1)))
+    separation = np.degrees(np.arccos(np.clip(stains[0] @ stains[1], -1, 1)))
     if deviation.max() > _MAX_DEVIATION_DEGREES or separation < _MIN_SEPARATION_DEGREES:
         return None
-    return found
+    return stains
 
 
 def _weighted_percentile(values: NDArray[np.float64], weight: NDArray[np.float64], percentile: float) -> float:
+    """Return the smallest value whose cumulated weight reaches the percentile; numpy's has no integer weights."""
     order = np.argsort(values, kind="stable")
     cumulated = np.cumsum(weight[order])
     position = np.searchsorted(cumulated, percentile / 100.0 * cumulated[-1])

@@ -1,29 +1,29 @@
 """The windows from which the stains of a slide are estimated.
 
-Where not all of the tissue can be read, the sample must hold its rare colours in their true share, because extreme
-angles decide the stains and rare colours come in clusters. So windows are put in order of their mean colour on the
-lattice, red over green density, and cut into the reddest, the bluest and the rest. Of each part every k-th is taken, of
-the extreme parts more, and pixels are counted with the weight that makes up for it. All numbers are integers of the
-global lattice, and ties go to the first window in raster order.
+If not all of the tissue can be read, the sample must hold rare colours in their true proportion, because the extreme
+angles decide the stains and rare colours occur in clusters. So this is stratified sampling: windows are sorted by their
+mean colour on the low-power grid (red over green density) and split into the reddest, the bluest and the rest. Every
+k-th window of each stratum is taken, more often in the extreme strata, and its pixels are weighted by the inverse of
+the sampling rate. All numbers are integers of the global grid, and ties go to the first window in raster order.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsigraph.config import TissueConfig
 from wsigraph.geometry import Box, Size, ratio, um_to_px
 from wsigraph.graph.tissue.stain import count_colours, empty_histogram
 from wsigraph.graph.tissue.window import tissue_window
+from wsigraph.kernels import njit
 from wsigraph.slide.map_boxes import Progress, map_chunks, map_rows
 from wsigraph.slide.reader import Slide
 
 _RATIO_UNIT = 1 << 12
 _WEIGHT_UNIT = 64
 _EXTREME = 10
-"""One in so many windows belongs to each extreme part, and a quarter of the sample is taken there."""
+"""One window in this many belongs to each extreme stratum; each extreme stratum gets a quarter of the sample."""
 
 
 def sample_colours(
@@ -39,22 +39,22 @@ def sample_colours(
     Parameters
     ----------
     slide : Slide
-        The slide.
+        Slide to read.
     density : int16 (3, h, w)
-        Optical density planes of the lattice.
+        Optical density planes (R, G, B) of the low-power grid, units of 1/1024.
     tissue : bool (h, w)
-        Tissue on the lattice of ``config.mpp``.
+        Tissue mask on the low-power grid of ``config.mpp``.
     config : TissueConfig
         Side and number of the windows.
     working_mpp : float
         Pixel size at which colours are counted, um/px.
     progress : callable, optional
-        Told (stage, done, total).
+        Called with (stage, done, total).
 
     Returns
     -------
     int64 (2**21,)
-        The histogram, see `wsigraph.graph.tissue.stain.empty_histogram`.
+        Histogram, indexed as in `wsigraph.graph.tissue.stain.empty_histogram`.
 
     Raises
     ------
@@ -77,11 +77,11 @@ def stain_windows(
     Parameters
     ----------
     density : int16 (3, h, w)
-        Optical density planes of the lattice.
+        Optical density planes (R, G, B) of the low-power grid, units of 1/1024.
     tissue : bool (h, w)
-        Tissue on the lattice.
+        Tissue mask on the low-power grid.
     size : Size
-        The slide in working pixels.
+        Size of the slide in working pixels.
     config : TissueConfig
         Side and number of the windows.
     working_mpp : float
@@ -90,9 +90,9 @@ def stain_windows(
     Returns
     -------
     windows : list of Box
-        Working pixels; every window with tissue where there are no more than ``config.stain_windows``.
+        In working pixels; all windows with tissue if there are no more than ``config.stain_windows``.
     weights : list of int
-        1 where every window is read, else in units of 1/64.
+        1 if every window is read, otherwise in units of 1/64.
     """
     side = um_to_px(config.stain_window_um, working_mpp)
     n_rows, n_columns = -(-size.height // side), -(-size.width // side)
@@ -101,11 +101,11 @@ def stain_windows(
     cell_rows, cell_columns = np.minimum(rows, n_rows - 1), np.minimum(columns, n_columns - 1)
     bands = map_rows(_sum_windows, len(rows), tissue, density, cell_rows, cell_columns, n_rows, n_columns)
     pixels, all_red, all_green = np.sum(bands, axis=0).reshape(3, -1)
-    held = np.flatnonzero(pixels)
-    if len(held) <= config.stain_windows:
-        return [_window(index, n_columns, side, size) for index in held.tolist()], [1] * len(held)
-    red, green = all_red[held], all_green[held]
-    order = held[np.argsort(_RATIO_UNIT * red // np.maximum(green, 1), kind="stable")]
+    occupied = np.flatnonzero(pixels)
+    if len(occupied) <= config.stain_windows:
+        return [_window(index, n_columns, side, size) for index in occupied.tolist()], [1] * len(occupied)
+    red, green = all_red[occupied], all_green[occupied]
+    order = occupied[np.argsort(_RATIO_UNIT * red // np.maximum(green, 1), kind="stable")]
     tail = len(order) // _EXTREME
     n_tail = min(tail, config.stain_windows // 4)
     parts = ((order[:tail], n_tail), (order[tail : len(order) - tail], config.stain_windows - 2 * n_tail))
@@ -128,8 +128,12 @@ def _sum_windows(
     n_rows: int,
     n_columns: int,
 ) -> NDArray[np.int64]:
-    """Return each window's tissue pixels and their red and green density, (3, n_rows, n_columns), of some rows."""
-    sums = np.zeros((3, n_rows, n_columns), np.int64)
+    """Return sums over the tissue pixels of grid rows start..stop, int64 (3, n_rows, n_columns).
+
+    For each window: number of tissue pixels, sum of red density, sum of green density. rows int64 (h,) and columns
+    int64 (w,) give the window of each grid row and column.
+    """
+    sums = np.zeros((3, n_rows, n_columns), np.int64)  # [pixels, red, green] of each window
     for y in range(start, stop):
         for x in range(tissue.shape[1]):
             if tissue[y, x]:
@@ -145,7 +149,7 @@ def _window(index: int, n_columns: int, side: int, size: Size) -> Box:
 
 
 def _count(
-    box: Box, slide: Slide, tissue: NDArray[np.bool_], lattice_mpp: float, mpp: float
+    box: Box, slide: Slide, tissue: NDArray[np.bool_], grid_mpp: float, mpp: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the colour bins of a window's tissue and their counts."""
-    return count_colours(slide.read(box, mpp), tissue_window(tissue, lattice_mpp, box, mpp))
+    """Return the colour bins of a window's tissue pixels and their counts."""
+    return count_colours(slide.read(box, mpp), tissue_window(tissue, grid_mpp, box, mpp))

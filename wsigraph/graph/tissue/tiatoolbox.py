@@ -1,7 +1,7 @@
 """tiatoolbox's stain normalisers behind the plugin group ``wsigraph.stain_normalisers``.
 
-Importing tiatoolbox takes many seconds and it caps the versions of torch, so it is an extra of its own and imported
-when a normaliser is asked for. Its normalisers take and give the same arrays as ours do.
+Importing tiatoolbox takes many seconds, and it limits the versions of torch. So it is an extra of its own and is only
+imported when one of its normalisers is loaded. Its normalisers take and return the same arrays as the built-in one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class TiatoolboxNormaliser:
     Parameters
     ----------
     method : {"macenko", "vahadane", "reinhard", "ruifrok"}
-        As tiatoolbox calls it.
+        Name of the method in tiatoolbox.
 
     Raises
     ------
@@ -40,12 +40,12 @@ class TiatoolboxNormaliser:
         self._normaliser: Any = stainnorm.get_normalizer(method)
 
     def fit(self, target: NDArray[np.uint8]) -> None:
-        """Take the colours of a picture, uint8 (h, w, 3), as the target."""
+        """Take the colours of an image, uint8 (h, w, 3), as the target."""
         self._normaliser.fit(target)
 
     def transform(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return a picture, uint8 (h, w, 3), in the colours of the target."""
-        # its transform writes into the picture it is given
+        """Return an image, uint8 (h, w, 3), in the colours of the target."""
+        # tiatoolbox's transform writes into its input
         return np.asarray(self._normaliser.transform(rgb.copy()), dtype=np.uint8)
 
 

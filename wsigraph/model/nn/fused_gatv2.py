@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch_geometric.nn import GATv2Conv
 
+from wsigraph.kernels import njit
 from wsigraph.model.nn.network import GraphNetwork
 
 _FAST = {"reassoc", "contract", "nsz", "arcp"}

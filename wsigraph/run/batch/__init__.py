@@ -1,1 +1,1 @@
-"""The slides of a cohort on a cluster: handed out, looked after, tried again, and told of."""
+"""The slides of a cohort on a cluster: scheduling, retries, leases and the summary."""

@@ -1,4 +1,4 @@
-"""A slide that the client has in hand."""
+"""A slide that the client is working on."""
 
 from __future__ import annotations
 
@@ -13,18 +13,46 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Active:
-    """A slide that is in flight, waiting to be tried again, or worked on by another client."""
+    """A slide that runs on a worker, waits for another attempt, or is held by another client.
+
+    Attributes
+    ----------
+    row : ManifestRow
+        The slide.
+    attempt : int
+        Number of the current attempt, from 1.
+    task : int
+        Index of the current task among those of `wsigraph.run.steps.plan_tasks`.
+    future : distributed.Future or None
+        The task on the cluster.
+    worker : str
+        Address of the worker that runs it.
+    avoid : set of str
+        Addresses of workers on which it failed.
+    heard_at : float or None
+        Monotonic time of the last progress message, s.
+    step : str
+        Step that the worker is carrying out.
+    fraction : float
+        Part of that step that is done, in [0, 1].
+    seconds : dict of str to float
+        Wall time of the steps so far, s.
+    held_by : Holder or None
+        The other client that holds the lease of the slide.
+    held_since, retry_at : float
+        Monotonic times: since when it is held so, and before when it is not submitted again, s.
+    """
 
     row: ManifestRow
     attempt: int = 1
-    step: int = 0
+    task: int = 0
     future: Any = None
     worker: str = ""
     avoid: set[str] = field(default_factory=set)
     heard_at: float | None = None
-    stage: str = ""
+    step: str = ""
     fraction: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
     held_by: Holder | None = None
     held_since: float = 0.0
-    ask_again_at: float = 0.0
+    retry_at: float = 0.0

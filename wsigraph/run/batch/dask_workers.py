@@ -1,4 +1,4 @@
-"""The workers of a run as its client sees them: how many there are, whether they would idle, which to restart."""
+"""The workers of a run: how many there are, whether some are idle, and restarting one that hangs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from wsigraph.run.cluster import Cluster
 _EVERY_S = 2.0
 _LOST_S = 15.0
 _RESTOCK_S = 20.0
-# a nanny that is cut short while it begins a process anew stays without one, and a busy machine is slow to begin
+# a nanny that is interrupted while it starts a process has none afterwards, and a busy machine is slow to start one
 _RESTART_S = 600.0
-_AGAIN = "and run the same command again to go on"
+_AGAIN = "and run the same command again to continue"
 
 
 class Workers:
@@ -26,16 +26,16 @@ class Workers:
     Parameters
     ----------
     cluster : Cluster
-        Where they are.
+        The cluster they belong to.
     run_id : str
         The run.
     wait_s : float
-        How long there may be none, s; 0 is for ever.
+        Longest time without any worker, s; 0 is unlimited.
 
     Attributes
     ----------
     threads : int
-        Threads of all of them, as of the last look.
+        Number of threads of all workers, as last counted.
     """
 
     def __init__(self, cluster: Cluster, run_id: str, wait_s: float) -> None:
@@ -44,43 +44,43 @@ class Workers:
         self._run_id = run_id
         self._wait_s = wait_s
         self._addresses: tuple[str, ...] = ()
-        self._looked_at = float("-inf")
-        self._seen_at = time.monotonic()
+        self._counted_at = float("-inf")
+        self._present_at = time.monotonic()
         self._reached_at = self._restocked_at = time.monotonic()
         self._is_idle: bool | None = None
         self._restarts = ThreadPoolExecutor(1)
 
-    def look(self) -> None:
-        """Count the workers anew, every two seconds.
+    def refresh(self) -> None:
+        """Count the workers again, at most every two seconds.
 
         Raises
         ------
         ClusterError
-            If the scheduler is gone, or there have been no workers for too long.
+            If the scheduler is gone, or there have been no workers for longer than `wait_s`.
         """
         now = time.monotonic()
-        if now - self._looked_at < _EVERY_S:
+        if now - self._counted_at < _EVERY_S:
             return
-        self._looked_at = now
+        self._counted_at = now
         if self._cluster.client.status != "running":
             if self._cluster.client.status == "closed" or now - self._reached_at > _LOST_S:
-                self.tell_lost()
+                self.raise_lost()
             return
-        found = self._cluster.workers()
+        threads = self._cluster.workers()
         self._reached_at = now
-        self._addresses, self.threads = tuple(found), sum(found.values())
+        self._addresses, self.threads = tuple(threads), sum(threads.values())
         if self._cluster.restock is not None and now - self._restocked_at > _RESTOCK_S:
             self._restocked_at = now
             self._cluster.restock()
-        if found:
-            self._seen_at = now
-        elif self._wait_s and now - self._seen_at > self._wait_s:
+        if threads:
+            self._present_at = now
+        elif self._wait_s and now - self._present_at > self._wait_s:
             raise ClusterError(
                 f"there has been no worker for {self._wait_s:g} s; start some {_AGAIN}, or raise cluster.wait_s"
             )
 
-    def tell_lost(self) -> NoReturn:
-        """End the run where its scheduler has gone.
+    def raise_lost(self) -> NoReturn:
+        """Raise that the scheduler is gone.
 
         Raises
         ------
@@ -90,11 +90,11 @@ class Workers:
         raise ClusterError(f"the scheduler is gone; start one {_AGAIN}")
 
     def other_than(self, avoided: Collection[str]) -> list[str]:
-        """Return the addresses of workers that are not to be avoided; none where nothing is to be avoided."""
+        """Return the addresses of the workers that are not in `avoided`; an empty list if `avoided` is empty."""
         return [address for address in self._addresses if address not in avoided] if avoided else []
 
-    def tell_idle(self, is_idle: bool) -> None:
-        """Let the workers know whether some of them would idle."""
+    def announce_idle(self, is_idle: bool) -> None:
+        """Set the event by which slides on the workers learn that other workers are idle."""
         from distributed import Event
 
         if is_idle != self._is_idle:
@@ -103,14 +103,14 @@ class Workers:
             event.set() if is_idle else event.clear()
 
     def restart(self, address: str) -> None:
-        """Have a worker's process ended and begun anew by the nanny that stands beside it, without waiting for it.
+        """Restart the process of a worker through its nanny, without waiting for it.
 
-        A thread of this process cannot be ended; the slide goes to another all the same.
+        A thread of this process cannot be ended; its slide goes to another worker all the same.
         """
         if self._cluster.kind != "threads":
             again = partial(self._cluster.client.restart_workers, [address], timeout=_RESTART_S, raise_for_error=False)
             self._restarts.submit(again)
 
     def close(self) -> None:
-        """Leave the workers to themselves."""
+        """Stop restarting workers."""
         self._restarts.shutdown(wait=False, cancel_futures=True)

@@ -1,8 +1,8 @@
-"""Hands the slides of a cohort to a cluster and looks after them until each is done or has failed for good.
+"""The scheduler of a cohort: submits slides to a cluster and follows each until it is done or has failed for good.
 
-The client holds a bounded number of slides in flight and never opens one. It learns how far each is from what the
-workers tell, so that it can see which hangs; it hands a failed slide to another worker, waits for slides that another
-client works on, and says when workers would idle, so that large slides are shared (``wsigraph.run.batch.split_work``).
+The client keeps a bounded number of slides in flight and never opens one. Workers send progress messages, so that a
+slide that hangs is noticed. A failed slide is submitted to another worker, and a slide that another client works on is
+tried again later. When workers would be idle, large slides are split (``wsigraph.run.batch.split_work``).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from wsigraph.config import Config
 from wsigraph.errors import ClusterError, StoreError
 from wsigraph.run.batch.active import Active
 from wsigraph.run.batch.dask_workers import Workers
-from wsigraph.run.batch.gpu_steps import plan_steps
 from wsigraph.run.batch.job import Job, Outcome
 from wsigraph.run.batch.tally import Failure, Tally
 from wsigraph.run.batch.work import carry_out, topic
 from wsigraph.run.cluster import GPU, Cluster
+from wsigraph.run.steps import plan_tasks
 
 if TYPE_CHECKING:
     from wsigraph.cohort.manifest.manifest import ManifestRow
@@ -32,7 +32,7 @@ _NAP_S = 0.01
 
 
 Watch = Callable[[Tally, list[Active]], None]
-"""Called about four times a second with what has come so far and what is in flight."""
+"""Called about four times a second with the tally and the slides in flight."""
 
 
 class Engine:
@@ -41,21 +41,21 @@ class Engine:
     Parameters
     ----------
     cluster : Cluster
-        Where the slides are worked on.
+        The workers.
     config : Config
         Settings.
     out : Path
         Directory of the run.
     run_id : str
-        Stands for this client's run.
+        Identifies the run of this client.
     until : str
-        Last stage.
+        Last step.
     model : str, optional
         Model bundle.
     watch : callable, optional
-        Told how far the run is.
+        Called with the tally and the slides in flight.
     work : callable
-        What a worker does with a job.
+        Function that a worker applies to a job.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Engine:
         self._config = config
         self._out = out
         self._run_id = run_id
-        self._steps = plan_steps(until, config.batch.gpu_stages)
+        self._tasks = plan_tasks(until, config.batch.gpu_steps)
         self._model = model
         self._watch = watch or (lambda *_: None)
         self._work = work
@@ -83,14 +83,14 @@ class Engine:
         self._flying: dict[str, Active] = {}
         self._waiting: deque[Active] = deque()
         self._ended: Any = None
-        self._told: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._workers = Workers(cluster, run_id, config.cluster.wait_s)
         self._is_all_out = False
         self._n_tasks = 0
         self._disk_full = ""
 
     def run(self, rows: Sequence[ManifestRow]) -> Tally:
-        """Work through the rows of a manifest.
+        """Process the rows of a manifest.
 
         Parameters
         ----------
@@ -100,26 +100,26 @@ class Engine:
         Returns
         -------
         Tally
-            What came of them.
+            Counts, failures and times of the slides.
 
         Raises
         ------
         ClusterError
-            If the scheduler goes away, or there is no worker for ``cluster.wait_s``, or none that offers a GPU where
-            one is wanted.
+            If the scheduler stops, or there is no worker for ``cluster.wait_s``, or a step needs a GPU and no worker
+            offers one.
         StoreError
-            If the disk is full; slides that are done stay done.
+            If the disk is full; finished slides are kept.
         """
         from distributed import as_completed
 
         self._tally = Tally(total=len(rows))
-        if any(step.on_gpu for step in self._steps) and not self._cluster.offers(GPU):
+        if any(task.on_gpu for task in self._tasks) and not self._cluster.offers(GPU):
             raise ClusterError(
-                f"batch.gpu_stages names {', '.join(self._config.batch.gpu_stages)} and no worker offers the resource "
+                f"batch.gpu_steps names {', '.join(self._config.batch.gpu_steps)} and no worker offers the resource "
                 f"{GPU}; set cluster.gpus, or start workers with --resources '{GPU}=1'"
             )
         self._ended = as_completed([], loop=self._client.loop, with_results=True, raise_errors=False)
-        self._client.subscribe_topic(topic(self._run_id), self._hear)
+        self._client.subscribe_topic(topic(self._run_id), self._receive)
         pending = self._pending(rows)
         try:
             while self._turn(pending):
@@ -132,7 +132,7 @@ class Engine:
 
     @property
     def tally(self) -> Tally:
-        """What has come so far."""
+        """Counts, failures and times so far."""
         return self._tally
 
     def _pending(self, rows: Iterable[ManifestRow]) -> Iterator[Active]:
@@ -143,14 +143,14 @@ class Engine:
                 yield Active(row=row)
 
     def _turn(self, pending: Iterator[Active]) -> bool:
-        """Hand out, wait a moment, take in; return whether there is more to do."""
-        self._workers.look()
+        """Submit slides, wait a moment, collect results; return whether there is more to do."""
+        self._workers.refresh()
         self._hand_out(pending)
-        self._workers.tell_idle(self._is_all_out and len(self._flying) < self._workers.threads)
+        self._workers.announce_idle(self._is_all_out and len(self._flying) < self._workers.threads)
         if not self._flying and not self._waiting:
             return False
         self._take_in()
-        self._listen()
+        self._read_messages()
         self._find_hanging()
         return True
 
@@ -159,23 +159,23 @@ class Engine:
             # what is in flight may still end well; nothing new can
             self._waiting.clear()
             return
-        room = min(self._config.batch.max_in_flight, max(2 * self._workers.threads, 2)) - len(self._flying)
+        n_free = min(self._config.batch.max_in_flight, max(2 * self._workers.threads, 2)) - len(self._flying)
         now = time.monotonic()
         for _ in range(len(self._waiting)):
             active = self._waiting.popleft()
-            if room > 0 and active.ask_again_at <= now:
+            if n_free > 0 and active.retry_at <= now:
                 self._submit(active)
-                room -= 1
+                n_free -= 1
             else:
                 self._waiting.append(active)
-        while room > 0 and (active := next(pending, None)) is not None:  # type: ignore[assignment]
+        while n_free > 0 and (active := next(pending, None)) is not None:  # type: ignore[assignment]
             self._submit(active)
-            room -= 1
-        # while there is room left, nothing is left to hand out
-        self._is_all_out = room > 0
+            n_free -= 1
+        # places are left over only if no slide is left
+        self._is_all_out = n_free > 0
 
     def _submit(self, active: Active) -> None:
-        step, row, held = self._steps[active.step], active.row, active.held_by
+        task, row, held = self._tasks[active.task], active.row, active.held_by
         is_stale = held is not None and time.monotonic() - active.held_since >= self._config.batch.lease_stale_s
         job = Job(
             run_id=self._run_id,
@@ -186,18 +186,18 @@ class Engine:
             out=str(self._out),
             config=self._config,
             model=self._model,
-            until=step.until,
+            until=task.until,
             seen_stale=held if is_stale else None,
         )
         self._n_tasks += 1
         elsewhere = self._workers.other_than(active.avoid)
-        active.heard_at, active.stage, active.fraction, active.worker = None, "", 0.0, ""
+        active.heard_at, active.step, active.fraction, active.worker = None, "", 0.0, ""
         active.future = self._client.submit(
             self._work,
             job,
             key=f"slide-{self._run_id}-{self._n_tasks}",
             pure=False,
-            resources={GPU: 1} if step.on_gpu else None,
+            resources={GPU: 1} if task.on_gpu else None,
             workers=elsewhere or None,
             allow_other_workers=bool(elsewhere),
         )
@@ -205,7 +205,7 @@ class Engine:
         self._ended.add(active.future)
 
     def _take_in(self) -> None:
-        """Take in what has ended, after waiting a moment for something to end."""
+        """Collect finished tasks, after waiting a moment for one to finish."""
         until = time.monotonic() + POLL_S
         while not self._ended.has_ready() and time.monotonic() < until:
             time.sleep(_NAP_S)
@@ -215,15 +215,15 @@ class Engine:
                 self._settle(future, result, active)
 
     def _settle(self, future: Any, result: Any, active: Active) -> None:
-        """Take in one task that has ended."""
+        """Collect one finished task."""
         if future.status == "finished":
             outcome: Outcome = result
         elif future.status == "error":
-            # whatever the cluster itself could not survive is a row of the failures
+            # an error of the cluster itself is a row of failures.parquet
             outcome = _of_cluster(result[1], active)
         else:
-            # cancelled or lost, and not by anybody here
-            self._workers.tell_lost()
+            # cancelled or lost, but not by this client
+            self._workers.raise_lost()
         del self._flying[future.key]
         active.future = None
         self._tally.count_attempt(outcome)
@@ -236,11 +236,11 @@ class Engine:
 
     def _advance(self, active: Active, outcome: Outcome) -> None:
         resumed_all = not (set(outcome.seconds) - {"read"}) and bool(outcome.resumed)
-        for stage, took in outcome.seconds.items():
-            active.seconds[stage] = active.seconds.get(stage, 0.0) + took
+        for step, seconds in outcome.seconds.items():
+            active.seconds[step] = active.seconds.get(step, 0.0) + seconds
         active.held_by = None
-        if active.step + 1 < len(self._steps):
-            active.step += 1
+        if active.task + 1 < len(self._tasks):
+            active.task += 1
             self._waiting.append(active)
         elif resumed_all and not set(active.seconds) - {"read"}:
             self._tally.count_skipped()
@@ -248,19 +248,19 @@ class Engine:
             self._tally.count_done(active.row.slide_id, outcome.worker, active.seconds, outcome.mpx)
 
     def _await_holder(self, active: Active, outcome: Outcome) -> None:
-        """Ask again later; whether a lease is stale is judged by what it shows over time of this clock."""
+        """Try again later; a lease is stale if it does not change for long enough by the clock of this process."""
         now = time.monotonic()
         if outcome.holder != active.held_by:
             active.held_by, active.held_since = outcome.holder, now
-        active.ask_again_at = now + self._config.batch.lease_beat_s / 2
+        active.retry_at = now + self._config.batch.lease_beat_s / 2
         self._waiting.append(active)
 
     def _retry_or_fail(self, active: Active, outcome: Outcome) -> None:
         settings = self._config.batch
         if outcome.is_disk_full:
             self._disk_full = (
-                f"the disk is full, met by slide {active.row.slide_id!r} ({outcome.message}); free some space and run "
-                "again to go on"
+                f"the disk is full, at slide {active.row.slide_id!r} ({outcome.message}); free some space and run the "
+                "same command again to continue"
             )
         is_final = outcome.error in settings.final_errors or active.attempt >= settings.attempts
         if not is_final and not self._disk_full:
@@ -275,7 +275,7 @@ class Engine:
                 patient_id=active.row.patient_id,
                 line=active.row.line,
                 path=str(active.row.path),
-                stage=outcome.stage,
+                step=outcome.step,
                 error=outcome.error,
                 message=outcome.message,
                 attempts=active.attempt,
@@ -283,18 +283,18 @@ class Engine:
             )
         )
 
-    def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
-        """Take what a worker tells; called by the client's own thread."""
-        self._told.put(event[1])
+    def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
+        """Take a progress message of a worker; called by the thread of the dask client."""
+        self._messages.put(event[1])
 
-    def _listen(self) -> None:
+    def _read_messages(self) -> None:
         by_slide = {active.row.slide_id: active for active in self._flying.values()}
-        while not self._told.empty():
-            told = self._told.get_nowait()
-            active = by_slide.get(told["slide"])
+        while not self._messages.empty():
+            message = self._messages.get_nowait()
+            active = by_slide.get(message["slide"])
             if active is not None:
-                active.heard_at, active.worker, active.stage = time.monotonic(), told["worker"], told["stage"]
-                active.fraction = told["done"] / told["total"] if told["total"] else 0.0
+                active.heard_at, active.worker, active.step = time.monotonic(), message["worker"], message["stage"]
+                active.fraction = message["done"] / message["total"] if message["total"] else 0.0
 
     def _find_hanging(self) -> None:
         stall_s = self._config.batch.stall_s
@@ -311,7 +311,7 @@ class Engine:
                 Outcome(
                     status="failed",
                     worker=active.worker,
-                    stage=active.stage,
+                    step=active.step,
                     error="TimeoutError",
                     message=f"no progress for {stall_s:g} s on {active.worker}, which was restarted; "
                     "raise batch.stall_s if the slide needs longer",
@@ -329,13 +329,13 @@ class Engine:
 
 
 def _of_cluster(error: BaseException, active: Active) -> Outcome:
-    """Return the outcome of a task that the cluster gave up."""
+    """Return the outcome of a task that failed on the cluster."""
     text = " ".join(str(error).split()) or "no message"
     if type(error).__name__ == "KilledWorker":
         text = (
-            "the workers that tried it died, most likely for want of memory; give workers more memory or set "
-            "runtime.memory_gb"
+            "the workers that tried it were killed, most likely because memory ran out; give workers more memory or "
+            "set runtime.memory_gb"
         )
     return Outcome(
-        status="failed", worker=active.worker, stage=active.stage or "read", error=type(error).__name__, message=text
+        status="failed", worker=active.worker, step=active.step or "read", error=type(error).__name__, message=text
     )

@@ -1,4 +1,4 @@
-"""What goes to a worker and what comes back: small, plain and picklable; never pixels, records or open files."""
+"""What a worker receives and returns: small picklable values, never pixels, records or open files."""
 
 from __future__ import annotations
 
@@ -6,40 +6,40 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from wsigraph.config import Config
-from wsigraph.explanation.request import Question
+from wsigraph.explanation.request import ExplanationRequest
 from wsigraph.run.batch.lease import Holder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One attempt at one slide, up to one stage.
+    """One attempt at one slide, up to one step.
 
     Attributes
     ----------
     run_id : str
-        The run that it belongs to.
+        Identifies the run.
     slide_id : str
-        The slide.
+        Name of the slide.
     path : str
-        Its file, as the workers see it.
+        Slide file, as the workers see it.
     mpp : float or None
-        Pixel size that wins over the file's, um/px.
+        Pixel size that overrides the one in the file, um/px.
     sha256 : str or None
-        What the file's digest must be.
+        Expected SHA-256 of the file.
     out : str
         Directory of the run, as the workers see it.
     config : Config
         Settings.
     model : str or None
-        Model bundle; None for the one in `config`.
+        Model bundle; None means the one in `config`.
     until : str
-        Last stage to carry out.
+        Last step to carry out.
     seen_stale : Holder or None
-        Lease that may be taken over.
-    explain : Question or None
-        What is to be explained, where anything is.
+        Stale lease that may be taken over.
+    explain : ExplanationRequest or None
+        What to explain, if anything.
     must_be_self_contained : bool
-        Whether the file came from a stranger and must name no other.
+        Whether the file was uploaded and must not refer to other files.
     """
 
     run_id: str
@@ -52,38 +52,38 @@ class Job:
     model: str | None
     until: str
     seen_stale: Holder | None = None
-    explain: Question | None = None
+    explain: ExplanationRequest | None = None
     must_be_self_contained: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of a job.
+    """The result of a job.
 
     Attributes
     ----------
     status : str
-        ``done``; ``failed``; ``held`` where another client works on the slide.
+        ``done``, ``failed``, or ``held`` if another client works on the slide.
     worker : str
         Address of the worker.
     seconds : dict of str to float
-        Wall time of the stages that were carried out.
+        Wall time in s of the steps that were carried out.
     resumed : tuple of str
-        Stages that were found done.
+        Steps that were done already.
     mpx : float
         Pixels of level 0, in millions.
     elapsed_s : float
-        Wall time of the whole job, s.
+        Wall time of the job, s.
     busy_s : dict of str to float
-        Time that each worker spent on the slide, s.
+        Time that each worker spent on the slide, by address, s.
     peak_bytes : int
-        Highest resident memory of the worker's process so far.
-    stage, error, message : str
-        Where and how it failed; empty where it did not.
+        Peak resident memory of the worker's process so far.
+    step, error, message : str
+        Step, class and message of the error; empty if it did not fail.
     is_disk_full : bool
-        Whether it failed for want of space.
+        Whether it failed because the disk is full.
     holder : Holder or None
-        Who works on the slide, where that is another client.
+        The other client that works on the slide, if any.
     """
 
     status: Literal["done", "failed", "held"]
@@ -94,7 +94,7 @@ class Outcome:
     elapsed_s: float = 0.0
     busy_s: dict[str, float] = field(default_factory=dict)
     peak_bytes: int = 0
-    stage: str = ""
+    step: str = ""
     error: str = ""
     message: str = ""
     is_disk_full: bool = False

@@ -1,11 +1,12 @@
-"""Who may write a slide's directory: one file a slide, made by whoever comes first.
+"""Leases: only the process that holds the lease of a slide may write its directory.
 
-A lease is created with O_EXCL, names its owner, and shows life by its modification time, which the owner sets through
-the open file: a lease that was taken over cannot be revived by mistake. Whoever waits compares what a lease shows at
-two moments of its own clock, so that clocks of different machines need not agree. A lease is taken over at once if it
-belongs to the same run (whose scheduler hands a slide to one worker at a time) or to a process of this machine that is
-gone; otherwise after it has shown no life for ``batch.lease_stale_s``. Taking over is a rename of the very file that
-was judged; in the worst race of two that take over, one of them notices at its next sign of life and stops.
+A lease is a file, created with O_EXCL, that names its owner. The owner sets its modification time again and again (the
+heartbeat), through the open file, so that a lease that was taken over cannot be revived by mistake. A process that
+waits compares the file at two moments of its own clock, so the clocks of different machines need not agree. A lease is
+taken over at once if it belongs to the same run, whose scheduler gives a slide to one worker at a time, or to a process
+of this machine that has ended; otherwise after ``batch.lease_stale_s`` without a heartbeat. To take over, the very file
+that was examined is renamed. If two processes take over at the same moment, one of them notices it at its next
+heartbeat and stops.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ _TRIES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """What a lease file shows.
+    """The content of a lease file.
 
     Attributes
     ----------
     run_id : str
-        The run that it belongs to; empty where the file does not read.
+        Identifies the run that holds it; empty if the file cannot be read.
     host : str
         Machine and process namespace of the owner.
     process : int
-        Its number there.
+        Its process number there.
     nonce : str
-        Drawn anew for every lease.
+        A random text, different for every lease.
     beat_ns : int
-        Time of the last sign of life by the file system's clock, ns; to be compared with itself alone.
+        Time of the last heartbeat by the clock of the file system, ns; only to be compared with earlier values.
     """
 
     run_id: str
@@ -61,7 +62,7 @@ class Lease:
     descriptor : int
         Open file descriptor of it.
     beat_s : float
-        Time between signs of life, s.
+        Time between heartbeats, s.
     """
 
     def __init__(self, path: Path, descriptor: int, beat_s: float) -> None:
@@ -85,7 +86,7 @@ class Lease:
             raise LeaseLost(f"{self._path} was taken over by another process, which now works on this slide")
 
     def release(self) -> None:
-        """Give the lease up; one that was taken over is left to its new owner."""
+        """Release the lease; one that was taken over is left to its new owner."""
         self._ended.set()
         self._thread.join()
         try:
@@ -109,31 +110,32 @@ class Lease:
 
     def _is_own(self) -> bool:
         try:
-            there = self._path.stat()
+            at_path = self._path.stat()
         except OSError:
             return False
-        mine = os.fstat(self._descriptor)
-        return (there.st_ino, there.st_dev) == (mine.st_ino, mine.st_dev)
+        own = os.fstat(self._descriptor)
+        return (at_path.st_ino, at_path.st_dev) == (own.st_ino, own.st_dev)
 
 
 def acquire(path: Path, run_id: str, *, beat_s: float, seen_stale: Holder | None = None) -> Lease | Holder:
-    """Take the lease of a slide, or tell who holds it.
+    """Take the lease of a slide, or return who holds it.
 
     Parameters
     ----------
     path : Path
         The lease file; missing parent directories are made.
     run_id : str
-        The run that asks.
+        Identifies the run that wants the lease.
     beat_s : float
-        Time between signs of life, s.
+        Time between heartbeats, s.
     seen_stale : Holder, optional
-        What the lease showed for longer than ``batch.lease_stale_s``; it is taken over if it shows the same now.
+        Content that the lease has had for longer than ``batch.lease_stale_s``; if it is still the same, the lease is
+        taken over.
 
     Returns
     -------
     Lease or Holder
-        The lease; or what it shows, where another process holds it.
+        The lease, or its content if another process holds it.
 
     Raises
     ------
@@ -157,24 +159,24 @@ def acquire(path: Path, run_id: str, *, beat_s: float, seen_stale: Holder | None
 
 
 def read_holder(path: Path) -> Holder | None:
-    """Return what a lease file shows; None where there is none."""
+    """Return the content of a lease file; None if there is none."""
     try:
         with path.open("rb") as stream:
             content, beat_ns = stream.read(), os.fstat(stream.fileno()).st_mtime_ns
     except FileNotFoundError:
         return None
-    found = _parse(content)
+    values = _parse(content)
     return Holder(
-        run_id=str(found.get("run_id", "")),
-        host=str(found.get("host", "")),
-        process=int(found.get("process", 0)),
-        nonce=str(found.get("nonce", "")),
+        run_id=str(values.get("run_id", "")),
+        host=str(values.get("host", "")),
+        process=int(values.get("process", 0)),
+        nonce=str(values.get("nonce", "")),
         beat_ns=beat_ns,
     )
 
 
 def host_identity() -> str:
-    """Return a name of this machine that differs between containers whose process numbers mean different things."""
+    """Return a name of this machine and its process namespace, because containers number processes separately."""
     try:
         namespace = Path("/proc/self/ns/pid").readlink().name
     except OSError:
@@ -183,7 +185,7 @@ def host_identity() -> str:
 
 
 def is_gone(host: str, process: int) -> bool:
-    """Return whether a process is known to have ended; of another machine nothing is known."""
+    """Return whether a process has ended for certain; False for processes of other machines."""
     if host != host_identity() or process <= 0:
         return False
     try:
@@ -210,25 +212,25 @@ def _create(path: Path, run_id: str) -> int | None:
     return descriptor
 
 
-def _remove(path: Path, judged: Holder) -> None:
-    """Remove the lease that was judged; put back one that has appeared in its place meanwhile."""
+def _remove(path: Path, examined: Holder) -> None:
+    """Remove the lease that was examined; put back another one that has replaced it meanwhile."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.rename(aside)
     except FileNotFoundError:
         return
     moved = read_holder(aside)
-    if moved is not None and moved.nonce != judged.nonce:
-        # where a third has come in between, the owner of the moved one will notice
+    if moved is not None and moved.nonce != examined.nonce:
+        # if a third process has taken the lease in between, the owner of the moved one will notice
         with suppress(FileExistsError):
             os.link(aside, path)
     aside.unlink(missing_ok=True)
 
 
 def _parse(content: bytes) -> dict[str, Any]:
-    """Return what a lease says; nothing where its writer was killed before it had written."""
+    """Return the content of a lease; empty if its writer was killed before it had written."""
     try:
-        found = json.loads(content)
+        values = json.loads(content)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return values if isinstance(values, dict) else {}

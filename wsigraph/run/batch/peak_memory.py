@@ -1,4 +1,4 @@
-"""How much memory this process has held at most."""
+"""Peak memory of this process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def peak_bytes() -> int:
-    """Return the highest resident memory of this process so far; 0 where the system does not tell."""
+    """Return the peak resident memory of this process so far, bytes; 0 if the system does not report it."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -16,7 +16,7 @@ def peak_bytes() -> int:
 
 
 def _peak_of_usage() -> int:
-    """Return the peak that systems without /proc tell; on Linux it would count the parent's memory as well."""
+    """Return the peak on systems without /proc; on Linux this figure would include the memory of the parent."""
     if sys.platform == "win32":
         return 0
     import resource

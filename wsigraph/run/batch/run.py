@@ -1,4 +1,4 @@
-"""A cohort from manifest to summary: the one function that ``wsigraph run`` and the recipes call."""
+"""A cohort from the manifest to the summary: the function behind ``wsigraph run``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from wsigraph.run.batch.summary import write_failures, write_summary
 from wsigraph.run.batch.tally import Tally
 from wsigraph.run.batch.work import carry_out
 from wsigraph.run.cluster import Cluster, connect
-from wsigraph.run.steps import STAGES
+from wsigraph.run.slide_run import check_encoder, load_model
+from wsigraph.run.steps import STEPS
 
 if TYPE_CHECKING:
     from wsigraph.cohort.manifest.manifest import Manifest
@@ -28,19 +29,19 @@ if TYPE_CHECKING:
 _CHECKPOINT_S = 10.0
 
 Watch = Callable[[Tally, list[Active]], None]
-"""Told about four times a second what has come so far and what is in flight."""
+"""Called about four times a second with the tally and the slides in flight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """What came of a run; the rest lies in its directory.
+    """Result of `run_cohort`; everything else is in the directory of the run.
 
     Attributes
     ----------
     out : Path
         Directory of the run.
     summary : dict
-        What ``summary.json`` holds.
+        Content of ``summary.json``.
     """
 
     out: Path
@@ -48,7 +49,7 @@ class RunResult:
 
     @property
     def n_failed(self) -> int:
-        """Slides that could not be done."""
+        """Number of slides that failed."""
         return int(self.summary["failed"])
 
 
@@ -63,47 +64,47 @@ def run_cohort(
     started: Callable[[Cluster], None] | None = None,
     work: Callable[[Job], Outcome] = carry_out,
 ) -> RunResult:
-    """Work through the slides of a manifest on a cluster.
+    """Process the slides of a manifest on a cluster.
 
     Parameters
     ----------
     manifest : Manifest
         The slides.
     out : Path or str
-        Directory of the run, on a file system that client and workers share; each slide has its own below it.
+        Directory of the run, on a file system that client and workers share. Each slide has its own directory in it.
     config : Config, optional
-        Settings; ``cluster`` and ``batch`` say where and how, the others decide the records.
+        Settings. The sections ``cluster`` and ``batch`` do not change the records.
     until : str
-        Last stage to carry out.
+        Last step to carry out.
     model : Path or str, optional
         Model bundle, as the workers see it; by default the one in `config`, else the demonstration model.
     watch : callable, optional
-        Told about four times a second how far the run is.
+        Called about four times a second with the tally and the slides in flight.
     started : callable, optional
-        Told of the cluster once it has a worker.
+        Called with the cluster as soon as it has a worker.
     work : callable
-        What a worker does with a slide; another function of the same shape serves tests and measurements.
+        Function that a worker applies to a slide; tests and benchmarks pass others.
 
     Returns
     -------
     RunResult
-        The summary; slides that failed are counted in it and listed in ``failures.parquet``.
+        The summary. It counts the slides that failed; ``failures.parquet`` lists them.
 
     Raises
     ------
     ConfigError
-        If `until` or ``batch.gpu_stages`` names no stage.
+        If `until` or ``batch.gpu_steps`` names no step.
     ClusterError
-        If the cluster cannot be reached, is of another version or goes away.
+        If the cluster cannot be reached, runs another version, or stops.
     PluginError
-        If SLURM or an encoder is asked for and not installed.
+        If SLURM or an encoder is requested and not installed.
     ModelError
-        If the model is damaged; met before any slide is handed out.
+        If the model is damaged; checked before any slide is submitted.
     StoreError
         If the directory cannot be written, or the disk is full.
     """
     settings, out = config or Config(), Path(out).absolute()
-    check_stages(until, settings)
+    check_steps(until, settings)
     _check_model(until, settings, model)
     run_id = f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(3)}"
     circumstances = {
@@ -118,7 +119,7 @@ def run_cohort(
         state.add({"dashboard": cluster.dashboard})
         if started is not None:
             started(cluster)
-        books = _Books(state, out, watch)
+        files = _RunFiles(state, out, watch)
         engine = Engine(
             cluster,
             settings,
@@ -126,69 +127,64 @@ def run_cohort(
             run_id,
             until=until,
             model=None if model is None else str(Path(model).absolute()),
-            watch=books.keep,
+            watch=files.update,
             work=work,
         )
-        standing = "stopped"
+        status = "stopped"
         try:
             engine.run(manifest.rows)
-            standing = "finished"
+            status = "finished"
         except KeyboardInterrupt:
-            standing = "interrupted"
+            status = "interrupted"
             raise
         finally:
-            summary = books.close(engine.tally, {**circumstances, "standing": standing})
+            summary = files.close(engine.tally, {**circumstances, "status": status})
     return RunResult(out=out, summary=summary)
 
 
-def check_stages(until: str, settings: Config) -> None:
-    """Check the names of stages.
+def check_steps(until: str, settings: Config) -> None:
+    """Check the names of steps.
 
     Parameters
     ----------
     until : str
-        Last stage of a run.
+        Last step of a run.
     settings : Config
-        ``batch.gpu_stages`` names stages too.
+        ``batch.gpu_steps`` names steps too.
 
     Raises
     ------
     ConfigError
         If one is unknown.
     """
-    for name, stage in (("--until", until), *(("batch.gpu_stages", stage) for stage in settings.batch.gpu_stages)):
-        if stage not in STAGES:
-            raise ConfigError(f"{name}: stage {stage!r} is unknown; expected one of {', '.join(STAGES)}")
+    for option, step in (("--until", until), *(("batch.gpu_steps", step) for step in settings.batch.gpu_steps)):
+        if step not in STEPS:
+            raise ConfigError(f"{option}: step {step!r} is unknown; expected one of {', '.join(STEPS)}")
 
 
 def _check_model(until: str, settings: Config, model: Path | str | None) -> None:
-    """Meet what every slide would fail of before a cluster is started."""
-    if settings.feature.encoder is not None:
-        from wsigraph import registry
-
-        registry.load(registry.ENCODERS, settings.feature.encoder)()
-    if STAGES.index(until) >= STAGES.index("predict"):
-        from wsigraph.model.bundle import SHIPPED, load_bundle
-
-        load_bundle(model or settings.model.path or SHIPPED)
+    """Check what would fail every slide, before a cluster is started."""
+    check_encoder(settings)
+    if STEPS[until].needs_model:
+        load_model(model, settings)
 
 
-class _Books:
-    """Keeps the run's own files up to date while it lasts."""
+class _RunFiles:
+    """Keeps state, failures and summary of a run up to date."""
 
     def __init__(self, state: StateFile, out: Path, watch: Watch | None) -> None:
         self._state = state
         self._out = out
         self._watch = watch
-        self._told_at = self._checked_at = float("-inf")
+        self._written_at = self._checked_at = float("-inf")
         self._n_failures = 0
 
-    def keep(self, tally: Tally, active: list[Active]) -> None:
-        """Write what is due and hand on to whoever watches."""
+    def update(self, tally: Tally, active: list[Active]) -> None:
+        """Write the files that are due, and call `watch`."""
         now = time.monotonic()
-        if now - self._told_at > EVERY_S:
-            self._told_at = now
-            self._state.write({**tally.snapshot(), "active": [_plain(each) for each in active if each.stage]})
+        if now - self._written_at > EVERY_S:
+            self._written_at = now
+            self._state.write({**tally.snapshot(), "active": [_to_json(slide) for slide in active if slide.step]})
         if len(tally.failures) != self._n_failures and now - self._checked_at > _CHECKPOINT_S:
             self._checked_at, self._n_failures = now, len(tally.failures)
             write_failures(tally.failures, self._out)
@@ -198,16 +194,16 @@ class _Books:
     def close(self, tally: Tally, circumstances: dict[str, Any]) -> dict[str, Any]:
         """Write how the run has ended and return its summary."""
         snapshot = tally.snapshot()
-        self._state.write(snapshot, ended=circumstances["standing"])
+        self._state.write(snapshot, ended=circumstances["status"])
         write_failures(tally.failures, self._out)
         write_summary(snapshot, circumstances, self._out)
         return {**circumstances, **snapshot}
 
 
-def _plain(active: Active) -> dict[str, Any]:
+def _to_json(active: Active) -> dict[str, Any]:
     return {
         "slide_id": active.row.slide_id,
-        "stage": active.stage,
+        "step": active.step,
         "fraction": round(active.fraction, 3),
         "worker": active.worker,
     }

@@ -1,7 +1,7 @@
-"""Where a run keeps what only it needs, and what tells another terminal how it stands.
+"""The state files of a run, which ``wsigraph status`` reads from another terminal.
 
-``OUT/.batch/`` holds the leases of slides that are worked on and one small file a client, replaced every two seconds.
-The client's state is for people: nothing is decided by it, and what is done is decided by the records alone.
+``OUT/.batch/`` holds the leases of slides that are being worked on, and one small file for each client, replaced every
+two seconds. The state of a client is for people: only the records decide which slides are done.
 """
 
 from __future__ import annotations
@@ -21,53 +21,53 @@ from wsigraph.store.atomic import discard, partial_of, writing
 from wsigraph.store.header import canonical_document
 
 DIRECTORY = ".batch"
-"""Directory of a run's own files; no slide can be named so."""
+"""Directory of a run's own files; no slide can have this name."""
 EVERY_S = 2.0
 """Time between two states, s."""
 _OTHERS = 0o007
-_KEPT = 8
+_N_STATES = 8
 _SILENT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientState:
-    """What one client said of its run last.
+    """The last state that one client has written.
 
     Attributes
     ----------
     run_id : str
-        The run.
-    standing : str
-        ``running``; ``silent`` where a client of another machine has said nothing for a minute; ``killed`` where its
+        Identifies the run.
+    status : str
+        ``running``; ``silent`` if a client on another machine has written nothing for a minute; ``killed`` if its
         process is gone; else how it ended: ``finished``, ``interrupted`` or ``stopped``.
     age_s : float
-        Time since it said so, s, by this machine's clock.
-    told : dict
-        What it said: ``wsigraph.run.batch.tally.Tally.snapshot`` and the circumstances of the run.
+        Time since the client wrote it, s, by the clock of this machine.
+    content : dict
+        What the client wrote: `wsigraph.run.batch.tally.Tally.snapshot` and the facts about the run.
     """
 
     run_id: str
-    standing: str
+    status: str
     age_s: float
-    told: dict[str, Any]
+    content: dict[str, Any]
 
 
 def lease_path(out: Path, slide_id: str) -> Path:
-    """Return where the lease of a slide lies."""
+    """Return the path of the lease of a slide."""
     return out / DIRECTORY / "leases" / f"{slide_id}.json"
 
 
 class StateFile:
-    """The state of one client's run.
+    """Writes the state of one client.
 
     Parameters
     ----------
     out : Path
         Directory of the run.
     run_id : str
-        The run.
+        Identifies the run.
     circumstances : mapping of str to JSON value
-        What does not change: manifest, cluster, dashboard, last stage.
+        Facts that do not change: manifest, cluster, dashboard, last step.
     """
 
     def __init__(self, out: Path, run_id: str, circumstances: Mapping[str, Any]) -> None:
@@ -83,7 +83,7 @@ class StateFile:
         _forget_old(out)
 
     def add(self, circumstances: Mapping[str, Any]) -> None:
-        """Add to what does not change."""
+        """Add facts that do not change."""
         self._fixed |= circumstances
 
     def write(self, snapshot: Mapping[str, Any], ended: str | None = None) -> None:
@@ -92,9 +92,9 @@ class StateFile:
         Parameters
         ----------
         snapshot : mapping of str to JSON value
-            How far the run is.
+            Progress of the run.
         ended : str, optional
-            How it ended, where it did.
+            How it ended, if it has ended.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class StateFile:
 
 
 def read_states(out: Path) -> list[ClientState]:
-    """Return what the clients of a run directory said last, the latest first.
+    """Return the last states of the clients of a run directory, the latest first.
 
     Parameters
     ----------
@@ -129,10 +129,10 @@ def read_states(out: Path) -> list[ClientState]:
     Raises
     ------
     StoreError
-        If no run was ever started there.
+        If no run was ever started in it.
     """
     files = sorted((out / DIRECTORY).glob("client-*.json"), key=_age_s)
-    states = [state for state in (_read(file) for file in files[:_KEPT]) if state is not None]
+    states = [state for state in (_read(file) for file in files[:_N_STATES]) if state is not None]
     if not states:
         raise StoreError(f"{out} holds no run, expected the --out directory of 'wsigraph run'; check the path")
     return states
@@ -145,34 +145,34 @@ def held_slides(out: Path) -> list[str]:
 
 def _read(file: Path) -> ClientState | None:
     try:
-        told, age_s = json.loads(file.read_bytes()), _age_s(file)
+        content, age_s = json.loads(file.read_bytes()), _age_s(file)
     except (OSError, ValueError):
-        # replaced or removed at this moment, or cut short by a power cut
+        # just being replaced or removed, or truncated by a power cut
         return None
-    if told["ended"]:
-        standing = told["ended"]
-    elif is_gone(told["host"], told["process"]):
-        standing = "killed"
+    if content["ended"]:
+        status = content["ended"]
+    elif is_gone(content["host"], content["process"]):
+        status = "killed"
     else:
-        standing = "running" if told["host"] == host_identity() or age_s < _SILENT_S else "silent"
-    return ClientState(run_id=told["run_id"], standing=standing, age_s=age_s, told=told)
+        status = "running" if content["host"] == host_identity() or age_s < _SILENT_S else "silent"
+    return ClientState(run_id=content["run_id"], status=status, age_s=age_s, content=content)
 
 
 def _close_to_others(directory: Path) -> None:
-    """Make the directory, or close it: names of slides and paths are not for every user of the machine.
+    """Make the directory, readable to its owner and group only, because it names slides and paths.
 
-    The user's group is left as it is, because several people may share a run.
+    The permissions of the group are kept, because several people may share a run.
     """
     with writing(directory):
         directory.mkdir(mode=0o770, parents=True, exist_ok=True)
-        found = directory.stat()
-        if found.st_mode & _OTHERS and found.st_uid == os.geteuid():
-            directory.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)
+        status = directory.stat()
+        if status.st_mode & _OTHERS and status.st_uid == os.geteuid():
+            directory.chmod(stat.S_IMODE(status.st_mode) & ~_OTHERS)
 
 
 def _forget_old(out: Path) -> None:
     """Remove all but the latest states."""
-    for file in sorted((out / DIRECTORY).glob("client-*.json"), key=_age_s)[_KEPT - 1 :]:
+    for file in sorted((out / DIRECTORY).glob("client-*.json"), key=_age_s)[_N_STATES - 1 :]:
         discard(file)
 
 

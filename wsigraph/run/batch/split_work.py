@@ -1,9 +1,10 @@
-"""The chunks of one slide: one after another on its own worker, or on several where the others would idle.
+"""The chunks of one slide: one after another on its own worker, or on several workers if others would be idle.
 
-A slide's worker asks from time to time whether there are fewer slides than workers. From then on the chunks of the
-stage go out as tasks, small ones in groups and a bounded number at a time, and what all of them need lies once on the
-slide's worker, where the others fetch it. The thread that waits gives its place in the worker's pool to the chunks.
-Results come back in the order of the boxes, so the records are the same bytes either way.
+The worker of a slide checks from time to time whether there are fewer slides than workers. If so, it submits the
+remaining chunks of the step as tasks: small chunks in groups, and a bounded number at a time. What all chunks need is
+stored once on the worker of the slide, and the others fetch it from there. The thread that waits gives its place in the
+thread pool of the worker to the chunks. Results are returned in the order of the boxes, so the bytes of the records do
+not depend on the number of workers.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from wsigraph.geometry import Box
 from wsigraph.slide.damage import BadTileNote
 from wsigraph.slide.reader import Slide
 
-_ASK_S = 1.0
+_CHECK_S = 1.0
 _AHEAD = 2
-"""Tasks in flight for each thread of the cluster."""
+"""Submitted tasks for each thread of the cluster."""
 _TASK_PX = 2**20
 _TASKS_PER_THREAD = 4
 _PRIORITY = 10
-_TOKENS_KEPT = 64
+_N_TOKENS = 64
 
 
 def idle_event(run_id: str) -> str:
-    """Return the name of the event that is set while workers of a run would otherwise idle."""
+    """Return the name of the dask event that is set while workers of a run are idle."""
     return f"wsigraph-idle-{run_id}"
 
 
@@ -41,30 +42,30 @@ class ChunkMapper:
     Parameters
     ----------
     run_id : str
-        The run, whose client tells when workers idle.
+        Identifies the run, whose client announces idle workers.
     min_mpx : float
-        Work left in a stage from which sharing is worth its cost, Mpx.
-    lend : bool
-        Whether there is a cluster to share with.
+        Least remaining work of a step that is worth splitting, Mpx.
+    has_cluster : bool
+        Whether there are other workers.
 
     Attributes
     ----------
-    lent_s : dict of str to float
-        Time that each worker spent on shared chunks, s.
+    busy_s : dict of str to float
+        Time that each worker spent on split work, by address, s.
     waited_s : float
-        Time that the slide's own thread waited for them, s.
+        Time that the thread of the slide waited for them, s.
     """
 
-    def __init__(self, run_id: str, min_mpx: float, *, lend: bool) -> None:
-        self.lent_s: dict[str, float] = {}
+    def __init__(self, run_id: str, min_mpx: float, *, has_cluster: bool) -> None:
+        self.busy_s: dict[str, float] = {}
         self.waited_s = 0.0
         self._run_id = run_id
         self._min_px = 1e6 * min_mpx
-        self._lend = lend
-        self._asked_at = float("-inf")
+        self._has_cluster = has_cluster
+        self._checked_at = float("-inf")
         self._has_seceded = False
         self._token = uuid4().hex
-        # tasks that come back to this process must not forget what the slide has met here
+        # tasks that come back to this process must not forget the bad tiles that the slide has already recorded here
         with _known_lock:
             _known_tokens[self._token] = True
 
@@ -80,21 +81,21 @@ class ChunkMapper:
         n_px_left = sum(box.size.area for box in boxes)
         for index, box in enumerate(boxes):
             if n_px_left >= self._min_px and index + 1 < len(boxes) and self._others_idle():
-                return results + self._share(function, boxes[index:], shared, advance)
+                return results + self._split_work(function, boxes[index:], shared, advance)
             results.append(function(box, *shared))
             advance(box.size.area)
             n_px_left -= box.size.area
         return results
 
     def _others_idle(self) -> bool:
-        if not self._lend or time.monotonic() - self._asked_at < _ASK_S:
+        if not self._has_cluster or time.monotonic() - self._checked_at < _CHECK_S:
             return False
         from distributed import Event, get_client
 
-        self._asked_at = time.monotonic()
+        self._checked_at = time.monotonic()
         return bool(Event(idle_event(self._run_id), client=get_client()).is_set())
 
-    def _share(
+    def _split_work(
         self,
         function: Callable[..., Any],
         boxes: Sequence[Box],
@@ -106,34 +107,34 @@ class ChunkMapper:
         started = time.perf_counter()
         client = get_client()
         if not self._has_seceded:
-            # for good: coming back would wait for a place in the pool that nobody is bound to give up
+            # for good: rejoining would wait for a place in the pool that no thread has to give up
             secede()
             self._has_seceded = True
-        held = client.scatter(list(shared), hash=False)
+        scattered = client.scatter(list(shared), hash=False)
         threads = max(1, sum(client.nthreads().values()))
         groups = _grouped(boxes, threads)
         name = f"chunk-{uuid4().hex}"
         results: list[list[Any]] = [[] for _ in groups]
-        places: dict[str, int] = {}
+        index_of: dict[str, int] = {}
         ahead = iter(enumerate(groups))
 
         def submit(index: int, group: list[Box]) -> Any:
             future = client.submit(
-                carry_out_chunks, function, group, self._token, *held,
+                carry_out_chunks, function, group, self._token, *scattered,
                 key=f"{name}-{index}", pure=False, priority=_PRIORITY,
             )  # fmt: skip
-            places[str(future.key)] = index
+            index_of[str(future.key)] = index
             return future
 
-        finished = as_completed([submit(*each) for each in islice(ahead, _AHEAD * threads)], with_results=True)
-        for future, (found, notes, worker, seconds) in finished:
-            index = places.pop(str(future.key))
-            results[index] = found
-            self.lent_s[worker] = self.lent_s.get(worker, 0.0) + seconds
-            for slide, met in zip(_slides(shared), notes, strict=True):
-                slide.damage.merge(met)
-            for each in islice(ahead, 1):
-                finished.add(submit(*each))
+        finished = as_completed([submit(*group) for group in islice(ahead, _AHEAD * threads)], with_results=True)
+        for future, (chunk_results, notes, worker, seconds) in finished:
+            index = index_of.pop(str(future.key))
+            results[index] = chunk_results
+            self.busy_s[worker] = self.busy_s.get(worker, 0.0) + seconds
+            for slide, bad_tiles in zip(_slides(shared), notes, strict=True):
+                slide.damage.merge(bad_tiles)
+            for group in islice(ahead, 1):
+                finished.add(submit(*group))
             advance(sum(box.size.area for box in groups[index]))
         self.waited_s += time.perf_counter() - started
         return list(chain.from_iterable(results))
@@ -142,23 +143,23 @@ class ChunkMapper:
 def carry_out_chunks(
     function: Callable[..., Any], boxes: list[Box], token: str, *shared: Any
 ) -> tuple[list[Any], list[tuple[BadTileNote, ...]], str, float]:
-    """Carry out some chunks on whatever worker they have come to.
+    """Process some chunks on the worker that has received them.
 
     Parameters
     ----------
     function : callable
-        Takes a box and the shared arguments.
+        Called with a box and the shared arguments.
     boxes : list of Box
-        Where.
+        The chunks.
     token : str
-        Stands for one slide in one run.
+        Identifies one slide in one run.
     *shared : object
-        Handed on.
+        Further arguments of `function`.
 
     Returns
     -------
     tuple
-        The results; bad tiles met, for each slide among the shared arguments; this worker's address; seconds taken.
+        The results; the bad tiles of each slide among the shared arguments; the address of this worker; the time, s.
     """
     from distributed import get_worker
 
@@ -175,7 +176,7 @@ def carry_out_chunks(
 
 
 def _grouped(boxes: Sequence[Box], threads: int) -> list[list[Box]]:
-    """Return consecutive boxes in groups of about a million pixels, or fewer where threads would be left without."""
+    """Return consecutive boxes in groups of about a million pixels, or fewer so that every thread has work."""
     most = min(_TASK_PX, sum(box.size.area for box in boxes) // (_TASKS_PER_THREAD * threads))
     groups: list[list[Box]] = []
     n_px = most
@@ -192,5 +193,5 @@ def _slides(shared: Sequence[Any]) -> list[Slide]:
     return [item for item in shared if isinstance(item, Slide)]
 
 
-_known_tokens: FIFOCache[str, bool] = FIFOCache(_TOKENS_KEPT)
+_known_tokens: FIFOCache[str, bool] = FIFOCache(_N_TOKENS)
 _known_lock = threading.Lock()

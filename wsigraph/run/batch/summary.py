@@ -1,4 +1,4 @@
-"""What is left of a run for people and for other programs: ``failures.parquet``, ``summary.json``, ``summary.md``."""
+"""The files that a run leaves: ``failures.parquet``, ``summary.json`` and ``summary.md``."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ FAILURES, SUMMARY, PAGE = "failures.parquet", "summary.json", "summary.md"
 
 
 def write_failures(failures: Sequence[Failure], out: Path) -> None:
-    """Write one row a failed slide, in the order of the manifest; no rows where none failed.
+    """Write one row per failed slide, in the order of the manifest; no rows if none failed.
 
     Parameters
     ----------
     failures : sequence of Failure
-        The slides; columns are named like the fields.
+        The failed slides. The columns have the names of the fields.
     out : Path
         Directory of the run.
 
@@ -35,7 +35,7 @@ def write_failures(failures: Sequence[Failure], out: Path) -> None:
 
     numbers = ("line", "attempts")
     schema = pyarrow.schema(
-        [(each.name, pyarrow.int64() if each.name in numbers else pyarrow.string()) for each in fields(Failure)]
+        [(column.name, pyarrow.int64() if column.name in numbers else pyarrow.string()) for column in fields(Failure)]
     )
     rows = [asdict(failure) for failure in sorted(failures, key=lambda failure: failure.line)]
     buffer = io.BytesIO()
@@ -49,9 +49,9 @@ def write_summary(snapshot: Mapping[str, Any], circumstances: Mapping[str, Any],
     Parameters
     ----------
     snapshot : mapping of str to JSON value
-        From ``wsigraph.run.batch.tally.Tally.snapshot``.
+        From `wsigraph.run.batch.tally.Tally.snapshot`.
     circumstances : mapping of str to JSON value
-        Manifest, cluster, last stage and version.
+        Manifest, cluster, last step, version and status.
     out : Path
         Directory of the run.
 
@@ -70,7 +70,7 @@ def render(snapshot: Mapping[str, Any], circumstances: Mapping[str, Any]) -> str
     Parameters
     ----------
     snapshot, circumstances : mapping of str to JSON value
-        As for `write_summary`.
+        As in `write_summary`.
 
     Returns
     -------
@@ -81,22 +81,22 @@ def render(snapshot: Mapping[str, Any], circumstances: Mapping[str, Any]) -> str
     head = [
         f"# Run of {circumstances['manifest']}",
         "",
-        f"{circumstances['standing'].capitalize()}. Up to the stage {circumstances['until']}, on "
+        f"{circumstances['status'].capitalize()}. Up to the step {circumstances['until']}, on "
         f"{circumstances['cluster']}, wsigraph {circumstances['wsigraph']}.",
         "",
     ]
     totals = [
         ("slides", snapshot["slides"]),
         ("done", snapshot["done"]),
-        ("found done", snapshot["skipped"]),
+        ("already done", snapshot["skipped"]),
         ("failed", snapshot["failed"]),
-        ("without a file in the manifest", snapshot["without_file"]),
+        ("no file in the manifest", snapshot["without_file"]),
         ("attempts repeated", snapshot["attempts_repeated"]),
         ("wall time", f"{seconds:.1f} s"),
         ("pixels", f"{snapshot['mpx']:,.0f} Mpx of level 0, {snapshot['mpx_per_s']:.1f} Mpx/s"),
     ]
     parts = [*head, *_table(("", ""), totals)]
-    stages = [
+    steps = [
         (
             name,
             one["slides"],
@@ -104,9 +104,9 @@ def render(snapshot: Mapping[str, Any], circumstances: Mapping[str, Any]) -> str
             f"{one['total_s'] / one['slides']:.2f}",
             f"{one['longest_s']:.2f}",
         )
-        for name, one in snapshot["stages"].items()
+        for name, one in snapshot["steps"].items()
     ]
-    parts += _section("Stages", ("stage", "slides", "seconds", "a slide", "longest"), stages)
+    parts += _section("Steps", ("step", "slides", "seconds", "per slide", "longest"), steps)
     workers = [
         (name, one["slides"], f"{100 * one['busy_s'] / seconds:.0f} %" if seconds else "-", f"{one['peak_gb']:.2f}")
         for name, one in snapshot["workers"].items()
@@ -116,14 +116,14 @@ def render(snapshot: Mapping[str, Any], circumstances: Mapping[str, Any]) -> str
         (
             one["slide_id"],
             f"{one['seconds']:.1f}",
-            ", ".join(f"{name} {took:.1f}" for name, took in one["stages"].items()),
+            ", ".join(f"{name} {took:.1f}" for name, took in one["steps"].items()),
         )
         for one in snapshot["slowest"]
     ]
-    parts += _section("Slowest slides", ("slide", "seconds", "by stage"), slowest)
-    names = ("slide_id", "stage", "error", "message", "attempts")
+    parts += _section("Slowest slides", ("slide", "seconds", "by step"), slowest)
+    names = ("slide_id", "step", "error", "message", "attempts")
     failures = [tuple(one[name] for name in names) for one in snapshot["failures"]]
-    parts += _section("Failures", ("slide", "stage", "error", "message", "attempts"), failures)
+    parts += _section("Failures", ("slide", "step", "error", "message", "attempts"), failures)
     if snapshot["failed"] > len(failures):
         parts += ["", f"The last {len(failures)} of {snapshot['failed']}; all are in `{FAILURES}`."]
     return "\n".join(parts) + "\n"

@@ -1,6 +1,6 @@
-"""What has come of a run so far: counts, seconds, pixels, workers, the slowest, the failures.
+"""Counts of a run so far: slides, seconds, pixels, workers, the slowest slides, the failures.
 
-Memory holds sums, the ten slowest slides and one row a failure, whatever the number of slides.
+Memory holds sums, the ten slowest slides and one row per failure, whatever the number of slides.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ _FAILURES_SHOWN = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A slide that could not be done; one row of ``failures.parquet``.
+    """A slide that failed; one row of ``failures.parquet``.
 
     Attributes
     ----------
     slide_id, patient_id : str
-        The slide and whose it is.
+        Names of the slide and its patient.
     line : int
-        Line of the manifest.
+        Its line in the manifest.
     path : str
-        Its file.
-    stage : str
-        Stage that failed last.
+        Slide file.
+    step : str
+        Step that failed in the last attempt.
     error : str
         Class of the error.
     message : str
-        What was met, what was expected and what to do.
+        What is wrong, what was expected, and what to do.
     attempts : int
-        How often it was tried.
+        Number of attempts.
     worker : str
-        Where it was tried last.
+        Address of the worker of the last attempt.
     """
 
     slide_id: str
     patient_id: str
     line: int
     path: str
-    stage: str
+    step: str
     error: str
     message: str
     attempts: int
@@ -53,7 +53,7 @@ class Failure:
 
 @dataclass(slots=True)
 class WorkerTally:
-    """What one worker has done."""
+    """Counts of one worker."""
 
     slides: int = 0
     busy_s: float = 0.0
@@ -61,8 +61,8 @@ class WorkerTally:
 
 
 @dataclass(slots=True)
-class StageTally:
-    """What one stage has cost."""
+class StepTally:
+    """Time of one step over all slides."""
 
     slides: int = 0
     total_s: float = 0.0
@@ -78,19 +78,19 @@ class Tally:
     total : int
         Slides of the manifest.
     done : int
-        Slides of which at least one stage was carried out.
+        Slides of which at least one step was carried out.
     skipped : int
-        Slides that were found done.
+        Slides that were already done.
     without_file : int
-        Rows of the manifest that name no file.
+        Rows of the manifest without a file.
     failures : list of Failure
-        Slides that could not be done.
+        Slides that failed.
     mpx : float
         Pixels of level 0 of the slides done, in millions.
-    stages : dict of str to StageTally
-        Seconds by stage.
+    steps : dict of str to StepTally
+        Times by step.
     workers : dict of str to WorkerTally
-        By address; those of workers that are gone stay.
+        Counts by address; workers that are gone are kept.
     """
 
     total: int
@@ -99,7 +99,7 @@ class Tally:
     without_file: int = 0
     failures: list[Failure] = field(default_factory=list)
     mpx: float = 0.0
-    stages: dict[str, StageTally] = field(default_factory=dict)
+    steps: dict[str, StepTally] = field(default_factory=dict)
     workers: dict[str, WorkerTally] = field(default_factory=dict)
     retried: int = 0
     _slowest: list[tuple[float, str, dict[str, float]]] = field(default_factory=list)
@@ -107,12 +107,12 @@ class Tally:
 
     @property
     def seconds(self) -> float:
-        """Wall time since the first slide was handed out, s."""
+        """Wall time since the first slide was submitted, s."""
         return time.monotonic() - self._started
 
     @property
     def finished(self) -> int:
-        """Slides about which nothing is left to do."""
+        """Number of slides that need no more work."""
         return self.done + self.skipped + self.without_file + len(self.failures)
 
     @property
@@ -122,7 +122,7 @@ class Tally:
 
     @property
     def seconds_left(self) -> float | None:
-        """Time left at the rate so far, s; None where there is no rate yet."""
+        """Estimated remaining time at the present rate, s; None before the first slide has finished."""
         worked_on = self.done + len(self.failures) + self.skipped
         if worked_on == 0:
             return None
@@ -130,52 +130,52 @@ class Tally:
 
     @property
     def slowest(self) -> list[dict[str, Any]]:
-        """The ten slides that took longest, the slowest first, each with its seconds by stage."""
-        ranked = sorted(self._slowest, key=lambda each: (-each[0], each[1]))
+        """The ten slides that took longest, the slowest first, each with its seconds by step."""
+        ranked = sorted(self._slowest, key=lambda slide: (-slide[0], slide[1]))
         return [
-            {"slide_id": name, "seconds": round(took, 3), "stages": {key: round(s, 3) for key, s in stages.items()}}
-            for took, name, stages in ranked
+            {"slide_id": name, "seconds": round(took, 3), "steps": {key: round(s, 3) for key, s in steps.items()}}
+            for took, name, steps in ranked
         ]
 
     def count_attempt(self, outcome: Outcome) -> None:
-        """Add what an attempt has cost its workers, whatever came of it."""
+        """Add the time and memory of an attempt to its workers, whether or not it succeeded."""
         for address, busy_s in outcome.busy_s.items():
             self.workers.setdefault(address, WorkerTally()).busy_s += busy_s
         worker = self.workers.setdefault(outcome.worker, WorkerTally())
         worker.peak_bytes = max(worker.peak_bytes, outcome.peak_bytes)
 
     def count_skipped(self) -> None:
-        """Add a slide of which every stage was found done."""
+        """Count a slide whose steps were all done already."""
         self.skipped += 1
 
-    def count_done(self, slide_id: str, worker: str, stages: dict[str, float], mpx: float) -> None:
-        """Add a slide of which something was carried out.
+    def count_done(self, slide_id: str, worker: str, seconds: dict[str, float], mpx: float) -> None:
+        """Count a slide of which at least one step was carried out.
 
         Parameters
         ----------
         slide_id : str
-            The slide.
+            Name of the slide.
         worker : str
             Address of the worker that finished it.
-        stages : dict of str to float
-            Seconds of the stages that this run has carried out.
+        seconds : dict of str to float
+            Wall time in s of the steps that this run has carried out.
         mpx : float
             Its pixels of level 0, in millions.
         """
         self.done += 1
         self.mpx += mpx
         self.workers.setdefault(worker, WorkerTally()).slides += 1
-        for stage, took in stages.items():
-            found = self.stages.setdefault(stage, StageTally())
-            found.slides += 1
-            found.total_s += took
-            found.longest_s = max(found.longest_s, took)
-        heapq.heappush(self._slowest, (sum(stages.values()), slide_id, dict(stages)))
+        for step, took in seconds.items():
+            tally = self.steps.setdefault(step, StepTally())
+            tally.slides += 1
+            tally.total_s += took
+            tally.longest_s = max(tally.longest_s, took)
+        heapq.heappush(self._slowest, (sum(seconds.values()), slide_id, dict(seconds)))
         if len(self._slowest) > N_SLOWEST:
             heapq.heappop(self._slowest)
 
     def snapshot(self) -> dict[str, Any]:
-        """Return all of it as plain values, with the last failures alone."""
+        """Return all counts as JSON values, with the last failures only."""
         return {
             "slides": self.total,
             "done": self.done,
@@ -187,9 +187,9 @@ class Tally:
             "seconds_left": None if self.seconds_left is None else round(self.seconds_left, 1),
             "mpx": round(self.mpx, 3),
             "mpx_per_s": round(self.mpx_per_s, 3),
-            "stages": {
-                stage: {"slides": one.slides, "total_s": round(one.total_s, 3), "longest_s": round(one.longest_s, 3)}
-                for stage, one in self.stages.items()
+            "steps": {
+                step: {"slides": one.slides, "total_s": round(one.total_s, 3), "longest_s": round(one.longest_s, 3)}
+                for step, one in self.steps.items()
             },
             "workers": {
                 address: {

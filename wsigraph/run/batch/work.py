@@ -1,7 +1,7 @@
-"""One slide on a worker: its lease, its stages, and word of how far it is.
+"""One slide on a worker: its lease, its steps, and its progress messages.
 
-Whatever goes wrong with the slide comes back as an outcome, so that no error has to survive pickling and none ends the
-run. Only what a worker's process itself does not survive reaches the scheduler.
+Every error of the slide is returned as an outcome, so no exception has to be pickled and none ends the run. Only what
+ends the process of the worker reaches the scheduler.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from wsigraph.run.batch.lease import Holder, Lease, acquire
 from wsigraph.run.batch.peak_memory import peak_bytes
 from wsigraph.run.batch.run_state import lease_path
 from wsigraph.run.batch.split_work import ChunkMapper
-from wsigraph.run.steps import STAGES, FlowResult, run_slide
+from wsigraph.run.steps import STEPS, SlideResult, run_slide
 from wsigraph.slide.files import locate, slide_digest
 from wsigraph.slide.map_boxes import mapped_by
 from wsigraph.slide.self_contained import check_self_contained
 from wsigraph.store.atomic import sweep
 
-_TELL_S = 0.5
+_REPORT_S = 0.5
 
 
 def topic(run_id: str) -> str:
-    """Return the name under which workers tell of a run's slides."""
+    """Return the dask topic on which workers report the progress of a run."""
     return f"wsigraph-{run_id}"
 
 
@@ -40,31 +40,31 @@ def carry_out(job: Job) -> Outcome:
     Parameters
     ----------
     job : Job
-        What to do.
+        The slide, and what to do with it.
 
     Returns
     -------
     Outcome
-        What came of it; a slide that fails is an outcome like any other.
+        The result; a slide that fails gives an outcome, not an exception.
     """
     started = time.perf_counter()
     report = _Report(job)
-    result: FlowResult | None = None
+    result: SlideResult | None = None
     holder: Holder | None = None
     failure: Exception | None = None
     try:
-        found = acquire(
+        lease = acquire(
             lease_path(Path(job.out), job.slide_id),
             job.run_id,
             beat_s=job.config.batch.lease_beat_s,
             seen_stale=job.seen_stale,
         )
-        if isinstance(found, Holder):
-            holder = found
+        if isinstance(lease, Holder):
+            holder = lease
         else:
-            with found, _one_thread(), mapped_by(report.mapper):
-                report.lease = found
-                result = _walk(job, report)
+            with lease, _one_thread(), mapped_by(report.mapper):
+                report.lease = lease
+                result = _run_steps(job, report)
     except Exception as error:  # noqa: BLE001  (every fault of a slide is a row of failures.parquet)
         failure = error
     elapsed_s = time.perf_counter() - started
@@ -75,7 +75,7 @@ def carry_out(job: Job) -> Outcome:
     if failure is not None:
         return Outcome(
             status="failed",
-            stage=report.stage,
+            step=report.step,
             error=type(failure).__name__,
             message=" ".join(str(failure).split()) or "no message",
             is_disk_full=_is_disk_full(failure),
@@ -83,25 +83,25 @@ def carry_out(job: Job) -> Outcome:
         )
     if result is None:
         raise AssertionError("a slide neither done, nor held, nor failed")
-    carried_out = {stage: took for stage, took in result.seconds.items() if stage not in result.resumed}
+    carried_out = {step: seconds for step, seconds in result.seconds.items() if step not in result.resumed}
     mpx = result.info.levels[0].size.area / 1e6
     return Outcome(status="done", seconds=carried_out, resumed=result.resumed, mpx=mpx, **common)
 
 
-def _walk(job: Job, report: _Report) -> FlowResult:
-    """Walk the slide through its stages."""
+def _run_steps(job: Job, report: _Report) -> SlideResult:
+    """Check the file of the slide and carry out its steps."""
     report("read", 0, 1)
     sweep(Path(job.out) / job.slide_id)
     if job.must_be_self_contained:
         check_self_contained(locate(Path(job.path)))
     if job.sha256 is not None:
-        met = slide_digest(locate(Path(job.path)))
-        if met != job.sha256:
+        sha256 = slide_digest(locate(Path(job.path)))
+        if sha256 != job.sha256:
             raise UnreadableSlide(
-                f"slide {job.path!r} has sha256 {met[:12]}, expected {job.sha256[:12]} of the manifest; "
+                f"slide {job.path!r} has sha256 {sha256[:12]}, expected {job.sha256[:12]} as in the manifest; "
                 "copy it again from its source or correct the manifest"
             )
-    # parallel work is over slides and, where workers idle, over chunks that are tasks of their own
+    # slides run in parallel, and chunks of a slide too if workers are idle; more threads would compete with both
     runtime = job.config.runtime.model_copy(update={"threads": 1})
     settings = job.config.model_copy(update={"runtime": runtime})
     return run_slide(
@@ -118,41 +118,41 @@ def _walk(job: Job, report: _Report) -> FlowResult:
 
 
 class _Report:
-    """Remembers how far the slide is, tells the client of it, and stops the work where the lease is lost."""
+    """Keeps and reports the progress of the slide, and stops the work if the lease is lost."""
 
     def __init__(self, job: Job) -> None:
         self.lease: Lease | None = None
-        self.stage = "read"
+        self.step = "read"
         self.worker, self._log = _worker_here()
-        self.mapper = ChunkMapper(job.run_id, job.config.batch.share_min_mpx, lend=bool(self.worker))
+        self.mapper = ChunkMapper(job.run_id, job.config.batch.split_min_mpx, has_cluster=bool(self.worker))
         self._topic = topic(job.run_id)
         self._slide_id = job.slide_id
-        self._told_at = float("-inf")
-        self._told: tuple[str, bool] | None = None
+        self._reported_at = float("-inf")
+        self._reported: tuple[str, bool] | None = None
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
+    def __call__(self, step: str, done: int, total: int) -> None:
         if self.lease is not None:
             self.lease.check()
-        if stage in STAGES:
-            self.stage = stage
-        # the beginning and the end of each stage, and what lies between from time to time
-        state, now = (stage, done >= total), time.monotonic()
-        if state == self._told and now - self._told_at < _TELL_S:
+        if step in STEPS:
+            self.step = step
+        # every start and end of a step is reported, and progress in between twice a second
+        state, now = (step, done >= total), time.monotonic()
+        if state == self._reported and now - self._reported_at < _REPORT_S:
             return
-        self._told, self._told_at = state, now
+        self._reported, self._reported_at = state, now
         if self._log is not None:
-            told = {"slide": self._slide_id, "worker": self.worker, "stage": self.stage, "done": done, "total": total}
-            self._log(self._topic, told)
+            message = {"slide": self._slide_id, "worker": self.worker, "stage": self.step, "done": done, "total": total}
+            self._log(self._topic, message)
 
     def busy_s(self, elapsed_s: float) -> dict[str, float]:
-        """Return the time that each worker spent on the slide."""
-        busy = dict(self.mapper.lent_s)
+        """Return the time that each worker spent on the slide, by address, s."""
+        busy = dict(self.mapper.busy_s)
         busy[self.worker] = busy.get(self.worker, 0.0) + elapsed_s - self.mapper.waited_s
         return busy
 
 
 def _worker_here() -> tuple[str, Any]:
-    """Return the address of the dask worker that this runs on and how to log events there; nothing elsewhere."""
+    """Return the address of this dask worker and its function that logs events; ``""`` and None outside a worker."""
     from distributed import get_worker
 
     try:
@@ -163,7 +163,7 @@ def _worker_here() -> tuple[str, Any]:
 
 
 class _Settings:
-    """Dask's settings of this process while slides are worked on in any of its threads."""
+    """The dask settings of this process while any of its threads works on a slide."""
 
     lock = threading.Lock()
     n_inside = 0
@@ -172,7 +172,7 @@ class _Settings:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep whatever asks dask for threads to one; dask's settings are the process's own, not the thread's."""
+    """Make dask use one thread. Its settings belong to the process, so the last thread to leave restores them."""
     import dask
 
     with _Settings.lock:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from wsigraph.errors import NotFound
 from wsigraph.geometry import Box, Size, px_to_mm2, um_to_px_exact
-from wsigraph.outline.label_grid import RegionLattice, resample, sample_regions
+from wsigraph.outline.label_grid import LabelGrid, resample, sample_regions
 from wsigraph.records import TissueMap
 from wsigraph.report.overlay import attribution_colours
 
@@ -56,7 +56,7 @@ class OverlayTiles:
         self._tissue: TissueMap = store.load_tissue_map(directory / "tissue.zarr")
         coarse = store.load_coarse_graph(directory / "coarse.safetensors")
         labels = store.load_labels(directory / "superpixels.zarr", self._tissue)
-        self._grid: RegionLattice = sample_regions(
+        self._grid: LabelGrid = sample_regions(
             labels, coarse, info, outline_mpp=max(_OUTLINE_MPP, labels.mpp), max_px=_MAX_PX
         )
         self.size: Size = info.levels[0].size

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wsigraph.config import Config
-from wsigraph.explanation.request import Question
+from wsigraph.explanation.request import ExplanationRequest
 from wsigraph.run.batch.job import Job
 from wsigraph.run.batch.lease import Holder
 from wsigraph.run.batch.run_state import lease_path
@@ -132,7 +132,7 @@ class RunningJob:
             model=None if model is None else str(model),
             until="report",
             seen_stale=self.lease_holder if is_stale else None,
-            explain=Question(target=job.target) if job.kind == "explain" else None,
+            explain=ExplanationRequest(target=job.target) if job.kind == "explain" else None,
             must_be_self_contained=is_upload(Path(job.path)),
         )
 

@@ -269,7 +269,7 @@ class JobSupervisor:
             if outcome.status == "held":
                 running_job.wait_for_lease(outcome.holder)
                 return
-            step, error, message = outcome.stage, outcome.error, outcome.message
+            step, error, message = outcome.step, outcome.error, outcome.message
         else:
             step, error, message = running_job.step, *_describe_failure(future)
         self._end(running_job, step, error, message)

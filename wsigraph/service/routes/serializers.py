@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.explanation.kinds import spoken
+from wsigraph.explanation.tissue_clusters import feature_label
 from wsigraph.geometry import px_to_mm2, um_to_px_exact
 from wsigraph.graph.feature.interpret import interpret
 from wsigraph.outline.outline import Outlines
@@ -87,11 +87,11 @@ def serialize_region_values(results: JobResults) -> dict[str, Any]:
         ],
         "tissue_clusters": None
         if explanation is None
-        else {"names": list(explanation.kind_names), "of": explanation.kind.tolist()},
+        else {"names": list(explanation.cluster_names), "of": explanation.cluster.tolist()},
         "features": [
             {
                 "feature": name,
-                "name": spoken(name),
+                "name": feature_label(name),
                 "unit": results.unit_label(unit),
                 "group": group,
                 "values": _round_all(table.values[:, column]),
@@ -171,14 +171,14 @@ def serialize_explanation(results: JobResults) -> dict[str, Any] | None:
         "target": explanation.target,
         "unit": explanation.unit,
         "value": explanation.value,
-        "reference_value": explanation.baseline_value,
-        "reference": explanation.baseline_id,
+        "reference_value": explanation.reference_value,
+        "reference": explanation.reference_input_id,
         "output_sd": explanation.output_sd,
-        "completeness_error": explanation.gap,
-        "completeness_error_limit": explanation.gap_limit,
+        "completeness_error": explanation.completeness_error,
+        "completeness_error_limit": explanation.completeness_limit,
         "is_complete": explanation.is_complete,
         "n_steps": explanation.n_steps,
-        "without_edges": explanation.without_edges,
+        "without_edges": explanation.edge_ablation_value,
         "members": {
             "n": len(explanation.member_value),
             "low": float(explanation.member_value.min()),
@@ -208,7 +208,7 @@ def serialize_cohort_survival(results: JobResults) -> dict[str, Any] | None:
 
 def _rename_region(region: dict[str, Any]) -> dict[str, Any]:
     """Return the facts of a region under the names of the HTTP interface."""
-    names = {"share": "fraction", "kind": "tissue_cluster", "broad_kind": "broad_tissue_cluster"}
+    names = {"cluster": "tissue_cluster", "broad_cluster": "broad_tissue_cluster"}
     return {names.get(name, name): value for name, value in region.items()}
 
 

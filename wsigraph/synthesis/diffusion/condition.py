@@ -1,10 +1,10 @@
-"""The graph as the network sees it: one token a region, and a transformer over them.
+"""The graph as input of the network: one token for each region, and a transformer over the tokens.
 
-A token says a region's class, centre, area, elongation and optical density; what is not known is a value of its own.
-Attention between tokens carries a bias that a small network computes from whether two regions touch, how long their
-boundary is against their size, and how far apart they lie. A first token that stands for the whole canvas is always
-there: with no other beside it, it is the unconditional model. Tokens that only fill up a batch take no part in any
-attention. No token knows its number, so that the order of nodes carries nothing.
+A token encodes a region's class, centre, area, elongation and optical density; unknown values have encodings of their
+own. Attention between two tokens has a bias, which a small network computes from whether the regions touch, how long
+their boundary is relative to their size, and how far apart they are. The first token stands for the whole canvas; alone
+it gives the unconditional model. Padding tokens take no part in attention. Tokens carry no position in the list of
+nodes, so that the order of nodes changes nothing.
 
 References
 ----------
@@ -29,9 +29,9 @@ from wsigraph.synthesis.simulation.layout import TISSUES
 
 _OCTAVES = 4
 _DENSITY_SCALE = (0.35, 0.15)
-"""Mean and spread of optical density that are about 1 to the network."""
+"""Scale of the mean and of the standard deviation of optical density; divided by it, they are about 1."""
 N_COORDINATES = 2 + 4 * _OCTAVES
-"""Channels that tell a place: coordinates, and sines and cosines of each."""
+"""Channels of a position: its coordinates, and sines and cosines of them."""
 _N_GEOMETRY = N_COORDINATES + 3
 _N_DENSITY = 8
 _N_PAIR = 3
@@ -41,22 +41,22 @@ _HIDDEN = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tokens:
-    """A batch of graphs, filled up to the same number of nodes.
+    """A batch of graphs, padded to the same number of nodes.
 
     Attributes
     ----------
     classes : int64 (B, N)
-        Index into ``TISSUES``; their number where not known.
-    geometry : float32 (B, N, G)
-        Place, size and elongation.
+        Index into ``TISSUES``; ``len(TISSUES)`` where unknown.
+    geometry : float32 (B, N, 21)
+        Position, size and elongation.
     density : float32 (B, N, 8)
-        Optical density, and whether its mean and its spread are known.
+        Mean (3) and standard deviation (3) of the optical density of R, G and B, and whether each of the two is known.
     pair : float32 (B, N, N, 3)
-        Whether two regions touch, the length of the boundary against the size of the first, and their distance.
+        Whether two regions touch, the length of their boundary relative to the size of the first, and their distance.
     valid : bool (B, N)
-        False where a token only fills up.
+        False for padding.
     owner : int64 (B, 32, 32)
-        1 + node that the nodes alone draw at each place, 0 where there is none.
+        1 + node at each position of the canvas, drawn from the nodes alone; 0 where there is none.
     """
 
     classes: Tensor
@@ -67,11 +67,11 @@ class Tokens:
     owner: Tensor
 
     def to(self, device: torch.device | str) -> Tokens:
-        """Return the same tokens on a device."""
+        """Return a copy on a device."""
         return Tokens(**{name: getattr(self, name).to(device) for name in self.__dataclass_fields__})
 
-    def without(self) -> Tokens:
-        """Return as many graphs without a node: the unconditional model."""
+    def unconditional(self) -> Tokens:
+        """Return as many graphs without any node, for the unconditional model."""
         return Tokens(
             classes=self.classes,
             geometry=self.geometry,
@@ -81,51 +81,51 @@ class Tokens:
             owner=torch.zeros_like(self.owner),
         )
 
-    def beside(self, other: Tokens) -> Tokens:
-        """Return one batch of these graphs, then the other's, which are filled up to as many nodes already."""
+    def concatenate(self, other: Tokens) -> Tokens:
+        """Return one batch of these graphs followed by the other's, padded to the same number of nodes."""
         return Tokens(
             **{name: torch.cat([getattr(self, name), getattr(other, name)]) for name in self.__dataclass_fields__}
         )
 
 
 def coordinates(place: Tensor) -> Tensor:
-    """Return the channels that tell a place.
+    """Return the channels of a position.
 
     Parameters
     ----------
     place : float (..., 2)
-        As (x, y), from -1 to 1 over the canvas.
+        Position as (x, y), from -1 to 1 over the canvas.
 
     Returns
     -------
     float (..., 18)
-        The place itself, then sines and cosines of four octaves.
+        The position, then sin(2^k pi x) and cos(2^k pi x) of both coordinates for k from 0 to 3.
     """
     octaves = math.pi * 2.0 ** torch.arange(_OCTAVES, device=place.device, dtype=place.dtype)
     angle = (place[..., None] * octaves).flatten(-2)  # (..., 2 x octaves)
     return torch.cat([place, angle.sin(), angle.cos()], dim=-1)
 
 
-def spread(token: Tensor, owner: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return at every place the token of the node there.
+def rasterise_tokens(token: Tensor, owner: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return an image whose pixels are the tokens of the nodes there.
 
     Parameters
     ----------
     token : float (B, 1 + N, C)
         The canvas, then every node.
     owner : int64 (B, k, k)
-        1 + node of each place, 0 for the canvas.
+        1 + node at each position, 0 for the canvas.
     size : tuple of int
         Height and width of the result.
 
     Returns
     -------
     float (B, C, h, w)
-        Blended between neighbouring places.
+        Interpolated bilinearly.
     """
-    chosen = token.gather(1, owner.flatten(1)[..., None].expand(-1, -1, token.shape[-1]))
-    places = chosen.transpose(1, 2).reshape(len(chosen), chosen.shape[-1], *owner.shape[1:])
-    return nn.functional.interpolate(places, size=size, mode="bilinear", align_corners=False)
+    chosen = token.gather(1, owner.flatten(1)[..., None].expand(-1, -1, token.shape[-1]))  # (B, k * k, C)
+    image = chosen.transpose(1, 2).reshape(len(chosen), chosen.shape[-1], *owner.shape[1:])
+    return nn.functional.interpolate(image, size=size, mode="bilinear", align_corners=False)
 
 
 def collate(scenes: Sequence[Scene], *, n_tokens: int | None = None) -> Tokens:
@@ -134,9 +134,9 @@ def collate(scenes: Sequence[Scene], *, n_tokens: int | None = None) -> Tokens:
     Parameters
     ----------
     scenes : sequence of Scene
-        At least one, each of one canvas.
+        At least one; each of one canvas.
     n_tokens : int, optional
-        Nodes to fill up to; the largest graph's where left out.
+        Number of nodes to pad to; by default that of the largest graph.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def collate(scenes: Sequence[Scene], *, n_tokens: int | None = None) -> Tokens:
     """
     width = max([scene.n_nodes for scene in scenes] + [1]) if n_tokens is None else n_tokens
     parts = [_padded(scene, width) for scene in scenes]
-    classes, geometry, density, pair, valid, owner = (np.stack(each) for each in zip(*parts, strict=True))
+    classes, geometry, density, pair, valid, owner = (np.stack(arrays) for arrays in zip(*parts, strict=True))
     return Tokens(
         classes=torch.from_numpy(classes),
         geometry=torch.from_numpy(geometry),
@@ -181,7 +181,7 @@ def _padded(scene: Scene, width: int) -> tuple[NDArray[np.generic], ...]:
 
 
 class GraphEncoder(nn.Module):
-    """Tokens of a graph, each aware of the others.
+    """Transformer over the tokens of a graph.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ class GraphEncoder(nn.Module):
         Returns
         -------
         float (B, 1 + N, width)
-            The canvas, then every node; what only fills up is 0.
+            The canvas, then every node; 0 for padding.
         """
         node = self.classes(tokens.classes) + self.geometry(tokens.geometry) + self.density(tokens.density)
         canvas = self.canvas.expand(len(node), 1, -1)

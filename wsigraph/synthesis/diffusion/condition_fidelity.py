@@ -1,8 +1,10 @@
-"""Whether a picture shows the graph that was asked: nodes matched one to one, edges between matched nodes.
+"""Condition fidelity: how well a picture shows the graph that it was painted from.
 
-A node is found if the picture shows a region of its class with the centre within 8 um or half the node's equivalent
-diameter, whichever is more; nearest pairs first would depend on their order, so the matching is the one of least total
-distance among those of most pairs (Kuhn, "The Hungarian method for the assignment problem", 1955).
+Nodes of the requested graph are matched one to one with nodes of the graph extracted from the picture. A pair may match
+if both have one class and their centres are within 8 um or half the requested node's equivalent diameter, whichever is
+more. Of the matchings with the most pairs, the one of least total distance is taken (Kuhn, "The Hungarian method for
+the assignment problem", 1955); a greedy matching would depend on the order of nodes. An edge counts as shown if it
+joins the two matched nodes.
 """
 
 from __future__ import annotations
@@ -23,23 +25,23 @@ _FAR = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Obedience:
-    """How far pictures show their graphs.
+class ConditionFidelity:
+    """How well pictures show their graphs.
 
     Attributes
     ----------
     precision, recall, f1 : float
         Of nodes, over all graphs.
     recall_interval : tuple of float
-        Wilson's 95 % interval of the share of asked nodes that are found.
+        Wilson's 95 % interval of the recall.
     f1_by_class : dict of str to float
-        Of the nodes of each class; NaN where none was asked or shown.
+        Of the nodes of each class; NaN where none was requested or shown.
     position_um, area_log2 : float
-        Median distance of matched centres, and median of the absolute binary logarithm of the ratio of areas.
+        Median distance of matched centres, and median of abs(log2(area shown / area requested)).
     edge_f1 : float
-        Of edges: asked, and shown between the matched nodes.
+        Of edges between matched nodes.
     n_nodes : int
-        Nodes asked.
+        Nodes requested.
     """
 
     precision: float
@@ -53,58 +55,58 @@ class Obedience:
     n_nodes: int
 
 
-def match(asked: Scene, shown: Scene) -> NDArray[np.int64]:
-    """Return the shown node of every asked node.
+def match_nodes(requested: Scene, shown: Scene) -> NDArray[np.int64]:
+    """Return the shown node of every requested node.
 
     Parameters
     ----------
-    asked, shown : Scene
-        Graphs of one canvas.
+    requested, shown : Scene
+        Graphs of one canvas, of N and M nodes.
 
     Returns
     -------
     int64 (N,)
         Index of the node shown, -1 where there is none of its class within reach.
     """
-    distance = np.linalg.norm(asked.position_um[:, None] - shown.position_um[None], axis=-1)
-    reach = np.maximum(_REACH_UM, np.sqrt(asked.area_um2 / np.pi))
-    possible = (asked.classes[:, None] == shown.classes[None]) & (distance <= reach[:, None])
+    distance = np.linalg.norm(requested.position_um[:, None] - shown.position_um[None], axis=-1)  # (N, M)
+    reach = np.maximum(_REACH_UM, np.sqrt(requested.area_um2 / np.pi))
+    possible = (requested.classes[:, None] == shown.classes[None]) & (distance <= reach[:, None])
     rows, columns = linear_sum_assignment(np.where(possible, distance, _FAR))
-    found = np.full(asked.n_nodes, -1, np.int64)
-    real = possible[rows, columns]
-    found[rows[real]] = columns[real]
-    return found
+    matches = np.full(requested.n_nodes, -1, np.int64)
+    within_reach = possible[rows, columns]
+    matches[rows[within_reach]] = columns[within_reach]
+    return matches
 
 
-def score_obedience(asked: Sequence[Scene], shown: Sequence[Scene]) -> Obedience:
-    """Return how far pictures show the graphs that were asked.
+def score_fidelity(requested: Sequence[Scene], shown: Sequence[Scene]) -> ConditionFidelity:
+    """Return how well pictures show the graphs that they were painted from.
 
     Parameters
     ----------
-    asked, shown : sequence of Scene
-        Graphs, and those extracted from their pictures.
+    requested, shown : sequence of Scene
+        Graphs that were painted, and graphs extracted from the pictures.
 
     Returns
     -------
-    Obedience
+    ConditionFidelity
         Pooled over graphs.
     """
-    counts = np.zeros((3, len(TISSUES)))  # asked, shown, both; by class
+    counts = np.zeros((3, len(TISSUES)))  # requested, shown, both; by class
     edges = np.zeros(3)
     distances, areas = [], []
-    for one, other in zip(asked, shown, strict=True):
-        found = match(one, other)
-        hit = found >= 0
+    for one, other in zip(requested, shown, strict=True):
+        matches = match_nodes(one, other)
+        hit = matches >= 0
         counts[0] += np.bincount(one.classes, minlength=len(TISSUES))
         counts[1] += np.bincount(other.classes, minlength=len(TISSUES))
         counts[2] += np.bincount(one.classes[hit], minlength=len(TISSUES))
-        distances.append(np.linalg.norm(one.position_um[hit] - other.position_um[found[hit]], axis=1))
-        areas.append(np.abs(np.log2(other.area_um2[found[hit]] / one.area_um2[hit])))
-        edges += _count_edges(one, other, found)
+        distances.append(np.linalg.norm(one.position_um[hit] - other.position_um[matches[hit]], axis=1))
+        areas.append(np.abs(np.log2(other.area_um2[matches[hit]] / one.area_um2[hit])))
+        edges += _count_edges(one, other, matches)
     total = counts.sum(axis=1)
     with np.errstate(invalid="ignore"):
         by_class = 2 * counts[2] / (counts[0] + counts[1])
-    return Obedience(
+    return ConditionFidelity(
         precision=float(total[2] / max(total[1], 1)),
         recall=float(total[2] / max(total[0], 1)),
         f1=float(2 * total[2] / max(total[0] + total[1], 1)),
@@ -118,7 +120,7 @@ def score_obedience(asked: Sequence[Scene], shown: Sequence[Scene]) -> Obedience
 
 
 def pair_alike(scenes: Sequence[Scene]) -> list[int]:
-    """Return for every graph another whose class counts are nearest: what is right by chance alone.
+    """Return for every graph the other one whose class counts are nearest, to measure fidelity by chance.
 
     Parameters
     ----------
@@ -130,18 +132,19 @@ def pair_alike(scenes: Sequence[Scene]) -> list[int]:
     list of int
         Index of another graph.
     """
-    counts = np.stack([np.bincount(each.classes, minlength=len(TISSUES)) for each in scenes]).astype(np.float64)
+    counts = np.stack([np.bincount(scene.classes, minlength=len(TISSUES)) for scene in scenes]).astype(np.float64)
     distance = np.abs(counts[:, None] - counts[None]).sum(axis=-1)
     np.fill_diagonal(distance, np.inf)
-    return [int(each) for each in distance.argmin(axis=1)]
+    return [int(index) for index in distance.argmin(axis=1)]
 
 
-def _count_edges(asked: Scene, shown: Scene, found: NDArray[np.int64]) -> NDArray[np.float64]:
-    source, target = asked.edge_index
-    mapped = np.stack([found[source], found[target]])
-    there = set(map(tuple, shown.edge_index.T.tolist()))
-    both = sum(pair in there for pair in map(tuple, mapped.T.tolist()))
-    return np.array([len(source), len(there), both], np.float64)
+def _count_edges(requested: Scene, shown: Scene, matches: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the number of edges requested, shown, and both, float64 (3,)."""
+    source, target = requested.edge_index
+    mapped = np.stack([matches[source], matches[target]])
+    shown_pairs = set(map(tuple, shown.edge_index.T.tolist()))
+    both = sum(pair in shown_pairs for pair in map(tuple, mapped.T.tolist()))
+    return np.array([len(source), len(shown_pairs), both], np.float64)
 
 
 def _median(parts: list[NDArray[np.float64]]) -> float:

@@ -1,10 +1,10 @@
 """The network: pixels folded into cells, a U-Net that attends to the tokens of a graph, cells unfolded into pixels.
 
-The U-Net is diffusers' ``UNet2DConditionModel``. Beside the noisy picture it is given the coordinates of every cell,
-without which it could hardly tell where a token's centre lies, and a map of classes and boundaries that may be absent.
-At every place it is shown the token of the node that
-the nodes alone draw there, and such a token also moves the mean of the linear estimate, which a network so shown need
-not find by attention. The graph transformer is part of the network and learns with it.
+The U-Net is ``UNet2DConditionModel`` of diffusers. Its input is the noisy picture, the coordinates of every cell, a map
+of classes and boundaries that may be absent, and the token of the node at each position (`rasterise_tokens`).
+Coordinates let it find where the centre of a token is. The rasterised tokens also shift the mean of the linear
+estimate (``prior.py``), so that the U-Net need not learn the mean colour of a region by attention. The graph
+transformer is part of the network and is trained with it.
 
 References
 ----------
@@ -21,16 +21,19 @@ import torch
 from torch import Tensor, nn
 
 from wsigraph.config import DiffusionConfig
-from wsigraph.synthesis.diffusion.condition import N_COORDINATES, GraphEncoder, Tokens, coordinates, spread
+from wsigraph.synthesis.diffusion.condition import N_COORDINATES, GraphEncoder, Tokens, coordinates, rasterise_tokens
 from wsigraph.synthesis.diffusion.prior import LinearPrior
 from wsigraph.synthesis.diffusion.scene import Scene
 from wsigraph.synthesis.diffusion.schedule import load_diffusers, training_scheduler
 from wsigraph.synthesis.simulation.layout import TISSUES
 
-STYLES = ("painted", "real")
-"""What an example was cut from: painted tissue, or real slides. The model is always told."""
+DOMAINS = ("painted", "real")
+"""Domains of training images: painted tissue, or real slides. The domain is always an input of the model."""
+GUIDANCE = {"painted": 4.0, "real": 1.5}
+"""Guidance that suits each domain, for pictures during training and the card of a new generator; docs/synthesis.md says
+how it was chosen."""
 N_RASTER = len(TISSUES) + 2
-"""Channels of the class map: one a class, one for boundaries, one that says the map is there."""
+"""Channels of the class map: one for each class, one for boundaries, and one that is 1 where the map is given."""
 _N_SHOWN = 16
 _N_NORM_GROUPS = 8
 
@@ -44,7 +47,7 @@ class Denoiser(nn.Module):
         Sizes.
     """
 
-    kept: Tensor
+    alphas_cumprod: Tensor
 
     def __init__(self, config: DiffusionConfig) -> None:
         super().__init__()
@@ -58,8 +61,8 @@ class Denoiser(nn.Module):
             sample_size=config.canvas_px // self.fold,
             in_channels=n_cell + N_COORDINATES + 4 * N_RASTER + _N_SHOWN,
             out_channels=n_cell,
-            down_block_types=tuple("CrossAttnDownBlock2D" if each else "DownBlock2D" for each in attends),
-            # on the finest of them the way down alone looks at the graph: two layers on the way up cost a third
+            down_block_types=tuple("CrossAttnDownBlock2D" if attend else "DownBlock2D" for attend in attends),
+            # the finest attending level has attention on the way down only: on the way up it costs a third more time
             up_block_types=tuple(
                 "CrossAttnUpBlock2D" if attends[level] and (level == 0 or attends[level - 1]) and level else "UpBlock2D"
                 for level in reversed(range(levels))
@@ -68,33 +71,33 @@ class Denoiser(nn.Module):
             block_out_channels=config.channels,
             layers_per_block=1,
             cross_attention_dim=config.token_width,
-            # diffusers' name; it is the number of heads
+            # the number of heads, in spite of diffusers' name
             attention_head_dim=config.heads,
             norm_num_groups=_N_NORM_GROUPS,
-            num_class_embeds=len(STYLES),
+            num_class_embeds=len(DOMAINS),
         )
         self.show = nn.Linear(config.token_width, _N_SHOWN)
         self.colour = nn.Linear(config.token_width, 3)
         nn.init.zeros_(self.colour.weight)
         nn.init.zeros_(self.colour.bias)
-        self.prior = LinearPrior(config.canvas_px, len(STYLES))
-        self.register_buffer("kept", training_scheduler(config).alphas_cumprod, persistent=False)
+        self.prior = LinearPrior(config.canvas_px, len(DOMAINS))
+        self.register_buffer("alphas_cumprod", training_scheduler(config).alphas_cumprod, persistent=False)
 
-    def forward(self, noisy: Tensor, level: Tensor, tokens: Tokens, raster: Tensor, style: Tensor) -> Tensor:
+    def forward(self, noisy: Tensor, timestep: Tensor, tokens: Tokens, raster: Tensor, domain: Tensor) -> Tensor:
         """Return the velocity.
 
         Parameters
         ----------
         noisy : float (B, 3, h, w)
             Pictures, -1 to 1, with noise.
-        level : int64 (B,)
-            Level of the noise.
+        timestep : int64 (B,)
+            0 to ``noise_levels`` - 1; higher is noisier.
         tokens : Tokens
             Graphs.
         raster : float (B, 9, h, w)
-            Maps of `draw_raster`; zeros where left out.
-        style : int64 (B,)
-            Index into `STYLES`.
+            Maps of `draw_raster`; zeros where not given.
+        domain : int64 (B,)
+            Index into `DOMAINS`.
 
         Returns
         -------
@@ -102,59 +105,59 @@ class Denoiser(nn.Module):
             Prediction as diffusers' ``v_prediction``.
         """
         cells = nn.functional.pixel_unshuffle(noisy, self.fold)
-        # classes at half a cell are as fine as the network can place them
+        # half a cell is the finest position of a class that the network can use
         coarse = nn.functional.avg_pool2d(raster, self.fold // 2) if self.fold > 2 else raster
-        given = nn.functional.pixel_unshuffle(coarse, 2)
+        class_map = nn.functional.pixel_unshuffle(coarse, 2)
         place = _grid(cells).expand(len(cells), -1, -1, -1)
         valid = nn.functional.pad(tokens.valid, (1, 0), value=True)
         token = self.encoder(tokens)
-        shown = spread(self.show(token), tokens.owner, (cells.shape[-2], cells.shape[-1]))
-        found = self.unet(
-            torch.cat([cells, place, given, shown], dim=1).to(self.unet.dtype),
-            level,
+        shown = rasterise_tokens(self.show(token), tokens.owner, (cells.shape[-2], cells.shape[-1]))
+        correction = self.unet(
+            torch.cat([cells, place, class_map, shown], dim=1).to(self.unet.dtype),
+            timestep,
             encoder_hidden_states=token.to(self.unet.dtype),
             encoder_attention_mask=valid,
-            class_labels=style,
+            class_labels=domain,
         ).sample.to(noisy.dtype)
-        colour = spread(self.colour(token), tokens.owner, (noisy.shape[-2], noisy.shape[-1]))
-        linear: Tensor = self.prior(noisy, self.kept[level], style, colour)
-        return linear + nn.functional.pixel_shuffle(found, self.fold)
+        colour = rasterise_tokens(self.colour(token), tokens.owner, (noisy.shape[-2], noisy.shape[-1]))
+        linear: Tensor = self.prior(noisy, self.alphas_cumprod[timestep], domain, colour)
+        return linear + nn.functional.pixel_shuffle(correction, self.fold)
 
 
-def computes_half(device: str) -> bool:
-    """Return whether a device calculates in bfloat16 itself: any graphics card of ours, and some processors."""
+def supports_bfloat16(device: str) -> bool:
+    """Return whether a device has bfloat16 arithmetic: every GPU here, and some CPUs."""
     if device != "cpu":
         return True
-    # torch before 2.7 does not say
-    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    # torch before 2.7 lacks get_capabilities
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def for_painting(network: Denoiser, *, half: bool, device: str) -> Denoiser:
-    """Return the network as it paints fastest.
+def inference_copy(network: Denoiser, *, half: bool, device: str) -> Denoiser:
+    """Return a copy of the network for inference.
 
     Parameters
     ----------
     network : Denoiser
-        Weights; they stay as they are.
+        Weights; not changed.
     half : bool
-        Compute the U-Net in bfloat16, where the device does.
+        Compute the U-Net in bfloat16, where the device has it.
     device : str
         ``cpu`` or ``cuda``.
 
     Returns
     -------
     Denoiser
-        In evaluation mode, on the device. Graph transformer and linear estimate stay whole.
+        In evaluation mode, on the device. Graph transformer and linear estimate stay in float32.
     """
     network = copy.deepcopy(network).eval().to(device)
-    if half and computes_half(device):
+    if half and supports_bfloat16(device):
         network.unet.to(torch.bfloat16, memory_format=torch.channels_last)
     return network
 
 
 def draw_raster(scene: Scene) -> Tensor:
-    """Return the map that may be given beside a graph.
+    """Return the class map of a graph, an optional input of the model.
 
     Parameters
     ----------
@@ -179,7 +182,7 @@ def draw_raster(scene: Scene) -> Tensor:
 
 
 def _grid(cells: Tensor) -> Tensor:
-    """Return the coordinate channels of a lattice of cells, (1, C, h, w)."""
+    """Return the coordinate channels of a grid of cells, (1, C, h, w)."""
     height, width = cells.shape[-2:]
     y, x = (
         2.0 * (torch.arange(side, device=cells.device, dtype=cells.dtype) + 0.5) / side - 1 for side in (height, width)

@@ -1,8 +1,8 @@
 """Changes to a graph before it is painted: ``remove node 12``, ``class 7=necrosis``, ``move 3 by 40,0 um``.
 
-An edit changes the label image, and the graph is measured from it again. Numbers are those of the graph that was given,
-whatever earlier edits removed. Room that becomes free goes to the nearest other region, pixel by pixel. What is
-repainted is what changed and some room around it; all else is held.
+An edit changes the label image, and the graph is measured from it again. Node numbers are those of the original graph,
+whatever earlier edits removed. Pixels that become free go to the nearest other region. Only what changed, and a margin
+around it, is repainted; the rest of the picture keeps its pixels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy.ndimage import distance_transform_edt
 
 from wsigraph.errors import SynthesisError
 from wsigraph.geometry import um_to_px
-from wsigraph.synthesis.diffusion.scene import Scene, of_labels, rasterise
+from wsigraph.synthesis.diffusion.scene import Scene, rasterise, scene_from_labels
 from wsigraph.synthesis.simulation.layout import TISSUES
 
 _NUMBER = r"[-+]?\d+(?:\.\d+)?"
@@ -28,14 +28,14 @@ _MOVE = re.compile(rf"move(?: node)? (\d+) by ({_NUMBER})\s*,\s*({_NUMBER})(?: u
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Give a region's room to its neighbours."""
+    """Give the pixels of a region to its neighbours."""
 
     node: int
 
 
 @dataclass(frozen=True, slots=True)
 class Reclass:
-    """Make a region another tissue; its optical density is forgotten."""
+    """Give a region another tissue class; its optical density becomes unknown."""
 
     node: int
     tissue: int
@@ -43,7 +43,7 @@ class Reclass:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Shift a region; it covers what is there."""
+    """Shift a region over the regions at its new place."""
 
     node: int
     x_um: float
@@ -54,15 +54,15 @@ Edit = Remove | Reclass | Move
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Held:
-    """What an edit leaves as it was.
+class EditMask:
+    """Where an edit changes nothing.
 
     Attributes
     ----------
     before : Scene
         The graph without the edit, with its label image (h, w).
     keep : bool (h, w)
-        Where the picture stays as that graph alone has it.
+        True where the picture stays that of `before`.
     """
 
     before: Scene
@@ -70,32 +70,32 @@ class Held:
 
 
 def parse_edit(text: str) -> Edit:
-    """Return the edit that a text asks for.
+    """Return the edit that a text describes.
 
     Parameters
     ----------
     text : str
-        Like the examples in the module's text.
+        As in the examples at the top of this module.
 
     Returns
     -------
     Remove, Reclass or Move
-        What is asked.
+        The edit.
 
     Raises
     ------
     SynthesisError
-        If it is none of the three, or names a class that there is not.
+        If the text is none of the three, or names an unknown class.
     """
     plain = " ".join(text.split())
-    if found := _REMOVE.fullmatch(plain):
-        return Remove(int(found[1]))
-    if found := _CLASS.fullmatch(plain):
-        if found[2] not in TISSUES:
-            raise SynthesisError(f"edit {text!r} names class {found[2]!r}, expected one of {', '.join(TISSUES)}")
-        return Reclass(int(found[1]), TISSUES.index(found[2]))
-    if found := _MOVE.fullmatch(plain):
-        return Move(int(found[1]), float(found[2]), float(found[3]))
+    if match := _REMOVE.fullmatch(plain):
+        return Remove(int(match[1]))
+    if match := _CLASS.fullmatch(plain):
+        if match[2] not in TISSUES:
+            raise SynthesisError(f"edit {text!r} names class {match[2]!r}, expected one of {', '.join(TISSUES)}")
+        return Reclass(int(match[1]), TISSUES.index(match[2]))
+    if match := _MOVE.fullmatch(plain):
+        return Move(int(match[1]), float(match[2]), float(match[3]))
     raise SynthesisError(
         f"edit {text!r} is not understood, expected 'remove node 12', 'class 7=necrosis' or 'move 3 by 40,0 um'"
     )
@@ -116,7 +116,7 @@ def edit(scene: Scene, edits: Sequence[Edit], *, mpp: float) -> Scene:
     Returns
     -------
     Scene
-        Measured from the edited label image; what lies outside the edited regions and what they touch is as before.
+        Measured from the edited label image. Regions that are neither edited nor touch an edited one stay the same.
 
     Raises
     ------
@@ -126,21 +126,21 @@ def edit(scene: Scene, edits: Sequence[Edit], *, mpp: float) -> Scene:
     drawn = rasterise(scene, mpp=mpp)
     assert drawn.labels is not None  # noqa: S101 - rasterise draws them
     labels, classes, density = drawn.labels.copy(), drawn.classes.copy(), drawn.density.copy()
-    for each in edits:
-        if not 0 <= each.node < scene.n_nodes or not (labels == each.node + 1).any():
-            raise SynthesisError(f"there is no node {each.node} to edit, expected one of 0 to {scene.n_nodes - 1}")
-        if isinstance(each, Reclass):
-            classes[each.node] = each.tissue
-            density[each.node] = np.nan
-        elif isinstance(each, Remove):
-            labels = _vacate(labels, each.node + 1)
+    for change in edits:
+        if not 0 <= change.node < scene.n_nodes or not (labels == change.node + 1).any():
+            raise SynthesisError(f"there is no node {change.node} to edit, expected one of 0 to {scene.n_nodes - 1}")
+        if isinstance(change, Reclass):
+            classes[change.node] = change.tissue
+            density[change.node] = np.nan
+        elif isinstance(change, Remove):
+            labels = _vacate(labels, change.node + 1)
         else:
-            labels = _move(labels, each, mpp)
-    return of_labels(labels, classes, mpp=mpp, density=density)
+            labels = _move(labels, change, mpp)
+    return scene_from_labels(labels, classes, mpp=mpp, density=density)
 
 
 def changed(before: Scene, after: Scene) -> NDArray[np.bool_]:
-    """Return where two scenes of one canvas ask for different tissue.
+    """Return where two scenes of one canvas describe different tissue.
 
     Parameters
     ----------
@@ -155,10 +155,10 @@ def changed(before: Scene, after: Scene) -> NDArray[np.bool_]:
     Raises
     ------
     SynthesisError
-        If one has no label image, or they are of two sizes.
+        If one has no label image, or their sizes differ.
     """
     if before.labels is None or after.labels is None or before.labels.shape != after.labels.shape:
-        raise SynthesisError("two scenes without label images of one size, expected an edit of one canvas")
+        raise SynthesisError("the two scenes have no label images of one size, expected an edit of one canvas")
     pair = np.unique(np.stack([before.labels.ravel(), after.labels.ravel()], axis=1), axis=0)
     old, new = pair[pair.min(axis=1) > 0].T - 1
     same = (before.classes[old] == after.classes[new]) & np.array(
@@ -171,39 +171,39 @@ def changed(before: Scene, after: Scene) -> NDArray[np.bool_]:
     return ~table[before.labels, after.labels]
 
 
-def hold(before: Scene, after: Scene, *, margin_um: float, mpp: float) -> Held:
-    """Return what stays where a graph was edited.
+def mask_unedited(before: Scene, after: Scene, *, margin_um: float, mpp: float) -> EditMask:
+    """Return where the edit of a graph changes nothing.
 
     Parameters
     ----------
     before, after : Scene
         With label images of one size.
     margin_um : float
-        Room around the edit that is repainted with it, um.
+        Width of the margin around the edit that is repainted with it, um.
     mpp : float
         Pixel size, um/px.
 
     Returns
     -------
-    Held
-        All but what changed and the room around it.
+    EditMask
+        True in `keep` everywhere but in what changed and its margin.
 
     Raises
     ------
     SynthesisError
         As for `changed`.
     """
-    touched = changed(before, after)
-    if not touched.any():
-        return Held(before, ~touched)
-    return Held(before, np.asarray(distance_transform_edt(~touched) > margin_um / mpp))
+    is_changed = changed(before, after)
+    if not is_changed.any():
+        return EditMask(before, ~is_changed)
+    return EditMask(before, np.asarray(distance_transform_edt(~is_changed) > margin_um / mpp))
 
 
 def _vacate(labels: NDArray[np.int32], region: int) -> NDArray[np.int32]:
     own = labels == region
     if not ((labels > 0) & ~own).any():
-        raise SynthesisError(f"node {region - 1} is the only one, expected another to take its room")
-    # glass takes no room: only other regions do
+        raise SynthesisError(f"node {region - 1} is the only one, expected another to take its pixels")
+    # only regions grow into the free pixels, glass does not
     nearest = distance_transform_edt(own | (labels == 0), return_distances=False, return_indices=True)
     grown = labels[tuple(nearest)]
     return np.where(own, grown, labels)
@@ -222,10 +222,10 @@ def _move(labels: NDArray[np.int32], move: Move, mpp: float) -> NDArray[np.int32
     moved = _vacate(labels, region)
     before = np.unique(labels)
     moved[y[inside], x[inside]] = region
-    gone = np.setdiff1d(before, np.unique(moved))
-    gone = gone[gone > 0]
-    if len(gone):
+    covered = np.setdiff1d(before, np.unique(moved))
+    covered = covered[covered > 0]
+    if len(covered):
         raise SynthesisError(
-            f"moving node {move.node} covers node {gone[0] - 1} wholly; move it less far, or remove that"
+            f"moving node {move.node} covers node {covered[0] - 1} wholly; move it less far, or remove that node"
         )
     return np.asarray(moved)

@@ -1,4 +1,4 @@
-"""Pictures of how a model stands: what was asked, what it paints from the graph alone, and the truth, side by side."""
+"""Pictures of training progress: class maps, samples painted from the graphs alone, and the real images below."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsigraph.store.atomic import write_file
-from wsigraph.synthesis.diffusion.condition import collate
-from wsigraph.synthesis.diffusion.denoiser import N_RASTER, Denoiser
-from wsigraph.synthesis.diffusion.sampling_loop import denoise
+from wsigraph.synthesis.diffusion.denoiser import DOMAINS, GUIDANCE, Denoiser
+from wsigraph.synthesis.diffusion.painter import Painter
 from wsigraph.synthesis.diffusion.scene import Scene
-from wsigraph.synthesis.diffusion.training_images import Sheet, cut
+from wsigraph.synthesis.diffusion.training_images import TrainingImage, cut
 
 COLOURS = np.array(
     [
@@ -26,18 +25,20 @@ COLOURS = np.array(
     ],
     np.uint8,
 )  # fmt: skip
-"""Colour of a class that is not known, then of every class in the order of ``TISSUES``."""
+"""Colour of the unknown class, then of every class in the order of ``TISSUES``."""
 _GREYS = 37
-_STEPS, _GUIDANCE = 15, 2.0
+_STEPS = 15
 
 
-def sample_grid(sheets: Sequence[Sheet], out: Path, *, device: str = "cpu") -> Callable[[int, Denoiser], None]:
-    """Return what writes ``samples-STEP.png`` while a model trains.
+def sample_grid(
+    training_images: Sequence[TrainingImage], out: Path, *, device: str = "cpu"
+) -> Callable[[int, Denoiser], None]:
+    """Return a callback that writes ``samples-STEP.png`` while a model trains.
 
     Parameters
     ----------
-    sheets : sequence of Sheet
-        A canvas is cut from each.
+    training_images : sequence of TrainingImage
+        One canvas is cut from each.
     out : Path
         Directory.
     device : str
@@ -46,39 +47,37 @@ def sample_grid(sheets: Sequence[Sheet], out: Path, *, device: str = "cpu") -> C
     Returns
     -------
     callable
-        Takes the batch's number and the network. Rows: mask, sample from the graph alone, truth.
+        Takes the number of the batch and the network. Rows of the picture: class map, sample from the graph alone with
+        the `GUIDANCE` of its domain, real image.
     """
 
-    def look(step: int, network: Denoiser) -> None:
+    def on_checkpoint(step: int, network: Denoiser) -> None:
         rng = np.random.default_rng(0)
-        examples = [cut(sheet, network.config, rng=rng) for sheet in sheets]
+        examples = [cut(training_image, network.config, rng=rng) for training_image in training_images]
         shape = (len(examples), 3, network.config.canvas_px, network.config.canvas_px)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
-        style = torch.tensor([each.style for each in examples], device=device)
-        raster = torch.zeros(shape[0], N_RASTER, *shape[2:], device=device)
-        tokens = collate([each.scene for each in examples]).to(device)
-        painted = denoise(network, tokens, raster, style, noise, steps=_STEPS, guidance=_GUIDANCE)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        samples = [example.image for example in examples]
+        for domain in {example.domain for example in examples}:
+            own = [index for index, example in enumerate(examples) if example.domain == domain]
+            painter = Painter(network=network, steps=_STEPS, guidance=GUIDANCE[DOMAINS[domain]], device=device)
+            images = painter.paint([examples[index].scene for index in own], noise[own], domain=domain)
+            for index, image in zip(own, images, strict=True):
+                samples[index] = image
         rows = [
-            [draw_mask(each.scene) for each in examples],
-            list(to_image(painted)),
-            [each.image for each in examples],
+            [draw_mask(example.scene) for example in examples],
+            samples,
+            [example.image for example in examples],
         ]
-        sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows])
+        panel = np.concatenate([np.concatenate(row, axis=1) for row in rows])
         stream = io.BytesIO()
-        Image.fromarray(sheet).save(stream, "PNG")
+        Image.fromarray(panel).save(stream, "PNG")
         write_file(out / f"samples-{step:06d}.png", stream.getvalue())
 
-    return look
-
-
-def to_image(pictures: torch.Tensor) -> NDArray[np.uint8]:
-    """Return float (B, 3, h, w) from -1 to 1 as RGB uint8 (B, h, w, 3)."""
-    values = ((pictures.float().cpu() + 1.0) * 127.5).round().clamp(0, 255)
-    return np.asarray(values.permute(0, 2, 3, 1).to(torch.uint8).numpy())
+    return on_checkpoint
 
 
 def draw_mask(scene: Scene) -> NDArray[Any]:
-    """Return the mask of a scene in colours, uint8 (h, w, 3); regions of no known class in greys, boundaries dark."""
+    """Return the mask of a scene in colours, uint8 (h, w, 3); without any known class in greys; boundaries dark."""
     labels = scene.labels
     assert labels is not None  # noqa: S101 - the caller rasterised it
     classes = scene.class_map(labels)

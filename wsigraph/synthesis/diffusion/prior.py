@@ -1,8 +1,9 @@
-"""What a picture's spectrum alone says of the velocity: the best linear estimate, which the network corrects.
+"""The best linear estimate of the velocity from the spectrum of tissue; the network adds a correction to it.
 
-Tissue is treated as a Gaussian field: in the cosine transform of a canvas, turned to its principal colours, every
-coefficient has a variance of its own, measured on training canvases of each style. The network is left with what is not
-Gaussian, first of all the graph. Without it, thousands of batches go into learning that neighbouring pixels are alike.
+Tissue is modelled as a Gaussian field. The canvas is rotated to its principal colours and cosine-transformed; every
+coefficient then has a variance of its own, measured on training canvases of each domain. The network only learns what
+is not Gaussian, above all the effect of the graph. Without this estimate, thousands of batches go into learning that
+neighbouring pixels are alike.
 
 References
 ----------
@@ -27,14 +28,14 @@ _SMOOTHING = 1.0
 
 
 class LinearPrior(nn.Module):
-    """Gaussian field of each style.
+    """Gaussian field of each domain.
 
     Parameters
     ----------
     side_px : int
         Side of the canvas.
-    n_styles : int
-        Styles, each with a field of its own; white noise until `fit` is called.
+    n_domains : int
+        Number of domains, each with a field of its own; white noise until `fit` is called.
     """
 
     mean: Tensor
@@ -42,51 +43,51 @@ class LinearPrior(nn.Module):
     variance: Tensor
     cosine: Tensor
 
-    def __init__(self, side_px: int, n_styles: int) -> None:
+    def __init__(self, side_px: int, n_domains: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(n_styles, 3))
-        self.register_buffer("colour", torch.eye(3).repeat(n_styles, 1, 1))
-        self.register_buffer("variance", torch.full((n_styles, 3, side_px, side_px), _PIXEL_VARIANCE))
+        self.register_buffer("mean", torch.zeros(n_domains, 3))
+        self.register_buffer("colour", torch.eye(3).repeat(n_domains, 1, 1))
+        self.register_buffer("variance", torch.full((n_domains, 3, side_px, side_px), _PIXEL_VARIANCE))
         self.register_buffer("cosine", cosine_matrix(side_px), persistent=False)
 
-    def forward(self, noisy: Tensor, kept: Tensor, style: Tensor, moved: Tensor | None = None) -> Tensor:
+    def forward(self, noisy: Tensor, alpha_cumprod: Tensor, domain: Tensor, moved: Tensor | None = None) -> Tensor:
         """Return the linear estimate of the velocity.
 
         Parameters
         ----------
         noisy : float32 (B, 3, h, w)
             Pictures with noise.
-        kept : float32 (B,)
-            Share of the clean picture's variance that is left, the schedule's ``alphas_cumprod``.
-        style : int64 (B,)
-            Style of each picture.
+        alpha_cumprod : float32 (B,)
+            ``alphas_cumprod`` of each picture's timestep: the fraction of the clean picture's variance that is left.
+        domain : int64 (B,)
+            Domain of each picture.
         moved : float (B, 3, h, w), optional
-            What is known of each place's mean beyond that of the style.
+            Shift of the mean of each pixel from that of the domain.
 
         Returns
         -------
         float32 (B, 3, h, w)
-            With a^2 = kept, s^2 = 1 - kept, mean m and variance d of a coefficient: a s (1 - d) / (a^2 d + s^2) of what
-            is above a m, less s m.
+            With a^2 = alpha_cumprod, s^2 = 1 - a^2, mean m and variance d of a coefficient, and noisy coefficient x:
+            a s (1 - d) / (a^2 d + s^2) (x - a m) - s m.
         """
         with torch.autocast(noisy.device.type, enabled=False):
-            a, s = kept.sqrt()[:, None, None, None], (1.0 - kept).sqrt()[:, None, None, None]
-            mean, colour, variance = self.mean[style][..., None, None], self.colour[style], self.variance[style]
+            a, s = alpha_cumprod.sqrt()[:, None, None, None], (1.0 - alpha_cumprod).sqrt()[:, None, None, None]
+            mean, colour, variance = self.mean[domain][..., None, None], self.colour[domain], self.variance[domain]
             mean = mean if moved is None else mean + moved.to(mean.dtype)
-            found = torch.einsum("bij,bjhw->bihw", colour, noisy.to(mean.dtype) - a * mean)
-            found = self.cosine @ found @ self.cosine.T
-            found = found * (a * s * (1.0 - variance) / (a * a * variance + s * s))
-            found = self.cosine.T @ found @ self.cosine
-            return torch.einsum("bij,bihw->bjhw", colour, found) - s * mean
+            coefficients = torch.einsum("bij,bjhw->bihw", colour, noisy.to(mean.dtype) - a * mean)
+            coefficients = self.cosine @ coefficients @ self.cosine.T
+            coefficients = coefficients * (a * s * (1.0 - variance) / (a * a * variance + s * s))
+            coefficients = self.cosine.T @ coefficients @ self.cosine
+            return torch.einsum("bij,bihw->bjhw", colour, coefficients) - s * mean
 
     @torch.no_grad()
-    def fit(self, style: int, pictures: Sequence[Tensor]) -> None:
-        """Measure the field of a style.
+    def fit(self, domain: int, pictures: Sequence[Tensor]) -> None:
+        """Measure the field of a domain.
 
         Parameters
         ----------
-        style : int
-            Which.
+        domain : int
+            Index into ``DOMAINS``.
         pictures : sequence of float32 (3, h, w)
             Training canvases, -1 to 1; at least two.
         """
@@ -99,9 +100,9 @@ class LinearPrior(nn.Module):
         cosine = self.cosine.double().cpu()
         spectrum = cosine @ torch.einsum("ij,bjhw->bihw", colour, centred) @ cosine.T
         variance = _smooth(spectrum.square().mean(dim=0).numpy())
-        self.mean[style] = mean.float()
-        self.colour[style] = colour.float()
-        self.variance[style] = torch.from_numpy(variance).float()
+        self.mean[domain] = mean.float()
+        self.colour[domain] = colour.float()
+        self.variance[domain] = torch.from_numpy(variance).float()
 
 
 def cosine_matrix(side_px: int) -> Tensor:
@@ -113,6 +114,8 @@ def cosine_matrix(side_px: int) -> Tensor:
 
 
 def _smooth(variance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return variances of coefficients (3, h, w) alike along both axes and over near frequencies."""
-    alike = 0.5 * (variance + variance.swapaxes(1, 2))
-    return np.stack([np.exp(gaussian_filter(np.log(each + _FLOOR), _SMOOTHING, mode="nearest")) for each in alike])
+    """Return variances of coefficients (3, h, w), symmetric in both axes and smoothed over neighbouring frequencies."""
+    symmetric = 0.5 * (variance + variance.swapaxes(1, 2))
+    return np.stack(
+        [np.exp(gaussian_filter(np.log(channel + _FLOOR), _SMOOTHING, mode="nearest")) for channel in symmetric]
+    )

@@ -1,8 +1,8 @@
-"""How far sets of pictures lie apart, and whether some are copies.
+"""The kernel distance between sets of pictures, and detection of copies of training pictures.
 
 The kernel distance is the unbiased estimate of the squared maximum mean discrepancy with a cubic kernel over features
-of a network: zero on average for two sets of one kind at any size, which the Frechet distance is not. Copies are looked
-for by nearest neighbours in features and in pixels, mirrored and turned.
+of a network. For two sets from one distribution it is zero on average at any sample size, unlike the Frechet distance.
+Copies are detected by nearest neighbours in features and in pixels, over all rotations and reflections.
 
 References
 ----------
@@ -20,21 +20,21 @@ from numpy.typing import NDArray
 _SMALL_PX = 32
 _CLOSE_PERCENTILE = 1.0
 _LEAST_CONTRAST = 1.0
-"""Of 255: a picture with less is glass."""
+"""Standard deviation, of 255, below which a picture is glass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Copying:
-    """Whether samples lie nearer to training than new pictures do.
+class CopyDetection:
+    """Whether samples are nearer to the training pictures than new pictures are.
 
     Attributes
     ----------
     close_fraction : float
-        Share of samples nearer than the 1st percentile of new pictures; 0.01 where nothing is copied.
+        Fraction of samples nearer than the 1st percentile of new pictures; about 0.01 where nothing is copied.
     median_ratio : float
-        Median distance of samples over that of new pictures; below 1 they lie nearer.
+        Median distance of the samples over that of new pictures; below 1 the samples are nearer.
     caught : bool
-        Whether more than 2 % are that near, or the ratio is below 0.95.
+        Copies detected: more than 2 % of the samples are that near, or the ratio is below 0.95.
     """
 
     close_fraction: float
@@ -52,7 +52,7 @@ def kernel_distance(
     one, other : float64 (n, d), (m, d)
         Features, a row a picture; at least four rows each.
     n_subsets : int
-        Random subsets of half of the smaller set, which give the standard error.
+        Number of random subsets, each half of the smaller set, for the standard error.
     rng : numpy.random.Generator
         Draws the subsets.
 
@@ -61,7 +61,7 @@ def kernel_distance(
     distance : float
         Unbiased over all pictures; can be below 0.
     error : float
-        Spread over subsets, scaled to the full number of pictures.
+        Standard error: standard deviation over subsets, scaled to the full number of pictures.
     """
     own, across, others = _kernel(one, one), _kernel(one, other), _kernel(other, other)
     size = max(2, min(len(one), len(other)) // 2)
@@ -74,42 +74,44 @@ def kernel_distance(
     return _unbiased(own, across, others), error
 
 
-def look_for_copies(samples: NDArray[np.float64], training: NDArray[np.float64], new: NDArray[np.float64]) -> Copying:
-    """Return whether samples are nearer to training than new pictures are.
+def detect_copies(
+    samples: NDArray[np.float64], training: NDArray[np.float64], new: NDArray[np.float64]
+) -> CopyDetection:
+    """Return whether samples are nearer to the training pictures than new pictures are.
 
     Parameters
     ----------
     samples, training, new : float64 (n, d), (t, d), (m, d)
-        Features or pixels, a row a picture; training with its mirrored and turned versions. As many samples as new
-        pictures, or the smallest distances are not of one kind.
+        Features or pixels, one row a picture; `training` with its rotations and reflections. Give as many samples as
+        new pictures: the smallest of more distances is smaller.
 
     Returns
     -------
-    Copying
-        In Euclidean distance.
+    CopyDetection
+        By Euclidean distance.
     """
-    ours, theirs = _nearest(samples, training), _nearest(new, training)
-    close = float((ours < np.percentile(theirs, _CLOSE_PERCENTILE)).mean())
-    ratio = float(np.median(ours) / np.median(theirs))
-    return Copying(close_fraction=close, median_ratio=ratio, caught=close > 0.02 or ratio < 0.95)
+    sample_distance, new_distance = _nearest(samples, training), _nearest(new, training)
+    close = float((sample_distance < np.percentile(new_distance, _CLOSE_PERCENTILE)).mean())
+    ratio = float(np.median(sample_distance) / np.median(new_distance))
+    return CopyDetection(close_fraction=close, median_ratio=ratio, caught=close > 0.02 or ratio < 0.95)
 
 
-def turned(images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-    """Return every picture in its eight mirrored and turned versions."""
-    return [np.rot90(way, turn) for image in images for way in (image, image[:, ::-1]) for turn in range(4)]
+def rotations_and_reflections(images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    """Return all eight rotations and reflections of every picture."""
+    return [np.rot90(variant, turn) for image in images for variant in (image, image[:, ::-1]) for turn in range(4)]
 
 
 def pixel_rows(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
     """Return pictures as rows to compare, float64 (n, 3072).
 
-    Shrunk to 32 px, each channel less its mean over the picture, and at one contrast: otherwise a dull picture lies
-    near all others and passes for a copy.
+    Pictures are shrunk to 32 px, their mean colour is subtracted, and their contrast is set to 1. Otherwise a picture
+    of low contrast would be near all others and look like a copy.
     """
     from PIL import Image
 
     side = (_SMALL_PX, _SMALL_PX)
-    small = [np.asarray(Image.fromarray(each).resize(side, Image.Resampling.BOX), np.float64) for each in images]
-    rows = np.stack([each - each.mean(axis=(0, 1)) for each in small]).reshape(len(images), -1)
+    small = [np.asarray(Image.fromarray(image).resize(side, Image.Resampling.BOX), np.float64) for image in images]
+    rows = np.stack([pixels - pixels.mean(axis=(0, 1)) for pixels in small]).reshape(len(images), -1)
     contrast = np.sqrt((rows**2).mean(axis=1, keepdims=True))
     return np.asarray(rows / np.maximum(contrast, _LEAST_CONTRAST))
 

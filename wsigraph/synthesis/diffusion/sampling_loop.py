@@ -1,20 +1,22 @@
-"""From noise to a picture, step by step, guided by the graph.
+"""The sampling loop: from noise to a picture in the steps of a sampler, guided by the graph.
 
-The samplers are diffusers'; here is what they call for: the velocity, as far as the graph changes it. The picture of an
-edited graph walks beside that of the graph before, from the same noise, and takes at every step the pixels of the
-latter wherever the edit shall change nothing: there the two are equal to the byte.
+The samplers are those of diffusers. This module computes the velocity that they ask for, with classifier-free guidance.
+To edit a graph, two pictures are denoised side by side from the same noise: one of the graph before the edit and one of
+the graph after it. After every step the second takes the pixels of the first wherever the edit changes nothing, so that
+both are equal to the byte there. Where the graph has no region, the picture is set to glass with the noise of that
+step, so that the tissue beside it is painted next to glass.
 
 References
 ----------
-Guidance: Ho and Salimans, "Classifier-free diffusion guidance", 2022. Edits: Avrahami et al., "Blended diffusion for
-text-driven editing of natural images", 2022.
+Guidance: Ho and Salimans, "Classifier-free diffusion guidance", 2022. Edits and glass: Avrahami et al., "Blended
+diffusion for text-driven editing of natural images", 2022.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,54 +25,88 @@ from torch import Tensor
 from wsigraph.config import DiffusionConfig
 from wsigraph.synthesis.diffusion.condition import Tokens
 from wsigraph.synthesis.diffusion.denoiser import Denoiser
-from wsigraph.synthesis.diffusion.schedule import sampling_scheduler
+from wsigraph.synthesis.diffusion.scene import Scene
+from wsigraph.synthesis.diffusion.schedule import sampling_scheduler, training_scheduler
 
 Velocity = Callable[[int, Tensor, Tensor], Tensor]
-"""Of a step's number, a noisy picture and its level of noise (a scalar): the velocity."""
+"""From the number of a step, a noisy picture and its timestep (a scalar) to the velocity."""
+_GLASS = (244.0, 242.0, 242.0)
+"""RGB of glass, as the scanners of the training slides show it."""
+_GLASS_GRAIN = 1.5
+"""Standard deviation of a pixel of glass, of 255."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unedited:
-    """What is asked of a batch before it was edited, and where that stays.
+    """The condition of a batch before an edit, and where its picture stays.
 
     Attributes
     ----------
     tokens : Tokens
         Graphs.
     raster : float (B, 9, h, w)
-        Maps; zeros where left out.
+        Class maps; zeros where the model is given none.
     keep : bool (B, 1, h, w)
-        Where the edit changes nothing.
+        True where the edit changes nothing.
+    glass : bool (B, 1, h, w), optional
+        True where the graphs have no region.
     """
 
     tokens: Tokens
     raster: Tensor
     keep: Tensor
+    glass: Tensor | None = None
+
+
+class UneditedVelocity(NamedTuple):
+    """How the picture before an edit is denoised.
+
+    Attributes
+    ----------
+    velocity : callable
+        Velocity of the graph before the edit.
+    keep : bool (B, 1, h, w)
+        True where the edit changes nothing.
+    glass : bool (B, 1, h, w), optional
+        True where the graph before the edit has no region.
+    """
+
+    velocity: Velocity
+    keep: Tensor
+    glass: Tensor | None
 
 
 def draw_noise(height: int, width: int, *, seed: int, number: int) -> Tensor:
-    """Return the noise that a sample begins with, float32 (1, 3, h, w), whatever else is painted from the seed."""
+    """Return the noise of a sample, float32 (1, 3, h, w); it depends on the seed and the sample's number alone."""
     state = int(np.random.default_rng([seed, number]).integers(2**62))
     return torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(state))
 
 
+def glass_mask(scene: Scene) -> Tensor | None:
+    """Return where a scene with its label image has no region, bool (1, 1, h, w); None where it has one everywhere."""
+    assert scene.labels is not None  # noqa: S101 - the caller drew them
+    empty = scene.labels == 0
+    return torch.from_numpy(empty)[None, None] if empty.any() else None
+
+
 @torch.no_grad()
-def walk(
+def run_sampling_loop(
     config: DiffusionConfig,
     sampler: Literal["ddim", "dpmsolver"],
     steps: int,
     noise: Tensor,
     velocity: Velocity,
     *,
-    unedited: tuple[Velocity, Tensor] | None = None,
-    told: Callable[[int], None] | None = None,
+    glass: Tensor | None = None,
+    unedited: UneditedVelocity | None = None,
+    on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Return the picture at the end of the way from noise.
+    """Return the picture that the sampler reaches from noise.
 
     Parameters
     ----------
     config : DiffusionConfig
-        Levels of noise of training.
+        Noise schedule of training.
     sampler : str
         ``ddim`` or ``dpmsolver``.
     steps : int
@@ -78,42 +114,61 @@ def walk(
     noise : float (B, 3, h, w)
         Standard normal.
     velocity : callable
-        What is asked.
-    unedited : tuple of callable and bool (B, 1, h, w), optional
-        What was asked before an edit, and where the picture shall be as that has it.
-    told : callable, optional
-        Told how many steps are done.
+        Velocity of the graph.
+    glass : bool (B, 1, h, w), optional
+        True where the picture shows glass.
+    unedited : UneditedVelocity, optional
+        The graph before an edit; without it, the whole picture is painted anew.
+    on_step : callable, optional
+        Called with the number of steps done.
 
     Returns
     -------
     float (B, 3, h, w)
         About -1 to 1.
     """
-    # a sampler of several steps remembers: every way has its own
-    asked = [velocity] if unedited is None else [unedited[0], velocity]
-    ways = [(each, sampling_scheduler(config, sampler, steps)) for each in asked]
-    pictures = [noise] * len(ways)
-    for number, level in enumerate(ways[0][1].timesteps.to(noise.device)):
-        for place, (each, scheduler) in enumerate(ways):
-            found = each(number, pictures[place], level)
-            pictures[place] = scheduler.step(found, level, pictures[place]).prev_sample
+    conditions = [(velocity, glass)]
+    if unedited is not None:
+        conditions.insert(0, (unedited.velocity, unedited.glass))
+    # a multistep sampler keeps earlier velocities: each picture needs one of its own
+    schedulers = [sampling_scheduler(config, sampler, steps) for _ in conditions]
+    pictures = [noise] * len(conditions)
+    timesteps = schedulers[0].timesteps.to(noise.device)
+    for number, timestep in enumerate(timesteps):
+        for index, ((predict, empty), scheduler) in enumerate(zip(conditions, schedulers, strict=True)):
+            prediction = predict(number, pictures[index], timestep)
+            pictures[index] = scheduler.step(prediction, timestep, pictures[index]).prev_sample
+            if empty is not None:
+                pictures[index] = torch.where(empty, _glass(config, noise, timesteps[number + 1 :]), pictures[index])
         if unedited is not None:
-            pictures[-1] = torch.where(unedited[1], pictures[0], pictures[-1])
-        if told is not None:
-            told(number + 1)
+            pictures[-1] = torch.where(unedited.keep, pictures[0], pictures[-1])
+        if on_step is not None:
+            on_step(number + 1)
     return pictures[-1]
+
+
+def _glass(config: DiffusionConfig, noise: Tensor, timesteps: Tensor) -> Tensor:
+    """Return glass with the noise of the first remaining timestep, float (B, 3, h, w); clean after the last."""
+    colour = torch.tensor(_GLASS, device=noise.device)[:, None, None]
+    # the grain is taken from the sample's noise, so that glass needs no random numbers of its own
+    clean = (colour + _GLASS_GRAIN * noise.clamp(-3.0, 3.0)) / 127.5 - 1.0
+    if not len(timesteps):
+        return clean
+    noisy: Tensor = training_scheduler(config).add_noise(clean, noise, timesteps[:1].expand(len(noise)))
+    return noisy
 
 
 def denoise(
     network: Denoiser,
     tokens: Tokens,
     raster: Tensor,
-    style: Tensor,
+    domain: Tensor,
     noise: Tensor,
     *,
     steps: int,
     guidance: float,
     sampler: Literal["ddim", "dpmsolver"] = "ddim",
+    glass: Tensor | None = None,
     unedited: Unedited | None = None,
 ) -> Tensor:
     """Return pictures painted from noise.
@@ -125,19 +180,21 @@ def denoise(
     tokens : Tokens
         Graphs.
     raster : float (B, 9, h, w)
-        Maps; zeros where left out.
-    style : int64 (B,)
-        Index into ``STYLES``.
+        Class maps; zeros where the model is given none.
+    domain : int64 (B,)
+        Index into ``DOMAINS``.
     noise : float (B, 3, h, w)
         Standard normal.
     steps : int
         Steps of the sampler.
     guidance : float
-        0 ignores graph and map, 1 is the plain model.
+        Weight of the condition: 0 ignores graph and map, 1 is the plain conditional model.
     sampler : str
         ``ddim`` or ``dpmsolver``.
+    glass : bool (B, 1, h, w), optional
+        True where the picture shows glass.
     unedited : Unedited, optional
-        What was asked before an edit, and where it stays; all is painted anew where left out.
+        The condition before an edit; without it, the whole picture is painted anew.
 
     Returns
     -------
@@ -145,21 +202,31 @@ def denoise(
         Pictures, -1 to 1.
     """
 
-    def asked(tokens: Tokens, raster: Tensor) -> Velocity:
-        return lambda _, picture, level: guided(
-            network, picture, level.expand(len(picture)), tokens, raster, style, guidance
+    def velocity(tokens: Tokens, raster: Tensor) -> Velocity:
+        return lambda _, picture, timestep: guided_velocity(
+            network, picture, timestep.expand(len(picture)), tokens, raster, domain, guidance
         )
 
-    before = None if unedited is None else (asked(unedited.tokens, unedited.raster), unedited.keep)
-    picture = walk(network.config, sampler, steps, noise, asked(tokens, raster), unedited=before)
+    before = None
+    if unedited is not None:
+        before = UneditedVelocity(velocity(unedited.tokens, unedited.raster), unedited.keep, unedited.glass)
+    picture = run_sampling_loop(
+        network.config, sampler, steps, noise, velocity(tokens, raster), glass=glass, unedited=before
+    )
     return picture.clamp(-1.0, 1.0)
 
 
 @torch.no_grad()
-def guided(
-    network: Denoiser, picture: Tensor, level: Tensor, tokens: Tokens, raster: Tensor, style: Tensor, guidance: float
+def guided_velocity(
+    network: Denoiser,
+    picture: Tensor,
+    timestep: Tensor,
+    tokens: Tokens,
+    raster: Tensor,
+    domain: Tensor,
+    guidance: float,
 ) -> Tensor:
-    """Return the velocity without the graph, and `guidance` times what the graph changes.
+    """Return the velocity v = u + guidance (c - u), of the unconditional velocity u and the conditional one c.
 
     Parameters
     ----------
@@ -167,14 +234,14 @@ def guided(
         Weights.
     picture : float (B, 3, h, w)
         Noisy pictures.
-    level : int64 (B,)
-        Levels of noise.
+    timestep : int64 (B,)
+        Timestep of each picture, 0 to ``noise_levels`` - 1; higher is noisier.
     tokens : Tokens
         Graphs.
     raster : float (B, 9, h, w)
-        Maps.
-    style : int64 (B,)
-        Index into ``STYLES``.
+        Class maps.
+    domain : int64 (B,)
+        Index into ``DOMAINS``.
     guidance : float
         See `denoise`.
 
@@ -184,14 +251,19 @@ def guided(
         Velocity.
     """
     if guidance == 1.0:
-        found: Tensor = network(picture, level, tokens, raster, style)
-        return found
-    without, blank = tokens.without(), torch.zeros_like(raster)
+        velocity: Tensor = network(picture, timestep, tokens, raster, domain)
+        return velocity
+    no_tokens, no_raster = tokens.unconditional(), torch.zeros_like(raster)
     if guidance == 0.0:
-        plain: Tensor = network(picture, level, without, blank, style)
-        return plain
-    # both as one batch: convolutions take less time a picture
-    both = (torch.cat([a, b]) for a, b in ((picture, picture), (level, level), (raster, blank), (style, style)))
-    pictures, levels, rasters, styles = both
-    found, plain = network(pictures, levels, tokens.beside(without), rasters, styles).chunk(2)
-    return plain + guidance * (found - plain)
+        unguided: Tensor = network(picture, timestep, no_tokens, no_raster, domain)
+        return unguided
+    # one batch of both: convolutions take less time a picture
+    conditional, plain = network(
+        picture.repeat(2, 1, 1, 1),
+        timestep.repeat(2),
+        tokens.concatenate(no_tokens),
+        torch.cat([raster, no_raster]),
+        domain.repeat(2),
+    ).chunk(2)
+    guided: Tensor = plain + guidance * (conditional - plain)
+    return guided

@@ -1,10 +1,10 @@
-"""What is asked of the generator: the regions of one canvas as a graph, with a label image where one is known.
+"""The graph that a generator paints: the regions of one canvas, with a label image where one is known.
 
-A node is a region: its class or its mean optical density (or both), its centre, area and elongation; an edge is a
-boundary with its length. All of it is measured from a label image, or taken from the moments of a `TissueGraph`, by the
-same formulas. Nodes stand in one order, by centre from top to bottom and left to right, so that a graph means the same
-however its nodes were listed. Where a graph comes without its label image, `rasterise` draws one: every pixel goes to
-the node whose ellipse reaches it first, which keeps neighbours and roughly areas, not outlines.
+A node is a region with its class or its optical density (or both), centre, area and elongation. An edge is a boundary
+with its length. All values are measured from a label image, or computed from the moments of a `TissueGraph` by the same
+formulas. Nodes are sorted by their centres from top to bottom and left to right, so that the order of a list of nodes
+changes nothing. For a graph without a label image, `rasterise` draws one: every pixel goes to the node whose growing
+ellipse reaches it first. That keeps neighbours and, roughly, areas, but not outlines.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from scipy.spatial import cKDTree
 
 from wsigraph.errors import SynthesisError
 from wsigraph.geometry import Box, Size, crofton_um, px_to_um, px_to_um2, um_to_px
-from wsigraph.graph.adjacency import both_ways, count_boundaries
+from wsigraph.graph.adjacency import both_directions, count_boundaries
 from wsigraph.graph.tissue.density import DENSITY, OD_UNIT
 from wsigraph.records import TissueGraph
 from wsigraph.synthesis.simulation.layout import TISSUES
 
 UNKNOWN = -1
-"""Class of a region whose tissue is not known."""
+"""Class of a region of unknown tissue."""
 _SAME_MPP = 1.1
-"""Largest ratio of pixel sizes at which spreads of optical density are comparable."""
+"""Largest ratio of pixel sizes at which standard deviations of optical density are comparable."""
 _NEAR, _ROWS = 24, 64
 _WHOLE = 0.95
-"""Share of the canvas from which on nodes cover all of it."""
+"""Fraction of the canvas above which the nodes are taken to cover all of it."""
 MAX_SIDE_PX = 8192
 """Largest side of a picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scene:
-    """Regions of a canvas and how they touch.
+    """Regions of a canvas and their adjacency.
 
     Attributes
     ----------
@@ -46,13 +46,13 @@ class Scene:
     classes : int64 (N,)
         Index into ``TISSUES``, or `UNKNOWN`.
     position_um : float64 (N, 2)
-        Centres as (x, y) from the canvas' corner, um.
+        Centres as (x, y) from the top left corner of the canvas, um.
     area_um2 : float64 (N,)
         Areas.
     shape : float64 (N, 2)
         ``(xx - yy, 2 xy) / (xx + yy)`` of the central second moments: elongation and direction, 0 for a disc.
     density : float64 (N, 6)
-        Mean and spread of the optical density of R, G and B over the region; NaN where not known.
+        Mean (3) and standard deviation (3) of the optical density of R, G and B over the region; NaN where unknown.
     edge_index : int64 (2, E)
         Regions that touch, both directions, sorted.
     boundary_um : float64 (E,)
@@ -77,11 +77,11 @@ class Scene:
         return len(self.classes)
 
     def class_map(self, labels: NDArray[np.int32]) -> NDArray[np.uint8]:
-        """Return 1 + class of every pixel of a label image of this scene, uint8 (h, w); 0 where not known."""
+        """Return 1 + class of every pixel of a label image of this scene, uint8 (h, w); 0 where unknown."""
         return np.concatenate([[0], self.classes + 1]).astype(np.uint8)[labels]
 
 
-def of_labels(
+def scene_from_labels(
     labels: NDArray[np.int32],
     classes: NDArray[np.int64],
     *,
@@ -94,20 +94,20 @@ def of_labels(
     Parameters
     ----------
     labels : int32 (h, w)
-        Region of every pixel, 1..N; 0 belongs to none. Numbers without a pixel leave no node.
+        Region of every pixel, 1..N; 0 belongs to none. A number without a pixel gives no node.
     classes : int64 (N,)
         Class of every region, or `UNKNOWN`.
     mpp : float
         Pixel size, um/px.
     image : uint8 (h, w, 3), optional
-        Picture whose optical density the nodes take.
+        Image (h, w) from which the optical density of the nodes is measured.
     density : float64 (N, 6), optional
         Optical density of every region, where no image is given.
 
     Returns
     -------
     Scene
-        In the order of the module's text, with labels numbered accordingly.
+        Nodes sorted by centre, with labels numbered accordingly.
 
     Raises
     ------
@@ -115,36 +115,41 @@ def of_labels(
         If no pixel belongs to a region.
     """
     n = np.bincount(labels.ravel(), minlength=len(classes) + 1)[1:]
-    kept = np.flatnonzero(n)
-    if not len(kept):
+    present = np.flatnonzero(n)
+    if not len(present):
         raise SynthesisError(
             "a label image without any region, expected at least one; draw regions with numbers from 1"
         )
-    sums = _sums(labels, len(classes))[kept]
-    centre = sums[:, :2] / n[kept, None]
-    order = np.lexsort((kept, centre[:, 0], centre[:, 1]))
-    kept, sums, centre = kept[order], sums[order], centre[order]
+    sums = _sums(labels, len(classes))[present]
+    centre = sums[:, :2] / n[present, None]
+    order = np.lexsort((present, centre[:, 0], centre[:, 1]))
+    present, sums, centre = present[order], sums[order], centre[order]
     renumber = np.zeros(len(classes) + 1, np.int32)
-    renumber[kept + 1] = np.arange(1, len(kept) + 1)
-    placed = renumber[labels]
+    renumber[present + 1] = np.arange(1, len(present) + 1)
+    sorted_labels = renumber[labels]
     whole = Box.whole(Size(*labels.shape))
-    key, crossings = count_boundaries(placed, whole, whole)
-    edge_index, boundary = both_ways((key >> 32) - 1, (key & 0xFFFFFFFF) - 1, crossings)
-    own = _density_of(image, placed, len(kept)) if image is not None else _rows(density, kept)
+    key, crossings = count_boundaries(sorted_labels, whole, whole)
+    edge_index, boundary = both_directions((key >> 32) - 1, (key & 0xFFFFFFFF) - 1, crossings)
+    if image is not None:
+        node_density = _measure_density(image, sorted_labels, len(present))
+    else:
+        node_density = _density_rows(density, present)
     return Scene(
         size_um=(px_to_um(labels.shape[0], mpp), px_to_um(labels.shape[1], mpp)),
-        classes=np.asarray(classes, np.int64)[kept],
+        classes=np.asarray(classes, np.int64)[present],
         position_um=px_to_um(1.0, mpp) * (centre + 0.5),
-        area_um2=px_to_um2(1.0, mpp) * n[kept].astype(np.float64),
-        shape=_shape(n[kept], sums),
-        density=own,
+        area_um2=px_to_um2(1.0, mpp) * n[present].astype(np.float64),
+        shape=_shape(n[present], sums),
+        density=node_density,
         edge_index=edge_index,
         boundary_um=crofton_um(boundary[:, 0], boundary[:, 1], mpp),
-        labels=placed,
+        labels=sorted_labels,
     )
 
 
-def of_graph(graph: TissueGraph, *, classes: NDArray[np.int64] | None = None, mpp: float | None = None) -> Scene:
+def scene_from_graph(
+    graph: TissueGraph, *, classes: NDArray[np.int64] | None = None, mpp: float | None = None
+) -> Scene:
     """Return a tissue graph as a scene as large as its slide.
 
     Parameters
@@ -152,10 +157,10 @@ def of_graph(graph: TissueGraph, *, classes: NDArray[np.int64] | None = None, mp
     graph : TissueGraph
         Superpixels or coarse regions.
     classes : int64 (N,), optional
-        Class of every node; not known where left out.
+        Class of every node; unknown by default.
     mpp : float, optional
-        Pixel size of the canvas it is for, um/px. Spreads of optical density are taken over where the graph's own is
-        about the same; they depend on it.
+        Pixel size of the canvas to paint on, um/px. Standard deviations of optical density depend on the pixel size;
+        they are unknown where that of the graph differs by more than 10 %.
 
     Returns
     -------
@@ -173,16 +178,16 @@ def of_graph(graph: TissueGraph, *, classes: NDArray[np.int64] | None = None, mp
     sums = np.stack([graph.moment(name) for name in ("sum_x", "sum_y", "sum_xx", "sum_xy", "sum_yy")], axis=1)
     mean = np.stack([graph.moment(name) for name in ("od_r", "od_g", "od_b")], axis=1) / n[:, None] / OD_UNIT
     square = np.stack([graph.moment(name) for name in ("od_rr", "od_gg", "od_bb")], axis=1) / n[:, None] / OD_UNIT**2
-    spread = np.sqrt(np.clip(square - mean**2, 0.0, None))
+    std = np.sqrt(np.clip(square - mean**2, 0.0, None))
     if mpp is not None and max(mpp / graph.mpp, graph.mpp / mpp) > _SAME_MPP:
-        spread = np.full_like(spread, np.nan)
+        std = np.full_like(std, np.nan)
     scene = Scene(
         size_um=(px_to_um(graph.size.height, graph.mpp), px_to_um(graph.size.width, graph.mpp)),
         classes=np.full(graph.n_nodes, UNKNOWN, np.int64) if classes is None else np.asarray(classes, np.int64),
         position_um=graph.centroid_um,
         area_um2=px_to_um2(1.0, graph.mpp) * n,
         shape=_shape(n, sums.astype(np.float64)),
-        density=np.concatenate([mean, spread], axis=1),
+        density=np.concatenate([mean, std], axis=1),
         edge_index=graph.edge_index,
         boundary_um=crofton_um(graph.boundary[:, 0], graph.boundary[:, 1], graph.mpp),
     )
@@ -190,7 +195,7 @@ def of_graph(graph: TissueGraph, *, classes: NDArray[np.int64] | None = None, mp
 
 
 def ordered(scene: Scene) -> Scene:
-    """Return a scene with its nodes in the order of the module's text.
+    """Return a scene with its nodes sorted by their centres.
 
     Parameters
     ----------
@@ -200,7 +205,7 @@ def ordered(scene: Scene) -> Scene:
     Returns
     -------
     Scene
-        The same regions; centres that agree are ordered by area, then class.
+        The same regions; equal centres are sorted by area, then class.
     """
     x, y = scene.position_um.T
     order = np.lexsort((scene.classes, scene.area_um2, x, y))
@@ -225,14 +230,14 @@ def ordered(scene: Scene) -> Scene:
 
 
 def check_scene(scene: Scene, *, max_nodes: int | None = None) -> None:
-    """Refuse what cannot be painted.
+    """Raise an error for a graph that cannot be painted.
 
     Parameters
     ----------
     scene : Scene
-        What is asked.
+        The graph.
     max_nodes : int, optional
-        Most nodes that the model takes on one canvas.
+        Largest number of nodes that the model takes on one canvas.
 
     Raises
     ------
@@ -247,11 +252,11 @@ def check_scene(scene: Scene, *, max_nodes: int | None = None) -> None:
             f"a graph of {scene.n_nodes} nodes on one canvas, the model takes at most {max_nodes}; coarsen it further, "
             "or cut out a smaller box"
         )
-    strange = np.flatnonzero((scene.classes < UNKNOWN) | (scene.classes >= len(TISSUES)))
-    if len(strange):
+    invalid = np.flatnonzero((scene.classes < UNKNOWN) | (scene.classes >= len(TISSUES)))
+    if len(invalid):
         raise SynthesisError(
-            f"node {strange[0]} is of class {scene.classes[strange[0]]}, expected 0 to {len(TISSUES) - 1} "
-            f"({', '.join(TISSUES)}) or {UNKNOWN} for not known"
+            f"node {invalid[0]} is of class {scene.classes[invalid[0]]}, expected 0 to {len(TISSUES) - 1} "
+            f"({', '.join(TISSUES)}) or {UNKNOWN} for unknown"
         )
     height, width = scene.size_um
     inside = (scene.position_um >= 0).all(axis=1) & (scene.position_um <= (width, height)).all(axis=1)
@@ -261,13 +266,13 @@ def check_scene(scene: Scene, *, max_nodes: int | None = None) -> None:
         raise SynthesisError(
             f"node {node} lies at ({x:g}, {y:g}) um, outside the canvas of {width:g} x {height:g} um; move it inside"
         )
-    flat = np.flatnonzero(~(scene.area_um2 > 0))
-    if len(flat):
-        raise SynthesisError(f"node {flat[0]} has an area of {scene.area_um2[flat[0]]:g} um2, expected more than 0")
+    empty = np.flatnonzero(~(scene.area_um2 > 0))
+    if len(empty):
+        raise SynthesisError(f"node {empty[0]} has an area of {scene.area_um2[empty[0]]:g} um2, expected more than 0")
 
 
 def rasterise(scene: Scene, *, mpp: float) -> Scene:
-    """Return a scene with a label image drawn from its nodes; one that has an image of this size is left as it is.
+    """Return a scene with a label image drawn from its nodes; one that has a label image of this size is unchanged.
 
     Parameters
     ----------
@@ -279,8 +284,8 @@ def rasterise(scene: Scene, *, mpp: float) -> Scene:
     Returns
     -------
     Scene
-        Pixels belong to the node whose ellipse, grown alike for all, reaches them first, as many as the
-        areas add up to; those reached last are glass. Geometry, classes and edges stay as they were asked.
+        The ellipses of all nodes grow at one relative rate, and a pixel belongs to the node that reaches it first. As
+        many pixels are assigned as the areas add up to; those reached last are glass. Nodes and edges are unchanged.
 
     Raises
     ------
@@ -289,7 +294,7 @@ def rasterise(scene: Scene, *, mpp: float) -> Scene:
 
     Notes
     -----
-    Of the nodes, those with the nearest centres are tried at each pixel.
+    Only the 24 nodes with the nearest centres are tried at each pixel.
     """
     size = Size(um_to_px(scene.size_um[0], mpp), um_to_px(scene.size_um[1], mpp))
     if max(size.height, size.width) > MAX_SIDE_PX:
@@ -303,12 +308,12 @@ def rasterise(scene: Scene, *, mpp: float) -> Scene:
 
 
 def draw_labels(scene: Scene, size: Size) -> NDArray[np.int32]:
-    """Return the label image that nodes alone draw, whatever image the scene has.
+    """Return a label image drawn from the nodes alone, even where the scene has a label image.
 
     Parameters
     ----------
     scene : Scene
-        Nodes; none gives glass.
+        Nodes; without nodes the result is glass.
     size : Size
         Pixels of the canvas.
 
@@ -369,23 +374,23 @@ def _sums(labels: NDArray[np.int32], n_regions: int) -> NDArray[np.float64]:
 
 def _shape(n: NDArray[Any], sums: NDArray[np.float64]) -> NDArray[np.float64]:
     x, y = sums[:, 0] / n, sums[:, 1] / n
-    # a pixel is a square, not a point: 1/12 keeps a row of pixels from being infinitely thin
+    # the variance of a unit square along an axis is 1/12: a row of pixels has a width
     xx = sums[:, 2] / n - x * x + 1 / 12
     xy = sums[:, 3] / n - x * y
     yy = sums[:, 4] / n - y * y + 1 / 12
     return np.asarray(np.stack([xx - yy, 2 * xy], axis=1) / (xx + yy)[:, None])
 
 
-def _density_of(image: NDArray[np.uint8], labels: NDArray[np.int32], n_regions: int) -> NDArray[np.float64]:
+def _measure_density(image: NDArray[np.uint8], labels: NDArray[np.int32], n_regions: int) -> NDArray[np.float64]:
     values = DENSITY[image].reshape(-1, 3) / OD_UNIT
     flat = labels.ravel()
     n = np.bincount(flat, minlength=n_regions + 1)[1:, None]
     mean, square = (
-        np.stack([np.bincount(flat, each, minlength=n_regions + 1)[1:] for each in power.T], axis=1) / n
+        np.stack([np.bincount(flat, channel, minlength=n_regions + 1)[1:] for channel in power.T], axis=1) / n
         for power in (values, values**2)
     )
     return np.concatenate([mean, np.sqrt(np.clip(square - mean**2, 0.0, None))], axis=1)
 
 
-def _rows(density: NDArray[np.float64] | None, kept: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.full((len(kept), 6), np.nan) if density is None else density[kept]
+def _density_rows(density: NDArray[np.float64] | None, present: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.full((len(present), 6), np.nan) if density is None else density[present]

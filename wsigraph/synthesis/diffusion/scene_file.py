@@ -1,8 +1,8 @@
-"""Graphs that a generator is asked for, as files: JSON for people, and whatever else holds a graph.
+"""Files that hold the graph to paint: JSON that people can write, samples, and graphs of slides.
 
-``graph.json`` lists nodes and edges in micrometres. Only centre and area of a node are needed, and its class or
-optical density if it shall be any; edges that are left out are those of the mask drawn from the nodes. A sample's
-``.zarr`` holds the graph with its label image, a ``graph.safetensors`` or ``coarse.safetensors`` that of a real slide.
+``graph.json`` lists nodes and edges in micrometres. A node needs a centre and an area; class and optical density are
+optional. Without a list of edges, the edges are those of the mask drawn from the nodes. The ``.zarr`` of a sample holds
+its graph with the label image; ``graph.safetensors`` and ``coarse.safetensors`` hold the graph of a real slide.
 """
 
 from __future__ import annotations
@@ -15,12 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.errors import StoreError, SynthesisError
+from wsigraph.store import load_coarse_graph, load_graph
 from wsigraph.store.header import canonical_document, parse_json
-from wsigraph.synthesis.diffusion.scene import UNKNOWN, Scene, check_scene, of_graph, of_labels, ordered, rasterise
+from wsigraph.store.tensors import read_tensors
+from wsigraph.synthesis.diffusion.sample_file import read_sample
+from wsigraph.synthesis.diffusion.scene import (
+    UNKNOWN,
+    Scene,
+    check_scene,
+    ordered,
+    rasterise,
+    scene_from_graph,
+    scene_from_labels,
+)
 from wsigraph.synthesis.simulation.layout import TISSUES
 
 MAX_SIDE_UM = 200_000.0
-"""Largest canvas that a file may ask for."""
+"""Largest side of a canvas in a file."""
 _EXAMPLE = '{"size_um": [128, 128], "nodes": [{"class": "tumour", "x_um": 40, "y_um": 60, "area_um2": 2500}]}'
 
 
@@ -54,12 +65,12 @@ def read_scene(path: Path, *, mpp: float) -> Scene:
     path : Path
         ``graph.json``, ``graph.safetensors``, ``coarse.safetensors``, or a sample's ``.zarr``.
     mpp : float
-        Pixel size of the canvas that it is for, um/px.
+        Pixel size of the canvas that it is painted on, um/px.
 
     Returns
     -------
     Scene
-        Checked but for the number of nodes.
+        Checked, except for the number of nodes.
 
     Raises
     ------
@@ -69,11 +80,9 @@ def read_scene(path: Path, *, mpp: float) -> Scene:
         If the file is missing or damaged.
     """
     if path.suffix == ".zarr":
-        from wsigraph.synthesis.diffusion.writer import read_sample
-
         scene = read_sample(path)
     elif path.suffix == ".safetensors":
-        scene = of_graph(_load(path), mpp=mpp)
+        scene = scene_from_graph(_load(path), mpp=mpp)
     else:
         scene = parse_scene(_text(path), path.name, mpp=mpp)
     check_scene(scene)
@@ -88,67 +97,67 @@ def parse_scene(content: bytes, name: str, *, mpp: float) -> Scene:
     content : bytes
         As `scene_document`.
     name : str
-        What messages call it.
+        Name of the file in messages.
     mpp : float
-        Pixel size at which edges that are left out are found, um/px.
+        Pixel size at which missing edges are measured, um/px.
 
     Returns
     -------
     Scene
-        Checked but for the number of nodes.
+        Checked, except for the number of nodes.
 
     Raises
     ------
     SynthesisError
-        If it is no such document, or what it asks for cannot be painted.
+        If it is no such document, or its graph cannot be painted.
     """
     try:
-        asked = parse_json(content)
+        document = parse_json(content)
     except ValueError as error:
         raise SynthesisError(f"{name} is not JSON ({error}); expected e.g. {_EXAMPLE}") from None
     try:
-        height, width = (float(side) for side in asked["size_um"])
-        nodes = list(asked["nodes"])
-        classes = np.array([_class(node, each.get("class")) for node, each in enumerate(nodes)], np.int64)
+        height, width = (float(side) for side in document["size_um"])
+        nodes = list(document["nodes"])
+        classes = np.array([_class(index, node.get("class")) for index, node in enumerate(nodes)], np.int64)
         scene = Scene(
             size_um=(height, width),
             classes=classes,
-            position_um=_array([(each["x_um"], each["y_um"]) for each in nodes], 2),
-            area_um2=_array([(each["area_um2"],) for each in nodes], 1)[:, 0],
-            shape=_array([each.get("shape") or (0.0, 0.0) for each in nodes], 2),
-            density=_array([_density(each) for each in nodes], 6),
+            position_um=_array([(node["x_um"], node["y_um"]) for node in nodes], 2),
+            area_um2=_array([(node["area_um2"],) for node in nodes], 1)[:, 0],
+            shape=_array([node.get("shape") or (0.0, 0.0) for node in nodes], 2),
+            density=_array([_density(node) for node in nodes], 6),
             edge_index=np.zeros((2, 0), np.int64),
             boundary_um=np.zeros(0),
         )
-        edges = asked.get("edges")
+        edges = document.get("edges")
         pairs = (
             None if edges is None else [(int(e["source"]), int(e["target"]), float(e["boundary_um"])) for e in edges]
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"{type(error).__name__} {error}" if not isinstance(error, KeyError) else f"{error} is missing"
-        raise SynthesisError(f"{name} is no graph to paint: {what}; expected e.g. {_EXAMPLE}") from None
+        fault = f"{type(error).__name__} {error}" if not isinstance(error, KeyError) else f"{error} is missing"
+        raise SynthesisError(f"{name} is no graph to paint: {fault}; expected e.g. {_EXAMPLE}") from None
     if not (min(height, width) > 0 and max(height, width) <= MAX_SIDE_UM):
         raise SynthesisError(
             f"{name} asks for {width:g} x {height:g} um, expected sides over 0 up to {MAX_SIDE_UM:g} um"
         )
     check_scene(scene)
-    return _joined(scene, pairs, name, mpp)
+    return _with_edges(scene, pairs, name, mpp)
 
 
-def _joined(scene: Scene, pairs: list[tuple[int, int, float]] | None, name: str, mpp: float) -> Scene:
+def _with_edges(scene: Scene, pairs: list[tuple[int, int, float]] | None, name: str, mpp: float) -> Scene:
     if pairs is None:
         drawn = rasterise(scene, mpp=mpp)
         assert drawn.labels is not None  # noqa: S101 - rasterise draws them
-        # numbers of the drawing come in another order; colour every node by its own number to find them again
-        measured = of_labels(drawn.labels, np.arange(scene.n_nodes), mpp=mpp)
+        # measuring renumbers the nodes; each node's own number passes through as its class
+        measured = scene_from_labels(drawn.labels, np.arange(scene.n_nodes), mpp=mpp)
         source, target = measured.classes[measured.edge_index]
         return ordered(
             dataclasses.replace(scene, edge_index=np.stack([source, target]), boundary_um=measured.boundary_um)
         )
     source, target = (np.array([pair[end] for pair in pairs], np.int64) for end in (0, 1))
-    bad = (np.minimum(source, target) < 0) | (np.maximum(source, target) >= scene.n_nodes) | (source == target)
-    if bad.any():
-        first = int(np.flatnonzero(bad)[0])
+    invalid = (np.minimum(source, target) < 0) | (np.maximum(source, target) >= scene.n_nodes) | (source == target)
+    if invalid.any():
+        first = int(np.flatnonzero(invalid)[0])
         raise SynthesisError(
             f"{name} joins nodes {source[first]} and {target[first]}, expected two of 0 to {scene.n_nodes - 1}"
         )
@@ -180,8 +189,6 @@ def _array(rows: list[Any], width: int) -> NDArray[np.float64]:
 
 
 def _load(path: Path) -> Any:
-    from wsigraph.store.tensors import load_coarse_graph, load_graph, read_tensors
-
     header, _, _ = read_tensors(path)
     return load_coarse_graph(path).graph if header["record"] == "CoarseGraph" else load_graph(path)
 

@@ -1,7 +1,8 @@
-"""Noise and its removal: the schedules and samplers are diffusers', set up alike for training and sampling.
+"""The noise schedule and the samplers of diffusers, with the same settings for training and sampling.
 
-Cosine schedule, rescaled so that the last level is pure noise; the network predicts the velocity. Without the rescaling
-the mean of a picture would leak into the noise of training, and no sample could be much darker or lighter than average.
+The cosine schedule is rescaled so that the last timestep is pure noise; the network predicts the velocity. Without the
+rescaling, training pictures would keep some of their mean at the last timestep, and no sample could be much darker or
+lighter than average.
 
 References
 ----------
@@ -35,37 +36,37 @@ def load_diffusers() -> Any:
         raise SynthesisError(
             f"synthesis needs the package diffusers ({error}); install it with: pip install 'wsigraph[diffusion]'"
         ) from None
-    # it tells of packages that are not needed here
+    # its warnings name optional packages that are not needed here
     logging.getLogger("diffusers").setLevel(logging.ERROR)
     return diffusers
 
 
 def training_scheduler(config: DiffusionConfig) -> Any:
-    """Return diffusers' schedule that adds noise."""
+    """Return the scheduler of diffusers that adds noise."""
     return load_diffusers().DDPMScheduler(**_shared(config))
 
 
 def sampling_scheduler(config: DiffusionConfig, sampler: Literal["ddim", "dpmsolver"], steps: int) -> Any:
-    """Return diffusers' sampler.
+    """Return a sampler of diffusers.
 
     Parameters
     ----------
     config : DiffusionConfig
-        Levels of noise.
+        Number of timesteps in training.
     sampler : str
-        ``ddim`` or ``dpmsolver``; both take no randomness but the first noise.
+        ``ddim`` or ``dpmsolver``; both draw no random numbers.
     steps : int
-        Steps to a picture, at most the levels of noise.
+        Steps to a picture, at most ``noise_levels``.
 
     Returns
     -------
     diffusers scheduler
-        Ready to step; the steps begin at the last level, as they must for pure noise.
+        Ready to step. The first step is at the last timestep, which is pure noise.
     """
     diffusers = load_diffusers()
     scheduler: Any
     with warnings.catch_warnings():
-        # diffusers hands tensors to numpy in a way that numpy 2 will one day refuse
+        # diffusers converts tensors in a way that numpy 2 deprecates
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
         if sampler == "ddim":
             scheduler = diffusers.DDIMScheduler(timestep_spacing="trailing", clip_sample=True, **_shared(config))
@@ -77,26 +78,26 @@ def sampling_scheduler(config: DiffusionConfig, sampler: Literal["ddim", "dpmsol
     return scheduler
 
 
-def noise_weight(scheduler: Any, level: Tensor, bound: float) -> Tensor:
+def noise_weight(scheduler: Any, timestep: Tensor, bound: float) -> Tensor:
     """Return the weight of an example's loss.
 
     Parameters
     ----------
     scheduler : diffusers scheduler
         The schedule of training.
-    level : int64 (B,)
-        Levels of noise.
+    timestep : int64 (B,)
+        Timestep of each example.
     bound : float
-        Largest weight of the clean picture.
+        Largest weight of the loss in the clean picture.
 
     Returns
     -------
     float32 (B,)
-        min(SNR + 1, bound) / (SNR + 1). SNR + 1 is what a loss of velocities gives the clean picture; bounding SNR
-        alone would all but ignore the noisiest levels, where there is nothing to go by but the graph.
+        min(SNR + 1, bound) / (SNR + 1). A loss in the velocity weights the clean picture by SNR + 1. A bound on SNR
+        alone would almost ignore the noisiest timesteps, where the graph is the only information.
     """
-    kept: Tensor = scheduler.alphas_cumprod.to(level.device)[level]
-    return (bound * (1 - kept)).clamp(max=1.0)
+    alpha_cumprod: Tensor = scheduler.alphas_cumprod.to(timestep.device)[timestep]
+    return (bound * (1 - alpha_cumprod)).clamp(max=1.0)
 
 
 def _shared(config: DiffusionConfig) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""A graph in, annotated tissue out.
+"""Synthetic tissue from a graph: images, masks and the graph itself.
 
-A graph of one canvas is painted at once, a larger one from overlapping canvases (``mosaic.py``). Every sample has noise
-of its own, which seed and number decide, and is painted by itself with one thread: it is the same file whatever else
-is painted beside it.
+A graph of one canvas is painted at once, a larger one from overlapping canvases (``mosaic.py``). The noise of a sample
+depends on the seed and the sample's number, and every sample is painted by itself with one thread. So a sample is the
+same file however many are painted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import dask
 import numpy as np
-import torch
 
 from wsigraph.config import Config, DiffusionConfig
 from wsigraph.errors import SynthesisError
@@ -21,18 +20,17 @@ from wsigraph.geometry import Box, um2_to_px, um_to_px
 from wsigraph.graph.feature.efficientnet import one_thread
 from wsigraph.slide.map_boxes import Progress, n_threads
 from wsigraph.slide.reader import read
-from wsigraph.synthesis.diffusion.condition import collate
-from wsigraph.synthesis.diffusion.denoiser import N_RASTER, STYLES, draw_raster, for_painting
-from wsigraph.synthesis.diffusion.edit import Held, edit, hold, parse_edit
+from wsigraph.synthesis.diffusion.denoiser import DOMAINS, inference_copy
+from wsigraph.synthesis.diffusion.edit import EditMask, edit, mask_unedited, parse_edit
 from wsigraph.synthesis.diffusion.generator import Generator, load_generator
-from wsigraph.synthesis.diffusion.grid import to_image
-from wsigraph.synthesis.diffusion.mosaic import mosaic_chance, paint_mosaic
-from wsigraph.synthesis.diffusion.sampling_loop import Unedited, denoise, draw_noise
-from wsigraph.synthesis.diffusion.scene import UNKNOWN, Scene, check_scene, of_labels, rasterise
-from wsigraph.synthesis.diffusion.training_images import read_sheet, split
+from wsigraph.synthesis.diffusion.mosaic import mosaic_generator, paint_mosaic
+from wsigraph.synthesis.diffusion.painter import Painter
+from wsigraph.synthesis.diffusion.sampling_loop import draw_noise
+from wsigraph.synthesis.diffusion.scene import UNKNOWN, Scene, check_scene, rasterise, scene_from_labels
+from wsigraph.synthesis.diffusion.training_images import read_training_image, split
 from wsigraph.synthesis.diffusion.writer import SyntheticTile
 
-Style = Literal["painted", "real"]
+Domain = Literal["painted", "real"]
 
 
 def synthesize(
@@ -43,35 +41,36 @@ def synthesize(
     n: int = 1,
     generator: Generator | None = None,
     edits: Sequence[str] = (),
-    style: Style | None = None,
+    domain: Domain | None = None,
     raster: bool = False,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Iterator[SyntheticTile]:
-    """Paint tissue that a graph asks for.
+    """Paint the tissue of a graph.
 
     Parameters
     ----------
     scene : Scene
         The graph, of one canvas or larger.
     settings : Config, optional
-        Section ``diffusion``: sampler, steps, guidance, overlap, and what an edit repaints.
+        Section ``diffusion``: sampler, steps, guidance, overlap, and how far an edit repaints.
     seed : int
-        Decides all noise.
+        Seed of all noise.
     n : int
-        Samples.
+        Number of samples.
     generator : Generator, optional
-        The model; that of ``diffusion.path``, or the shipped one, where left out.
+        The model. By default the one that ``diffusion.path`` names, or the shipped one.
     edits : sequence of str
         Changes to the graph, e.g. ``remove node 12``.
-    style : str, optional
-        ``painted`` or ``real``; where left out, graphs with classes are painted, others real: as they were learned.
+    domain : str, optional
+        ``painted`` or ``real``: what the tissue looks like. By default that of the graph before any edit
+        (`infer_domain`).
     raster : bool
-        Give the model the mask beside the graph.
+        Give the model the class map beside the graph.
     device : str
         Where the network runs.
     progress : callable, optional
-        Told ("synthesize", canvases done, canvases).
+        Called with ("synthesize", canvases done, canvases).
 
     Yields
     ------
@@ -89,33 +88,40 @@ def synthesize(
     generator = generator or load_generator(options.path)
     trained = generator.config
     check_scene(scene)
-    drawn, held = _edited(scene, edits, options, trained)
+    drawn, edit_mask = _apply_edits(scene, edits, options, trained)
     assert drawn.labels is not None  # noqa: S101 - drawn above
-    single = _fits(drawn, trained)
+    single = _fits_canvas(drawn, trained)
     if single:
         check_scene(drawn, max_nodes=trained.max_nodes)
-    chosen = style or ("painted" if (drawn.classes != UNKNOWN).any() else "real")
-    network = for_painting(generator.network, half=options.half, device=device)
-    asked: dict[str, Any] = {
+    # inferred before the edit: one class named in an edit must not turn real tissue into painted tissue
+    domain = domain or infer_domain(scene)
+    guidance = generator.card.guidance[domain] if options.guidance is None else options.guidance
+    options = options.model_copy(update={"guidance": guidance})
+    network = inference_copy(generator.network, half=options.half, device=device)
+    painter = Painter(
+        network=network, steps=options.steps, guidance=guidance, sampler=options.sampler, device=device, batch=1
+    )
+    request: dict[str, Any] = {
         "sampler": options.sampler,
         "steps": options.steps,
-        "guidance": options.guidance,
+        "guidance": guidance,
         "precision": str(network.unet.dtype).removeprefix("torch."),
-        "style": chosen,
+        "domain": domain,
         "raster": raster,
         "edits": list(edits),
     }
     mask = drawn.class_map(drawn.labels)
+    masks = None if edit_mask is None else [edit_mask]
+    domain_index = DOMAINS.index(domain)
     with one_thread():
         for number in range(n):
+            noise = draw_noise(*drawn.labels.shape, seed=seed, number=number)
             if single:
-                noise = _noise(drawn, seed, number)
-                image = _paint_canvas(network, drawn, options, noise, chosen, raster, device, held)
+                (image,) = painter.paint([drawn], noise, domain=domain_index, raster=raster, edit_masks=masks)
                 if progress is not None:
                     progress("synthesize", number + 1, n)
             else:
-                noise = _noise(drawn, seed, number)
-                # a GPU takes one group of canvases after the other
+                # on a GPU one group of canvases follows the other
                 threads = (settings.runtime.threads or n_threads()) if device == "cpu" else 1
                 with dask.config.set(num_workers=threads):
                     image = paint_mosaic(
@@ -123,11 +129,11 @@ def synthesize(
                         drawn,
                         options,
                         noise,
-                        style=STYLES.index(chosen),
+                        domain=domain_index,
                         raster=raster,
                         device=device,
-                        rng=mosaic_chance(seed, number),
-                        held=held,
+                        rng=mosaic_generator(seed, number),
+                        edit_mask=edit_mask,
                         progress=progress,
                     )
             yield SyntheticTile(
@@ -138,8 +144,26 @@ def synthesize(
                 seed=seed,
                 number=number,
                 model_id=generator.model_id,
-                asked=asked,
+                request=request,
             )
+
+
+def infer_domain(scene: Scene) -> Domain:
+    """Return the domain that a graph comes from.
+
+    Parameters
+    ----------
+    scene : Scene
+        The graph, before it is edited.
+
+    Returns
+    -------
+    str
+        ``real`` where a region has an optical density and no class, or no region has a class; else ``painted``.
+    """
+    unknown = scene.classes == UNKNOWN
+    is_measured = ~np.isnan(scene.density[:, :3]).any(axis=1)
+    return "real" if (unknown & is_measured).any() or unknown.all() else "painted"
 
 
 def scene_from_slide(
@@ -152,7 +176,7 @@ def scene_from_slide(
     slide : Path
         Slide file.
     settings : Config
-        Section ``diffusion`` with the sizes of the generator; the others as far as they say how tissue is found.
+        Section ``diffusion`` with the sizes of the generator; the other sections say how tissue is found.
     box : Box, optional
         Part of the slide, in pixels of its full resolution; all of it where left out.
     mpp : float, optional
@@ -163,7 +187,7 @@ def scene_from_slide(
     Returns
     -------
     Scene
-        Regions of ``segment`` and ``coarsen`` with their optical density and label image, classes not known.
+        Regions of ``segment`` and ``coarsen`` with their optical density and label image, classes unknown.
 
     Raises
     ------
@@ -175,9 +199,9 @@ def scene_from_slide(
         If the slide holds no tissue.
     """
     options = settings.diffusion
-    with read(slide, mpp=mpp) as opened:
-        full = Box.whole(opened.size())
-        scale = opened.info.mpp / options.mpp
+    with read(slide, mpp=mpp) as handle:
+        full = Box.whole(handle.size())
+        scale = handle.info.mpp / options.mpp
     window = None
     if box is not None:
         if box.intersect(full) != box:
@@ -187,8 +211,8 @@ def scene_from_slide(
         window = Box(
             y0=round(box.y0 * scale), x0=round(box.x0 * scale), y1=round(box.y1 * scale), x1=round(box.x1 * scale)
         )
-    sheet = read_sheet(slide, settings, mpp=mpp, box=window)
-    image, labels = sheet.image, sheet.labels
+    tissue = read_training_image(slide, settings, mpp=mpp, box=window)
+    image, labels = tissue.image, tissue.labels
     side = options.canvas_px
     if min(labels.shape) < side:
         raise SynthesisError(
@@ -199,16 +223,18 @@ def scene_from_slide(
         top, left = (labels.shape[0] - side) // 2, (labels.shape[1] - side) // 2
         middle = np.s_[top : top + side, left : left + side]
         image, labels = image[middle], labels[middle]
-    if not labels.any():
-        raise SynthesisError("the box holds no tissue; choose another")
     pieces, owner = split(np.ascontiguousarray(labels), min_px=um2_to_px(options.min_area_um2, options.mpp))
-    return of_labels(pieces, sheet.classes[owner - 1], mpp=options.mpp, image=np.ascontiguousarray(image))
+    if not len(owner):
+        raise SynthesisError(
+            f"the box holds no tissue, or only specks below {options.min_area_um2:g} um2; choose another box"
+        )
+    return scene_from_labels(pieces, tissue.classes[owner - 1], mpp=options.mpp, image=np.ascontiguousarray(image))
 
 
-def _edited(
+def _apply_edits(
     scene: Scene, edits: Sequence[str], options: DiffusionConfig, trained: DiffusionConfig
-) -> tuple[Scene, Held | None]:
-    """Return the graph to paint, with its label image, and what an edit leaves as it was."""
+) -> tuple[Scene, EditMask | None]:
+    """Return the graph to paint, with its label image, and where the edits change nothing."""
     before = rasterise(scene, mpp=trained.mpp)
     changes = [parse_edit(text) for text in edits]
     if not changes:
@@ -216,10 +242,11 @@ def _edited(
     after = edit(before, changes, mpp=trained.mpp)
     if options.repaint_um is None:
         return after, None
-    return after, hold(before, after, margin_um=options.repaint_um, mpp=trained.mpp)
+    return after, mask_unedited(before, after, margin_um=options.repaint_um, mpp=trained.mpp)
 
 
-def _fits(scene: Scene, trained: DiffusionConfig) -> bool:
+def _fits_canvas(scene: Scene, trained: DiffusionConfig) -> bool:
+    """Return whether a graph is of one canvas, False where it is larger."""
     sides = [um_to_px(side, trained.mpp) for side in scene.size_um]
     if min(sides) < trained.canvas_px:
         raise SynthesisError(
@@ -227,44 +254,3 @@ def _fits(scene: Scene, trained: DiffusionConfig) -> bool:
             f"{trained.canvas_px * trained.mpp:g} um; enlarge the graph's size"
         )
     return max(sides) == trained.canvas_px
-
-
-def _noise(scene: Scene, seed: int, number: int) -> torch.Tensor:
-    assert scene.labels is not None  # noqa: S101 - the caller drew them
-    return draw_noise(*scene.labels.shape, seed=seed, number=number)
-
-
-def _paint_canvas(
-    network: Any,
-    scene: Scene,
-    options: DiffusionConfig,
-    noise: torch.Tensor,
-    style: str,
-    raster: bool,
-    device: str,
-    held: Held | None,
-) -> np.ndarray[Any, Any]:
-    unedited = None
-    if held is not None:
-        keep = torch.from_numpy(held.keep)[None, None].to(device)
-        unedited = Unedited(collate([held.before]).to(device), _map(held.before, raster).to(device), keep)
-    painted = denoise(
-        network,
-        collate([scene]).to(device),
-        _map(scene, raster).to(device),
-        torch.tensor([STYLES.index(style)], device=device),
-        noise.to(device),
-        steps=options.steps,
-        guidance=options.guidance,
-        sampler=options.sampler,
-        unedited=unedited,
-    )
-    return np.asarray(to_image(painted)[0])
-
-
-def _map(scene: Scene, raster: bool) -> torch.Tensor:
-    """Return the map beside a graph, float (1, 9, h, w); zeros where it is not given."""
-    if raster:
-        return draw_raster(scene)[None]
-    assert scene.labels is not None  # noqa: S101 - the caller drew them
-    return torch.zeros(1, N_RASTER, *scene.labels.shape)

@@ -1,9 +1,9 @@
-"""Synthetic tissue on disk, every file marked as synthetic.
+"""Synthetic tissue on disk. Every file says that it is synthetic.
 
-``00000.zarr`` holds image, mask (1 + class, 0 not known), regions and the graph of a sample; ``00000.png`` and
-``00000-mask.png`` show it; ``graph.json`` is the graph for people, ``samples.parquet`` the index. A slide is a
-pyramidal TIFF with its truth beside it. The mark is the attribute ``synthetic`` of zarr, an uncompressed text chunk of
-PNG, the description of TIFF and the metadata of parquet. No time and no path is written, so equal samples give equal
+``00000.zarr`` holds image, mask (1 + class, 0 unknown), regions and the graph of a sample. ``00000.png`` and
+``00000-mask.png`` show it. ``graph.json`` is the graph as text, ``samples.parquet`` the index. A slide is a pyramidal
+TIFF with its ground truth beside it. The notice is the attribute ``synthetic`` in zarr, an uncompressed text chunk in
+PNG, the description in TIFF and the metadata in parquet. Files hold no times and no paths, so equal samples give equal
 bytes.
 """
 
@@ -24,39 +24,39 @@ from zarr.storage import LocalStore
 
 from wsigraph.errors import StoreError
 from wsigraph.store.atomic import discard, partial_of, publish_directory, write_file, writing
-from wsigraph.store.header import reading
 from wsigraph.synthesis.diffusion.grid import COLOURS
+from wsigraph.synthesis.diffusion.sample_file import GRAPH_ARRAYS
 from wsigraph.synthesis.diffusion.scene import Scene
 from wsigraph.synthesis.diffusion.scene_file import scene_document
 from wsigraph.synthesis.simulation.pyramid import write_pyramid
 
 MARK = "synthetic tissue painted by a diffusion model, not from a patient"
-"""What every file says of itself."""
+"""The notice in every file."""
 INDEX, GRAPH = "samples.parquet", "graph.json"
-_GRAPH_ARRAYS = ("classes", "position_um", "area_um2", "shape", "density", "edge_index", "boundary_um", "labels")
+
 _CHUNK_PX = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SyntheticTile:
-    """A painted canvas with its truth.
+    """A painted canvas with its ground truth.
 
     Attributes
     ----------
     image : uint8 (h, w, 3)
         RGB.
     mask : uint8 (h, w)
-        1 + class of every pixel, 0 where not known.
+        1 + class of every pixel, 0 where unknown.
     graph : Scene
-        The graph that asked for it, with its label image.
+        The graph that was painted, with its label image.
     mpp : float
         Pixel size, um/px.
     seed, number : int
-        Seed, and which of its samples.
+        Seed, and number of the sample.
     model_id : str
-        Generator.
-    asked : dict
-        Sampler, steps, guidance, style and edits.
+        Identity of the generator.
+    request : dict
+        Sampler, steps, guidance, precision, domain, raster and edits.
     """
 
     image: NDArray[np.uint8]
@@ -66,11 +66,11 @@ class SyntheticTile:
     seed: int
     number: int
     model_id: str
-    asked: dict[str, Any]
+    request: dict[str, Any]
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is said of the sample in every file."""
+        """Facts about the sample that every file states."""
         return {
             "synthetic": True,
             "notice": MARK,
@@ -78,7 +78,7 @@ class SyntheticTile:
             "seed": self.seed,
             "number": self.number,
             "mpp": self.mpp,
-            **self.asked,
+            **self.request,
         }
 
 
@@ -88,7 +88,7 @@ def write_samples(tiles: Iterable[SyntheticTile], out: Path) -> SyntheticTile:
     Parameters
     ----------
     tiles : iterable of SyntheticTile
-        At least one; one is held in memory.
+        At least one; only one at a time is in memory.
     out : Path
         Directory; made where missing.
 
@@ -121,7 +121,7 @@ def write_samples(tiles: Iterable[SyntheticTile], out: Path) -> SyntheticTile:
 
 
 def write_slide(tile: SyntheticTile, out: Path) -> None:
-    """Write a large picture as a slide with its truth.
+    """Write a large picture as a slide with its ground truth.
 
     Parameters
     ----------
@@ -141,31 +141,6 @@ def write_slide(tile: SyntheticTile, out: Path) -> None:
     write_file(out / GRAPH, scene_document(tile.graph))
 
 
-def read_sample(path: Path) -> Scene:
-    """Return the graph of a sample, with its label image.
-
-    Parameters
-    ----------
-    path : Path
-        A sample's ``.zarr``.
-
-    Returns
-    -------
-    Scene
-        As it was painted.
-
-    Raises
-    ------
-    StoreError
-        If the directory is missing, damaged or something else.
-    """
-    with reading(path, "SyntheticTile"):
-        group = zarr.open_group(LocalStore(path, read_only=True), mode="r")
-        arrays: dict[str, Any] = {name: np.asarray(group[f"graph/{name}"]) for name in _GRAPH_ARRAYS}
-        sides: Any = group.attrs["size_um"]
-        return Scene(size_um=(float(sides[0]), float(sides[1])), **arrays)
-
-
 def _row(tile: SyntheticTile, name: str) -> dict[str, Any]:
     return {
         "sample": name,
@@ -174,8 +149,8 @@ def _row(tile: SyntheticTile, name: str) -> dict[str, Any]:
         "model_id": tile.model_id,
         "mpp": tile.mpp,
         "n_nodes": tile.graph.n_nodes,
-        "guidance": float(tile.asked["guidance"]),
-        "steps": int(tile.asked["steps"]),
+        "guidance": float(tile.request["guidance"]),
+        "steps": int(tile.request["steps"]),
         "image": f"{name}.png",
         "mask": f"{name}-mask.png",
         "store": f"{name}.zarr",
@@ -191,7 +166,7 @@ def _write_zarr(tile: SyntheticTile, path: Path, *, image: bool) -> None:
             if image:
                 _array(store, "image", tile.image)
             _array(store, "mask", tile.mask)
-            for name in _GRAPH_ARRAYS:
+            for name in GRAPH_ARRAYS:
                 _array(store, f"graph/{name}", getattr(tile.graph, name))
             publish_directory(partial, path)
         except BaseException:
@@ -201,7 +176,7 @@ def _write_zarr(tile: SyntheticTile, path: Path, *, image: bool) -> None:
 
 def _array(store: LocalStore, name: str, values: NDArray[Any]) -> None:
     if values is None:
-        raise StoreError("a sample without a label image, expected one; draw it first")
+        raise StoreError("a sample without a label image cannot be written; call rasterise on its graph first")
     array = zarr.create_array(
         store,
         name=name,
@@ -224,7 +199,7 @@ def _palette(mask: NDArray[np.uint8]) -> Image.Image:
 def _png(picture: Image.Image, tile: SyntheticTile) -> bytes:
     text = PngImagePlugin.PngInfo()
     for key, value in tile.facts.items():
-        # tEXt is not compressed, so that a plain search of the file finds the mark
+        # tEXt is not compressed, so that a search of the file's bytes finds the notice
         text.add_text(key, str(value).lower() if isinstance(value, bool) else str(value), zip=False)
     stream = io.BytesIO()
     picture.save(stream, "PNG", pnginfo=text)

@@ -1,10 +1,11 @@
-"""Tissue classes exchanged between regions until their contacts are as asked for.
+"""Simulated annealing that swaps the tissue classes of regions until their contacts reach given targets.
 
-Two regions of different class swap their classes if that brings the contacts nearer to what is wanted, and sometimes
-if it does not, ever more rarely (Kawasaki, "Diffusion constants near the critical point for time-dependent Ising
-models", Physical Review 145, 1966; Kirkpatrick, Gelatt and Vecchi, "Optimization by simulated annealing", Science
-1983). Swapping keeps the number of regions of every class exactly, so that a law can move contacts and nothing else.
-Targets that no arrangement meets are approached, not met: a law reads what came out, never what was asked for.
+Two regions of different class swap their classes if that lowers the energy, and with falling probability if it raises
+it (Kawasaki, "Diffusion constants near the critical point for time-dependent Ising models", Physical Review 145, 1966;
+Kirkpatrick, Gelatt and Vecchi, "Optimization by simulated annealing", Science 1983). The energy is the weighted sum of
+abs(count - target) over all targets. Swaps keep the number of regions of every class, so that a generative scenario can
+change contacts and nothing else. Targets that no arrangement reaches are only approached: a scenario measures the
+result and never uses its targets.
 """
 
 from __future__ import annotations
@@ -12,37 +13,39 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from wsigraph.kernels import njit
 from wsigraph.synthesis.simulation.layout import TISSUES, Regions
 
 _SWEEPS = 60
-_WARMTH, _COLD = 4.0, 0.05
+_HOTTEST, _COLDEST = 4.0, 0.05
+"""Temperatures at the first and the last proposal, in units of cost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Contacts:
-    """What an arrangement should look like.
+    """Targets of an arrangement.
 
     Attributes
     ----------
     pairs : dict of (int, int) to (float, float)
-        Neighbour pairs wanted between two classes, each counted once, and the cost of each one missing or too many.
+        For two classes, the target number of neighbour pairs, each counted once, and the cost of each pair missing or
+        too many.
     marked : bool (R,) or None
-        Some regions.
+        A set of regions.
     tissue : int
         Class that is counted in the marked regions.
     n_marked : int
-        Marked regions wanted of that class.
+        Target number of marked regions of that class.
     cost : float
-        Cost of each one missing or too many.
+        Cost of each such region missing or too many.
     crowded : int
-        Class whose regions should have a given number of neighbours in all.
+        Class whose total number of neighbours has a target.
     n_neighbours : float
-        That number, over all regions of the class.
+        That target: the sum of degrees over all regions of the class.
     crowding_cost : float
-        Cost of each one missing or too many.
+        Cost of each neighbour missing or too many.
     """
 
     pairs: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
@@ -56,14 +59,14 @@ class Contacts:
 
 
 def count_contacts(classes: NDArray[np.uint8], regions: Regions) -> NDArray[np.int64]:
-    """Return how many neighbouring regions there are of every two classes.
+    """Return the number of neighbour pairs for every two classes.
 
     Parameters
     ----------
     classes : uint8 (rows, columns) or (R,)
         Class of every region.
     regions : Regions
-        Which regions touch.
+        Adjacency of the regions.
 
     Returns
     -------
@@ -80,33 +83,33 @@ def count_contacts(classes: NDArray[np.uint8], regions: Regions) -> NDArray[np.i
 def touches(classes: NDArray[np.uint8], tissue: int, regions: Regions) -> NDArray[np.bool_]:
     """Return which regions have a neighbour of a class, bool (R,)."""
     source, target = regions.edge_index
-    found = np.zeros(classes.size, np.bool_)
-    found[source[classes.ravel()[target] == tissue]] = True
-    return found
+    touching = np.zeros(classes.size, np.bool_)
+    touching[source[classes.ravel()[target] == tissue]] = True
+    return touching
 
 
 def arrange(
     classes: NDArray[np.uint8],
     movable: NDArray[np.bool_],
-    wanted: Contacts,
+    contacts: Contacts,
     regions: Regions,
     *,
     rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
-    """Return the classes with those of the movable regions exchanged.
+    """Return the classes after swaps between the movable regions.
 
     Parameters
     ----------
     classes : uint8 (rows, columns)
         Class of every region.
     movable : bool (rows, columns)
-        Regions that may take part.
-    wanted : Contacts
-        Contacts to come near to.
+        True for regions that may be swapped.
+    contacts : Contacts
+        Targets.
     regions : Regions
-        Which regions touch.
+        Adjacency of the regions.
     rng : numpy.random.Generator
-        Source of chance.
+        Random numbers.
 
     Returns
     -------
@@ -115,30 +118,32 @@ def arrange(
 
     Notes
     -----
-    60 attempts a movable region, about 0.3 us each.
+    60 proposed swaps for each movable region, about 0.3 us each. A swap that raises the energy by less than T E is
+    accepted, with the temperature T falling geometrically and E drawn from the standard exponential distribution: the
+    Metropolis rule with the random numbers drawn in advance.
     """
     free = np.flatnonzero(movable.ravel())
     flat, n_classes = classes.ravel().astype(np.int64), len(TISSUES)
     if len(free) < 2:
         return classes.copy()
     target, weight = np.zeros((n_classes, n_classes)), np.zeros((n_classes, n_classes))
-    for (first, second), (number, cost) in wanted.pairs.items():
+    for (first, second), (number, cost) in contacts.pairs.items():
         target[first, second], weight[first, second] = number, cost
-    marked = np.zeros(len(flat), np.bool_) if wanted.marked is None else wanted.marked.ravel()
+    marked = np.zeros(len(flat), np.bool_) if contacts.marked is None else contacts.marked.ravel()
     n_swaps = _SWEEPS * len(free)
-    picks = free[rng.integers(0, len(free), (n_swaps, 2))]
-    patience = np.geomspace(_WARMTH, _COLD, n_swaps) * rng.standard_exponential(n_swaps)
+    proposals = free[rng.integers(0, len(free), (n_swaps, 2))]
+    tolerance = np.geomspace(_HOTTEST, _COLDEST, n_swaps) * rng.standard_exponential(n_swaps)
     start = np.searchsorted(regions.edge_index[0], np.arange(len(flat) + 1))
     _swap(
         flat, start, regions.edge_index[1], count_contacts(classes, regions), target, weight,
-        marked, wanted.tissue, wanted.n_marked, wanted.cost,
-        wanted.crowded, wanted.n_neighbours, wanted.crowding_cost, picks, patience,
+        marked, contacts.tissue, contacts.n_marked, contacts.cost,
+        contacts.crowded, contacts.n_neighbours, contacts.crowding_cost, proposals, tolerance,
     )  # fmt: skip
     return flat.astype(np.uint8).reshape(classes.shape)
 
 
 @njit(nogil=True, cache=True)
-def _move(
+def _set_class(
     classes: NDArray[np.int64],
     start: NDArray[np.int64],
     neighbour: NDArray[np.int64],
@@ -146,7 +151,11 @@ def _move(
     cell: int,
     tissue: int,
 ) -> None:
-    """Give a cell another class and keep the count of pairs."""
+    """Give one region another class and update the counts of pairs, both in place.
+
+    ``neighbour[start[cell]:start[cell + 1]]`` are the neighbours of a region (CSR). Pairs within a class are counted
+    once, on the diagonal; others in both triangles.
+    """
     old = classes[cell]
     for edge in range(start[cell], start[cell + 1]):
         beside = classes[neighbour[edge]]
@@ -174,43 +183,47 @@ def _swap(
     crowded: int,
     n_neighbours: float,
     crowding_cost: float,
-    picks: NDArray[np.int64],
-    patience: NDArray[np.float64],
+    proposals: NDArray[np.int64],
+    tolerance: NDArray[np.float64],
 ) -> None:
-    """Exchange classes in place."""
-    found = 0
+    """Swap classes in place: `classes` (R,), `pairs` (K, K), `proposals` (swaps, 2), `tolerance` (swaps,).
+
+    A swap changes the energy only through the neighbours of two regions, so counts are updated and not recomputed.
+    No library offers swaps with fixed class counts on an irregular graph.
+    """
+    n_tissue = 0
     for cell in range(len(classes)):
-        found += marked[cell] and classes[cell] == tissue
+        n_tissue += marked[cell] and classes[cell] == tissue
     degree = np.diff(start)
     neighbours = 0
     for cell in range(len(classes)):
         if classes[cell] == crowded:
             neighbours += degree[cell]
-    energy = cost * abs(found - n_marked) + _misfit(pairs, target, weight)
+    energy = cost * abs(n_tissue - n_marked) + _misfit(pairs, target, weight)
     energy += crowding_cost * abs(neighbours - n_neighbours)
-    for attempt in range(len(picks)):
-        one, other = picks[attempt]
+    for attempt in range(len(proposals)):
+        one, other = proposals[attempt]
         first, second = classes[one], classes[other]
         if first == second:
             continue
         gained = (int(marked[other]) - int(marked[one])) * (int(first == tissue) - int(second == tissue))
         more = (degree[other] - degree[one]) * (int(first == crowded) - int(second == crowded))
-        _move(classes, start, neighbour, pairs, one, second)
-        _move(classes, start, neighbour, pairs, other, first)
-        after = cost * abs(found + gained - n_marked) + _misfit(pairs, target, weight)
+        _set_class(classes, start, neighbour, pairs, one, second)
+        _set_class(classes, start, neighbour, pairs, other, first)
+        after = cost * abs(n_tissue + gained - n_marked) + _misfit(pairs, target, weight)
         after += crowding_cost * abs(neighbours + more - n_neighbours)
-        if after - energy <= patience[attempt]:
+        if after - energy <= tolerance[attempt]:
             energy = after
-            found += gained
+            n_tissue += gained
             neighbours += more
         else:
-            _move(classes, start, neighbour, pairs, other, second)
-            _move(classes, start, neighbour, pairs, one, first)
+            _set_class(classes, start, neighbour, pairs, other, second)
+            _set_class(classes, start, neighbour, pairs, one, first)
 
 
 @njit(nogil=True, cache=True)
 def _misfit(pairs: NDArray[np.int64], target: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
-    """Return the cost of the pairs that are missing or too many."""
+    """Return the sum of weight abs(pairs - target) over all pairs of classes; all arrays (K, K)."""
     total = 0.0
     for first in range(len(target)):
         for second in range(len(target)):

@@ -1,9 +1,9 @@
-"""How a model does on simulated patients, beside the oracle and simple rivals.
+"""Scores of a model on simulated patients, with those of the oracle and of simple baseline models.
 
-Everything is scored on patients that nobody was fitted on, with one set of bootstrap draws over patients for all
-figures. Rivals are fitted on the same training patients: a ridge Cox regression and a ridge ordinal regression on the
-area-weighted mean features of a slide, which know nothing of neighbours, and a Cox regression on the amount of tissue
-alone, which knows nothing of its composition and should stay near 0.5. The oracle knows the true hazard.
+All are scored on patients that no model was fitted on, with one set of bootstrap draws over patients. The baseline
+models are fitted on the same training patients: a ridge Cox regression and a ridge ordinal regression on the
+area-weighted mean features of a slide, which cannot see neighbours, and a Cox regression on the amount of tissue alone,
+which cannot see composition and should stay near 0.5. The oracle knows the true hazard.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from wsigraph.synthesis.simulation.simulate import SimulatedPatient
 from wsigraph.training.dataset import Example
 
 _RIDGE = 0.1
-"""Penalty of the rivals on standardised features; fixed, so that nothing is tuned on anybody."""
+"""Penalty of the baseline models on standardised features; fixed in advance, so that nothing is tuned."""
 _DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Case:
-    """A simulated patient as a model sees it.
+    """The input of a model and its ground truth.
 
     Attributes
     ----------
     coarse : CoarseGraph
         The tissue.
     truth : SimulatedPatient
-        Where it came from.
+        The patient it was simulated for.
     """
 
     coarse: CoarseGraph
@@ -51,7 +51,7 @@ class Case:
 
     @property
     def example(self) -> Example:
-        """What training may know."""
+        """The part of it that training may use."""
         outcome = self.truth.outcome
         return Example(
             graph=self.coarse,
@@ -78,7 +78,7 @@ def cases(patients: Iterable[SimulatedPatient], coarsen: Callable[[TissueGraph],
     Parameters
     ----------
     patients : iterable of SimulatedPatient
-        Read once; of one slide each, as ``synthesis.second_slide_fraction`` 0 gives them.
+        Iterated once; one slide each, as with ``synthesis.second_slide_fraction`` 0.
     coarsen : callable
         From a tissue graph to a coarse graph.
 
@@ -92,15 +92,15 @@ def cases(patients: Iterable[SimulatedPatient], coarsen: Callable[[TissueGraph],
     SynthesisError
         If a patient has two slides.
     """
-    found = []
+    coarse_cases = []
     for patient in patients:
         if len(patient.slides) != 1:
             raise SynthesisError(
                 f"patient {patient.patient!r} has {len(patient.slides)} slides, expected one; "
                 "simulate with synthesis.second_slide_fraction 0"
             )
-        found.append(Case(coarse=coarsen(patient.graph), truth=patient))
-    return found
+        coarse_cases.append(Case(coarse=coarsen(patient.graph), truth=patient))
+    return coarse_cases
 
 
 def assess(
@@ -111,35 +111,35 @@ def assess(
     rng: np.random.Generator,
     n_draws: int = 1000,
 ) -> dict[str, Score]:
-    """Return the figures of a model, the oracle and the rivals on fresh patients.
+    """Return the scores of a model, the oracle and the baseline models on fresh patients.
 
     Parameters
     ----------
     bundle : ModelBundle
         The model.
     fitted_on : sequence of Case
-        Patients that the model was trained on; the rivals are fitted on all of them.
+        Patients that the model was trained on; the baseline models are fitted on all of them.
     fresh : sequence of Case
         Other patients.
     rng : numpy.random.Generator
-        Source of the bootstrap draws.
+        Random numbers of the bootstrap.
     n_draws : int
         Bootstrap draws over the fresh patients.
 
     Returns
     -------
     dict of str to Score
-        ``c_index`` and ``stage_balanced_accuracy`` of the model first, then of oracle and rivals, and how much the
-        model's C-index lies below the oracle's; all rounded to four digits.
+        ``c_index`` and ``stage_balanced_accuracy`` of the model first, then of oracle and baseline models, and the
+        oracle's C-index minus the model's; all rounded to four digits.
 
     Raises
     ------
     SynthesisError
-        If a patient is in both parts, or the fresh patients hold no comparable pair.
+        If a patient is in both parts, or no two fresh patients can be compared.
     """
-    shared = {case.truth.patient for case in fitted_on} & {case.truth.patient for case in fresh}
-    if shared:
-        raise SynthesisError(f"{len(shared)} patients are in both parts, e.g. {min(shared)!r}; expected fresh ones")
+    overlap = {case.truth.patient for case in fitted_on} & {case.truth.patient for case in fresh}
+    if overlap:
+        raise SynthesisError(f"{len(overlap)} patients are in both parts, e.g. {min(overlap)!r}; expected fresh ones")
     before, after = _truth(fitted_on), _truth(fresh)
     predictions = [predict(case.coarse, bundle) for case in fresh]
     risks = {
@@ -155,7 +155,7 @@ def assess(
     weights = draw_weights(np.zeros(len(fresh), np.int64), n_draws=n_draws, rng=rng)
     draws = {name: c_index(risk, after.time_days, after.event, weights=weights) for name, risk in risks.items()}
     draws["c_index_below_oracle"] = draws["c_index_oracle"] - draws["c_index"]
-    draws |= {name: balanced_accuracy(found, after.stage, weights=weights) for name, found in stages.items()}
+    draws |= {name: balanced_accuracy(stage, after.stage, weights=weights) for name, stage in stages.items()}
     return {name: score(values) for name, values in draws.items()}
 
 
@@ -184,12 +184,12 @@ def _cox_risk(before: NDArray[np.float64], truth: _Truth, after: NDArray[np.floa
 
 
 def score(draws: NDArray[np.float64]) -> Score:
-    """Return the first draw, which is the estimate, with the 95 % interval of the others.
+    """Return the first draw, which is the estimate, with the 95 % confidence interval from the others.
 
     Parameters
     ----------
     draws : float64 (1 + draws,)
-        A figure under every row of `wsigraph.cohort.metrics.bootstrap.draw_weights`.
+        A statistic under every row of `wsigraph.cohort.metrics.bootstrap.draw_weights`.
 
     Returns
     -------
@@ -199,9 +199,10 @@ def score(draws: NDArray[np.float64]) -> Score:
     Raises
     ------
     SynthesisError
-        If the figure is not defined: a C-index where no two patients can be compared.
+        If the statistic is not defined, as a C-index where no two patients can be compared.
     """
-    found = estimate(draws)
-    if not np.isfinite([found.value, found.low, found.high]).all():
+    interval = estimate(draws)
+    if not np.isfinite([interval.value, interval.low, interval.high]).all():
         raise SynthesisError("no two patients can be compared, expected events and later follow-up; add patients")
-    return Score(value=round(found.value, _DIGITS), low=round(found.low, _DIGITS), high=round(found.high, _DIGITS))
+    value, low, high = (round(number, _DIGITS) for number in (interval.value, interval.low, interval.high))
+    return Score(value=value, low=low, high=high)

@@ -1,8 +1,9 @@
-"""Simple rivals that a law has to defeat, or must not: they see a slide as numbers, never as a graph.
+"""Baseline models that see a slide as a table of numbers, not as a graph.
 
 Ridge Cox regression by Breslow's partial likelihood, and extremely randomised trees (Geurts, Ernst and Wehenkel,
 "Extremely randomized trees", Machine Learning 2006) on martingale residuals (Therneau, Grambsch and Fleming,
-Biometrika 1990). Both are fitted with settings fixed beforehand, or chosen inside the training patients.
+Biometrika 1990). Their settings are fixed in advance, or chosen within the training patients. They check whether a
+generative scenario can be solved without the graph.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ _TREES, _LEAF, _DEPTH = 200, 8, 8
 
 
 def pooled(graph: GraphInput) -> Table:
-    """Return means and spreads of a slide's features, by area and by region, float64 (4 F,)."""
-    share = graph.area_um2 / graph.area_um2.sum()
+    """Return means and standard deviations of a slide's features, by area and by region, float64 (4 F,)."""
+    fraction = graph.area_um2 / graph.area_um2.sum()
     parts = []
-    for weight in (share, np.full(len(share), 1.0 / len(share))):
+    for weight in (fraction, np.full(len(fraction), 1.0 / len(fraction))):
         mean = weight @ graph.features
         parts += [mean, np.sqrt(np.maximum(weight @ graph.features**2 - mean**2, 0.0))]
     return np.concatenate(parts)
 
 
 def size_and_degree(graph: GraphInput) -> Table:
-    """Return what sizes and degrees of regions alone tell: their number, means, spreads and quantiles."""
+    """Return the number of regions, and mean, deviation and quantiles of log area and degree, float64 (15,)."""
     degree = np.bincount(graph.edge_index[0], minlength=len(graph.area_um2)).astype(np.float64)
     parts = [
         np.concatenate([[values.mean(), values.std()], np.quantile(values, [0.1, 0.25, 0.5, 0.75, 0.9])])
@@ -54,20 +55,20 @@ def edge_products(graph: GraphInput, mean: Table, scale: Table) -> Table:
 def cox_risk(
     before: Table, time_days: Table, event: NDArray[np.bool_], after: Table, *, rng: np.random.Generator
 ) -> Table:
-    """Return the risk that a ridge Cox regression gives to other patients.
+    """Return the risk that a ridge Cox regression predicts for other patients.
 
     Parameters
     ----------
     before : float64 (n, p)
         Training patients.
     time_days : float64 (n,)
-        Their follow-up.
+        Their follow-up, days.
     event : bool (n,)
-        Whether it ended with the event.
+        Whether follow-up ended with the event.
     after : float64 (m, p)
         Other patients.
     rng : numpy.random.Generator
-        Splits off the third of the training patients that chooses the penalty.
+        Draws the third of the training patients on which the penalty is chosen.
 
     Returns
     -------
@@ -75,8 +76,8 @@ def cox_risk(
         Higher is worse.
     """
     x, fresh = scaled(before, after)
-    part = rng.permutation(len(x))
-    inner, outer = part[len(x) // 3 :], part[: len(x) // 3]
+    order = rng.permutation(len(x))
+    inner, outer = order[len(x) // 3 :], order[: len(x) // 3]
     losses = []
     for penalty in _PENALTIES:
         weight = _fit_cox(x[inner], time_days[inner], event[inner], penalty)
@@ -87,14 +88,14 @@ def cox_risk(
 def forest_risk(
     before: Table, time_days: Table, event: NDArray[np.bool_], after: Table, *, rng: np.random.Generator
 ) -> Table:
-    """Return the risk that a forest on martingale residuals gives to other patients.
+    """Return the risk that a forest on martingale residuals predicts for other patients.
 
     Parameters
     ----------
     before, time_days, event, after
         As for `cox_risk`.
     rng : numpy.random.Generator
-        Source of chance.
+        Random numbers.
 
     Returns
     -------
@@ -114,7 +115,7 @@ def forest_risk(
 
 
 def ridge_stage(before: Table, stage: NDArray[np.int64], after: Table, *, penalty: float = 0.1) -> NDArray[np.int64]:
-    """Return the stages that a ridge ordinal regression gives to other patients.
+    """Return the stages that a ridge ordinal regression predicts for other patients.
 
     Parameters
     ----------
@@ -125,7 +126,7 @@ def ridge_stage(before: Table, stage: NDArray[np.int64], after: Table, *, penalt
     after : float64 (m, p)
         Other patients.
     penalty : float
-        Weight of the squared coefficients, shared among the columns.
+        Weight of the mean squared coefficient.
 
     Returns
     -------
@@ -153,10 +154,10 @@ def ridge_stage(before: Table, stage: NDArray[np.int64], after: Table, *, penalt
 
 
 def scaled(before: Table, after: Table) -> tuple[Table, Table]:
-    """Return both tables in units of the first one's mean and spread, without columns that hardly vary in it."""
-    mean, spread = before.mean(axis=0), before.std(axis=0)
-    varies = spread > 1e-6 * np.maximum(np.abs(mean), 1e-3)
-    return (before - mean)[:, varies] / spread[varies], (after - mean)[:, varies] / spread[varies]
+    """Return both tables standardised by the first one's mean and deviation, without columns nearly constant in it."""
+    mean, std = before.mean(axis=0), before.std(axis=0)
+    varies = std > 1e-6 * np.maximum(np.abs(mean), 1e-3)
+    return (before - mean)[:, varies] / std[varies], (after - mean)[:, varies] / std[varies]
 
 
 def _partial_loss(weight: Table, x: Table, time_days: Table, event: NDArray[np.bool_]) -> tuple[float, Table]:
@@ -168,7 +169,7 @@ def _partial_loss(weight: Table, x: Table, time_days: Table, event: NDArray[np.b
     total = np.cumsum(factor)
     n_events = max(1, int(event.sum()))
     loss = -(eta[event] - np.log(total[event]) - eta.max()).sum() / n_events
-    # each patient is at risk at all events that come no later than its own end
+    # each patient is at risk at all events up to the end of its follow-up
     at_risk = np.cumsum((event / total)[::-1])[::-1]
     return float(loss), np.asarray((factor * at_risk - event) @ x / n_events)
 
@@ -184,7 +185,7 @@ def _fit_cox(x: Table, time_days: Table, event: NDArray[np.bool_], penalty: floa
 def _grow(
     x: Table, residual: Table, fresh: Table, rows: NDArray[np.int64], risk: Table, depth: int, rng: np.random.Generator
 ) -> None:
-    """Grow one tree below a node and add what its leaves say to the risk of the rows that reach them."""
+    """Grow one tree below a node and add the mean residual of each leaf to the risk of the rows that reach it."""
     if depth == 0 or len(x) < 2 * _LEAF or not len(rows):
         risk[rows] += residual.mean()
         return
@@ -201,6 +202,6 @@ def _grow(
     sum_left = residual @ left
     gain = sum_left**2 / np.maximum(n_left, 1) + (residual.sum() - sum_left) ** 2 / np.maximum(n_right, 1)
     best = int(np.argmax(np.where(allowed, gain, -np.inf)))
-    goes, reaches = left[:, best], fresh[rows, columns[best]] < cuts[best]
-    _grow(x[goes], residual[goes], fresh, rows[reaches], risk, depth - 1, rng)
-    _grow(x[~goes], residual[~goes], fresh, rows[~reaches], risk, depth - 1, rng)
+    is_left, rows_left = left[:, best], fresh[rows, columns[best]] < cuts[best]
+    _grow(x[is_left], residual[is_left], fresh, rows[rows_left], risk, depth - 1, rng)
+    _grow(x[~is_left], residual[~is_left], fresh, rows[~rows_left], risk, depth - 1, rng)

@@ -1,9 +1,10 @@
-"""What neighbours lend a region on painted slides, where superpixels straddle borders and stain spreads over them.
+"""How much the features of a single superpixel reveal about its neighbours on painted slides.
 
-Under the law of contact a bag of single regions should tell nothing. On graphs drawn from layouts it cannot; on painted
-slides a superpixel of lymphocytes at the rim of a nest holds some tumour. How much that gives away is measured region
-by region: a ridge regression on the features of a lymphocyte superpixel, fitted on half of the slides, tells on the
-other half whether its region touches tumour. An area under the curve of 0.5 is nothing.
+In the scenario ``spatial``, single regions should carry no information about the outcome. On graphs drawn from layouts
+they carry none. On painted slides, superpixels cross the borders of regions and stain spreads over them, so a
+superpixel of lymphocytes beside a nest contains some tumour. This module measures that leak: a ridge regression on the
+features of lymphocyte superpixels, fitted on half of the slides, predicts on the other half whether the region of a
+superpixel touches tumour. An area under the curve of 0.5 means no leak.
 """
 
 from __future__ import annotations
@@ -33,22 +34,22 @@ Nodes = tuple[NDArray[np.float64], NDArray[np.bool_]]
 
 
 def measure_bleed(patients: Iterable[SimulatedPatient], folder: Path, settings: Config) -> dict[str, float]:
-    """Return how well the features of single lymphocyte superpixels tell contact, painted and drawn.
+    """Return how well the features of single lymphocyte superpixels predict contact, on painted and on drawn graphs.
 
     Parameters
     ----------
     patients : iterable of SimulatedPatient
-        Of the law ``spatial``; at least two slides in all.
+        Of the scenario ``spatial``; at least two slides in all.
     folder : Path
-        Where ``wsigraph simulate --images`` has written the same patients.
+        Directory into which ``wsigraph simulate --images`` has written the same patients.
     settings : Config
-        The settings of both.
+        The settings they were simulated with.
 
     Returns
     -------
     dict of str to float
-        ``painted`` and ``drawn``, areas under the curve; ``mixed``, the share of painted lymphocyte superpixels with
-        less than nine tenths of their pixels in one region; ``superpixels``, how many were looked at.
+        ``painted`` and ``drawn``, areas under the curve; ``mixed``, the fraction of painted lymphocyte superpixels with
+        less than nine tenths of their pixels in one region; ``superpixels``, the number of superpixels.
 
     Raises
     ------
@@ -65,54 +66,54 @@ def measure_bleed(patients: Iterable[SimulatedPatient], folder: Path, settings: 
             region, purity = _regions_of(slide, folder, settings)
             graph = store.load_graph(folder / slide.slide_id / GRAPH)
             painted.append(_nodes(slide, region, interpret(graph).values))
-            drawn.append(_nodes(slide, slide.lattice.regions.member, interpret(slide.graph).values))
+            drawn.append(_nodes(slide, slide.tessellation.regions.member, interpret(slide.graph).values))
             mixed.append(purity[_is_lymphocytes(slide)[region]] < 0.9)
-    share = np.concatenate(mixed) if mixed else np.zeros(0)
+    fraction = np.concatenate(mixed) if mixed else np.zeros(0)
     return {
         "painted": _curve(painted),
         "drawn": _curve(drawn),
-        "mixed": float(share.mean()),
-        "superpixels": float(len(share)),
+        "mixed": float(fraction.mean()),
+        "superpixels": float(len(fraction)),
     }
 
 
 def _regions_of(slide: SimulatedSlide, folder: Path, settings: Config) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the region that most of each painted superpixel lies in, and the share that does."""
+    """Return the region of most pixels of each painted superpixel, and the fraction of its pixels in that region."""
     labels = np.asarray(store.load_labels(folder / slide.slide_id / LABELS).labels)
     margin = um_to_px(settings.synthesis.glass_um, settings.synthesis.mpp)
-    cells = slide.lattice.labels[1:-1, 1:-1]
+    cells = slide.tessellation.labels[1:-1, 1:-1]
     inside = labels[margin : margin + cells.shape[0], margin : margin + cells.shape[1]]
-    n_regions = slide.lattice.regions.shape.area
+    n_regions = slide.tessellation.regions.shape.area
     known = inside > 0
-    key = (inside[known].astype(np.int64) - 1) * n_regions + slide.lattice.regions.member[cells[known] - 1]
+    key = (inside[known].astype(np.int64) - 1) * n_regions + slide.tessellation.regions.member[cells[known] - 1]
     table = np.bincount(key, minlength=int(labels.max()) * n_regions).reshape(-1, n_regions)
     return table.argmax(axis=1), table.max(axis=1) / np.maximum(table.sum(axis=1), 1)
 
 
 def _is_lymphocytes(slide: SimulatedSlide) -> NDArray[np.bool_]:
-    return np.asarray(slide.lattice.gather(slide.layout).ravel() == LYMPHOCYTES)
+    return np.asarray(slide.tessellation.region_classes(slide.layout).ravel() == LYMPHOCYTES)
 
 
 def _nodes(slide: SimulatedSlide, region: NDArray[np.int64], features: NDArray[np.float64]) -> Nodes:
     here = _is_lymphocytes(slide)[region]
-    touching = touches(slide.lattice.gather(slide.layout), TUMOUR, slide.lattice.regions)
+    touching = touches(slide.tessellation.region_classes(slide.layout), TUMOUR, slide.tessellation.regions)
     return features[here], touching[region[here]]
 
 
 def _curve(slides: list[Nodes]) -> float:
     """Return the mean area under the curve within slides of odd number, fitted within those of even number."""
     if len(slides) < 2:
-        raise SynthesisError(f"{len(slides)} painted slides, expected at least two to fit on one and look at the other")
-    # within slides, or a hospital whose patients happen to have much contact would tell it
+        raise SynthesisError(f"{len(slides)} painted slides, expected at least two: one to fit on and one to score on")
+    # centred within slides: otherwise the stain of a site whose patients have much contact would predict it
     centred = [(features - features.mean(axis=0), touching - touching.mean()) for features, touching in slides]
-    before = np.concatenate([each[0] for each in centred[::2]])
-    known = np.concatenate([each[1] for each in centred[::2]])
-    spread = before.std(axis=0)
-    varies = spread > 1e-9
-    weight = np.zeros(len(spread))
-    x = before[:, varies] / spread[varies]
+    before = np.concatenate([features for features, _ in centred[::2]])
+    known = np.concatenate([touching for _, touching in centred[::2]])
+    std = before.std(axis=0)
+    varies = std > 1e-9
+    weight = np.zeros(len(std))
+    x = before[:, varies] / std[varies]
     weight[varies] = np.linalg.solve(x.T @ x / len(x) + _PENALTY / len(x) * np.eye(x.shape[1]), x.T @ known)
-    weight[varies] /= spread[varies]
+    weight[varies] /= std[varies]
     areas, pairs = [], []
     for features, truth in slides[1::2]:
         risk = features @ weight

@@ -1,8 +1,8 @@
-"""Simulated patients as a cohort to learn from, in memory, with what the oracle says of each.
+"""Simulated patients as a training cohort in memory, with the oracle's predictions.
 
-What ``wsigraph simulate`` followed by ``wsigraph train`` would learn from, without gigabytes of graphs on disk in
-between. The oracle knows the law: its risk is the true log hazard ratio, its stage probabilities follow from the
-severity before noise. Nobody can order or stage the patients better.
+The cohort is what ``wsigraph simulate`` followed by ``wsigraph train`` would train on, without gigabytes of graphs on
+disk. The oracle knows the generative scenario: its risk is the true log hazard ratio, and its stage probabilities
+follow from the severity before noise. No model can rank or stage the patients better.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from wsigraph.config import CoarseningConfig, Config
 from wsigraph.graph.coarsening.coarsen import coarsen
 from wsigraph.graph.coarsening.contract import contract
 from wsigraph.records import CoarseGraph, TissueGraph
-from wsigraph.synthesis.simulation.layout import Lattice
+from wsigraph.synthesis.simulation.layout import Tessellation
 from wsigraph.synthesis.simulation.scenarios import stage_probability
 from wsigraph.synthesis.simulation.simulate import SimulatedPatient, SimulatedSlide
 from wsigraph.synthesis.simulation.write_cohort import simulate_cohort
 from wsigraph.training.dataset import Cohort, Example, collect, join_patients
 
 Nodes = Literal["coarse", "regions", "superpixels"]
-"""What the nodes of a slide are: as coarsened, the layout's own regions, or superpixels."""
+"""Nodes of a slide's graph: coarse regions, the regions of the layout, or superpixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SimulatedCohort:
-    """A cohort and its truth.
+    """A cohort and its ground truth.
 
     Attributes
     ----------
@@ -48,15 +48,15 @@ class SimulatedCohort:
     oracle_stage: NDArray[np.float64]
 
     def take(self, rows: NDArray[np.int64]) -> SimulatedCohort:
-        """Return some patients in the order asked for."""
+        """Return some patients, in the order of `rows`."""
         return SimulatedCohort(
             cohort=self.cohort.take(rows), oracle_risk=self.oracle_risk[rows], oracle_stage=self.oracle_stage[rows]
         )
 
 
-def own_regions(graph: TissueGraph, lattice: Lattice) -> CoarseGraph:
-    """Return the graph of a layout's own regions: what perfect coarsening would make of its superpixels."""
-    regions = lattice.regions
+def own_regions(graph: TissueGraph, tessellation: Tessellation) -> CoarseGraph:
+    """Return the graph of a layout's regions, which is the result of perfect coarsening."""
+    regions = tessellation.regions
     return CoarseGraph(
         graph=contract(graph, regions.member, regions.shape.area),
         assignment=regions.member,
@@ -67,18 +67,19 @@ def own_regions(graph: TissueGraph, lattice: Lattice) -> CoarseGraph:
 def gather_simulated(
     n_patients: int, settings: Config | None = None, *, seed: int, nodes: Nodes = "coarse"
 ) -> SimulatedCohort:
-    """Return the patients that ``wsigraph simulate`` writes, ready to learn from.
+    """Return the patients that ``wsigraph simulate`` writes, as a training cohort.
 
     Parameters
     ----------
     n_patients : int
         How many.
     settings : Config, optional
-        Sections ``synthesis``, which names the law, ``feature``, ``coarsening`` and ``model``, which names the stages.
+        Sections ``synthesis``, which names the scenario, ``feature``, ``coarsening`` and ``model``, which names the
+        stages.
     seed : int
-        Decides everything random.
+        Seed of all random numbers.
     nodes : str
-        What the nodes are: ``"coarse"``, ``"regions"`` or ``"superpixels"``.
+        Nodes of the graphs: ``"coarse"``, ``"regions"`` (of the layout) or ``"superpixels"``.
 
     Returns
     -------
@@ -88,28 +89,30 @@ def gather_simulated(
     Raises
     ------
     SynthesisError
-        If there is no such law, or the spacing of superpixels is below 4 px.
+        If the scenario is unknown, or the spacing of superpixels is below 4 px.
 
     Notes
     -----
     About 12 ms a slide of 1,300 superpixels, most of it coarsening.
     """
     settings = settings or Config()
-    kept: list[SimulatedPatient] = []
-    patients = _noted(simulate_cohort(n_patients, settings, seed=seed), kept)
+    without_slides: list[SimulatedPatient] = []
+    patients = _record_outcomes(simulate_cohort(n_patients, settings, seed=seed), without_slides)
     cohort = join_patients(collect(_examples(patients, settings.coarsening, nodes), settings.model.stage_names))
     return SimulatedCohort(
         cohort=cohort,
-        oracle_risk=np.array([each.outcome.oracle_risk for each in kept]),
-        oracle_stage=stage_probability(np.array([each.outcome.staged_severity for each in kept])),
+        oracle_risk=np.array([patient.outcome.oracle_risk for patient in without_slides]),
+        oracle_stage=stage_probability(np.array([patient.outcome.staged_severity for patient in without_slides])),
     )
 
 
-def _noted(patients: Iterable[SimulatedPatient], kept: list[SimulatedPatient]) -> Iterator[SimulatedPatient]:
-    """Yield patients and keep what became of them, without their slides."""
+def _record_outcomes(
+    patients: Iterable[SimulatedPatient], without_slides: list[SimulatedPatient]
+) -> Iterator[SimulatedPatient]:
+    """Yield patients, and append each without its slides to a list, so that its slides can be freed."""
     for patient in patients:
         yield patient
-        kept.append(replace(patient, slides=()))
+        without_slides.append(replace(patient, slides=()))
 
 
 def _examples(patients: Iterable[SimulatedPatient], coarsening: CoarseningConfig, nodes: Nodes) -> Iterator[Example]:
@@ -128,5 +131,5 @@ def _examples(patients: Iterable[SimulatedPatient], coarsening: CoarseningConfig
 
 def _graph(slide: SimulatedSlide, coarsening: CoarseningConfig, nodes: Nodes) -> CoarseGraph | TissueGraph:
     if nodes == "regions":
-        return own_regions(slide.graph, slide.lattice)
+        return own_regions(slide.graph, slide.tessellation)
     return slide.graph if nodes == "superpixels" else coarsen(slide.graph, coarsening)

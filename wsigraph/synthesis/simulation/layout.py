@@ -1,12 +1,12 @@
-"""Where which tissue lies: classes on a lattice of cells that make up regions.
+"""Layouts of tissue classes on tessellations, whose cells form regions.
 
-A layout gives each cell of a lattice one tissue class, the same for all cells of a region. A cell is what a
-superpixel would be, a region what coarsening should find. Classes follow smoothed random fields, ranked and cut so that
-every class takes exactly the number of regions asked for: tumour in nests, necrosis in their cores, lymphocytes mostly
-along their rim, fat away from them, glands in small groups, vessels scattered, stroma in between. A lattice gives the
-cells a shape: Voronoi cells of jittered grid points, about the size and form of superpixels, with boundaries counted
-in pixels as on a slide. Real tissue has classes that share a superpixel and structure beyond nearest neighbours;
-layouts have neither.
+A tessellation divides an image into the Voronoi cells of jittered grid points. Cells are about as large and as round as
+superpixels, and several cells form a region, the ideal result of coarsening. Boundaries are counted in pixels, as on a
+slide. A layout assigns a tissue class to every cell, the same one within a region. Classes follow smoothed random
+fields, which are ranked and cut so that every class takes an exact number of regions: tumour in nests, necrosis in the
+cores of nests, lymphocytes mostly at their borders, fat away from them, glands in small groups, vessels scattered,
+stroma elsewhere. In real tissue, superpixels can contain several classes and there is structure beyond nearest
+neighbours; layouts have neither.
 
 References
 ----------
@@ -24,7 +24,7 @@ from scipy.spatial import cKDTree
 
 from wsigraph.errors import SynthesisError
 from wsigraph.geometry import Box, Size
-from wsigraph.graph.adjacency import both_ways, count_boundaries
+from wsigraph.graph.adjacency import both_directions, count_boundaries
 from wsigraph.graph.coarsening.contract import contract_edges
 
 TISSUES = ("stroma", "tumour", "necrosis", "lymphocytes", "fat", "gland", "vessel")
@@ -32,12 +32,12 @@ TISSUES = ("stroma", "tumour", "necrosis", "lymphocytes", "fat", "gland", "vesse
 STROMA, TUMOUR, NECROSIS, LYMPHOCYTES, FAT, GLAND, VESSEL = range(len(TISSUES))
 
 _JITTER, _REGION_JITTER = 0.3, 0.42
-"""Most that a point of the lattice of cells, and of regions, moves along an axis, in spacings."""
+"""Largest shift of the grid points of cells, and of regions, along an axis, in spacings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Layout:
-    """Tissue class of every cell of a lattice.
+    """Tissue class of every cell of a tessellation.
 
     Attributes
     ----------
@@ -48,13 +48,13 @@ class Layout:
     classes: NDArray[np.uint8]
 
     def fraction(self, tissue: int) -> float:
-        """Return the share of the cells of a class."""
+        """Return the fraction of the cells that are of a class."""
         return float((self.classes == tissue).mean())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Regions:
-    """Which cells of a lattice make up which region, and which regions touch.
+    """Regions of a tessellation: their cells and their adjacency.
 
     Attributes
     ----------
@@ -72,13 +72,13 @@ class Regions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Lattice:
-    """Shapes of the cells of a layout, and what lies between them.
+class Tessellation:
+    """Shapes, boundaries and regions of the cells of a layout.
 
     Attributes
     ----------
     labels : int32 (h, w)
-        Cell of every pixel, 1..N in raster order of the lattice; 0 in a margin of one pixel that is no tissue.
+        Cell of every pixel, 1..N row by row; 0 in a margin of one pixel outside the tissue.
     rows, columns : int
         Cells along each side; N is their product.
     centre_px : int64 (N, 2)
@@ -90,7 +90,7 @@ class Lattice:
     outside : int64 (N, 2)
         Straight and diagonal pixel pairs with the margin.
     regions : Regions
-        What the cells make up.
+        Regions that the cells form.
     """
 
     labels: NDArray[np.int32]
@@ -107,11 +107,11 @@ class Lattice:
         """Size of the label image in pixels."""
         return Size(*self.labels.shape)
 
-    def spread(self, classes: NDArray[np.uint8]) -> Layout:
+    def to_layout(self, classes: NDArray[np.uint8]) -> Layout:
         """Return the layout whose regions have the given classes, uint8 (region rows, region columns)."""
         return Layout(classes=classes.ravel()[self.regions.member].reshape(self.rows, self.columns))
 
-    def gather(self, layout: Layout) -> NDArray[np.uint8]:
+    def region_classes(self, layout: Layout) -> NDArray[np.uint8]:
         """Return the class of every region of a layout, uint8 (region rows, region columns)."""
         shape = self.regions.shape
         classes = np.empty(shape.area, np.uint8)
@@ -122,16 +122,16 @@ class Lattice:
 def sample_layout(
     size: Size, *, tumour_fraction: float, necrosis_fraction: float, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Return regions with given shares of tumour and necrosis.
+    """Return the classes of regions with given fractions of tumour and necrosis.
 
     Parameters
     ----------
     size : Size
         Rows and columns of regions.
     tumour_fraction, necrosis_fraction : float
-        Shares of the regions, met to the nearest one; together at most 1.
+        Fractions of the regions, rounded to whole regions; together at most 1.
     rng : numpy.random.Generator
-        Source of chance.
+        Random numbers.
 
     Returns
     -------
@@ -141,12 +141,12 @@ def sample_layout(
     Raises
     ------
     SynthesisError
-        If a share is negative or both together exceed 1.
+        If a fraction is negative or both together exceed 1.
     """
     if min(tumour_fraction, necrosis_fraction) < 0 or tumour_fraction + necrosis_fraction > 1:
         raise SynthesisError(
             f"tumour {tumour_fraction:g} and necrosis {necrosis_fraction:g} of a layout, "
-            "expected shares of at least 0 that do not exceed 1 together"
+            "expected fractions of at least 0 that do not exceed 1 together"
         )
     classes = np.full((size.height, size.width), STROMA, np.uint8)
     nests = random_field(size, 2.0, rng=rng)
@@ -156,15 +156,15 @@ def sample_layout(
     near = gaussian_filter((classes != STROMA).astype(np.float64), 1.5, mode="nearest")
     near = (near - near.mean()) / (near.std() + 1e-9)
     n_rest = int((classes == STROMA).sum())
-    shares = rng.dirichlet([6.0, 1.5, 1.5, 1.0, 0.6])[1:]
+    fractions = rng.dirichlet([6.0, 1.5, 1.5, 1.0, 0.6])[1:]
     scores = (
         (LYMPHOCYTES, near + random_field(size, 0.7, rng=rng)),
         (FAT, random_field(size, 2.0, rng=rng) - 0.7 * near),
         (GLAND, random_field(size, 1.2, rng=rng)),
         (VESSEL, random_field(size, 0.4, rng=rng)),
     )
-    for (tissue, score), share in zip(scores, shares, strict=True):
-        place(classes, tissue, score, round(share * n_rest))
+    for (tissue, score), fraction in zip(scores, fractions, strict=True):
+        place(classes, tissue, score, round(fraction * n_rest))
     return classes
 
 
@@ -178,9 +178,9 @@ def set_nests(
     size : Size
         Rows and columns of regions.
     tumour_fraction, gland_fraction : float
-        Shares of the regions, met to the nearest one.
+        Fractions of the regions, rounded to whole regions.
     rng : numpy.random.Generator
-        Source of chance.
+        Random numbers.
 
     Returns
     -------
@@ -205,7 +205,7 @@ def random_field(size: Size, sigma: float, *, rng: np.random.Generator) -> NDArr
     sigma : float
         Standard deviation of the smoothing, cells.
     rng : numpy.random.Generator
-        Source of chance.
+        Random numbers.
 
     Returns
     -------
@@ -217,42 +217,42 @@ def random_field(size: Size, sigma: float, *, rng: np.random.Generator) -> NDArr
 
 
 def place(classes: NDArray[np.uint8], tissue: int, score: NDArray[np.float64], n_cells: int) -> None:
-    """Turn the stroma cells of highest score into a class, in place.
+    """Give the stroma regions of highest score another class, in place.
 
     Parameters
     ----------
     classes : uint8 (rows, columns)
-        Changed.
+        Changed in place.
     tissue : int
-        The class.
+        The new class.
     score : float64 (rows, columns)
-        Which cells first.
+        Regions of higher score are taken first.
     n_cells : int
-        How many; fewer where there is less stroma.
+        Number of regions; fewer are changed where there is less stroma.
     """
     free = np.flatnonzero(classes == STROMA)
     order = np.argsort(-score.ravel()[free], kind="stable")
     classes.ravel()[free[order[:n_cells]]] = tissue
 
 
-def sample_lattice(size: Size, spacing_px: int, *, rng: np.random.Generator, grain: int = 1) -> Lattice:
-    """Return a lattice of cells about as large and as round as superpixels.
+def sample_tessellation(size: Size, spacing_px: int, *, rng: np.random.Generator, grain: int = 1) -> Tessellation:
+    """Return a tessellation into cells about as large and as round as superpixels.
 
     Parameters
     ----------
     size : Size
         Rows and columns of regions.
     spacing_px : int
-        Distance of neighbouring lattice points, px; at least 4.
+        Distance of neighbouring grid points, px; at least 4.
     rng : numpy.random.Generator
-        Source of chance.
+        Random numbers.
     grain : int
         Cells along the side of a region; with 1, every cell is a region.
 
     Returns
     -------
-    Lattice
-        Cells that partition the image but for its margin.
+    Tessellation
+        Cells that partition the image except its margin.
 
     Raises
     ------
@@ -260,18 +260,20 @@ def sample_lattice(size: Size, spacing_px: int, *, rng: np.random.Generator, gra
         If the spacing is below 4 px, where cells could vanish.
     """
     if spacing_px < 4:
-        raise SynthesisError(f"a lattice of {spacing_px} px between regions, expected at least 4; raise the spacing")
+        raise SynthesisError(
+            f"a spacing of {spacing_px} px between superpixels, expected at least 4; raise synthesis.spacing_um"
+        )
     cells = Size(size.height * grain, size.width * grain)
     labels = _voronoi(cells, spacing_px, rng)
     whole = Box.whole(Size(*labels.shape))
     key, crossings = count_boundaries(labels, whole, whole)
-    edge_index, boundary = both_ways((key >> 32) - 1, (key & 0xFFFFFFFF) - 1, crossings)
+    edge_index, boundary = both_directions((key >> 32) - 1, (key & 0xFFFFFFFF) - 1, crossings)
     y, x = np.indices(labels.shape)
     count = np.bincount(labels.ravel(), minlength=cells.area + 1)[1:]
     sums = [np.bincount(labels.ravel(), axis.ravel(), minlength=cells.area + 1)[1:] for axis in (x, y)]
     centre_px = np.round(np.stack(sums, axis=1) / count[:, None]).astype(np.int64)
     member = np.arange(cells.area) if grain == 1 else _members(size, centre_px / (grain * spacing_px), rng)
-    return Lattice(
+    return Tessellation(
         labels=labels,
         rows=cells.height,
         columns=cells.width,
@@ -286,12 +288,12 @@ def sample_lattice(size: Size, spacing_px: int, *, rng: np.random.Generator, gra
 
 
 def _members(size: Size, centre: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the region of every cell: the nearest jittered point, every point with the cell nearest to it."""
+    """Return the region of every cell: its nearest jittered point; each point also owns the cell nearest to it."""
     cells = cKDTree(centre)
     while True:
         point = _jittered_points(size, _REGION_JITTER, rng)[:, ::-1]
         own = cells.query(point)[1]
-        # two points beside one cell would leave one of them without any; such draws are rare
+        # two points with one nearest cell would leave a region empty: draw again, which is rare
         if len(np.unique(own)) == size.area:
             break
     member = cKDTree(point).query(centre)[1].astype(np.int64)
@@ -306,7 +308,7 @@ def _jittered_points(size: Size, jitter: float, rng: np.random.Generator) -> NDA
 
 
 def _voronoi(size: Size, spacing_px: int, rng: np.random.Generator) -> NDArray[np.int32]:
-    """Return the nearest jittered lattice point of every pixel, numbered from 1, inside a margin of zeros."""
+    """Return the nearest jittered grid point of every pixel, numbered from 1, inside a margin of zeros."""
     point = _jittered_points(size, _JITTER, rng) * spacing_px
     pixel = np.moveaxis(np.indices((size.height * spacing_px, size.width * spacing_px)), 0, -1) + 0.5
     return np.pad(cKDTree(point).query(pixel)[1].astype(np.int32) + 1, 1)

@@ -1,10 +1,10 @@
 """Painted tissue: H&E pixels of given classes, from a handful of rules.
 
-Two concentration maps, hematoxylin and eosin, are laid out per class (cytoplasm, fibres, lumina, blood), nuclei are
-set on a jittered lattice as ellipses of class-wise size, shape and stain, and the stains of a site turn concentrations
+Two concentration maps, hematoxylin and eosin, are drawn for each class (cytoplasm, fibres, lumina, blood). Nuclei are
+ellipses on a jittered grid, with size, shape and stain of their class. The stain vectors of a site turn concentrations
 into light by Beer and Lambert's law (Ruifrok and Johnston, "Quantification of histochemical staining by color
-deconvolution", 2001), with the scanner's blur and noise. The classes differ in what the features measure; a
-pathologist would not be deceived, and nothing here claims the fidelity of real tissue.
+deconvolution", 2001), and the scanner adds blur and noise. The classes differ in the features that the package
+measures. The pictures do not look like real tissue to a pathologist.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ Field = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Appearance:
-    """How a tissue class looks.
+    """Appearance of a tissue class.
 
     Attributes
     ----------
     nuclei_per_mm2 : float
         Density of nuclei.
     radius_um, pleomorphism : float
-        Median radius, and spread of its logarithm.
+        Median radius, and standard deviation of its logarithm.
     elongation : float
         Median ratio of the axes of a nucleus.
     nucleus_hematoxylin, chromatin : float
-        Mean stain of nuclei in optical density, and its spread between nuclei.
+        Mean optical density of nuclei, and its coefficient of variation between nuclei.
     hematoxylin, eosin : float
         Stain between the nuclei, optical density.
     grain_um, contrast : float
@@ -73,12 +73,12 @@ APPEARANCE = {
 _FAT_CELL_UM, _WALL_UM = 55.0, 3.0
 _GLAND_UM, _LUMEN_FRACTION = 70.0, 0.32
 _OWN_STAIN = 0.35
-"""Share of the eosin around it that a nucleus still shows."""
+"""Fraction of the surrounding eosin that a nucleus shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SiteStain:
-    """Stain and scanner of a hospital.
+    """Stain and scanner of a site.
 
     Attributes
     ----------
@@ -102,12 +102,12 @@ class SiteStain:
 
 
 def sample_site(*, rng: np.random.Generator) -> SiteStain:
-    """Return the stain and scanner of a random hospital.
+    """Return the stain and scanner of a random site.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Source of chance.
+        Random numbers.
 
     Returns
     -------
@@ -136,7 +136,7 @@ def paint(classes: NDArray[np.uint8], *, mpp: float, site: SiteStain, rng: np.ra
     site : SiteStain
         Stain and scanner.
     rng : numpy.random.Generator
-        Source of chance.
+        Random numbers.
 
     Returns
     -------
@@ -160,7 +160,7 @@ def paint(classes: NDArray[np.uint8], *, mpp: float, site: SiteStain, rng: np.ra
 
 
 def _tissue(tissue: int, here: NDArray[np.bool_], mpp: float, rng: np.random.Generator) -> tuple[Field, Field]:
-    """Return the stain maps of one class over the whole canvas; only the pixels that are `here` count."""
+    """Return the stain maps of one class over the whole canvas; only the pixels in `here` are used."""
     look = APPEARANCE[tissue]
     size = Size(*here.shape)
     if tissue == STROMA:
@@ -193,7 +193,7 @@ def _noise(size: Size, grain_px: float, rng: np.random.Generator) -> Field:
 
 
 def _fibres(size: Size, width_px: float, rng: np.random.Generator) -> tuple[Field, Field]:
-    """Return wavy bands of standard deviation about 1, and the direction they run in at every pixel, radians."""
+    """Return wavy bands of standard deviation about 1, and their direction at every pixel, radians."""
     angle = rng.uniform(0.0, np.pi) + 0.35 * _noise(size, 25.0 * width_px, rng)
     y, x = np.indices((size.height, size.width))
     across = -np.sin(angle) * x + np.cos(angle) * y
@@ -202,7 +202,7 @@ def _fibres(size: Size, width_px: float, rng: np.random.Generator) -> tuple[Fiel
 
 
 def _cells(size: Size, spacing_px: float, rng: np.random.Generator) -> tuple[NDArray[np.int64], Field]:
-    """Return the two nearest points of a jittered lattice at every pixel, and their distances (h, w, 2) in px."""
+    """Return the two nearest points of a jittered grid at every pixel, and their distances (h, w, 2) in px."""
     points = _jittered(size, spacing_px, 0.3, rng)
     grid = np.moveaxis(np.indices((size.height, size.width)), 0, -1)
     distance, index = cKDTree(points).query(grid, k=2)
@@ -210,10 +210,10 @@ def _cells(size: Size, spacing_px: float, rng: np.random.Generator) -> tuple[NDA
 
 
 def _jittered(size: Size, spacing_px: float, jitter: float, rng: np.random.Generator) -> Field:
-    """Return the points of a jittered lattice that covers the canvas and one cell around it, (n, 2) as (y, x)."""
+    """Return the points of a jittered grid that covers the canvas and one cell around it, (n, 2) as (y, x)."""
     rows, columns = (np.arange(-1, int(side / spacing_px) + 2) for side in (size.height, size.width))
-    lattice = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
-    return np.asarray((lattice + 0.5 + rng.uniform(-jitter, jitter, lattice.shape)) * spacing_px)
+    grid = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
+    return np.asarray((grid + 0.5 + rng.uniform(-jitter, jitter, grid.shape)) * spacing_px)
 
 
 def _nuclei(look: Appearance, allowed: NDArray[np.bool_], angle: Field, mpp: float, rng: np.random.Generator) -> Field:
@@ -229,7 +229,7 @@ def _nuclei(look: Appearance, allowed: NDArray[np.bool_], angle: Field, mpp: flo
     n = len(points)
     radius_px = look.radius_um / px_to_um(1.0, mpp) * np.exp(rng.normal(0.0, look.pleomorphism, n))
     ratio = 1.0 + (look.elongation - 1.0) * rng.gamma(4.0, 0.25, n)
-    # only fibres lend nuclei a direction
+    # only fibres give nuclei a direction
     free = rng.uniform(0.0, np.pi, n)
     tilt = angle[cell[:, 0], cell[:, 1]] + rng.normal(0.0, 0.3, n) if angle.any() else free
     stain = np.clip(rng.normal(look.nucleus_hematoxylin, look.chromatin * look.nucleus_hematoxylin, n), 0.2, None)
@@ -237,7 +237,7 @@ def _nuclei(look: Appearance, allowed: NDArray[np.bool_], angle: Field, mpp: flo
 
 
 def _ellipses(size: Size, points: Field, long_px: Field, short_px: Field, tilt: Field, value: Field) -> Field:
-    """Return ellipses of soft rim, the strongest value at every pixel; (y, x) points."""
+    """Return ellipses with soft borders around (y, x) points; overlapping ones by the maximum."""
     if not len(points):
         return np.zeros((size.height, size.width))
     reach = int(np.ceil(long_px.max())) + 2

@@ -1,7 +1,7 @@
-"""Painted slides as files that any reader opens: tiled pyramidal TIFF with a pixel size, marked as synthetic.
+"""Painted slides as tiled pyramidal TIFF files with a pixel size, marked as synthetic.
 
-The tissue lies on a sheet of glass of the site's own white. Levels are averages of two by two pixels, tiles are JPEG
-as from a scanner, and nothing in the file depends on when or where it was written.
+The tissue is surrounded by glass in the white of the site. Each level averages two by two pixels of the level before;
+tiles are JPEG as from a scanner. The bytes do not depend on when or where a file was written.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wsigraph.geometry import px_to_um, um_to_px
 from wsigraph.store.atomic import write_file
-from wsigraph.synthesis.simulation.layout import Lattice, Layout
+from wsigraph.synthesis.simulation.layout import Layout, Tessellation
 from wsigraph.synthesis.simulation.procedural import SiteStain, paint
 
 _TILE = 256
@@ -24,7 +24,13 @@ _SMALLEST = 256
 
 
 def paint_slide(
-    layout: Layout, lattice: Lattice, *, mpp: float, glass_um: float, site: SiteStain, rng: np.random.Generator
+    layout: Layout,
+    tessellation: Tessellation,
+    *,
+    mpp: float,
+    glass_um: float,
+    site: SiteStain,
+    rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
     """Return a layout as H&E tissue on glass.
 
@@ -32,8 +38,8 @@ def paint_slide(
     ----------
     layout : Layout
         Classes.
-    lattice : Lattice
-        Shapes of the cells, in pixels of `mpp`.
+    tessellation : Tessellation
+        Tessellation of the layout, in pixels of `mpp`.
     mpp : float
         Pixel size, um/px.
     glass_um : float
@@ -41,19 +47,19 @@ def paint_slide(
     site : SiteStain
         Stain and scanner.
     rng : numpy.random.Generator
-        Source of chance.
+        Random numbers.
 
     Returns
     -------
     uint8 (h, w, 3)
         RGB.
     """
-    labels = lattice.labels[1:-1, 1:-1]
+    labels = tessellation.labels[1:-1, 1:-1]
     tissue = paint(layout.classes.ravel()[labels - 1], mpp=mpp, site=site, rng=rng)
     margin = um_to_px(glass_um, mpp)
     height, width = labels.shape
-    sheet = site.white + rng.normal(0.0, site.noise, (height + 2 * margin, width + 2 * margin, 3))
-    image = np.clip(np.round(sheet), 0, 255).astype(np.uint8)
+    slide = site.white + rng.normal(0.0, site.noise, (height + 2 * margin, width + 2 * margin, 3))
+    image = np.clip(np.round(slide), 0, 255).astype(np.uint8)
     image[margin : margin + height, margin : margin + width] = tissue
     return image
 
@@ -68,13 +74,13 @@ def write_pyramid(
     image : uint8 (h, w, 3)
         RGB.
     path : Path
-        Destination, replaced in one step.
+        Destination, replaced atomically.
     mpp : float
         Pixel size of the image, um/px.
     description : str
-        What the file says of itself.
+        Description in the file.
     software : str
-        What the file says it was made with.
+        Name of the software in the file.
 
     Raises
     ------

@@ -1,11 +1,11 @@
-"""Planted laws: how simulated tissue decides stage and survival.
+"""Generative scenarios: how stage and survival of simulated patients follow from their tissue.
 
-A law plants a severity, of mean 0 and standard deviation 1 over its patients, in tissue (``planted``). Survival is
-Weibull with hazards proportional to ``exp(effect x severity)`` (Bender, Augustin and Blettner, "Generating survival
-times to simulate Cox proportional hazards models", Statistics in Medicine 2005), censored at a uniform time that is
-independent of everything; 35-40 % of the patients are. The log hazard ratio is the oracle's risk: nobody can order the
-patients better than it, and its C-index lies between 0.80 and 0.86. Stage cuts a noisy, differently weighted severity
-into four.
+A scenario plants a severity, of mean 0 and standard deviation 1 over its patients, in the tissue (``scenario.py``).
+Survival is Weibull with hazards proportional to ``exp(effect x severity)`` (Bender, Augustin and Blettner, "Generating
+survival times to simulate Cox proportional hazards models", Statistics in Medicine 2005). Censoring is at a uniform
+time, independent of everything else; 35-40 % of the patients are censored. The log hazard ratio is the oracle's risk.
+No model can rank the patients better, and its C-index is between 0.80 and 0.86. The four stages are intervals of a
+noisy, differently weighted severity.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from scipy.special import ndtr
 from wsigraph.errors import SynthesisError
 from wsigraph.synthesis.simulation.composition import Composition, Null, Site
 from wsigraph.synthesis.simulation.interface import Interface
-from wsigraph.synthesis.simulation.planted import Law, Planted
+from wsigraph.synthesis.simulation.scenario import Planted, Scenario
 from wsigraph.synthesis.simulation.spatial import Spatial
 
 WEIBULL_SHAPE = 1.5
 """Exponent of time in the cumulative hazard."""
 WEIBULL_SCALE_DAYS = 1500.0
-"""Time by which a patient of severity 0 has survived with probability 1/e, days."""
+"""Time at which the survival of a patient of severity 0 is 1/e, days."""
 STAGE_CUTS = (-0.8, 0.0, 0.8)
 """Cuts of the staged severity between the four stages."""
 N_STAGES = len(STAGE_CUTS) + 1
 """Number of planted stages."""
 STAGE_NOISE = 0.35
-"""Standard deviation of what is added to the staged severity."""
+"""Standard deviation of the noise on the staged severity."""
 STAGE_MISSING = 0.1
-"""Share of the patients whose stage is unknown."""
+"""Fraction of the patients whose stage is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a simulated patient.
+    """Outcome of a simulated patient.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Outcome:
     oracle_risk : float
         The true log hazard ratio.
     staged_severity : float
-        What decides the stage, before noise.
+        Decides the stage, before noise.
     """
 
     stage: int | None
@@ -61,83 +61,83 @@ class Outcome:
     staged_severity: float
 
 
-LAWS: dict[str, Law] = {
+SCENARIOS: dict[str, Scenario] = {
     "composition": Composition(),
     "spatial": Spatial(),
     "interface": Interface(),
     "site": Site(),
     "null": Null(),
 }
-"""Every law by its name in the configuration."""
+"""Every generative scenario by its name in ``synthesis.scenario``."""
 
 
-def law(name: str) -> Law:
-    """Return a law by name.
+def find_scenario(name: str) -> Scenario:
+    """Return a generative scenario by name.
 
     Parameters
     ----------
     name : str
-        Key of `LAWS`.
+        Key of `SCENARIOS`.
 
     Returns
     -------
-    Law
-        The law.
+    Scenario
+        The scenario.
 
     Raises
     ------
     SynthesisError
-        If there is no such law.
+        If there is no such scenario.
     """
-    if name not in LAWS:
-        raise SynthesisError(f"no law {name!r}, expected one of {', '.join(LAWS)}")
-    return LAWS[name]
+    if name not in SCENARIOS:
+        raise SynthesisError(f"no scenario {name!r}, expected one of {', '.join(SCENARIOS)}")
+    return SCENARIOS[name]
 
 
 def site_effect(site: int, n_sites: int) -> float:
-    """Return what a hospital adds to severity where a law heeds it.
+    """Return the effect of a site on severity, for scenarios that have one.
 
     Parameters
     ----------
     site : int
-        Number of the hospital, from 0.
+        Number of the site, from 0.
     n_sites : int
-        How many there are.
+        Number of sites.
 
     Returns
     -------
     float
-        Evenly spaced, mean 0 and standard deviation 1 over the hospitals; 0 where there is only one.
+        Evenly spaced, mean 0 and standard deviation 1 over the sites; 0 where there is only one.
     """
-    every = np.arange(n_sites, dtype=np.float64)
-    return float((site - every.mean()) / every.std()) if n_sites > 1 else 0.0
+    numbers = np.arange(n_sites, dtype=np.float64)
+    return float((site - numbers.mean()) / numbers.std()) if n_sites > 1 else 0.0
 
 
-def sample_outcome(rule: Law, planted: Planted, *, rng: np.random.Generator) -> Outcome:
-    """Return what becomes of a patient.
+def sample_outcome(scenario: Scenario, planted: Planted, *, rng: np.random.Generator) -> Outcome:
+    """Return the outcome of a patient.
 
     Parameters
     ----------
-    rule : Law
-        The law.
+    scenario : Scenario
+        Its effect and censoring.
     planted : Planted
-        What it planted in the patient.
+        Severity of the patient.
     rng : numpy.random.Generator
-        Source of chance.
+        Random numbers.
 
     Returns
     -------
     Outcome
         Times above 0.
     """
-    risk = rule.effect * planted.severity
+    risk = scenario.effect * planted.severity
     death_days = WEIBULL_SCALE_DAYS * (rng.standard_exponential() * np.exp(-risk)) ** (1.0 / WEIBULL_SHAPE)
-    censoring_days = rng.uniform(*rule.censoring_days)
+    censoring_days = rng.uniform(*scenario.censoring_days)
     staged = planted.staged_severity + STAGE_NOISE * rng.standard_normal()
     stage = int(np.searchsorted(STAGE_CUTS, staged))
     return Outcome(
         stage=None if rng.random() < STAGE_MISSING else stage,
-        # a tenth of a day is finer than any record and never zero
+        # rounded to a tenth of a day, and never 0
         time_days=max(0.1, round(float(min(death_days, censoring_days)), 1)),
         event=bool(death_days <= censoring_days),
         oracle_risk=float(risk),
@@ -146,12 +146,12 @@ def sample_outcome(rule: Law, planted: Planted, *, rng: np.random.Generator) -> 
 
 
 def stage_probability(staged_severity: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the true stage probabilities of patients whose severity is known: the oracle's.
+    """Return the true stage probabilities of patients, which are the oracle's predictions.
 
     Parameters
     ----------
     staged_severity : float64 (n,)
-        What decides the stage, before noise.
+        Decides the stage, before noise.
 
     Returns
     -------

@@ -1,11 +1,11 @@
-"""Patients with tissue graphs and outcomes of a planted law, by the thousand.
+"""Thousands of simulated patients, each with tissue graphs and the outcome of a generative scenario.
 
-Painting a slide and walking it through reading, segmentation and counting costs seconds; here it is done once. Every
-class is painted as one tile a site and counted with the kernel that counts real slides, which gives a library of
-whole integer moment vectors. A patient's graph takes a random vector of the right class and site for each cell of its
-layout, moved to the cell's place exactly, and the boundaries of the cells. Against a painted slide the graph lacks
-regions that hold two classes, and the bleeding of one class into the texture of the next; superpixels that would
-have followed an edge are Voronoi cells here.
+Painting, reading and segmenting a slide and counting its moments takes seconds. Here it is done once: every class is
+painted as one tile for each site and counted with the kernel for real slides. The result is a library of integer moment
+vectors. The graph of a patient takes, for each cell of its layout, a random vector of the right class and site, shifted
+exactly to the cell's position, and the boundaries of the cells. Unlike the graph of a painted slide, it has no regions
+of two classes and no stain that spreads across a border, and its superpixels are Voronoi cells that do not follow
+edges in the image.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from wsigraph.graph.feature.count import CountScales, count_moments
 from wsigraph.graph.feature.moments import COLUMN, MOMENT_NAMES
 from wsigraph.graph.tissue.stain import count_colours, empty_histogram, estimate_stain
 from wsigraph.records import StainBasis, TissueGraph
-from wsigraph.synthesis.simulation.layout import TISSUES, Lattice, Layout, sample_lattice
+from wsigraph.synthesis.simulation.layout import TISSUES, Layout, Tessellation, sample_tessellation
 from wsigraph.synthesis.simulation.procedural import SiteStain, paint, sample_site
-from wsigraph.synthesis.simulation.scenarios import Outcome, law, sample_outcome, site_effect
+from wsigraph.synthesis.simulation.scenarios import Outcome, find_scenario, sample_outcome, site_effect
 
 PREFIX = "synthetic"
-"""First word of every simulated slide's id, so that none is taken for a real one."""
+"""Prefix of the id of every simulated slide, so that none is mistaken for a real one."""
 
-_N_LATTICES = 12
+_N_TESSELLATIONS = 12
 _X, _Y, _XX, _XY, _YY = (COLUMN[name] for name in ("sum_x", "sum_y", "sum_xx", "sum_xy", "sum_yy"))
-_OUTER = [COLUMN[f"{kind}_{way}"] for kind in ("outside", "edge") for way in ("straight", "diagonal")]
+_OUTER = [COLUMN[f"{side}_{pair}"] for side in ("outside", "edge") for pair in ("straight", "diagonal")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Library:
-    """Moment vectors to draw from, and shapes to put them in.
+    """Moment vectors of single superpixels to draw from, and tessellations to place them in.
 
     Attributes
     ----------
     moments : int64 (sites, classes, V, M)
-        Moments of single regions with coordinates relative to their rounded centre and no outer boundary.
+        Moments with coordinates relative to the superpixel's rounded centre and without outer boundary.
     stains : tuple of StainBasis
-        Basis that each site's regions were counted with.
+        Stain basis with which each site was counted.
     sites : tuple of SiteStain
-        What each site's regions were painted with.
-    lattices : tuple of Lattice
-        Shapes of layouts, some of each size.
+        Stain with which each site was painted.
+    tessellations : tuple of Tessellation
+        Tessellations of several sizes.
     mpp : float
         Pixel size, um/px.
     """
@@ -55,7 +55,7 @@ class Library:
     moments: NDArray[np.int64]
     stains: tuple[StainBasis, ...]
     sites: tuple[SiteStain, ...]
-    lattices: tuple[Lattice, ...]
+    tessellations: tuple[Tessellation, ...]
     mpp: float
 
     @property
@@ -71,39 +71,39 @@ class SimulatedSlide:
     Attributes
     ----------
     slide_id : str
-        Marked as synthetic.
+        Begins with `PREFIX`.
     layout : Layout
-        The tissue that the law read.
-    lattice : Lattice
-        Shapes of its cells.
+        Ground truth of the tissue.
+    tessellation : Tessellation
+        Tessellation of the layout.
     graph : TissueGraph
-        What a model may see.
+        Input of a model.
     """
 
     slide_id: str
     layout: Layout
-    lattice: Lattice
+    tessellation: Tessellation
     graph: TissueGraph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SimulatedPatient:
-    """A patient of one or two slides, with known truth.
+    """A patient with one or two slides and known ground truth.
 
     Attributes
     ----------
     patient : str
-        Marked as synthetic.
+        Begins with `PREFIX`.
     site : int
-        Hospital.
+        Number of the site.
     stain : SiteStain
-        The hospital's stain and scanner.
+        Stain and scanner of the site.
     slides : tuple of SimulatedSlide
-        Tissue of the patient; the law read all of it.
+        Tissue of the patient.
     outcome : Outcome
         Stage, survival and the oracle's risk.
     measures : mapping of str to float
-        What the law read from the tissue, by name.
+        Quantities that the scenario measured in all slides, by name.
     """
 
     patient: str
@@ -125,7 +125,7 @@ class SimulatedPatient:
 
 
 def sample_sites(n_sites: int, *, rng: np.random.Generator) -> tuple[SiteStain, ...]:
-    """Return the stains and scanners of some hospitals."""
+    """Return the stains and scanners of some sites."""
     return tuple(sample_site(rng=rng) for _ in range(n_sites))
 
 
@@ -136,7 +136,7 @@ def build_library(
     *,
     rng: np.random.Generator,
 ) -> Library:
-    """Paint every class once a site and count its regions.
+    """Paint every class once for each site and count its moments.
 
     Parameters
     ----------
@@ -145,19 +145,19 @@ def build_library(
     config : SynthesisConfig, optional
         Sizes.
     feature : FeatureConfig, optional
-        What is measured.
+        Scales of the features.
     rng : numpy.random.Generator
-        Source of chance.
+        Random numbers.
 
     Returns
     -------
     Library
-        ``library_side`` squared vectors of every class and site.
+        ``library_side`` squared vectors for every class and site.
 
     Raises
     ------
     SynthesisError
-        If the spacing of regions is below 4 px.
+        If the spacing of superpixels is below 4 px.
 
     Notes
     -----
@@ -167,28 +167,28 @@ def build_library(
     spacing_px = um_to_px(config.spacing_um, config.mpp)
     scales = CountScales.of(feature, config.mpp)
     side = config.library_side + 2
-    # one lattice for all, or the shape of regions would tell the hospital
-    lattice = sample_lattice(Size(side, side), spacing_px, rng=rng)
+    # one tessellation for all sites: otherwise the shape of superpixels would reveal the site
+    tessellation = sample_tessellation(Size(side, side), spacing_px, rng=rng)
     tables, stains = [], []
     for site in sites:
         tiles = [
-            paint(np.full(lattice.labels.shape, tissue, np.uint8), mpp=config.mpp, site=site, rng=rng)
+            paint(np.full(tessellation.labels.shape, tissue, np.uint8), mpp=config.mpp, site=site, rng=rng)
             for tissue in range(len(TISSUES))
         ]
         histogram = empty_histogram()
         for tile in tiles:
-            bins, pixels = count_colours(tile, lattice.labels > 0)
+            bins, pixels = count_colours(tile, tessellation.labels > 0)
             histogram[bins] += pixels
         stains.append(estimate_stain(histogram))
-        tables.append(np.stack([_count_tile(tile, lattice, stains[-1], scales) for tile in tiles]))
+        tables.append(np.stack([_count_tile(tile, tessellation, stains[-1], scales) for tile in tiles]))
     low, high = sorted((config.min_side, config.max_side))
-    shapes = rng.integers(low, high, size=(_N_LATTICES, 2), endpoint=True)
+    shapes = rng.integers(low, high, size=(_N_TESSELLATIONS, 2), endpoint=True)
     return Library(
         moments=np.stack(tables),
         stains=tuple(stains),
         sites=tuple(sites),
-        lattices=tuple(
-            sample_lattice(Size(int(h), int(w)), spacing_px, rng=rng, grain=config.grain) for h, w in shapes
+        tessellations=tuple(
+            sample_tessellation(Size(int(h), int(w)), spacing_px, rng=rng, grain=config.grain) for h, w in shapes
         ),
         mpp=config.mpp,
     )
@@ -200,7 +200,7 @@ def shift_moments(moments: NDArray[np.int64], offset_px: NDArray[np.int64]) -> N
     Parameters
     ----------
     moments : int64 (N, M)
-        Columns as ``MOMENT_NAMES``.
+        Columns as in ``MOMENT_NAMES``.
     offset_px : int64 (N, 2)
         Displacement of every region as (x, y), px.
 
@@ -221,42 +221,42 @@ def shift_moments(moments: NDArray[np.int64], offset_px: NDArray[np.int64]) -> N
 
 
 def draw_graph(
-    layout: Layout, lattice: Lattice, library: Library, *, site: int, slide_id: str, rng: np.random.Generator
+    layout: Layout, tessellation: Tessellation, library: Library, *, site: int, slide_id: str, rng: np.random.Generator
 ) -> TissueGraph:
     """Return a tissue graph of a layout.
 
     Parameters
     ----------
     layout : Layout
-        Classes, as many rows and columns as the lattice.
-    lattice : Lattice
-        Shapes of the cells.
+        Classes, with as many rows and columns as the tessellation.
+    tessellation : Tessellation
+        Tessellation of the layout.
     library : Library
         Moments to draw from.
     site : int
-        Hospital.
+        Number of the site.
     slide_id : str
         Name of the slide.
     rng : numpy.random.Generator
-        Source of chance.
+        Random numbers.
 
     Returns
     -------
     TissueGraph
-        One node a cell, in raster order of the lattice.
+        One node for each cell, row by row.
     """
     classes = layout.classes.ravel()
     drawn = library.moments[site, classes, rng.integers(0, library.moments.shape[2], len(classes))]
-    moments = shift_moments(drawn, lattice.centre_px)
-    moments[:, _OUTER[:2]] = lattice.outside
+    moments = shift_moments(drawn, tessellation.centre_px)
+    moments[:, _OUTER[:2]] = tessellation.outside
     return TissueGraph(
         slide_id=slide_id,
         mpp=library.mpp,
-        size=lattice.size,
+        size=tessellation.size,
         moments=moments,
         moment_names=MOMENT_NAMES,
-        edge_index=lattice.edge_index,
-        boundary=lattice.boundary,
+        edge_index=tessellation.edge_index,
+        boundary=tessellation.boundary,
         stain=library.stains[site],
     )
 
@@ -269,50 +269,52 @@ def simulate(
     rng: np.random.Generator,
     cohort: str = "a",
 ) -> Iterator[SimulatedPatient]:
-    """Yield patients of a law.
+    """Yield patients of a generative scenario.
 
     Parameters
     ----------
     n_patients : int
-        How many.
+        Number of patients.
     library : Library
-        Moments and shapes to draw from.
+        Moments and tessellations to draw from.
     config : SynthesisConfig, optional
-        Names the law and says how many patients have a second slide.
+        Name of the scenario, and fraction of patients with a second slide.
     rng : numpy.random.Generator
-        Source of chance; every patient draws from a generator of its own, so that the first patients of a longer
+        Random numbers. Every patient draws from a child generator of its own, so that the first patients of a longer
         cohort are those of a shorter one.
     cohort : str
-        Becomes part of the patients' names, so that cohorts do not share any.
+        Part of the patients' names, so that no two cohorts have a name in common.
 
     Yields
     ------
     SimulatedPatient
-        Sites are drawn uniformly and decide the stain, and the hazard where the law says so.
+        Sites are drawn uniformly. They decide the stain and, in scenarios with a site effect, the hazard.
 
     Raises
     ------
     SynthesisError
-        If there is no such law.
+        If the scenario is unknown.
 
     Notes
     -----
     About 5 ms a slide of 300 regions.
     """
     config = config or Config().synthesis
-    rule = law(config.law)
+    scenario = find_scenario(config.scenario)
     for number, own in enumerate(rng.spawn(n_patients)):
-        patient = f"{PREFIX}-{config.law}-{cohort}-{number:06d}"
+        patient = f"{PREFIX}-{config.scenario}-{cohort}-{number:06d}"
         site = int(own.integers(library.n_sites))
         n_slides = 1 + int(own.random() < config.second_slide_fraction)
-        lattices = [library.lattices[index] for index in own.integers(len(library.lattices), size=n_slides)]
-        planted = rule.plant(lattices, site_effect=site_effect(site, library.n_sites), rng=own)
-        outcome = sample_outcome(rule, planted, rng=own)
+        tessellations = [
+            library.tessellations[index] for index in own.integers(len(library.tessellations), size=n_slides)
+        ]
+        planted = scenario.plant(tessellations, site_effect=site_effect(site, library.n_sites), rng=own)
+        outcome = sample_outcome(scenario, planted, rng=own)
         slides = []
-        for index, (layout, lattice) in enumerate(zip(planted.layouts, lattices, strict=True)):
+        for index, (layout, tessellation) in enumerate(zip(planted.layouts, tessellations, strict=True)):
             slide_id = f"{patient}-{index + 1}"
-            graph = draw_graph(layout, lattice, library, site=site, slide_id=slide_id, rng=own)
-            slides.append(SimulatedSlide(slide_id=slide_id, layout=layout, lattice=lattice, graph=graph))
+            graph = draw_graph(layout, tessellation, library, site=site, slide_id=slide_id, rng=own)
+            slides.append(SimulatedSlide(slide_id=slide_id, layout=layout, tessellation=tessellation, graph=graph))
         yield SimulatedPatient(
             patient=patient,
             site=site,
@@ -323,13 +325,19 @@ def simulate(
         )
 
 
-def _count_tile(tile: NDArray[np.uint8], lattice: Lattice, stain: StainBasis, scales: CountScales) -> NDArray[np.int64]:
-    """Return the moments of the cells that do not touch the tile's rim, int64 (V, M), centred on themselves."""
-    whole = Box.whole(lattice.size)
+def _count_tile(
+    tile: NDArray[np.uint8], tessellation: Tessellation, stain: StainBasis, scales: CountScales
+) -> NDArray[np.int64]:
+    """Return the moments of the cells that do not touch the tile's border, int64 (V, M), relative to their centres."""
+    whole = Box.whole(tessellation.size)
     _, moments = count_moments(
-        tile, lattice.labels, window=whole, core=whole, size=lattice.size, stain=stain, scales=scales
+        tile, tessellation.labels, window=whole, core=whole, size=tessellation.size, stain=stain, scales=scales
     )
-    inner = np.arange(lattice.rows * lattice.columns).reshape(lattice.rows, lattice.columns)[1:-1, 1:-1].ravel()
-    centred = shift_moments(moments, -lattice.centre_px)[inner]
+    inner = (
+        np.arange(tessellation.rows * tessellation.columns)
+        .reshape(tessellation.rows, tessellation.columns)[1:-1, 1:-1]
+        .ravel()
+    )
+    centred = shift_moments(moments, -tessellation.centre_px)[inner]
     centred[:, _OUTER] = 0
     return centred

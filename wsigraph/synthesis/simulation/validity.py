@@ -1,11 +1,11 @@
-"""Whether a planted law is what it says: its survival, what it keeps apart, and what must not see it.
+"""Checks of a generative scenario: its survival, its independences, and which models can solve it.
 
-Two cohorts of a law are simulated, the second painted anew. On the second, everything is measured with bootstrap
-intervals over patients: censoring, the oracle's C-index, correlations that should not be, and rivals fitted on the
-first. Rivals see a slide as a bag of superpixels, as a bag of the layout's own regions, or as what coarsening made of
-it. The networks are the package's own: without layers it is attention over a bag, with layers a graph attention
-network, and on rewired edges the same network with nothing to go by. Bounds are those that the law claims; a figure
-without bounds is for information.
+Two cohorts of a scenario are simulated, the second with newly painted tissue. On the second, these statistics are
+computed with bootstrap intervals over patients: the censored fraction, the oracle's C-index, correlations that should
+be 0, and scores of baseline models fitted on the first. Baseline models see a slide as a bag of superpixels, a bag of
+the layout's regions, or a bag of coarse regions. The networks are those of the package: without layers, attention over
+a bag; with layers, a graph attention network; and the same network on rewired edges, which carry no information. A
+scenario states bounds for some statistics; the others are for information.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from wsigraph.synthesis.simulation.baseline_models import (
 from wsigraph.synthesis.simulation.cohort import own_regions
 from wsigraph.synthesis.simulation.layout import TISSUES
 from wsigraph.synthesis.simulation.rewire import rewire
-from wsigraph.synthesis.simulation.scenarios import N_STAGES, STAGE_CUTS, law
+from wsigraph.synthesis.simulation.scenarios import N_STAGES, STAGE_CUTS, find_scenario
 from wsigraph.synthesis.simulation.simulate import SimulatedPatient, build_library, sample_sites, simulate
 from wsigraph.training.dataset import Example
 from wsigraph.training.train import About, train
@@ -47,26 +47,26 @@ from wsigraph.training.train import About, train
 Table = NDArray[np.float64]
 
 _BAG = 0.56
-"""What no bag may exceed where only contacts tell."""
+"""Largest C-index allowed for a bag in the scenario ``spatial``, where only contacts are informative."""
 _SMALL = {"heads": 2, "channels": 16, "epochs": 40, "patience": 10}
-"""Size and training of the networks: enough for a law, minutes on one core."""
+"""Size and training of the networks: enough for a scenario, minutes on one core."""
 _ABOUT = About(
-    name="law check", description="not kept", notice="not kept", licence="MIT", data="simulated", simulated=True
+    name="scenario check", description="not kept", notice="not kept", licence="MIT", data="simulated", simulated=True
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A figure of a law.
+    """A statistic of a scenario and its bounds.
 
     Attributes
     ----------
     name : str
-        What was measured.
+        Name of the statistic.
     value : Score
-        With its 95 % interval.
+        With its 95 % confidence interval.
     low, high : float or None
-        Between what it has to lie, where the law claims something.
+        Bounds that the scenario states, if any.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Finding:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the value lies in its bounds; None where there are none."""
+        """Whether the value is within its bounds; None without bounds."""
         if self.low is None and self.high is None:
             return None
         return (self.low is None or self.value.value >= self.low) and (
@@ -86,7 +86,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Part:
-    """A cohort as the rivals see it."""
+    """A cohort as input of the baseline models."""
 
     patients: list[SimulatedPatient]
     superpixels: Table
@@ -95,37 +95,39 @@ class _Part:
 
     @cached_property
     def own(self) -> list[GraphInput]:
-        return [graph_input(each) for each in self.regions]
+        return [graph_input(graph) for graph in self.regions]
 
     @cached_property
     def time_days(self) -> Table:
-        return np.array([each.outcome.time_days for each in self.patients])
+        return np.array([patient.outcome.time_days for patient in self.patients])
 
     @cached_property
     def event(self) -> NDArray[np.bool_]:
-        return np.array([each.outcome.event for each in self.patients])
+        return np.array([patient.outcome.event for patient in self.patients])
 
     @cached_property
     def stage(self) -> NDArray[np.int64]:
-        return np.array([NO_STAGE if each.outcome.stage is None else each.outcome.stage for each in self.patients])
+        stages = [patient.outcome.stage for patient in self.patients]
+        return np.array([NO_STAGE if stage is None else stage for stage in stages])
 
     @cached_property
     def oracle(self) -> Table:
-        return np.array([each.outcome.oracle_risk for each in self.patients])
+        return np.array([patient.outcome.oracle_risk for patient in self.patients])
 
     @cached_property
     def site(self) -> NDArray[np.int64]:
-        return np.array([each.site for each in self.patients])
+        return np.array([patient.site for patient in self.patients])
 
     @cached_property
     def fractions(self) -> Table:
-        return np.array([[each.layout.fraction(kind) for kind in range(len(TISSUES))] for each in self.patients])
+        tissues = range(len(TISSUES))
+        return np.array([[patient.layout.fraction(tissue) for tissue in tissues] for patient in self.patients])
 
     def measure(self, name: str) -> Table:
-        return np.array([each.measures[name] for each in self.patients])
+        return np.array([patient.measures[name] for patient in self.patients])
 
 
-def check_law(
+def check_scenario(
     name: str,
     settings: Config | None = None,
     *,
@@ -134,35 +136,35 @@ def check_law(
     seed: int = 1,
     networks: bool = True,
 ) -> Iterator[Finding]:
-    """Yield the figures of a law.
+    """Yield the statistics of a scenario.
 
     Parameters
     ----------
     name : str
-        The law.
+        Name of the scenario.
     settings : Config, optional
         Sections ``synthesis``, ``feature``, ``coarsening`` and ``model``.
     n_train, n_fresh : int
-        Patients that the rivals are fitted on, and others that everything is measured on.
+        Number of patients to fit the baseline models on, and of other patients to measure on.
     seed : int
-        Decides everything random.
+        Seed of all random numbers.
     networks : bool
-        Whether to train networks too, which takes minutes.
+        Train networks too, which takes minutes.
 
     Yields
     ------
     Finding
-        The survival first, then what the law keeps apart, then the rivals.
+        Survival first, then independences, then baseline models.
 
     Raises
     ------
     SynthesisError
-        If there is no such law, or no two patients can be compared.
+        If the scenario is unknown, or no two patients can be compared.
     """
     settings = settings or Config()
-    options = settings.synthesis.model_copy(update={"law": name, "second_slide_fraction": 0.0})
+    options = settings.synthesis.model_copy(update={"scenario": name, "second_slide_fraction": 0.0})
     settings = settings.model_copy(update={"synthesis": options})
-    law(name)
+    find_scenario(name)
     scenery, first, second, draws, rng = np.random.default_rng(seed).spawn(5)
     sites = sample_sites(options.sites, rng=scenery)
     parts = []
@@ -172,26 +174,26 @@ def check_law(
     before, after = parts
     measure = _Measure(before, after, draw_weights(np.zeros(n_fresh, np.int64), n_draws=500, rng=draws), rng)
     censored = measure.weights @ ~after.event / n_fresh
-    yield Finding(name="censored share", value=score(censored), low=0.35, high=0.40)
+    yield Finding(name="censored fraction", value=score(censored), low=0.35, high=0.40)
     yield Finding(name="oracle C-index", value=measure.c(after.oracle), low=0.80, high=0.86)
-    yield from _apart(name, measure)
-    yield from _rivals(name, measure)
+    yield from _independence_checks(name, measure)
+    yield from _baseline_checks(name, measure)
     if name == "site":
         yield from measure.leaving_sites_out()
     if networks and name in ("spatial", "interface"):
-        yield from _networks(name, measure, settings.model, seed)
+        yield from _network_checks(name, measure, settings.model, seed)
 
 
 def _part(patients: Iterator[SimulatedPatient], settings: Config) -> _Part:
-    kept, superpixels, regions, coarse = [], [], [], []
+    reduced, superpixels, regions, coarse = [], [], [], []
     for patient in patients:
         slide = patient.slides[0]
         superpixels.append(pooled(graph_input(slide.graph)))
-        regions.append(own_regions(slide.graph, slide.lattice))
+        regions.append(own_regions(slide.graph, slide.tessellation))
         coarse.append(graph_input(coarsen(slide.graph, settings.coarsening)))
-        # the superpixels themselves are not needed again
-        kept.append(replace(patient, slides=(replace(slide, graph=regions[-1].graph),)))
-    return _Part(patients=kept, superpixels=np.array(superpixels), regions=regions, coarse=coarse)
+        # the graph of superpixels is dropped: it is not needed again
+        reduced.append(replace(patient, slides=(replace(slide, graph=regions[-1].graph),)))
+    return _Part(patients=reduced, superpixels=np.array(superpixels), regions=regions, coarse=coarse)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,14 +212,14 @@ class _Measure:
         return score(quadratic_kappa(stage, self.after.stage, N_STAGES, weights=self.weights))
 
     def correlation(self, one: Table, other: Table) -> Score:
-        found = []
+        correlations = []
         for weight in self.weights.astype(np.int64):
             covariance = np.cov(one, other, fweights=weight)
-            found.append(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
-        return score(np.array(found))
+            correlations.append(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
+        return score(np.array(correlations))
 
     def tables(self) -> Iterator[tuple[str, Table, Table]]:
-        """Yield what bags see, of both parts."""
+        """Yield the name and the tables of both parts for each baseline input."""
         before, after = self.before, self.after
         graphs = (("regions", before.own, after.own), ("after coarsening", before.coarse, after.coarse))
         yield "counts", before.fractions[:, 1:], after.fractions[:, 1:]
@@ -233,16 +235,16 @@ class _Measure:
         yield "forest", self.c(forest_risk(*fitted, rng=self.rng))
 
     def leaving_sites_out(self) -> Iterator[Finding]:
-        """Yield C over pairs within a site, by rivals that never saw that site."""
+        """Yield the C-index over pairs within a site, by baseline models fitted without that site."""
         before, after = self.before, self.after
-        for word, rival in (("ridge", cox_risk), ("forest", forest_risk)):
+        for word, baseline in (("ridge", cox_risk), ("forest", forest_risk)):
             draws = []
             for site in np.unique(after.site):
-                seen, unseen = before.site != site, after.site == site
-                risk = rival(
-                    before.superpixels[seen],
-                    before.time_days[seen],
-                    before.event[seen],
+                others, unseen = before.site != site, after.site == site
+                risk = baseline(
+                    before.superpixels[others],
+                    before.time_days[others],
+                    before.event[others],
                     after.superpixels[unseen],
                     rng=self.rng,
                 )
@@ -257,60 +259,60 @@ def _table(describe: Callable[[GraphInput], Table], graphs: Sequence[GraphInput]
     return np.array([describe(graph) for graph in graphs])
 
 
-def _apart(name: str, measure: _Measure) -> Iterator[Finding]:
-    """Yield correlations that the law keeps near 0."""
+def _independence_checks(name: str, measure: _Measure) -> Iterator[Finding]:
+    """Yield correlations that the scenario keeps near 0, and mean fractions that it keeps constant."""
     after = measure.after
     pairs = {
-        "spatial": ("contact_share", ("tumour", "lymphocytes")),
+        "spatial": ("contact_fraction", ("tumour", "lymphocytes")),
         "interface": ("front_length", ("tumour",)),
     }
     if name not in pairs:
         return
-    planted, kinds = pairs[name]
-    for kind in kinds:
-        value = measure.correlation(after.measure(planted), after.fractions[:, TISSUES.index(kind)])
-        yield Finding(name=f"r of {planted} and share of {kind}", value=value, low=-0.08, high=0.08)
+    planted, tissues = pairs[name]
+    for tissue in tissues:
+        value = measure.correlation(after.measure(planted), after.fractions[:, TISSUES.index(tissue)])
+        yield Finding(name=f"r of {planted} and fraction of {tissue}", value=value, low=-0.08, high=0.08)
     if name == "spatial":
-        for kind, low, high in (("tumour", 0.35, 0.45), ("lymphocytes", 0.10, 0.15)):
-            share = after.fractions[:, TISSUES.index(kind)]
-            value = score(measure.weights @ share / len(share))
-            yield Finding(name=f"mean share of {kind}", value=value, low=low, high=high)
+        for tissue, low, high in (("tumour", 0.35, 0.45), ("lymphocytes", 0.10, 0.15)):
+            fraction = after.fractions[:, TISSUES.index(tissue)]
+            value = score(measure.weights @ fraction / len(fraction))
+            yield Finding(name=f"mean fraction of {tissue}", value=value, low=low, high=high)
 
 
-def _rivals(name: str, measure: _Measure) -> Iterator[Finding]:
-    """Yield what tables of a slide tell."""
+def _baseline_checks(name: str, measure: _Measure) -> Iterator[Finding]:
+    """Yield the scores of baseline models on tables of a slide."""
     bounds: dict[str, tuple[float | None, float | None]] = {
         "spatial": (None, _BAG),
         "null": (0.45, 0.55),
     }
-    for what, one, other in measure.tables():
-        low, high = (None, None) if "after coarsening" in what else bounds.get(name, (None, None))
-        if name == "site" and what == "pooled, superpixels":
+    for inputs, one, other in measure.tables():
+        low, high = (None, None) if "after coarsening" in inputs else bounds.get(name, (None, None))
+        if name == "site" and inputs == "pooled, superpixels":
             low = 0.60
         if name == "interface":
-            found = ridge_stage(one, measure.before.stage, other)
-            high = 0.30 if "after coarsening" not in what else None
-            yield Finding(name=f"{what}, ridge, kappa", value=measure.kappa(found), high=high)
+            stage = ridge_stage(one, measure.before.stage, other)
+            high = 0.30 if "after coarsening" not in inputs else None
+            yield Finding(name=f"{inputs}, ridge, kappa", value=measure.kappa(stage), high=high)
             continue
-        for rival, value in measure.both(one, other):
-            yield Finding(name=f"{what}, {rival}, C-index", value=value, low=low, high=high)
+        for baseline, value in measure.both(one, other):
+            yield Finding(name=f"{inputs}, {baseline}, C-index", value=value, low=low, high=high)
     for word, before, after in (
         ("regions", measure.before.own, measure.after.own),
         ("after coarsening", measure.before.coarse, measure.after.coarse),
     ):
-        every = np.concatenate([graph.features for graph in before])
-        mean, scale = every.mean(axis=0), every.std(axis=0)
+        features = np.concatenate([graph.features for graph in before])
+        mean, scale = features.mean(axis=0), features.std(axis=0)
         tables = [np.array([edge_products(graph, mean, scale) for graph in part]) for part in (before, after)]
         risk = cox_risk(tables[0], measure.before.time_days, measure.before.event, tables[1], rng=measure.rng)
         limits = {"low": 0.45, "high": 0.55} if name == "null" and word == "regions" else {}
         yield Finding(name=f"edge products, {word}, ridge, C-index", value=measure.c(risk), **limits)
 
 
-def _networks(name: str, measure: _Measure, model: ModelConfig, seed: int) -> Iterator[Finding]:
-    """Yield what attention over a bag, the graph network, and the same on rewired edges find among the regions."""
+def _network_checks(name: str, measure: _Measure, model: ModelConfig, seed: int) -> Iterator[Finding]:
+    """Yield the scores of attention over a bag, the graph network, and the same network on rewired edges."""
     before, after = measure.before, measure.after
     if name == "interface":
-        oracle = np.searchsorted(STAGE_CUTS, after.oracle / law(name).effect)
+        oracle = np.searchsorted(STAGE_CUTS, after.oracle / find_scenario(name).effect)
         yield Finding(name="oracle, kappa", value=measure.kappa(oracle.astype(np.int64)))
     for word, layers, wired in (("attention MIL", 0, True), ("GAT", 2, True), ("GAT on rewired edges", 2, False)):
         options = model.model_copy(update={"layers": layers, **_SMALL})
@@ -330,9 +332,9 @@ def _networks(name: str, measure: _Measure, model: ModelConfig, seed: int) -> It
         bundle = train(examples, options, seed=seed, about=_ABOUT).bundle
         predictions: list[Prediction] = [predict(graph, bundle) for graph in graphs[1]]
         if name == "interface":
-            stage = np.array([each.stage_probability.argmax() for each in predictions])
+            stage = np.array([prediction.stage_probability.argmax() for prediction in predictions])
             bag_high = 0.30 if not layers else None
             yield Finding(name=f"{word}, regions, kappa", value=measure.kappa(stage), high=bag_high)
         high = _BAG if name == "spatial" and (not layers or not wired) else None
-        risk = np.array([each.risk for each in predictions])
+        risk = np.array([prediction.risk for prediction in predictions])
         yield Finding(name=f"{word}, regions, C-index", value=measure.c(risk), high=high)

@@ -1,7 +1,7 @@
-"""A simulated cohort on disk: a manifest with the truth of every patient, and a graph or a painted slide of each slide.
+"""A simulated cohort on disk: a manifest with the ground truth of every patient, and graphs or painted slides.
 
-The files are those that a real cohort has, so that everything that reads one reads the other; every slide's name, the
-column ``source`` and the description inside a painted slide say that it is synthetic.
+The files are those of a real cohort, so that whatever reads one reads the other. The name of every slide, the column
+``source`` and the description inside a painted slide say that it is synthetic.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from wsigraph import store
 from wsigraph.cohort.manifest.manifest import write_manifest
-from wsigraph.cohort.manifest.row import ManifestRow
+from wsigraph.cohort.manifest.manifest_row import ManifestRow
 from wsigraph.config import Config, section_hash
 from wsigraph.synthesis.simulation.procedural import SiteStain
 from wsigraph.synthesis.simulation.pyramid import paint_slide, write_pyramid
@@ -35,16 +35,16 @@ SLIDES = "slides"
 
 
 def simulate_cohort(n_patients: int, settings: Config | None = None, *, seed: int) -> Iterator[SimulatedPatient]:
-    """Yield the patients that a seed decides, with hospitals and painted library of their own.
+    """Yield the patients of a seed, with sites and a painted library of their own.
 
     Parameters
     ----------
     n_patients : int
-        How many.
+        Number of patients.
     settings : Config, optional
-        Sections ``synthesis``, which names the law, and ``feature``.
+        Sections ``synthesis``, which names the scenario, and ``feature``.
     seed : int
-        Decides everything random; also part of the patients' names.
+        Seed of all random numbers; also part of the patients' names.
 
     Yields
     ------
@@ -54,7 +54,7 @@ def simulate_cohort(n_patients: int, settings: Config | None = None, *, seed: in
     Raises
     ------
     SynthesisError
-        If there is no such law, or the spacing of superpixels is below 4 px.
+        If the scenario is unknown, or the spacing of superpixels is below 4 px.
     """
     settings = settings or Config()
     scenery, painting, drawing = np.random.default_rng(seed).spawn(3)
@@ -77,22 +77,22 @@ def write_cohort(
     Parameters
     ----------
     patients : iterable of SimulatedPatient
-        Read once.
+        Iterated once.
     out : Path
-        Directory; the manifest goes into it.
+        Directory of the manifest, graphs and slides.
     settings : Config, optional
-        The settings that the patients were simulated with.
+        Settings of the simulation.
     seed : int
-        The seed that they were simulated with; it also decides the paint.
+        Seed of the simulation; painting uses it too.
     images : bool
         Paint every slide into ``slides/`` instead of writing the graph drawn from its layout.
     finished : callable, optional
-        Told every slide and its painted file, None where there is none, as soon as it is written.
+        Called with every slide and the path of its painted file, or None, as soon as it is written.
 
     Returns
     -------
     list of ManifestRow
-        What the manifest holds.
+        Rows of the manifest.
 
     Raises
     ------
@@ -112,7 +112,9 @@ def write_cohort(
                 _paint(slide, path, settings, site=patient.stain, seed=seed)
             else:
                 store.save_graph(slide.graph, store.Destination(out / slide.slide_id / GRAPH, config=config))
-            rows.append(_row(len(rows) + 2, patient, slide, path, stages, f"{settings.synthesis.law}, seed {seed}"))
+            rows.append(
+                _row(len(rows) + 2, patient, slide, path, stages, f"{settings.synthesis.scenario}, seed {seed}")
+            )
             if finished is not None:
                 finished(slide, path)
     write_manifest(rows, out / MANIFEST)
@@ -120,7 +122,7 @@ def write_cohort(
 
 
 def _row(
-    line: int, patient: SimulatedPatient, slide: SimulatedSlide, path: Path | None, stages: Sequence[str], law: str
+    line: int, patient: SimulatedPatient, slide: SimulatedSlide, path: Path | None, stages: Sequence[str], scenario: str
 ) -> ManifestRow:
     outcome = patient.outcome
     return ManifestRow(
@@ -130,7 +132,7 @@ def _row(
         site=f"synthetic-site-{patient.site + 1}",
         path=None if path is None else path.absolute(),
         mpp=None,
-        # the planted stages are spread over as many as the settings name
+        # the four planted stages are mapped to the stages of the settings
         stage=None if outcome.stage is None else stages[outcome.stage * len(stages) // N_STAGES],
         grade=None,
         time_days=outcome.time_days,
@@ -138,7 +140,7 @@ def _row(
         split=None,
         sha256=None,
         free={
-            "source": f"synthetic (law {law})",
+            "source": f"synthetic (scenario {scenario})",
             "licence": "CC0-1.0",
             "oracle_risk": f"{outcome.oracle_risk:.6f}",
             **{f"oracle_{name}": f"{value:.6f}" for name, value in patient.measures.items()},
@@ -148,7 +150,9 @@ def _row(
 
 def _paint(slide: SimulatedSlide, path: Path, settings: Config, *, site: SiteStain, seed: int) -> None:
     options = settings.synthesis
-    # each slide has paint of its own, whichever are painted before it
+    # the random numbers of a slide do not depend on the slides painted before it
     rng = np.random.default_rng([seed, *slide.slide_id.encode()])
-    image = paint_slide(slide.layout, slide.lattice, mpp=options.mpp, glass_um=options.glass_um, site=site, rng=rng)
+    image = paint_slide(
+        slide.layout, slide.tessellation, mpp=options.mpp, glass_um=options.glass_um, site=site, rng=rng
+    )
     write_pyramid(image, path, mpp=options.mpp, description=f"{slide.slide_id}: synthetic tissue, not from a patient")

@@ -1,29 +1,17 @@
-"""An evaluation as one HTML page that needs nothing beside itself."""
+"""evaluation.html: the evaluation of a model on held-out patients as one HTML page."""
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from wsigraph.cohort.metrics.kaplan_meier import SurvivalSteps, kaplan_meier
+from wsigraph.figures.page import templates
+from wsigraph.figures.page.charts import calibration_chart
+from wsigraph.figures.page.survival_chart import survival_by_group_chart
 from wsigraph.training.held_out import HeldOut
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
-table { border-collapse: collapse; width: 100%; } caption { text-align: left; color: #55606b; padding-bottom: .4rem; }
-th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #d5dbe1; }
-td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
-.warning { border-left: 4px solid #a33b00; padding: .4rem .8rem; background: #fdf1ea; }
-.notice { border-left: 4px solid #55606b; padding: .4rem .8rem; background: #f1f4f7; }
-img { max-width: 100%; }
-"""
 
 _TITLES = {
     "c_index": "Harrell's C, pairs within a fold",
@@ -46,135 +34,81 @@ def render_page(document: Mapping[str, Any], held_out: HeldOut) -> str:
     document : mapping
         What ``wsigraph evaluate --json`` prints.
     held_out : HeldOut
-        The answers behind it, for the curves.
+        Held-out predictions, for the curves.
 
     Returns
     -------
     str
-        HTML; pictures are inside.
+        HTML, with its charts inside.
     """
-    name = html.escape(str(document["model"]["name"]))
-    parts = [
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
-        f"<meta name='viewport' content='width=device-width'><title>Evaluation of {name}</title>",
-        f"<style>{_STYLE}</style></head><body><h1>Evaluation of {name}</h1>",
-        f"<p class='notice'>{html.escape(str(document['notice']))}</p>",
-        f"<p>{document['n_patients']:,} patients, {document['n_events']:,} events; folds by {document['split_by']}; "
-        f"{document['n_configurations']} configuration(s) tried. Every patient was answered by a network that never "
-        f"saw them. Intervals: 95 %, {document['n_draws']:,} paired bootstrap draws of "
-        f"{'sites' if document['split_by'] == 'site' else 'patients within folds'}.</p>",
-        *(f"<p class='warning'>{html.escape(text)}</p>" for text in document["warnings"]),
-    ]
-    for part, title in (("survival", "Survival"), ("stage", "Stage")):
-        if document[part]:
-            parts.append(_own(title, document[part]))
-    parts += [_pictures(document, held_out), _rivals(document), _folds(document), "</body></html>"]
-    return "\n".join(parts)
+    groups = _risk_groups(held_out)
+    curve = document["stage"].get("calibration_curve") if held_out.has_stage and document["stage"] else None
+    return templates.render_page(
+        "evaluation.html",
+        document=document,
+        scores=[
+            (title, _score_rows(document[part]))
+            for part, title in (("survival", "Survival"), ("stage", "Stage"))
+            if document[part]
+        ],
+        groups=groups,
+        survival_chart=survival_by_group_chart(groups) if groups else None,
+        calibration_chart=curve and calibration_chart(np.array(curve["stated"]), np.array(curve["observed"])),
+        baselines=[_baseline_row(name, scores) for name, scores in document["baselines"].items()],
+        folds=[_fold_row(fold) for fold in document["folds"]],
+    )
 
 
-def interval(found: Mapping[str, Any] | None, sign: str = "") -> str:
-    """Return a figure with its interval as text, e.g. ``0.712 (0.650-0.770)``; a dash where there is none."""
-    if not found or found.get("value") is None:
+def interval(score: Mapping[str, Any] | None, sign: str = "") -> str:
+    """Return a score with its confidence interval, e.g. ``0.712 (0.650 to 0.770)``; a dash if there is none."""
+    if not score or score.get("value") is None:
         return "-"
-    low, high = found.get("low"), found.get("high")
+    low, high = score.get("low"), score.get("high")
     around = "" if low is None else f" ({low:{sign}.3f} to {high:{sign}.3f})"
-    return f"{found['value']:{sign}.3f}{around}"
+    return f"{score['value']:{sign}.3f}{around}"
 
 
-def _own(title: str, scores: Mapping[str, Any]) -> str:
+def _score_rows(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return names and texts of a model's own scores."""
     rows = [(text, interval(scores[name])) for name, text in _TITLES.items() if name in scores]
-    rows += [(f"AUC at day {each['day']:,.0f}", interval(each)) for each in scores.get("time_auc", ())]
+    rows += [(f"AUC at day {score['day']:,.0f}", interval(score)) for score in scores.get("time_auc", ())]
     if "d_calibration" in scores:
-        found = scores["d_calibration"]
-        rows.append(("D-calibration, largest deviation", f"{found['largest_deviation']:.3f} (p = {found['p']:.3g})"))
+        test = scores["d_calibration"]
+        rows.append(("D-calibration, largest deviation", f"{test['largest_deviation']:.3f} (p = {test['p']:.3g})"))
     if "log_rank" in scores:
-        found = scores["log_rank"]
-        rows.append(
-            (
-                "Log-rank, high against low risk",
-                f"{found['statistic']:.1f} (p = {found['p']:.2g}; {found['n_high']} high)",
-            )
-        )
+        test = scores["log_rank"]
+        text = f"{test['statistic']:.1f} (p = {test['p']:.2g}; {test['n_high']} high)"
+        rows.append(("Log-rank, high against low risk", text))
     if "permutation_p" in scores:
         rows.append(("Permutation p of the C-index", f"{scores['permutation_p']:.3g}"))
-    body = "".join(
-        f"<tr><th scope='row'>{html.escape(a)}</th><td class='n'>{html.escape(b)}</td></tr>" for a, b in rows
-    )
-    return f"<h2>{title}, on held-out patients</h2><table>{body}</table>"
+    return rows
 
 
-def _rivals(document: Mapping[str, Any]) -> str:
-    if not document["baselines"]:
-        return "<h2>Rivals</h2><p>None was asked: the graphs were not at hand.</p>"
-    lines = []
-    for name, found in document["baselines"].items():
-        label = html.escape(name.replace("_", " "))
-        if "left_out" in found:
-            lines.append(f"<tr><th scope='row'>{label}</th><td colspan='4'>{html.escape(found['left_out'])}</td></tr>")
-            continue
-        above = found["model_above"]
-        cells = []
-        for part, score in (("survival", "c_index"), ("stage", "auc")):
-            cells += [interval(found.get(part, {}).get(score)), interval(above.get(part, {}).get(score), "+")]
-        lines.append(
-            f"<tr><th scope='row'>{label}</th>" + "".join(f"<td class='n'>{each}</td>" for each in cells) + "</tr>"
-        )
-    head = "<th>rival</th><th>C-index</th><th>model above</th><th>stage AUC</th><th>model above</th>"
-    return (
-        "<h2>Rivals in the same folds</h2><table><caption>Differences are paired; above means that the lower end is "
-        f"above 0.</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-    )
+def _baseline_row(name: str, scores: Mapping[str, Any]) -> tuple[str, str | None, list[str]]:
+    """Return a baseline's name, why it was left out or None, and its cells."""
+    label = name.replace("_", " ")
+    if "left_out" in scores:
+        return label, str(scores["left_out"]), []
+    cells = []
+    for part, score in (("survival", "c_index"), ("stage", "auc")):
+        cells.append(interval(scores.get(part, {}).get(score)))
+        cells.append(interval(scores["model_above"].get(part, {}).get(score), "+"))
+    return label, None, cells
 
 
-def _folds(document: Mapping[str, Any]) -> str:
-    lines = []
-    for row in document["folds"]:
-        scores = [row.get(name) for name in ("c_index", "stage_auc")]
-        cells = [row["n_patients"], row["n_events"], ", ".join(row["sites"][:8]) or "-"]
-        cells += ["-" if each is None else f"{each:.3f}" for each in scores]
-        lines.append(
-            f"<tr><th scope='row'>{row['fold']}</th>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in cells)
-        )
-    head = "".join(f"<th>{name}</th>" for name in ("fold", "patients", "events", "sites", "C-index", "stage AUC"))
-    return f"<h2>Folds</h2><table><thead><tr>{head}</tr></thead><tbody>{'</tr>'.join(lines)}</tr></tbody></table>"
+def _fold_row(fold: Mapping[str, Any]) -> list[str]:
+    scores = [fold.get(name) for name in ("c_index", "stage_auc")]
+    sites = ", ".join(fold["sites"][:8]) or "-"
+    texts = ["-" if score is None else f"{score:.3f}" for score in scores]
+    return [str(fold["fold"]), str(fold["n_patients"]), str(fold["n_events"]), sites, *texts]
 
 
-def _pictures(document: Mapping[str, Any], held_out: HeldOut) -> str:
-    figure = Figure(figsize=(10.0, 4.0), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    n = held_out.has_survival + held_out.has_stage
-    axes = np.atleast_1d(figure.subplots(1, max(1, n)))
-    place = 0
-    if held_out.has_survival:
-        high = held_out.risk > held_out.risk_cut[held_out.fold]
-        known = np.isfinite(held_out.time_days)
-        for group, label, colour in ((~high, "low risk", "C0"), (high, "high risk", "C3")):
-            rows = group & known
-            days, alive = kaplan_meier(held_out.time_days[rows], held_out.event[rows])
-            axes[place].step(days, alive, where="post", color=colour, label=f"{label} ({int(rows.sum())})")
-        axes[place].set(xlabel="days", ylabel="observed survival", ylim=(0, 1.02))
-        axes[place].legend(frameon=False)
-        place += 1
-    if held_out.has_stage and "calibration_curve" in document["stage"]:
-        curve = document["stage"]["calibration_curve"]
-        axes[place].plot([0, 1], [0, 1], color="#9aa5b1", linewidth=1)
-        axes[place].plot(curve["stated"], curve["observed"], "o-", color="C0")
-        axes[place].set(xlabel="stated probability of a higher stage", ylabel="observed", xlim=(0, 1), ylim=(0, 1))
-    for each in axes:
-        each.spines[["top", "right"]].set_visible(False)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    data = base64.b64encode(stream.getvalue()).decode()
-    text = "Observed survival of high and low risk, and calibration of stages"
-    return f"<h2>Curves</h2><p><img alt='{text}' src='data:image/png;base64,{data}'></p>"
-
-
-def kaplan_meier(
-    time_days: np.ndarray[Any, np.dtype[np.float64]], event: np.ndarray[Any, np.dtype[np.bool_]]
-) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
-    """Return days and Kaplan and Meier's survival after each, both from day 0 and 1 on."""
-    days, index = np.unique(time_days, return_inverse=True)
-    died = np.bincount(index, weights=event, minlength=len(days))
-    at_risk = np.cumsum(np.bincount(index, minlength=len(days))[::-1])[::-1]
-    alive = np.cumprod(1.0 - died / np.maximum(at_risk, 1))
-    return np.concatenate([[0.0], days]), np.concatenate([[1.0], alive])
+def _risk_groups(held_out: HeldOut) -> dict[str, SurvivalSteps]:
+    """Return the survival of patients at low and at high risk; empty if the model does not predict survival."""
+    if not held_out.has_survival:
+        return {}
+    is_high = held_out.risk > held_out.risk_cut[held_out.fold]
+    return {
+        name: kaplan_meier(held_out.time_days[rows], held_out.event[rows])
+        for name, rows in (("low risk", ~is_high), ("high risk", is_high))
+    }

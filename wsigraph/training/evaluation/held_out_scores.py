@@ -182,7 +182,7 @@ def _survival_scores(truth: Truth, held_out: HeldOut, rng: np.random.Generator) 
         "d_calibration": {
             "largest_deviation": round(calibrated.deviation, _DIGITS),
             "p": round(calibrated.p, _DIGITS),
-            "share": [round(float(share), _DIGITS) for share in calibrated.share],
+            "share": [round(float(share), _DIGITS) for share in calibrated.fraction],
         },
         "log_rank": {"statistic": round(statistic, _DIGITS), "p": p, "n_high": int(high.sum()), "n": len(high)},
         "permutation_p": chance,

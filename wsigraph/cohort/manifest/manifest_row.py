@@ -21,15 +21,15 @@ COLUMNS = (
     "split",
     "sha256",
 )
-"""Columns with a meaning, in the order in which they are written; all others are free."""
+"""Columns with a meaning, in the order of a written manifest; all others are free."""
 
-_CELL_TOLD = 80
+_CELL_SHOWN = 80
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestRow:
-    """What a manifest says of one slide.
+    """One slide in a manifest.
 
     Attributes
     ----------
@@ -38,15 +38,15 @@ class ManifestRow:
     slide_id : str
         Name of the slide in outputs.
     patient_id : str
-        Whose tissue it is; the slide's own name where the cell is empty.
+        The patient; the slide's own name if the cell is empty.
     site : str or None
         Hospital or scanner site.
     path : Path or None
-        Slide file or folder, absolute; None where the cell is empty.
+        Slide file or folder, absolute; None if the cell is empty.
     mpp : float or None
-        Pixel size at full resolution, um/px, where it overrules the file's own.
+        Pixel size at full resolution, um/px, to use instead of the file's.
     stage : str or None
-        One of the stages that the settings name.
+        One of the stages in the settings.
     grade : str or None
         Differentiation grade.
     time_days : float or None
@@ -54,7 +54,7 @@ class ManifestRow:
     event : bool or None
         Whether the event was observed.
     split : str or None
-        Part of a study that the patient belongs to.
+        Split of the study, e.g. ``train``.
     sha256 : str or None
         Digest of the slide's bytes, 64 lower-case hexadecimal digits.
     free : mapping of str to str
@@ -78,18 +78,18 @@ class ManifestRow:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
-    """Something in a manifest that cannot stand.
+    """A fault in a manifest.
 
     Attributes
     ----------
     line : int
         Line of the file, the header being 1; 0 for the file as a whole.
     column : str
-        Column it stands in; empty for the row as a whole.
+        Column of the fault; empty for the row as a whole.
     slide_id : str
-        The row's slide; empty where it is not known.
+        The row's slide; empty if unknown.
     message : str
-        What was met, what was expected and what to do.
+        What is wrong, what is expected and what to do.
     """
 
     line: int
@@ -98,20 +98,20 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
-        slide = f" ({self.slide_id[:_CELL_TOLD]})" if self.slide_id else ""
+        slide = f" ({self.slide_id[:_CELL_SHOWN]})" if self.slide_id else ""
         place = f"line {self.line}{slide}: " if self.line else ""
-        text = place + (f"{self.column[:_CELL_TOLD]}: " if self.column else "") + self.message
-        # a cell may hold line ends, or what a terminal takes for a command
-        return _CONTROL.sub(lambda found: repr(found.group())[1:-1], text)
+        text = place + (f"{self.column[:_CELL_SHOWN]}: " if self.column else "") + self.message
+        # a cell may hold line ends or terminal control characters
+        return _CONTROL.sub(lambda match: repr(match.group())[1:-1], text)
 
 
 def quote(cell: str) -> str:
-    """Return a cell as messages show it: in quotes, and not all of a very long one."""
-    return repr(cell if len(cell) <= _CELL_TOLD else f"{cell[:_CELL_TOLD]}...")
+    """Return a cell for messages: in quotes, and shortened if it is very long."""
+    return repr(cell if len(cell) <= _CELL_SHOWN else f"{cell[:_CELL_SHOWN]}...")
 
 
 def patient_digest(patient: str) -> str:
-    """Return the digest by which a model knows a patient, 16 hexadecimal characters.
+    """Return the digest that a model stores for a patient, 16 hexadecimal characters.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def patient_digest(patient: str) -> str:
     Returns
     -------
     str
-        The same for the same name everywhere. It hides nobody whose name can be guessed.
+        The same for the same name everywhere. It is no protection of a name that can be guessed.
 
     Examples
     --------

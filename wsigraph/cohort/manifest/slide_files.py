@@ -1,4 +1,4 @@
-"""What the files of a manifest hold: whether they are there, are the ones described, and are there twice."""
+"""Checks the slide files of a manifest: whether they exist, have the stated digest, and occur twice."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from wsigraph.cohort.manifest.digests import DigestCache, Progress, digest_slides, sample
-from wsigraph.cohort.manifest.row import Fault, ManifestRow, quote
+from wsigraph.cohort.manifest.manifest_row import Fault, ManifestRow, quote
 from wsigraph.errors import UnreadableSlide
 from wsigraph.slide import files
 
 _SLAB = 500
-"""Files looked for by one task: a network mount answers slowly, a thread costs more than a local answer."""
+"""Files checked by one task: a network mount is slow, and a thread costs more than a local check."""
 
 
 def find_files(rows: Sequence[ManifestRow], *, threads: int) -> tuple[dict[Path, os.stat_result], list[Fault]]:
@@ -26,57 +26,57 @@ def find_files(rows: Sequence[ManifestRow], *, threads: int) -> tuple[dict[Path,
     rows : sequence of ManifestRow
         All rows.
     threads : int
-        Questions asked of the file system at a time.
+        Number of threads.
 
     Returns
     -------
     tuple of (dict of Path to os.stat_result, list of Fault)
-        What is there, and a fault for each row whose slide is not.
+        File status by path, and a fault for each row whose slide is missing.
     """
     paths = list(dict.fromkeys(row.path for row in rows if row.path is not None))
     slabs = [paths[start : start + _SLAB] for start in range(0, len(paths), _SLAB)]
     with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="find") as pool:
-        answers = [answer for slab in pool.map(_look, slabs) for answer in slab]
-    there = {path: answer for path, answer in zip(paths, answers, strict=True) if isinstance(answer, os.stat_result)}
+        answers = [answer for slab in pool.map(_stat, slabs) for answer in slab]
+    stats = {path: answer for path, answer in zip(paths, answers, strict=True) if isinstance(answer, os.stat_result)}
     refused = {path: answer for path, answer in zip(paths, answers, strict=True) if isinstance(answer, OSError)}
     faults = [
         Fault(row.line, "path", row.slide_id, _refusal(row.path, refused[row.path]))
         for row in rows
         if row.path is not None and row.path in refused
     ]
-    return there, faults
+    return stats, faults
 
 
 def compare_digests(
     rows: Sequence[ManifestRow],
-    there: Mapping[Path, os.stat_result],
+    stats: Mapping[Path, os.stat_result],
     cache: DigestCache,
     *,
     threads: int,
     progress: Progress | None = None,
 ) -> tuple[dict[Path, str], list[Fault], list[str]]:
-    """Compute the digests that are stated, and those of slides that may be the same.
+    """Compute digests of slides with a stated one, and of slides that may be equal.
 
     Parameters
     ----------
     rows : sequence of ManifestRow
         All rows.
-    there : mapping of Path to os.stat_result
+    stats : mapping of Path to os.stat_result
         Files from `find_files`.
     cache : DigestCache
-        Digests met before.
+        Known digests.
     threads : int
         Files that are read at a time.
     progress : callable, optional
-        Told ("digest", slides done, slides in all).
+        Called with ("digest", slides done, number of slides).
 
     Returns
     -------
     tuple of (dict of Path to str, list of Fault, list of str)
         Digests, a fault for each row whose slide has another digest than stated, and warnings.
     """
-    stated = [row for row in rows if row.sha256 is not None and row.path in there]
-    wanted = [row.path for row in stated if row.path is not None] + _twins(there, threads)
+    stated = [row for row in rows if row.sha256 is not None and row.path in stats]
+    wanted = [row.path for row in stated if row.path is not None] + _twins(stats, threads)
     digests, unreadable = digest_slides(wanted, cache, threads=threads, progress=progress)
     faults = [
         Fault(
@@ -98,7 +98,7 @@ def compare_digests(
 
 
 def group_same_bytes(
-    rows: Sequence[ManifestRow], there: Mapping[Path, os.stat_result], digests: Mapping[Path, str]
+    rows: Sequence[ManifestRow], stats: Mapping[Path, os.stat_result], digests: Mapping[Path, str]
 ) -> list[list[ManifestRow]]:
     """Return the rows whose slides have the same bytes.
 
@@ -106,10 +106,10 @@ def group_same_bytes(
     ----------
     rows : sequence of ManifestRow
         All rows.
-    there : mapping of Path to os.stat_result
+    stats : mapping of Path to os.stat_result
         Files from `find_files`; may be empty.
     digests : mapping of Path to str
-        Digests that were computed; where there is none, the one stated counts.
+        Computed digests; the stated one is used for the others.
 
     Returns
     -------
@@ -119,8 +119,8 @@ def group_same_bytes(
     digest_of: dict[Hashable, str] = {}
     keys: list[Hashable] = []
     for row in rows:
-        found = None if row.path is None else there.get(row.path)
-        place: Hashable = row.path if found is None else (found.st_dev, found.st_ino)
+        stat_result = None if row.path is None else stats.get(row.path)
+        place: Hashable = row.path if stat_result is None else (stat_result.st_dev, stat_result.st_ino)
         digest = row.sha256 if row.path is None else digests.get(row.path, row.sha256)
         key: Hashable = ("row", row.line) if place is None else place
         keys.append(key)
@@ -132,7 +132,7 @@ def group_same_bytes(
     return [group for group in groups.values() if len({row.slide_id for row in group}) > 1]
 
 
-def _look(paths: Iterable[Path]) -> list[os.stat_result | OSError]:
+def _stat(paths: Iterable[Path]) -> list[os.stat_result | OSError]:
     answers: list[os.stat_result | OSError] = []
     for path in paths:
         try:
@@ -145,15 +145,15 @@ def _look(paths: Iterable[Path]) -> list[os.stat_result | OSError]:
 def _refusal(path: Path | None, error: OSError) -> str:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return f"there is no {path}, expected a slide; correct the path, which counts from the manifest's folder"
-    return f"{quote(str(path))} cannot be looked at: {error.strerror}; check its rights"
+    return f"{quote(str(path))} cannot be read: {error.strerror}; check its permissions"
 
 
-def _twins(there: Mapping[Path, os.stat_result], threads: int) -> list[Path]:
-    """Return the slides of which another may hold the same bytes: as large, and alike where sampled."""
-    files_once = {(found.st_dev, found.st_ino): path for path, found in there.items()}
+def _twins(stats: Mapping[Path, os.stat_result], threads: int) -> list[Path]:
+    """Return slides that may have equal bytes: those of equal size with equal samples."""
+    files_once = {(stat_result.st_dev, stat_result.st_ino): path for path, stat_result in stats.items()}
     with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="sample") as pool:
-        folders = [path for path in files_once.values() if stat.S_ISDIR(there[path].st_mode)]
-        size_of = {path: found.st_size for path, found in there.items()} | dict(
+        folders = [path for path in files_once.values() if stat.S_ISDIR(stats[path].st_mode)]
+        size_of = {path: stat_result.st_size for path, stat_result in stats.items()} | dict(
             zip(folders, pool.map(_folder_bytes, folders), strict=True)
         )
         as_large = _shared((size_of[path], path) for path in files_once.values())
@@ -161,7 +161,7 @@ def _twins(there: Mapping[Path, os.stat_result], threads: int) -> list[Path]:
 
 
 def _shared(keyed: Iterable[tuple[Hashable, Path]]) -> list[Path]:
-    """Return the paths whose key another has too; None is no key."""
+    """Return the paths that share their key with another; None is no key."""
     groups: dict[Hashable, list[Path]] = defaultdict(list)
     for key, path in keyed:
         groups[key].append(path)
@@ -183,7 +183,7 @@ def _likeness(path: Path) -> Hashable:
 
 
 def _sizes(folder: Path) -> tuple[int, ...] | None:
-    """Return the sizes of a folder's files; None of one that cannot be read, which fails in the run with its reason."""
+    """Return the sizes of a folder's files; None if it cannot be read, which the run then reports."""
     try:
         return tuple(sorted(part.stat().st_size for part in files.slide_files(files.locate(folder))))
     except (OSError, UnreadableSlide):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from wsigraph.cohort.manifest.create import draft_manifest, find_slides
+from wsigraph.cohort.manifest.create_manifest import create_manifest
 from wsigraph.cohort.manifest.manifest import read_manifest, write_manifest
-from wsigraph.errors import CohortError
+from wsigraph.errors import SlidesNotFound
+from wsigraph.slide.discover import discover_slides
 from wsigraph.slide.inspection import inspect
 
 
@@ -34,7 +35,7 @@ def plain(path: Path) -> None:
 
 
 def names(folder: Path, **options: object) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in find_slides(folder, **options)]
+    return [slide.path.relative_to(folder).as_posix() for slide in discover_slides(folder, **options)]
 
 
 def test_slides_are_found_by_their_suffix_or_by_a_pattern(folder: Path) -> None:
@@ -61,31 +62,30 @@ def test_a_folder_may_be_a_slide(tmp_path: Path, shared_slides: Path) -> None:
     plain(tmp_path / "m" / "data.tiff")
     for recursive in (False, True):
         assert names(tmp_path, recursive=recursive) == ["m.mrxs", "series", "store.zarr"]
-    (first,) = names(tmp_path / "series")
-    assert first.endswith(".dcm")
+    assert names(tmp_path / "series") == ["."]
 
 
 @pytest.mark.parametrize(
     ("place", "options", "met"),
     [
         ("empty", {}, "--recursive"),
-        ("empty", {"pattern": "*.svs"}, "no file matches"),
-        ("absent", {}, "is no folder"),
-        ("a.svs", {}, "is no folder"),
-        ("one", {"pattern": "/x/*.svs"}, "no glob"),
-        ("one", {"pattern": ""}, "no glob"),
+        ("empty", {"pattern": "*.svs"}, "no slide that matches"),
+        ("absent", {}, "is not a folder"),
+        ("a.svs", {}, "is not a folder"),
+        ("one", {"pattern": "/x/*.svs"}, "not a glob"),
+        ("one", {"pattern": ""}, "not a glob"),
     ],
 )
 def test_nothing_to_list_is_an_error(folder: Path, place: str, options: dict[str, str], met: str) -> None:
-    with pytest.raises(CohortError, match=met):
-        find_slides(folder / place, **options)
+    with pytest.raises(SlidesNotFound, match=met):
+        discover_slides(folder / place, **options)
 
 
 def test_a_draft_says_what_the_files_say(folder: Path) -> None:
     told: list[tuple[str, int, int]] = []
-    slides = find_slides(folder, recursive=True)
-    draft = draft_manifest(slides, folder, digests=True, progress=lambda *step: told.append(step))
-    real, first, second = draft.rows
+    slides = discover_slides(folder, recursive=True)
+    created = create_manifest(slides, digests=True, progress=lambda *step: told.append(step))
+    real, first, second = created.rows
     stated = inspect(folder / "a.svs")
     assert (real.slide_id, real.patient_id, real.mpp) == ("a", "", 0.499)
     assert (real.path, real.sha256) == (folder / "a.svs", stated["sha256"])
@@ -98,26 +98,26 @@ def test_a_draft_says_what_the_files_say(folder: Path) -> None:
     }
     assert (first.mpp, first.free["mpp_source"], first.free["width_px"]) == (None, "", "50")
     assert (first.slide_id, second.slide_id) == ("one__1.tiff", "two__deep__1.tiff")
-    assert [note for note in draft.notes if "its mpp is left empty" in note and "352.778" in note]
-    assert len(draft.notes) == 4
+    assert [note for note in created.notes if "its mpp is left empty" in note and "352.778" in note]
+    assert len(created.notes) == 4
     assert told == [("slides", done, 3) for done in (1, 2, 3)]
 
 
 def test_files_that_do_not_read_are_listed_with_the_reason(folder: Path) -> None:
     (folder / "cut.svs").write_bytes((folder / "a.svs").read_bytes()[:1_000_000])
     (folder / "text.svs").write_text("no slide")
-    draft = draft_manifest(find_slides(folder), folder)
-    assert [row.slide_id for row in draft.rows] == ["a"]
-    assert [path.name for path, _ in draft.unreadable] == ["cut.svs", "text.svs"]
-    assert all(reason for _, reason in draft.unreadable)
+    created = create_manifest(discover_slides(folder))
+    assert [row.slide_id for row in created.rows] == ["a"]
+    assert [path.name for path, _ in created.unreadable] == ["cut.svs", "text.svs"]
+    assert all(reason for _, reason in created.unreadable)
 
 
 def test_a_draft_reads_as_a_manifest(folder: Path) -> None:
-    draft = draft_manifest(find_slides(folder, recursive=True), folder, digests=True)
-    write_manifest(draft.rows, folder / "m.csv")
+    created = create_manifest(discover_slides(folder, recursive=True), digests=True)
+    write_manifest(created.rows, folder / "m.csv")
     read = read_manifest(folder / "m.csv", stage_names=("I",))
-    assert [row.path for row in read.rows] == [row.path for row in draft.rows]
-    assert [row.patient_id for row in read.rows] == [row.slide_id for row in draft.rows]
+    assert [row.path for row in read.rows] == [row.path for row in created.rows]
+    assert [row.patient_id for row in read.rows] == [row.slide_id for row in created.rows]
     assert len(read.warnings) == 1  # the two plain pictures are the same bytes
 
 
@@ -126,7 +126,7 @@ def test_patients_are_taken_from_barcodes_only_when_asked(tmp_path: Path, tcga: 
     stems = ["TCGA-B0-4690-01Z-00-DX1", "tcga-b0-4690-11A", "TCGA-B0-46901", "x-TCGA-B0-4690"]
     for stem in stems:
         plain(tmp_path / f"{stem}.tiff")
-    rows = {row.slide_id: row for row in draft_manifest(find_slides(tmp_path), tmp_path, tcga=tcga).rows}
+    rows = {row.slide_id: row for row in create_manifest(discover_slides(tmp_path), tcga=tcga).rows}
     expected = ["TCGA-B0-4690", "TCGA-B0-4690", "", ""] if tcga else [""] * 4
     assert [rows[stem].patient_id for stem in stems] == expected
     assert [rows[stem].site for stem in stems] == (["B0", "B0", None, None] if tcga else [None] * 4)
@@ -135,6 +135,6 @@ def test_patients_are_taken_from_barcodes_only_when_asked(tmp_path: Path, tcga: 
 def test_names_that_differ_in_case_or_suffix_alone_are_told_apart(tmp_path: Path) -> None:
     for name in ("s.tiff", "S.tif", "a:b.tiff", "a_b.tiff"):
         plain(tmp_path / name)
-    draft = draft_manifest(find_slides(tmp_path), tmp_path)
-    assert [row.slide_id for row in draft.rows] == ["S.tif", "a_b", "a_b-2", "s.tiff"]
-    assert sum("is named" in note for note in draft.notes) == 4
+    created = create_manifest(discover_slides(tmp_path))
+    assert [row.slide_id for row in created.rows] == ["S.tif", "a_b~6783a31e", "a_b", "s.tiff"]
+    assert sum("is named" in note for note in created.notes) == 3

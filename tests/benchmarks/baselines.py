@@ -1,9 +1,9 @@
-"""What a user would run instead of the whole way, on a part of the same slide.
+"""Baselines: what a user would run instead of the pipeline, on a part of the same slide.
 
 Tiles through a network: a ResNet-18 in plain torch over the 256 px tissue tiles at 0.5 um/px, read by OpenSlide; its
 weights are random, which costs the same as trained ones. Regions by scikit-image and networkx: SLIC, region adjacency
 graph and region properties of a square of tissue at 1 um/px. Both are timed on a part and scaled up by tiles or by
-tissue area; each grows no slower than that.
+tissue area; neither grows more slowly than that.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def resnet18(threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     Parameters
     ----------
     threads : int
-        Torch's threads while it runs; what they were before is put back.
+        Number of torch threads while it runs; the previous number is restored.
     """
     import torch
     from torch import nn
@@ -74,13 +74,13 @@ def tissue_tiles(slide: Slide, tissue: TissueMap) -> list[Box]:
     """Return the tiles at 0.5 um/px of which at least half is tissue, as boxes at that pixel size."""
     size = slide.size(TILE_MPP)
     cell = TILE_PX * TILE_MPP / tissue.mpp
-    found = []
+    tiles = []
     for box in grid(size, TILE_PX):
         y, x = box.y0 // TILE_PX, box.x0 // TILE_PX
         part = tissue.tissue[round(y * cell) : round((y + 1) * cell), round(x * cell) : round((x + 1) * cell)]
         if part.size and part.mean() >= 0.5:
-            found.append(box)
-    return found
+            tiles.append(box)
+    return tiles
 
 
 def read_tiles(handle: openslide.OpenSlide, mpp: float, tiles: list[Box]) -> NDArray[np.uint8]:
@@ -100,11 +100,11 @@ def fullest_square(slide: Slide, tissue: TissueMap, mpp: float, side_px: int) ->
     """Return the square of a grid that holds most tissue."""
     cell = side_px * mpp / tissue.mpp
 
-    def share(box: Box) -> float:
+    def tissue_pixels(box: Box) -> float:
         y, x = box.y0 / side_px * cell, box.x0 / side_px * cell
         return float(tissue.tissue[round(y) : round(y + cell), round(x) : round(x + cell)].sum())
 
-    return max(grid(slide.size(mpp), side_px), key=share)
+    return max(grid(slide.size(mpp), side_px), key=tissue_pixels)
 
 
 def region_graph(rgb: NDArray[np.uint8], spacing_px: int) -> Any:

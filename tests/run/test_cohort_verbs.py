@@ -1,0 +1,65 @@
+"""The verbs of a cohort from Python: simulate, train, evaluate, and an explanation with the trained model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import wsigraph
+from wsigraph import store
+from wsigraph.config import Config, load
+from wsigraph.errors import ConfigError
+
+SETTINGS = (
+    "synthesis.scenario=spatial", "synthesis.sites=2", "synthesis.library_side=3", "synthesis.min_side=4",
+    "synthesis.max_side=5", "model.epochs=2", "model.layers=1", "model.channels=4", "explanation.random_orders=5",
+    "explanation.steps=10", "explanation.max_completeness_error=0.1",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def settings() -> Config:
+    return load(overrides=SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory, settings: Config) -> Path:
+    """Directory of a simulated cohort of 40 patients."""
+    out = tmp_path_factory.mktemp("cohort")
+    rows = wsigraph.simulate(40, out, settings, seed=3)
+    assert len({row.patient_id for row in rows}) == 40
+    assert all((out / row.slide_id / "graph.safetensors").is_file() for row in rows)
+    return out
+
+
+def test_a_cohort_is_simulated_trained_on_scored_and_explained(cohort: Path, settings: Config, tmp_path: Path) -> None:
+    steps: list[str] = []
+    manifest, model = cohort / "data_manifest.csv", tmp_path / "model"
+    result = wsigraph.train(
+        manifest, cohort, model, settings, n_folds=2, workers=1, progress=lambda step, done, total: steps.append(step)
+    )
+    assert steps
+    assert result.over_repeats == {}
+    card = result.ensemble.bundle.card
+    assert (len(card.members), card.training.n_patients) == (2, 40)
+    assert "simulated tissue" in card.notice
+    assert json.loads((model / "card.json").read_text())["training"]["n_patients"] == 40
+    scores = wsigraph.evaluate(model)
+    assert scores["n_patients"] == 40
+    assert 0 <= scores["survival"]["c_index"]["value"] <= 1
+    # the training cohort is stored beside the model, so explanations have a reference input
+    graph = store.load_graph(next(cohort.glob("*/graph.safetensors")))
+    coarse = wsigraph.coarsen(graph, settings.coarsening)
+    explanation = wsigraph.explain(coarse, graph, model, config=settings.explanation)
+    assert len(explanation.node) == coarse.graph.n_nodes
+    assert wsigraph.predict(coarse, model).risk is not None
+
+
+def test_a_try_that_is_no_setting_is_refused_before_anything_is_written(
+    cohort: Path, settings: Config, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"model\.layer"):
+        wsigraph.train(cohort / "data_manifest.csv", cohort, tmp_path / "model", settings, tries=["layer=2"])
+    assert not (tmp_path / "model").exists()

@@ -1,0 +1,1 @@
+"""HTML pages: the stylesheet, the templates and the SVG charts that all pages share."""

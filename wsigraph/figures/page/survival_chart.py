@@ -1,0 +1,103 @@
+"""Survival charts of all HTML pages: a predicted curve beside a cohort, and Kaplan-Meier curves of groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from wsigraph.cohort.metrics.kaplan_meier import SurvivalSteps
+from wsigraph.figures.page.svg import (
+    DAYS_PER_YEAR,
+    RIGHT,
+    WIDTH,
+    Frame,
+    axes,
+    chart,
+    path,
+    percent_ticks,
+    stairs,
+    year_ticks,
+)
+from wsigraph.records import Prediction
+
+_HEIGHT = 300
+
+
+def predicted_survival_chart(prediction: Prediction, cohort: SurvivalSteps | None) -> Markup:
+    """Return the predicted survival with its band, and the Kaplan-Meier estimate of the training cohort.
+
+    Parameters
+    ----------
+    prediction : Prediction
+        Its curve, and its band if it has one.
+    cohort : SurvivalSteps or None
+        The training cohort.
+
+    Returns
+    -------
+    Markup
+        An ``svg`` element.
+    """
+    last = float(prediction.time_days[-1])
+    frame = Frame(last, 0.0, 1.0, _HEIGHT)
+    body = axes(frame, year_ticks(last), "years", percent_ticks())
+    if cohort is not None and len(cohort.time_days):
+        body += _steps(frame, cohort, last, "cohort", "line")
+    days = np.concatenate([[0.0], prediction.time_days])
+    if prediction.survival_band is not None:
+        low, high = (np.concatenate([[1.0], band]) for band in prediction.survival_band)
+        body.append(path("own band", frame.area(days, low, days, high)))
+    survival = np.concatenate([[1.0], prediction.survival])
+    body.append(path("own line strong", frame.line(days, survival)))
+    description = ", ".join(
+        f"{day / DAYS_PER_YEAR:.1f} years {100 * fraction:.0f} %"
+        for day, fraction in zip(days[1:], survival[1:], strict=True)
+    )
+    return chart(_HEIGHT, "Predicted survival", description, body)
+
+
+def survival_by_group_chart(groups: Mapping[str, SurvivalSteps], title: str = "Survival by predicted risk") -> Markup:
+    """Return Kaplan-Meier curves of groups of patients with their 95 % bands.
+
+    Parameters
+    ----------
+    groups : mapping of str to SurvivalSteps
+        One or two groups. The first line is solid, the second dashed.
+    title : str
+        Title for screen readers.
+
+    Returns
+    -------
+    Markup
+        An ``svg`` element.
+    """
+    last = max(float(steps.time_days[-1]) if len(steps.time_days) else 1.0 for steps in groups.values())
+    frame = Frame(last, 0.0, 1.0, _HEIGHT)
+    body = axes(frame, year_ticks(last), "years", percent_ticks())
+    descriptions = []
+    for number, (name, steps) in enumerate(groups.items()):
+        body += _steps(frame, steps, last, ("own", "cohort")[number % 2], "line strong")
+        end = float(steps.survival[-1]) if len(steps.survival) else 1.0
+        body.append(
+            Markup('<text x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(
+                WIDTH - RIGHT - 4, frame.y(end) - 6, name
+            )
+        )
+        descriptions.append(f"{name} ends at {100 * end:.0f} %")
+    return chart(_HEIGHT, title, ", ".join(descriptions), body)
+
+
+def _steps(frame: Frame, steps: SurvivalSteps, last: float, colour: str, line: str) -> list[Markup]:
+    """Return band and line of a step function, from day 0 to the last day."""
+    inside = steps.time_days <= last
+    at = np.concatenate([[0.0], steps.time_days[inside], [last]])
+
+    def extended(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        shown = values[inside]
+        return np.concatenate([[1.0], shown, shown[-1:] if len(shown) else [1.0]])
+
+    low, survival, high = (stairs(at, extended(values)) for values in (steps.low, steps.survival, steps.high))
+    return [path(f"{colour} band", frame.area(*low, *high)), path(f"{colour} {line}", frame.line(*survival))]

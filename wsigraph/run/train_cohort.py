@@ -1,0 +1,212 @@
+"""Train a model on a cohort: the manifest of the slides and their stored graphs become a model directory.
+
+The verb behind ``wsigraph train``. It reads the graphs, trains one network per fold, and writes beside the model what
+explanations need to know of the training cohort.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from wsigraph.config import Config, load
+
+if TYPE_CHECKING:
+    from wsigraph.cohort.manifest.manifest import ManifestRow
+    from wsigraph.config import ModelConfig
+    from wsigraph.model.bundle import ModelBundle
+    from wsigraph.model.card import About
+    from wsigraph.run.slide_run import Progress
+    from wsigraph.training.dataset import Cohort
+    from wsigraph.training.ensemble import Ensemble
+
+_log = logging.getLogger(__name__)
+_N_NAMED = 10
+"""Slides without a graph that a warning names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainResult:
+    """Result of `train`.
+
+    Attributes
+    ----------
+    ensemble : Ensemble
+        The model, with one member per fold, and its held-out predictions.
+    over_repeats : dict of str to dict of str to float
+        Mean and standard deviation (``mean``, ``sd``) of each score over repeated divisions; empty without repeats.
+    """
+
+    ensemble: Ensemble
+    over_repeats: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def train(
+    manifest: Path | str,
+    graphs: Path | str,
+    out: Path | str,
+    config: Config | None = None,
+    *,
+    n_folds: int = 5,
+    n_repeats: int = 1,
+    group: Literal["patient", "site"] = "patient",
+    seed: int = 1,
+    workers: int = 0,
+    device: str = "cpu",
+    tries: Sequence[str] = (),
+    allow_missing: bool = False,
+    restart: bool = False,
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Train a cross-validated ensemble on a cohort and write it as a model directory.
+
+    Every patient is predicted by the network that was not trained on that patient. Rows whose split is ``test`` are
+    not used. A training that was stopped continues from its checkpoints if it is called again with the same arguments.
+
+    Parameters
+    ----------
+    manifest : Path or str
+        Table of slides, patients and outcomes (``data_manifest.md``).
+    graphs : Path or str
+        Directory that holds ``<slide_id>/coarse.safetensors`` or ``<slide_id>/graph.safetensors`` of every slide.
+    out : Path or str
+        Directory of the model.
+    config : Config, optional
+        Settings; the sections ``model``, ``coarsening`` and ``explanation`` are used. By default the built-in ones.
+    n_folds : int
+        Number of folds, at least 2; each is held out once.
+    n_repeats : int
+        Number of divisions into folds to score. The model is that of the first.
+    group : str
+        What a fold keeps together: ``patient`` or ``site``.
+    seed : int
+        Seed of the folds, the initial weights and all other random choices.
+    workers : int
+        Number of processes, one fold each; 0 takes one for every allowed core.
+    device : str
+        ``cpu`` or ``cuda``.
+    tries : sequence of str
+        Further model settings to choose from, each as ``"key=value"``, such as ``"layers=2"``.
+    allow_missing : bool
+        Whether to leave out slides without a graph, with a warning, instead of failing.
+    restart : bool
+        Whether to discard what `out` holds of other settings or data, instead of failing.
+    progress : callable, optional
+        Called with (what, done, total) for graphs read, folds and epochs.
+
+    Returns
+    -------
+    TrainResult
+        The ensemble, whose card holds the held-out scores.
+
+    Raises
+    ------
+    CohortError
+        If the manifest has faults, a slide has no graph, or the folds cannot be formed.
+    ConfigError
+        If an element of `tries` is no model setting.
+    ModelError
+        If a fold cannot be fitted.
+    StoreError
+        If a graph is damaged or the directory cannot be written.
+
+    Notes
+    -----
+    Warnings are logged to the logger ``wsigraph``.
+    """
+    from wsigraph.cohort.manifest.manifest import read_manifest
+    from wsigraph.training.cross_validate import Design, refuse_finished, start_over, study_identity, train_model
+    from wsigraph.training.load_cohort import gather, what_to_read
+    from wsigraph.training.repeats import score_repeats
+
+    settings = config or Config()
+    manifest, graphs, out = Path(manifest), Path(graphs), Path(out)
+    names = settings.model.stage_names
+    table = read_manifest(manifest, stage_names=names, check_files=False)
+    for text in table.warnings:
+        _log.warning(text)
+    rows = _training_rows(table.rows, graphs, allow_missing)
+    configurations = _configurations(settings, tries)
+    design = Design(n_folds=n_folds, group=group, seed=seed, workers=workers, device=device)
+    cohort = gather(
+        rows,
+        graphs,
+        stage_names=names,
+        coarsening=settings.coarsening,
+        model=what_to_read(configurations),
+        progress=progress,
+    )
+    if restart:
+        start_over(out)
+    else:
+        refuse_finished(out, study_identity(cohort, configurations, design))
+    ensemble = train_model(
+        cohort,
+        configurations,
+        out,
+        design=design,
+        about=_about(out, manifest, rows),
+        sources={"manifest": str(manifest.absolute()), "graphs": str(graphs.absolute())},
+        beside=partial(_write_reference, cohort, out, settings, seed),
+        keep_checkpoints=n_repeats > 1,
+        progress=progress,
+    )
+    if n_repeats < 2:
+        return TrainResult(ensemble=ensemble)
+    scores = score_repeats(ensemble, cohort, configurations, out, design=design, n_repeats=n_repeats, progress=progress)
+    return TrainResult(ensemble=ensemble, over_repeats=scores["over_repeats"])
+
+
+def _write_reference(cohort: Cohort, out: Path, settings: Config, seed: int, bundle: ModelBundle) -> Path:
+    from wsigraph.explanation.fit_reference import write_reference
+
+    return write_reference(cohort, bundle, out, settings.explanation, seed=seed)
+
+
+def _training_rows(rows: Sequence[ManifestRow], graphs: Path, allow_missing: bool) -> list[ManifestRow]:
+    """Return the rows to train on: not those of the test split, nor, if allowed, those without a graph."""
+    from wsigraph.training.load_cohort import find_missing
+
+    training = [row for row in rows if row.split != "test"]
+    if len(training) < len(rows):
+        _log.warning("%d slides of split 'test' are left alone", len(rows) - len(training))
+    if not allow_missing:
+        return training
+    missing = {row.slide_id for row in find_missing(training, graphs)}
+    if missing:
+        names = ", ".join(sorted(missing)[:_N_NAMED])
+        _log.warning("%d slides have no graph and are left out: %s", len(missing), names)
+    return [row for row in training if row.slide_id not in missing]
+
+
+def _configurations(settings: Config, tries: Sequence[str]) -> list[ModelConfig]:
+    """Return the model settings to choose from: those given, and one more for each try."""
+    given = json.loads(settings.model.model_dump_json())
+    base = [f"model.{key}={json.dumps(value)}" for key, value in given.items()]
+    return [settings.model, *(load([], [*base, f"model.{text}"]).model for text in tries)]
+
+
+def _about(out: Path, manifest: Path, rows: Sequence[ManifestRow]) -> About:
+    """Return what the model's card says of its training."""
+    from wsigraph.model.card import About
+
+    simulated = bool(rows) and all(row.slide_id.startswith("synthetic") for row in rows)
+    tissue = "simulated tissue graphs" if simulated else "tissue graphs"
+    return About(
+        name=out.resolve().name,
+        description=f"Ensemble of folds over {tissue}, trained with wsigraph train.",
+        notice="for research only: not validated for any clinical use"
+        + ("; trained on simulated tissue, its numbers have no medical meaning" if simulated else ""),
+        licence="not stated",
+        data=f"{len(rows)} slides of {manifest.name}",
+        simulated=simulated,
+        limits=(
+            "held-out scores hold for patients like those of the cohort; see evaluation.html for baseline models and "
+            "sites",
+        ),
+    )
