@@ -265,4 +265,5 @@ def guided_velocity(
         torch.cat([raster, no_raster]),
         domain.repeat(2),
     ).chunk(2)
-    return plain + guidance * (conditional - plain)
+    guided: Tensor = plain + guidance * (conditional - plain)
+    return guided
