@@ -44,7 +44,7 @@ SECTIONS = {
 }
 """Sections of docs/results.md, and the files that their figures are of."""
 NOT_KEPT = {"0.6530.5400.749", "-0.010-0.038+0.053", "0.4960.4880.505"}
-"""Of the second try on TCGA-KIRC, as the page says; and the mean of the three seeds of `site`, each of which is kept."""
+"""Of the second try on TCGA-KIRC, as the page says; and the mean of the seeds of `site`, each of which is kept."""
 
 
 @pytest.mark.parametrize("name", STAGES)
