@@ -112,8 +112,11 @@ def _plain(told: _Told) -> dict[str, Any]:
 
 def _show(told: _Told) -> None:
     """Print the text, the claims, and where the files are."""
+    from wsigraph.tissue.suitability import MARK
+
     result = told.result
-    print("\n".join([*_explanation(result)["text"], *(each.sentence() for each in told.claims)]))
+    marks = [text for text in result.info.warnings if text.startswith(MARK)]
+    print("\n".join([*marks, *_explanation(result)["text"], *(each.sentence() for each in told.claims)]))
     print(f"\n{result.directory}/: {', '.join(path.name for path in result.files)}", flush=True)
 
 
