@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pipelines.options import add_renamed
 from pipelines.planted_causes import PLANTED, PlantedSlide, train_on_scenario
-from wsigraph.cohort.metrics.proportion_interval import wilson
+from wsigraph.cohort.metrics.proportion_interval import wilson_confidence_interval
 from wsigraph.config import ExplanationConfig
 from wsigraph.explanation.aggregate import rank_correlation, to_superpixels
 from wsigraph.explanation.explain import explain
@@ -77,18 +77,18 @@ def main(arguments: list[str] | None = None) -> int:
     if reference is None:
         print(f"{options.model} has no reference; run python -m pipelines.build_reference", file=sys.stderr)
         return 1
-    found = []
+    scores = []
     for number, slide in enumerate(PLANTED[options.scenario](options.slides, seed=options.seed, nodes=options.nodes)):
-        found.append(
+        scores.append(
             examine(slide, bundle, reference, n_random=options.random_orders, reference_input=options.reference)
         )
         if number % 20 == 19:
             print(f"{number + 1} of {options.slides} slides", file=sys.stderr)
-    print(f"model {bundle.card.name} {bundle.model_id}, {len(found)} slides, one cause each\n")
+    print(f"model {bundle.card.name} {bundle.model_id}, {len(scores)} slides, one cause each\n")
     below = bundle.card.metrics.get("c_index_below_oracle")
     if below is not None:
         print(f"{'C-index below the oracle, from the card':58s} {below.value:.3f} ({below.low:.3f}-{below.high:.3f})")
-    print("\n".join(table(found)))
+    print("\n".join(table(scores)))
     return 0
 
 
@@ -128,7 +128,9 @@ def examine(
     untrained, another = (_untrained(coarse, graph, bundle, reference, draw) for draw in range(2))
     of_region = np.bincount(coarse.assignment, area)
     is_cause = np.bincount(coarse.assignment, area * slide.is_cause) > of_region / 2
-    shared, other = (to_superpixels(each, coarse.assignment, graph.moment("n")) / area for each in (untrained, another))
+    shared, other = (
+        to_superpixels(score, coarse.assignment, graph.moment("n")) / area for score in (untrained, another)
+    )
     return SlideScores(
         cause_fraction=float(area[slide.is_cause].sum() / area.sum()),
         points=hits_cause(explanation.node, is_cause),
@@ -151,38 +153,38 @@ def _untrained(
     return integrate(networks, [Target("risk")], raw, path, Precision(n_steps=20))[0].of_regions(raw)
 
 
-def table(found: Sequence[SlideScores]) -> list[str]:
+def table(scores: Sequence[SlideScores]) -> list[str]:
     """Return the table's lines.
 
     Parameters
     ----------
-    found : sequence of SlideScores
-        One a slide.
+    scores : sequence of SlideScores
+        One for each slide.
 
     Returns
     -------
     list of str
         Figures with their goals.
     """
-    chance = float(np.mean([slide.cause_fraction for slide in found]))
+    chance = float(np.mean([slide.cause_fraction for slide in scores]))
     lines = [
         _proportion(
-            "pointing game: region of highest attribution is cause", [slide.points for slide in found], ">= 0.85"
+            "pointing game: region of highest attribution is cause", [slide.points for slide in scores], ">= 0.85"
         ),
         f"{'chance of it, mean fraction of the cause':58s} {chance:.3f}",
         f"{'average precision over prevalence, median':58s} "
-        f"{np.median([slide.average_precision / slide.cause_fraction for slide in found]):.2f}",
+        f"{np.median([slide.average_precision / slide.cause_fraction for slide in scores]):.2f}",
     ]
     for ablation in ("replace", "drop"):
         for order in ("random_mean", "area", "attention", "gradient_x_input"):
-            better = [slide.gains[ablation]["attribution"] > slide.gains[ablation][order] for slide in found]
+            better = [slide.gains[ablation]["attribution"] > slide.gains[ablation][order] for slide in scores]
             goal = ">= 0.90" if order in ("random_mean", "area") else ""
             lines.append(_proportion(f"{ablation}: better than {order.replace('_', ' ')}", better, goal))
-    correlation = np.array([slide.random_correlation for slide in found])
-    between = np.abs([slide.two_randoms for slide in found])
+    correlation = np.array([slide.random_correlation for slide in scores])
+    between = np.abs([slide.two_randoms for slide in scores])
     lines += [
-        _proportion("attributions add up within the limit", [slide.is_complete for slide in found], ""),
-        _proportion("random weights: pointing", [slide.random_points for slide in found], f"<= {chance + 0.1:.3f}"),
+        _proportion("attributions add up within the limit", [slide.is_complete for slide in scores], ""),
+        _proportion("random weights: pointing", [slide.random_points for slide in scores], f"<= {chance + 0.1:.3f}"),
         f"{'random weights: rank correlation with trained, mean':58s} {correlation.mean():+.3f}  goal |mean| < 0.2",
         f"{'random weights: |rank correlation|, mean':58s} {np.abs(correlation).mean():.3f}  goal < 0.2",
         f"{'the same between two draws of random weights':58s} {between.mean():.3f}",
@@ -191,7 +193,7 @@ def table(found: Sequence[SlideScores]) -> list[str]:
 
 
 def _proportion(name: str, hits: Sequence[bool], goal: str) -> str:
-    low, high = wilson(sum(hits), len(hits))
+    low, high = wilson_confidence_interval(sum(hits), len(hits))
     suffix = f"  goal {goal}" if goal else ""
     return f"{name:58s} {np.mean(hits):.3f} ({low:.3f}-{high:.3f}){suffix}"
 

@@ -23,12 +23,17 @@ MARKERS = {
 
 
 def draw_negatives(section: Picture) -> Iterator[tuple[str, Picture, float]]:
-    """Yield (name, uint8 (h, w, 3), um/px) of pictures that are none.
+    """Draw pictures that are none.
 
     Parameters
     ----------
     section : uint8 (h, w, 3)
         A real H&E section at 1 um/px, from which the inverted ones are made.
+
+    Yields
+    ------
+    name, pixels, mpp : str, uint8 (h, w, 3), float
+        What it is, RGB, and its pixel size in um.
     """
     for number, (colour, marker) in enumerate(MARKERS.items()):
         for is_dry in (False, True):

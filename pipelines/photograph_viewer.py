@@ -1,8 +1,8 @@
 """Screenshots of the viewer: ``python -m pipelines.photograph_viewer --slide SLIDE --out docs/viewer``.
 
-Serves a directory with the slide, has its risk explained, opens the viewer in headless Chromium and keeps what it
-shows: light with a region, with regions taken away, dark and side by side, and on a tablet. Needs playwright and
-Chromium; for the documentation and for eyes that judge.
+Serves a directory with the slide, explains its risk, opens the viewer in headless Chromium and saves four images of
+it: light with a region, an ablation, dark and side by side, and on a tablet. Needs playwright and
+Chromium.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _photograph(address: str, job: str, out: Path, chromium: str) -> list[Path]:
             context.close()
 
         keep("region", "", "n")
-        keep("without", "remove=8")
+        keep("ablation", "remove=8")
         keep("side-by-side", "second=stage", scheme="dark")
         keep("tablet", "colour=nuclear_density", size=TABLET)
         browser.close()

@@ -127,18 +127,19 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
 
 
 def _sections(options: argparse.Namespace) -> Iterator[tuple[str, str, Picture, float]]:
-    for name, mpp in SLIDES.items():
-        yield "slides", name, *_pixels(options.slides / name, mpp)
-    for name, mpp in FAULTY.items() if options.faults else ():
-        yield "slides with other faults", name, *_pixels(options.faults / name, mpp)
     for path in sorted((options.glas / "images").glob("*.png")) if options.glas else ():
         yield "GlaS", path.stem, *_pixels(path, GLAS_MPP)
-    for path in sorted(options.monuseg.glob("*-*[0-9].png")) if options.monuseg else ():
+    pictures = set(options.monuseg.glob("*.png")) - set(options.monuseg.glob("*_nuclei.png")) if options.monuseg else ()
+    for path in sorted(pictures):
         yield "MoNuSeg", path.stem, *_pixels(path, MONUSEG_MPP)
     tiles = sorted(options.oral.glob("*/*.jpg")) if options.oral else []
     for index in np.linspace(0, len(tiles) - 1, min(options.tiles, len(tiles))).round().astype(int):
         path = tiles[index]
         yield "oral tiles", path.stem, *_pixels(path, ORAL_MPP[path.stem.split("_")[1]])
+    for name, mpp in SLIDES.items():
+        yield "slides", name, *_pixels(options.slides / name, mpp)
+    for name, mpp in FAULTY.items() if options.faults else ():
+        yield "slides with other faults", name, *_pixels(options.faults / name, mpp)
 
 
 def _pixels(path: Path, mpp: float | None) -> tuple[Picture, float]:

@@ -97,16 +97,8 @@ def main() -> None:
             segmenter = train_extractor(
                 config, seed=1000 + seed, steps=options.steps, training_images=learned, half=config.half
             )
-            results += [
-                {
-                    "fold": number,
-                    "seed": seed,
-                    "arm": arm,
-                    "patient": str(name),
-                    "dice": dice(segmenter, training_images[name]),
-                }
-                for name in held
-            ]
+            key = {"fold": number, "seed": seed, "arm": arm}
+            results += [{**key, "patient": str(name), "dice": dice(segmenter, training_images[name])} for name in held]
         options.out.write_text(json.dumps({"settings": settings, "rows": results}, indent=1) + "\n")
         print(f"fold {number}: {len(training)} patients to train on", flush=True)
     print(report(results))

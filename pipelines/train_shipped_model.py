@@ -126,14 +126,14 @@ def baseline_scores(
         ensemble, train, cohort, seed=seed, names=BASELINES, predictions=answers, workers=workers
     )
     calibration = calibration_of_survival(answers, cohort)
-    found = {f"stage_{name}": Score(**table["model"]["stage"][name]) for name in ("auc", "quadratic_kappa")}
-    found["d_calibration_largest_deviation"] = Score(
+    scores = {f"stage_{name}": Score(**table["model"]["stage"][name]) for name in ("auc", "quadratic_kappa")}
+    scores["d_calibration_largest_deviation"] = Score(
         value=calibration["largest_deviation"], low=calibration["low"], high=calibration["high"]
     )
     for name in BASELINES:
-        found[f"c_index_{name}"] = Score(**table[name]["survival"]["c_index"])
-        found[f"c_index_above_{name}"] = Score(**table[name]["model_above"]["survival"]["c_index"])
-    return found
+        scores[f"c_index_{name}"] = Score(**table[name]["survival"]["c_index"])
+        scores[f"c_index_above_{name}"] = Score(**table[name]["model_above"]["survival"]["c_index"])
+    return scores
 
 
 def _show(stage: str, done: int, total: int) -> None:

@@ -36,15 +36,15 @@ SECTIONS = {
     "Contacts": ("spatial",),
     "The invasion front": ("interface",),
     "Composition": ("composition",),
-    "The hospital decides": ("site", "site_seed_2", "site_seed_3"),
-    "Nothing to find": ("null", "null_seed_2", "null_pooled"),
+    "The site has the effect": ("site", "site_seed_2", "site_seed_3"),
+    "Nothing to predict": ("null", "null_seed_2", "null_pooled"),
     "Conformal stage sets": ("conformal",),
     "GlaS": ("glas",),
     "TCGA-KIRC": ("tcga_kirc", "tcga_kirc_without_start", "tcga_kirc_by_patient", "tcga_kirc_by_patient_without_start"),
 }
 """Sections of docs/results.md, and the files that their figures are of."""
-NOT_KEPT = {"0.6530.5400.749", "-0.010-0.038+0.053"}
-"""Of the second try on TCGA-KIRC, as the page says."""
+NOT_KEPT = {"0.6530.5400.749", "-0.010-0.038+0.053", "0.4960.4880.505"}
+"""Of the second try on TCGA-KIRC, as the page says; and the mean of the seeds of `site`, each of which is kept."""
 
 
 @pytest.mark.parametrize("name", STAGES)

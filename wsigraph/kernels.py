@@ -88,8 +88,8 @@ def cache_place() -> Path | None:
     def kernel() -> None:
         """Never called, hence never compiled."""
 
-    found = kernel.stats.cache_path
-    return None if found is None else Path(found)
+    path = kernel.stats.cache_path
+    return None if path is None else Path(path)
 
 
 def is_temporary(place: Path) -> bool:

@@ -37,7 +37,7 @@ def simulated_graph(rows: int, columns: int) -> TissueGraph:
     library = build_library(sample_sites(1, rng=rng), settings, rng=rng)
     tessellation = sample_tessellation(Size(rows, columns), 30, rng=rng)
     classes = sample_layout(tessellation.regions.shape, tumour_fraction=0.3, necrosis_fraction=0.1, rng=rng)
-    return draw_graph(tessellation.spread(classes), tessellation, library, site=0, slide_id="synthetic", rng=rng)
+    return draw_graph(tessellation.to_layout(classes), tessellation, library, site=0, slide_id="synthetic", rng=rng)
 
 
 def five_members() -> tuple[ExplainedMember, ...]:

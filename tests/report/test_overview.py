@@ -16,7 +16,7 @@ from PIL import Image
 
 from wsigraph import store
 from wsigraph.cohort.manifest.manifest import Manifest, ManifestRow
-from wsigraph.cohort.metrics.proportion_interval import wilson
+from wsigraph.cohort.metrics.proportion_interval import wilson_confidence_interval
 from wsigraph.errors import StoreError
 from wsigraph.records import Prediction
 from wsigraph.report.faithfulness_summary import summarize_faithfulness
@@ -150,11 +150,11 @@ def test_explanations_are_compared_with_other_orders(runs: Path) -> None:
         ("removed", "random orders, on average", 3, 4),
         ("removed", "largest first", 1, 4),
     ]
-    assert (summary.rows[0].low, summary.rows[0].high) == wilson(3, 4)
+    assert (summary.rows[0].low, summary.rows[0].high) == wilson_confidence_interval(3, 4)
     page = render([replace(rows[0], gains=slide) for slide in gains], [], {}).decode()
     assert "4 of 5 slides are explained" in page
     assert '<td>largest first</td><td class="number">1 of 4</td>' in page
-    low, high = wilson(3, 4)
+    low, high = wilson_confidence_interval(3, 4)
     assert f"0.75 ({low:.2f} to {high:.2f})" in page
     assert "replaced" not in page
     facts = {"curves": {"drop": {"gain": right["drop"], "n_random": 3}}}

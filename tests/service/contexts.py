@@ -104,7 +104,7 @@ def hang(job: Job) -> Outcome:
     from wsigraph.run.batch.work import topic
 
     worker = get_worker()
-    told = {"slide": job.slide_id, "worker": worker.address, "stage": "graph", "done": 0, "total": 1}
-    worker.log_event(topic(job.run_id), told)
+    event = {"slide": job.slide_id, "worker": worker.address, "stage": "graph", "done": 0, "total": 1}
+    worker.log_event(topic(job.run_id), event)
     time.sleep(120)
     return Outcome(status="done")

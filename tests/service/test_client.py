@@ -31,8 +31,8 @@ class Wire(httpx.BaseTransport):
             if self.n_parts in self.breaks:
                 raise httpx.ReadError("connection reset", request=request)
         path = request.url.raw_path.decode()
-        answer = self._to.request(request.method, path, content=request.read(), headers=dict(request.headers))
-        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+        response = self._to.request(request.method, path, content=request.read(), headers=dict(request.headers))
+        return httpx.Response(response.status_code, headers=response.headers, content=response.content)
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +88,10 @@ def test_an_upload_goes_on_after_broken_connections(
     seen: list[tuple[int, int]] = []
     wire.breaks, wire.n_parts = [2, 3], 0
     with connect(wire) as client:
-        slide_id = client.upload(path, lambda *told: seen.append(told))
-        told: dict[str, Any] = client.slide(slide_id)
-    assert told["name"] == "Ward 7, block B.tiff"
-    assert told["bytes"] == path.stat().st_size
+        slide_id = client.upload(path, lambda *progress: seen.append(progress))
+        metadata: dict[str, Any] = client.slide(slide_id)
+    assert metadata["name"] == "Ward 7, block B.tiff"
+    assert metadata["bytes"] == path.stat().st_size
     assert wire.n_parts == -(-path.stat().st_size // 300_000) + 2
     assert [sent for sent, _ in seen] == sorted(sent for sent, _ in seen)
     assert seen[-1] == (path.stat().st_size, path.stat().st_size)

@@ -37,12 +37,12 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 def check(client: TestClient, examples: int) -> int:
     """Ask every operation of the document for what it allows; return how many were asked."""
     schema = schemathesis.openapi.from_asgi("/v1/openapi.json", client.app)
-    asked = 0
+    requested = 0
     for result in schema.get_all_operations():
         operation = result.ok()
         if operation.path.endswith("/events"):
             continue
-        asked += 1
+        requested += 1
         strategy = operation.as_strategy()
 
         @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -56,7 +56,7 @@ def check(client: TestClient, examples: int) -> int:
                 assert kind == "application/problem+json" or response.status_code == 503, (case.path, kind)
 
         ask()
-    return asked
+    return requested
 
 
 def _given(strategy: Any) -> Any:

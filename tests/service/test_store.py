@@ -263,10 +263,10 @@ def test_a_given_pixel_size_is_another_wish(tmp_path: Path) -> None:
 
     write_slide(tmp_path / "s.tiff", mpp=None)
     with TestClient(create_app(make_context(tmp_path)), base_url="http://127.0.0.1") as client:
-        asked = [client.post("/v1/jobs", json={"slide_id": "s", "mpp": mpp}) for mpp in (None, 0.5, 0.25, 0.5)]
-        assert [each.status_code for each in asked] == [422, 201, 201, 200]
-        assert asked[0].json()["title"] == "MissingMpp"
-        assert "--mpp" in asked[0].json()["detail"]
-        assert asked[1].json()["job_id"] == asked[3].json()["job_id"]
+        requested = [client.post("/v1/jobs", json={"slide_id": "s", "mpp": mpp}) for mpp in (None, 0.5, 0.25, 0.5)]
+        assert [each.status_code for each in requested] == [422, 201, 201, 200]
+        assert requested[0].json()["title"] == "MissingMpp"
+        assert "--mpp" in requested[0].json()["detail"]
+        assert requested[1].json()["job_id"] == requested[3].json()["job_id"]
         assert client.post("/v1/jobs", json={"slide_id": "s", "mpp": 72}).status_code == 422
-        assert client.app.state.service.store.find(asked[2].json()["job_id"]).mpp == 0.25
+        assert client.app.state.service.store.find(requested[2].json()["job_id"]).mpp == 0.25

@@ -107,11 +107,11 @@ def test_a_file_that_may_name_others_is_refused_by_its_content(
     address: httpx.Client, service: ServiceContext, secret: Path, tmp_path: Path, name: str
 ) -> None:
     suffix, content = attacks(tmp_path, secret)[name]
-    answer = send(address, f"slide{suffix}", content)
-    assert (answer.status_code, answer.json()["title"]) == (422, "UnreadableSlide"), answer.text
-    assert f"slide 'slide{suffix}' is refused as an upload: " in answer.json()["detail"]
-    assert "put slides of several files into the data directory" in answer.json()["detail"]
-    assert str(service.state) not in answer.text
+    response = send(address, f"slide{suffix}", content)
+    assert (response.status_code, response.json()["title"]) == (422, "UnreadableSlide"), response.text
+    assert f"slide 'slide{suffix}' is refused as an upload: " in response.json()["detail"]
+    assert "put slides of several files into the data directory" in response.json()["detail"]
+    assert str(service.state) not in response.text
     assert address.get("/v1/slides").json()["slides"] == []
     # a verdict ends the upload: nothing of it is left
     assert [path.name for path in (service.state / "uploads").rglob("slide*")] == []
@@ -121,9 +121,9 @@ def test_a_file_that_may_name_others_is_refused_by_its_content(
     "name", ["a.vms", "a.vmu", "a.mrxs", "a.vsi", "a.svslide", "a.zarr", "a.zip", "a.afi", "a.tif.vms", "a.TIF/x.vms"]
 )
 def test_a_suffix_of_several_files_is_refused_before_its_bytes(address: httpx.Client, name: str) -> None:
-    answer = send(address, name, b"II*\0")
-    assert answer.status_code == 422
-    assert "are placed in the data directory" in answer.json()["detail"]
+    response = send(address, name, b"II*\0")
+    assert response.status_code == 422
+    assert "are placed in the data directory" in response.json()["detail"]
 
 
 def test_slides_of_one_file_are_taken(address: httpx.Client, small_slide: Path, tmp_path: Path) -> None:
@@ -142,9 +142,9 @@ def test_slides_of_one_file_are_taken(address: httpx.Client, small_slide: Path, 
         "e.JPG": photo.getvalue(),
     }
     for name, content in sound.items():
-        answer = send(address, name, content)
-        assert answer.status_code == 201, (name, answer.text)
-        slide_id = answer.json()["slide_id"]
+        response = send(address, name, content)
+        assert response.status_code == 201, (name, response.text)
+        slide_id = response.json()["slide_id"]
         assert address.get(f"/v1/slides/{slide_id}/thumbnail.jpeg").status_code == 200
         assert address.delete(f"/v1/slides/{slide_id}").status_code == 204
 
@@ -166,9 +166,9 @@ def test_what_an_earlier_version_took_is_not_shown(older: ServiceContext) -> Non
     with serving(older) as url, httpx.Client(base_url=url, timeout=60) as client:
         assert [each["slide_id"] for each in client.get("/v1/slides").json()["slides"]] == ["a~0"]
         for below in ("", "/dzi", "/thumbnail.jpeg", "/tiles/10/0_0.jpeg", "/associated/macro.jpeg"):
-            answer = client.get(f"/v1/slides/a~0{below}")
-            assert answer.status_code == 422, below
-            assert "refused as an upload" in answer.json()["detail"]
+            response = client.get(f"/v1/slides/a~0{below}")
+            assert response.status_code == 422, below
+            assert "refused as an upload" in response.json()["detail"]
         assert client.post("/v1/jobs", json={"slide_id": "a~0", "mpp": 0.5}).status_code == 422
 
 

@@ -69,11 +69,11 @@ def killed_while_it_checks(service: ServiceContext) -> Iterator[None]:
         killing.result()
 
 
-def check_kept(client: httpx.Client, address: str, answer: httpx.Response, content: bytes) -> None:
+def check_kept(client: httpx.Client, address: str, response: httpx.Response, content: bytes) -> None:
     """Check that an upload was not judged, is there with all its bytes, and that an empty part finishes it."""
-    assert (answer.status_code, answer.json()["title"]) == (503, "Unavailable"), answer.text
-    assert answer.headers["retry-after"] == "5"
-    assert "is complete and kept, but was not checked" in answer.json()["detail"]
+    assert (response.status_code, response.json()["title"]) == (503, "Unavailable"), response.text
+    assert response.headers["retry-after"] == "5"
+    assert "is complete and kept, but was not checked" in response.json()["detail"]
     assert client.head(address).headers["upload-offset"] == str(len(content))
     assert client.get(address).json()["slide_id"] is None
     again = client.patch(address, headers={"Upload-Offset": str(len(content))})
@@ -86,19 +86,19 @@ def test_a_check_that_takes_too_long_is_made_again(data: Path, content: bytes) -
     service = make_context(data, "service.slide_time_s=8")
     with asking(service) as client:
         os.kill(reader_of(service), signal.SIGSTOP)
-        address, answer = send(client, content)
-        assert "took longer than 8 s" in answer.json()["detail"]
+        address, response = send(client, content)
+        assert "took longer than 8 s" in response.json()["detail"]
         warm(service)
-        check_kept(client, address, answer, content)
+        check_kept(client, address, response, content)
 
 
 def test_a_check_whose_process_is_killed_is_made_again(data: Path, content: bytes) -> None:
     service = make_context(data)
     with asking(service) as client:
         with killed_while_it_checks(service):
-            address, answer = send(client, content)
-        assert "crashed the process that read it" in answer.json()["detail"]
-        check_kept(client, address, answer, content)
+            address, response = send(client, content)
+        assert "crashed the process that read it" in response.json()["detail"]
+        check_kept(client, address, response, content)
 
 
 def test_an_upload_outlasts_a_pool_that_is_full(data: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,11 +108,11 @@ def test_an_upload_outlasts_a_pool_that_is_full(data: Path, content: bytes, monk
         os.kill(reader_of(service), signal.SIGSTOP)
         waiting = others.submit(client.get, "/v1/slides/other/tiles/9/0_0.jpeg")
         until(lambda: service.pool._idle.empty(), "another request has the process")
-        address, answer = send(client, content)
-        assert "all processes that open slides are busy" in answer.json()["detail"]
+        address, response = send(client, content)
+        assert "all processes that open slides are busy" in response.json()["detail"]
         os.kill(reader_of(service), signal.SIGCONT)
         assert waiting.result().status_code == 200
-        check_kept(client, address, answer, content)
+        check_kept(client, address, response, content)
 
 
 def test_an_upload_outlasts_the_end_of_the_service(data: Path, content: bytes) -> None:
@@ -122,8 +122,8 @@ def test_an_upload_outlasts_the_end_of_the_service(data: Path, content: bytes) -
         sent = others.submit(send, client, content)
         until(lambda: first.pool._idle.empty(), "it is being checked")
         first.pool.close()
-        address, answer = sent.result()
-        assert answer.status_code == 503
+        address, response = sent.result()
+        assert response.status_code == 503
     with asking(make_context(data)) as client:
         assert client.get(address).json()["offset"] == len(content)
         assert client.patch(address, headers={"Upload-Offset": str(len(content))}).status_code == 201

@@ -45,10 +45,10 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def begin(client: TestClient, name: str, size: int) -> str:
-    answer = client.post("/v1/uploads", json={"name": name, "size": size})
-    assert answer.status_code == 201, answer.text
-    assert answer.json()["offset"] == 0
-    return str(answer.json()["upload_id"])
+    response = client.post("/v1/uploads", json={"name": name, "size": size})
+    assert response.status_code == 201, response.text
+    assert response.json()["offset"] == 0
+    return str(response.json()["upload_id"])
 
 
 def send(client: TestClient, upload_id: str, offset: int, content: bytes):
@@ -120,13 +120,13 @@ def test_unfinished_uploads_are_counted_and_expire(tmp_path: Path) -> None:
 
     owned = make_context(tmp_path, "service.uploads_max=2", tokens=tokens())
     with TestClient(create_app(owned)) as client:
-        asked = {"name": "a.svs", "size": 9}
-        made = [client.post("/v1/uploads", json=asked, headers=bearer("run")) for _ in range(3)]
+        requested = {"name": "a.svs", "size": 9}
+        made = [client.post("/v1/uploads", json=requested, headers=bearer("run")) for _ in range(3)]
         assert [each.status_code for each in made] == [201, 201, 429]
         known = made[0].json()["upload_id"]
         assert client.get(f"/v1/uploads/{known}", headers=bearer("admin")).status_code == 200
         os.utime(tmp_path / ".wsigraph" / "uploads" / ".open" / known / "slide.svs", (0, 0))
-        assert client.post("/v1/uploads", json=asked, headers=bearer("run")).status_code == 201
+        assert client.post("/v1/uploads", json=requested, headers=bearer("run")).status_code == 201
         assert client.get(f"/v1/uploads/{known}", headers=bearer("run")).status_code == 404
 
 
@@ -153,9 +153,9 @@ def test_decompression_bombs_cost_one_request_and_no_memory(client: TestClient, 
     giant = tiff(tmp_path, data=tile, tile=(16384, 16384), compression="zlib", photometric="minisblack")
     for name, bomb in (("liar.png", liar), ("flood.png", flood), ("giant.tiff", giant)):
         assert len(bomb) < 3_000_000
-        answer = upload(client, name, bomb)
-        assert answer.status_code in (413, 422, 201), (name, answer.text)
-        if answer.status_code == 201:
+        response = upload(client, name, bomb)
+        assert response.status_code in (413, 422, 201), (name, response.text)
+        if response.status_code == 201:
             # the picture itself is small: what is beyond its end was not unpacked
             assert name == "flood.png"
     assert client.get("/v1/slides").status_code == 200
@@ -185,11 +185,11 @@ def broken_slides(content: bytes) -> dict[str, bytes]:
 def test_broken_slides_are_problems_and_the_service_goes_on(client: TestClient, content: bytes) -> None:
     statuses = {}
     for name, broken in broken_slides(content).items():
-        answer = upload(client, f"{name}.tiff", broken)
-        statuses[name] = answer.status_code
-        assert answer.status_code in (201, 413, 422), (name, answer.text)
-        if answer.status_code == 201:
-            slide_id = answer.json()["slide_id"]
+        response = upload(client, f"{name}.tiff", broken)
+        statuses[name] = response.status_code
+        assert response.status_code in (201, 413, 422), (name, response.text)
+        if response.status_code == 201:
+            slide_id = response.json()["slide_id"]
             for address in ("", "/dzi", "/thumbnail.jpeg", "/tiles/8/0_0.jpeg"):
                 assert client.get(f"/v1/slides/{slide_id}{address}").status_code in (200, 404, 413, 422), (
                     name,
@@ -197,7 +197,7 @@ def test_broken_slides_are_problems_and_the_service_goes_on(client: TestClient, 
                 )
             client.delete(f"/v1/slides/{slide_id}")
         else:
-            assert answer.headers["content-type"] == "application/problem+json"
+            assert response.headers["content-type"] == "application/problem+json"
     assert sum(status == 422 for status in statuses.values()) > 5
     assert upload(client, "sound.tiff", content).status_code == 201
 
@@ -211,9 +211,9 @@ def test_any_damage_is_a_problem_or_a_slide(
     damaged = bytearray(content[: max(1, int(len(content) * cut))])
     for at, value in places:
         damaged[int(at * len(damaged))] = value
-    answer = upload(client, "damaged.tiff", bytes(damaged))
-    assert answer.status_code in (201, 413, 422), answer.text
-    if answer.status_code == 201:
-        slide_id = answer.json()["slide_id"]
+    response = upload(client, "damaged.tiff", bytes(damaged))
+    assert response.status_code in (201, 413, 422), response.text
+    if response.status_code == 201:
+        slide_id = response.json()["slide_id"]
         assert client.get(f"/v1/slides/{slide_id}/thumbnail.jpeg").status_code in (200, 413, 422)
         client.delete(f"/v1/slides/{slide_id}")

@@ -74,11 +74,11 @@ def page(browser: Browser, address: str, seen: Seen) -> Iterator[Page]:
 
 
 def watch(page: Page, seen: Seen) -> None:
-    def asked(request: Any) -> None:
+    def requested(request: Any) -> None:
         if not request.url.startswith(("data:", "blob:")):
             seen.hosts.add("/".join(request.url.split("/")[:3]))
 
-    page.on("request", asked)
+    page.on("request", requested)
     page.on("console", lambda line: seen.faults.append(line.text) if line.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: seen.faults.append(str(error)))
 
@@ -143,7 +143,7 @@ def test_the_slide_its_regions_and_its_prediction_are_shown(page: Page, finished
 
 def test_a_click_tells_of_the_region_under_it(page: Page, finished: Finished) -> None:
     show(page, finished)
-    with page.expect_response(lambda answer: answer.url.endswith("/crop.jpeg")) as crop:
+    with page.expect_response(lambda response: response.url.endswith("/crop.jpeg")) as crop:
         box = page.locator(".sight").bounding_box()
         assert box is not None
         page.mouse.click(box["x"] + 0.46 * box["width"], box["y"] + 0.55 * box["height"])
@@ -165,8 +165,8 @@ def test_the_place_under_the_pointer_is_told_in_mm(page: Page, finished: Finishe
     box = page.locator(".sight").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    told = page.locator(".place").inner_text()
-    x, y = map(float, told.split(" mm")[0].split(", "))
+    message = page.locator(".place").inner_text()
+    x, y = map(float, message.split(" mm")[0].split(", "))
     # the slide is 2220 x 2967 px of 0.499 um
     assert x == pytest.approx(0.554, abs=0.01)
     assert y == pytest.approx(0.740, abs=0.01)

@@ -36,7 +36,7 @@ def serving(data: Path, *options: object) -> Iterator[tuple[str, subprocess.Pope
         line = process.stderr.readline()
         found = re.search(r"http://127\.0\.0\.1:\d+", line)
         assert found, line
-        until(lambda: answers(found.group()), LISTENS_S)
+        until(lambda: responses(found.group()), LISTENS_S)
         yield found.group(), process
     finally:
         if process.poll() is None:
@@ -45,7 +45,7 @@ def serving(data: Path, *options: object) -> Iterator[tuple[str, subprocess.Pope
         process.stderr.close()  # type: ignore[union-attr]
 
 
-def answers(address: str) -> bool:
+def responses(address: str) -> bool:
     try:
         with Client(address) as client:
             return isinstance(client.slides(), list)
@@ -103,20 +103,20 @@ def check_overlays(client: Client, job_id: str) -> None:
 
     from PIL import Image
 
-    asked = client._http
-    layers = asked.get(f"/v1/jobs/{job_id}/overlay").json()["layers"]
+    requested = client._http
+    layers = requested.get(f"/v1/jobs/{job_id}/overlay").json()["layers"]
     assert {"attribution", "stage", "regions", "artefacts"} <= set(layers)
-    assert 'Format="png"' in asked.get(f"/v1/jobs/{job_id}/overlay/dzi").text
+    assert 'Format="png"' in requested.get(f"/v1/jobs/{job_id}/overlay/dzi").text
     for layer in layers:
         for place, size in (("12/0_0", (255, 255)), ("10/1_1", (256, 256)), ("0/0_0", (1, 1))):
-            answer = asked.get(f"/v1/jobs/{job_id}/overlay/tiles/{place}.png", params={"layer": layer})
-            assert answer.status_code == 200, answer.text
-            image = Image.open(io.BytesIO(answer.content)).convert("RGBA")
+            response = requested.get(f"/v1/jobs/{job_id}/overlay/tiles/{place}.png", params={"layer": layer})
+            assert response.status_code == 200, response.text
+            image = Image.open(io.BytesIO(response.content)).convert("RGBA")
             assert image.size == size
             if layer == "attribution" and place == "10/1_1":
                 assert image.getextrema()[3][1] > 0
-    assert asked.get(f"/v1/jobs/{job_id}/overlay/tiles/12/0_0.png", params={"layer": "nonsense"}).status_code == 404
-    assert asked.get(f"/v1/jobs/{job_id}/overlay/tiles/12/99_0.png").status_code == 404
+    assert requested.get(f"/v1/jobs/{job_id}/overlay/tiles/12/0_0.png", params={"layer": "nonsense"}).status_code == 404
+    assert requested.get(f"/v1/jobs/{job_id}/overlay/tiles/12/99_0.png").status_code == 404
 
 
 def check_raw_paths(address: str) -> None:
@@ -125,11 +125,11 @@ def check_raw_paths(address: str) -> None:
     for path in ("/../../etc/passwd", "/viewer/../../../etc/passwd", "/v1/slides/../../etc/passwd", "//etc/passwd"):
         with socket.create_connection((host, int(port)), timeout=20) as connection:
             connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-            answer = b""
+            response = b""
             while part := connection.recv(65536):
-                answer += part
-        assert b"root:" not in answer
-        assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 400")), answer[:80]
+                response += part
+        assert b"root:" not in response
+        assert response.startswith((b"HTTP/1.1 404", b"HTTP/1.1 400")), response[:80]
 
 
 @pytest.mark.slow

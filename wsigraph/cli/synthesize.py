@@ -152,7 +152,7 @@ def _scene(
     from wsigraph.synthesis.diffusion.synthesize import scene_from_slide
     from wsigraph.synthesis.diffusion.training_images import lay_out
 
-    given = [each is not None for each in (graph, from_slide, slide_px)]
+    given = [option is not None for option in (graph, from_slide, slide_px)]
     if sum(given) != 1:
         raise typer.BadParameter("give one of GRAPH, --from-slide SLIDE and --slide PX")
     if box is not None and from_slide is None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly, say
 from wsigraph.cli.options import AsJson, ConfigFiles, Mpp, Overrides, Threads, read_settings
+
+if TYPE_CHECKING:
+    from wsigraph.synthesis.diffusion.generator import Generator
 
 _Data = Annotated[
     Path,
@@ -78,10 +81,7 @@ def train_synthesis(
     for text in skipped:
         say(text)
     side_px = max(_TRAINING_IMAGE_PX, settings.diffusion.canvas_px)
-    training_images = [
-        *paint_training_set(settings.diffusion, painted, seed=seed, side_px=side_px),
-        *real,
-    ]
+    training_images = [*paint_training_set(settings.diffusion, painted, seed=seed, side_px=side_px), *real]
     shown = [*training_images[: min(painted, 4)], *real[:4]]
     network = None if base is None else base.network
     identity = training_identity(training_images, settings.diffusion, seed=seed, start=network)
@@ -112,13 +112,17 @@ def train_synthesis(
     generator = save_generator(out, trained, settings.diffusion, about)
     note_training(out, full)
     (out / CHECKPOINT).unlink(missing_ok=True)
-    facts = {
+    facts = _facts(out, generator, len(training_images))
+    print(json.dumps(facts) if as_json else f"{out}: {generator}, loss {generator.card.loss:.4f}", flush=True)
+
+
+def _facts(out: Path, generator: Generator, n_training_images: int) -> dict[str, Any]:
+    return {
         "directory": str(out),
         "model_id": generator.model_id,
         "weights": generator.card.n_weights,
         "bytes": len(generator.weights),
-        "training_images": len(training_images),
+        "training_images": n_training_images,
         "batches": generator.card.batches,
         "loss": generator.card.loss,
     }
-    print(json.dumps(facts) if as_json else f"{out}: {generator}, loss {generator.card.loss:.4f}", flush=True)

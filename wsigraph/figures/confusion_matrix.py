@@ -1,4 +1,4 @@
-"""Tables of stages: what was told against what was true."""
+"""Confusion matrix of stages: predicted against true."""
 
 from __future__ import annotations
 

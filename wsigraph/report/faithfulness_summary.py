@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsigraph.cohort.metrics.proportion_interval import wilson
+from wsigraph.cohort.metrics.proportion_interval import wilson_confidence_interval
 from wsigraph.store import read_document
 
 Gains = Mapping[str, Mapping[str, float]]
@@ -110,7 +110,7 @@ def summarize_faithfulness(gains: Sequence[Gains]) -> FaithfulnessSummary:
             pairs = [(curve["attribution"], curve[order]) for curve in curves if order in curve]
             if pairs:
                 n_better = sum(own > other for own, other in pairs)
-                low, high = wilson(n_better, len(pairs))
+                low, high = wilson_confidence_interval(n_better, len(pairs))
                 rows.append(
                     FaithfulnessRow(
                         ablation=ablation_text,

@@ -208,7 +208,7 @@ def _channel_names(attributes: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the channels' names; none where display settings are absent or odd, for they are no part of the pixels."""
     display = attributes.get("ome", attributes).get("omero")
     channels = display.get("channels") if isinstance(display, Mapping) else None
-    named = [each for each in channels if isinstance(each, Mapping)] if isinstance(channels, Sequence) else []
+    named = [channel for channel in channels if isinstance(channel, Mapping)] if isinstance(channels, Sequence) else []
     return tuple(str(channel["label"]) for channel in named if channel.get("label"))
 
 

@@ -1,7 +1,7 @@
 """Arrays as safetensors files, with one metadata key that holds header and scalar fields.
 
 No pickle is involved. The content digest covers names, types, shapes and bytes of all arrays and the scalar fields,
-so that a damaged file is told from a whole one before anything trusts it.
+so that a damaged file is noticed before anything trusts it.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def test_a_full_disk_ends_the_run_and_loses_nothing_that_was_done(
 ) -> None:
     ballast = small_disk / "ballast"
     ballast.write_bytes(os.urandom(500_000))
-    with pytest.raises(StoreError, match="free some space and run again"):
+    with pytest.raises(StoreError, match="free some space and run the same command again"):
         run_cohort(manifest_of(slides), small_disk, on_two, until="coarsen")
     left = {name: kept for name, kept in content(small_disk).items() if not name.startswith(".")}
     whole = {name for name, kept in left.items() if reference.get(name) == kept}

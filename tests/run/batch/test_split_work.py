@@ -32,7 +32,9 @@ def test_two_workers_share_one_slide_to_the_same_bytes(
     slides: Slides, on_two: Config, reference: dict[str, bytes], tmp_path: Path
 ) -> None:
     manifest = manifest_of({"gamma": slides["gamma"]})
-    summary = run_cohort(manifest, tmp_path / "shared", chunked(on_two, 96), until="coarsen").summary
+    # more than the work of the first steps, whose chunks end before another worker has begun
+    settings = chunked(on_two, 96, 0.1)
+    summary = run_cohort(manifest, tmp_path / "shared", settings, until="coarsen").summary
     assert len(summary["workers"]) == 2, "the second worker had nothing to do"
     assert all(worker["busy_s"] > 0 for worker in summary["workers"].values())
     expected = {name: kept for name, kept in reference.items() if name.startswith("gamma/")}

@@ -34,15 +34,15 @@ TOP = 5
 
 
 def get(client: TestClient, finished: Finished, path: str, **options: Any) -> Any:
-    answer = client.get(f"/v1/jobs/{finished.job_id}/{path}", **options)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    response = client.get(f"/v1/jobs/{finished.job_id}/{path}", **options)
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 def ablate(client: TestClient, finished: Finished, **ablation_request: Any) -> Any:
-    answer = client.post(f"/v1/jobs/{finished.job_id}/ablation", json=ablation_request)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    response = client.post(f"/v1/jobs/{finished.job_id}/ablation", json=ablation_request)
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 def rings(document: dict[str, Any]) -> list[list[list[np.ndarray]]]:
@@ -132,28 +132,28 @@ def test_a_region_is_told_with_percentiles_and_neighbours(explained: TestClient,
     reference = load_reference(SHIPPED, load_bundle(SHIPPED))
     assert reference is not None
     percentile = reference.percentiles(interpret(coarse.graph).values)
-    told = [get(explained, finished, f"regions/{node}") for node in range(coarse.graph.n_nodes)]
-    for node, facts in enumerate(told):
+    regions = [get(explained, finished, f"regions/{node}") for node in range(coarse.graph.n_nodes)]
+    for node, facts in enumerate(regions):
         assert [each["percentile"] for each in facts["features"]] == pytest.approx(percentile[node].tolist())
         boundary = {each["node"]: each["boundary_um"] for each in facts["neighbours"]}
         assert sorted(boundary) == coarse.graph.edge_index[1][coarse.graph.edge_index[0] == node].tolist()
         for other, length in boundary.items():
-            back = {each["node"]: each["boundary_um"] for each in told[other]["neighbours"]}
+            back = {each["node"]: each["boundary_um"] for each in regions[other]["neighbours"]}
             assert back[node] == pytest.approx(length)
     for at, target in enumerate(("risk", "stage")):
-        rows = [facts["targets"][at] for facts in told]
+        rows = [facts["targets"][at] for facts in regions]
         assert {row["target"] for row in rows} == {target}
         assert sum(abs(row["fraction"]) for row in rows) == pytest.approx(1)
-        assert sorted(row["rank"] for row in rows) == list(range(1, len(told) + 1))
-    assert [facts["targets"][0]["attribution"] for facts in told] == pytest.approx(explanation.node.tolist())
+        assert sorted(row["rank"] for row in rows) == list(range(1, len(regions) + 1))
+    assert [facts["targets"][0]["attribution"] for facts in regions] == pytest.approx(explanation.node.tolist())
 
 
 def test_a_crop_shows_the_slide_there(explained: TestClient, finished: Finished, regions: dict[str, Any]) -> None:
     node = regions["targets"][0]["order"][0]
     box = get(explained, finished, f"regions/{node}")["crop"]
-    answer = explained.get(f"/v1/jobs/{finished.job_id}/regions/{node}/crop.jpeg")
-    assert answer.headers["content-type"] == "image/jpeg"
-    picture = Image.open(io.BytesIO(answer.content))
+    response = explained.get(f"/v1/jobs/{finished.job_id}/regions/{node}/crop.jpeg")
+    assert response.headers["content-type"] == "image/jpeg"
+    picture = Image.open(io.BytesIO(response.content))
     assert max(picture.size) <= 514
     with read(finished.data / f"{finished.slide_id}.svs") as slide:
         whole = slide.read(Box(y0=box["y"], x0=box["x"], y1=box["y"] + box["height"], x1=box["x"] + box["width"]))
@@ -177,8 +177,8 @@ def test_facts_are_those_of_the_prediction(explained: TestClient, finished: Fini
     assert facts["prediction"]["survival"]["probability"] == pytest.approx(prediction.survival.tolist())
     assert facts["explanation"]["value"] == explanation.value
     for name, curve in explanation.curves.items():
-        told = facts["explanation"]["curves"][name]
-        assert told["output"]["attribution"] == pytest.approx(curve.output["attribution"].tolist(), rel=1e-4)
+        outputs = facts["explanation"]["curves"][name]["output"]
+        assert outputs["attribution"] == pytest.approx(curve.output["attribution"].tolist(), rel=1e-4)
     assert facts["explanation"]["text"]
     assert facts["cohort"]["n_patients"] > 0
     assert facts["cohort"]["survival"] == sorted(facts["cohort"]["survival"], reverse=True)
@@ -186,10 +186,10 @@ def test_facts_are_those_of_the_prediction(explained: TestClient, finished: Fini
 
 def test_without_no_region_the_prediction_stands(explained: TestClient, finished: Finished) -> None:
     facts = get(explained, finished, "facts")["prediction"]
-    answer = ablate(explained, finished, top=0)
-    assert (answer["n_removed"], answer["area_fraction"]) == (0, 0)
-    assert answer["prediction"]["stage"] == pytest.approx(facts["stage"], abs=1e-5)
-    assert answer["prediction"]["risk"] == pytest.approx(facts["risk"], abs=1e-5)
+    response = ablate(explained, finished, top=0)
+    assert (response["n_removed"], response["area_fraction"]) == (0, 0)
+    assert response["prediction"]["stage"] == pytest.approx(facts["stage"], abs=1e-5)
+    assert response["prediction"]["risk"] == pytest.approx(facts["risk"], abs=1e-5)
 
 
 @pytest.mark.parametrize("target", ["risk", "stage"])
@@ -209,17 +209,17 @@ def test_taking_the_reasons_away_moves_the_risk_towards_the_baseline(explained: 
     facts = get(explained, finished, "facts")
     towards = np.sign(facts["explanation"]["reference_value"] - facts["explanation"]["value"])
     # a few may be off tissue that the model never saw; most of the slide's reasons are not
-    answer = ablate(explained, finished, top=60, target="risk")["prediction"]["risk"]
-    assert (answer - facts["prediction"]["risk"]) * towards > 0.05
+    response = ablate(explained, finished, top=60, target="risk")["prediction"]["risk"]
+    assert (response - facts["prediction"]["risk"]) * towards > 0.05
     coarse = load_coarse_graph(finished.records / "coarse.safetensors")
     explanation = load_explanation(finished.records / "explanation.safetensors")
-    assert answer == pytest.approx(predict_ablated(coarse, 60, explanation=explanation).risk, abs=1e-5)
+    assert response == pytest.approx(predict_ablated(coarse, 60, explanation=explanation).risk, abs=1e-5)
 
 
 def test_the_last_region_stays(explained: TestClient, finished: Finished, regions: dict[str, Any]) -> None:
     n = regions["n_regions"]
-    answer = ablate(explained, finished, nodes=list(range(n)))
-    assert sum(answer["prediction"]["stage"].values()) == pytest.approx(1, abs=1e-4)
+    response = ablate(explained, finished, nodes=list(range(n)))
+    assert sum(response["prediction"]["stage"].values()) == pytest.approx(1, abs=1e-4)
 
 
 def test_a_slider_can_be_followed(explained: TestClient, finished: Finished) -> None:
@@ -243,10 +243,10 @@ def test_a_slider_can_be_followed(explained: TestClient, finished: Finished) -> 
     ],
 )
 def test_what_is_not_there_is_said(explained: TestClient, finished: Finished, path: str, status: int) -> None:
-    answer = explained.get(f"/v1/jobs/{finished.job_id}/{path}")
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["detail"]
+    response = explained.get(f"/v1/jobs/{finished.job_id}/{path}")
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -264,23 +264,23 @@ def test_what_is_not_there_is_said(explained: TestClient, finished: Finished, pa
 def test_a_wrong_ablation_request_is_refused(
     explained: TestClient, finished: Finished, ablation_request: dict[str, Any], status: int
 ) -> None:
-    answer = explained.post(f"/v1/jobs/{finished.job_id}/ablation", json=ablation_request)
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
+    response = explained.post(f"/v1/jobs/{finished.job_id}/ablation", json=ablation_request)
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
 
 
 def test_the_former_address_of_ablations_still_answers(explained: TestClient, finished: Finished) -> None:
-    answer = explained.post(f"/v1/jobs/{finished.job_id}/without", json={"top": 1})
-    assert answer.status_code == 200
-    assert answer.json() == ablate(explained, finished, top=1)
+    response = explained.post(f"/v1/jobs/{finished.job_id}/without", json={"top": 1})
+    assert response.status_code == 200
+    assert response.json() == ablate(explained, finished, top=1)
 
 
 def test_jobs_that_are_not_there_or_not_done(explained: TestClient, finished: Finished) -> None:
     assert explained.get(f"/v1/jobs/{'0' * 20}/regions").status_code == 404
     waiting = explained.post("/v1/jobs", json={"slide_id": finished.slide_id, "kind": "predict"}).json()
-    answer = explained.get(f"/v1/jobs/{waiting['job_id']}/facts")
-    assert answer.status_code == 409
-    assert "queued" in answer.json()["detail"]
+    response = explained.get(f"/v1/jobs/{waiting['job_id']}/facts")
+    assert response.status_code == 409
+    assert "queued" in response.json()["detail"]
 
 
 def test_a_token_is_needed_where_there_are_tokens(finished: Finished) -> None:

@@ -36,22 +36,22 @@ def test_what_may_be_a_slide_is_listed_and_nothing_else(client: TestClient) -> N
 
 
 def test_a_slide_is_told_as_the_command_tells_it_without_its_place(client: TestClient, small_slide: Path) -> None:
-    told, stated = client.get(REAL).json(), inspect(small_slide)
+    metadata, stated = client.get(REAL).json(), inspect(small_slide)
     for name in ("size", "levels", "mpp", "mpp_source", "objective_power", "vendor", "associated", "warnings"):
-        assert told[name] == stated[name], name
-    assert told["identifying_images"] == ["label", "macro"]
-    assert "patient" in told["privacy"]
-    assert "path" not in told
-    assert not told["associated_served"]
+        assert metadata[name] == stated[name], name
+    assert metadata["identifying_images"] == ["label", "macro"]
+    assert "patient" in metadata["privacy"]
+    assert "path" not in metadata
+    assert not metadata["associated_served"]
 
 
 def test_a_slide_that_does_not_read_is_a_problem_with_the_command_s_sentence(client: TestClient, data: Path) -> None:
-    answer = client.get("/v1/slides/broken")
-    assert answer.status_code == 422
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["title"] in ("UnreadableSlide", "TruncatedSlide")
-    assert answer.json()["detail"].startswith("slide 'broken.svs'")
-    assert str(data) not in answer.text
+    response = client.get("/v1/slides/broken")
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["title"] in ("UnreadableSlide", "TruncatedSlide")
+    assert response.json()["detail"].startswith("slide 'broken.svs'")
+    assert str(data) not in response.text
 
 
 def test_deep_zoom_description_is_read_by_its_schema(client: TestClient) -> None:
@@ -89,8 +89,8 @@ def test_a_slide_without_pixel_size_can_be_looked_at(client: TestClient) -> None
 
 @pytest.mark.parametrize("place", ["13/0_0", "12/99_0", "12/0_99", "99/0_0"])
 def test_tiles_outside_the_pyramid_are_not_there(client: TestClient, place: str) -> None:
-    answer = client.get(f"{REAL}/tiles/{place}.jpeg")
-    assert (answer.status_code, answer.json()["title"]) == (404, "NotFound")
+    response = client.get(f"{REAL}/tiles/{place}.jpeg")
+    assert (response.status_code, response.json()["title"]) == (404, "NotFound")
 
 
 def test_labels_are_served_where_asked_for_alone(client: TestClient, data: Path) -> None:

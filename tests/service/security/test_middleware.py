@@ -40,16 +40,16 @@ def test_without_a_token_nothing_of_a_patient_is_told(guarded: TestClient) -> No
     for path, methods in paths.items():
         address = re.sub(r"\{(\w+)\}", lambda found: filled.get(found[1], "1"), path)
         for method in methods:
-            answer = guarded.request(method, address)
+            response = guarded.request(method, address)
             if path in open_ones:
-                assert answer.status_code in (200, 503), path
+                assert response.status_code in (200, 503), path
             elif (method, path) == ("delete", "/v1/session"):
-                assert answer.status_code == 204
+                assert response.status_code == 204
             elif (method, path) == ("post", "/v1/session"):
-                assert answer.status_code == 422
+                assert response.status_code == 422
             else:
-                assert answer.status_code == 401, (method, path, answer.text)
-                assert answer.headers["www-authenticate"] == "Bearer"
+                assert response.status_code == 401, (method, path, response.text)
+                assert response.headers["www-authenticate"] == "Bearer"
 
 
 def test_roles_reach_as_far_as_they_should(guarded: TestClient) -> None:
@@ -78,9 +78,9 @@ def test_one_s_job_is_not_another_s_to_cancel(data: Path) -> None:
     "header", ["Bearer wrong", "Bearer ", "Basic abc", f"Bearer {TOKENS['read'][:-1]}", "Bearer ü"]
 )
 def test_a_wrong_token_is_refused(guarded: TestClient, header: str) -> None:
-    answer = guarded.get("/v1/slides", headers={"Authorization": header.encode()})
-    assert answer.status_code == 401
-    assert answer.json()["title"] == "NotSignedIn"
+    response = guarded.get("/v1/slides", headers={"Authorization": header.encode()})
+    assert response.status_code == 401
+    assert response.json()["title"] == "NotSignedIn"
 
 
 def test_a_browser_signs_in_and_only_its_own_pages_change_anything(data: Path) -> None:
@@ -106,21 +106,21 @@ def test_without_tokens_foreign_pages_and_made_up_hosts_are_kept_out(data: Path)
         assert client.get("/v1/slides", headers={"Host": "localhost:8008"}).status_code == 200
         for host in ("evil.example", "127.0.0.1.evil.example", "", "10.0.0.1", "[::1"):
             assert client.get("/v1/slides", headers={"Host": host}).status_code == 421, host
-        answer = client.post("/v1/jobs", json=JOB, headers={"Origin": "http://evil.example"})
-        assert answer.status_code == 403
+        response = client.post("/v1/jobs", json=JOB, headers={"Origin": "http://evil.example"})
+        assert response.status_code == 403
 
 
 def test_no_other_site_may_read_frame_or_load_anything(client: TestClient) -> None:
     for path in ("/", "/v1/slides", "/v1/nothing", "/v1/slides/broken"):
-        answer = client.get(path, headers={"Origin": "http://evil.example"})
-        assert "access-control-allow-origin" not in answer.headers
-        policy = answer.headers["content-security-policy"]
+        response = client.get(path, headers={"Origin": "http://evil.example"})
+        assert "access-control-allow-origin" not in response.headers
+        policy = response.headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert "http" not in policy
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["x-frame-options"] == "DENY"
-        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["x-frame-options"] == "DENY"
+        assert response.headers["referrer-policy"] == "no-referrer"
 
 
 PLACES = [
@@ -142,14 +142,14 @@ def test_no_name_from_outside_reaches_the_file_system(client: TestClient, place:
         f"/v1/slides/{place}", f"/v1/slides/{place}/thumbnail.jpeg", f"/v1/jobs/{place}",
         f"/v1/jobs/{'0' * 20}/results/{place}", f"/v1/uploads/{place}", f"/viewer/{place}", f"/{place}",
     ):  # fmt: skip
-        answer = client.get(address)
-        assert answer.status_code in (404, 405, 422), address
-        assert "root:" not in answer.text
+        response = client.get(address)
+        assert response.status_code in (404, 405, 422), address
+        assert "root:" not in response.text
 
 
 def test_a_body_that_is_too_long_is_not_read(client: TestClient) -> None:
-    answer = client.post("/v1/jobs", content=b"x" * 70_000, headers={"Content-Type": "application/json"})
-    assert (answer.status_code, answer.json()["title"]) == (413, "TooLarge")
+    response = client.post("/v1/jobs", content=b"x" * 70_000, headers={"Content-Type": "application/json"})
+    assert (response.status_code, response.json()["title"]) == (413, "TooLarge")
 
     def unannounced() -> Iterator[bytes]:
         for _ in range(70):

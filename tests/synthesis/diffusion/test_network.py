@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from tests.synthesis.diffusion.test_scene import permuted
 from wsigraph.config import DiffusionConfig
 from wsigraph.errors import SynthesisError
-from wsigraph.synthesis.diffusion.condition import Tokens, collate, coordinates, rasterise_tokens
+from wsigraph.synthesis.diffusion.condition import Tokens, batch_scenes, coordinates, rasterise_tokens
 from wsigraph.synthesis.diffusion.denoiser import N_RASTER, Denoiser, draw_raster, inference_copy, supports_bfloat16
 from wsigraph.synthesis.diffusion.generator import Generator
 from wsigraph.synthesis.diffusion.prior import LinearPrior, cosine_matrix
@@ -41,7 +41,7 @@ def exact(network: Denoiser) -> Denoiser:
 
 def asked_of(network: Denoiser, *scenes: Scene, n_tokens: int | None = None) -> Tokens:
     """Return a batch of graphs in the network's precision."""
-    tokens = collate(scenes, n_tokens=n_tokens)
+    tokens = batch_scenes(scenes, n_tokens=n_tokens)
     parts = {name: getattr(tokens, name).to(network.alphas_cumprod.dtype) for name in ("geometry", "density", "pair")}
     return dataclasses.replace(tokens, **parts)
 
@@ -124,7 +124,7 @@ def test_the_graph_reaches_the_picture(network: Denoiser, scene: Scene) -> None:
 
 
 def test_a_token_is_shown_where_its_node_lies(scene: Scene) -> None:
-    tokens = collate([scene, smaller(scene, 1)], n_tokens=8)
+    tokens = batch_scenes([scene, smaller(scene, 1)], n_tokens=8)
     token = torch.arange(9.0)[None, :, None].expand(2, -1, 1)
     shown = rasterise_tokens(token, tokens.owner, (32, 32))
     assert scene.labels is not None
@@ -175,7 +175,7 @@ def test_without_guidance_the_graph_is_not_read(network: Denoiser, scene: Scene)
     raster, domain = torch.zeros(1, N_RASTER, side, side), torch.tensor([0])
     other = dataclasses.replace(scene, classes=np.roll(scene.classes, 2))
     one, two = (
-        denoise(network, collate([each]), raster, domain, noise, steps=2, guidance=0.0) for each in (scene, other)
+        denoise(network, batch_scenes([each]), raster, domain, noise, steps=2, guidance=0.0) for each in (scene, other)
     )
     assert torch.equal(one, two)
 

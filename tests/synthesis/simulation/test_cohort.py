@@ -85,7 +85,7 @@ def test_the_oracle_knows_how_often_each_stage_comes() -> None:
         (score_null, ["--cohorts", "2", "--patients", "40"], "mean_c_index"),
         (score_site, ["--patients", "60", "--fresh", "40"], "unseen_site_fresh"),
         (score_conformal, ["--patients", "150", "--calibration", "30", "--fresh", "20"], "unseen_site"),
-        (time_fold, ["--patients", "20", "--passes", "2"], "processor_seconds_a_pass"),
+        (time_fold, ["--patients", "20", "--passes", "2"], "processor_seconds_an_epoch"),
     ],
 )
 def test_recipes_print_their_table(recipe, own: list[str], shown: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -94,7 +94,7 @@ def test_contact_does_not_show_in_the_number_of_neighbours_of_any_class(
     planted = cohorts["spatial"][0]
     contact = np.array([each.measures["contact_fraction"] for each in planted])
     neighbours = [np.bincount(each.regions.edge_index[0], minlength=each.regions.shape.area) for each in tessellations]
-    classes = [tessellations[number % 4].gather(each.layouts[0]).ravel() for number, each in enumerate(planted)]
+    classes = [tessellations[number % 4].region_classes(each.layouts[0]).ravel() for number, each in enumerate(planted)]
     for tissue in (LYMPHOCYTES, TUMOUR, STROMA, GLAND):
         mean = np.array([neighbours[number % 4][each == tissue].mean() for number, each in enumerate(classes)])
         # it was 0.6 for lymphocytes while those away from tumour were free to lie at the rim of the tissue

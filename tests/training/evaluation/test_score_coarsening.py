@@ -34,4 +34,4 @@ def test_every_arm_answers_for_the_same_patients() -> None:
         assert len(answers.risk) == len(outcome["stage"]) == 6
         assert outcome["time_days"].tolist() == found[0][1]["time_days"].tolist()
         assert facts["train_cpu_seconds"] >= 0
-        assert len(facts["passes"]) == 2
+        assert len(facts["epochs"]) == 2

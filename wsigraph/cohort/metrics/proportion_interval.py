@@ -10,7 +10,7 @@ import math
 _Z = 1.959963984540054
 
 
-def wilson(n_successes: int, n: int) -> tuple[float, float]:
+def wilson_confidence_interval(n_successes: int, n: int) -> tuple[float, float]:
     """Return the 95 % Wilson confidence interval of a proportion.
 
     Parameters

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wsigraph.cohort.metrics.bootstrap import N_DRAWS, draw_weights, estimate
 from wsigraph.cohort.metrics.calibration import beyond_each_stage, calibration_curve
-from wsigraph.cohort.metrics.proportion_interval import wilson
+from wsigraph.cohort.metrics.proportion_interval import wilson_confidence_interval
 from wsigraph.cohort.metrics.stage import balanced_accuracy, quadratic_kappa, stage_auc, stage_brier
 from wsigraph.cohort.statistics.external_only import refuse_in_training
 from wsigraph.cohort.statistics.frame import stage_columns
@@ -184,7 +184,7 @@ def set_coverage(frame: pd.DataFrame, *, miscoverage: float = 0.1, by: str | Non
 
 def _covered(part: pd.DataFrame) -> dict[str, float | int]:
     hits, n = int(part["hit"].sum()), len(part)
-    low, high = wilson(hits, n)
+    low, high = wilson_confidence_interval(hits, n)
     return {"coverage": hits / n, "low": low, "high": high, "mean_size": float(part["size"].mean()), "n": n}
 
 

@@ -29,7 +29,7 @@ class Active:
         Address of the worker that runs it.
     avoid : set of str
         Addresses of workers on which it failed.
-    heard_at : float or None
+    reported_at : float or None
         Monotonic time of the last progress message, s.
     step : str
         Step that the worker is carrying out.
@@ -49,7 +49,7 @@ class Active:
     future: Any = None
     worker: str = ""
     avoid: set[str] = field(default_factory=set)
-    heard_at: float | None = None
+    reported_at: float | None = None
     step: str = ""
     fraction: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)

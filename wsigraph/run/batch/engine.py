@@ -191,7 +191,7 @@ class Engine:
         )
         self._n_tasks += 1
         elsewhere = self._workers.other_than(active.avoid)
-        active.heard_at, active.step, active.fraction, active.worker = None, "", 0.0, ""
+        active.reported_at, active.step, active.fraction, active.worker = None, "", 0.0, ""
         active.future = self._client.submit(
             self._work,
             job,
@@ -293,14 +293,14 @@ class Engine:
             message = self._messages.get_nowait()
             active = by_slide.get(message["slide"])
             if active is not None:
-                active.heard_at, active.worker, active.step = time.monotonic(), message["worker"], message["stage"]
+                active.reported_at, active.worker, active.step = time.monotonic(), message["worker"], message["stage"]
                 active.fraction = message["done"] / message["total"] if message["total"] else 0.0
 
     def _find_hanging(self) -> None:
         stall_s = self._config.batch.stall_s
         now = time.monotonic()
         for key, active in list(self._flying.items()):
-            if not stall_s or active.heard_at is None or now - active.heard_at < stall_s:
+            if not stall_s or active.reported_at is None or now - active.reported_at < stall_s:
                 continue
             del self._flying[key]
             self._client.cancel([active.future], force=True)

@@ -128,7 +128,7 @@ def rasterise_tokens(token: Tensor, owner: Tensor, size: tuple[int, int]) -> Ten
     return nn.functional.interpolate(image, size=size, mode="bilinear", align_corners=False)
 
 
-def collate(scenes: Sequence[Scene], *, n_tokens: int | None = None) -> Tokens:
+def batch_scenes(scenes: Sequence[Scene], *, n_tokens: int | None = None) -> Tokens:
     """Return a batch of graphs.
 
     Parameters

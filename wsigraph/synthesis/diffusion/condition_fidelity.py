@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from wsigraph.cohort.metrics.proportion_interval import wilson
+from wsigraph.cohort.metrics.proportion_interval import wilson_confidence_interval
 from wsigraph.synthesis.diffusion.scene import Scene
 from wsigraph.synthesis.simulation.layout import TISSUES
 
@@ -110,7 +110,7 @@ def score_fidelity(requested: Sequence[Scene], shown: Sequence[Scene]) -> Condit
         precision=float(total[2] / max(total[1], 1)),
         recall=float(total[2] / max(total[0], 1)),
         f1=float(2 * total[2] / max(total[0] + total[1], 1)),
-        recall_interval=wilson(int(total[2]), int(total[0])),
+        recall_interval=wilson_confidence_interval(int(total[2]), int(total[0])),
         f1_by_class=dict(zip(TISSUES, by_class.tolist(), strict=True)),
         position_um=_median(distances),
         area_log2=_median(areas),

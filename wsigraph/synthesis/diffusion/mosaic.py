@@ -26,7 +26,7 @@ from wsigraph.config import DiffusionConfig
 from wsigraph.geometry import um2_to_px
 from wsigraph.graph.one_thread import one_thread
 from wsigraph.slide.map_boxes import Progress, map_threads
-from wsigraph.synthesis.diffusion.condition import collate
+from wsigraph.synthesis.diffusion.condition import batch_scenes
 from wsigraph.synthesis.diffusion.denoiser import N_RASTER, Denoiser, draw_raster
 from wsigraph.synthesis.diffusion.edit import EditMask
 from wsigraph.synthesis.diffusion.image_tensors import to_images
@@ -237,7 +237,7 @@ def _predict(
             network,
             parts.to(device),
             timestep.to(device).expand(len(parts)),
-            collate(scenes).to(device),
+            batch_scenes(scenes).to(device),
             rasters.to(device),
             torch.full((len(parts),), domain, device=device),
             options.guidance or 0.0,

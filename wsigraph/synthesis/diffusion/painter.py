@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsigraph.graph.one_thread import one_thread
-from wsigraph.synthesis.diffusion.condition import Tokens, collate
+from wsigraph.synthesis.diffusion.condition import Tokens, batch_scenes
 from wsigraph.synthesis.diffusion.denoiser import N_RASTER, Denoiser, draw_raster
 from wsigraph.synthesis.diffusion.edit import EditMask
 from wsigraph.synthesis.diffusion.image_tensors import to_images
@@ -112,7 +112,7 @@ class Painter:
         )
 
     def _tokens(self, scenes: Sequence[Scene], graph: bool) -> Tokens:
-        tokens = collate(scenes).to(self.device)
+        tokens = batch_scenes(scenes).to(self.device)
         return tokens if graph else tokens.unconditional()
 
     def _raster(self, scenes: Sequence[Scene], raster: bool) -> Tensor:

@@ -20,7 +20,7 @@ from wsigraph.geometry import Box, um2_to_px, um_to_px
 from wsigraph.graph.one_thread import one_thread
 from wsigraph.slide.map_boxes import Progress, n_threads
 from wsigraph.slide.reader import read
-from wsigraph.synthesis.diffusion.denoiser import DOMAINS, inference_copy
+from wsigraph.synthesis.diffusion.denoiser import DOMAINS, Denoiser, inference_copy
 from wsigraph.synthesis.diffusion.edit import EditMask, edit, mask_unedited, parse_edit
 from wsigraph.synthesis.diffusion.generator import Generator, load_generator
 from wsigraph.synthesis.diffusion.mosaic import mosaic_generator, paint_mosaic
@@ -101,15 +101,8 @@ def synthesize(
     painter = Painter(
         network=network, steps=options.steps, guidance=guidance, sampler=options.sampler, device=device, batch=1
     )
-    request: dict[str, Any] = {
-        "sampler": options.sampler,
-        "steps": options.steps,
-        "guidance": guidance,
-        "precision": str(network.unet.dtype).removeprefix("torch."),
-        "domain": domain,
-        "raster": raster,
-        "edits": list(edits),
-    }
+    # on a GPU one group of canvases follows the other
+    threads = (settings.runtime.threads or n_threads()) if device == "cpu" else 1
     mask = drawn.class_map(drawn.labels)
     masks = None if edit_mask is None else [edit_mask]
     domain_index = DOMAINS.index(domain)
@@ -121,8 +114,6 @@ def synthesize(
                 if progress is not None:
                     progress("synthesize", number + 1, n)
             else:
-                # on a GPU one group of canvases follows the other
-                threads = (settings.runtime.threads or n_threads()) if device == "cpu" else 1
                 with dask.config.set(num_workers=threads):
                     image = paint_mosaic(
                         network,
@@ -144,8 +135,23 @@ def synthesize(
                 seed=seed,
                 number=number,
                 model_id=generator.model_id,
-                request=request,
+                request=_request(options, network, domain, raster, edits),
             )
+
+
+def _request(
+    options: DiffusionConfig, network: Denoiser, domain: Domain, raster: bool, edits: Sequence[str]
+) -> dict[str, Any]:
+    """Return what the files of a sample state about how it was painted."""
+    return {
+        "sampler": options.sampler,
+        "steps": options.steps,
+        "guidance": options.guidance,
+        "precision": str(network.unet.dtype).removeprefix("torch."),
+        "domain": domain,
+        "raster": raster,
+        "edits": list(edits),
+    }
 
 
 def infer_domain(scene: Scene) -> Domain:

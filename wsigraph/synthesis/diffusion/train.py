@@ -30,7 +30,7 @@ from wsigraph.config.diffusion import PAINTING, SIZES
 from wsigraph.errors import SynthesisError
 from wsigraph.graph.one_thread import one_thread
 from wsigraph.slide.map_boxes import Progress
-from wsigraph.synthesis.diffusion.condition import Tokens, collate
+from wsigraph.synthesis.diffusion.condition import Tokens, batch_scenes
 from wsigraph.synthesis.diffusion.denoiser import Denoiser, draw_raster, supports_bfloat16
 from wsigraph.synthesis.diffusion.image_tensors import to_tensor
 from wsigraph.synthesis.diffusion.scene import UNKNOWN, Scene
@@ -108,7 +108,7 @@ def make_batch(examples: Sequence[Example], config: DiffusionConfig, *, rng: np.
     """
     draws = rng.random((len(examples), 5))
     scenes = [_drop_conditions(example.scene, row, config) for example, row in zip(examples, draws, strict=True)]
-    tokens = collate(scenes)
+    tokens = batch_scenes(scenes)
     has_graph = torch.from_numpy(draws[:, 0] >= config.drop_graph)
     tokens = dataclasses.replace(
         tokens, valid=tokens.valid & has_graph[:, None], owner=tokens.owner * has_graph[:, None, None]

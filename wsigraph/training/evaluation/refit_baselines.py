@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wsigraph.cohort.manifest.splits import folds
 from wsigraph.cohort.metrics.bootstrap import N_DRAWS, draw_weights
 from wsigraph.cohort.metrics.calibration import d_calibration
-from wsigraph.cohort.metrics.proportion_interval import wilson
+from wsigraph.cohort.metrics.proportion_interval import wilson_confidence_interval
 from wsigraph.cohort.metrics.survival import log_cumulative_hazard, survival_between
 from wsigraph.config import ModelConfig
 from wsigraph.errors import CohortError
@@ -333,7 +333,7 @@ def coverage(ensemble: Ensemble, predictions: EnsemblePredictions, cohort: Cohor
     held = inside[np.arange(len(inside)), np.maximum(cohort.stage, 0)]
 
     def part(rows: NDArray[np.bool_]) -> dict[str, Any]:
-        low, high = wilson(int(held[rows].sum()), int(rows.sum()))
+        low, high = wilson_confidence_interval(int(held[rows].sum()), int(rows.sum()))
         return {
             "covered": round(float(held[rows].mean()), 4),
             "low": round(low, 4),

@@ -1,4 +1,4 @@
-"""One cluster of two worker processes on loopback for the whole room, and small cohorts."""
+"""One cluster of two worker processes on loopback for all tests of runs, and small cohorts."""
 
 from __future__ import annotations
 
