@@ -125,7 +125,7 @@ def run_perturbation_test(
 
     Returns
     -------
-    Falsification
+    PerturbationResult
         The change with its interval.
 
     Raises

@@ -284,7 +284,7 @@ def test_a_model_that_coarsens_on_its_own_is_trained_and_evaluated(cohort_dir: P
     assert predict(superpixels, bundle).stage_probability.tolist() == list(shown["stage"].values())
 
 
-def test_a_model_with_a_linear_start_is_trained_explained_and_evaluated(cohort_dir: Path, tmp_path: Path) -> None:
+def test_a_model_with_a_linear_offset_is_trained_explained_and_evaluated(cohort_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "started"
     done = run(
         "train", str(cohort_dir / "data_manifest.csv"), "--graphs", str(cohort_dir), "--out", str(out),
