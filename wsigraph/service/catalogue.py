@@ -1,8 +1,8 @@
 """The catalogue: slides of the data directory and uploaded slides, each with a unique identifier.
 
-A name from a client is looked up among the names found here and never becomes part of a path. The slides are those
-that `wsigraph.slide.discover` finds in the data directory and its subfolders; folders that are links are not followed,
-and what cannot be read is left out.
+An identifier from a client is only looked up in the catalogue and never becomes part of a path. The slides are those
+that `wsigraph.slide.discover` finds in the data directory and its subfolders. Linked folders are not followed, and
+folders that cannot be read are skipped.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ def serialize_explanation(results: JobResults) -> dict[str, Any] | None:
         "completeness_error_limit": explanation.completeness_limit,
         "is_complete": explanation.is_complete,
         "n_steps": explanation.n_steps,
-        "without_edges": explanation.edge_ablation_value,
+        "edge_ablation_value": explanation.edge_ablation_value,
         "members": {
             "n": len(explanation.member_value),
             "low": float(explanation.member_value.min()),
