@@ -85,7 +85,6 @@ def ablation_order(explanation: Explanation, coarse: CoarseGraph) -> NDArray[np.
     int64 (C,)
         By falling attribution per unit of area, in the direction of the explained difference. The first region is the
         one whose removal should move the output towards the reference soonest.
-
     """
     sign = 1.0 if explanation.value >= explanation.reference_value else -1.0
     return order_by(explanation.node / coarse.graph.moment("n").astype(np.float64), sign)

@@ -24,18 +24,18 @@ def stage_auc(
     Parameters
     ----------
     probability : float64 (n, K)
-    Probability of every stage.
+        Probability of every stage.
     stage : int64 (n,)
         True stage, -1 where unknown.
     stratum : int64 (n,), optional
-    Only pairs within a stratum are compared.
+        Only pairs within a stratum are compared.
     weights : float64 (draws, n), optional
-    How often each patient counts; once by default.
+        How often each patient counts; once by default.
 
     Returns
     -------
     float64 (draws,)
-    NaN for a draw with fewer than two stages.
+        NaN for a draw with fewer than two stages.
     """
     counted = (all_once(len(stage)) if weights is None else weights) * (stage >= 0)
     areas = np.stack(
@@ -63,7 +63,7 @@ def balanced_accuracy(
     Returns
     -------
     float64 (draws,)
-    Mean over the stages in a draw; NaN if there is none.
+        Mean over the stages in a draw; NaN if there is none.
     """
     counted = all_once(len(stage)) if weights is None else weights
     member = (stage[:, None] == np.unique(stage[stage >= 0])).astype(np.float64)  # (n, stages)
@@ -82,14 +82,14 @@ def quadratic_kappa(
     predicted, stage : int64 (n,)
         Predicted and true stage; -1 where the truth is unknown.
     n_stages : int
-    Number of stages, K.
+        Number of stages, K.
     weights : float64 (draws, n), optional
         How often each patient counts.
 
     Returns
     -------
     float64 (draws,)
-    1 is agreement, 0 is chance; NaN if both sides have one and the same stage.
+        1 is agreement, 0 is chance; NaN if both sides have one and the same stage.
 
     References
     ----------
@@ -113,7 +113,7 @@ def stage_brier(
     Parameters
     ----------
     probability : float64 (n, K)
-    Probability of every stage.
+        Probability of every stage.
     stage : int64 (n,)
         True stage, -1 where unknown.
     weights : float64 (draws, n), optional
@@ -122,7 +122,7 @@ def stage_brier(
     Returns
     -------
     float64 (draws,)
-    NaN if no stage is known.
+        NaN if no stage is known.
     """
     counted = (all_once(len(stage)) if weights is None else weights) * (stage >= 0)
     truth = (stage[:, None] == np.arange(probability.shape[1])).astype(np.float64)

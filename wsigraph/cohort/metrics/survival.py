@@ -55,16 +55,16 @@ def c_index(
     time_days : float64 (n,)
         Follow-up.
     event : bool (n,)
-    Whether follow-up ended with the event.
+        Whether follow-up ended with the event.
     stratum : int64 (n,), optional
-    Only pairs within a stratum are compared.
+        Only pairs within a stratum are compared.
     weights : float64 (draws, n), optional
-    How often each patient counts; once by default.
+        How often each patient counts; once by default.
 
     Returns
     -------
     float64 (draws,)
-    Fraction of comparable pairs in which the patient who died first had the higher risk. Ties of risk count half; two
+        Fraction of comparable pairs in which the patient who died first had the higher risk. Ties of risk count half; two
         events of one day are not compared. NaN for a draw without comparable pairs.
     """
     counted = all_once(len(risk)) if weights is None else weights
@@ -94,7 +94,7 @@ def uno_c(
     Returns
     -------
     float64 (draws,)
-    NaN for a draw without comparable pairs.
+        NaN for a draw without comparable pairs.
     """
     counted = all_once(len(risk)) if weights is None else weights
     uncensored = not_censored(time_days, event, time_days, counted)
@@ -137,7 +137,7 @@ def not_censored(
     time_days, event
         Follow-up of the n patients.
     at_days : float64 (m,)
-    Days at which to evaluate.
+        Days at which to evaluate.
     weights : float64 (draws, n)
         How often each patient counts.
 
@@ -173,14 +173,14 @@ def time_auc(
     risk, time_days, event
         As in `c_index`.
     at_days : float64 (m,)
-    Days. Patients with the event by then are compared with those still alive.
+        Days. Patients with the event by then are compared with those still alive.
     stratum, weights
         As in `c_index`.
 
     Returns
     -------
     float64 (draws, m)
-    NaN without pairs.
+        NaN without pairs.
     """
     counted = all_once(len(risk)) if weights is None else weights
     uncensored = not_censored(time_days, event, time_days, counted)
@@ -204,12 +204,12 @@ def survival_between(
     survival : float64 (n, T)
         Survival to each.
     at_days : float64 (m,)
-    Days at which to evaluate; survival is constant after the last end.
+        Days at which to evaluate; survival is constant after the last end.
 
     Returns
     -------
     float64 (n, m)
-    The hazard rate is constant within an interval, so log survival is linear.
+        The hazard rate is constant within an interval, so log survival is linear.
     """
     days = np.concatenate([[0.0], ends_days])
     logs = np.log(np.concatenate([np.ones((len(survival), 1)), np.maximum(survival, 1e-12)], axis=1))
@@ -243,7 +243,7 @@ def brier_scores(
     Returns
     -------
     float64 (draws, m)
-    0 is perfect; predicting one half for everybody gives 0.25.
+        0 is perfect; predicting one half for everybody gives 0.25.
     """
     counted = all_once(len(time_days)) if weights is None else weights
     own = not_censored(time_days, event, time_days, counted)
