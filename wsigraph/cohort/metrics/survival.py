@@ -64,8 +64,8 @@ def c_index(
     Returns
     -------
     float64 (draws,)
-        Fraction of comparable pairs in which the patient who died first had the higher risk. Ties of risk count half; two
-        events of one day are not compared. NaN for a draw without comparable pairs.
+        Fraction of comparable pairs in which the patient who died first had the higher risk. Ties of risk count half;
+        two events of one day are not compared. NaN for a draw without comparable pairs.
     """
     counted = all_once(len(risk)) if weights is None else weights
     return ratio(*_pairs(risk, time_days, event, stratum, counted, counted))
