@@ -1,4 +1,4 @@
-"""``wsigraph doctor``: check the installation, and say how to fix what does not work."""
+"""``wsigraph doctor``: check the installation and show how to fix what does not work."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Finding:
 
 @ends_plainly
 def doctor(debug: Debug = False) -> None:
-    """Check versions, readers, encoders, model and GPU, and say how to fix what is missing.
+    """Check versions, readers, encoders, model and GPU, and show how to fix what is missing.
 
     The exit code is 1 if something that every prediction needs does not work.
     """
