@@ -1,8 +1,8 @@
 """Generated parts of the documentation: tables of settings, and a reference page for every package.
 
-mkdocs calls these functions. ``<!-- settings: superpixel -->`` in a page becomes a table of that section, written from
-the class itself, so that a default or a bound is typed once. Every module of ``reference_modules.txt`` gets a part of
-its package's page under ``reference/``; that list is what is public.
+mkdocs calls these functions. They replace ``<!-- settings: superpixel -->`` in a page by a table of that section. The
+table is generated from the class, so that defaults and bounds are written only once. The public modules are listed in
+``reference_modules.txt``. Each module becomes a part of the page of its package under ``reference/``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _UNITS = {"_um": "um", "_um2": "um²", "_px": "px", "mpp": "um/px", "_days": "da
 
 
 def packages() -> dict[str, list[str]]:
-    """Return the modules of the reference, dotted, by package; those directly in ``wsigraph`` are under that name."""
+    """Return the modules of the reference, dotted, by package; those directly in the root are under ``wsigraph``."""
     modules: dict[str, list[str]] = {}
     for module in LIST.read_text(encoding="utf-8").split():
         parts = module.split(".")
@@ -53,14 +53,15 @@ def _choices(annotation: Any) -> str:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Fill in tables of settings."""
+    """Replace the marks of a page by tables of settings."""
     return _MARK.sub(lambda mark: settings_table(mark[1]), markdown)
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add a reference page for every package."""
     for package, modules in packages().items():
-        parts = [f"# {package}\n", *(f"\n## {module} {{ #{module} }}\n\n::: {module}\n" for module in modules)]
+        title = f"# {package}\n\nPublic functions and classes of each module, generated from the docstrings.\n"
+        parts = [title, *(f"\n## {module} {{ #{module} }}\n\n::: {module}\n" for module in modules)]
         files.append(File.generated(config, f"reference/{package}.md", content="\n".join(parts)))
     return files
 

@@ -1,9 +1,10 @@
-"""``wsigraph doctor``: check the installation, and say how to fix what does not work."""
+"""``wsigraph doctor``: check the installation and show how to fix what does not work."""
 
 from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -61,7 +62,7 @@ class Finding:
 
 @ends_plainly
 def doctor(debug: Debug = False) -> None:
-    """Check versions, readers, encoders, model and GPU, and say how to fix what is missing.
+    """Check versions, readers, encoders, model and GPU, and show how to fix what is missing.
 
     The exit code is 1 if something that every prediction needs does not work.
     """
@@ -83,8 +84,8 @@ def _versions() -> Iterator[Finding]:
 
     yield Finding("wsigraph", __version__)
     python = platform.python_version()
-    is_known = platform.python_version_tuple()[:2] in (("3", "11"), ("3", "12"))
-    yield Finding("python", python, "" if is_known else "tested on 3.11 and 3.12", is_fault=not is_known)
+    is_known = (3, 11) <= sys.version_info[:2] <= (3, 14)
+    yield Finding("python", python, "" if is_known else "install Python 3.11 to 3.14", is_fault=not is_known)
     for name in _LIBRARIES:
         try:
             yield Finding(name, version(name))

@@ -18,7 +18,9 @@ _Manifest = Annotated[
 _Graphs = Annotated[
     Path | None, typer.Option("--graphs", metavar="DIR", help="The graphs, if they have moved since training.")
 ]
-_Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes, one fold each; 0 takes every core.")]
+_Workers = Annotated[
+    int, typer.Option("--workers", min=0, help="Number of processes, one fold each; 0 uses all cores.")
+]
 
 
 @ends_plainly

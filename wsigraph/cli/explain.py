@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 _Slides = Annotated[list[str] | None, typer.Argument(metavar="[SLIDE]", help="Slide files.", show_default=False)]
 _Target = Annotated[str, typer.Option("--target", metavar="NAME", help="stage, risk or survival@DAYS.")]
 _Model = Annotated[
-    str | None, typer.Option("--model", metavar="DIR", help="Model bundle; else the demonstration model.")
+    str | None, typer.Option("--model", metavar="DIR", help="Model bundle; by default the demonstration model.")
 ]
 _Site = Annotated[
     str | None,
     typer.Option(
         "--site",
         metavar="NAME",
-        help="The slide's site, for explanation.reference=site; a manifest's column wins.",
+        help="The slide's site, for explanation.reference=site; the column of a manifest overrides it.",
     ),
 ]
 _Thorough = Annotated[bool, typer.Option("--thorough", help="Use every reference input and report their agreement.")]

@@ -34,13 +34,13 @@ _Source = Annotated[
         metavar="GRAPH", help="A slide's directory, or its graph.safetensors or coarse.safetensors.", show_default=False
     ),
 ]
-_To = Annotated[Format, typer.Option("--to", help="Format.", show_default=False)]
+_To = Annotated[Format, typer.Option("--to", help="Format to write.", show_default=False)]
 _Out = Annotated[
     str,
     typer.Option(
         "--out",
         metavar="PATH",
-        help="File to write (.h5ad, .geojson, .graphml, .json, .db), for parquet a directory.",
+        help="File to write (.h5ad, .geojson, .graphml, .json, .db); for parquet, a directory.",
         show_default=False,
     ),
 ]
@@ -63,9 +63,9 @@ def export(
 ) -> None:
     """Write a graph for other tools: AnnData, GeoJSON, parquet tables, networkx or a tiatoolbox annotation store.
 
-    networkx is GraphML or node-link JSON, by the name of the file. GeoJSON and tiatoolbox get outlines if a slide's
-    directory is given, else centroids, in level-0 pixels. AnnData, parquet and networkx need an extra, pip install
-    'wsigraph[exchange]'; tiatoolbox has an extra of its own.
+    networkx writes GraphML or node-link JSON, depending on the suffix of PATH. GeoJSON and tiatoolbox get outlines if
+    GRAPH is a slide's directory, otherwise centroids, in level-0 pixels. AnnData, parquet and networkx need
+    pip install 'wsigraph[exchange]'; tiatoolbox needs the extra 'tiatoolbox'.
     """
     graph = _load(Path(source), coarse)
     files = _write(graph, Path(source), to, Path(out), points=points, mpp=mpp)

@@ -39,13 +39,15 @@ _Features = Annotated[
 ]
 _TilePx = Annotated[
     int | None,
-    typer.Option("--tile-px", min=1, metavar="N", help="Side of those tiles in level-0 pixels, if not in the file."),
+    typer.Option(
+        "--tile-px", min=1, metavar="N", help="Tile size in level-0 pixels, if the features file does not state it."
+    ),
 ]
 _Coarsen = Annotated[
     bool, typer.Option("--coarsen", help="Also merge similar neighbours and write coarse.safetensors.")
 ]
 _Chunk = Annotated[
-    int | None, typer.Option("--chunk-px", metavar="N", help="Side of one task in pixels at the working pixel size.")
+    int | None, typer.Option("--chunk-px", metavar="N", help="Chunk size in pixels at the working pixel size.")
 ]
 _Memory = Annotated[
     str | None,
@@ -74,9 +76,9 @@ def graph(
 ) -> None:
     """Build the superpixel graph of a slide, or a graph of tiles from another tool's features.
 
-    Writes DIR/<slide>/graph.safetensors, the records it is made from, and graph.png. Chunk size, threads and memory
-    change the speed, never the result. With --features the tiles of that file are the nodes; give the slide
-    too, so that their stain, texture and nuclei are measured. Without the slide --coarsen merges by the features of the
+    Writes DIR/<slide>/graph.safetensors, the records of the steps before it, and graph.png. Chunk size, threads and
+    memory change the speed, never the result. With --features, the tiles of that file are the nodes. Give the slide as
+    well, so that stain, texture and nuclei of the tiles are measured. Without it, --coarsen uses the features of the
     file.
     """
     spelled = {

@@ -50,14 +50,14 @@ app.command("serve", short_help="Serve slides, jobs and results in a browser and
 app.command("viewer", short_help="Install the viewer's JavaScript.")(viewer.viewer)
 app.command("graph", short_help="Build the superpixel graph of a slide, with a picture.")(graph.graph)
 app.command("export", short_help="Convert a graph to AnnData, GeoJSON, parquet or networkx.")(export.export)
-app.command("simulate", short_help="Simulate a cohort whose truth is known.")(simulate.simulate)
+app.command("simulate", short_help="Simulate a cohort with known ground truth.")(simulate.simulate)
 app.command("synthesize", short_help="Paint annotated synthetic tissue from a graph.")(synthesize.synthesize)
 app.command("train-synthesis", short_help="Train a generator of tissue on slides or images.")(
     train_synthesis.train_synthesis
 )
 app.command("inspect", short_help="Print the metadata of a slide file.")(inspect.inspect)
 app.add_typer(manifest.app, name="manifest")
-app.command("doctor", short_help="Check the installation, and say how to fix it.")(doctor.doctor)
+app.command("doctor", short_help="Check the installation and show how to fix it.")(doctor.doctor)
 app.add_typer(report.app, name="report")
 app.add_typer(configuration.app, name="config")
 app.command("version", short_help="Print the version.")(version.version)

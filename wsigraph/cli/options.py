@@ -29,15 +29,16 @@ Mpp = Annotated[
     typer.Option("--mpp", metavar="UM", help="Pixel size at full resolution, um/px; overrides the file."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
-Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Directory for <slide>/.")]
+Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Output directory; the files are in DIR/<slide>/.")]
 Encoder = Annotated[
-    str | None, typer.Option("--encoder", metavar="NAME", help="Add a network's features: efficientnet_lite0.")
+    str | None,
+    typer.Option("--encoder", metavar="NAME", help="Add the features of an image encoder, e.g. efficientnet_lite0."),
 ]
 Force = Annotated[
-    bool, typer.Option("--force", help="Continue with a slide that is no H&E section; every output is marked.")
+    bool, typer.Option("--force", help="Continue with a slide that is not an H&E section; every output is marked.")
 ]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=0, metavar="N", help="Number of threads; 0 takes every allowed core.")
+    int | None, typer.Option("--threads", min=0, metavar="N", help="Number of threads; 0 uses all allowed cores.")
 ]
 
 

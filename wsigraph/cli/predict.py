@@ -32,7 +32,7 @@ _Slides = Annotated[
     ),
 ]
 _Model = Annotated[
-    str | None, typer.Option("--model", metavar="DIR", help="Model bundle; else the demonstration model.")
+    str | None, typer.Option("--model", metavar="DIR", help="Model bundle; by default the demonstration model.")
 ]
 
 _Explain = Annotated[

@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def progress_line(slide: str) -> Iterator[Callable[[str, int, int], None] | None]:
-    """Yield a function to call with (step, done, total); None if stderr is no terminal.
+    """Yield a function to call with (step, done, total); None if stderr is not a terminal.
 
     Parameters
     ----------

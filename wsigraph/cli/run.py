@@ -32,10 +32,12 @@ _Cluster = Annotated[
 ]
 _Workers = Annotated[
     int | None,
-    typer.Option("--workers", min=0, metavar="N", help="Workers of one thread each; 0 is one a core, slurm: one job."),
+    typer.Option(
+        "--workers", min=0, metavar="N", help="Workers with one thread each; 0 is one per core, or one SLURM job."
+    ),
 ]
 _Model = Annotated[
-    str | None, typer.Option("--model", metavar="DIR", help="Model bundle; else the demonstration model.")
+    str | None, typer.Option("--model", metavar="DIR", help="Model bundle; by default the demonstration model.")
 ]
 _DryRun = Annotated[
     bool,
@@ -62,7 +64,8 @@ def run(
     """Process the slides of a manifest, on this machine or a cluster; the same command continues a stopped run.
 
     Writes DIR/<slide>/ with every record, DIR/summary.md, summary.json and failures.parquet. A step whose record is
-    already there is not repeated. A slide that fails is tried again on another worker, then listed; exit code 3.
+    already there is not repeated. A slide that fails is tried again on another worker, then listed. If a
+    slide fails, the exit code is 3.
     """
     from wsigraph.cli.watch import watching
     from wsigraph.run.batch.run import check_steps, run_cohort

@@ -15,31 +15,34 @@ if TYPE_CHECKING:
 
 _Data = Annotated[str | None, typer.Option("--data", metavar="DIR", help="Directory of slides.", show_default=False)]
 _Model = Annotated[
-    str | None, typer.Option("--model", metavar="DIR", help="Model bundle; else the demonstration model.")
+    str | None, typer.Option("--model", metavar="DIR", help="Model bundle; by default the demonstration model.")
 ]
 _Host = Annotated[
-    str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; beyond loopback takes a token.")
+    str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on; all but loopback need a token.")
 ]
-_Port = Annotated[int, typer.Option("--port", min=0, max=65535, metavar="N", help="Port; 0 takes one that is free.")]
+_Port = Annotated[int, typer.Option("--port", min=0, max=65535, metavar="N", help="Port; 0 chooses a free one.")]
 _Workers = Annotated[
-    int | None, typer.Option("--workers", min=0, metavar="N", help="Workers of one thread each; 0 is one a core.")
+    int | None, typer.Option("--workers", min=0, metavar="N", help="Workers with one thread each; 0 is one per core.")
 ]
 _Cluster = Annotated[
     str | None, typer.Option("--cluster", metavar="KIND", help="local, threads, slurm or a scheduler's address.")
 ]
 _TokenFile = Annotated[
-    str | None, typer.Option("--token-file", metavar="FILE", help="Who may ask: lines of NAME:ROLE:SHA256.")
+    str | None, typer.Option("--token-file", metavar="FILE", help="Accepted tokens, one NAME:ROLE:SHA256 per line.")
 ]
 _Token = Annotated[
     str | None,
-    typer.Option("--token", metavar="TEXT", help="One administrator's token; other users of the machine can read it."),
+    typer.Option("--token", metavar="TEXT", help="Token of one administrator; other users of the machine can see it."),
 ]
 _NewToken = Annotated[
     str | None,
-    typer.Option("--new-token", metavar="NAME:ROLE", help="Make a token (read, run, admin), print it once, and end."),
+    typer.Option(
+        "--new-token", metavar="NAME:ROLE", help="Create a token (read, run or admin), print it once, and exit."
+    ),
 ]
 _Associated = Annotated[
-    bool, typer.Option("--associated-images", help="Serve labels and macro images, which may name the patient.")
+    bool,
+    typer.Option("--associated-images", help="Serve label and macro images, which may show the name of the patient."),
 ]
 
 
@@ -61,7 +64,7 @@ def serve(
 ) -> None:
     """Serve the slides of a directory: Deep Zoom tiles, uploads, predictions and explanations as jobs, and the viewer.
 
-    What the service keeps lies in DIR/.wsigraph. Beyond loopback a token is demanded of every caller.
+    The service stores its state in DIR/.wsigraph. On other addresses than loopback, every request needs a token.
     """
     _check_installed()
     from wsigraph.run.cluster_security import check_cluster
@@ -72,7 +75,7 @@ def serve(
         if token_file is None:
             raise typer.BadParameter("--new-token needs --token-file")
         print(auth.new_token(Path(token_file), new_token), flush=True)
-        say(f"the token of {new_token} is printed once; {token_file} holds its digest alone")
+        say(f"the token of {new_token} is printed only once; {token_file} contains only its digest")
         return
     if data is None:
         raise typer.BadParameter("give the directory of slides with --data")

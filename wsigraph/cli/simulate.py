@@ -1,4 +1,4 @@
-"""``wsigraph simulate``: write a simulated cohort whose truth is known."""
+"""``wsigraph simulate``: write a simulated cohort with known ground truth."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def simulate(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Simulate a cohort whose truth is known: patients, sites, slides, stage and survival of a generative scenario.
+    """Simulate a cohort with known ground truth: patients, sites, slides, stage and survival of a generative scenario.
 
     Writes DIR/data_manifest.csv, with the oracle's risk of every patient, and DIR/<slide>/graph.safetensors. With
-    --images the tissue is painted into pyramidal TIFF slides in DIR/slides, and the graphs are built from them as
-    from any slide. All of it is synthetic and says so.
+    --images, the tissue is painted into pyramidal TIFF slides in DIR/slides, and the graphs are built from the slides.
+    All files say that they are synthetic.
     """
     from wsigraph.cli.progress import progress_line
     from wsigraph.run.simulated_cohort import simulate as simulate_cohort

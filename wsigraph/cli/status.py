@@ -20,9 +20,9 @@ _Directory = Annotated[str, typer.Argument(metavar="DIR", help="The --out direct
 
 @ends_plainly
 def status(directory: _Directory, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Show the progress of the runs in a directory: slides done, failed and in work, and the dashboard's address.
+    """Show the progress of the runs in a directory: slides done, failed and in progress, and the dashboard's address.
 
-    Reads the state files of the clients, which a running client replaces every two seconds. Nothing is changed.
+    Reads the state files of the clients, which a running client replaces every two seconds. It changes nothing.
     """
     from wsigraph.run.batch.run_state import held_slides, read_states
 

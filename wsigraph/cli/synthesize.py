@@ -1,4 +1,4 @@
-"""``wsigraph synthesize``: a graph in, annotated synthetic tissue out."""
+"""``wsigraph synthesize``: paint annotated synthetic tissue from a graph."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _Graph = Annotated[
     Path | None,
     typer.Argument(metavar="GRAPH", help="graph.json, graph.safetensors, coarse.safetensors or a sample's .zarr."),
 ]
-_Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where images, masks, graph and index are written.")]
-_Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Decides everything random.")]
-_Number = Annotated[int, typer.Option("--n", min=1, max=100_000, metavar="N", help="Samples of the graph.")]
+_Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Directory for images, masks, graph and index.")]
+_Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of all random choices.")]
+_Number = Annotated[int, typer.Option("--n", min=1, max=100_000, metavar="N", help="Number of samples of the graph.")]
 _Steps = Annotated[
     int | None, typer.Option("--steps", min=1, metavar="N", help="Steps of the sampler.", show_default="12")
 ]
@@ -54,14 +54,16 @@ _FromSlide = Annotated[
 _Box = Annotated[str | None, typer.Option("--box", metavar="X,Y,W,H", help="Part of the slide, px at full resolution.")]
 _SlidePx = Annotated[
     int | None,
-    typer.Option("--slide", metavar="PX", min=64, help="No graph: lay out a slide of this side and paint it."),
+    typer.Option(
+        "--slide", metavar="PX", min=64, help="Paint a slide of this size with a random layout, without a graph."
+    ),
 ]
 _Domain = Annotated[
     Domain | None, typer.Option("--domain", help="Appearance; by default painted for graphs with classes, else real.")
 ]
-_Style = Annotated[Domain | None, typer.Option("--style", hidden=True, help="The name of --domain before.")]
-_Raster = Annotated[bool, typer.Option("--raster", help="Give the model the mask beside the graph.")]
-_Model = Annotated[str | None, typer.Option("--model", metavar="DIR", help="Generator; else the shipped one.")]
+_Style = Annotated[Domain | None, typer.Option("--style", hidden=True, help="The old name of --domain.")]
+_Raster = Annotated[bool, typer.Option("--raster", help="Give the model the mask in addition to the graph.")]
+_Model = Annotated[str | None, typer.Option("--model", metavar="DIR", help="Generator; by default the shipped one.")]
 _Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 
 
@@ -89,10 +91,10 @@ def synthesize(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Paint tissue that a graph asks for: image, mask and graph of every sample, all marked as synthetic.
+    """Paint tissue from a graph: image, mask and graph of every sample, all marked as synthetic.
 
-    A graph of one canvas gives DIR/00000.png, its mask, a zarr with both and the graph, and an index; a larger one, or
-    --slide, gives DIR/slide.tiff with its truth beside it.
+    A graph that fits the canvas of the model gives DIR/00000.png, its mask, a zarr with both and the graph, and an
+    index. A larger graph, or --slide, gives DIR/slide.tiff with its ground truth in DIR/slide.zarr.
 
     Example: wsigraph synthesize graph.json --out tissue --seed 1 --n 8 --edit "class 7=necrosis"
     """
@@ -111,7 +113,7 @@ def synthesize(
     settings = read_settings(config, overrides, spelled)
     started = time.perf_counter()
     generator = load_generator(settings.diffusion.path)
-    # how the graph is found has to be as in training; how it is painted is for the user
+    # the graph must be built as in training; only the settings of painting are free
     sizes = generator.config.model_dump(exclude=set(PAINTING))
     settings = settings.model_copy(update={"diffusion": settings.diffusion.model_copy(update=sizes)})
     scene = _scene(graph, from_slide, box, slide_px, mpp, settings, seed)

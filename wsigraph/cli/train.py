@@ -37,11 +37,13 @@ _ModelOut = Annotated[Path, typer.Option("--out", metavar="DIR", help="Directory
 _Task = Annotated[Task | None, typer.Option("--task", help="What to predict; by default model.task.")]
 _Folds = Annotated[int, typer.Option("--folds", min=2, help="Number of folds; each is held out once.")]
 _Repeats = Annotated[
-    int, typer.Option("--repeats", min=1, help="Divisions into folds to score; the model is that of the first.")
+    int, typer.Option("--repeats", min=1, help="Number of divisions into folds to score; the model is of the first.")
 ]
 _Group = Annotated[Group, typer.Option("--group", help="What a fold keeps together.")]
 _Seed = Annotated[int, typer.Option("--seed", help="Seed of folds, weights and all other random choices.")]
-_Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes, one fold each; 0 takes every core.")]
+_Workers = Annotated[
+    int, typer.Option("--workers", min=0, help="Number of processes, one fold each; 0 uses all cores.")
+]
 _Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 _Tries = Annotated[
     list[str] | None,
@@ -49,7 +51,7 @@ _Tries = Annotated[
 ]
 _Missing = Annotated[bool, typer.Option("--allow-missing", help="Leave out slides that have no graph, with a warning.")]
 _Restart = Annotated[
-    bool, typer.Option("--restart", help="Discard what DIR holds of other settings or data, and start again.")
+    bool, typer.Option("--restart", help="Discard work in DIR that has other settings or data, and start over.")
 ]
 
 
@@ -75,10 +77,10 @@ def train(
 ) -> None:
     """Train an ensemble on a cohort; every patient is scored by a network that was not trained on that patient.
 
-    What explanations need to know of the cohort is written beside the model. Rows whose split is "test" are never
-    trained on. A training that was stopped continues with the same command; other settings or data end with an error
-    that names them, so that nothing finished is lost. With --repeats the cohort is divided again
-    that often, and OUT/repeats.json has the spread of the scores.
+    Statistics of the cohort that explanations need are written beside the model. Rows whose split is "test" are never
+    trained on. To continue a stopped training, run the same command again. With other settings or data, the command
+    stops with an error that lists the differences, so no finished work is lost. With --repeats, the cohort is divided
+    several times, and DIR/repeats.json has the standard deviation of the scores.
     """
     from wsigraph.cli.progress import progress_line
     from wsigraph.run.train_cohort import train as train_cohort

@@ -1,4 +1,4 @@
-"""``wsigraph train-synthesis``: tissue in, a generator out."""
+"""``wsigraph train-synthesis``: train a generator of tissue on slides or images."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ if TYPE_CHECKING:
 
 _Data = Annotated[
     Path,
-    typer.Argument(metavar="DATA", help="A slide, or a directory of slides and images; NAME_mask.png beside NAME.png."),
+    typer.Argument(
+        metavar="DATA", help="A slide, or a directory of slides and images; NAME_mask.png is the mask of NAME.png."
+    ),
 ]
 _ModelOut = Annotated[Path, typer.Option("--out", metavar="MODEL", help="Directory of the generator.")]
-_Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides weights, batches and noise.")]
+_Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of weights, batches and noise.")]
 _Painted = Annotated[int, typer.Option("--painted", min=0, help="Number of painted training images to add.")]
 _Start = Annotated[
     str | None,
-    typer.Option("--start", metavar="MODEL", help="Go on from this generator's weights; 'shipped' is the package's."),
+    typer.Option(
+        "--start", metavar="MODEL", help="Start from the weights of this generator; 'shipped' is the package's."
+    ),
 ]
 _Restart = Annotated[
-    bool, typer.Option("--restart", help="Throw away what MODEL holds of other settings or data, and start over.")
+    bool, typer.Option("--restart", help="Discard work in MODEL that has other settings or data, and start over.")
 ]
 _Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 _TRAINING_IMAGE_PX = 256
@@ -50,10 +54,10 @@ def train_synthesis(
 ) -> None:
     """Train a generator on slides, or on images with masks of tissue classes (1 + class; 0 where not known).
 
-    Slides without masks are cut into regions by segment and coarsen. Writes MODEL/generator.safetensors and card.json,
-    pictures of how training stands, and a checkpoint from which a killed run goes on. A run under other settings or of
-    other data than what MODEL holds ends with an error that names them. With --start the sizes of the network are those
-    of the generator that it starts from.
+    Slides without masks are divided into regions by segment and coarsen. Writes MODEL/generator.safetensors and
+    card.json, pictures that show the progress, and a checkpoint. To continue a stopped training, run the same command
+    again. With other settings or data, the command stops with an error that lists the differences. With --start, the
+    sizes of the network are those of the generator that it starts from.
 
     Examples: wsigraph train-synthesis slides --out generator --set diffusion.training_steps=20000
 

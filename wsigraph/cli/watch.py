@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from wsigraph.run.batch.tally import Tally
 
 _SHOWN = 12
-"""Most slides in flight that are drawn; those that have run longest come first."""
+"""Maximum number of running slides that are drawn; those that have run longest come first."""
 
 
 @contextmanager
 def watching(report_s: float) -> Iterator[Callable[[Tally, list[Active]], None]]:
-    """Yield a function to call with the tally and the slides in flight.
+    """Yield a function to call with the tally and the running slides.
 
     Parameters
     ----------
     report_s : float
-        Time between lines if stderr is no terminal, s.
+        Time between lines if stderr is not a terminal, s.
     """
     if not sys.stderr.isatty():
         yield _lines(report_s)
