@@ -176,3 +176,13 @@ def test_kernels_are_decorated_by_our_own_njit(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         assert not (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "numba"), path
         assert not (isinstance(node, ast.Import) and any(each.name.split(".")[0] == "numba" for each in node.names))
+
+
+def test_without_compilation_commands_run(installed: Path, temporary: Path) -> None:
+    """As a developer sets it to step through a kernel: numba then returns plain functions."""
+    done = run(installed, temporary, "-m", "wsigraph", "doctor", NUMBA_DISABLE_JIT="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (temporary / "tests_kernel.py").write_text(KERNEL)
+    (temporary / "main.py").write_text("from tests_kernel import double; print(double(2))")
+    done = run(installed, temporary, str(temporary / "main.py"), NUMBA_DISABLE_JIT="1")
+    assert done.stdout == "4\n", done.stderr

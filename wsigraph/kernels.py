@@ -81,14 +81,15 @@ def cache_place() -> Path | None:
     -------
     Path or None
         Directory of this module's kernels, ``__pycache__`` where code lies beside the sources; None where every process
-        compiles anew.
+        compiles anew or, under ``NUMBA_DISABLE_JIT``, none compiles.
     """
 
     @njit(cache=True)
     def kernel() -> None:
         """Never called, hence never compiled."""
 
-    path = kernel.stats.cache_path
+    # under NUMBA_DISABLE_JIT a kernel is a plain function
+    path = kernel.stats.cache_path if hasattr(kernel, "stats") else None
     return None if path is None else Path(path)
 
 
@@ -116,6 +117,9 @@ def _elsewhere(function: Callable[..., Any], options: dict[str, Any]) -> Any:
 
 def _forgiving(kernel: Any) -> Any:
     """Return a kernel that runs also where its compiled code can be neither read nor kept, e.g. on a full disk."""
+    if not hasattr(kernel, "_cache"):
+        # under NUMBA_DISABLE_JIT numba returns the function itself
+        return kernel
     cache = kernel._cache
     load, save = cache.load_overload, cache.save_overload
 

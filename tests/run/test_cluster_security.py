@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import shutil
 import signal
 import stat
@@ -160,6 +161,24 @@ def test_slurm_takes_given_certificates_or_none_where_that_is_accepted(tmp_path:
     plain = job_script(settings("kind=slurm", "insecure=true"))
     assert "tcp://SCHEDULER:PORT" in plain
     assert "--tls" not in plain
+
+
+def test_paths_with_spaces_reach_the_workers_of_a_job_whole(tmp_path: Path) -> None:
+    pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed (extra 'slurm')")
+    shared = tmp_path / "my slides; it's"
+    shared.mkdir()
+    (line,) = [text for text in job_script(slurm_in(shared)).splitlines() if "--tls-key" in text]
+    words = shlex.split(line)
+    assert words[words.index("--tls-key") + 1] == str(shared / ".wsigraph-tls-RUN" / "key.pem")
+    assert words[0] == sys.executable
+    with for_slurm(slurm_in(shared)) as security:
+        assert security is not None
+        # the scheduler, in this process, opens its files by their names
+        assert security.get_listen_args("scheduler")["ssl_context"] is not None
+
+
+def slurm_in(shared: Path) -> ClusterConfig:
+    return ClusterConfig(kind="slurm", slurm_shared_dir=str(shared))
 
 
 def test_the_scratch_directory_of_a_job_is_its_owners(tmp_path: Path) -> None:

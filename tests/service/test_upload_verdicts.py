@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -112,6 +113,20 @@ def test_an_upload_outlasts_a_pool_that_is_full(data: Path, content: bytes, monk
         assert "all processes that open slides are busy" in response.json()["detail"]
         os.kill(reader_of(service), signal.SIGCONT)
         assert waiting.result().status_code == 200
+        check_kept(client, address, response, content)
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux limits another process")
+def test_a_process_without_files_to_open_gives_no_verdict(data: Path, content: bytes) -> None:
+    """The reader turns a fault of the system into one of the slide; it must not count as a verdict."""
+    service = make_context(data)
+    with asking(service) as client:
+        reader = reader_of(service)
+        limits = resource.prlimit(reader, resource.RLIMIT_NOFILE)
+        resource.prlimit(reader, resource.RLIMIT_NOFILE, (3, limits[1]))
+        address, response = send(client, content)
+        assert "Too many open files" in response.json()["detail"]
+        resource.prlimit(reader, resource.RLIMIT_NOFILE, limits)
         check_kept(client, address, response, content)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -281,7 +282,7 @@ def _job_options(config: ClusterConfig, security: Any) -> dict[str, Any]:
         "protocol": "tcp://" if security is None else "tls://",
         "security": security,
         "job_name": "wsigraph",
-        "python": sys.executable,
+        "python": shlex.quote(sys.executable),
     }
 
 

@@ -195,10 +195,10 @@ def _in_folder(folder: Path) -> Security:
 
 def _of_files(ca: Path, cert: Path, key: Path) -> Security:
     """Return the certificates of all roles; paths are absolute, because workers may start in another directory."""
-    from distributed import Security
+    from wsigraph.run.cluster_nodes import JobSecurity
 
     roles = ("client", "scheduler", "worker")
     own = {
         f"tls_{role}_{what}": str(path.absolute()) for role in roles for what, path in (("cert", cert), ("key", key))
     }
-    return Security(require_encryption=True, tls_ca_file=str(ca.absolute()), **own)
+    return JobSecurity(require_encryption=True, tls_ca_file=str(ca.absolute()), **own)  # type: ignore[no-untyped-call]

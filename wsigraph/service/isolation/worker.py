@@ -6,6 +6,7 @@ space. A file that makes it crash, hang or run out of memory costs one request a
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cachetools import LRUCache
 
-from wsigraph.errors import Unavailable, WsigraphError
+from wsigraph.errors import SlideError, Unavailable, WsigraphError
 from wsigraph.service.isolation import protocol
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from wsigraph.service.isolation.slide import IsolatedSlide
 
 _MAX_SLIDES, _MAX_OVERLAYS = 8, 2
+_ERRNO_OF_CONTENT = frozenset({errno.EINVAL, errno.EOVERFLOW, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 Response = tuple[dict[str, Any], bytes]
 """JSON header and raw body."""
 
@@ -92,8 +94,11 @@ class SlideWorker:
         self._clear()
         try:
             return self._describe(request)
-        except OSError as error:
-            raise Unavailable(f"the file cannot be read ({error.strerror}); try again") from None
+        except (OSError, SlideError) as error:
+            fault = _system_fault(error)
+            if fault is None:
+                raise
+            raise Unavailable(f"the file cannot be read ({fault.strerror}); try again") from None
 
     def _digest(self, request: dict[str, Any]) -> Response:
         from wsigraph.slide.files import locate, slide_digest
@@ -136,6 +141,20 @@ class SlideWorker:
         if slide is None:
             slide = self._slides[key] = IsolatedSlide(Path(request["path"]), self._limits)
         return slide
+
+
+def _system_fault(error: BaseException) -> OSError | None:
+    """Return the fault of the system behind an error, e.g. too many open files; None if the content is at fault.
+
+    Readers turn an `OSError` into a `SlideError`. Libraries also raise it for damaged pixels, without a number of the
+    system, and for an offset or a name that no file has.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None and cause.errno not in _ERRNO_OF_CONTENT:
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def limit_memory(n_bytes: int) -> None:
