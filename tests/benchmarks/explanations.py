@@ -56,7 +56,7 @@ def benchmark(threads: int = 2, rows: int = 40, columns: int = 50) -> list[Table
     table = Table(
         f"An explanation of {graph.n_nodes:,} regions, {threads} threads", ("task", "wall s", "CPU s", "goal, wall s")
     )
-    with mock.patch.object(explaining, "members", return_value=five):
+    with mock.patch.object(explaining, "explained_members", return_value=five):
         for name, orders, goal in (
             ("attribution of risk (50 steps) and stage, 5 members", 0, 10.0),
             ("the same with 100 random orders, both curves", 100, None),

@@ -104,7 +104,7 @@ def one_name_twice(directory: Path) -> list[object]:
 
 CASES: list[tuple[Callable[[Path], list[object]], list[str]]] = [
     (missing, ["absent.svs", "does not exist"]),
-    (a_directory, ["folder.svs", "directory"]),
+    (a_directory, ["folder.svs", "holds no slide"]),
     (empty, ["empty.svs", "empty"]),
     (text, ["text.svs", "expected"]),
     (truncated, ["truncated.svs"]),
@@ -153,7 +153,7 @@ def test_bad_input_ends_with_one_line(
 def test_the_current_directory_is_no_slide(run: Run, tmp_path: Path) -> None:
     process = run("predict", ".", cwd=tmp_path)
     assert_one_line(process)
-    assert "directory" in process.stderr
+    assert "holds no slide" in process.stderr
     assert not list(tmp_path.iterdir())
 
 

@@ -62,7 +62,7 @@ def client(scheduler: str) -> Iterator[Client]:
 @pytest.fixture
 def on_two(scheduler: str, client: Client) -> Config:
     """Settings that work on those two processes, once both are there again after an earlier test."""
-    client.wait_for_workers(2, timeout=60)
+    client.wait_for_workers(2, timeout=180)  # a busy machine starts processes slowly
     return load(
         overrides=[
             f"cluster.kind={scheduler}",
