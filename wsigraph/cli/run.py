@@ -88,6 +88,8 @@ def run(
     with watching(settings.batch.report_s) as watch:
         result = run_cohort(table, out, settings, until=until, model=model, watch=watch, started=_print_cluster)
     print(json.dumps(result.summary, allow_nan=False) if as_json else _table(result.summary, result.out), flush=True)
+    for one in result.summary["marked"]:
+        say(f"{one['slide_id']}: {one['mark']}")
     if result.n_failed:
         say(f"{result.n_failed} of {len(table.rows)} slides failed: {result.out / 'failures.parquet'} lists them")
         raise typer.Exit(EXIT_SOME_FAILED)

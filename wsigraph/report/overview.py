@@ -181,6 +181,8 @@ def _row(folder: Path, patient: str) -> SlideRow:
     facts: dict[str, Any] = {"tissue_mm2": 0.0, "warnings": []}
     if report.exists():
         facts = read_document(report, "Report")[1]
+    elif prediction.warnings:
+        facts["warnings"] = list(prediction.warnings)
     likely = int(np.argmax(prediction.stage_probability)) if len(prediction.stage_probability) else None
     page = next((file for file in ("report.html", "report.png") if (folder / file).exists()), None)
     return SlideRow(

@@ -212,3 +212,29 @@ def test_a_worker_and_with_it_the_service_fails_with_the_same_line(section, tmp_
     assert (outcome.status, outcome.error) == ("failed", "NotHE")
     assert "no H&E section: dark ground" in outcome.message
     assert outcome.error in Config().batch.final_errors
+
+
+def test_the_summary_of_a_run_marks_what_was_forced_also_when_it_is_run_again(section, tmp_path):
+    picture = tmp_path / "dapi.png"
+    Image.fromarray(stained_blue(section[800:1100, 300:600])).save(picture)
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(f"slide_id,patient_id,path,mpp\ndapi,p,{picture},1\n")
+    words = [
+        "run",
+        str(manifest),
+        "--out",
+        str(tmp_path / "out"),
+        "--cluster",
+        "threads",
+        "--until",
+        "tissue",
+        "--force",
+    ]
+    for _ in range(2):
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, result.output
+        assert f"dapi: {MARK}" in result.stderr
+        (marked,) = json.loads((tmp_path / "out" / "summary.json").read_text())["marked"]
+        assert marked["slide_id"] == "dapi"
+        assert marked["mark"].startswith(MARK)
+        assert f"| dapi | {MARK}" in (tmp_path / "out" / "summary.md").read_text()

@@ -90,7 +90,8 @@ def require_he(slide_id: str, reason: str, config: SlideConfig) -> str:
     if reason and not config.allow_non_he:
         raise NotHE(
             f"slide {slide_id!r} is no H&E section: {reason}; expected tissue in hematoxylin and eosin on bright "
-            "glass; --force (slide.allow_non_he) goes on and marks every output"
+            "glass; to continue with marked outputs, set slide.allow_non_he=true (--force of predict, explain, graph "
+            "and run)"
         )
     return reason
 

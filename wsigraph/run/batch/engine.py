@@ -242,7 +242,10 @@ class Engine:
         if active.task + 1 < len(self._tasks):
             active.task += 1
             self._waiting.append(active)
-        elif resumed_all and not set(active.seconds) - {"read"}:
+            return
+        if outcome.mark:
+            self._tally.marked[active.row.slide_id] = outcome.mark
+        if resumed_all and not set(active.seconds) - {"read"}:
             self._tally.count_skipped()
         else:
             self._tally.count_done(active.row.slide_id, outcome.worker, active.seconds, outcome.mpx)

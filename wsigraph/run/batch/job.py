@@ -84,6 +84,8 @@ class Outcome:
         Whether it failed because the disk is full.
     holder : Holder or None
         The other client that works on the slide, if any.
+    mark : str
+        What every output of the slide says if it is no H&E section and was forced; empty otherwise.
     """
 
     status: Literal["done", "failed", "held"]
@@ -99,3 +101,4 @@ class Outcome:
     message: str = ""
     is_disk_full: bool = False
     holder: Holder | None = None
+    mark: str = ""

@@ -121,6 +121,8 @@ def render(snapshot: Mapping[str, Any], circumstances: Mapping[str, Any]) -> str
         for one in snapshot["slowest"]
     ]
     parts += _section("Slowest slides", ("slide", "seconds", "by step"), slowest)
+    marked = [(one["slide_id"], one["mark"]) for one in snapshot["marked"]]
+    parts += _section("No H&E sections, forced", ("slide", "mark"), marked)
     names = ("slide_id", "step", "error", "message", "attempts")
     failures = [tuple(one[name] for name in names) for one in snapshot["failures"]]
     parts += _section("Failures", ("slide", "step", "error", "message", "attempts"), failures)

@@ -91,6 +91,8 @@ class Tally:
         Times by step.
     workers : dict of str to WorkerTally
         Counts by address; workers that are gone are kept.
+    marked : dict of str to str
+        Slides that are no H&E sections and were forced, each with what its outputs say.
     """
 
     total: int
@@ -102,6 +104,7 @@ class Tally:
     steps: dict[str, StepTally] = field(default_factory=dict)
     workers: dict[str, WorkerTally] = field(default_factory=dict)
     retried: int = 0
+    marked: dict[str, str] = field(default_factory=dict)
     _slowest: list[tuple[float, str, dict[str, float]]] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
 
@@ -200,5 +203,6 @@ class Tally:
                 for address, one in sorted(self.workers.items())
             },
             "slowest": self.slowest,
+            "marked": [{"slide_id": name, "mark": text} for name, text in sorted(self.marked.items())],
             "failures": [asdict(failure) for failure in self.failures[-_FAILURES_SHOWN:]],
         }

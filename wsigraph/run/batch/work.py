@@ -85,7 +85,10 @@ def carry_out(job: Job) -> Outcome:
         raise AssertionError("a slide neither done, nor held, nor failed")
     carried_out = {step: seconds for step, seconds in result.seconds.items() if step not in result.resumed}
     mpx = result.info.levels[0].size.area / 1e6
-    return Outcome(status="done", seconds=carried_out, resumed=result.resumed, mpx=mpx, **common)
+    from wsigraph.graph.tissue.suitability import MARK
+
+    mark = next((text for text in result.info.warnings if text.startswith(MARK)), "")
+    return Outcome(status="done", seconds=carried_out, resumed=result.resumed, mpx=mpx, mark=mark, **common)
 
 
 def _run_steps(job: Job, report: _Report) -> SlideResult:
