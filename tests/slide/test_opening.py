@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from wsigraph.errors import PluginError, UnreadableSlide
 from wsigraph.geometry import Box
@@ -80,3 +82,41 @@ def test_a_broken_plugin_does_not_stop_the_others(
         open_reader(unknown)
     with pytest.raises(PluginError, match="does not load"):
         open_reader(cmu, "flat")
+
+
+def write_vsi(path: Path, **options: object) -> Path:
+    """Write a TIFF as an Olympus VSI begins: the header of its volume at byte 8, the first directory at the end."""
+    tifffile.imwrite(path, np.full((64, 64, 3), 200, np.uint8), photometric="rgb", metadata=None, **options)
+    content = path.read_bytes()
+    (at,) = struct.unpack_from("<I", content, 4)
+    n_bytes = 2 + 12 * struct.unpack_from("<H", content, at)[0]
+    end = len(content) + len(content) % 2
+    directory = content[at : at + n_bytes] + bytes(4)
+    head = content[:4] + struct.pack("<I", end) + b"\x18\0IS"
+    path.write_bytes(head + content[12:].ljust(end - 12, b"\0") + directory)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.vsi", "A.VSI", "renamed.tif"])
+@pytest.mark.parametrize("options", [{}, {"tile": (32, 32)}], ids=["strips", "tiles"])
+@pytest.mark.parametrize("reader", [None, "image", "tiled_tiff", "openslide"])
+def test_the_overview_of_a_vsi_is_not_the_slide(
+    tmp_path: Path, name: str, options: dict[str, object], reader: str | None
+) -> None:
+    path = write_vsi(tmp_path / name, **options)
+    with pytest.raises(UnreadableSlide, match=r"Olympus VSI.*overview.*convert.*OME-TIFF.*QuPath.*bfconvert"):
+        open_reader(path, reader)
+
+
+def test_a_vsi_without_the_mark_of_its_volume_is_named_by_its_suffix(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.vsi", np.full((64, 64, 3), 200, np.uint8), photometric="rgb")
+    with pytest.raises(UnreadableSlide, match=r"Olympus VSI.*overview"):
+        read(tmp_path / "a.vsi", mpp=0.5)
+
+
+@pytest.mark.parametrize("name", ["a.czi", "renamed.tif"])
+def test_a_czi_that_does_not_open_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"ZISRAWFILE".ljust(544, b"\0"))
+    with pytest.raises(UnreadableSlide, match=r"Zeiss CZI.*convert.*OME-TIFF.*QuPath.*bfconvert"):
+        open_reader(path)

@@ -20,6 +20,13 @@ from wsigraph.slide.description import FileDescription
 from wsigraph.slide.series import SeriesRule
 
 _FIRST, _LAST = ("tiled_tiff", "openslide", "ome_zarr"), ("image",)
+_CZI_MAGIC = b"ZISRAWFILE"
+_TIFF_MAGIC, _VSI_AT, _VSI_MAGIC = b"II*\0", 8, b"\x18\0IS"
+"""An Olympus VSI begins as a TIFF, with the header of its volume in place of the first directory."""
+_HOW_TO_CONVERT = (
+    "convert the slide to a pyramidal OME-TIFF of 8-bit RGB, with QuPath (File > Export images > OME-TIFF) or with "
+    "Bio-Formats (bfconvert)"
+)
 
 
 class SlideReader(Protocol):
@@ -82,21 +89,65 @@ def open_reader(path: Path, name: str | None = None) -> tuple[str, SlideReader]:
     PluginError
         If `name` is unknown or does not load.
     """
+    is_vsi, is_czi = _is_vsi(path), _is_czi(path)
     if name is not None:
+        if is_vsi and name in _FIRST + _LAST:
+            raise UnreadableSlide(_vsi_message(path))
         return name, _load(name)(path)
     broken: list[PluginError] = []
     for candidate in reader_names():
+        if is_vsi and candidate in _FIRST + _LAST:
+            continue  # they would take the overview in it for the slide; a plugin may read the whole
         try:
             plugin = _load(candidate)
         except PluginError as error:
             broken.append(error)
             continue
         if plugin.matches(path):
-            return candidate, plugin(path)
+            return candidate, _open_czi(plugin, path) if is_czi else plugin(path)
+    if is_vsi:
+        raise UnreadableSlide(_vsi_message(path))
+    if is_czi:
+        raise UnreadableSlide(f"slide {str(path)!r} is a Zeiss CZI that no reader opens; {_HOW_TO_CONVERT}")
     raise UnreadableSlide(
         f"slide {str(path)!r} is of no format that the readers know ({', '.join(reader_names())}); expected a slide "
         "such as SVS, NDPI, MRXS, DICOM or TIFF, or a PNG or JPEG picture" + "".join(f"; {error}" for error in broken)
     )
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as handle:
+            return handle.read(16)
+    except OSError:
+        return b""  # a folder, or a file that its reader will report
+
+
+def _is_vsi(path: Path) -> bool:
+    if path.suffix.lower() == ".vsi" and path.is_file():
+        return True
+    head = _head(path)
+    return head.startswith(_TIFF_MAGIC) and head[_VSI_AT : _VSI_AT + len(_VSI_MAGIC)] == _VSI_MAGIC
+
+
+def _is_czi(path: Path) -> bool:
+    return (path.suffix.lower() == ".czi" and path.is_file()) or _head(path).startswith(_CZI_MAGIC)
+
+
+def _vsi_message(path: Path) -> str:
+    return (
+        f"slide {str(path)!r} is an Olympus VSI: what it holds itself is an overview image, and the slide lies in the "
+        f"folder _{path.stem}_ beside it, in a format that the readers do not know; {_HOW_TO_CONVERT}"
+    )
+
+
+def _open_czi(plugin: Any, path: Path) -> SlideReader:
+    """Return the open reader of a CZI; where it fails, the error names the format and the way out."""
+    try:
+        reader: SlideReader = plugin(path)
+    except UnreadableSlide as error:
+        raise type(error)(f"{error}; it is a Zeiss CZI: {_HOW_TO_CONVERT}") from None
+    return reader
 
 
 def reader_names() -> tuple[str, ...]:
