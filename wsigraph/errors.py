@@ -9,7 +9,7 @@
     |   |   +-- TruncatedSlide the file ends before the data it indexes
     |   |   +-- CorruptTile    the bytes of a tile are there but do not decode
     |   |   +-- ReaderLost     the process that read the file died or took too long: no verdict on the file
-    |   +-- MissingMpp         no pixel size, or an absurd one
+    |   +-- MissingMpp         no pixel size, an absurd one, or pixels that are not square
     |   +-- SlidesNotFound     a folder or glob without slides
     +-- TissueError
     |   +-- NoTissue           a slide without tissue to work on
@@ -65,7 +65,7 @@ class ReaderLost(UnreadableSlide):
 
 
 class MissingMpp(SlideError):
-    """The slide states no pixel size, or one outside 0.05 to 20 um per pixel."""
+    """The slide states no pixel size, one outside 0.05 to 20 um per pixel, or pixels that are not square."""
 
 
 class SlidesNotFound(SlideError):

@@ -10,6 +10,7 @@ from PIL import Image
 from wsigraph.errors import MissingMpp, TruncatedSlide, UnreadableSlide
 from wsigraph.geometry import Box
 from wsigraph.slide import image
+from wsigraph.slide.inspection import inspect
 from wsigraph.slide.reader import read
 
 
@@ -21,7 +22,7 @@ def test_plain_pictures_need_a_pixel_size(name: str, texture, tmp_path: Path) ->
         tifffile.imwrite(path, picture, photometric="rgb", metadata=None)
     else:
         Image.fromarray(picture).save(path, format="PNG" if name.endswith(("png", "dat")) else "JPEG")
-    with pytest.raises(MissingMpp, match=r"holds no pixel size; give it with --mpp 0.25"):
+    with pytest.raises(MissingMpp, match=r"holds no pixel size; state it in the manifest.* --mpp UM"):
         read(path)
     with read(path, mpp=0.5) as slide:
         assert slide.info.reader == "image"
@@ -33,10 +34,21 @@ def test_plain_pictures_need_a_pixel_size(name: str, texture, tmp_path: Path) ->
 
 def test_a_tiff_in_strips_may_state_a_pixel_size(texture, tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
-    tifffile.imwrite(path, texture(64, 64), photometric="rgb", resolution=(20000, 10000), resolutionunit="CENTIMETER")
+    tifffile.imwrite(path, texture(64, 64), photometric="rgb", resolution=(20000, 20000), resolutionunit="CENTIMETER")
     with read(path) as slide:
         assert (slide.info.mpp, slide.info.mpp_source) == (0.5, "tiff.XResolution")
-        assert slide.info.warnings == ("pixels are not square: 0.5 um along x, 1 along y; x is taken for both",)
+        assert slide.info.warnings == ()
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_a_tiff_whose_pixels_are_not_square_is_refused(tile: tuple[int, int] | None, texture, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, texture(64, 64), photometric="rgb", tile=tile, resolution=(20000, 10000), resolutionunit="CENTIMETER"
+    )
+    assert "0.5 um along x and 1 along y" in inspect(path)["mpp_problem"]
+    with pytest.raises(MissingMpp, match=r"not square, 0.5 um along x and 1 along y \(tiff.XResolution\)"):
+        read(path)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])

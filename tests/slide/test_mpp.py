@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +13,19 @@ from wsigraph.slide import mpp
 from wsigraph.slide.description import FileDescription, level_downsample, make_levels
 
 
-def _described(stated: float | None, source: str | None = "aperio.MPP") -> FileDescription:
+def _described(
+    stated: float | None, source: str | None = "aperio.MPP", y: float | None = None, power: float | None = None
+) -> FileDescription:
     level = Level(size=Size(10, 10), downsample=Fraction(1), tile=Size(10, 10))
-    return FileDescription(vendor="aperio", levels=(level,), scales=((1,),), mpp=stated, mpp_source=source)
+    return FileDescription(
+        vendor="aperio",
+        levels=(level,),
+        scales=((1,),),
+        mpp=stated,
+        mpp_y=y,
+        mpp_source=source,
+        objective_power=power,
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,23 +80,54 @@ def test_resolution_counts_with_a_real_unit_only(
     assert mpp.from_resolution(x, y, unit) == (None if expected is None else (*expected, "tiff.XResolution"))
 
 
-def test_pixels_that_are_not_square_warn() -> None:
-    assert mpp.square_warnings(mpp.StatedMpp(0.25, 0.252, "x")) == ()
-    assert mpp.square_warnings(None) == ()
-    assert mpp.square_warnings(mpp.StatedMpp(0.25, 0.5, "x")) == (
-        "pixels are not square: 0.25 um along x, 0.5 along y; x is taken for both",
+@pytest.mark.parametrize("y", [0.5, 0.253, 0.247, 0.125])
+def test_pixels_that_are_not_square_are_refused_with_both_sides(y: float) -> None:
+    with pytest.raises(MissingMpp, match=rf"not square, 0.25 um along x and {y:g} along y \(aperio.MPP\)") as caught:
+        mpp.settle_mpp("a.tiff", _described(0.25, y=y), None)
+    assert "resample it to square pixels" in str(caught.value)
+
+
+@pytest.mark.parametrize("y", [None, 0.25, 0.252, 0.248])
+def test_pixels_are_square_within_one_percent(y: float | None) -> None:
+    assert mpp.settle_mpp("a.tiff", _described(0.25, y=y), None) == (0.25, "aperio.MPP", ())
+
+
+def test_a_given_size_overrules_both_sides_with_a_warning() -> None:
+    assert mpp.settle_mpp("a.tiff", _described(0.25, y=0.5), 0.25) == (
+        0.25,
+        "given",
+        (
+            "the given pixel size of 0.25 um/px overrules the file's 0.25 um along x and 0.5 along y (aperio.MPP)",
+        ),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("given", [None, 2.5])
+def test_a_size_that_contradicts_the_objective_is_a_warning(given: float | None) -> None:
+    (warning,) = mpp.settle_mpp("a.svs", _described(2.5, power=40.0), given)[2]
+    assert warning.startswith("the pixel size of 2.5 um/px does not fit the objective of 40 x: it is 100 um")
+    assert mpp.settle_mpp("a.svs", _described(2.5, power=40.0), 0.25)[2] == (
+        "the given pixel size of 0.25 um/px overrules the file's 2.5 (aperio.MPP)",
     )
 
 
+def test_no_hint_shows_a_number_that_a_user_might_copy() -> None:
+    sources = sorted(Path(mpp.__file__).parents[1].rglob("*.py"))
+    assert sources
+    number = re.compile(r"--mpp[ =]+[\d.]+|e\.g\. 0\.25")
+    assert [path.name for path in sources if number.search(path.read_text(encoding="utf-8"))] == []
+
+
 def test_absent_sizes_are_refused() -> None:
-    with pytest.raises(MissingMpp, match=r"^slide 'a.tiff' holds no pixel size; give it with --mpp 0.25$"):
+    message = r"^slide 'a.tiff' holds no pixel size; state it in the manifest's mpp column or with --mpp UM$"
+    with pytest.raises(MissingMpp, match=message):
         mpp.settle_mpp("a.tiff", _described(None, None), None)
     assert mpp.settle_mpp("a.tiff", _described(None, None), 0.25) == (0.25, "given", ())
 
 
 @pytest.mark.parametrize("stated", [0.0499, 20.01, 264.58, 896.0, 1e-9])
 def test_absurd_sizes_are_refused(stated: float) -> None:
-    with pytest.raises(MissingMpp, match=r"outside the credible 0.05 to 20; give the right one with --mpp 0.25"):
+    with pytest.raises(MissingMpp, match=r"outside the credible 0.05 to 20; measure the right one and state it"):
         mpp.settle_mpp("a.tiff", _described(stated), None)
     with pytest.raises(MissingMpp, match=r"expected 0.05 to 20"):
         mpp.settle_mpp("a.tiff", _described(0.5), stated)

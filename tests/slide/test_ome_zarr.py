@@ -90,10 +90,12 @@ def test_the_pixel_size_needs_scale_and_unit(
             read(path)
 
 
-def test_pixels_that_are_not_square_are_told(write: Write, planes: np.ndarray) -> None:
+def test_pixels_that_are_not_square_are_refused(write: Write, planes: np.ndarray) -> None:
     scale = [{"type": "scale", "scale": [1.0, 0.5, 0.25]}]
     path = write(planes, datasets=[{"path": "full", "coordinateTransformations": scale}])
-    assert "not square" in inspect(path)["warnings"][0]
+    assert "not square, 0.25 um along x and 0.5 along y" in inspect(path)["mpp_problem"]
+    with pytest.raises(MissingMpp, match="not square"):
+        read(path)
 
 
 def test_channels_last_and_grey_are_read_too(write: Write, texture) -> None:

@@ -16,6 +16,7 @@ from wsigraph.geometry import Box, Size, grid, resampled_size
 from wsigraph.slide import reader as reader_module
 from wsigraph.slide import resample
 from wsigraph.slide.inspection import inspect
+from wsigraph.slide.mpp import HOW_TO_STATE
 from wsigraph.slide.reader import Slide, default_slide_id, read
 
 CMU_SHA256 = "ed92d5a9f2e86df67640d6f92ce3e231419ce127131697fbbce42ad5e002c8a7"
@@ -245,14 +246,14 @@ def test_inspect_shows_what_read_refuses(texture, write_pyramid) -> None:
     bare = write_pyramid([texture(100, 130)], name="bare")
     found = inspect(bare)
     assert found["mpp"] is None
-    assert found["mpp_problem"] == f"slide '{bare}' holds no pixel size; give it with --mpp 0.25"
+    assert found["mpp_problem"] == f"slide '{bare}' holds no pixel size; {HOW_TO_STATE}"
     assert found["levels"][0]["mpp"] is None
     dots = write_pyramid([texture(100, 130)], name="dots", resolution=(96, 96), resolutionunit="INCH")
     found = inspect(dots)
     assert found["mpp"] == pytest.approx(264.58333)
     assert "outside the credible 0.05 to 20" in found["mpp_problem"]
     for path in (bare, dots):
-        with pytest.raises(MissingMpp, match=r"--mpp 0.25"):
+        with pytest.raises(MissingMpp, match=r"--mpp UM$"):
             read(path)
         with read(path, mpp=0.5) as slide:
             assert slide.info.mpp == 0.5

@@ -10,7 +10,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "predict": (
         "wsigraph predict slide.svs",
         "wsigraph predict *.svs --out out --model models/own --json",
-        "wsigraph predict scan.tif --mpp 0.25 --explain risk",
+        "wsigraph predict scan.tif --mpp UM --explain risk",
         "wsigraph predict --manifest data_manifest.csv --set coarsening.ratio=10",
     ),
     "explain": (
@@ -48,7 +48,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "train-synthesis": ("wsigraph train-synthesis slides --out models/tissue",),
     "serve": ("wsigraph serve --data slides",),
     "viewer": ("wsigraph viewer",),
-    "inspect": ("wsigraph inspect slide.svs", "wsigraph inspect scan.tif --mpp 0.25 --json"),
+    "inspect": ("wsigraph inspect slide.svs", "wsigraph inspect scan.tif --mpp UM --json"),
     "manifest create": (
         "wsigraph manifest create slides --out data_manifest.csv",
         "wsigraph manifest create tcga --recursive --tcga --sha256",

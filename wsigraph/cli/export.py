@@ -127,7 +127,7 @@ def _geojson(graph: TissueGraph | CoarseGraph, source: Path, points: bool, mpp: 
 
     level0_mpp = mpp if mpp is not None or info is None else info.mpp
     if level0_mpp is None:
-        raise MissingMpp(f"{source} has no pixel size of level 0 of the slide; give it with --mpp, e.g. --mpp 0.25")
+        raise MissingMpp(f"{source} has no pixel size of level 0 of the slide; give it with --mpp UM")
     return encode_points(graph, level0_mpp)
 
 

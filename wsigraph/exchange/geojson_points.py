@@ -42,7 +42,7 @@ def encode_points(graph: TissueGraph | CoarseGraph, level0_mpp: float) -> bytes:
         If `level0_mpp` is not a positive number.
     """
     if not level0_mpp > 0:
-        raise MissingMpp(f"the slide's pixel size is {level0_mpp}, expected a positive number; give it with --mpp 0.25")
+        raise MissingMpp(f"the slide's pixel size is {level0_mpp}, expected a positive number; give it with --mpp UM")
     columns = node_columns(graph)
     nodes = columns.pop("node")
     x, y = (np.round(um_to_px_exact(1.0, level0_mpp) * columns.pop(name), 2).tolist() for name in ("x_um", "y_um"))

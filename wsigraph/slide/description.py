@@ -27,7 +27,9 @@ class FileDescription:
     scales : tuple of tuple of int
         For each level, the whole factors by which the reader can shrink while it decodes; each starts with 1.
     mpp : float or None
-        Level-0 pixel size in um/px as the file states it, unchecked; None where it states none.
+        Level-0 pixel size along x in um/px as the file states it, unchecked; None where it states none.
+    mpp_y : float or None
+        The same along y; None where the file states one size alone.
     mpp_source : str or None
         Where `mpp` was found, e.g. ``"aperio.MPP"``.
     objective_power : float or None
@@ -44,6 +46,7 @@ class FileDescription:
     levels: tuple[Level, ...]
     scales: tuple[tuple[int, ...], ...]
     mpp: float | None = None
+    mpp_y: float | None = None
     mpp_source: str | None = None
     objective_power: float | None = None
     associated: tuple[str, ...] = ()

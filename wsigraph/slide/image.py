@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from wsigraph.errors import TruncatedSlide, UnreadableSlide
 from wsigraph.geometry import Box, Size
-from wsigraph.slide import mpp, tiff_index
+from wsigraph.slide import tiff_index
 from wsigraph.slide.colour import WHITE, to_rgb
 from wsigraph.slide.description import FileDescription, make_levels
 from wsigraph.slide.mpp import StatedMpp
@@ -58,8 +58,8 @@ class ImageReader:
             levels=make_levels([(size, Size(_TILE_PX, _TILE_PX))]),
             scales=((1,),),
             mpp=stated.x if stated else None,
+            mpp_y=stated.y if stated else None,
             mpp_source=stated.source if stated else None,
-            warnings=mpp.square_warnings(stated),
         )
 
     @classmethod

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wsigraph.records import Level
-from wsigraph.slide import files
+from wsigraph.slide import files, objective
 from wsigraph.slide import mpp as pixel_size
 from wsigraph.slide.opening import open_reader
 
@@ -55,8 +55,10 @@ def inspect(
     stated, source, warnings = description.mpp, description.mpp_source, description.warnings
     problem = pixel_size.find_problem(str(named), description)
     if mpp is not None:
-        stated, source, overruled = pixel_size.settle_mpp(str(named), description, mpp)
-        problem, warnings = None, warnings + overruled
+        stated, source, concerns = pixel_size.settle_mpp(str(named), description, mpp)
+        problem, warnings = None, warnings + concerns
+    elif stated is not None and problem is None:
+        warnings += objective.contradiction(description.objective_power, stated)
     finest = description.levels[0].size
     return {
         "path": str(named),

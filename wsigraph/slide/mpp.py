@@ -2,7 +2,8 @@
 
 A pixel size is never guessed. It comes from the format's own field, from a TIFF resolution with a real unit, or from
 the user. Values outside 0.05 to 20 um/px are refused: the usual wrong ones (72, 96 or 300 dots per inch, left by a
-converter) are far outside, and would make every area and distance wrong.
+converter) are far outside, and would make every area and distance wrong. Pixels that are not square are refused too,
+and a size that does not fit the objective is a warning.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from typing import NamedTuple
 
 from wsigraph.errors import MissingMpp
 from wsigraph.geometry import MPP_MAX, MPP_MIN
+from wsigraph.slide import objective
 from wsigraph.slide.description import FileDescription
 
 GIVEN = "given"
 """Source of a pixel size that the user gave."""
 MPP_TOLERANCE = 0.01
-"""Relative difference of two pixel sizes above which a warning is given."""
+"""Relative difference of two pixel sizes above which they count as different."""
+HOW_TO_STATE = "state it in the manifest's mpp column or with --mpp UM"
+"""What to do about a missing pixel size. It names no number, because a number would be copied."""
 _UM_PER_UNIT = {"m": 1e6, "dm": 1e5, "cm": 1e4, "mm": 1e3, "um": 1.0, "nm": 1e-3, "pm": 1e-6, "in": 25400.0}
 _UM_PER_TIFF_UNIT = {2: 25400.0, 3: 10000.0}  # inch and centimetre; 1 means "no absolute unit"
 
@@ -80,21 +84,25 @@ def round_digits(value: float) -> float:
     return float(f"{value:.8g}")
 
 
-def square_warnings(stated: StatedMpp | None) -> tuple[str, ...]:
-    """Return a warning where the stated pixels are not square; the size along x is the one that counts."""
-    if stated is None or abs(stated.y - stated.x) <= MPP_TOLERANCE * stated.x:
-        return ()
-    return (f"pixels are not square: {stated.x:g} um along x, {stated.y:g} along y; x is taken for both",)
+def is_square(description: FileDescription) -> bool:
+    """Return whether a file's pixels are square within 1 %, or it does not state both sides."""
+    x, y = description.mpp, description.mpp_y
+    return x is None or y is None or abs(y - x) <= MPP_TOLERANCE * x
 
 
 def find_problem(name: str, description: FileDescription) -> str | None:
     """Return why a file's pixel size cannot be used, as one sentence, or None where it can."""
     if description.mpp is None:
-        return f"slide {name!r} holds no pixel size; give it with --mpp 0.25"
+        return f"slide {name!r} holds no pixel size; {HOW_TO_STATE}"
     if not MPP_MIN <= description.mpp <= MPP_MAX:
         return (
             f"slide {name!r} states {description.mpp:g} um/px ({description.mpp_source}), outside the credible "
-            f"{MPP_MIN:g} to {MPP_MAX:g}; give the right one with --mpp 0.25"
+            f"{MPP_MIN:g} to {MPP_MAX:g}; measure the right one and {HOW_TO_STATE}"
+        )
+    if not is_square(description):
+        return (
+            f"slide {name!r} has pixels that are not square, {_sides(description)}, and areas would be wrong; resample "
+            f"it to square pixels, or if the file is wrong and they are square, find their size and {HOW_TO_STATE}"
         )
     return None
 
@@ -114,28 +122,36 @@ def settle_mpp(name: str, description: FileDescription, given: float | None) -> 
     Returns
     -------
     tuple of (float, str, tuple of str)
-        Pixel size in um/px, its source, and warnings.
+        Pixel size in um/px, its source, and warnings: that it overrules the file's, that the objective contradicts it.
 
     Raises
     ------
     MissingMpp
-        If neither states a size, or the one that counts is outside 0.05 to 20 um/px.
+        If neither states a size, the one that counts is outside 0.05 to 20 um/px, or none is given and the file's
+        pixels are not square.
     """
     if given is None:
         problem = find_problem(name, description)
         if problem is not None or description.mpp is None or description.mpp_source is None:
-            raise MissingMpp(problem or f"slide {name!r} holds no pixel size; give it with --mpp 0.25")
-        return description.mpp, description.mpp_source, ()
+            raise MissingMpp(problem or f"slide {name!r} holds no pixel size; {HOW_TO_STATE}")
+        warnings = objective.contradiction(description.objective_power, description.mpp)
+        return description.mpp, description.mpp_source, warnings
     if not MPP_MIN <= given <= MPP_MAX:
         raise MissingMpp(
             f"the pixel size given for slide {name!r} is {given:g} um/px, expected {MPP_MIN:g} to {MPP_MAX:g}; "
-            "give micrometres a pixel at full resolution, e.g. --mpp 0.25"
+            "give micrometres a pixel at full resolution"
         )
+    warnings = objective.contradiction(description.objective_power, given)
     stated = description.mpp
-    if stated is None or abs(stated - given) <= MPP_TOLERANCE * given:
-        return given, GIVEN, ()
-    text = f"the given pixel size of {given:g} um/px overrules the file's {stated:g} ({description.mpp_source})"
-    return given, GIVEN, (text,)
+    if stated is None or (abs(stated - given) <= MPP_TOLERANCE * given and is_square(description)):
+        return given, GIVEN, warnings
+    file_states = f"{stated:g} ({description.mpp_source})" if is_square(description) else _sides(description)
+    text = f"the given pixel size of {given:g} um/px overrules the file's {file_states}"
+    return given, GIVEN, (text, *warnings)
+
+
+def _sides(description: FileDescription) -> str:
+    return f"{description.mpp:g} um along x and {description.mpp_y:g} along y ({description.mpp_source})"
 
 
 def _ome_length(xml: str, axis: str) -> float | None:

@@ -102,9 +102,9 @@ class OmeZarrReader:
             levels=levels,
             scales=((1,),) * len(levels),
             mpp=stated.x if stated else None,
+            mpp_y=stated.y if stated else None,
             mpp_source=stated.source if stated else None,
             channels=_channel_names(attributes),
-            warnings=mpp.square_warnings(stated),
         )
 
     @classmethod

@@ -73,10 +73,10 @@ class OpenSlideReader:
             levels=levels,
             scales=((1,),) * len(levels),
             mpp=stated.x if stated else None,
+            mpp_y=stated.y if stated else None,
             mpp_source=stated.source if stated else None,
             objective_power=objective.parse_power(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)),
             associated=tuple(sorted(self._handle.associated_images)),
-            warnings=mpp.square_warnings(stated),
         )
 
     @classmethod
@@ -196,6 +196,7 @@ def _stated_mpp(properties: Mapping[str, str]) -> StatedMpp | None:
         y = float(properties.get(openslide.PROPERTY_NAME_MPP_Y, x))
     except (KeyError, ValueError):
         return None
+    y = y if y > 0 else x
     return StatedMpp(mpp.round_digits(x), mpp.round_digits(y), openslide.PROPERTY_NAME_MPP_X) if x > 0 else None
 
 

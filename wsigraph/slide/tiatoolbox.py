@@ -66,8 +66,8 @@ class TiatoolboxReader:
             levels=make_levels((size, Size(_BLOCK_PX, _BLOCK_PX)) for size in sizes),
             scales=((1,),) * len(sizes),
             mpp=stated.x if stated else None,
+            mpp_y=stated.y if stated else None,
             mpp_source=stated.source if stated else None,
-            warnings=mpp.square_warnings(stated),
         )
 
     @classmethod

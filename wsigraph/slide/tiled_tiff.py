@@ -104,10 +104,10 @@ class TiledTiffReader:
             levels=make_levels((page.size, page.tile) for page in self._pages),
             scales=tuple(page.scales for page in self._pages),
             mpp=stated.x if stated else None,
+            mpp_y=stated.y if stated else None,
             mpp_source=stated.source if stated else None,
             objective_power=power,
             associated=associated,
-            warnings=mpp.square_warnings(stated),
         )
         self._file = _Descriptor(path)
         self._cache = TileCache()

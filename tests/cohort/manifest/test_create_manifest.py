@@ -112,6 +112,18 @@ def test_files_that_do_not_read_are_listed_with_the_reason(folder: Path) -> None
     assert all(reason for _, reason in created.unreadable)
 
 
+def test_pixels_that_are_not_square_are_noted_without_a_call_to_fill_them_in(tmp_path: Path) -> None:
+    pixels = np.zeros((50, 50, 3), np.uint8)
+    options = {"resolution": (20000, 10000), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(tmp_path / "a.tiff", pixels, photometric="rgb", tile=(16, 16), metadata=None, **options)
+    created = create_manifest(discover_slides(tmp_path))
+    (note,) = created.notes
+    assert "0.5 um along x and 1 along y" in note
+    assert "resample it to square pixels" in note
+    assert "fill it in" not in note
+    assert created.rows[0].mpp is None
+
+
 def test_a_draft_reads_as_a_manifest(folder: Path) -> None:
     created = create_manifest(discover_slides(folder, recursive=True), digests=True)
     write_manifest(created.rows, folder / "m.csv")

@@ -87,7 +87,9 @@ def create_manifest(
             else:
                 rows.append(_row(len(rows) + 2, slide.slide_id, slide.path, answer, tcga))
                 if answer.problem:
-                    notes.append(f"{answer.problem.partition(';')[0]}; its mpp is left empty, fill it in")
+                    first, _, advice = answer.problem.partition("; ")
+                    advice = advice if answer.is_oblong else "its mpp is left empty, fill it in"
+                    notes.append(f"{first}; {advice}")
             if progress is not None:
                 progress("slides", done, len(slides))
     finally:
@@ -127,6 +129,7 @@ class _SlideDescription:
     problem: str | None
     sha256: str | None
     free: dict[str, str]
+    is_oblong: bool = False
 
 
 def _describe(path: Path, digests: bool) -> _SlideDescription | SlideError:
@@ -148,7 +151,7 @@ def _describe(path: Path, digests: bool) -> _SlideDescription | SlideError:
         "height_px": str(finest.height),
         "mpp_source": "" if problem else described.mpp_source or "",
     }
-    return _SlideDescription(None if problem else described.mpp, problem, sha256, free)
+    return _SlideDescription(None if problem else described.mpp, problem, sha256, free, not mpp.is_square(described))
 
 
 def _row(line: int, slide_id: str, path: Path, answer: _SlideDescription, tcga: bool) -> ManifestRow:

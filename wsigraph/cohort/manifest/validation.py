@@ -230,7 +230,7 @@ def _parse_mpp(cell: str) -> float:
     expected = f"um/px at full resolution from {MPP_MIN:g} to {MPP_MAX:g}"
     value = _parse_number(cell, expected)
     if not MPP_MIN <= value <= MPP_MAX:
-        raise _Refused(f"{quote(cell)} is out of range, expected {expected}, e.g. 0.25")
+        raise _Refused(f"{quote(cell)} is out of range, expected {expected}")
     return value
 
 
