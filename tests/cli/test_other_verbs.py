@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +67,51 @@ def test_doctor_names_what_is_broken(tmp_path: Path) -> None:
     fault = next(line for line in process.stdout.splitlines() if line.startswith("FAULT"))
     assert "reader openslide" in fault
     assert "pip install" in fault
+
+
+def doctor(prelude: str = "pass", **environment: str) -> dict[str, dict[str, str]]:
+    """Return the findings of ``doctor --json`` by subject, after some lines of Python in the same process."""
+    program = f"import sys; {prelude}; sys.argv = ['wsigraph', 'doctor', '--json']; from wsigraph.cli.main import main; main()"
+    process = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    values = json.loads(process.stdout)
+    assert values["faults"] == 0
+    return {finding["subject"]: finding for finding in values["findings"]}
+
+
+def test_doctor_calls_plugins_and_does_not_only_load_them(tmp_path: Path) -> None:
+    """tiatoolbox is absent, and a plugin of another package raises an error of its own when it is called."""
+    (tmp_path / "other_plugin.py").write_text("def normaliser():\n    raise RuntimeError('no licence')\n")
+    info = tmp_path / "other_plugin-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other-plugin\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[wsigraph.stain_normalisers]\nother = other_plugin:normaliser\n")
+    findings = doctor(f"sys.path.insert(0, {str(tmp_path)!r}); sys.modules['tiatoolbox'] = None")
+    for subject in ("reader tiatoolbox", "stain normaliser tiatoolbox_macenko"):
+        assert findings[subject]["status"] == "note"
+        assert findings[subject]["state"].startswith("not installed: ")
+        assert "pip install 'wsigraph[tiatoolbox]'" in findings[subject]["state"]
+    other = findings["stain normaliser other"]
+    assert (other["status"], other["state"]) == ("note", "cannot be called: RuntimeError: no licence")
+    for subject in ("reader tiled_tiff", "reader image", "stain normaliser macenko", "survival head cox"):
+        assert (findings[subject]["status"], findings[subject]["state"]) == ("ok", "can be called")
+
+
+def test_doctor_names_places_and_tools(tmp_path: Path) -> None:
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.parent.mkdir()
+    sbatch.write_text("#!/bin/sh\n")
+    sbatch.chmod(0o755)
+    findings = doctor(PATH=f"{sbatch.parent}{os.pathsep}{os.environ['PATH']}", TMPDIR=str(tmp_path))
+    assert findings["sbatch"]["state"] == str(sbatch)
+    assert re.fullmatch(rf"\d+\.\d GB free in {re.escape(str(tmp_path))}", findings["temporary directory"]["state"])
+    assert findings["current directory"]["state"].endswith(f" GB free in {Path.cwd()}")
+    assert {"OpenSeadragon", "gpu", "compiled kernels"} <= set(findings)
+    empty = doctor(PATH=str(tmp_path))
+    assert empty["sbatch"]["status"] == "note"
+    assert "--cluster slurm" in empty["sbatch"]["state"]
 
 
 def test_config_show_is_yaml_that_loads_again(run: Run, tmp_path: Path) -> None:
