@@ -71,7 +71,8 @@ def test_doctor_names_what_is_broken(tmp_path: Path) -> None:
 
 def doctor(prelude: str = "pass", **environment: str) -> dict[str, dict[str, str]]:
     """Return the findings of ``doctor --json`` by subject, after some lines of Python in the same process."""
-    program = f"import sys; {prelude}; sys.argv = ['wsigraph', 'doctor', '--json']; from wsigraph.cli.main import main; main()"
+    start = "sys.argv = ['wsigraph', 'doctor', '--json']; from wsigraph.cli.main import main; main()"
+    program = f"import sys; {prelude}; {start}"
     process = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, env={**os.environ, **environment}
     )
@@ -140,6 +141,20 @@ def test_config_write_then_check(run: Run, tmp_path: Path) -> None:
 
 def test_version(run: Run) -> None:
     assert run("version").stdout == f"wsigraph {__version__}\n"
+
+
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_version_as_an_option(run: Run, option: str) -> None:
+    process = run(option)
+    assert (process.returncode, process.stdout, process.stderr) == (0, f"wsigraph {__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", [(), ("version",), ("manifest", "check")])
+def test_help_is_short_too(run: Run, command: tuple[str, ...]) -> None:
+    process = run(*command, "-h")
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout == run(*command, "--help").stdout
+    assert "Usage: " in process.stdout
 
 
 # typer itself imports pydantic, where that is installed, once it looks at a verb's own options
