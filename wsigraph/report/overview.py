@@ -168,7 +168,7 @@ def gather_rows(directory: Path, manifest: Manifest | None) -> tuple[list[SlideR
             rows.append(_row(folder, patient.get(name, name)))
         else:
             unpredicted.append(Unpredicted(slide_id=name, message=messages.get(name, "")))
-    known = {slide.slide_id for slide in (*rows, *unpredicted)}
+    known = {row.slide_id for row in rows} | {slide.slide_id for slide in unpredicted}
     unpredicted += [Unpredicted(slide_id=name, message=text) for name, text in messages.items() if name not in known]
     return rows, sorted(unpredicted, key=lambda slide: slide.slide_id)
 
