@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +69,52 @@ def test_doctor_names_what_is_broken(tmp_path: Path) -> None:
     assert "pip install" in fault
 
 
+def doctor(prelude: str = "pass", **environment: str) -> dict[str, dict[str, str]]:
+    """Return the findings of ``doctor --json`` by subject, after some lines of Python in the same process."""
+    start = "sys.argv = ['wsigraph', 'doctor', '--json']; from wsigraph.cli.main import main; main()"
+    program = f"import sys; {prelude}; {start}"
+    process = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    values = json.loads(process.stdout)
+    assert values["faults"] == 0
+    return {finding["subject"]: finding for finding in values["findings"]}
+
+
+def test_doctor_calls_plugins_and_does_not_only_load_them(tmp_path: Path) -> None:
+    """tiatoolbox is absent, and a plugin of another package raises an error of its own when it is called."""
+    (tmp_path / "other_plugin.py").write_text("def normaliser():\n    raise RuntimeError('no licence')\n")
+    info = tmp_path / "other_plugin-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other-plugin\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[wsigraph.stain_normalisers]\nother = other_plugin:normaliser\n")
+    findings = doctor(f"sys.path.insert(0, {str(tmp_path)!r}); sys.modules['tiatoolbox'] = None")
+    for subject in ("reader tiatoolbox", "stain normaliser tiatoolbox_macenko"):
+        assert findings[subject]["status"] == "note"
+        assert findings[subject]["state"].startswith("not installed: ")
+        assert "pip install 'wsigraph[tiatoolbox]'" in findings[subject]["state"]
+    other = findings["stain normaliser other"]
+    assert (other["status"], other["state"]) == ("note", "cannot be called: RuntimeError: no licence")
+    for subject in ("reader tiled_tiff", "reader image", "stain normaliser macenko", "survival head cox"):
+        assert (findings[subject]["status"], findings[subject]["state"]) == ("ok", "can be called")
+
+
+def test_doctor_names_places_and_tools(tmp_path: Path) -> None:
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.parent.mkdir()
+    sbatch.write_text("#!/bin/sh\n")
+    sbatch.chmod(0o755)
+    findings = doctor(PATH=f"{sbatch.parent}{os.pathsep}{os.environ['PATH']}", TMPDIR=str(tmp_path))
+    assert findings["sbatch"]["state"] == str(sbatch)
+    assert re.fullmatch(rf"\d+\.\d GB free in {re.escape(str(tmp_path))}", findings["temporary directory"]["state"])
+    assert findings["current directory"]["state"].endswith(f" GB free in {Path.cwd()}")
+    assert {"OpenSeadragon", "gpu", "compiled kernels"} <= set(findings)
+    empty = doctor(PATH=str(tmp_path))
+    assert empty["sbatch"]["status"] == "note"
+    assert "--cluster slurm" in empty["sbatch"]["state"]
+
+
 def test_config_show_is_yaml_that_loads_again(run: Run, tmp_path: Path) -> None:
     process = run("config", "show", "--set", "superpixel.spacing_um=40")
     assert process.returncode == 0
@@ -93,6 +141,20 @@ def test_config_write_then_check(run: Run, tmp_path: Path) -> None:
 
 def test_version(run: Run) -> None:
     assert run("version").stdout == f"wsigraph {__version__}\n"
+
+
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_version_as_an_option(run: Run, option: str) -> None:
+    process = run(option)
+    assert (process.returncode, process.stdout, process.stderr) == (0, f"wsigraph {__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", [(), ("version",), ("manifest", "check")])
+def test_help_is_short_too(run: Run, command: tuple[str, ...]) -> None:
+    process = run(*command, "-h")
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout == run(*command, "--help").stdout
+    assert "Usage: " in process.stdout
 
 
 # typer itself imports pydantic, where that is installed, once it looks at a verb's own options

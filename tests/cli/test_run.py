@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -48,6 +49,31 @@ def test_a_bad_slide_is_a_row_and_the_exit_code(ended: subprocess.CompletedProce
     assert any(re.match(r"wsigraph: \d of 3 slides", line) for line in lines)
     assert lines[-1].startswith("wsigraph: 1 of 3 slides failed: ")
     assert all(line.startswith("wsigraph: ") for line in lines)
+
+
+def test_a_missing_pixel_size_is_given_where_run_takes_it(run: Run, tmp_path: Path, tissue_pixels: np.ndarray) -> None:
+    """The advice is followed to its end: the run that it leads to ends well."""
+    folder = tmp_path / "my slides"
+    folder.mkdir()
+    write_tiff(folder / "bare.tiff", tissue_pixels[:600, :700], None)
+    options = ("--out", tmp_path / "runs", "--until", "tissue", "--cluster", "threads", "--workers", "1")
+    process = run("run", folder, *options)
+    assert process.returncode == 3
+    assert "MissingMpp" in process.stdout
+    (advice,) = (line for line in process.stderr.splitlines() if "run has no --mpp" in line)
+    (advised,) = re.findall(r"\(wsigraph (manifest create .*) --out data_manifest.csv\)", advice)
+    table = tmp_path / "data_manifest.csv"
+    assert run(*shlex.split(advised), "--out", table).returncode == 0
+    process = run("run", table, *options)
+    assert process.returncode == 3
+    assert f"fill in the column mpp of {table}" in process.stderr
+    header, line = table.read_text().splitlines()
+    cells = line.split(",")
+    cells[header.split(",").index("mpp")] = "0.5"
+    table.write_text("\n".join([header, ",".join(cells)]) + "\n")
+    process = run("run", table, *options)
+    assert process.returncode == 0, process.stderr
+    assert "--mpp" not in process.stderr
 
 
 def test_status_tells_of_it_from_elsewhere(ended: subprocess.CompletedProcess[str], table: Path, run: Run) -> None:

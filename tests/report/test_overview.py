@@ -6,6 +6,8 @@ import base64
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -87,11 +89,43 @@ def test_every_slide_is_shown_once_and_failures_are_named(runs: Path) -> None:
     for number in range(8):
         assert page.count(f'<a href="slide%20%26%20{number}/report.png">') == 1
     assert "read: no such file" in page
-    assert "not finished: no prediction is stored" in page
+    assert "1 slide has records but no prediction, and did not fail: broken." in page
     assert "blurred &lt;here&gt;" in page
     assert "Cohort of 8 slides" in page
     assert page.count("data:image/jpeg") == 8
     assert (runs / OVERVIEW).read_bytes() == write_overview(runs).read_bytes()
+
+
+def test_a_slide_that_was_not_to_be_predicted_did_not_fail(runs: Path) -> None:
+    """As after ``run --until coarsen``: the summary lists no failure of the slide."""
+    noted = [{"slide_id": "gone", "step": "read", "message": "no such file"}]
+    (runs / "summary.json").write_text(json.dumps({"until": "coarsen", "failures": noted}))
+    output = subprocess.run(
+        [sys.executable, "-m", "wsigraph", "report", "cohort", str(runs)], capture_output=True, text=True, check=True
+    )
+    assert output.stdout == f"{runs / OVERVIEW}: 8 slides, 1 failed, 1 without a prediction\n"
+    page = (runs / OVERVIEW).read_text(encoding="utf-8")
+    failures, pending = page.split('id="failures"')[1].split('id="pending"')
+    assert "gone" in failures
+    assert "broken" not in failures
+    assert "broken" in pending.split("<h2")[0]
+    values = json.loads(
+        subprocess.run(
+            [sys.executable, "-m", "wsigraph", "report", "cohort", str(runs), "--json"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
+    assert (values["slides"], values["failed"], values["without_prediction"]) == (8, 1, 1)
+
+
+def test_a_failed_slide_with_records_is_a_failure(runs: Path) -> None:
+    noted = [{"slide_id": "broken", "step": "tissue", "message": "no tissue"}]
+    (runs / "summary.json").write_text(json.dumps({"failures": noted}))
+    _, (slide,) = gather_rows(runs, None)
+    assert (slide.slide_id, slide.message, slide.has_failed) == ("broken", "tissue: no tissue", True)
+    assert 'id="pending"' not in write_overview(runs).read_text(encoding="utf-8")
 
 
 def test_the_only_script_is_the_one_that_the_policy_names(runs: Path) -> None:

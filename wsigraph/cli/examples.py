@@ -54,7 +54,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "wsigraph manifest create tcga --recursive --tcga --sha256",
     ),
     "manifest check": ("wsigraph manifest check data_manifest.csv",),
-    "doctor": ("wsigraph doctor",),
+    "doctor": ("wsigraph doctor", "wsigraph doctor --json"),
     "report cohort": ("wsigraph report cohort runs --manifest data_manifest.csv",),
     "config show": ("wsigraph config show superpixel coarsening",),
     "config write": ("wsigraph config write configs",),

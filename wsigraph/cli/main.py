@@ -6,6 +6,7 @@ Only typer is imported here. Subcommands import the library when they run, so th
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -38,8 +39,20 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Whole-slide images as graphs of tissue regions: stage, survival and the reasons for both. Research use only.",
 )
+_Version = Annotated[
+    bool,
+    typer.Option("--version", "-V", callback=version.print_version, is_eager=True, help="Print the version and exit."),
+]
+
+
+@app.callback()
+def options(show_version: _Version = False) -> None:
+    """Take the options that stand before the command."""
+
+
 app.command("predict", short_help="Predict stage and survival of slides, with graphs and a report.")(predict.predict)
 app.command("explain", short_help="Explain predictions: regions, features, and faithfulness.")(explain.explain)
 app.command("train", short_help="Train a model on your own slides, with held-out scores.")(train.train)

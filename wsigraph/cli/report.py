@@ -40,8 +40,12 @@ def cohort(
         None if manifest is None else read_manifest(manifest, stage_names=settings.model.stage_names, check_files=False)
     )
     path = write_overview(runs, known)
-    rows, failures = gather_rows(Path(runs), known)
+    rows, unpredicted = gather_rows(Path(runs), known)
+    n_failed = sum(slide.has_failed for slide in unpredicted)
+    n_pending = len(unpredicted) - n_failed
     if as_json:
-        print(json.dumps({"page": str(path), "slides": len(rows), "failed": len(failures)}))
+        counts = {"slides": len(rows), "failed": n_failed, "without_prediction": n_pending}
+        print(json.dumps({"page": str(path), **counts}))
         return
-    print(f"{path}: {len(rows)} slides, {len(failures)} failed")
+    pending = f", {n_pending} without a prediction" if n_pending else ""
+    print(f"{path}: {len(rows)} slides, {n_failed} failed{pending}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,8 +92,19 @@ def run(
     for one in result.summary["marked"]:
         say(f"{one['slide_id']}: {one['mark']}")
     if result.n_failed:
+        if any(failure["error"] == "MissingMpp" for failure in result.summary["failures"]):
+            say(_how_to_state_mpp(manifest))
         say(f"{result.n_failed} of {len(table.rows)} slides failed: {result.out / 'failures.parquet'} lists them")
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _how_to_state_mpp(manifest: str) -> str:
+    """Return where this command takes pixel sizes from; the message of a slide may advise an option of others."""
+    reason = "run has no --mpp, since the slides may differ"
+    if not Path(manifest).is_dir():
+        return f"{reason}: fill in the column mpp of {manifest} (um/px at full resolution)"
+    create = f"wsigraph manifest create {shlex.quote(manifest)} --out data_manifest.csv"
+    return f"{reason}: make a manifest ({create}), fill in its column mpp (um/px at full resolution), and run that"
 
 
 def _print_cluster(cluster: Cluster) -> None:

@@ -86,11 +86,24 @@ class SlideRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """A slide without a prediction, and why."""
+class Unpredicted:
+    """A slide without a prediction.
+
+    Attributes
+    ----------
+    slide_id : str
+        The slide.
+    message : str
+        Step and message of its error; empty if the slide did not fail.
+    """
 
     slide_id: str
-    message: str
+    message: str = ""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the slide failed. A run up to an earlier step, or one that was stopped, leaves others."""
+        return bool(self.message)
 
 
 def write_overview(directory: Path | str, manifest: Manifest | None = None) -> Path:
@@ -114,16 +127,16 @@ def write_overview(directory: Path | str, manifest: Manifest | None = None) -> P
         If there is no slide, a record is damaged, or the page cannot be written.
     """
     directory = Path(directory)
-    rows, failures = gather_rows(directory, manifest)
-    if not rows and not failures:
+    rows, unpredicted = gather_rows(directory, manifest)
+    if not rows and not unpredicted:
         raise StoreError(f"{directory} holds no slide's directory, expected the directory of a run; name another")
     path = directory / OVERVIEW
-    write_file(path, render(rows, failures, survival_groups(rows, manifest)))
+    write_file(path, render(rows, unpredicted, survival_groups(rows, manifest)))
     return path
 
 
-def gather_rows(directory: Path, manifest: Manifest | None) -> tuple[list[SlideRow], list[Failure]]:
-    """Return the slides of a run by name, and those that failed.
+def gather_rows(directory: Path, manifest: Manifest | None) -> tuple[list[SlideRow], list[Unpredicted]]:
+    """Return the slides of a run by name: those with a prediction, and those without one.
 
     Parameters
     ----------
@@ -136,8 +149,8 @@ def gather_rows(directory: Path, manifest: Manifest | None) -> tuple[list[SlideR
     -------
     rows : list of SlideRow
         Slides with a prediction.
-    failures : list of Failure
-        Slides without one.
+    unpredicted : list of Unpredicted
+        Slides without one, whether they failed or their prediction was not asked for.
 
     Raises
     ------
@@ -146,7 +159,7 @@ def gather_rows(directory: Path, manifest: Manifest | None) -> tuple[list[SlideR
     """
     patient = {row.slide_id: row.patient_id for row in manifest.rows} if manifest else {}
     messages = _batch_failures(directory / "summary.json")
-    rows, failures = [], []
+    rows, unpredicted = [], []
     if not directory.is_dir():
         return [], []
     for folder in sorted(path for path in directory.iterdir() if (path / "slide.json").exists()):
@@ -154,10 +167,10 @@ def gather_rows(directory: Path, manifest: Manifest | None) -> tuple[list[SlideR
         if (folder / "prediction.json").exists():
             rows.append(_row(folder, patient.get(name, name)))
         else:
-            failures.append(Failure(slide_id=name, message=messages.pop(name, "not finished: no prediction is stored")))
-    known = {row.slide_id for row in rows} | {failure.slide_id for failure in failures}
-    failures += [Failure(slide_id=name, message=text) for name, text in messages.items() if name not in known]
-    return rows, sorted(failures, key=lambda failure: failure.slide_id)
+            unpredicted.append(Unpredicted(slide_id=name, message=messages.get(name, "")))
+    known = {row.slide_id for row in rows} | {slide.slide_id for slide in unpredicted}
+    unpredicted += [Unpredicted(slide_id=name, message=text) for name, text in messages.items() if name not in known]
+    return rows, sorted(unpredicted, key=lambda slide: slide.slide_id)
 
 
 def _batch_failures(path: Path) -> dict[str, str]:
@@ -255,14 +268,14 @@ def _estimate(time_days: NDArray[np.float64], event: NDArray[np.bool_], chosen: 
     return kaplan_meier(time_days[chosen], event[chosen])
 
 
-def render(rows: Sequence[SlideRow], failures: Sequence[Failure], groups: Mapping[str, SurvivalSteps]) -> bytes:
+def render(rows: Sequence[SlideRow], unpredicted: Sequence[Unpredicted], groups: Mapping[str, SurvivalSteps]) -> bytes:
     """Return the page.
 
     Parameters
     ----------
     rows : sequence of SlideRow
         Slides.
-    failures : sequence of Failure
+    unpredicted : sequence of Unpredicted
         Slides without a prediction.
     groups : mapping of str to SurvivalSteps
         Survival by group of predicted risk.
@@ -276,7 +289,8 @@ def render(rows: Sequence[SlideRow], failures: Sequence[Failure], groups: Mappin
         "cohort.html",
         script="sort_table.js",
         rows=rows,
-        failures=failures,
+        failures=[slide for slide in unpredicted if slide.has_failed],
+        pending=[slide for slide in unpredicted if not slide.has_failed],
         groups=groups,
         survival_chart=survival_by_group_chart(groups) if groups else None,
         faithfulness=summarize_faithfulness([row.gains for row in rows]),

@@ -87,12 +87,32 @@ def test_what_is_no_run_and_a_run_without_a_manifest_are_refused(tmp_path: Path)
     with pytest.raises(CohortError, match="holds neither held_out"):
         cohort.load(tmp_path)
     directory = run_directory(tmp_path / "run", patients(1, rng=np.random.default_rng(0)), ["external"])
+    (directory / "summary.json").write_text('{"manifest": "gone.csv"}')
+    with pytest.raises(CohortError, match=r"names the manifest 'gone.csv', which is no file here; pass manifest="):
+        cohort.load(directory)
     (directory / "summary.json").unlink()
     with pytest.raises(CohortError, match="does not name its manifest; pass manifest="):
         cohort.load(directory)
     (directory / "other.csv").write_text("slide_id\nnobody\n")
     with pytest.raises(CohortError, match="none of the 1 slides"):
         cohort.load(directory, manifest=directory / "other.csv")
+
+
+def test_a_relative_manifest_is_found_from_another_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the summaries of earlier versions: the path as it was given, from the directory of that command."""
+    study, elsewhere = tmp_path / "study", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    runs = run_directory(study / "out" / "runs", patients(1, rng=np.random.default_rng(0)), ["external"])
+    (runs / "data_manifest.csv").rename(study / "patients.csv")
+    (runs / "summary.json").write_text('{"manifest": "patients.csv"}')
+    monkeypatch.chdir(study)
+    expected = cohort.load("out/runs")
+    monkeypatch.chdir(elsewhere)
+    pd.testing.assert_frame_equal(cohort.load("../study/out/runs"), expected)
+    # a guess between two would join the outcomes of another cohort
+    (elsewhere / "patients.csv").write_text("slide_id\nslide-0\n")
+    with pytest.raises(CohortError, match=r"may be any of .*elsewhere.*, .*study.*; pass manifest="):
+        cohort.load(runs)
 
 
 def test_a_patients_slides_become_one_row_as_an_ensemble_would_join_them(tmp_path: Path) -> None:

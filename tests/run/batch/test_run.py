@@ -13,6 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from tests.run.batch.cohorts import content, die, fail_once, hang_once, manifest_of, row
+from wsigraph.cohort.manifest.manifest import read_manifest
 from wsigraph.config import Config, load
 from wsigraph.errors import ConfigError
 from wsigraph.run.batch.active import Active
@@ -50,6 +51,14 @@ def test_so_do_threads_and_one_process(
     summary = run_cohort(manifest_of(slides), tmp_path, config, until="coarsen").summary
     assert content(tmp_path) == reference
     assert len(summary["workers"]) == 1
+
+
+def test_the_summary_names_the_manifest_for_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.csv").write_text("slide_id,path\nlater,\n")
+    monkeypatch.chdir(tmp_path)
+    table = read_manifest("m.csv", stage_names=("I", "II"))
+    run_cohort(table, "runs", load(overrides=["cluster.kind=threads"]), until="tissue")
+    assert json.loads((tmp_path / "runs" / "summary.json").read_text())["manifest"] == str(tmp_path / "m.csv")
 
 
 def test_the_summary_tells_what_was_done(done: Path, slides: Slides) -> None:

@@ -69,7 +69,7 @@ def load(
     Raises
     ------
     CohortError
-        If the directory is neither, no manifest is found for a run, or the manifest has faults.
+        If the directory is neither, no manifest or several are found for a run, or the manifest has faults.
     StoreError
         If a file is damaged.
     """
@@ -131,7 +131,9 @@ def _of_run(directory: Path, manifest: Path | str | None, model: Path | None, da
 
     manifest_path = _located(directory / "summary.json", manifest)
     if manifest_path is None:
-        raise CohortError(f"{directory} does not name its manifest; pass manifest=...")
+        noted = _noted(directory / "summary.json")
+        problem = f"names the manifest {noted!r}, which is no file here" if noted else "does not name its manifest"
+        raise CohortError(f"{directory} {problem}; pass manifest=...")
     paths = sorted(directory.glob(f"*/{PREDICTION_FILE}"))
     predictions = {value.slide_id: value for value in map(load_prediction, paths)}
     stages = next((value.stage_names for value in predictions.values() if value.stage_names), None)
@@ -258,8 +260,20 @@ def _located(notes: Path, given: Path | str | None) -> Path | None:
     """Return the manifest, as given or as recorded by the command that wrote the directory; None if it is missing."""
     if given is not None:
         return Path(given)
-    noted = str(json.loads(notes.read_bytes()).get("manifest", "")) if notes.is_file() else ""
-    return Path(noted) if noted and Path(noted).is_file() else None
+    noted = _noted(notes)
+    if not noted:
+        return None
+    # runs of earlier versions recorded the path as given, relative to a directory that they did not record
+    candidates = [root / noted for root in (Path(), *notes.absolute().parents)]
+    paths = {path.resolve(): path for path in candidates if path.is_file()}
+    if len(paths) > 1:
+        listed = ", ".join(map(str, paths))
+        raise CohortError(f"{notes} names the manifest {noted!r}, which may be any of {listed}; pass manifest=...")
+    return next(iter(paths.values()), None)
+
+
+def _noted(notes: Path) -> str:
+    return str(json.loads(notes.read_bytes()).get("manifest", "")) if notes.is_file() else ""
 
 
 def _read(manifest: Path, stages: Sequence[str]) -> tuple[ManifestRow, ...]:

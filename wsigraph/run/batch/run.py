@@ -108,7 +108,7 @@ def run_cohort(
     _check_model(until, settings, model)
     run_id = f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(3)}"
     circumstances = {
-        "manifest": str(manifest.path),
+        "manifest": str(Path(manifest.path).absolute()),
         "until": until,
         "cluster": settings.cluster.kind,
         "wsigraph": __version__,
