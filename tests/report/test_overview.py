@@ -146,6 +146,13 @@ def test_survival_is_split_at_the_median_risk(runs: Path) -> None:
     assert b"Kaplan-Meier with 95 % bands" in render(rows, [], groups)
 
 
+def test_patients_without_follow_up_are_left_out(runs: Path) -> None:
+    known = manifest_of([f"slide & {number}" for number in range(8)])
+    first = replace(known.rows[0], time_days=0.0, event=True)
+    groups = survival_groups(gather_rows(runs, known)[0], replace(known, rows=(first, *known.rows[1:])))
+    assert sum(group.n_patients for group in groups.values()) == 7
+
+
 def test_patients_of_the_training_cohort_are_left_out(runs: Path) -> None:
     known = manifest_of([f"slide & {number}" for number in range(8)])
     rows, _ = gather_rows(runs, known)

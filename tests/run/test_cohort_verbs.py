@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import wsigraph
 from wsigraph import store
+from wsigraph.cohort import followed
+from wsigraph.cohort import load as load_frame
+from wsigraph.cohort.manifest.manifest import read_manifest, write_manifest
 from wsigraph.config import Config, load
 from wsigraph.errors import ConfigError
 
@@ -55,6 +59,25 @@ def test_a_cohort_is_simulated_trained_on_scored_and_explained(cohort: Path, set
     explanation = wsigraph.explain(coarse, graph, model, config=settings.explanation)
     assert len(explanation.node) == coarse.graph.n_nodes
     assert wsigraph.predict(coarse, model).risk is not None
+
+
+def test_a_follow_up_of_no_days_is_left_out_of_survival(
+    cohort: Path, settings: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = settings.model.stage_names
+    rows = read_manifest(cohort / "data_manifest.csv", stage_names=names, check_files=False).rows
+    zero = rows[0].patient_id
+    write_manifest(
+        [replace(row, time_days=0.0, event=True) if row.patient_id == zero else row for row in rows],
+        tmp_path / "data_manifest.csv",
+    )
+    result = wsigraph.train(tmp_path / "data_manifest.csv", cohort, tmp_path / "model", settings, n_folds=2, workers=1)
+    assert result.ensemble.bundle.card.training.n_patients == 40
+    assert f"time_days is 0 for 1 patient ({zero}): left out of survival, not of stage" in caplog.text
+    frame = load_frame(tmp_path / "model")
+    assert frame.loc[frame["patient_id"] == zero, "time_days"].isna().all()
+    assert len(followed(frame)) == 39
+    assert wsigraph.evaluate(tmp_path / "model")["n_patients"] == 40
 
 
 def test_a_try_that_is_no_setting_is_refused_before_anything_is_written(

@@ -123,8 +123,8 @@ def _values(findings: Findings) -> dict[str, Any]:
         "sites": _count(row.site for row in findings.rows),
         "splits": _count(row.split for row in findings.rows),
         "stages": _count(row.stage for row in findings.rows),
-        "events": sum(row.event is True for row in findings.rows),
-        "with_follow_up": sum(row.event is not None for row in findings.rows),
+        "events": sum(row.event is True and row.follow_up_days is not None for row in findings.rows),
+        "with_follow_up": sum(row.follow_up_days is not None for row in findings.rows),
         "faults": [asdict(fault) for fault in findings.faults],
         "warnings": list(findings.warnings),
     }

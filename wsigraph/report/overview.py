@@ -250,7 +250,7 @@ def survival_groups(rows: Sequence[SlideRow], manifest: Manifest | None) -> dict
     """
     if manifest is None:
         return {}
-    follow_up = {row.patient_id: (row.time_days, row.event) for row in manifest.rows if row.time_days is not None}
+    follow_up = {row.patient_id: (row.follow_up_days, row.event) for row in manifest.rows if row.follow_up_days}
     risks: dict[str, list[float]] = {}
     for row in rows:
         if row.relation != IN_TRAINING and row.risk is not None and row.patient in follow_up:

@@ -63,14 +63,15 @@ def load_cohort(
     Returns
     -------
     Cohort
-        Patients in the order of their first slide (see `join_patients` for several slides of one).
+        Patients in the order of their first slide (see `join_patients` for several slides of one). A follow-up of 0
+        days counts as unknown.
 
     Raises
     ------
     CohortError
         If a graph is missing, two slides of different patients have the same bytes, or slides of a patient differ.
     ModelError
-        If the graphs differ in schema or coarsening, or follow-up is not a number above 0.
+        If the graphs differ in schema or coarsening, or follow-up is not a number.
     StoreError
         If a graph is damaged.
     """
@@ -176,8 +177,8 @@ def _example(
         graph=_graph(directory, coarsening, uncoarsened),
         patient=row.patient_id,
         stage=None if row.stage is None else stage_names.index(row.stage),
-        time_days=row.time_days if row.event is not None else None,
-        event=bool(row.event) and row.time_days is not None,
+        time_days=row.follow_up_days,
+        event=bool(row.event) and row.follow_up_days is not None,
         site=row.site,
         sha256=_bytes_digest(row, directory),
         covariates={**row.free, **grade},

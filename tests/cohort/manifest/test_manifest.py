@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from wsigraph.cohort.manifest.ambiguous_ids import find_ambiguous_ids
 from wsigraph.cohort.manifest.manifest import (
     Fault,
     Findings,
@@ -19,6 +20,7 @@ from wsigraph.cohort.manifest.manifest import (
     read_manifest,
     write_manifest,
 )
+from wsigraph.cohort.manifest.missing_values import MISSING_WORDS
 from wsigraph.errors import CohortError
 
 STAGES = ("I", "II", "III", "IV")
@@ -56,12 +58,12 @@ def test_a_full_row_is_read_cell_by_cell(tmp_path: Path) -> None:
 
 
 def test_empty_cells_and_absent_columns_are_allowed(tmp_path: Path) -> None:
-    found = check(tmp_path, "slide_id,stage,time_days,event\na,,,\nb,I,10,0\n")
+    found = check(tmp_path, "slide_id,stage,time_days,event\na,,,\nb,I,400,0\n")
     assert not found.faults
     assert not found.warnings
     first, second = found.rows
     assert (first.patient_id, first.stage, first.split, first.path, first.event) == ("a", None, None, None, None)
-    assert (second.line, second.stage, second.time_days, second.event) == (3, "I", 10.0, False)
+    assert (second.line, second.stage, second.time_days, second.event) == (3, "I", 400.0, False)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,6 @@ def test_empty_cells_and_absent_columns_are_allowed(tmp_path: Path) -> None:
     [
         ("time_days", "-1", "negative"),
         ("time_days", "two years", "not a number"),
-        ("time_days", "nan", "not a number"),
         ("time_days", "1_000", "not a number"),
         ("time_days", "1e999", "too large"),
         ("event", "2", "no event"),
@@ -171,12 +172,14 @@ def test_a_command_may_need_a_column(tmp_path: Path) -> None:
 
 
 def test_what_is_doubtful_is_a_warning(tmp_path: Path) -> None:
-    text = "slide_id,patient_id,site,time_days,event,Split\na,P,X,5,1,x\nA,P,X,6,0,y\nb,,,7,,\nc,P,Y,5,1,\nd,P,Z,,,\n"
+    text = (
+        "slide_id,patient_id,site,time_days,event,Split\n"
+        "a,P,X,500,1,x\ne,P,X,600,0,y\nb,,,700,,\nc,P,Y,500,1,\nd,P,Z,,,\n"
+    )
     found = check(tmp_path, text)
     assert not found.faults
     assert found.warnings == (
         "column 'Split' is kept as a free column and not read as 'split'",
-        "slide_id differs from another in case alone; some file systems take them for one (line 3)",
         "time_days without event: no survival can be learned from the row (line 4)",
         "another time_days or event than an earlier slide of the patient (line 3)",
         "another site than an earlier slide of the patient; a split by site joins the two (lines 5, 6)",
@@ -276,8 +279,10 @@ def test_a_manifest_of_a_hundred_thousand_rows_is_read_in_seconds(tmp_path: Path
 names = st.text(
     st.characters(codec="utf-8", exclude_characters='/\\<>:"|?*', exclude_categories=["C", "Z"]), min_size=1
 )
+names = names.filter(lambda name: name.lower() not in MISSING_WORDS)
 safe = names.filter(lambda name: not name.startswith(".") and not name.endswith(".") and len(name.encode()) <= 200)
 text = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"])).map(str.strip)
+text = text.filter(lambda cell: cell.lower() not in MISSING_WORDS)
 optional = st.none() | text.filter(bool)
 
 
@@ -310,6 +315,7 @@ def manifest_rows(draw: st.DrawFn, folder: Path) -> list[ManifestRow]:
 def test_what_is_written_is_read_again(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("written")
     rows = data.draw(manifest_rows(folder))
+    assume(not find_ambiguous_ids(rows))
     path = folder / "data_manifest.csv"
     write_manifest(rows, path)
     first = path.read_bytes()

@@ -175,6 +175,22 @@ def test_every_statistic_refuses_patients_trained_on_and_patients_twice(statisti
         statistic(frame)
 
 
+def test_patients_without_follow_up_are_left_out_of_survival_and_named(tmp_path: Path) -> None:
+    rows = patients(12, rng=np.random.default_rng(0))
+    rows[3] = replace(rows[3], time_days=0.0, event=True)
+    of_run = cohort.load(run_directory(tmp_path / "run", rows, ["external"] * 12))
+    of_model = cohort.load(model_directory(tmp_path / "model", rows))
+    by_hand = of_model.assign(time_days=[row.time_days for row in rows])
+    for frame in (of_run, of_model, by_hand):
+        known = cohort.followed(frame)
+        assert "patient-3" not in set(known["patient_id"])
+        assert len(known) == 11
+        assert known.attrs["zero_follow_up"] == ["patient-3"]
+        counts = cohort.describe(frame).loc["all"]
+        assert counts["n_without_follow_up"] == 1
+        assert counts["n_events"] == sum(bool(row.event) for row in rows if row is not rows[3])
+
+
 def test_every_name_of_the_room_is_there() -> None:
     assert sorted(cohort.__all__) == dir(cohort)
     for name in cohort.__all__:

@@ -14,9 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsigraph.cohort.manifest.ambiguous_ids import find_ambiguous_ids
 from wsigraph.cohort.manifest.csv_table import doubtful_columns, read_table
 from wsigraph.cohort.manifest.digests import DigestCache, Progress
+from wsigraph.cohort.manifest.follow_up import describe_follow_up
 from wsigraph.cohort.manifest.manifest_row import COLUMNS, Fault, ManifestRow
+from wsigraph.cohort.manifest.missing_values import empty_missing_words
 from wsigraph.cohort.manifest.slide_files import compare_digests, find_files, group_same_bytes
 from wsigraph.cohort.manifest.validation import describe_same_bytes, find_contradictions, parse_rows
 from wsigraph.errors import CohortError
@@ -162,14 +165,14 @@ def check_manifest(
         If the file cannot be read or is no table of text.
     """
     named = Path(path)
-    table = read_table(named, requires)
+    table, missing_words = empty_missing_words(read_table(named, requires), stage_names)
     rows = parse_rows(table, os.path.abspath(named.parent), stage_names, requires)  # noqa: PTH100 - keeps links
-    faults, warnings = list(table.faults), doubtful_columns(table.columns)
+    faults, warnings = list(table.faults), [*doubtful_columns(table.columns), *missing_words]
     if not rows and not faults:
         warnings.append("the manifest lists no slide")
     contradictions, doubts = find_contradictions(rows)
-    faults += contradictions
-    warnings += doubts
+    faults += [*contradictions, *find_ambiguous_ids(rows)]
+    warnings += [*doubts, *describe_follow_up(rows)]
     stats: dict[Path, os.stat_result] = {}
     digests: dict[Path, str] = {}
     if check_files:

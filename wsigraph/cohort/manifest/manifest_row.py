@@ -75,6 +75,11 @@ class ManifestRow:
     sha256: str | None
     free: Mapping[str, str]
 
+    @property
+    def follow_up_days(self) -> float | None:
+        """Follow-up that survival is learned and scored from, days; None unless it is above 0 with a known event."""
+        return self.time_days if self.time_days and self.event is not None else None
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:

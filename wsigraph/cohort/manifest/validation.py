@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -123,23 +122,19 @@ def find_contradictions(rows: Sequence[ManifestRow]) -> tuple[list[Fault], list[
     Returns
     -------
     tuple of (list of Fault, list of str)
-        Faults (a slide_id twice, a patient in two splits) and warnings (slide_ids that differ in case alone,
-        follow-up without event, patients with two follow-ups or sites).
+        Faults (a slide_id twice, a patient in two splits) and warnings (follow-up without event, patients with two
+        follow-ups or sites).
     """
     faults: list[Fault] = []
     first: dict[str, ManifestRow] = {}
-    folded: dict[str, str] = {}
     splits: dict[str, dict[str, int]] = defaultdict(dict)
     outcomes: dict[str, tuple[float, bool]] = {}
     sites: dict[str, str] = {}
-    alike, undecided, torn, moved = [], [], [], []
+    undecided, torn, moved = [], [], []
     for row in rows:
         if row.slide_id and (earlier := first.setdefault(row.slide_id, row)) is not row:
             message = f"line {earlier.line} names this slide too, expected each once; rename or delete one"
             faults.append(Fault(row.line, "slide_id", row.slide_id, message))
-        fold = unicodedata.normalize("NFC", row.slide_id).casefold()
-        if folded.setdefault(fold, row.slide_id) != row.slide_id:
-            alike.append(row.line)
         if row.split and row.patient_id and row.split not in (line_of_split := splits[row.patient_id]):
             if line_of_split:
                 split, line = next(iter(line_of_split.items()))
@@ -157,8 +152,7 @@ def find_contradictions(rows: Sequence[ManifestRow]) -> tuple[list[Fault], list[
                 torn.append(row.line)
         if row.site and sites.setdefault(row.patient_id, row.site) != row.site:
             moved.append(row.line)
-    warnings = _line_warning("slide_id differs from another in case alone; some file systems take them for one", alike)
-    warnings += _line_warning("time_days without event: no survival can be learned from the row", undecided)
+    warnings = _line_warning("time_days without event: no survival can be learned from the row", undecided)
     warnings += _line_warning("another time_days or event than an earlier slide of the patient", torn)
     warnings += _line_warning("another site than an earlier slide of the patient; a split by site joins the two", moved)
     return faults, warnings

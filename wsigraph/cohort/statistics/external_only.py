@@ -49,7 +49,7 @@ def refuse_in_training(frame: pd.DataFrame) -> None:
 
 
 def followed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of patients outside the training data with known follow-up and risk.
+    """Return the rows of patients outside the training data with a follow-up above 0 days and a risk.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def followed(frame: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A copy.
+        A copy; its ``attrs["zero_follow_up"]`` names the patients left out for a follow-up of 0 days.
 
     Raises
     ------
@@ -67,10 +67,19 @@ def followed(frame: pd.DataFrame) -> pd.DataFrame:
         As `refuse_in_training`, or if nobody is left.
     """
     refuse_in_training(frame)
-    known = frame[np.isfinite(frame["time_days"]) & np.isfinite(frame["risk"])].copy()
+    known = frame[_has_follow_up(frame) & np.isfinite(frame["risk"])].copy()
     if known.empty:
-        raise CohortError("no patient has both a follow-up and a risk; the manifest needs time_days and event")
+        raise CohortError(
+            "no patient has both a follow-up above 0 days and a risk; the manifest needs time_days and event"
+        )
+    zero = frame.loc[frame["time_days"] == 0, "patient_id"].tolist()
+    known.attrs["zero_follow_up"] = list(dict.fromkeys([*frame.attrs.get("zero_follow_up", ()), *zero]))
     return known
+
+
+def _has_follow_up(frame: pd.DataFrame) -> pd.Series:
+    """Return whether each patient has a follow-up above 0 days."""
+    return np.isfinite(frame["time_days"]) & (frame["time_days"] > 0)
 
 
 def by_patient(frame: pd.DataFrame) -> pd.DataFrame:
@@ -120,8 +129,8 @@ def describe(frame: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         One row per fold (``external`` for patients that every member predicts) and one for ``all``: ``n_patients``,
         ``n_events``, ``median_follow_up_days`` (Kaplan and Meier's estimate with censoring as the event, Schemper and
-        Smith 1996; infinite where fewer than half were censored late enough), ``n_without_follow_up``,
-        ``n_stage_missing``, ``n_sites``.
+        Smith 1996; infinite where fewer than half were censored late enough), ``n_without_follow_up``
+        (unknown or 0 days), ``n_stage_missing``, ``n_sites``.
 
     Raises
     ------
@@ -137,7 +146,7 @@ def describe(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _described(part: pd.DataFrame) -> dict[str, float | int]:
-    known = part[np.isfinite(part["time_days"])]
+    known = part[_has_follow_up(part)]
     median = float("nan")
     if len(known):
         # reverse Kaplan-Meier: censoring is the event

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsigraph.cohort.manifest.follow_up import patients_at_zero
 from wsigraph.cohort.manifest.manifest import read_manifest
 from wsigraph.cohort.manifest.manifest_row import ManifestRow, patient_digest
 from wsigraph.cohort.metrics.survival import survival_between
@@ -64,7 +65,7 @@ def load(
     pandas.DataFrame
         One row per patient for a model, one row per slide for a run, in the order of the source; columns as described
         in the module. ``stage`` is an ordered categorical. ``attrs["left_out"]`` names slides of the manifest without a
-        prediction.
+        prediction, ``attrs["zero_follow_up"]`` patients with a follow-up of 0 days, whose ``time_days`` is NaN.
 
     Raises
     ------
@@ -122,7 +123,7 @@ def _of_model(directory: Path, manifest: Path | str | None, days: Sequence[int])
         columns |= {f"survival_{day:d}": at[:, k] for k, day in enumerate(days)}
     frame = pd.DataFrame(columns)
     manifest_path = _located(directory / "run.json", manifest)
-    frame.attrs["left_out"] = []
+    frame.attrs |= {"left_out": [], "zero_follow_up": []}
     return frame if manifest_path is None else _join_patients(frame, _read(manifest_path, stages))
 
 
@@ -150,6 +151,7 @@ def _of_run(directory: Path, manifest: Path | str | None, model: Path | None, da
     frame["stage"] = _categories(frame["stage"].tolist(), stages or ModelConfig().stage_names)
     frame = _with_free(frame, [row.free for row in predicted_rows], [row.grade for row in predicted_rows])
     frame.attrs["left_out"] = [row.slide_id for row in rows if row.slide_id not in predictions]
+    frame.attrs["zero_follow_up"] = patients_at_zero(predicted_rows)
     return frame
 
 
@@ -186,8 +188,8 @@ def _row_of_slide(row: ManifestRow, prediction: Prediction, held: _Held, days: S
         "risk": np.nan if prediction.risk is None else prediction.risk,
         "risk_cut": held.cut_of(fold),
         "stage": row.stage,
-        "time_days": np.nan if row.time_days is None or row.event is None else row.time_days,
-        "event": bool(row.event),
+        "time_days": np.nan if row.follow_up_days is None else row.follow_up_days,
+        "event": bool(row.event) and row.follow_up_days is not None,
     }
     probabilities = zip(prediction.stage_names, prediction.stage_probability, strict=True)
     known |= {f"p_{name}": float(probability) for name, probability in probabilities}
@@ -218,6 +220,7 @@ def _join_patients(frame: pd.DataFrame, rows: Sequence[ManifestRow]) -> pd.DataF
             "it was trained with: manifest=..."
         )
     own = [by_digest[digest] for digest in digests]
+    frame.attrs["zero_follow_up"] = patients_at_zero([row for slides in own for row in slides])
     frame["patient_id"] = [slides[0].patient_id for slides in own]
     frame["slide_id"] = [" ".join(row.slide_id for row in slides) for slides in own]
     first = [{name: value for row in reversed(slides) for name, value in row.free.items() if value} for slides in own]
