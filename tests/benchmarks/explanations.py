@@ -71,7 +71,8 @@ def benchmark(threads: int = 2, rows: int = 40, columns: int = 50) -> list[Table
             result, wall, cpu = clocked(run)
             table.rows.append((name, wall, cpu, goal))
             table.notes.append(
-                f"{name}: {result.n_steps} steps, completeness error {result.gap:.2g} of {result.gap_limit:.2g} allowed"
+                f"{name}: {result.n_steps} steps, completeness error {result.completeness_error:.2g} of "
+                f"{result.completeness_limit:.2g} allowed"
             )
     table.rows.append(_page(threads))
     return [table]

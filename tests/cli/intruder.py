@@ -18,7 +18,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, Security
+from distributed import Client, Scheduler, Security
 from distributed.core import rpc
 from distributed.protocol.pickle import dumps
 
@@ -84,9 +84,9 @@ def _hear(port: int) -> list[str]:
     return got
 
 
-async def attack(ports: list[int], command: str) -> list[str]:
-    """Return what the ports gave away."""
-    ways = [("tcp", Security(require_encryption=False)), ("tls", Security.temporary())]
+async def attack(ports: list[int], command: str, foreign: Security) -> list[str]:
+    """Return what the ports gave away, also to a certificate of another maker."""
+    ways = [("tcp", Security(require_encryption=False)), ("tls", foreign)]
     tries: list[Any] = []
     for port in ports:
         for scheme, security in ways:
@@ -94,6 +94,15 @@ async def attack(ports: list[int], command: str) -> list[str]:
             tries += [_ask(address, security, command), _connect(address, security, command)]
         tries.append(asyncio.to_thread(_hear, port))
     return [each for got in await asyncio.gather(*tries) for each in got]
+
+
+async def rehearse(foreign: Security) -> None:
+    """Attack schedulers of our own, so that all modules are imported while their files can still be read."""
+    for scheme, security in (("tcp", Security(require_encryption=False)), ("tls", foreign)):
+        options: Any = {"protocol": scheme, "security": security, "host": "127.0.0.1", "port": 0, "dashboard": False}
+        async with Scheduler(**options) as scheduler:
+            assert await _ask(scheduler.address, security, "true")
+            await _connect(scheduler.address, security, "true")
 
 
 def readable(paths: list[Path]) -> list[str]:
@@ -113,10 +122,12 @@ def readable(paths: list[Path]) -> list[str]:
 
 def main(mark: str, ports: str, paths: str) -> None:
     """Try everything as nobody."""
-    become_nobody()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    answers = asyncio.run(attack(json.loads(ports), f"id -u >> {mark}"))
+    foreign = Security.temporary()
+    asyncio.run(rehearse(foreign))
+    become_nobody()
+    answers = asyncio.run(attack(json.loads(ports), f"id -u >> {mark}", foreign))
     print(json.dumps({"answers": answers, "read": readable([Path(path) for path in json.loads(paths)])}))
 
 

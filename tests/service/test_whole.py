@@ -159,7 +159,7 @@ def test_beyond_loopback_only_who_has_a_token_is_answered(tmp_path: Path) -> Non
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     token = made.stdout.strip()
-    assert "printed once" in made.stderr
+    assert "printed only once" in made.stderr
     assert token not in file.read_text()
     words = command("serve", "--data", tmp_path / "data", "--host", "0.0.0.0", "--port", 0, "--token-file", file)
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
