@@ -24,7 +24,7 @@ def table(tmp_path_factory: pytest.TempPathFactory, tissue_pixels: np.ndarray) -
     write_tiff(folder / "good.tiff", tissue_pixels[:600, :700], 0.5)
     (folder / "broken.svs").write_bytes(SLIDE.read_bytes()[:200_000])
     path = folder / "cohort.csv"
-    path.write_text(f"{HEADER}good,P1,good.tiff,,II,100,1\nbroken,P2,broken.svs,,,,\nlater,P3,,,,,\n")
+    path.write_text(f"{HEADER}good,P1,good.tiff,,II,1000,1\nbroken,P2,broken.svs,,,,\nlater,P3,,,,,\n")
     return path
 
 
