@@ -114,10 +114,13 @@ def _to_json(result: SlideResult, tests: list[PerturbationResult]) -> dict[str, 
 
 def _print_text(result: SlideResult, tests: list[PerturbationResult]) -> None:
     """Print the text, the perturbation tests, and the files."""
-    from wsigraph.graph.tissue.suitability import MARK
+    from wsigraph.graph.tissue.suitability import find_marks
 
-    marks = [text for text in result.info.warnings if text.startswith(MARK)]
-    print("\n".join([*marks, *_explanation(result)["text"], *(test.sentence() for test in tests)]))
+    print(
+        "\n".join(
+            [*find_marks(result.info.warnings), *_explanation(result)["text"], *(test.sentence() for test in tests)]
+        )
+    )
     print(f"\n{result.directory}/: {', '.join(path.name for path in result.files)}", flush=True)
 
 

@@ -101,6 +101,11 @@ def mark(reason: str) -> str:
     return f"{MARK}: {reason}; no number of this slide can be relied on"
 
 
+def find_marks(warnings: Sequence[str]) -> list[str]:
+    """Return the marks among the warnings of a slide; empty unless it is no H&E section and was forced."""
+    return [text for text in warnings if text.startswith(MARK)]
+
+
 def mark_slide(slide: Slide, tissue: TissueMap, config: SlideConfig) -> str:
     """Refuse or mark a slide whose map says that it is no H&E section, also where an earlier run let it pass.
 

@@ -85,9 +85,9 @@ def carry_out(job: Job) -> Outcome:
         raise AssertionError("a slide neither done, nor held, nor failed")
     carried_out = {step: seconds for step, seconds in result.seconds.items() if step not in result.resumed}
     mpx = result.info.levels[0].size.area / 1e6
-    from wsigraph.graph.tissue.suitability import MARK
+    from wsigraph.graph.tissue.suitability import find_marks
 
-    mark = next((text for text in result.info.warnings if text.startswith(MARK)), "")
+    mark = next(iter(find_marks(result.info.warnings)), "")
     return Outcome(status="done", seconds=carried_out, resumed=result.resumed, mpx=mpx, mark=mark, **common)
 
 
