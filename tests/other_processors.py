@@ -17,14 +17,14 @@ import numpy as np
 
 ROOT = Path(__file__).parent.parent
 CHOSEN = (
-    "diffusion/test_network.py",
     "explanation/test_gradients.py",
-    "feature/test_network.py",
-    "model/test_messages.py",
-    "model/test_network.py",
-    "model/test_start.py",
-    "superpixel/test_lab.py",
-    "tissue/test_stain.py",
+    "graph/feature/test_efficientnet.py",
+    "graph/superpixel/test_lab.py",
+    "graph/tissue/test_stain.py",
+    "model/nn/test_fused_gatv2.py",
+    "model/nn/test_network.py",
+    "synthesis/diffusion/test_network.py",
+    "training/test_linear_offset.py",
 )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.__main__ import parts
-from tests.other_processors import environment
+from tests.other_processors import CHOSEN, environment
 
 ROOT = Path(__file__).parent.parent
 TOLD = """
@@ -59,6 +59,11 @@ def test_a_broken_link_fails_the_gate(pages: Path, link: str) -> None:
     assert "Aborted with 1 warning" in done.stdout, done.stdout
     assert "'glossary.md' contains a" in done.stdout
     assert link[link.index("(") + 1 : -1] in done.stdout
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_the_tests_for_other_processors_are_there(name: str) -> None:
+    assert (ROOT / "tests" / name).is_file()
 
 
 def test_libraries_take_the_code_for_other_processors() -> None:
