@@ -151,8 +151,8 @@ def apply_mapping(table: ClinicalTable, mapping: ColumnMapping) -> MappedTable:
                     {"time": "days", "age": "years"}[role] if exact else mapped.value or "",
                     mapped.is_understood,
                 ] += 1
-        known: dict[str, str] = {name: values[name] or "" for name in ("age", "sex") if name in values}
-        rows.append(_row(number, values, {**known, **{name: cells[place] for name, place in free.items()}}))
+        described: dict[str, str] = {name: values[name] or "" for name in ("age", "sex") if name in values}
+        rows.append(_row(number, values, {**described, **{name: cells[place] for name, place in free.items()}}))
     listed = tuple(
         ValueCount(role, column, cell, value, n, known)
         for (role, column, cell, value, known), n in sorted(
