@@ -6,6 +6,7 @@ that cannot be carried out, such as training on too few patients, does not end t
 
 from __future__ import annotations
 
+import base64
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -29,6 +30,11 @@ RUNS, MODEL, PAGE = "runs", "model", "study.html"
 """Records of the slides, the trained model, and the page, in the directory of a study."""
 SITES_MIN = 6
 """Fewest sites for which folds leave out whole sites by default."""
+
+_PICTURES = {
+    "figures/calibration.png": "Calibration of survival at one year: observed over predicted probability of the event.",
+    "figures/decision_curve.png": "Net benefit at one year over the threshold at which a patient would be treated.",
+}
 
 Progress = Callable[[str, int, int], None]
 
@@ -309,6 +315,12 @@ def _write_page(document: dict[str, Any], directory: Path) -> Path:
     files = write_tables(document, directory)
     page = directory / PAGE
     charts = document.pop("charts")
-    write_file(page, render_page("study.html", document=document, charts=charts, files=files).encode())
+    pictures = [
+        (caption, "data:image/png;base64," + base64.b64encode((directory / name).read_bytes()).decode())
+        for name, caption in _PICTURES.items()
+        if name in files["figures"]
+    ]
+    html = render_page("study.html", document=document, charts=charts, pictures=pictures, files=files)
+    write_file(page, html.encode())
     write_file(directory / "study.json", json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode())
     return page

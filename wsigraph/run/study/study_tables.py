@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TABLES, FIGURES = "tables", "figures"
 """Folders in the directory of a study."""
 _EXCEL = "tables.xlsx"
-_DPI = 300
+_DPI = 200
 _YEAR_DAYS = 365
 
 Table = tuple[Sequence[str], Sequence[Sequence[object]]]
