@@ -96,7 +96,7 @@ def test_the_band_narrows_with_patients_and_holds_the_curve() -> None:
 
 
 def with_a_difficult_stage(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return probabilities of four stages by one member, which sees the last stage, one patient in ten, only vaguely."""
+    """Return probabilities of four stages by one member, which mistakes the last stage, one patient in ten."""
     stage = rng.choice(4, n, p=[0.4, 0.3, 0.2, 0.1])
     judged = np.where(stage == 3, rng.integers(0, 4, n), stage)
     logits = 2.5 * (judged[:, None] - np.array([0.5, 1.5, 2.5])) + rng.normal(size=(n, 1))

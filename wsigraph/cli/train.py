@@ -53,6 +53,10 @@ _Missing = Annotated[bool, typer.Option("--allow-missing", help="Leave out slide
 _Restart = Annotated[
     bool, typer.Option("--restart", help="Discard work in DIR that has other settings or data, and start over.")
 ]
+_Force = Annotated[
+    bool,
+    typer.Option("--force", help="Train on a cohort with too few events or patients of a stage; the model is marked."),
+]
 
 
 @ends_plainly
@@ -70,6 +74,7 @@ def train(
     tries: _Tries = None,
     allow_missing: _Missing = False,
     restart: _Restart = False,
+    force: _Force = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -101,6 +106,7 @@ def train(
             tries=tries or (),
             allow_missing=allow_missing,
             restart=restart,
+            force=force,
             progress=progress,
         )
     if as_json:

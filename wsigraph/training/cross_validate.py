@@ -322,7 +322,9 @@ def held_out_metrics(held_out: HeldOut, *, by_site: bool, seed: int) -> dict[str
     if held_out.has_stage:
         p, stage = held_out.stage_probability, held_out.stage
         draws["stage_auc"] = stage_auc(p, stage, stratum=held_out.fold, weights=weights)
-        draws["stage_quadratic_kappa"] = quadratic_kappa(p.argmax(axis=1), stage, p.shape[1], weights=weights)
+        draws["stage_quadratic_kappa"] = quadratic_kappa(
+            p.argmax(axis=1), stage, p.shape[1], stratum=held_out.fold, weights=weights
+        )
     scores = {}
     for name, values in draws.items():
         score = estimate(values)

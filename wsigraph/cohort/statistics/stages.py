@@ -68,8 +68,8 @@ def stage_scores(frame: pd.DataFrame, *, n_draws: int = N_DRAWS, rng: np.random.
     fractions = np.bincount(stage, minlength=n_stages) / len(stage)
     draws = {
         "auc": (stage_auc(probability, stage, stratum=fold, weights=weights), 0.5),
-        "balanced_accuracy": (balanced_accuracy(likeliest, stage, weights=weights), 1 / n_stages),
-        "quadratic_kappa": (quadratic_kappa(likeliest, stage, n_stages, weights=weights), 0.0),
+        "balanced_accuracy": (balanced_accuracy(likeliest, stage, stratum=fold, weights=weights), 1 / n_stages),
+        "quadratic_kappa": (quadratic_kappa(likeliest, stage, n_stages, stratum=fold, weights=weights), 0.0),
         "brier": (stage_brier(probability, stage, weights=weights), 1.0 - float(fractions @ fractions)),
     }
     estimates = {name: (estimate(values), chance) for name, (values, chance) in draws.items()}

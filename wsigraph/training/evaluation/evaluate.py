@@ -25,6 +25,7 @@ from wsigraph.training.evaluation.evaluation_document import (
 from wsigraph.training.evaluation.evaluation_page import render_page
 from wsigraph.training.held_out import HELD_OUT_FILE, HeldOut, load_held_out
 from wsigraph.training.load_cohort import load_cohort
+from wsigraph.training.tries import cohort_key, count_tries
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 DOCUMENT, PAGE = "evaluation.json", "evaluation.html"
 """Files of an evaluation in the model's directory."""
 
+_LAYOUT = "2"
+"""Of the document; one of another layout is made again."""
 _FIRST = ("survival", "stage", "folds", "baselines")
 _NO_GRAPHS = (
     "no baseline model was fitted: the manifest and graphs of the training are not at their old paths; name them with "
@@ -107,7 +110,7 @@ def evaluate(
     held_out = load_held_out(directory, bundle.model_id)
     seed = bundle.card.seeds["train"]
     paths = _cohort_paths(directory, sources or Sources())
-    identity = {"model": bundle.model_id, "manifest": _digest(paths)}
+    identity = {"model": bundle.model_id, "manifest": _digest(paths), "layout": _LAYOUT}
     document = _stored_document(directory / DOCUMENT, identity)
     if document is None:
         document, outcomes = own_scores(bundle, held_out, seed=seed)
@@ -119,6 +122,8 @@ def evaluate(
             models = baseline_models(task, bundle.members, uncoarsened=uncoarsened, workers=workers, progress=progress)
             document = add_baseline_models(document, outcomes, held_out, _digests(cohort), models, report)
         save_document(Destination(directory / DOCUMENT, identity), "Evaluation", document)
+    tried = 0 if paths is None else count_tries(paths[1], cohort_key(held_out.patient.tolist()))
+    document = {**document, "n_configurations": max(tried, bundle.card.n_configurations)}
     write_file(directory / PAGE, render_page(document, held_out).encode())
     return document
 
