@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
-from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, read_settings
+from wsigraph.cli.options import (
+    AsJson,
+    CompetingColumn,
+    ConfigFiles,
+    EventColumn,
+    Overrides,
+    TimeColumn,
+    read_endpoint,
+    read_settings,
+)
 
 if TYPE_CHECKING:
     from wsigraph.run.train_cohort import TrainResult
@@ -65,6 +74,9 @@ def train(
     graphs: _Graphs,
     out: _ModelOut,
     task: _Task = None,
+    time: TimeColumn = None,
+    event: EventColumn = None,
+    competing: CompetingColumn = None,
     n_folds: _Folds = 5,
     repeats: _Repeats = 1,
     group: _Group = Group.PATIENT,
@@ -97,6 +109,7 @@ def train(
             graphs,
             out,
             settings,
+            endpoint=read_endpoint(time, event, competing),
             n_folds=n_folds,
             n_repeats=repeats,
             group=group.value,

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from wsigraph.cohort.manifest.endpoint import Endpoint, with_endpoint
 from wsigraph.config import Config, load
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def train(
     out: Path | str,
     config: Config | None = None,
     *,
+    endpoint: Endpoint | None = None,
     n_folds: int = 5,
     n_repeats: int = 1,
     group: Literal["patient", "site"] = "patient",
@@ -80,6 +82,9 @@ def train(
         Directory of the model.
     config : Config, optional
         Settings; the sections ``model``, ``coarsening`` and ``explanation`` are used. By default the built-in ones.
+    endpoint : Endpoint, optional
+        Columns of follow-up and event; ``time_days`` and ``event`` where left out. Hazards are cause-specific: a
+        competing event counts as censored.
     n_folds : int
         Number of folds, at least 2; each is held out once.
     n_repeats : int
@@ -137,7 +142,8 @@ def train(
     table = read_manifest(manifest, stage_names=names, check_files=False)
     for text in table.warnings:
         _log.warning(text)
-    rows = _training_rows(table.rows, graphs, allow_missing)
+    endpoint = endpoint or Endpoint()
+    rows = _training_rows(with_endpoint(table.rows, endpoint).rows, graphs, allow_missing)
     configurations = _configurations(settings, tries)
     design = Design(n_folds=n_folds, group=group, seed=seed, workers=workers, device=device)
     cohort = load_cohort(
@@ -159,8 +165,12 @@ def train(
         configurations,
         out,
         design=design,
-        about=_about(out, manifest, rows, shortages),
-        sources={"manifest": str(manifest.absolute()), "graphs": str(graphs.absolute())},
+        about=_about(out, manifest, rows, shortages, endpoint),
+        sources={
+            "manifest": str(manifest.absolute()),
+            "graphs": str(graphs.absolute()),
+            **({} if endpoint.is_default else {"endpoint": asdict(endpoint)}),
+        },
         on_finished=partial(_write_reference, cohort, out, settings, seed),
         keep_checkpoints=n_repeats > 1,
         progress=progress,
@@ -213,7 +223,9 @@ def _configurations(settings: Config, tries: Sequence[str]) -> list[ModelConfig]
     return [settings.model, *(load([], [*base, f"model.{text}"]).model for text in tries)]
 
 
-def _about(out: Path, manifest: Path, rows: Sequence[ManifestRow], shortages: Sequence[str] = ()) -> About:
+def _about(
+    out: Path, manifest: Path, rows: Sequence[ManifestRow], shortages: Sequence[str], endpoint: Endpoint
+) -> About:
     """Return what the model's card says of its training."""
     from wsigraph.model.card import About
 
@@ -226,7 +238,7 @@ def _about(out: Path, manifest: Path, rows: Sequence[ManifestRow], shortages: Se
         + ("; trained on simulated tissue, its numbers have no medical meaning" if simulated else "")
         + ("; trained with --force on a cohort that is too small to be scored" if shortages else ""),
         licence="not stated",
-        data=f"{len(rows)} slides of {manifest.name}",
+        data=f"{len(rows)} slides of {manifest.name}" + ("" if endpoint.is_default else f"; endpoint {endpoint}"),
         simulated=simulated,
         limits=(
             "held-out scores hold for patients like those of the cohort; see evaluation.html for baseline models and "

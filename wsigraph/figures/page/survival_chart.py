@@ -8,6 +8,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from wsigraph.cohort.metrics.aalen_johansen import IncidenceSteps
 from wsigraph.cohort.metrics.kaplan_meier import SurvivalSteps
 from wsigraph.figures.page.svg import (
     DAYS_PER_YEAR,
@@ -101,3 +102,40 @@ def _steps(frame: Frame, steps: SurvivalSteps, last: float, colour: str, line: s
 
     low, survival, high = (stairs(at, extended(values)) for values in (steps.low, steps.survival, steps.high))
     return [path(f"{colour} band", frame.area(*low, *high)), path(f"{colour} {line}", frame.line(*survival))]
+
+
+def incidence_chart(groups: Mapping[str, IncidenceSteps], title: str = "Cumulative incidence") -> Markup:
+    """Return cumulative incidences of events, or of groups of patients, with their 95 % bands.
+
+    Parameters
+    ----------
+    groups : mapping of str to IncidenceSteps
+        One or more. Odd lines are in one colour, even lines in another.
+    title : str
+        Title for screen readers.
+
+    Returns
+    -------
+    Markup
+        An ``svg`` element.
+    """
+    last = max((steps.last_day for steps in groups.values()), default=1.0) or 1.0
+    frame = Frame(last, 0.0, 1.0, _HEIGHT)
+    body = axes(frame, year_ticks(last), "years", percent_ticks())
+    descriptions = []
+    for number, (name, steps) in enumerate(groups.items()):
+        colour = ("own", "cohort")[number % 2]
+        at = np.concatenate([[0.0], steps.time_days, [steps.last_day]])
+        low, value, high = (
+            stairs(at, np.concatenate([[0.0], part, part[-1:] if len(part) else [0.0]]))
+            for part in (steps.low, steps.incidence, steps.high)
+        )
+        body += [path(f"{colour} band", frame.area(*low, *high)), path(f"{colour} line strong", frame.line(*value))]
+        end = float(steps.incidence[-1]) if len(steps.incidence) else 0.0
+        body.append(
+            Markup('<text x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(
+                WIDTH - RIGHT - 4, frame.y(end) - 6, name
+            )
+        )
+        descriptions.append(f"{name} ends at {100 * end:.0f} %")
+    return chart(_HEIGHT, title, ", ".join(descriptions), body)

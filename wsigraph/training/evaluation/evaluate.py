@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wsigraph.cohort.manifest.endpoint import Endpoint, with_endpoint
 from wsigraph.cohort.manifest.manifest import ManifestRow, read_manifest
 from wsigraph.config import CoarseningConfig, ModelConfig
 from wsigraph.errors import CohortError, ModelError, StoreError
@@ -117,7 +118,7 @@ def evaluate(
         if paths is None:
             document["warnings"].append(_NO_GRAPHS)
         else:
-            cohort, uncoarsened = _cohorts(bundle, held_out, paths, coarsening)
+            cohort, uncoarsened = _cohorts(bundle, held_out, paths, coarsening, _endpoint(directory))
             task = baseline_task(bundle, cohort, seed=seed)
             models = baseline_models(task, bundle.members, uncoarsened=uncoarsened, workers=workers, progress=progress)
             document = add_baseline_models(document, outcomes, held_out, _digests(cohort), models, report)
@@ -161,17 +162,25 @@ def _stored_document(path: Path, identity: dict[str, str]) -> dict[str, Any] | N
     return {name: document[name] for name in (*_FIRST, *sorted(document.keys() - set(_FIRST)))}
 
 
+def _endpoint(directory: Path) -> Endpoint:
+    """Return the columns of follow-up that the model was trained on."""
+    path = directory / RUN_FILE
+    noted: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+    return Endpoint(**noted.get("endpoint", {}))
+
+
 def _cohorts(
-    bundle: ModelBundle, held_out: HeldOut, paths: tuple[Path, Path], coarsening: CoarseningConfig | None
+    bundle: ModelBundle,
+    held_out: HeldOut,
+    paths: tuple[Path, Path],
+    coarsening: CoarseningConfig | None,
+    endpoint: Endpoint,
 ) -> tuple[Cohort, Cohort | None]:
     manifest, graphs = paths
     names = bundle.card.config.stage_names
     known = bundle.card.seen.patients
-    rows = [
-        row
-        for row in read_manifest(manifest, stage_names=names, check_files=False).rows
-        if patient_digest(row.patient_id) in known
-    ]
+    table = read_manifest(manifest, stage_names=names, check_files=False)
+    rows = [row for row in with_endpoint(table.rows, endpoint).rows if patient_digest(row.patient_id) in known]
     missing = set(held_out.patient.tolist()) - {patient_digest(row.patient_id) for row in rows}
     if missing:
         raise CohortError(

@@ -47,7 +47,7 @@ def render_page(document: Mapping[str, Any], held_out: HeldOut) -> str:
         "evaluation.html",
         document=document,
         scores=[
-            (title, _score_rows(document[part]))
+            (title, score_rows(document[part]))
             for part, title in (("survival", "Survival"), ("stage", "Stage"))
             if document[part]
         ],
@@ -84,7 +84,7 @@ def interval_and_count(score: Mapping[str, Any] | None) -> str:
     return ", ".join([text, *counts])
 
 
-def _score_rows(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
+def score_rows(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return names and texts of a model's own scores."""
     rows = [(text, interval_and_count(scores[name])) for name, text in _TITLES.items() if name in scores]
     rows += [(f"AUC at day {score['day']:,.0f}", interval_and_count(score)) for score in scores.get("time_auc", ())]

@@ -79,7 +79,8 @@ class HeldOutOutcomes:
         )
 
 
-def _rounded(score: Estimate) -> dict[str, float | None]:
+def rounded(score: Estimate) -> dict[str, float | None]:
+    """Return ``value``, ``low`` and ``high`` of a score, four digits; None where undefined."""
     parts = {"value": score.value, "low": score.low, "high": score.high}
     return {name: round(value, _DIGITS) if np.isfinite(value) else None for name, value in parts.items()}
 
@@ -128,7 +129,7 @@ def _horizon(outcomes: HeldOutOutcomes) -> float:
 
 def estimates(draws: dict[str, dict[str, NDArray[np.float64]]]) -> dict[str, dict[str, Any]]:
     """Return draws as ``{"value", "low", "high"}`` with four digits; None where undefined."""
-    return {part: {name: _rounded(estimate(values)) for name, values in of.items()} for part, of in draws.items()}
+    return {part: {name: rounded(estimate(values)) for name, values in of.items()} for part, of in draws.items()}
 
 
 def differences(
@@ -136,7 +137,7 @@ def differences(
 ) -> dict[str, dict[str, Any]]:
     """Return by how much the model scores above a baseline, paired draw by draw, in the format of `estimates`."""
     return {
-        part: {name: _rounded(estimate(model[part][name] - values)) for name, values in of.items()}
+        part: {name: rounded(estimate(model[part][name] - values)) for name, values in of.items()}
         for part, of in baseline.items()
         if part in model
     }
@@ -180,7 +181,7 @@ def _survival_scores(outcomes: HeldOutOutcomes, held_out: HeldOut, rng: np.rando
     brier = {}
     if len(grid) > 1:
         survival = held_out.survival_at(grid)[rows]
-        brier["integrated_brier"] = _rounded(
+        brier["integrated_brier"] = rounded(
             estimate(integrated_brier(brier_scores(survival, days, event, grid, weights=weights), grid))
         )
     own, observed = held_out.survival_at_own_end()
@@ -196,7 +197,7 @@ def _survival_scores(outcomes: HeldOutOutcomes, held_out: HeldOut, rng: np.rando
         "time_auc": [
             {
                 "day": round(float(day), 1),
-                **_rounded(estimate(areas[:, k])),
+                **rounded(estimate(areas[:, k])),
                 "n_pairs": sum(
                     int((event & (days <= day))[fold == number].sum() * (days > day)[fold == number].sum())
                     for number in np.unique(fold)
@@ -222,8 +223,8 @@ def _stage_scores(outcomes: HeldOutOutcomes, held_out: HeldOut) -> dict[str, Any
     line = calibration_line(p, outcome, weights=weights)
     curve = calibration_curve(p, outcome)
     return {
-        "calibration_intercept": _rounded(estimate(line[:, 0])),
-        "calibration_slope": _rounded(estimate(line[:, 1])),
+        "calibration_intercept": rounded(estimate(line[:, 0])),
+        "calibration_slope": rounded(estimate(line[:, 1])),
         "calibration_curve": {
             "stated": [round(float(value), _DIGITS) for value in curve.stated],
             "observed": [round(float(value), _DIGITS) for value in curve.observed],
@@ -275,5 +276,5 @@ def fold_scores(outcomes: HeldOutOutcomes, held_out: HeldOut, *, rng: np.random.
 
 def _with_interval(values: NDArray[np.float64], n_pairs: int) -> dict[str, Any] | None:
     """Return a score with interval and pairs; None where it has no interval."""
-    score = _rounded(estimate(values))
+    score = rounded(estimate(values))
     return None if score["low"] is None else {**score, "n_pairs": n_pairs}
