@@ -27,7 +27,9 @@ def test_the_slope_is_lifelines_cox_coefficient() -> None:
     weights = np.stack([np.ones(300), np.random.default_rng(1).integers(0, 3, 300).astype(float)])
     slopes = calibration_slope(risk, days, event, weights=weights)
     table = pd.DataFrame({"risk": risk, "days": days, "event": event})
-    assert slopes[0] == pytest.approx(CoxPHFitter().fit(table, "days", "event").params_["risk"], abs=1e-4)  # it stops early
+    assert slopes[0] == pytest.approx(
+        CoxPHFitter().fit(table, "days", "event").params_["risk"], abs=1e-4
+    )  # it stops early
     # patients drawn several times tie with themselves, where lifelines is Efron's and this is Breslow's
     assert slopes[1] == pytest.approx(slopes[0], abs=0.2)
 
