@@ -81,6 +81,7 @@ def validate(
     from wsigraph.model.bundle import load_bundle
     from wsigraph.store.atomic import write_file
     from wsigraph.store.header import canonical_document
+    from wsigraph.training.evaluation.competing_events import describe_incidence
     from wsigraph.training.evaluation.external_validation import validate_externally
     from wsigraph.training.evaluation.validation_page import render_validation
     from wsigraph.training.load_cohort import find_missing, load_cohort
@@ -121,7 +122,7 @@ def validate(
             "n_slides": len(rows),
             "n_competing": len(chosen.competing),
         },
-        "competing": {name: _described(steps, days) for name, steps in incidence.items()},
+        "competing": describe_incidence(incidence, days),
     }
     write_file(out / DOCUMENT, canonical_document(document))
     write_file(out / TABLE, result.table.to_csv(index=False).encode())
@@ -148,33 +149,15 @@ def _risk_cut(model: Path) -> float:
 
 
 def _incidence(table: pd.DataFrame, competing: frozenset[str], cut: float) -> dict[str, IncidenceSteps]:
-    """Return the cumulative incidences of the event and of the competing one, by risk; empty without the latter."""
+    """Return the cumulative incidences, by risk where the cut between high and low is known."""
     import numpy as np
 
-    from wsigraph.cohort.metrics.aalen_johansen import cumulative_incidence
+    from wsigraph.training.evaluation.competing_events import incidence_by_risk
 
-    if not competing:
-        return {}
-    days = table["time_days"].to_numpy(float)
-    other = table["patient_id"].isin(competing).to_numpy(bool)
-    cause = np.where(table["event"].to_numpy(bool), 1, np.where(other, 2, 0)).astype(np.int64)
-    if not np.isfinite(cut) or table["risk"].isna().all():
-        return {name: cumulative_incidence(days, cause, kind) for kind, name in ((1, "event"), (2, "competing event"))}
-    high = table["risk"].to_numpy(float) > cut
-    return {
-        f"{name}, {group} risk": cumulative_incidence(days[rows], cause[rows], kind)
-        for kind, name in ((1, "event"), (2, "competing event"))
-        for group, rows in (("low", ~high), ("high", high))
-    }
-
-
-def _described(steps: IncidenceSteps, days: Sequence[int]) -> dict[str, Any]:
-    import numpy as np
-
-    at = [day for day in days if day <= steps.last_day]
-    values = steps.incidence_at(np.array(at, np.float64))
-    return {
-        "n_patients": steps.n_patients,
-        "n_events": steps.n_events,
-        "incidence": {str(day): round(float(value), 4) for day, value in zip(at, values, strict=True)},
-    }
+    risk = table["risk"].to_numpy(float)
+    return incidence_by_risk(
+        table["time_days"].to_numpy(float),
+        table["event"].to_numpy(bool),
+        table["patient_id"].isin(competing).to_numpy(bool),
+        risk > cut if np.isfinite(cut) and np.isfinite(risk).all() else None,
+    )

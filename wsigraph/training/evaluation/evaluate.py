@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from wsigraph.cohort.manifest.endpoint import Endpoint, with_endpoint
 from wsigraph.cohort.manifest.manifest import ManifestRow, read_manifest
 from wsigraph.config import CoarseningConfig, ModelConfig
@@ -17,6 +19,7 @@ from wsigraph.model.bundle import ModelBundle, load_bundle, patient_digest
 from wsigraph.store import Destination, read_document, save_document, write_file
 from wsigraph.training.cross_validate import RUN_FILE
 from wsigraph.training.dataset import Cohort
+from wsigraph.training.evaluation.competing_events import describe_incidence, incidence_by_risk
 from wsigraph.training.evaluation.evaluation_document import (
     add_baseline_models,
     baseline_models,
@@ -29,14 +32,16 @@ from wsigraph.training.load_cohort import load_cohort
 from wsigraph.training.tries import cohort_key, count_tries
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
+    from wsigraph.cohort.metrics.aalen_johansen import IncidenceSteps
     from wsigraph.slide.map_boxes import Progress
 
 DOCUMENT, PAGE = "evaluation.json", "evaluation.html"
 """Files of an evaluation in the model's directory."""
 
+_DAYS = (365, 1095, 1825)
+"""Days at which cumulative incidences are printed."""
 _LAYOUT = "2"
 """Of the document; one of another layout is made again."""
 _FIRST = ("survival", "stage", "folds", "baselines")
@@ -125,8 +130,23 @@ def evaluate(
         save_document(Destination(directory / DOCUMENT, identity), "Evaluation", document)
     tried = 0 if paths is None else count_tries(paths[1], cohort_key(held_out.patient.tolist()))
     document = {**document, "n_configurations": max(tried, bundle.card.n_configurations)}
-    write_file(directory / PAGE, render_page(document, held_out).encode())
+    incidence = _incidence(bundle, held_out, paths, _endpoint(directory))
+    document["competing"] = describe_incidence(incidence, _DAYS)
+    write_file(directory / PAGE, render_page(document, held_out, incidence).encode())
     return document
+
+
+def _incidence(
+    bundle: ModelBundle, held_out: HeldOut, paths: tuple[Path, Path] | None, endpoint: Endpoint
+) -> dict[str, IncidenceSteps]:
+    """Return cumulative incidences by predicted risk, where the model's endpoint has competing events."""
+    if paths is None or endpoint.is_default or not held_out.has_survival:
+        return {}
+    table = read_manifest(paths[0], stage_names=bundle.card.config.stage_names, check_files=False)
+    digests = {patient_digest(name) for name in with_endpoint(table.rows, endpoint).competing}
+    competing = np.array([str(name) in digests for name in held_out.patient], bool)
+    is_high = held_out.risk > held_out.risk_cut[held_out.fold]
+    return incidence_by_risk(held_out.time_days, held_out.event, competing, is_high)
 
 
 def _cohort_paths(directory: Path, sources: Sources) -> tuple[Path, Path] | None:
@@ -200,6 +220,4 @@ def _uncoarsened(rows: list[ManifestRow], graphs: Path, config: ModelConfig) -> 
 
 
 def _digests(cohort: Cohort) -> NDArray[np.str_]:
-    import numpy as np
-
     return np.array([patient_digest(str(name)) for name in cohort.patient], np.str_)

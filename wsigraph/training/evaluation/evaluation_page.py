@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from wsigraph.cohort.metrics.aalen_johansen import IncidenceSteps
 from wsigraph.cohort.metrics.kaplan_meier import SurvivalSteps, kaplan_meier
 from wsigraph.figures.page import templates
 from wsigraph.figures.page.charts import calibration_chart
-from wsigraph.figures.page.survival_chart import survival_by_group_chart
+from wsigraph.figures.page.survival_chart import incidence_chart, survival_by_group_chart
 from wsigraph.training.held_out import HeldOut
 
 _TITLES = {
@@ -26,7 +27,9 @@ _TITLES = {
 }
 
 
-def render_page(document: Mapping[str, Any], held_out: HeldOut) -> str:
+def render_page(
+    document: Mapping[str, Any], held_out: HeldOut, incidence: Mapping[str, IncidenceSteps] | None = None
+) -> str:
     """Return the page of an evaluation.
 
     Parameters
@@ -35,6 +38,8 @@ def render_page(document: Mapping[str, Any], held_out: HeldOut) -> str:
         The output of ``wsigraph evaluate --json``.
     held_out : HeldOut
         The out-of-fold predictions, for the curves.
+    incidence : mapping of str to IncidenceSteps, optional
+        Cumulative incidences, where there are competing events.
 
     Returns
     -------
@@ -52,6 +57,8 @@ def render_page(document: Mapping[str, Any], held_out: HeldOut) -> str:
             if document[part]
         ],
         groups=groups,
+        incidence=incidence or {},
+        incidence_chart=incidence_chart(incidence) if incidence else None,
         survival_chart=survival_by_group_chart(groups) if groups else None,
         calibration_chart=curve and calibration_chart(np.array(curve["stated"]), np.array(curve["observed"])),
         baselines=[_baseline_row(name, scores) for name, scores in document["baselines"].items()],
