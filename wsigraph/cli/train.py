@@ -23,6 +23,7 @@ from wsigraph.cli.options import (
 
 if TYPE_CHECKING:
     from wsigraph.run.train_cohort import TrainResult
+    from wsigraph.training.held_out import HeldOut
 
 
 class Task(StrEnum):
@@ -145,7 +146,24 @@ def _print_scores(result: TrainResult, out: Path) -> None:
     bundle = result.ensemble.bundle
     print(f"{out}: model {bundle.model_id}, {len(bundle.card.members)} folds by {bundle.card.split_by}")
     for name, score in bundle.card.metrics.items():
-        print(f"{name:24s} {score.value:.3f} ({score.low:.3f} to {score.high:.3f})")
+        count = _count(name, result.ensemble.held_out)
+        print(f"{name:24s} {score.value:.3f} ({score.low:.3f} to {score.high:.3f}), {count}")
     for name, over in result.over_repeats.items():
         print(f"{name:24s} {over['mean']:.3f}, sd {over['sd']:.3f} over divisions")
     print(f"baseline models and all scores: wsigraph evaluate {out}")
+
+
+def _count(score: str, held_out: HeldOut) -> str:
+    """Return the pairs or patients that a score rests on."""
+    import numpy as np
+
+    from wsigraph.cohort.metrics.stage import stage_pairs
+    from wsigraph.cohort.metrics.survival import comparable_pairs
+
+    if score == "c_index":
+        rows = np.isfinite(held_out.time_days)
+        pairs = comparable_pairs(held_out.time_days[rows], held_out.event[rows], stratum=held_out.fold[rows])
+        return f"{pairs:,} pairs"
+    if score == "stage_auc":
+        return f"{stage_pairs(held_out.stage, held_out.fold):,} pairs"
+    return f"{int((held_out.stage >= 0).sum()):,} patients"

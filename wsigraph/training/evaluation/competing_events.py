@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from wsigraph.cohort.metrics.aalen_johansen import IncidenceSteps, cumulative_incidence
+from wsigraph.figures.page.survival_chart import incidence_chart
 
 _EVENT, _COMPETING = 1, 2
 _KINDS = {"event": _EVENT, "competing event": _COMPETING}
@@ -45,6 +47,7 @@ def incidence_by_risk(
         f"{name}, {group} risk": cumulative_incidence(time_days[rows], cause[rows], kind)
         for name, kind in _KINDS.items()
         for group, rows in (("low", ~is_high), ("high", is_high))
+        if rows.any()
     }
 
 
@@ -73,3 +76,30 @@ def describe_incidence(incidence: Mapping[str, IncidenceSteps], days: Sequence[i
             "incidence": {str(day): round(float(value), 4) for day, value in zip(at, values, strict=True)},
         }
     return described
+
+
+def incidence_charts(incidence: Mapping[str, IncidenceSteps]) -> list[tuple[str, str, Markup]]:
+    """Return a chart of each kind of event, for a page.
+
+    Parameters
+    ----------
+    incidence : mapping of str to IncidenceSteps
+        From `incidence_by_risk`.
+
+    Returns
+    -------
+    list of (str, str, Markup)
+        Title, counts of events and patients, and an ``svg`` element.
+    """
+    charts = []
+    for kind in _KINDS:
+        groups = {
+            name.removeprefix(f"{kind}, "): steps for name, steps in incidence.items() if name.split(",")[0] == kind
+        }
+        if groups:
+            counts = "; ".join(
+                f"{name}: {part.n_events} of {part.n_patients} patients" for name, part in groups.items()
+            )
+            title = f"Cumulative incidence of the {kind}"
+            charts.append((title, counts, incidence_chart(groups, title)))
+    return charts

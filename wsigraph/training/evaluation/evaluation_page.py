@@ -11,7 +11,8 @@ from wsigraph.cohort.metrics.aalen_johansen import IncidenceSteps
 from wsigraph.cohort.metrics.kaplan_meier import SurvivalSteps, kaplan_meier
 from wsigraph.figures.page import templates
 from wsigraph.figures.page.charts import calibration_chart
-from wsigraph.figures.page.survival_chart import incidence_chart, survival_by_group_chart
+from wsigraph.figures.page.survival_chart import survival_by_group_chart
+from wsigraph.training.evaluation.competing_events import incidence_charts
 from wsigraph.training.held_out import HeldOut
 
 _TITLES = {
@@ -57,8 +58,7 @@ def render_page(
             if document[part]
         ],
         groups=groups,
-        incidence=incidence or {},
-        incidence_chart=incidence_chart(incidence) if incidence else None,
+        incidence_charts=incidence_charts(incidence or {}),
         survival_chart=survival_by_group_chart(groups) if groups else None,
         calibration_chart=curve and calibration_chart(np.array(curve["stated"]), np.array(curve["observed"])),
         baselines=[_baseline_row(name, scores) for name, scores in document["baselines"].items()],

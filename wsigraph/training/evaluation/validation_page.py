@@ -10,7 +10,7 @@ from wsigraph.cohort.statistics.frame import horizons as horizons_of
 from wsigraph.cohort.statistics.horizon import calibration_at, decision_curve
 from wsigraph.figures.page import templates
 from wsigraph.figures.page.charts import calibration_chart, decision_curve_chart
-from wsigraph.figures.page.survival_chart import incidence_chart
+from wsigraph.training.evaluation.competing_events import incidence_charts
 from wsigraph.training.evaluation.evaluation_page import coverage_row, interval_and_count, score_rows
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def render_validation(
         document=document,
         scores=[(title, rows) for title, rows in scores if rows],
         horizons=list(_horizons(table)) if document["calibration"] else [],
-        incidence=incidence or {},
-        incidence_chart=incidence_chart(incidence) if incidence else None,
+        incidence_charts=incidence_charts(incidence or {}),
         baseline=[
             (f"{day:,.0f}", f"{hazard:.4f}")
             for day, hazard in zip(
