@@ -104,7 +104,7 @@ def _at_risk(plot: Axes, known: pd.DataFrame, groups: pd.Series, names: list[obj
 
     Rows are placed in points: in parts of the axes' height they would move when a layout makes space for them.
     """
-    figure = plot.get_figure()
+    figure = plot.get_figure(root=True)
     if figure is not None and figure.get_layout_engine() is None:
         # nothing makes space for the rows: they would lie outside the figure, or on the axes below
         box, points = plot.get_position(), 72.0 * figure.get_figheight()

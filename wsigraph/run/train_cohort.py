@@ -140,10 +140,11 @@ def train(
     manifest, graphs, out = Path(manifest), Path(graphs), Path(out)
     names = settings.model.stage_names
     table = read_manifest(manifest, stage_names=names, check_files=False)
-    for text in table.warnings:
-        _log.warning(text)
     endpoint = endpoint or Endpoint()
-    rows = _training_rows(with_endpoint(table.rows, endpoint).rows, graphs, allow_missing)
+    chosen = with_endpoint(table.rows, endpoint)
+    for text in (*table.warnings, *chosen.warnings):
+        _log.warning(text)
+    rows = _training_rows(chosen.rows, graphs, allow_missing)
     configurations = _configurations(settings, tries)
     design = Design(n_folds=n_folds, group=group, seed=seed, workers=workers, device=device)
     cohort = load_cohort(

@@ -93,9 +93,9 @@ def validate(
     bundle = load_bundle(model)
     config = bundle.card.config
     table = read_manifest(manifest, stage_names=config.stage_names, check_files=False)
-    for text in table.warnings:
-        _log.warning(text)
     chosen = with_endpoint(table.rows, endpoint)
+    for text in (*table.warnings, *chosen.warnings):
+        _log.warning(text)
     rows = list(chosen.rows)
     if allow_missing:
         missing = {row.slide_id for row in find_missing(rows, graphs)}

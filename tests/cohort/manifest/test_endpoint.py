@@ -82,3 +82,10 @@ def test_bad_cells_are_listed_with_their_lines(cells: dict[str, str], message: s
 def test_slides_of_one_patient_must_agree() -> None:
     with pytest.raises(CohortError, match="differs between slides of one patient"):
         with_endpoint([row(0, "a", DSS="1"), row(1, "a", DSS="0")], Endpoint(event="DSS"))
+
+
+def test_follow_up_in_months_is_doubted() -> None:
+    rows = [row(k, **{"DSS.time": str(10 + k), "DSS": "1"}) for k in range(5)]
+    chosen = with_endpoint([*rows, row(5, **{"DSS.time": "0", "DSS": "0"})], Endpoint(time="DSS.time", event="DSS"))
+    assert chosen.warnings[0].startswith("DSS.time is 0 for 1 patient (patient-5)")
+    assert chosen.warnings[1].startswith("months? the longest DSS.time is 14")

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from wsigraph.cohort.manifest.follow_up import describe_follow_up
 from wsigraph.cohort.manifest.manifest_row import Fault, ManifestRow, quote
 from wsigraph.errors import CohortError
 
@@ -59,10 +60,13 @@ class EndpointRows:
         ``time_days`` and ``event`` are those of the endpoint.
     competing : frozenset of str
         Patients whose follow-up ended with a competing event.
+    warnings : tuple of str
+        Doubtful follow-up: patients with none, and times that may be months.
     """
 
     rows: tuple[ManifestRow, ...]
     competing: frozenset[str]
+    warnings: tuple[str, ...] = ()
 
 
 def with_endpoint(rows: Sequence[ManifestRow], endpoint: Endpoint) -> EndpointRows:
@@ -114,7 +118,8 @@ def with_endpoint(rows: Sequence[ManifestRow], endpoint: Endpoint) -> EndpointRo
         raise CohortError(
             "\n".join([f"endpoint {endpoint} has {len(faults)} faults:", *(f"  {t}" for t in listed + more)])
         )
-    return EndpointRows(rows=tuple(filled), competing=frozenset(competing))
+    warnings = tuple(text.replace(TIME, endpoint.time) for text in describe_follow_up(filled))
+    return EndpointRows(rows=tuple(filled), competing=frozenset(competing), warnings=warnings)
 
 
 def _cell(row: ManifestRow, column: str) -> str:

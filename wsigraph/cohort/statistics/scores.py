@@ -294,7 +294,7 @@ def restricted_mean_survival(frame: pd.DataFrame, day: float, by: pd.Series | st
         first, second = rows.values()
         rows["difference"] = _row(
             first["mean_days"] - second["mean_days"],
-            float(np.hypot(*errors)),
+            float(np.hypot(errors[0], errors[1])),
             int(first["n_patients"] + second["n_patients"]),
             int(first["n_events"] + second["n_events"]),
         )

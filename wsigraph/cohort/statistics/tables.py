@@ -170,12 +170,13 @@ def export_table(table: pd.DataFrame, path: Path | str, *, digits: int = 3) -> P
     if path.suffix.lower() not in _SUFFIXES:
         raise CohortError(f"{path} ends in {path.suffix or 'nothing'}, expected one of {', '.join(_SUFFIXES)}")
     printed = printed_table(table, digits)
-    text = {
-        ".csv": lambda: printed.to_csv(),
-        ".tsv": lambda: printed.to_csv(sep="\t"),
-        ".md": lambda: _markdown(printed),
-        ".html": lambda: printed.to_html(border=0),
-    }[path.suffix.lower()]()
+    suffix = path.suffix.lower()
+    if suffix == ".md":
+        text = _markdown(printed)
+    elif suffix == ".html":
+        text = printed.to_html(border=0)
+    else:
+        text = printed.to_csv(sep="," if suffix == ".csv" else "\t")
     write_file(path, text.encode())
     return path
 

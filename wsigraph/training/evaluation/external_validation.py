@@ -178,7 +178,7 @@ def validate_externally(
 
 
 def _own_hazard(
-    predictions: EnsemblePredictions, rows: NDArray[np.bool_], time_days: NDArray[np.float64]
+    predictions: EnsemblePredictions, rows: NDArray[np.bool_] | NDArray[np.int64], time_days: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the predicted cumulative hazard of some patients at their own last day."""
     at = survival_between(predictions.time_days, predictions.survival[rows], time_days)

@@ -90,7 +90,9 @@ def _horizons(table: pd.DataFrame) -> list[dict[str, Any]]:
                     title=f"Calibration at day {day:,}",
                 ),
                 "decision_chart": decision_curve_chart(
-                    *(curve[name].to_numpy(float) for name in ("threshold", "model", "all")),
+                    curve["threshold"].to_numpy(float),
+                    curve["model"].to_numpy(float),
+                    curve["all"].to_numpy(float),
                     title=f"Decision curve at day {day:,}",
                 ),
             }
