@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from wsigraph.cohort.statistics.frame import load
     from wsigraph.cohort.statistics.horizon import calibration_at, decision_curve, log_rank_by_risk
     from wsigraph.cohort.statistics.incremental import AddedValue, added_value
+    from wsigraph.cohort.statistics.paper_tables import export_table, table_one
     from wsigraph.cohort.statistics.scores import (
         brier_score,
         c_index,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
         time_dependent_auc,
     )
     from wsigraph.cohort.statistics.stages import confusion, set_coverage, stage_calibration, stage_scores
-    from wsigraph.cohort.statistics.tables import export_table, table_one
 
 _HOMES = {
     "AddedValue": "incremental",
@@ -39,7 +39,7 @@ _HOMES = {
     "confusion": "stages",
     "decision_curve": "horizon",
     "describe": "external_only",
-    "export_table": "tables",
+    "export_table": "paper_tables",
     "fit_cox": "cox",
     "followed": "external_only",
     "load": "frame",
@@ -51,7 +51,7 @@ _HOMES = {
     "split_follow_up": "external_only",
     "stage_calibration": "stages",
     "stage_scores": "stages",
-    "table_one": "tables",
+    "table_one": "paper_tables",
     "time_dependent_auc": "scores",
 }
 

@@ -11,7 +11,7 @@ from lifelines.utils import restricted_mean_survival_time
 from tests.cohort.statistics.predicted import model_directory, patients
 from wsigraph import cohort
 from wsigraph.cohort.metrics.survival import c_index as plain_c_index
-from wsigraph.cohort.statistics.tables import print_p, printed_table
+from wsigraph.cohort.statistics.paper_tables import print_p, printed_table
 from wsigraph.errors import CohortError
 
 
