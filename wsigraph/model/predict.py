@@ -178,7 +178,13 @@ def _stage(
         return np.asarray(probability.mean(axis=0)[0]), ()
     # where only the member that held the patient out predicts, it takes the place of all members
     by_member = probability if len(members) > 1 else np.repeat(probability, len(bundle.members), axis=0)
-    inside = stage_sets(by_member, calibration.score, calibration.member, bundle.card.config.miscoverage)[0]
+    inside = stage_sets(
+        by_member,
+        calibration.score,
+        calibration.member,
+        bundle.card.config.miscoverage,
+        stage=calibration.stage,
+    )[0]
     return np.asarray(probability.mean(axis=0)[0]), tuple(
         name for name, belongs in zip(names, inside, strict=True) if belongs
     )

@@ -146,9 +146,12 @@ def test_the_evaluation_has_its_own_scores_first_and_every_baseline(model_dir: P
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert list(found)[:4] == ["survival", "stage", "folds", "baselines"]
-    assert set(found["survival"]["c_index"]) == {"value", "low", "high"}
+    assert set(found["survival"]["c_index"]) == {"value", "low", "high", "n_pairs"}
     for name in ("uno_c", "integrated_brier", "time_auc", "d_calibration", "log_rank", "permutation_p"):
         assert name in found["survival"]
+    assert found["survival"]["c_index"]["n_pairs"] > 0
+    assert all(fold["c_index"] is None or fold["c_index"]["n_pairs"] > 0 for fold in found["folds"])
+    assert found["n_configurations"] == 1
     for name in ("auc", "balanced_accuracy", "quadratic_kappa", "brier", "calibration_slope", "calibration_curve"):
         assert name in found["stage"]
     assert len(found["folds"]) == 2

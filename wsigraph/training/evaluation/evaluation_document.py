@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.cohort.metrics.bootstrap import N_DRAWS, draw_weights
+from wsigraph.cohort.metrics.stage_sets import coverage_by_stage, cross_conformal_sets
 from wsigraph.graph.one_thread import one_thread
 from wsigraph.model.bundle import ModelBundle, patient_digest
+from wsigraph.model.conformal import MIN_CALIBRATION, guaranteed_coverage
 from wsigraph.model.member import EnsembleMember
 from wsigraph.training.dataset import Cohort, validation_patients
 from wsigraph.training.ensemble import Ensemble
@@ -25,6 +27,7 @@ from wsigraph.training.evaluation.held_out_scores import (
     full_scores,
     score_draws,
 )
+from wsigraph.training.evaluation.over_sites import few_sites_warning, scores_over_sites, with_pairs
 from wsigraph.training.held_out import HeldOut
 
 if TYPE_CHECKING:
@@ -77,14 +80,18 @@ def own_scores(
         Outcomes and draws, for the baseline models.
     """
     by_site = bundle.card.split_by == "site"
-    first, second = np.random.default_rng(seed).spawn(2)
+    first, second, third = np.random.default_rng(seed).spawn(3)
     outcomes = HeldOutOutcomes.of(held_out, by_site=by_site, rng=first, n_draws=n_draws)
-    scores = full_scores(outcomes, held_out, rng=second)
+    scores = with_pairs(full_scores(outcomes, held_out, rng=second), outcomes)
+    predictions = CohortPredictions(risk=held_out.risk, stage_probability=held_out.stage_probability)
+    over_sites = with_pairs(scores_over_sites(outcomes, predictions), outcomes)
     document = {
         "survival": scores.get("survival", {}),
         "stage": scores.get("stage", {}),
-        "folds": fold_scores(outcomes, held_out),
+        "folds": fold_scores(outcomes, held_out, rng=third),
         "baselines": {},
+        "over_sites": over_sites,
+        "stage_sets": stage_set_coverage(bundle, held_out) if scores.get("stage") else {},
         "model": {"name": bundle.card.name, "model_id": bundle.model_id},
         "split_by": bundle.card.split_by,
         "n_patients": len(held_out.fold),
@@ -93,9 +100,39 @@ def own_scores(
         "n_draws": n_draws,
         "simulated": bundle.card.training.simulated,
         "notice": bundle.card.notice,
-        "warnings": [],
+        "warnings": few_sites_warning(over_sites),
     }
     return document, outcomes
+
+
+def stage_set_coverage(bundle: ModelBundle, held_out: HeldOut) -> dict[str, Any]:
+    """Return how often the stage sets of held-out patients hold the true stage, over all and by stage.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+        The model.
+    held_out : HeldOut
+        Its out-of-fold predictions; each set is calibrated on the patients of the other folds.
+
+    Returns
+    -------
+    dict
+        ``aimed_at``, ``guaranteed`` (for patients of the sites trained on; None where folds are whole sites, because
+        then nothing is), and ``coverage``: see `wsigraph.cohort.metrics.stage_sets.coverage_by_stage`. Empty with fewer
+        patients than a model needs to make sets.
+    """
+    known = held_out.stage >= 0
+    if known.sum() < MIN_CALIBRATION or len(np.unique(held_out.fold[known])) < 2:
+        return {}
+    miscoverage, stage = bundle.card.config.miscoverage, held_out.stage[known]
+    inside = cross_conformal_sets(held_out.stage_probability[known], stage, held_out.fold[known], miscoverage)
+    guaranteed = guaranteed_coverage(len(stage), len(bundle.members), miscoverage)
+    return {
+        "aimed_at": round(1.0 - miscoverage, 4),
+        "guaranteed": None if bundle.card.split_by == "site" else round(guaranteed, 4),
+        "coverage": coverage_by_stage(inside, stage, bundle.card.stage_names),
+    }
 
 
 def baseline_task(bundle: ModelBundle, cohort: Cohort, *, seed: int) -> BaselineTask:
@@ -241,7 +278,11 @@ def add_baseline_models(
             continue
         in_order = CohortPredictions(risk=result.risk[order], stage_probability=result.stage_probability[order])
         draws = score_draws(outcomes, in_order)
-        scores[name] = {**estimates(draws), "model_above": differences(own, draws)}
+        above = differences(own, draws)
+        if len(outcomes.site):
+            model = CohortPredictions(risk=held_out.risk, stage_probability=held_out.stage_probability)
+            above = scores_over_sites(outcomes, model, in_order)
+        scores[name] = {**estimates(draws), "model_above": above}
     complete = {**document, "baselines": scores}
     return {**complete, "warnings": [*document["warnings"], *site_warnings(complete)]}
 
@@ -293,6 +334,7 @@ def score_within(
         time_days=held_out.time_days,
         event=held_out.event,
         weights=draw_weights(stratum, cluster=cluster, n_draws=n_draws, rng=np.random.default_rng(task.seed)),
+        site=np.zeros(0, np.str_) if cluster is None else np.asarray(cluster).astype(np.str_),
     )
     own = estimates(
         score_draws(outcomes, CohortPredictions(risk=held_out.risk, stage_probability=held_out.stage_probability))
