@@ -39,7 +39,10 @@ class ModelConfig(Section):
         "features", description="node features: interpretable features, an encoder's, or both"
     )
     encoding_dimensions: int = Field(
-        64, ge=1, le=4096, description="most columns of an encoder that networks read, by random signs beyond; ridges of an offset read all"
+        64,
+        ge=1,
+        le=4096,
+        description="most columns of an encoder that networks read, by random signs beyond; ridges read all",
     )
     train_coarsening: bool = Field(
         False, description="train the coarsening's embedding with the task, from where training without labels left it"
@@ -74,12 +77,18 @@ class ModelConfig(Section):
         3, ge=0, le=1000, description="epochs over which the learning rate rises; it falls afterwards"
     )
     patience: int = Field(
-        15, ge=1, le=10000, description="of design network: epochs without a lower validation loss before early stopping"
+        15,
+        ge=1,
+        le=10000,
+        description="of design network: epochs without a lower validation loss before early stopping",
     )
     batch_graphs: int = Field(16, ge=1, le=4096, description="graphs a batch; each holds an event where events suffice")
     accumulate: int = Field(1, ge=1, le=1024, description="batches whose gradients are summed for one step")
     validation_fraction: float = Field(
-        0.2, gt=0.0, lt=1.0, description="of design network: fraction of the patients used for early stopping; never trained on"
+        0.2,
+        gt=0.0,
+        lt=1.0,
+        description="of design network: fraction of the patients used for early stopping; never trained on",
     )
     miscoverage: float = Field(
         0.1, gt=0.0, lt=0.5, description="fraction of true stages outside stage sets that is aimed at, not guaranteed"

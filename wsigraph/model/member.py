@@ -195,7 +195,9 @@ class EnsembleMember:
                 hazards.append(hazard.double().numpy())
         return np.concatenate(stages), np.concatenate(hazards)
 
-    def read_parts(self, graphs: Sequence[GraphInput | Standardised]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def read_parts(
+        self, graphs: Sequence[GraphInput | Standardised]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the parts of the log hazard ratios of graphs: composition and arrangement.
 
         Parameters

@@ -32,11 +32,11 @@ from wsigraph.model.nn.network import GraphNetwork
 from wsigraph.training.dataset import Cohort
 from wsigraph.training.earned_fraction import FRACTIONS, Earned, cox_losses, earn_fraction, stage_losses
 from wsigraph.training.epochs import CohortPart
-from wsigraph.training.fixed_offset import fit_ridges, offset_factors
+from wsigraph.training.fixed_offset import RidgeFit, fit_ridges, offset_factors
 from wsigraph.training.inner_parts import InnerParts, inner_parts
 from wsigraph.training.joint import CoarsenedGraphs
 from wsigraph.training.part_networks import PartJob, PartNetworks, train_part_networks
-from wsigraph.training.settings_identity import Identity, fit_identity
+from wsigraph.training.settings_identity import fit_identity
 from wsigraph.training.stacking import set_offset
 
 if TYPE_CHECKING:
@@ -133,14 +133,44 @@ def fit_corrected(
     if config.task != "stage":
         ends_days = survival_intervals(cohort.time_days[rows], cohort.event[rows], config.time_intervals)
     parts = inner_parts(cohort, rows, seed=seed)
-    graphs = [scaler.standardise(cohort.inputs[row]) for row in rows]
-    identity = None if checkpoint is None else fit_identity(cohort, rows, config, seed)
     with one_thread(), torch.random.fork_rng():
-        learner = _Learner(cohort, rows, config, scaler, graphs, ends_days, parts, seed, checkpoint, identity, device)
+        learner = _Learner(
+            cohort=cohort,
+            rows=rows,
+            config=config,
+            scaler=scaler,
+            ends_days=ends_days,
+            parts=parts,
+            seed=seed,
+            checkpoint=checkpoint,
+            device=device,
+        )
         return learner.fit(progress)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Offset:
+    """A fitted offset, with its predictions out of part.
+
+    Attributes
+    ----------
+    ridges : RidgeFit
+        Coefficients of the ridges.
+    attention : PartNetworks or None
+        Attention networks, where survival is learned.
+    factors : dict of str to float
+        Factor of every part of the survival offset.
+    ratio : float64 (n,)
+        Log hazard ratios out of part.
+    """
+
+    ridges: RidgeFit
+    attention: PartNetworks | None
+    factors: dict[str, float]
+    ratio: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Learner:
     """The steps of one fit."""
 
@@ -148,218 +178,209 @@ class _Learner:
     rows: NDArray[np.int64]
     config: ModelConfig
     scaler: Scaler
-    graphs: list[Standardised]
     ends_days: NDArray[np.float64]
     parts: InnerParts
     seed: int
     checkpoint: Path | None
-    identity: Identity | None
     device: str
 
     def fit(self, progress: Progress | None) -> CorrectedFit:
         """Return offset and correction."""
-        with_survival = self.config.task != "stage" and self.parts.n_parts > 1
+        graphs = [self.scaler.standardise(self.cohort.inputs[row]) for row in self.rows]
         matrix = network_projection(self.cohort, self.config)
-        width = self.scaler.n_features if matrix is None else matrix.shape[1]
-        sizes = {"n_features": self.scaler.n_features, "n_intervals": len(self.ends_days), "n_network_features": width}
-        bare = CorrectedNetwork(self.config, **sizes)
-        ridges = fit_ridges(bare, self.cohort, self.rows, self.graphs, self.scaler, self.parts)
-        narrow = self.graphs if matrix is None else [_project(graph, matrix) for graph in self.graphs]
-        attention = self._attention(narrow) if with_survival else None
-        ratio = {} if self.config.task == "stage" else dict(ridges.ratio)
-        if attention is not None:
-            ratio["attention"] = attention.ratio[-1]
-        time, event = self.cohort.time_days[self.rows], self.cohort.event[self.rows]
-        factors = offset_factors(ratio, time, event) if ratio else {}
-        offset = np.sum([factors[name] * values for name, values in ratio.items()], axis=0) + np.zeros(len(self.rows))
-        trained = self._correction(narrow, offset, ridges.stage_score, ridges.stage_threshold, progress)
-        survival, stage = self._earned(trained, offset, ridges.stage_score, ridges.stage_logits)
+        narrow = graphs if matrix is None else [project(graph, matrix) for graph in graphs]
+        bare = self._network(matrix, NetworkCounts())
+        offset = self._offset(bare, graphs, narrow)
+        trained = self._correction(narrow, offset, progress)
+        losses = None if trained is None else self._losses(trained, offset)
+        survival, stage = self._earned(losses)
         counts = NetworkCounts(
-            attention=0 if attention is None else self.parts.n_parts,
+            attention=0 if offset.attention is None else self.parts.n_parts,
             survival_networks=self.parts.n_parts if survival.fraction else 0,
             stage_networks=self.parts.n_parts if stage.fraction else 0,
         )
-        network = CorrectedNetwork(self.config, **sizes, counts=counts)
+        network = self._network(matrix, counts)
         network.offset.load_state_dict(bare.offset.state_dict())
-        weight = np.sum([factors[name] * ridges.weights[name] for name in factors if name in ridges.weights], axis=0)
-        set_offset(network.offset, weight=weight + np.zeros(len(ridges.stage_weight)))
-        with torch.no_grad():
-            network.stage_weight.copy_(torch.from_numpy(ridges.stage_weight))
-            network.stage_threshold.copy_(torch.from_numpy(ridges.stage_threshold))
-            network.attention_weight.fill_(factors.get("attention", 0.0))
-            network.survival_fraction.fill_(survival.fraction)
-            network.stage_fraction.fill_(stage.fraction)
-            if matrix is not None and network.projection is not None:
-                network.projection.copy_(torch.from_numpy(matrix))
-        for number, snapshot in enumerate([] if attention is None else attention.snapshots):
-            cast(GraphNetwork, network.attention[number]).load_arrays(snapshot[-1])
-        self._load_corrections(network, trained, survival, stage)
-        total, logits = self._out_of_part(trained, offset, ridges.stage_score, ridges.stage_logits, survival, stage)
-        if len(self.ends_days):
-            increments = breslow_increments(total, time, event, self.ends_days)
-            with torch.no_grad():
-                network.log_increment.copy_(torch.from_numpy(np.log(increments)))
-        temperature = 1.0 if self.config.task == "survival" else fit_temperature(logits, self.cohort.stage[self.rows])
-        member = EnsembleMember(
-            config=self.config.model_copy(update={"path": None}),
-            arrays=network.arrays(),
-            scaler=self.scaler,
-            ends_days=self.ends_days,
-            temperature=temperature,
-        )
+        _load_offset(network, offset, matrix)
+        network.set_fractions(survival.fraction, stage.fraction)
+        if trained is not None:
+            _load_corrections(network, trained, survival, stage)
         first = stage if self.config.task == "stage" else survival
         return CorrectedFit(
-            member=member,
-            history=self._history(trained, offset, ridges.stage_score, ridges.stage_logits),
+            member=self._member(network, trained, offset, survival, stage),
+            history=np.zeros((0, 2)) if trained is None or losses is None else _history(trained, losses),
             n_epochs=first.epoch + 1 if trained is not None else 0,
-            correction=self._card(survival, stage),
+            correction=_card(survival, stage, self.parts),
         )
 
-    def _part(self, graphs: list[Standardised], offset: NDArray[np.float64], score: NDArray[np.float64]) -> CohortPart:
+    def _network(self, matrix: NDArray[np.float64] | None, counts: NetworkCounts) -> CorrectedNetwork:
+        return CorrectedNetwork(
+            self.config,
+            n_features=self.scaler.n_features,
+            n_intervals=len(self.ends_days),
+            n_network_features=None if matrix is None else matrix.shape[1],
+            counts=counts,
+        )
+
+    def _offset(self, bare: CorrectedNetwork, graphs: list[Standardised], narrow: list[Standardised]) -> _Offset:
+        ridges = fit_ridges(bare, self.cohort, self.rows, graphs, self.scaler, self.parts)
+        nothing = np.zeros(len(self.rows))
+        if self.config.task == "stage":
+            return _Offset(ridges=ridges, attention=None, factors={}, ratio=nothing)
+        ratio, attention = dict(ridges.ratio), None
+        if self.parts.n_parts > 1:
+            attention = train_part_networks(
+                self._job("attention", narrow, nothing, nothing, np.zeros(0)),
+            )
+            ratio["attention"] = attention.ratio[-1]
+        factors = offset_factors(ratio, self.cohort.time_days[self.rows], self.cohort.event[self.rows])
+        total = np.sum([factors[name] * values for name, values in ratio.items()], axis=0)
+        return _Offset(ridges=ridges, attention=attention, factors=factors, ratio=total)
+
+    def _correction(
+        self, narrow: list[Standardised], offset: _Offset, progress: Progress | None
+    ) -> PartNetworks | None:
+        if self.config.design == "offset" or self.parts.n_parts < 2:
+            return None
+        ridges = offset.ridges
+        job = self._job("correction", narrow, offset.ratio, ridges.stage_score, ridges.stage_threshold)
+        return train_part_networks(job, progress)
+
+    def _job(
+        self,
+        name: str,
+        graphs: list[Standardised],
+        ratio: NDArray[np.float64],
+        score: NDArray[np.float64],
+        threshold: NDArray[np.float64],
+    ) -> PartJob:
         time, event = self.cohort.time_days[self.rows], self.cohort.event[self.rows]
-        return CohortPart(
+        everything = CohortPart(
             coarsened=CoarsenedGraphs(rows=self.rows, graphs=graphs),
             stage=self.cohort.stage[self.rows],
             time_days=time,
             event=event,
             target=survival_target(time, event, self.ends_days),
-            offset=offset.astype(np.float32),
+            offset=ratio.astype(np.float32),
             stage_score=score.astype(np.float32),
         )
-
-    def _checkpoint(self, name: str) -> tuple[Path, Identity] | None:
-        if self.checkpoint is None or self.identity is None:
-            return None
-        return self.checkpoint.with_name(f"{self.checkpoint.stem}-{name}"), self.identity
-
-    def _attention(self, graphs: list[Standardised]) -> PartNetworks:
-        nothing = np.zeros(len(self.rows))
-        job = PartJob(
-            config=part_config(self.config, "survival", layers=0),
-            n_epochs=min(ATTENTION_EPOCHS, self.config.epochs),
-            everything=self._part(graphs, nothing, nothing),
-            part=self.parts.part,
-            stage_threshold=np.zeros(0),
-            seed=self.seed,
-            device=self.device,
-            checkpoint=self._checkpoint("attention"),
-        )
-        return train_part_networks(job)
-
-    def _correction(
-        self,
-        graphs: list[Standardised],
-        offset: NDArray[np.float64],
-        score: NDArray[np.float64],
-        threshold: NDArray[np.float64],
-        progress: Progress | None,
-    ) -> PartNetworks | None:
-        if self.config.design == "offset" or self.parts.n_parts < 2:
-            return None
-        job = PartJob(
-            config=part_config(self.config, self.config.task),
-            n_epochs=min(self.config.correction_epochs, self.config.epochs),
-            everything=self._part(graphs, offset, score),
+        stored = None
+        if self.checkpoint is not None:
+            path = self.checkpoint.with_name(f"{self.checkpoint.stem}-{name}")
+            stored = path, fit_identity(self.cohort, self.rows, self.config, self.seed)
+        is_attention = name == "attention"
+        most = ATTENTION_EPOCHS if is_attention else self.config.correction_epochs
+        task = "survival" if is_attention else self.config.task
+        return PartJob(
+            config=part_config(self.config, task, layers=0 if is_attention else None),
+            n_epochs=min(most, self.config.epochs),
+            everything=everything,
             part=self.parts.part,
             stage_threshold=threshold,
             seed=self.seed,
             device=self.device,
-            checkpoint=self._checkpoint("correction"),
+            checkpoint=stored,
         )
-        return train_part_networks(job, progress)
 
-    def _losses(
-        self, trained: PartNetworks, offset: NDArray[np.float64], score: NDArray[np.float64], logits: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _losses(self, trained: PartNetworks, offset: _Offset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return survival and stage losses of every row by epoch and fraction, 0 included, (epochs, 1 + F, n) each."""
         time, event = self.cohort.time_days[self.rows], self.cohort.event[self.rows]
-        stage = self.cohort.stage[self.rows]
         shape = (len(trained.ratio), 1 + len(FRACTIONS), len(self.rows))
         of_survival, of_stage = np.zeros(shape), np.zeros(shape)
         for epoch in range(shape[0]):
             for number, fraction in enumerate((0.0, *FRACTIONS)):
                 if self.config.task != "stage":
-                    total = offset + fraction * trained.ratio[epoch]
+                    total = offset.ratio + fraction * trained.ratio[epoch]
                     of_survival[epoch, number] = cox_losses(total, time, event, self.parts.part)
                 if self.config.task != "survival":
-                    full = score[:, None] + trained.stage_logits[epoch]
-                    of_stage[epoch, number] = stage_losses((1 - fraction) * logits + fraction * full, stage)
+                    logits = _stage_sum(trained, offset, epoch, fraction)
+                    of_stage[epoch, number] = stage_losses(logits, self.cohort.stage[self.rows])
         return of_survival, of_stage
 
-    def _earned(
-        self,
-        trained: PartNetworks | None,
-        offset: NDArray[np.float64],
-        score: NDArray[np.float64],
-        logits: NDArray[np.float64],
-    ) -> tuple[Earned, Earned]:
-        if trained is None:
-            return NO_CORRECTION, NO_CORRECTION
-        earned = []
-        for losses in self._losses(trained, offset, score, logits):
-            if not losses.any():
-                earned.append(NO_CORRECTION)
-                continue
-            one = earn_fraction(losses[0, 0], losses[:, 1:], self.parts)
-            earned.append(replace(one, fraction=1.0) if self.config.design == "full" else one)
-        return earned[0], earned[1]
+    def _earned(self, losses: tuple[NDArray[np.float64], NDArray[np.float64]] | None) -> tuple[Earned, Earned]:
+        survival, stage = (
+            NO_CORRECTION if table is None or not table.any() else earn_fraction(table[0, 0], table[:, 1:], self.parts)
+            for table in losses or (None, None)
+        )
+        if self.config.design == "full" and losses is not None:
+            return replace(survival, fraction=1.0), replace(stage, fraction=1.0)
+        return survival, stage
 
-    def _load_corrections(
-        self, network: CorrectedNetwork, trained: PartNetworks | None, survival: Earned, stage: Earned
-    ) -> None:
-        if trained is None:
-            return
-        for networks, earned, unused in (
-            (network.survival_networks, survival, "stage."),
-            (network.stage_networks, stage, "hazard."),
-        ):
-            for own, snapshots in zip(networks, trained.snapshots, strict=False):
-                arrays = snapshots[earned.epoch]
-                chosen = {name: value for name, value in arrays.items() if not name.startswith(unused)}
-                cast(GraphNetwork, own).load_arrays(chosen)
-
-    def _out_of_part(
+    def _member(
         self,
+        network: CorrectedNetwork,
         trained: PartNetworks | None,
-        offset: NDArray[np.float64],
-        score: NDArray[np.float64],
-        logits: NDArray[np.float64],
+        offset: _Offset,
         survival: Earned,
         stage: Earned,
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return log hazard ratios and stage logits of the sum, out of part."""
-        if trained is None:
-            return offset, logits
-        full = score[:, None] + trained.stage_logits[stage.epoch]
-        return (
-            offset + survival.fraction * trained.ratio[survival.epoch],
-            (1 - stage.fraction) * logits + stage.fraction * full,
+    ) -> EnsembleMember:
+        """Return the member, with baseline hazard and temperature from the predictions out of part."""
+        ratio, logits = offset.ratio, offset.ridges.stage_logits
+        if trained is not None:
+            ratio = ratio + survival.fraction * trained.ratio[survival.epoch]
+            logits = _stage_sum(trained, offset, stage.epoch, stage.fraction)
+        if len(self.ends_days):
+            time, event = self.cohort.time_days[self.rows], self.cohort.event[self.rows]
+            increments = breslow_increments(ratio, time, event, self.ends_days)
+            with torch.no_grad():
+                network.log_increment.copy_(torch.from_numpy(np.log(increments)))
+        with_stage = self.config.task != "survival"
+        return EnsembleMember(
+            config=self.config.model_copy(update={"path": None}),
+            arrays=network.arrays(),
+            scaler=self.scaler,
+            ends_days=self.ends_days,
+            temperature=fit_temperature(logits, self.cohort.stage[self.rows]) if with_stage else 1.0,
         )
 
-    def _history(
-        self,
-        trained: PartNetworks | None,
-        offset: NDArray[np.float64],
-        score: NDArray[np.float64],
-        logits: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        if trained is None:
-            return np.zeros((0, 2))
-        of_survival, of_stage = self._losses(trained, offset, score, logits)
-        left_out = (of_survival + of_stage)[:, -1].mean(axis=1)
-        return np.stack([trained.history, left_out], axis=1)
 
-    def _card(self, survival: Earned, stage: Earned) -> CorrectionCard:
-        return CorrectionCard(
-            survival_fraction=survival.fraction,
-            stage_fraction=stage.fraction,
-            survival_gain=round(survival.gain, 4),
-            survival_standard_error=round(survival.standard_error, 4) if np.isfinite(survival.standard_error) else 0.0,
-            stage_gain=round(stage.gain, 4),
-            stage_standard_error=round(stage.standard_error, 4) if np.isfinite(stage.standard_error) else 0.0,
-            unit=self.parts.kind,
-            n_units=self.parts.n_units,
-        )
+def _stage_sum(trained: PartNetworks, offset: _Offset, epoch: int, fraction: float) -> NDArray[np.float64]:
+    """Return the stage logits of offset and correction out of part, float64 (n, K - 1)."""
+    full = offset.ridges.stage_score[:, None] + trained.stage_logits[epoch]
+    return (1.0 - fraction) * offset.ridges.stage_logits + fraction * full
+
+
+def _history(trained: PartNetworks, losses: tuple[NDArray[np.float64], NDArray[np.float64]]) -> NDArray[np.float64]:
+    left_out = (losses[0] + losses[1])[:, -1].mean(axis=1)
+    return np.stack([trained.history, left_out], axis=1)
+
+
+def _card(survival: Earned, stage: Earned, parts: InnerParts) -> CorrectionCard:
+    values = {
+        f"{name}_{field}": round(getattr(earned, field), 4)
+        for name, earned in (("survival", survival), ("stage", stage))
+        for field in ("fraction", "gain", "standard_error")
+    }
+    finite = {name: value if np.isfinite(value) else 0.0 for name, value in values.items()}
+    return CorrectionCard(**finite, unit=parts.kind, n_units=parts.n_units)
+
+
+def _load_offset(network: CorrectedNetwork, offset: _Offset, matrix: NDArray[np.float64] | None) -> None:
+    """Set everything of a network that the offset decides, besides the units of its columns."""
+    ridges, factors = offset.ridges, offset.factors
+    weight = np.zeros(len(ridges.stage_weight))
+    for name, own in ridges.weights.items():
+        weight += factors.get(name, 0.0) * own
+    set_offset(network.offset, weight=weight)
+    with torch.no_grad():
+        network.stage_weight.copy_(torch.from_numpy(ridges.stage_weight))
+        network.stage_threshold.copy_(torch.from_numpy(ridges.stage_threshold))
+        network.attention_weight.fill_(factors.get("attention", 0.0))
+        if matrix is not None and network.projection is not None:
+            network.projection.copy_(torch.from_numpy(matrix))
+    for number, snapshots in enumerate([] if offset.attention is None else offset.attention.snapshots):
+        cast(GraphNetwork, network.attention[number]).load_arrays(snapshots[-1])
+
+
+def _load_corrections(network: CorrectedNetwork, trained: PartNetworks, survival: Earned, stage: Earned) -> None:
+    for networks, earned, unused in (
+        (network.survival_networks, survival, "stage."),
+        (network.stage_networks, stage, "hazard."),
+    ):
+        # no networks where nothing was earned
+        for own, snapshots in zip(networks, trained.snapshots, strict=False):
+            arrays = snapshots[earned.epoch].items()
+            cast(GraphNetwork, own).load_arrays({name: array for name, array in arrays if not name.startswith(unused)})
 
 
 def network_projection(cohort: Cohort, config: ModelConfig) -> NDArray[np.float64] | None:
@@ -391,5 +412,6 @@ def network_projection(cohort: Cohort, config: ModelConfig) -> NDArray[np.float6
     return matrix
 
 
-def _project(graph: Standardised, matrix: NDArray[np.float64]) -> Standardised:
+def project(graph: Standardised, matrix: NDArray[np.float64]) -> Standardised:
+    """Return a graph with the columns that networks read."""
     return replace(graph, features=(graph.features @ matrix.astype(np.float32)).astype(np.float32))

@@ -3,10 +3,11 @@
 For survival: a Cox ridge on area-weighted means, one on products over edges, and the mean of a few attention networks
 over regions without edges. Each is divided by the standard deviation of its predictions for parts that it was not
 fitted to, and weighted by `PART_WEIGHTS`. One slope, fitted to the same out-of-part predictions, gives the sum the
-scale of a log hazard ratio. It changes no ranking. For stage: an ordinal ridge on means (``ordinal_ridge.py``).
+scale of a log hazard ratio. It changes no ranking. For stage: an ordinal ridge on means (``ordinal_ridge.py``), with a
+slope and thresholds that are fitted out of part as well.
 
-Nothing here is chosen inside a cohort: penalties chosen in inner folds and stacking learn the hospital (docs/learning.md
-has the figures). The weights were settled on simulated cohorts.
+Nothing here is chosen inside a cohort: penalties chosen in inner folds and stacking learn the hospital
+(docs/learning.md has the figures). The weights were settled on simulated cohorts.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ PART_WEIGHTS = {"means": 1.0, "edges": 1.0, "attention": 1.0}
 SLOPE_LIMITS = (0.1, 3.0)
 """The slope never turns the offset round, whatever a small cohort says."""
 _SLOPE_PENALTY = 1e-3
+_MIN_STD = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,8 +49,8 @@ class RidgeFit:
         Of the ordinal ridge.
     ratio : dict of str to float64 (n,)
         Log hazard ratios out of part, by name.
-    stage_score, stage_logits : float64 (n,), float64 (n, K - 1)
-        Out of part.
+    stage_score : float64 (n,)
+        Out of part; the stage logits are score minus threshold.
     """
 
     weights: dict[str, Table]
@@ -56,7 +58,11 @@ class RidgeFit:
     stage_threshold: Table
     ratio: dict[str, Table]
     stage_score: Table
-    stage_logits: Table
+
+    @property
+    def stage_logits(self) -> Table:
+        """Cumulative stage logits out of part, float64 (n, K - 1)."""
+        return np.asarray(self.stage_score[:, None] - self.stage_threshold)
 
 
 def column_blocks(offset: LinearOffset, n_features: int) -> dict[str, slice]:
@@ -108,7 +114,7 @@ def fit_ridges(
     blocks = column_blocks(offset, n_features)
     weights = {name: np.zeros(len(centre)) for name in blocks}
     ratio = {name: np.zeros(len(rows)) for name in blocks}
-    stage_score, stage_logits = np.zeros(len(rows)), np.zeros((len(rows), n_thresholds))
+    stage_score = np.zeros(len(rows))
     everything = np.arange(len(rows))
     n_left_out = parts.n_parts if parts.n_parts > 1 else 0
     for number in (-1, *range(n_left_out)):
@@ -133,19 +139,31 @@ def fit_ridges(
             stage_weight[block] = beta
         else:
             stage_score[left_out] = z[left_out][:, block] @ beta
-            stage_logits[left_out] = stage_score[left_out, None] - threshold
     if not n_thresholds:
         stage_weight, stage_threshold = np.zeros(len(centre)), np.zeros(0)
-    if not n_left_out:
-        stage_logits = stage_logits - stage_threshold
+    elif n_left_out:
+        slope, stage_threshold = _calibrate(stage_score, stage, n_thresholds + 1)
+        stage_weight, stage_score = slope * stage_weight, slope * stage_score
     return RidgeFit(
         weights=weights,
         stage_weight=stage_weight,
         stage_threshold=stage_threshold,
         ratio=ratio,
         stage_score=stage_score,
-        stage_logits=stage_logits,
     )
+
+
+def _calibrate(score: Table, stage: NDArray[np.int64], n_stages: int) -> tuple[float, Table]:
+    """Return the slope and the thresholds of stage scores out of part.
+
+    The ridges are too sure of themselves where columns are many. A correction must not earn a fraction by undoing that.
+    """
+    known = stage >= 0
+    unit = score[known].std()
+    if unit < _MIN_STD:
+        return 1.0, ordinal_ridge(np.zeros((int(known.sum()), 0)), stage[known], n_stages)[1]
+    weight, threshold = ordinal_ridge(score[known][:, None] / unit, stage[known], n_stages, (_SLOPE_PENALTY,))
+    return float(np.clip(weight[0] / unit, *SLOPE_LIMITS)), threshold
 
 
 def offset_factors(ratio: dict[str, Table], time_days: Table, event: NDArray[np.bool_]) -> dict[str, float]:
@@ -163,10 +181,12 @@ def offset_factors(ratio: dict[str, Table], time_days: Table, event: NDArray[np.
     dict of str to float
         Weight over standard deviation, times the common slope; 0 for a part that predicts one number.
     """
-    factors = {name: PART_WEIGHTS[name] / values.std() if values.std() > 1e-9 else 0.0 for name, values in ratio.items()}
+    factors = {
+        name: PART_WEIGHTS[name] / values.std() if values.std() > _MIN_STD else 0.0 for name, values in ratio.items()
+    }
     known = np.isfinite(time_days)
     total = np.sum([factors[name] * values for name, values in ratio.items()], axis=0)
-    if not event[known].any() or total[known].std() < 1e-9:
+    if not event[known].any() or total[known].std() < _MIN_STD:
         return factors
     slope = float(cox_ridge(total[known][:, None], time_days[known], event[known], _SLOPE_PENALTY)[0])
     return {name: factor * float(np.clip(slope, *SLOPE_LIMITS)) for name, factor in factors.items()}

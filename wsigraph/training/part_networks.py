@@ -8,10 +8,10 @@ one network at most.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -21,8 +21,9 @@ from safetensors.numpy import save as save_tensors
 
 from wsigraph.config import ModelConfig
 from wsigraph.errors import ModelError
+from wsigraph.model.inputs import Standardised
 from wsigraph.model.nn.heads import MIN_GAP, SLOPE, CoxHead
-from wsigraph.model.nn.network import GraphNetwork
+from wsigraph.model.nn.network import GraphNetwork, disjoint_union
 from wsigraph.store.atomic import write_file
 from wsigraph.training.epochs import CohortPart, Trainer, embeddings, lr_schedule, train_epoch
 from wsigraph.training.joint import CoarsenedGraphs
@@ -31,6 +32,7 @@ from wsigraph.training.settings_identity import Identity, refusal
 if TYPE_CHECKING:
     from wsigraph.slide.map_boxes import Progress
 
+_BATCH_SIZE = 64
 _KEY = "state"
 
 
@@ -135,9 +137,7 @@ def _train_one(
     job: PartJob, number: int, progress: Progress | None, initialise: Callable[[GraphNetwork], None]
 ) -> PartNetworks:
     rows = np.arange(len(job.part))
-    training, left_out = (
-        take_rows(job.everything, rows[mask]) for mask in (job.part != number, job.part == number)
-    )
+    training, left_out = (take_rows(job.everything, rows[mask]) for mask in (job.part != number, job.part == number))
     config, seed = job.config, 1000 * job.seed + number
     if len(np.unique(job.part)) == 1:
         training = left_out
@@ -259,3 +259,14 @@ def _load(job: PartJob, number: int) -> PartNetworks | None:
     return PartNetworks(
         ratio=tensors["ratio"], stage_logits=tensors["stage_logits"], history=tensors["history"], snapshots=[snapshots]
     )
+
+
+def log_ratios(network: GraphNetwork, graphs: Sequence[Standardised]) -> NDArray[np.float64]:
+    """Return the log hazard ratios of graphs by a network with a Cox head, float64 (n,)."""
+    network.eval()
+    values = []
+    with torch.inference_mode():
+        for first in range(0, len(graphs), _BATCH_SIZE):
+            embedding = network.encode_graphs(*disjoint_union(graphs[first : first + _BATCH_SIZE]))
+            values.append(cast(CoxHead, network.hazard).log_hazard_ratio(embedding).double().numpy())
+    return np.concatenate(values) if values else np.zeros(0)

@@ -67,7 +67,9 @@ def fit_linear_offset(
     nodes = np.concatenate([graph.features for graph in graphs]).astype(np.float64)  # (all nodes, F)
     _, vectors = np.linalg.eigh(nodes.T @ nodes / len(nodes))
     n_axes = offset.axes.shape[1]
-    set_offset(offset, axes=vectors[:, ::-1][:, :n_axes], length_unit=np.array([scaler.edge_mean[0], scaler.edge_scale[0]]))
+    set_offset(
+        offset, axes=vectors[:, ::-1][:, :n_axes], length_unit=np.array([scaler.edge_mean[0], scaler.edge_scale[0]])
+    )
     x = pooled_columns(offset, graphs)
     time, event = cohort.time_days[rows], cohort.event[rows]
     blocks = (slice(0, offset.n_pooled), slice(offset.n_pooled, None))

@@ -167,6 +167,12 @@ class CorrectedNetwork(nn.Module):
             stage_shift = self.stage_fraction * (logits + self.stage_threshold)
         return PredictionParts(composition, arrangement, stage_score, stage_shift)
 
+    def set_fractions(self, survival: float, stage: float) -> None:
+        """Set how much of each correction counts."""
+        with torch.no_grad():
+            self.survival_fraction.fill_(survival)
+            self.stage_fraction.fill_(stage)
+
     def pooling_weights(
         self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor, area: Tensor, batch_size: int
     ) -> Tensor:

@@ -10,7 +10,6 @@ from torch_geometric.nn import GATv2Conv
 
 from wsigraph.model.nn._fused_gatv2 import FusedGATv2Conv
 
-
 _Network = TypeVar("_Network", bound=nn.Module)
 
 

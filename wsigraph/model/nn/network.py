@@ -216,8 +216,7 @@ def load_named_arrays(module: nn.Module, arrays: Mapping[str, NDArray[np.float32
             f"{name} {given.get(name, 'missing')}, expected {expected.get(name, 'none')}" for name in wrong[:3]
         )
         raise ModelError(
-            f"{len(wrong)} weights do not fit the architecture on the card ({examples}); "
-            "fetch or train the model again"
+            f"{len(wrong)} weights do not fit the architecture on the card ({examples}); fetch or train the model again"
         )
     module.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()})
 

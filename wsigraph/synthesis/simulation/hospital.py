@@ -33,6 +33,8 @@ _TUMOUR, _LYMPHOCYTES = 0, 1
 _BASE_MIX = np.array([0.4, 0.15, 0.25, 0.1, 0.1])
 _N_VISIBLE = 5
 """Leading latent directions among which the axis of the tissue's signal lies."""
+_N_SCANNER = 3
+"""Directions in which the gains of sites differ."""
 _STAGE_QUANTILES = (0.45, 0.6, 0.85)
 
 
@@ -67,7 +69,7 @@ class HospitalDesign:
     n_columns: int = 192
     n_latent: int = 24
     stain: float = 0.5
-    gain: float = 0.2
+    gain: float = 0.15
     case_mix: float = 0.4
     site_hazard: float = 0.7
     tissue: float = 0.8
@@ -125,10 +127,10 @@ def sample_hospital_cohort(design: HospitalDesign | None = None, *, seed: int) -
         own = 0.5 * rng.standard_normal(design.n_latent)
         diffuse[patient] = own @ grade_axis
         latent = centres[tissue] + own + rng.standard_normal((len(tissue), design.n_latent))
-        latent += (tissue == _TUMOUR)[:, None] * grade[patient] * grade_axis
+        latent += 0.5 * (tissue == _TUMOUR)[:, None] * grade[patient] * grade_axis
         values = sites.gain[site[patient]] * (latent @ axes + rng.standard_normal((len(tissue), design.n_columns)))
         inputs.append(_bag(values + sites.shift[site[patient]] @ axes, place))
-    severity = _standard(_standard(diffuse) + 0.6 * grade + 0.3 * _standard(np.log(mixes[:, _TUMOUR])))
+    severity = _standard(_standard(diffuse) + 0.15 * grade + 0.05 * _standard(np.log(mixes[:, _TUMOUR])))
     if design.arrangement > 0.0:
         severity = np.sqrt(1 - design.arrangement) * severity + np.sqrt(design.arrangement) * _standard(contacts)
     return _with_outcomes(inputs, severity, site, sites, n_events, design, rng)
@@ -138,7 +140,11 @@ def _sample_sites(n_sites: int, design: HospitalDesign, rng: np.random.Generator
     return _Sites(
         share=rng.dirichlet(np.full(n_sites, 0.8)),
         shift=design.stain * rng.standard_normal((n_sites, design.n_latent)),
-        gain=np.exp(design.gain * rng.standard_normal((n_sites, design.n_columns))),
+        gain=np.exp(
+            design.gain
+            * rng.standard_normal((n_sites, _N_SCANNER))
+            @ rng.standard_normal((_N_SCANNER, design.n_columns))
+        ),
         mix=design.case_mix * rng.standard_normal((n_sites, N_TISSUES)),
         hazard=rng.standard_normal(n_sites),
         follow_up=np.exp(0.3 * rng.standard_normal(n_sites)),
