@@ -341,7 +341,8 @@ def _stage_sum(trained: PartNetworks, offset: _Offset, epoch: int, fraction: flo
 
 
 def _history(trained: PartNetworks, losses: tuple[NDArray[np.float64], NDArray[np.float64]]) -> NDArray[np.float64]:
-    left_out = (losses[0] + losses[1])[:, -1].mean(axis=1)
+    # of the best fraction, which may be 0
+    left_out = np.sum([table.mean(axis=2).min(axis=1) for table in losses], axis=0)
     return np.stack([trained.history, left_out], axis=1)
 
 

@@ -25,7 +25,16 @@ from wsigraph.training.evaluation.refit_baselines import (
 )
 from wsigraph.training.evaluation.unseen import c_at_unseen_sites
 
-CONFIG = ModelConfig(layers=1, heads=2, channels=4, epochs=12, time_intervals=4, batch_graphs=16, learning_rate=0.01)
+CONFIG = ModelConfig(
+    design="network",
+    layers=1,
+    heads=2,
+    channels=4,
+    epochs=12,
+    time_intervals=4,
+    batch_graphs=16,
+    learning_rate=0.01,
+)
 
 
 def bags(n: int, seed: int) -> Cohort:

@@ -1,6 +1,6 @@
 """Scenario ``hospital``: cohorts of feature bags whose sites differ, for choosing how a model is trained.
 
-A cohort has sites of unequal size. A site has a stain of its own (a shift and a gain of all embeddings), a case mix of
+A cohort has sites of unequal size. A site has a stain of its own (a shift of all embeddings and a gain of their differences), a case mix of
 its own (the fractions of tissue classes) and a hazard of its own, which no pixel causes. The tissue carries a signal
 too: the fraction of tumour, and a grade that only tumour regions show. So a model can score well on patients of known
 sites by recognising the hospital, and only the tissue helps at a site that it has not seen. A bag has one row of
@@ -69,9 +69,9 @@ class HospitalDesign:
     n_columns: int = 192
     n_latent: int = 24
     stain: float = 0.5
-    gain: float = 0.15
+    gain: float = 0.2
     case_mix: float = 0.4
-    site_hazard: float = 0.7
+    site_hazard: float = 0.9
     tissue: float = 0.8
     unobserved: float = 0.5
     arrangement: float = 0.0
@@ -126,10 +126,12 @@ def sample_hospital_cohort(design: HospitalDesign | None = None, *, seed: int) -
             tissue, place, contacts[patient] = _arrange(tissue, rng)
         own = 0.5 * rng.standard_normal(design.n_latent)
         diffuse[patient] = own @ grade_axis
-        latent = centres[tissue] + own + rng.standard_normal((len(tissue), design.n_latent))
+        latent = centres[tissue] + own + sites.shift[site[patient]]
         latent += 0.5 * (tissue == _TUMOUR)[:, None] * grade[patient] * grade_axis
-        values = sites.gain[site[patient]] * (latent @ axes + rng.standard_normal((len(tissue), design.n_columns)))
-        inputs.append(_bag(values + sites.shift[site[patient]] @ axes, place))
+        varied = rng.standard_normal((len(tissue), design.n_latent)) @ axes
+        varied += rng.standard_normal((len(tissue), design.n_columns))
+        # the gain of a stain changes how far regions differ, not their mean
+        inputs.append(_bag(latent @ axes + sites.gain[site[patient]] * varied, place))
     severity = _standard(_standard(diffuse) + 0.15 * grade + 0.05 * _standard(np.log(mixes[:, _TUMOUR])))
     if design.arrangement > 0.0:
         severity = np.sqrt(1 - design.arrangement) * severity + np.sqrt(design.arrangement) * _standard(contacts)
