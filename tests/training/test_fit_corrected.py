@@ -248,7 +248,7 @@ def test_an_encoders_columns_enter_the_ridges_whole(cohort: Cohort, config: Mode
 def test_settings_of_a_network_alone_are_refused(
     cohort: Cohort, config: ModelConfig, changes: dict[str, object]
 ) -> None:
-    with pytest.raises(ConfigError, match="model.design=network"):
+    with pytest.raises(ConfigError, match=r"model\.design=network"):
         fit(cohort, np.arange(80), config.model_copy(update=changes), seed=1)
 
 

@@ -246,7 +246,8 @@ def test_a_model_that_coarsens_on_its_own_is_trained_and_evaluated(cohort_dir: P
     done = run(
         "train", str(cohort_dir / "data_manifest.csv"), "--graphs", str(cohort_dir), "--out", str(out),
         "--folds", "2", "--workers", "1", "--json", *FAST,
-        "--set", "model.design=network", "--set", "model.train_coarsening=true", "--set", "model.recoarsen_every=1", "--set", "coarsening.ratio=8",
+        "--set", "model.design=network", "--set", "model.train_coarsening=true",
+        "--set", "model.recoarsen_every=1", "--set", "coarsening.ratio=8",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     bundle = load_bundle(out)

@@ -1,11 +1,12 @@
 """Scenario ``hospital``: cohorts of feature bags whose sites differ, for choosing how a model is trained.
 
-A cohort has sites of unequal size. A site has a stain of its own (a shift of all embeddings and a gain of their differences), a case mix of
-its own (the fractions of tissue classes) and a hazard of its own, which no pixel causes. The tissue carries a signal
-too: the fraction of tumour, and a grade that only tumour regions show. So a model can score well on patients of known
-sites by recognising the hospital, and only the tissue helps at a site that it has not seen. A bag has one row of
-numbers per region. Edges join similar regions (``feature_bags.py``), or with coordinates neighbouring ones, and then
-the arrangement can carry a part of the signal: how often tumour and lymphocytes touch.
+A cohort has sites of unequal size. A site has a stain of its own (it shifts all embeddings and scales how far they
+differ), a case mix of its own (the fractions of tissue classes) and a hazard of its own, which no pixel causes. The
+tissue carries a signal too: most of it is a diffuse change of all regions, a little is a grade that only tumour regions
+show. So a model can score well on patients of known sites by recognising the hospital, and only the tissue helps at a
+site that it has not seen. A bag has one row of numbers per region. Edges join similar regions (``feature_bags.py``), or
+with coordinates neighbouring ones, and then the arrangement can carry a part of the signal: how often tumour and
+lymphocytes touch.
 
 Numbers of patients, sites and events are drawn for each cohort. Embeddings are linear in a few latent directions, with
 noise, which real encoders are not. A method that is chosen here still has to be shown on real cohorts.
