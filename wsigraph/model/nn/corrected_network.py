@@ -167,6 +167,11 @@ class CorrectedNetwork(nn.Module):
             stage_shift = self.stage_fraction * (logits + self.stage_threshold)
         return PredictionParts(composition, arrangement, stage_score, stage_shift)
 
+    def reset_parameters(self) -> None:
+        """Replace the weights of the ridges by random numbers of the same size, for sanity checks of attributions."""
+        for weight in (self.offset.weight, self.stage_weight):
+            weight.normal_(std=max(float(weight.std()), 1e-6))
+
     def set_fractions(self, survival: float, stage: float) -> None:
         """Set how much of each correction counts."""
         with torch.no_grad():
