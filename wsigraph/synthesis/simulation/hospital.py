@@ -32,10 +32,6 @@ N_TISSUES = 5
 """Tissue classes: tumour, lymphocytes, stroma, necrosis and normal tissue."""
 _TUMOUR, _LYMPHOCYTES = 0, 1
 _BASE_MIX = np.array([0.4, 0.15, 0.25, 0.1, 0.1])
-_N_VISIBLE = 5
-"""Leading latent directions among which the axis of the tissue's signal lies."""
-_N_SCANNER = 3
-"""Directions in which the gains of sites differ."""
 _STAGE_QUANTILES = (0.45, 0.6, 0.85)
 
 
@@ -53,6 +49,8 @@ class HospitalDesign:
         Standard deviation over sites of the stain's shift, in units of that of a region.
     gain : float
         Standard deviation over sites of the logarithm of the stain's gain.
+    slide_gain : float
+        The same over the slides of a site.
     case_mix : float
         Standard deviation over sites of the logits of the tissue fractions.
     site_hazard : float
@@ -71,9 +69,10 @@ class HospitalDesign:
     n_latent: int = 24
     stain: float = 0.5
     gain: float = 0.2
+    slide_gain: float = 0.1
     case_mix: float = 0.4
-    site_hazard: float = 0.9
-    tissue: float = 0.8
+    site_hazard: float = 0.6
+    tissue: float = 0.9
     unobserved: float = 0.5
     arrangement: float = 0.0
     coordinates: bool = False
@@ -112,7 +111,6 @@ def sample_hospital_cohort(design: HospitalDesign | None = None, *, seed: int) -
     site = _assign_sites(sites.share, n_patients, rng)
     centres = 0.8 * rng.standard_normal((N_TISSUES, design.n_latent))
     grade_axis = rng.standard_normal(design.n_latent)
-    grade_axis[_N_VISIBLE:] = 0.0
     grade_axis /= np.linalg.norm(grade_axis)
     spectrum = 1.0 / np.sqrt(1.0 + np.arange(design.n_latent))
     axes = spectrum[:, None] * rng.standard_normal((design.n_latent, design.n_columns))
@@ -132,7 +130,8 @@ def sample_hospital_cohort(design: HospitalDesign | None = None, *, seed: int) -
         varied = rng.standard_normal((len(tissue), design.n_latent)) @ axes
         varied += rng.standard_normal((len(tissue), design.n_columns))
         # the gain of a stain changes how far regions differ, not their mean
-        inputs.append(_bag(latent @ axes + sites.gain[site[patient]] * varied, place))
+        gain = np.exp(sites.gain[site[patient]] + design.slide_gain * rng.standard_normal(design.n_columns))
+        inputs.append(_bag(latent @ axes + gain * varied, place))
     severity = _standard(_standard(diffuse) + 0.15 * grade + 0.05 * _standard(np.log(mixes[:, _TUMOUR])))
     if design.arrangement > 0.0:
         severity = np.sqrt(1 - design.arrangement) * severity + np.sqrt(design.arrangement) * _standard(contacts)
@@ -143,11 +142,7 @@ def _sample_sites(n_sites: int, design: HospitalDesign, rng: np.random.Generator
     return _Sites(
         share=rng.dirichlet(np.full(n_sites, 0.8)),
         shift=design.stain * rng.standard_normal((n_sites, design.n_latent)),
-        gain=np.exp(
-            design.gain
-            * rng.standard_normal((n_sites, _N_SCANNER))
-            @ rng.standard_normal((_N_SCANNER, design.n_columns))
-        ),
+        gain=design.gain * rng.standard_normal((n_sites, design.n_columns)),
         mix=design.case_mix * rng.standard_normal((n_sites, N_TISSUES)),
         hazard=rng.standard_normal(n_sites),
         follow_up=np.exp(0.3 * rng.standard_normal(n_sites)),
