@@ -46,12 +46,12 @@ def find_cohorts(directory: Path, names: list[str] | None) -> list[Path]:
         return [directory if directory.name == name else directory / name for name in names]
     if all((directory / name).is_file() for name in FILES):
         return [directory]
-    found = sorted(path for path in directory.iterdir() if all((path / name).is_file() for name in FILES))
-    if not found:
+    paths = sorted(path for path in directory.iterdir() if all((path / name).is_file() for name in FILES))
+    if not paths:
         raise CohortError(
             f"no folder under {directory} has {' and '.join(FILES)}, expected cohorts in the form of tcga_kirc"
         )
-    return found
+    return paths
 
 
 def score_cohort(

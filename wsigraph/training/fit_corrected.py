@@ -19,10 +19,8 @@ from numpy.typing import NDArray
 
 from wsigraph.config import ModelConfig
 from wsigraph.errors import ConfigError
-from wsigraph.graph.feature.interpret import FEATURE_NAMES
 from wsigraph.graph.one_thread import one_thread
 from wsigraph.model.card import CorrectionCard
-from wsigraph.model.columns import projection
 from wsigraph.model.conformal import fit_temperature
 from wsigraph.model.inputs import Scaler, Standardised
 from wsigraph.model.member import EnsembleMember
@@ -35,6 +33,7 @@ from wsigraph.training.epochs import CohortPart
 from wsigraph.training.fixed_offset import RidgeFit, fit_ridges, offset_factors
 from wsigraph.training.inner_parts import InnerParts, inner_parts
 from wsigraph.training.joint import CoarsenedGraphs
+from wsigraph.training.network_columns import network_projection, project
 from wsigraph.training.part_networks import PartJob, PartNetworks, train_part_networks
 from wsigraph.training.settings_identity import fit_identity
 from wsigraph.training.stacking import set_offset
@@ -382,37 +381,3 @@ def _load_corrections(network: CorrectedNetwork, trained: PartNetworks, survival
         for own, snapshots in zip(networks, trained.snapshots, strict=False):
             arrays = snapshots[earned.epoch].items()
             cast(GraphNetwork, own).load_arrays({name: array for name, array in arrays if not name.startswith(unused)})
-
-
-def network_projection(cohort: Cohort, config: ModelConfig) -> NDArray[np.float64] | None:
-    """Return the matrix by which networks read the columns of an encoder, float64 (F, F').
-
-    Parameters
-    ----------
-    cohort : Cohort
-        Its columns; ridges read all of them.
-    config : ModelConfig
-        ``encoding_dimensions`` is the most columns of an encoder that networks read.
-
-    Returns
-    -------
-    float64 (F, F') or None
-        Interpretable features as they are, an encoder's by random signs; None where it has no more columns than that.
-    """
-    n_columns = len(cohort.feature_names)
-    n_own = len(FEATURE_NAMES) if cohort.columns.needs_features else 0
-    n_encoding = n_columns - n_own
-    if not cohort.columns.needs_encoding or n_encoding <= config.encoding_dimensions:
-        return None
-    signs = projection(str(cohort.columns.encoder), n_encoding, config.encoding_dimensions)
-    # 1 / sqrt(n_in) instead of 1 / sqrt(n_out): standardised columns stay near a standard deviation of 1
-    signs = signs * np.sqrt(config.encoding_dimensions / n_encoding)
-    matrix = np.zeros((n_columns, n_own + config.encoding_dimensions))
-    matrix[:n_own, :n_own] = np.eye(n_own)
-    matrix[n_own:, n_own:] = signs
-    return matrix
-
-
-def project(graph: Standardised, matrix: NDArray[np.float64]) -> Standardised:
-    """Return a graph with the columns that networks read."""
-    return replace(graph, features=(graph.features @ matrix.astype(np.float32)).astype(np.float32))

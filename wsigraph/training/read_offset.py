@@ -16,9 +16,9 @@ from wsigraph.model.nn.corrected_network import CorrectedNetwork
 from wsigraph.model.nn.linear_offset import MAX_STANDARD_DEVIATIONS
 from wsigraph.model.nn.network import GraphNetwork
 from wsigraph.training.dataset import Cohort
-from wsigraph.training.fit_corrected import project
 from wsigraph.training.fixed_offset import column_blocks, fit_ridges, offset_factors
 from wsigraph.training.inner_parts import inner_parts
+from wsigraph.training.network_columns import project
 from wsigraph.training.part_networks import log_ratios
 from wsigraph.training.stacking import pooled_columns
 

@@ -52,8 +52,8 @@ class NetworkCounts:
     @classmethod
     def of(cls, names: Collection[str]) -> NetworkCounts:
         """Return the counts that the names of stored weights show."""
-        found = [re.match(rf"({'|'.join(_LISTS)})\.(\d+)\.", name) for name in names]
-        numbers = [(match[1], int(match[2])) for match in found if match]
+        matches = [re.match(rf"({'|'.join(_LISTS)})\.(\d+)\.", name) for name in names]
+        numbers = [(match[1], int(match[2])) for match in matches if match]
         return cls(**{name: max((k + 1 for kind, k in numbers if kind == name), default=0) for name in _LISTS})
 
 
