@@ -70,7 +70,9 @@ def score_cohort(
         **options,
     )
     config = settings.model
-    ensemble = train_folds(cohort, fold, [config], seed=seed, about=RECIPE, split_by=split[3:], workers=workers)
+    ensemble = train_folds(
+        cohort, fold, [config], seed=seed, about=RECIPE, split_by="site" if by_site else "patient", workers=workers
+    )
     task = BaselineTask(cohort=cohort, fold=fold, config=config, seed=seed)
     cluster = np.unique(cohort.site, return_inverse=True)[1] if by_site else None
     shown = score_within(ensemble, task, fold, baselines, cluster=cluster, workers=workers)

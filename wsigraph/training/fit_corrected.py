@@ -336,7 +336,7 @@ class _Learner:
 def _stage_sum(trained: PartNetworks, offset: _Offset, epoch: int, fraction: float) -> NDArray[np.float64]:
     """Return the stage logits of offset and correction out of part, float64 (n, K - 1)."""
     full = offset.ridges.stage_score[:, None] + trained.stage_logits[epoch]
-    return (1.0 - fraction) * offset.ridges.stage_logits + fraction * full
+    return np.asarray((1.0 - fraction) * offset.ridges.stage_logits + fraction * full)
 
 
 def _history(trained: PartNetworks, losses: tuple[NDArray[np.float64], NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -55,8 +55,8 @@ def out_of_part_ratio(
         raise ModelError("the member has no offset, expected model.design earned, full or offset")
     parts = inner_parts(cohort, rows, seed=seed)
     graphs = [member.scaler.standardise(cohort.inputs[row]) for row in rows]
-    sizes = {"n_features": member.scaler.n_features, "n_intervals": len(member.ends_days)}
-    ridges = fit_ridges(CorrectedNetwork(member.config, **sizes), cohort, rows, graphs, member.scaler, parts)
+    bare = CorrectedNetwork(member.config, n_features=member.scaler.n_features, n_intervals=len(member.ends_days))
+    ridges = fit_ridges(bare, cohort, rows, graphs, member.scaler, parts)
     ratio, corrections = dict(ridges.ratio), np.zeros(len(rows))
     matrix = None if network.projection is None else network.projection.numpy().astype(np.float64)
     narrow = graphs if matrix is None else [project(graph, matrix) for graph in graphs]

@@ -1,7 +1,7 @@
 """A fixed linear offset and the correction that graph networks earned over it, as one module.
 
-The offset reads the composition of a slide: area-weighted means of its features, products over edges, and attention
-over regions without edges. Its ridges have fixed penalties and fixed weights (``training/fixed_offset.py``). The
+The offset reads the composition of a slide: area-weighted means of its features, and attention over regions without
+edges. Its ridges have fixed penalties and fixed weights (``training/fixed_offset.py``). The
 correction reads the arrangement: the mean of several small graph networks, times the fraction that it earned on parts
 of the training patients that its networks had not seen (``training/earned_fraction.py``). A fraction of 0 leaves the
 offset alone, and then no correction is stored. With r the log hazard ratio and l_k the cumulative stage logits,
