@@ -1,10 +1,11 @@
 """The fixed offset of a corrected network: ridges with fixed penalties, added with fixed weights.
 
 For survival: a Cox ridge on area-weighted means, and the mean of a few attention networks over regions without edges. A
-ridge on products over edges is fitted too, but has weight 0: on scenario ``hospital`` it lowers every mix. Each is divided by the standard deviation of its predictions for parts that it was not
-fitted to, and weighted by `PART_WEIGHTS`. One slope, fitted to the same out-of-part predictions, gives the sum the
-scale of a log hazard ratio. It changes no ranking. For stage: an ordinal ridge on means (``ordinal_ridge.py``), with a
-slope and thresholds that are fitted out of part as well.
+ridge on products over edges is fitted too, but has weight 0: on scenario ``hospital`` it lowers every mix. Each is
+divided by the standard deviation of its predictions for parts that it was not fitted to, and weighted by
+`PART_WEIGHTS`. One slope, fitted to the same out-of-part predictions, gives the sum the scale of a log hazard ratio. It
+changes no ranking. For stage: an ordinal ridge on means (``ordinal_ridge.py``), with a slope and thresholds that are
+fitted out of part as well.
 
 Nothing here is chosen inside a cohort: penalties chosen in inner folds and stacking learn the hospital
 (docs/learning.md has the figures). The weights were settled on simulated cohorts.
