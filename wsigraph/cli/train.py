@@ -22,6 +22,7 @@ from wsigraph.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from wsigraph.model.card import Card
     from wsigraph.run.train_cohort import TrainResult
     from wsigraph.training.held_out import HeldOut
 
@@ -137,9 +138,18 @@ def _to_json(result: TrainResult, out: Path) -> dict[str, Any]:
         "n_patients": card.training.n_patients,
         "n_folds": len(card.members),
         "split_by": card.split_by,
+        "earned": _earned(card),
         "metrics": {name: score.model_dump() for name, score in card.metrics.items()},
         **({"over_repeats": result.over_repeats} if result.over_repeats else {}),
     }
+
+
+def _earned(card: Card) -> dict[str, list[float]]:
+    """Return the fractions that the corrections of survival and stage earned in every fold."""
+    corrections = [member.correction for member in card.members if member.correction is not None]
+    earned = {"survival": [one.survival_fraction for one in corrections] if card.time_days else []}
+    earned["stage"] = [one.stage_fraction for one in corrections] if card.stage_names else []
+    return {name: fractions for name, fractions in earned.items() if fractions}
 
 
 def _print_scores(result: TrainResult, out: Path) -> None:
@@ -148,6 +158,9 @@ def _print_scores(result: TrainResult, out: Path) -> None:
     for name, score in bundle.card.metrics.items():
         count = _count(name, result.ensemble.held_out)
         print(f"{name:24s} {score.value:.3f} ({score.low:.3f} to {score.high:.3f}), {count}")
+    for name, fractions in _earned(bundle.card).items():
+        texts = ", ".join(f"{fraction:g}" for fraction in fractions)
+        print(f"fraction of the networks' correction that {name} earned, by fold: {texts}")
     for name, over in result.over_repeats.items():
         print(f"{name:24s} {over['mean']:.3f}, sd {over['sd']:.3f} over divisions")
     print(f"baseline models and all scores: wsigraph evaluate {out}")

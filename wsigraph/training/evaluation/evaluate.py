@@ -20,6 +20,7 @@ from wsigraph.store import Destination, read_document, save_document, write_file
 from wsigraph.training.cross_validate import RUN_FILE
 from wsigraph.training.dataset import Cohort
 from wsigraph.training.evaluation.competing_events import describe_incidence, incidence_by_risk
+from wsigraph.training.evaluation.baselines import CohortPredictions
 from wsigraph.training.evaluation.evaluation_document import (
     add_baseline_models,
     baseline_models,
@@ -27,6 +28,7 @@ from wsigraph.training.evaluation.evaluation_document import (
     own_scores,
 )
 from wsigraph.training.evaluation.evaluation_page import render_page
+from wsigraph.training.evaluation.patient_scores import patient_scores
 from wsigraph.training.held_out import HELD_OUT_FILE, HeldOut, load_held_out
 from wsigraph.training.load_cohort import load_cohort
 from wsigraph.training.tries import cohort_key, count_tries
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 DOCUMENT, PAGE = "evaluation.json", "evaluation.html"
 """Files of an evaluation in the model's directory."""
+SCORES = "baseline_scores.csv"
+"""Out-of-fold predictions of the model and of every baseline, a row a patient, to compare two models in pairs."""
 
 _DAYS = (365, 1095, 1825)
 """Days at which cumulative incidences are printed."""
@@ -126,7 +130,9 @@ def evaluate(
             cohort, uncoarsened = _cohorts(bundle, held_out, paths, coarsening, _endpoint(directory))
             task = baseline_task(bundle, cohort, seed=seed)
             models = baseline_models(task, bundle.members, uncoarsened=uncoarsened, workers=workers, progress=progress)
-            document = add_baseline_models(document, outcomes, held_out, _digests(cohort), models, report)
+            predictions: dict[str, CohortPredictions] = {}
+            document = add_baseline_models(document, outcomes, held_out, _digests(cohort), models, report, predictions)
+            write_file(directory / SCORES, patient_scores(held_out, predictions).encode())
         save_document(Destination(directory / DOCUMENT, identity), "Evaluation", document)
     tried = 0 if paths is None else count_tries(paths[1], cohort_key(held_out.patient.tolist()))
     document = {**document, "n_configurations": max(tried, bundle.card.n_configurations)}

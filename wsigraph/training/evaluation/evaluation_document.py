@@ -199,6 +199,8 @@ def baseline_models(
     cohort = task.cohort
 
     def fit_network(network_task: BaselineTask, **changes: object) -> CohortPredictions:
+        if task.config.design != "network":
+            changes = {"design": "network", "survival_head": "cox", **changes}
         return baselines.network(network_task, changes, workers=workers, progress=progress)
 
     def on_superpixels() -> CohortPredictions | str:
@@ -210,7 +212,9 @@ def baseline_models(
         return fit_network(replace(task, cohort=uncoarsened))
 
     def on_covariates(image: bool) -> CohortPredictions | str:
-        if not any(covariates.get(name) for covariates in cohort.covariates for name in task.clinical_columns):
+        has_stage = "stage" in task.clinical_columns and task.config.task == "survival" and (cohort.stage >= 0).any()
+        named = any(covariates.get(name) for covariates in cohort.covariates for name in task.clinical_columns)
+        if not named and not has_stage:
             return f"the manifest has none of {', '.join(task.clinical_columns)}"
         if not image:
             return baselines.clinical_only(task)
@@ -222,6 +226,8 @@ def baseline_models(
     has_stain = bool(np.isfinite(cohort.stain).all())
     return {
         # a linear offset contains products over edges, and it is the pooled ridges themselves
+        "means@1": lambda: baselines.means_at_1(task),
+        "edge@1": lambda: baselines.edges_at_1(task),
         "attention_mil": lambda: fit_network(task, layers=0, linear_offset=False),
         "pooled_forest": lambda: baselines.pooled_forest(task),
         "pooled_ridge": lambda: baselines.pooled_ridge(task),
@@ -242,6 +248,7 @@ def add_baseline_models(
     patients: NDArray[np.str_],
     models: Mapping[str, Callable[[], CohortPredictions | str]],
     report: Callable[[str], None] | None = None,
+    predictions: dict[str, CohortPredictions] | None = None,
 ) -> dict[str, Any]:
     """Return a document with the scores of baseline models, the model's differences from them, and warnings.
 
@@ -259,6 +266,8 @@ def add_baseline_models(
         From `baseline_models`.
     report : callable, optional
         Called with the name of every baseline before it is fitted.
+    predictions : dict, optional
+        Receives the predictions of every baseline by name, in the order of `held_out`.
 
     Returns
     -------
@@ -277,6 +286,8 @@ def add_baseline_models(
             scores[name] = {"left_out": result}
             continue
         in_order = CohortPredictions(risk=result.risk[order], stage_probability=result.stage_probability[order])
+        if predictions is not None:
+            predictions[name] = in_order
         draws = score_draws(outcomes, in_order)
         above = differences(own, draws)
         if len(outcomes.site):
@@ -284,7 +295,7 @@ def add_baseline_models(
             above = scores_over_sites(outcomes, model, in_order)
         scores[name] = {**estimates(draws), "model_above": above}
     complete = {**document, "baselines": scores}
-    return {**complete, "warnings": [*document["warnings"], *site_warnings(complete)]}
+    return {**complete, "warnings": [*document["warnings"], *site_warnings(complete), *below_warnings(complete)]}
 
 
 @one_thread()
@@ -373,5 +384,31 @@ def site_warnings(document: Mapping[str, Any]) -> list[str]:
                     f"(difference {difference['value']:+.3f}, 95 % {difference['low']:+.3f} to "
                     f"{difference['high']:+.3f}); "
                     "the score may reflect the hospital, not the tissue; train with --group site and use that score"
+                )
+    return warnings
+
+
+def below_warnings(document: Mapping[str, Any]) -> list[str]:
+    """Return a warning for every baseline that the model scores below, by the estimate.
+
+    Parameters
+    ----------
+    document : mapping
+        The evaluation with baselines.
+
+    Returns
+    -------
+    list of str
+        Empty where there is none.
+    """
+    warnings = []
+    for name, baseline in document["baselines"].items():
+        for part, score, title in (("survival", "c_index", "C-index"), ("stage", "auc", "stage AUC")):
+            difference = baseline.get("model_above", {}).get(part, {}).get(score)
+            if difference and difference["value"] is not None and difference["value"] < 0:
+                own, other = document[part][score]["value"], baseline[part][score]["value"]
+                warnings.append(
+                    f"the model lies below the baseline {name}: {title} {own:.3f} against {other:.3f} (difference "
+                    f"{difference['value']:+.3f}); the simpler model may be the better one"
                 )
     return warnings
