@@ -40,6 +40,12 @@ NAMES_ALLOWED = {
     "wsigraph/cli/simulate.py": {"law", "_Law"},
     "wsigraph/run/batch/job.py": {"max_in_flight"},
     "wsigraph/config/runtime.py": {"max_in_flight"},
+    # sheets of an Excel file
+    "wsigraph/cohort/clinical/clinical_table.py": {"sheet", "sheets", "sheetnames"},
+    "wsigraph/run/study/plan.py": {"sheet"},
+    "wsigraph/run/study/prepare.py": {"sheet"},
+    "wsigraph/run/study/study_tables.py": {"sheet"},
+    "wsigraph/cli/study.py": {"sheet", "_Sheet"},
     # a key of card.json, which stays so that model ids do
     "wsigraph/model/card.py": {"seen"},
 }

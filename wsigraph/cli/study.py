@@ -220,9 +220,9 @@ def _describe(table: ClinicalTable, mapping: ColumnMapping, doubtful: list[str])
     for role in ("patient", "slide", "stage", "event", "age", "sex", "grade", "site", "split", "time_from"):
         column = getattr(mapping, role)
         if column:
-            seen = list(dict.fromkeys(table.column(column)))[:4]
+            values = list(dict.fromkeys(table.column(column)))[:4]
             doubt = "  (a guess: --" + role.replace("_", "-") + " chooses)" if role in doubtful else ""
-            lines.append(f"  {role:<10} {column!r}: {', '.join(seen)}{', ...' if len(seen) > 3 else ''}{doubt}")
+            lines.append(f"  {role:<10} {column!r}: {', '.join(values)}{', ...' if len(values) > 3 else ''}{doubt}")
     if mapping.time:
         unit = mapping.time_unit or (f"dates, {mapping.date_order}" if mapping.date_order else "unit not known")
         lines.append(f"  {'time':<10} {', '.join(map(repr, mapping.time))}: {unit}")

@@ -81,7 +81,10 @@ def match_slides(
     rules: dict[str, int] = {}
     for slide in slides:
         named = by_slide.get(_key(slide.path.name)) or by_slide.get(_key(slide.slide_id))
-        row, rule = (named, "name of the slide") if named else finder.find(slide.path.name)
+        row: ClinicalRow | None = named
+        rule = "name of the slide"
+        if row is None:
+            row, rule = finder.find(slide.path.name)
         if row is None:
             unmatched.append((slide, rule))
         else:
@@ -125,22 +128,26 @@ class _PatientFinder:
         if barcode and _key(barcode.group()) in self._keys:
             return self._row(_key(barcode.group()), "TCGA barcode", "")
         words = _key(file_name).split("-")
-        found = [
+        candidates = [
             (place, key)
             for place in range(len(words))
             for key in self._by_word.get(words[place], ())
             if words[place : place + key.count("-") + 1] == key.split("-")
             and (place == 0 or not key.isdigit() or len(key) >= _SHORT)
         ]
-        if not found and words[0].isdigit():
+        if not candidates and words[0].isdigit():
             zeros = self._without_zeros.get(words[0].lstrip("0") or "0", [])
             if len(zeros) == 1:
                 return self._row(zeros[0], "id without leading zeros", "")
-        if not found:
+        if not candidates:
             return None, "no patient of the table is part of the name"
         # the longest id, then the one that begins the name
-        found.sort(key=lambda item: (-len(item[1]), item[0]))
-        best = [key for place, key in found if len(key) == len(found[0][1]) and (place == 0) == (found[0][0] == 0)]
+        candidates.sort(key=lambda item: (-len(item[1]), item[0]))
+        best = [
+            key
+            for place, key in candidates
+            if len(key) == len(candidates[0][1]) and (place == 0) == (candidates[0][0] == 0)
+        ]
         if len(set(best)) > 1:
             return None, f"several patients are part of the name: {', '.join(sorted(set(best))[:5])}"
         return self._row(best[0], "patient in the file name", "")

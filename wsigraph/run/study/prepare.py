@@ -160,14 +160,14 @@ def find_slides(named: Sequence[str]) -> list[DiscoveredSlide]:
     for text in named:
         path = Path(text)
         if path.is_dir():
-            found = discover_slides(path, recursive=True)
+            discovered = discover_slides(path, recursive=True)
         elif is_glob(text):
-            found = discover_glob(text)
+            discovered = discover_glob(text)
         elif path.is_file():
-            found = [DiscoveredSlide(path=path, slide_id=default_slide_id(path))]
+            discovered = [DiscoveredSlide(path=path, slide_id=default_slide_id(path))]
         else:
             raise SlidesNotFound(f"{text} does not exist, expected a slide, a folder or a glob; check the path")
-        slides.update({slide.path: slide for slide in found})
+        slides.update({slide.path: slide for slide in discovered})
     return list(slides.values())
 
 

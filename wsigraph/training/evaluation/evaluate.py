@@ -19,8 +19,8 @@ from wsigraph.model.bundle import ModelBundle, load_bundle, patient_digest
 from wsigraph.store import Destination, read_document, save_document, write_file
 from wsigraph.training.cross_validate import RUN_FILE
 from wsigraph.training.dataset import Cohort
-from wsigraph.training.evaluation.competing_events import describe_incidence, incidence_by_risk
 from wsigraph.training.evaluation.baselines import CohortPredictions
+from wsigraph.training.evaluation.competing_events import describe_incidence, incidence_by_risk
 from wsigraph.training.evaluation.evaluation_document import (
     add_baseline_models,
     baseline_models,
