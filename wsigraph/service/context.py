@@ -27,7 +27,9 @@ STATE = ".wsigraph"
 """Subdirectory of the data directory for uploads, results, jobs and the audit log."""
 _SECTIONS_WITHOUT_EFFECT = ("runtime", "cluster", "batch", "service")
 _DIGEST_S = 3600.0
-_IMAGE_THREADS = 32
+_IMAGE_THREADS = 64
+_CHECK_NICENESS, _DIGEST_NICENESS = 10, 15
+_ABLATION = "wsigraph.service.isolation.ablation_worker"
 
 
 @dataclass(eq=False, kw_only=True)
@@ -46,8 +48,9 @@ class ServiceContext:
         Whether labels and macro images are served.
     tokens : Tokens
         Valid tokens. Empty on loopback, where every client is the administrator.
-    pool, digesting : IsolationPool
-        Isolated processes that open slides, and one that computes their digests.
+    pool, check_pool, digest_pool, ablation_pool : IsolationPool
+        Isolated processes that open slides for images, and one each that checks uploads, computes digests, and predicts
+        without some regions. The last three step back for the first when the CPU is busy.
     catalogue, pictures, store
         Slides, their images, and jobs.
     dispatcher : JobSupervisor or None
@@ -58,8 +61,6 @@ class ServiceContext:
         Audit log.
     image_limiter : CapacityLimiter
         Threads that wait for images, apart from those of other requests, so that these never queue behind images.
-    n_streams : int
-        Number of open event streams.
     overlay_descriptions : DescriptionCache
         Layers and size of the overlays of finished jobs.
     """
@@ -71,7 +72,9 @@ class ServiceContext:
     serves_associated: bool
     tokens: Tokens
     pool: IsolationPool
+    check_pool: IsolationPool
     digest_pool: IsolationPool
+    ablation_pool: IsolationPool
     catalogue: Catalogue
     images: SlideImages
     store: JobStore
@@ -79,7 +82,6 @@ class ServiceContext:
     audit: Audit
     supervisor: JobSupervisor | None = None
     image_limiter: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_IMAGE_THREADS))
-    n_streams: int = 0
     overlay_descriptions: DescriptionCache = field(default_factory=lambda: DescriptionCache(1024))
 
     @property
@@ -191,8 +193,8 @@ class ServiceContext:
         """Stop all processes and close all files."""
         if self.supervisor is not None:
             self.supervisor.close()
-        self.pool.close()
-        self.digest_pool.close()
+        for pool in (self.pool, self.check_pool, self.digest_pool, self.ablation_pool):
+            pool.close()
         self.store.close()
         self.audit.close()
 
@@ -254,7 +256,9 @@ def open_context(
         serves_associated=serves_associated,
         tokens=tokens or Tokens(),
         pool=pool,
-        digest_pool=IsolationPool(config.service, 1),
+        check_pool=IsolationPool(config.service, 1, niceness=_CHECK_NICENESS),
+        digest_pool=IsolationPool(config.service, 1, niceness=_DIGEST_NICENESS),
+        ablation_pool=IsolationPool(config.service, 1, module=_ABLATION, niceness=_CHECK_NICENESS),
         catalogue=catalogue,
         images=SlideImages(pool, config.service),
         uploads=UploadStore(state / "uploads", config.service),

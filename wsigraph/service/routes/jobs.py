@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from wsigraph.errors import ConfigError, MissingMpp, NotAllowed, NotFound, TooMany
+from wsigraph.errors import ConfigError, MissingMpp, NotAllowed, NotFound
 from wsigraph.service.context import service_context
 from wsigraph.service.jobs.schema import ACTIVE, DONE, StoredJob
 from wsigraph.service.security.auth import ADMIN, READ, RUN, Principal, require_role
@@ -266,30 +266,13 @@ def cancel(request: Request, job_id: JobId, principal: Annotated[Principal, Depe
 async def follow(request: Request, job_id: JobId) -> StreamingResponse:
     """Return a stream of server-sent events, one for each change of the job.
 
-    Raises
-    ------
-    TooMany
-        If too many streams are open.
+    The streams of one client are limited, and so are all streams (429).
     """
     context = service_context(request)
     first = await run_in_threadpool(context.store.find, job_id)
-    if context.n_streams >= context.config.service.streams_max:
-        raise TooMany(
-            f"{context.n_streams} event streams are open, which is the limit; poll GET /v1/jobs/JOB_ID instead"
-        )
     return StreamingResponse(
-        _events(request, first), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+        _changes(request, first), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
     )
-
-
-async def _events(request: Request, job: StoredJob) -> AsyncIterator[str]:
-    context = service_context(request)
-    context.n_streams += 1
-    try:
-        async for event in _changes(request, job):
-            yield event
-    finally:
-        context.n_streams -= 1
 
 
 async def _changes(request: Request, job: StoredJob) -> AsyncIterator[str]:

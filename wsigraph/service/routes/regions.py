@@ -11,7 +11,6 @@ import json
 import threading
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -19,11 +18,11 @@ from wsigraph.errors import Conflict
 from wsigraph.service.catalogue import Entry
 from wsigraph.service.context import ServiceContext, service_context
 from wsigraph.service.deepzoom import MAX_OUTLINE_LEVEL
+from wsigraph.service.prediction_json import serialize_prediction
 from wsigraph.service.routes.serializers import (
     serialize_cohort_survival,
     serialize_explanation,
     serialize_outlines,
-    serialize_prediction,
     serialize_region,
     serialize_region_values,
 )
@@ -185,20 +184,18 @@ def crop(request: Request, job_id: JobId, node: Node) -> Response:
 @router.post("/{job_id}/without", include_in_schema=False)
 @router.post("/{job_id}/ablation", summary="Predict without some regions")
 def ablate(request: Request, job_id: JobId, ablation_request: AblationRequest) -> RegionAblation:
-    """Return the prediction after regions and their edges are removed from the graph."""
-    results = _results(request, job_id)
-    if ablation_request.nodes is not None:
-        regions = np.unique(np.array(ablation_request.nodes, np.int64))
-    else:
-        regions = results.most_important(ablation_request.top or 0, ablation_request.target)
-    prediction = results.ablate(regions)
-    area = results.coarse.graph.moment("n")
-    return RegionAblation(
-        n_removed=len(regions),
-        n_regions=results.n_regions,
-        area_fraction=float(area[regions].sum() / area.sum()),
-        prediction=serialize_prediction(prediction),
-    )
+    """Return the prediction after regions and their edges are removed from the graph.
+
+    A process of its own predicts, so that many ablations do not delay tiles.
+    """
+    context = service_context(request)
+    message = {
+        "directory": str(context.done_directory(job_id)),
+        "model": str(context.model_directory),
+        **ablation_request.model_dump(),
+    }
+    response, _ = context.ablation_pool.request(message)
+    return RegionAblation(**response)
 
 
 def _unchanged_slide(context: ServiceContext, job_id: str, results: JobResults) -> Entry:

@@ -15,10 +15,13 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from wsigraph.errors import NotAllowed, NotSignedIn, TooLarge, WsigraphError
+from wsigraph.errors import NotAllowed, NotSignedIn, TooLarge, TooMany, Unavailable, WsigraphError
 from wsigraph.service.metrics import Metrics
-from wsigraph.service.security.audit import Audit, is_audited
+from wsigraph.service.request_context import RequestContext, set_current_request
+from wsigraph.service.security.admission import Admission, kind_of_request
+from wsigraph.service.security.audit import Audit, is_audited, viewed_subject
 from wsigraph.service.security.auth import COOKIE, LOCAL, Principal, Tokens
+from wsigraph.service.security.client import ClientWatch, TrustedProxies
 from wsigraph.service.security.problems import problem, problem_response
 from wsigraph.service.security.rate_limit import RateLimiter
 
@@ -65,6 +68,10 @@ class SecurityMiddleware:
         Counts every response.
     audit : Audit
         Records changes, refusals and reads of patient data.
+    admission : Admission
+        Limits how many requests of one caller are handled at a time.
+    proxies : TrustedProxies
+        Proxies that say whose requests they pass on.
     """
 
     def __init__(
@@ -78,6 +85,8 @@ class SecurityMiddleware:
         part_max_bytes: int,
         metrics: Metrics,
         audit: Audit,
+        admission: Admission,
+        proxies: TrustedProxies,
     ) -> None:
         self._app = app
         self._tokens = tokens
@@ -86,6 +95,8 @@ class SecurityMiddleware:
         self._body_max, self._part_max = body_max_bytes, part_max_bytes
         self._metrics = metrics
         self._audit = audit
+        self._admission = admission
+        self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -93,41 +104,60 @@ class SecurityMiddleware:
             await self._app(scope, receive, send)
             return
         headers, started = Headers(scope=scope), time.perf_counter()
-        status = 500
-
-        async def send_protected(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                _add_security_headers(MutableHeaders(scope=message), scope["path"])
-            await send(message)
-
+        kind, priority = kind_of_request(scope["path"])
+        address = self._proxies.client_address(scope, headers)
+        scope["scheme"] = self._proxies.scheme(scope, headers)
+        request = RequestContext(address, priority)
+        set_current_request(request)
+        response = _ProtectedResponse(scope, send, request.request_id)
         try:
             refusal = self._check_host(headers)
             if refusal is None:
-                self._authenticate(scope, headers)
+                self._authenticate(scope, headers, request)
         except WsigraphError as error:
             refusal = problem_response(error)
         try:
             if refusal is not None:
-                await refusal(scope, receive, send_protected)
+                await refusal(scope, receive, response.send)
             else:
-                await self._app(scope, _limit_body(receive, self._max_body_bytes(scope)), send_protected)
+                await self._handle(scope, ClientWatch(receive, request), response, request, kind)
         finally:
-            self._metrics.count(scope, status, time.perf_counter() - started)
-            self._record(scope, status)
+            self._metrics.count(scope, response.status, time.perf_counter() - started)
+            self._record(scope, response, address, request)
 
-    def _record(self, scope: Scope, status: int) -> None:
+    async def _handle(
+        self, scope: Scope, watch: ClientWatch, response: _ProtectedResponse, request: RequestContext, kind: str
+    ) -> None:
+        """Have the application handle a request, once its caller may have another one handled."""
+        has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+        try:
+            if not has_body:
+                await watch.begin()
+            left = None if has_body else watch.wait_until_left
+            async with self._admission.admit(request.caller, kind, left) as is_admitted:
+                if is_admitted:
+                    body = _LimitedBody(watch.receive, self._max_body_bytes(scope), response)
+                    await self._app(scope, body.receive, response.send)
+        except (TooMany, Unavailable) as error:
+            await problem_response(error)(scope, watch.receive, response.send)
+        finally:
+            watch.end()
+
+    def _record(self, scope: Scope, response: _ProtectedResponse, address: str, request: RequestContext) -> None:
         route = getattr(scope.get("route"), "path", None) or ""
-        if is_audited(scope["method"], route, status):
-            principal: Principal | None = scope.get("principal")
-            self._audit.record(
-                principal=principal.name if principal else "",
-                address=_address(scope),
-                method=scope["method"],
-                path=scope["path"],
-                status=status,
-            )
+        principal: Principal | None = scope.get("principal")
+        line = {
+            "principal": principal.name if principal else "",
+            "address": address,
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": response.status,
+            "request": request.request_id,
+        }
+        if is_audited(scope["method"], route, response.status):
+            self._audit.record(**line)
+        elif response.shows_pixels:
+            self._audit.record_view(viewed_subject(scope), **line)
 
     def _check_host(self, headers: Headers) -> ASGIApp | None:
         if not self._hosts:
@@ -141,13 +171,15 @@ class SecurityMiddleware:
             f"the host {host[:80]!r} is not allowed; use the address that the service listens on",
         )
 
-    def _authenticate(self, scope: Scope, headers: Headers) -> None:
+    def _authenticate(self, scope: Scope, headers: Headers, request: RequestContext) -> None:
         """Set the principal of a request, and check its rate limit, its origin and its size."""
         token, by_cookie = _token(headers)
         principal = self._tokens.principal(token) if len(self._tokens) and token else None
         scope["principal"] = principal if len(self._tokens) else LOCAL
         # clients without a valid token are limited by address, so that guessing tokens is slow
-        self._rate_limiter.take(principal.name if principal else _address(scope), scope["path"])
+        if principal is not None:
+            request.caller = principal.name
+        self._rate_limiter.take(request.caller, scope["path"])
         if len(self._tokens) and token and principal is None and not by_cookie:
             raise NotSignedIn("the token is not valid; ask the operator of this service for another")
         if scope["method"] in _UNSAFE:
@@ -162,19 +194,70 @@ class SecurityMiddleware:
         return self._part_max if is_part else self._body_max
 
 
-def _limit_body(receive: Receive, max_bytes: int) -> Receive:
-    """Return a `receive` that stops a body that is larger than its Content-Length promised."""
-    n_bytes = 0
+class _ProtectedResponse:
+    """Adds security headers to a response, and replaces it if its request turned out to be too large.
 
-    async def limited() -> Message:
-        nonlocal n_bytes
-        message = await receive()
-        n_bytes += len(message.get("body", b""))
-        if n_bytes > max_bytes:
-            raise TooLarge(f"the request has more than the {max_bytes} bytes allowed")
+    Attributes
+    ----------
+    status : int
+        HTTP status of the response that was sent; 500 before.
+    shows_pixels : bool
+        Whether it is an image, or an image that the client has already.
+    """
+
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+        self.status = 500
+        self.shows_pixels = False
+        self._scope, self._send, self._request_id = scope, send, request_id
+        self._has_started = False
+        self._too_large: TooLarge | None = None
+        self._is_replaced = False
+
+    def refuse(self, error: TooLarge) -> None:
+        """Send this problem instead of what the application responds, unless its response has begun."""
+        self._too_large = error
+
+    async def send(self, message: Message) -> None:
+        """Send one message of the response."""
+        if self._too_large is not None and not self._has_started:
+            # whoever parses the body turns every error into "400, malformed"
+            error, self._too_large, self._is_replaced = self._too_large, None, True
+            await problem_response(error)(self._scope, _nothing, self._send_protected)
+        elif not self._is_replaced:
+            await self._send_protected(message)
+
+    async def _send_protected(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._has_started = True
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            _add_security_headers(headers, self._scope["path"])
+            headers["X-Request-ID"] = self._request_id
+            is_image = headers.get("content-type", "").startswith("image/")
+            self.shows_pixels = self.status in (200, 304) and (is_image or "/tiles/" in self._scope["path"])
+        await self._send(message)
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+class _LimitedBody:
+    """Stops a body that is larger than its Content-Length promised, or than allowed."""
+
+    def __init__(self, receive: Receive, max_bytes: int, response: _ProtectedResponse) -> None:
+        self._receive, self._max_bytes, self._response = receive, max_bytes, response
+        self._n_bytes = 0
+
+    async def receive(self) -> Message:
+        """Return the next message of the body."""
+        message = await self._receive()
+        self._n_bytes += len(message.get("body", b""))
+        if self._n_bytes > self._max_bytes:
+            error = TooLarge(f"the request has more than the {self._max_bytes} bytes allowed")
+            self._response.refuse(error)
+            raise error
         return message
-
-    return limited
 
 
 def _check_origin(headers: Headers, *, by_cookie: bool) -> None:
@@ -195,10 +278,6 @@ def _add_security_headers(headers: MutableHeaders, path: str) -> None:
     if is_report:
         headers["X-Frame-Options"] = "SAMEORIGIN"
     headers.setdefault("Cache-Control", "no-store")
-
-
-def _address(scope: Scope) -> str:
-    return str((scope.get("client") or ("", 0))[0])
 
 
 def _token(headers: Headers) -> tuple[str, bool]:
