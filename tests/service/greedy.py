@@ -13,13 +13,12 @@ import numpy as np
 from PIL import Image
 
 
-def picture(seed: int) -> bytes:
-    """A PNG of about 353 kB that is slow to unpack for its size."""
-    rng = np.random.default_rng(seed)
+def picture() -> bytes:
+    """A PNG of about 350 kB that is slow to unpack for its size: 80 million pixels."""
+    rng = np.random.default_rng(0)
     stream = io.BytesIO()
-    Image.fromarray(np.repeat(np.repeat(rng.integers(0, 256, (300, 390, 3), np.uint8), 16, 0), 16, 1)).save(
-        stream, "PNG", compress_level=1
-    )
+    cells = rng.integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(np.repeat(np.repeat(cells, 140, 0), 140, 1)).save(stream, "PNG", compress_level=6)
     return stream.getvalue()
 
 
@@ -28,8 +27,7 @@ async def ablate(client: httpx.AsyncClient, job_id: str, top: int) -> int:
     return response.status_code
 
 
-async def upload(client: httpx.AsyncClient, number: int) -> int:
-    content = picture(number)
+async def upload(client: httpx.AsyncClient, number: int, content: bytes) -> int:
     status = (await client.post("/v1/uploads", json={"name": f"{number}.png", "size": len(content)})).json()
     response = await client.patch(f"/v1/uploads/{status['upload_id']}", content=content, headers={"Upload-Offset": "0"})
     return response.status_code
@@ -40,8 +38,10 @@ async def main(address: str, token: str, job_id: str, n_ablations: int, n_upload
     async with httpx.AsyncClient(
         base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=300, limits=limits
     ) as client:
+        content = picture()
+        print(json.dumps({"png_bytes": len(content)}), flush=True)
         started = time.monotonic()
-        uploads = [asyncio.create_task(upload(client, number)) for number in range(n_uploads)]
+        uploads = [asyncio.create_task(upload(client, number, content)) for number in range(n_uploads)]
         ablations = [asyncio.create_task(ablate(client, job_id, number)) for number in range(n_ablations)]
         ablated = await asyncio.gather(*ablations)
         ablated_s = time.monotonic() - started

@@ -65,7 +65,7 @@ class ServiceConfig(Section):
     )
     connections_max: int = Field(1024, ge=8, le=100_000, description="open connections")
     connections_address_max: int = Field(
-        128, ge=1, le=100_000, description="open connections of one address; trusted proxies are not counted"
+        256, ge=1, le=100_000, description="open connections of one address; trusted proxies are not counted"
     )
     header_time_s: float = Field(10.0, gt=0.0, le=600.0, description="time to send the header of a request, s")
     body_time_s: float = Field(

@@ -20,6 +20,7 @@ from wsigraph.service.jobs.store import JobStore
 from wsigraph.service.jobs.supervisor import JobSupervisor
 from wsigraph.service.security.audit import Audit
 from wsigraph.service.security.auth import Tokens
+from wsigraph.service.upload_checks import UploadChecks
 from wsigraph.service.upload_store import UploadStore
 from wsigraph.store.atomic import writing
 
@@ -57,6 +58,8 @@ class ServiceContext:
         Runs jobs; None if another service with the same database runs them.
     uploads : UploadStore
         Uploaded files.
+    upload_checks : UploadChecks
+        Checks of complete uploads.
     audit : Audit
         Audit log.
     image_limiter : CapacityLimiter
@@ -80,9 +83,22 @@ class ServiceContext:
     store: JobStore
     uploads: UploadStore
     audit: Audit
+    upload_checks: UploadChecks = field(init=False)
     supervisor: JobSupervisor | None = None
     image_limiter: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_IMAGE_THREADS))
     overlay_descriptions: DescriptionCache = field(default_factory=lambda: DescriptionCache(1024))
+
+    def __post_init__(self) -> None:
+        self.upload_checks = UploadChecks(self.uploads, self._check_upload, self.catalogue.forget)
+
+    def _check_upload(self, path: Path, owner: str) -> None:
+        self.check_pool.request({"op": "check", "path": str(path)}, caller=owner)
+
+    def without_paths(self, text: str) -> str:
+        """Return a text without the directories of the service, for a response."""
+        for folder in self.private_paths:
+            text = text.replace(f"{folder}/", "")
+        return text
 
     @property
     def results(self) -> Path:
@@ -186,6 +202,7 @@ class ServiceContext:
     def start(self) -> None:
         """Start the isolated processes, and connect to the workers in the background."""
         self.pool.warm()
+        self.upload_checks.start()
         if self.supervisor is not None:
             self.supervisor.start()
 
@@ -193,6 +210,7 @@ class ServiceContext:
         """Stop all processes and close all files."""
         if self.supervisor is not None:
             self.supervisor.close()
+        self.upload_checks.close()
         for pool in (self.pool, self.check_pool, self.digest_pool, self.ablation_pool):
             pool.close()
         self.store.close()

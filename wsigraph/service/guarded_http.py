@@ -19,6 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from wsigraph.config import ServiceConfig
 
 _MIN_BYTES_PER_S = 1000.0
+_LINGER_S = 1.0
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -67,6 +68,7 @@ class GuardedProtocol(H11Protocol):
         self._awaited = ""
         self._n_received = 0
         self._is_counted = False
+        self._has_ended = False
 
     @property
     def _address(self) -> str:
@@ -91,7 +93,7 @@ class GuardedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Handle bytes of the client, and set the time for the next."""
-        if self.transport.is_closing():
+        if self._has_ended or self.transport.is_closing():
             return
         self._n_received += len(data)
         super().data_received(data)
@@ -159,11 +161,13 @@ class GuardedProtocol(H11Protocol):
         return self.transport.get_write_buffer_size()
 
     def _end(self, response: bytes) -> None:
+        """Send a last response. What the client still sends is dropped, so that it can read the response first."""
         self._await("")
-        if response:
-            self.transport.write(response)
-        self.transport.close()
-        self.loop.call_later(self.counts.body_time_s, self.transport.abort)
+        self._has_ended = True
+        self.transport.write(response)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(_LINGER_S, self.transport.abort)
 
 
 def guarded_protocol(config: ServiceConfig, exempt: Container[str]) -> type[GuardedProtocol]:

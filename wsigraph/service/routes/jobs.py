@@ -146,9 +146,7 @@ def serialize_job(request: Request, job: StoredJob) -> Job:
     if job.state == "done":
         directory = context.job_directory(job)
         results = [name for name in RESULTS if (directory / name).is_file()]
-    message = job.message
-    for folder in context.private_paths:
-        message = message.replace(f"{folder}/", "")
+    message = context.without_paths(job.message)
     return Job(
         job_id=job.job_id,
         slide_id=job.slide_id,

@@ -44,6 +44,7 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_UPLOADS = "/v1/uploads"
 _LOOPBACK_NAMES = frozenset({"localhost"})
 
 
@@ -104,6 +105,10 @@ class SecurityMiddleware:
             await self._app(scope, receive, send)
             return
         headers, started = Headers(scope=scope), time.perf_counter()
+        if scope["method"] == "POST" and scope["path"].startswith(f"{_UPLOADS}/"):
+            # tus, for clients behind proxies that only pass GET and POST
+            override = headers.get("x-http-method-override", "")
+            scope["method"] = override if override in ("PATCH", "DELETE") else "POST"
         kind, priority = kind_of_request(scope["path"])
         address = self._proxies.client_address(scope, headers)
         scope["scheme"] = self._proxies.scheme(scope, headers)
@@ -233,6 +238,9 @@ class _ProtectedResponse:
             headers = MutableHeaders(scope=message)
             _add_security_headers(headers, self._scope["path"])
             headers["X-Request-ID"] = self._request_id
+            if self._scope["path"].startswith(_UPLOADS):
+                # tus demands it in every response, errors too
+                headers["Tus-Resumable"] = "1.0.0"
             is_image = headers.get("content-type", "").startswith("image/")
             self.shows_pixels = self.status in (200, 304) and (is_image or "/tiles/" in self._scope["path"])
         await self._send(message)
