@@ -281,7 +281,7 @@ def open_context(
         images=SlideImages(pool, config.service),
         uploads=UploadStore(state / "uploads", config.service),
         audit=Audit(state / "audit.log", int(config.service.audit_max_mb * 1e6)),
-        store=JobStore(config.service.database or f"sqlite:///{state / 'jobs.sqlite'}"),
+        store=JobStore(config.service.database or f"sqlite:///{state / 'jobs.sqlite'}", config.service.database_time_s),
     )
     model_id(context.model_directory)
     if runs_jobs:

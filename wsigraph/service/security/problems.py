@@ -29,6 +29,7 @@ _STATUS: dict[type[errors.WsigraphError], int] = {
     errors.Unavailable: 503,
     errors.ClusterError: 503,
     errors.PluginError: 501,
+    errors.DatabaseUnavailable: 503,
     errors.StoreError: 507,
 }
 
