@@ -74,6 +74,7 @@ def create_app(context: ServiceContext, *, hosts: Collection[str] = ()) -> FastA
     app.add_middleware(
         SecurityMiddleware,
         tokens=context.tokens,
+        sessions=context.sessions,
         hosts=hosts,
         rate_limiter=RateLimiter(settings),
         body_max_bytes=int(settings.body_max_kb * 1e3),

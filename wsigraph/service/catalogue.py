@@ -124,7 +124,9 @@ class Catalogue:
         paths = sorted(search.slides(self._data, recursive=True))[:_MAX_SLIDES]
         for path, slide_id in zip(paths, distinct_slide_ids(paths, self._data), strict=True):
             inside = path.relative_to(self._data)
-            yield from _entry(slide_id, inside.as_posix() if inside.parts else slide_id, path, uploaded=False)
+            yield from _entry(
+                show_safely(slide_id), inside.as_posix() if inside.parts else slide_id, path, uploaded=False
+            )
         for folder, upload in notes_in(self._uploaded):
             yield from _entry(upload.slide_id, upload.name, folder / upload.file, uploaded=True)
 

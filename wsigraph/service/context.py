@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from wsigraph.service.jobs.store import JobStore
 from wsigraph.service.jobs.supervisor import JobSupervisor
 from wsigraph.service.security.audit import Audit
 from wsigraph.service.security.auth import Tokens
+from wsigraph.service.security.sessions import Sessions
 from wsigraph.service.upload_checks import UploadChecks
 from wsigraph.service.upload_store import UploadStore
 from wsigraph.store.atomic import writing
@@ -29,6 +31,8 @@ STATE = ".wsigraph"
 _SECTIONS_WITHOUT_EFFECT = ("runtime", "cluster", "batch", "service")
 _DIGEST_S = 3600.0
 _IMAGE_THREADS = 64
+# routes of the API look like paths, and are left as they are
+_ABSOLUTE_PATH = re.compile(r"(?<![\w./:<>])(?!/v1/|/viewer/)(?:/[^\s/'\",:;()<>]+){2,}")
 _CHECK_NICENESS, _DIGEST_NICENESS = 10, 15
 _ABLATION = "wsigraph.service.isolation.ablation_worker"
 
@@ -58,6 +62,8 @@ class ServiceContext:
         Runs jobs; None if another service with the same database runs them.
     uploads : UploadStore
         Uploaded files.
+    sessions : Sessions
+        Sessions of signed-in browsers.
     upload_checks : UploadChecks
         Checks of complete uploads.
     audit : Audit
@@ -84,21 +90,23 @@ class ServiceContext:
     uploads: UploadStore
     audit: Audit
     upload_checks: UploadChecks = field(init=False)
+    sessions: Sessions = field(init=False)
     supervisor: JobSupervisor | None = None
     image_limiter: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_IMAGE_THREADS))
     overlay_descriptions: DescriptionCache = field(default_factory=lambda: DescriptionCache(1024))
 
     def __post_init__(self) -> None:
+        self.sessions = Sessions(self.config.service.session_h * 3600.0)
         self.upload_checks = UploadChecks(self.uploads, self._check_upload, self.catalogue.forget)
 
     def _check_upload(self, path: Path, owner: str) -> None:
         self.check_pool.request({"op": "check", "path": str(path)}, caller=owner)
 
     def without_paths(self, text: str) -> str:
-        """Return a text without the directories of the service, for a response."""
+        """Return a text for a response: of each path of the machine, only the last part is left."""
         for folder in self.private_paths:
             text = text.replace(f"{folder}/", "")
-        return text
+        return _ABSOLUTE_PATH.sub(lambda match: match.group().rpartition("/")[2], text)
 
     @property
     def results(self) -> Path:

@@ -300,7 +300,7 @@ async def _changes(request: Request, job: StoredJob) -> AsyncIterator[str]:
     response_class=FileResponse,
     responses={200: {"content": {kind: {} for kind in sorted(set(RESULTS.values()))}, "description": "The file"}},
 )
-def result(request: Request, job_id: JobId, name: Annotated[str, Path(max_length=64)]) -> FileResponse:
+def result(request: Request, job_id: JobId, name: Annotated[str, Path(max_length=64)]) -> Response:
     """Return one of the files that the job lists under ``results``.
 
     Raises
@@ -313,4 +313,9 @@ def result(request: Request, job_id: JobId, name: Annotated[str, Path(max_length
     path = service_context(request).done_directory(job_id) / name
     if not path.is_file():
         raise NotFound(f"job {job_id!r} has no {name}; explanations are written by jobs of kind explain")
-    return FileResponse(path, media_type=RESULTS[name], headers={"Cache-Control": "private, no-cache"})
+    headers = {"Cache-Control": "private, no-cache"}
+    if name == "run.json":
+        # it says where the slide was on this machine
+        content = service_context(request).without_paths(path.read_text(encoding="utf-8"))
+        return Response(content, media_type=RESULTS[name], headers=headers)
+    return FileResponse(path, media_type=RESULTS[name], headers=headers)

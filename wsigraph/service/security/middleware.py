@@ -20,10 +20,11 @@ from wsigraph.service.metrics import Metrics
 from wsigraph.service.request_context import RequestContext, set_current_request
 from wsigraph.service.security.admission import Admission, kind_of_request
 from wsigraph.service.security.audit import Audit, is_audited, viewed_subject
-from wsigraph.service.security.auth import COOKIE, LOCAL, Principal, Tokens
+from wsigraph.service.security.auth import LOCAL, Principal, Tokens
 from wsigraph.service.security.client import ClientWatch, TrustedProxies
 from wsigraph.service.security.problems import problem, problem_response
 from wsigraph.service.security.rate_limit import RateLimiter
+from wsigraph.service.security.sessions import Sessions, cookie_name
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -57,6 +58,8 @@ class SecurityMiddleware:
         Application behind the middleware.
     tokens : Tokens
         Valid tokens. Without any, every client is the administrator.
+    sessions : Sessions
+        Sessions of signed-in browsers.
     hosts : collection of str
         Allowed host names. Empty allows every name, which requires tokens.
     rate_limiter : RateLimiter
@@ -80,6 +83,7 @@ class SecurityMiddleware:
         app: ASGIApp,
         *,
         tokens: Tokens,
+        sessions: Sessions,
         hosts: Collection[str],
         rate_limiter: RateLimiter,
         body_max_bytes: int,
@@ -91,6 +95,7 @@ class SecurityMiddleware:
     ) -> None:
         self._app = app
         self._tokens = tokens
+        self._sessions = sessions
         self._hosts = frozenset(hosts)
         self._rate_limiter = rate_limiter
         self._body_max, self._part_max = body_max_bytes, part_max_bytes
@@ -178,17 +183,22 @@ class SecurityMiddleware:
 
     def _authenticate(self, scope: Scope, headers: Headers, request: RequestContext) -> None:
         """Set the principal of a request, and check its rate limit, its origin and its size."""
-        token, by_cookie = _token(headers)
-        principal = self._tokens.principal(token) if len(self._tokens) and token else None
+        token = _bearer_token(headers)
+        session_id = "" if token else read_cookie(headers, cookie_name(scope["scheme"]))
+        principal = None
+        if token:
+            principal = self._tokens.principal(token)
+        elif session_id and (token_digest := self._sessions.token_digest(session_id)) is not None:
+            principal = self._tokens.principal_of(token_digest)
         scope["principal"] = principal if len(self._tokens) else LOCAL
         # clients without a valid token are limited by address, so that guessing tokens is slow
-        if principal is not None:
+        if principal is not None and len(self._tokens):
             request.caller = principal.name
         self._rate_limiter.take(request.caller, scope["path"])
-        if len(self._tokens) and token and principal is None and not by_cookie:
+        if len(self._tokens) and token and principal is None:
             raise NotSignedIn("the token is not valid; ask the operator of this service for another")
         if scope["method"] in _UNSAFE:
-            _check_origin(headers, by_cookie=by_cookie)
+            _check_origin(headers, by_cookie=bool(session_id))
         length = headers.get("content-length", "0")
         bound = self._max_body_bytes(scope)
         if not length.isdigit() or int(length) > bound:
@@ -288,18 +298,16 @@ def _add_security_headers(headers: MutableHeaders, path: str) -> None:
     headers.setdefault("Cache-Control", "no-store")
 
 
-def _token(headers: Headers) -> tuple[str, bool]:
-    """Return the token of a request, empty if there is none, and whether it came in a cookie."""
+def _bearer_token(headers: Headers) -> str:
+    """Return the token of a request; empty if there is none."""
     kind, _, token = headers.get("authorization", "").partition(" ")
-    if kind.lower() == "bearer":
-        return token.strip(), False
-    token = _cookie(headers)
-    return token, bool(token)
+    return token.strip() if kind.lower() == "bearer" else ""
 
 
-def _cookie(headers: Headers) -> str:
+def read_cookie(headers: Headers, name: str) -> str:
+    """Return a cookie of a request; empty if there is none."""
     try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        morsel = SimpleCookie(headers.get("cookie", "")).get(name)
     except CookieError:
         return ""
     return morsel.value if morsel else ""
