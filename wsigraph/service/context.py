@@ -33,7 +33,7 @@ _DIGEST_S = 3600.0
 _IMAGE_THREADS = 64
 # routes of the API look like paths, and are left as they are
 _ABSOLUTE_PATH = re.compile(r"(?<![\w./:<>])(?!/v1/|/viewer/)(?:/[^\s/'\",:;()<>]+){2,}")
-_CHECK_NICENESS, _DIGEST_NICENESS = 10, 15
+_ABLATION_NICENESS, _CHECK_NICENESS, _DIGEST_NICENESS = 5, 10, 15
 _ABLATION = "wsigraph.service.isolation.ablation_worker"
 
 
@@ -284,7 +284,7 @@ def open_context(
         pool=pool,
         check_pool=IsolationPool(config.service, 1, niceness=_CHECK_NICENESS),
         digest_pool=IsolationPool(config.service, 1, niceness=_DIGEST_NICENESS),
-        ablation_pool=IsolationPool(config.service, 1, module=_ABLATION, niceness=_CHECK_NICENESS),
+        ablation_pool=IsolationPool(config.service, 1, module=_ABLATION, niceness=_ABLATION_NICENESS),
         catalogue=catalogue,
         images=SlideImages(pool, config.service),
         uploads=UploadStore(state / "uploads", config.service),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
+from datetime import UTC, datetime
 from typing import Any
 
 from wsigraph.service.request_context import current_request_id
@@ -13,7 +13,10 @@ from wsigraph.service.shown_names import show_safely
 class RequestFormatter(logging.Formatter):
     """Writes time (UTC), level, request and logger before each message."""
 
-    converter = time.gmtime
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        """Return the time in UTC, to the millisecond."""
+        at = datetime.fromtimestamp(record.created, UTC)
+        return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a line. Characters that would turn or end it are shown by their code."""
@@ -32,8 +35,7 @@ def log_config() -> dict[str, Any]:
         "formatters": {
             "line": {
                 "()": "wsigraph.service.service_log.RequestFormatter",
-                "format": "%(asctime)s.%(msecs)03dZ %(levelname)s [%(request)s] %(name)s: %(message)s",
-                "datefmt": "%Y-%m-%dT%H:%M:%S",
+                "format": "%(asctime)s %(levelname)s [%(request)s] %(name)s: %(message)s",
             }
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},

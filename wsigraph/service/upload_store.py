@@ -127,13 +127,13 @@ class UploadStore:
         )
         folder = self._upload_folder(upload_id)
         with self._lock, writing(folder):
-            self._check_room(upload)
+            self._check_limits(upload)
             folder.mkdir(mode=0o700, parents=True)
             (folder / upload.file).touch(mode=0o600)
             write_note(folder, upload)
         return upload
 
-    def _check_room(self, upload: Upload) -> None:
+    def _check_limits(self, upload: Upload) -> None:
         """Check the number of uploads, the quota of the owner, and the disk less the bytes that others announced."""
         unfinished = [(folder, other) for folder, other in notes_in(self._folder / _OPEN) if not other.error]
         if len(unfinished) >= self._config.uploads_max:
@@ -221,10 +221,10 @@ class UploadStore:
             former.close()
         writer = PartWriter(self._upload_folder(upload_id) / upload.file, upload, self._forget_writer)
         with self._lock:
-            rival = self._writers.setdefault(upload_id, writer)
-        if rival is not writer or writer.offset != offset:
+            current_writer = self._writers.setdefault(upload_id, writer)
+        if current_writer is not writer or writer.offset != offset:
             writer.close()
-        if rival is not writer:
+        if current_writer is not writer:
             raise Conflict(f"another request continues upload {upload_id!r}")
         _check_offset(upload_id, offset, writer.offset)
         return writer

@@ -39,7 +39,8 @@ class AblationWorker:
         Parameters
         ----------
         request : dict
-            ``directory`` of the records, ``model`` directory, and either ``nodes`` or ``top`` and ``target``.
+            ``directory`` of the records, ``model`` directory, and either ``nodes`` or ``top`` and ``target``. Without
+            a directory the model is loaded, and nothing else.
 
         Returns
         -------
@@ -47,6 +48,9 @@ class AblationWorker:
             ``n_removed``, ``n_regions``, ``area_fraction`` and ``prediction``, or ``error`` and ``message``.
         """
         try:
+            if "directory" not in request:
+                self._load(request["model"])
+                return {}, b""
             return self._ablate(request), b""
         except WsigraphError as error:
             return {"error": type(error).__name__, "message": " ".join(str(error).split())}, b""
@@ -67,16 +71,20 @@ class AblationWorker:
         }
 
     def _open(self, directory: str, model: str) -> JobResults:
-        from wsigraph.model.bundle import load_bundle
         from wsigraph.service.results import JobResults
 
-        if model not in self._models:
-            self._models[model] = load_bundle(Path(model))
         key = (directory, model)
         if key not in self._results:
             # outlines are not traced here
-            self._results[key] = JobResults(Path(directory), self._models[model], None, (2.0, 0.0, 1))
+            self._results[key] = JobResults(Path(directory), self._load(model), None, (2.0, 0.0, 1))
         return self._results[key]
+
+    def _load(self, model: str) -> ModelBundle:
+        from wsigraph.model.bundle import load_bundle
+
+        if model not in self._models:
+            self._models[model] = load_bundle(Path(model))
+        return self._models[model]
 
 
 def main(arguments: list[str]) -> None:
