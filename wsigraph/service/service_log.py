@@ -13,7 +13,7 @@ from wsigraph.service.shown_names import show_safely
 class RequestFormatter(logging.Formatter):
     """Writes time (UTC), level, request and logger before each message."""
 
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
         """Return the time in UTC, to the millisecond."""
         at = datetime.fromtimestamp(record.created, UTC)
         return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
