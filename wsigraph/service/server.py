@@ -90,7 +90,7 @@ def run_server(
     from wsigraph.service.app import create_app
     from wsigraph.service.context import open_context
     from wsigraph.service.guarded_http import guarded_protocol
-    from wsigraph.service.security.client import TrustedProxies
+    from wsigraph.service.security.client_connection import TrustedProxies
     from wsigraph.service.service_log import log_config
 
     proxies = TrustedProxies(config.service.trusted_proxies)
