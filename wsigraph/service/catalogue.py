@@ -8,7 +8,6 @@ folders that cannot be read are skipped.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import threading
 import time
@@ -17,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsigraph.errors import NotFound, ServiceError
+from wsigraph.service.shown_names import show_safely
+from wsigraph.service.upload_note import notes_in
 from wsigraph.slide.discover import FolderSearch, SlideFormats, slide_formats
 from wsigraph.slide.slide_id import distinct_slide_ids
 
@@ -35,7 +36,7 @@ class Entry:
     slide_id : str
         Identifier in URLs and results.
     name : str
-        Display name: its path in the data directory, or the name of the uploaded file.
+        Display name: its path in the data directory, or the name of the uploaded file, without characters that mislead.
     path : Path
         Path of the file. Never sent to a client.
     n_bytes : int
@@ -123,10 +124,11 @@ class Catalogue:
         paths = sorted(search.slides(self._data, recursive=True))[:_MAX_SLIDES]
         for path, slide_id in zip(paths, distinct_slide_ids(paths, self._data), strict=True):
             inside = path.relative_to(self._data)
-            yield from _entry(slide_id, inside.as_posix() if inside.parts else slide_id, path, uploaded=False)
-        for note in sorted(self._uploaded.glob("*/upload.json")):
-            upload = json.loads(note.read_bytes())
-            yield from _entry(upload["slide_id"], upload["name"], note.parent / upload["file"], uploaded=True)
+            yield from _entry(
+                show_safely(slide_id), inside.as_posix() if inside.parts else slide_id, path, uploaded=False
+            )
+        for folder, upload in notes_in(self._uploaded):
+            yield from _entry(upload.slide_id, upload.name, folder / upload.file, uploaded=True)
 
 
 def slug(text: str) -> str:
@@ -143,7 +145,7 @@ def _entry(slide_id: str, name: str, path: Path, *, uploaded: bool) -> Iterator[
     identity = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}"
     yield Entry(
         slide_id=slide_id,
-        name=name,
+        name=show_safely(name),
         path=path,
         n_bytes=0 if path.is_dir() else stat.st_size,
         version=hashlib.sha256(identity.encode()).hexdigest()[:16],

@@ -12,8 +12,6 @@ QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed"
 STATES = (QUEUED, RUNNING, DONE, FAILED, CANCELLED)
 """States of a job. The last three are final."""
 ACTIVE = (QUEUED, RUNNING)
-SCHEMA = 1
-"""Version of the tables."""
 
 metadata = MetaData()
 

@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from wsigraph.errors import ConfigError, MissingMpp, NotAllowed, NotFound, TooMany
+from wsigraph.errors import ConfigError, MissingMpp, NotAllowed, NotFound
 from wsigraph.service.context import service_context
 from wsigraph.service.jobs.schema import ACTIVE, DONE, StoredJob
 from wsigraph.service.security.auth import ADMIN, READ, RUN, Principal, require_role
@@ -146,9 +146,7 @@ def serialize_job(request: Request, job: StoredJob) -> Job:
     if job.state == "done":
         directory = context.job_directory(job)
         results = [name for name in RESULTS if (directory / name).is_file()]
-    message = job.message
-    for folder in context.private_paths:
-        message = message.replace(f"{folder}/", "")
+    message = context.without_paths(job.message)
     return Job(
         job_id=job.job_id,
         slide_id=job.slide_id,
@@ -266,30 +264,13 @@ def cancel(request: Request, job_id: JobId, principal: Annotated[Principal, Depe
 async def follow(request: Request, job_id: JobId) -> StreamingResponse:
     """Return a stream of server-sent events, one for each change of the job.
 
-    Raises
-    ------
-    TooMany
-        If too many streams are open.
+    The streams of one client are limited, and so are all streams (429).
     """
     context = service_context(request)
     first = await run_in_threadpool(context.store.find, job_id)
-    if context.n_streams >= context.config.service.streams_max:
-        raise TooMany(
-            f"{context.n_streams} event streams are open, which is the limit; poll GET /v1/jobs/JOB_ID instead"
-        )
     return StreamingResponse(
-        _events(request, first), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+        _changes(request, first), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
     )
-
-
-async def _events(request: Request, job: StoredJob) -> AsyncIterator[str]:
-    context = service_context(request)
-    context.n_streams += 1
-    try:
-        async for event in _changes(request, job):
-            yield event
-    finally:
-        context.n_streams -= 1
 
 
 async def _changes(request: Request, job: StoredJob) -> AsyncIterator[str]:
@@ -319,7 +300,7 @@ async def _changes(request: Request, job: StoredJob) -> AsyncIterator[str]:
     response_class=FileResponse,
     responses={200: {"content": {kind: {} for kind in sorted(set(RESULTS.values()))}, "description": "The file"}},
 )
-def result(request: Request, job_id: JobId, name: Annotated[str, Path(max_length=64)]) -> FileResponse:
+def result(request: Request, job_id: JobId, name: Annotated[str, Path(max_length=64)]) -> Response:
     """Return one of the files that the job lists under ``results``.
 
     Raises
@@ -332,4 +313,9 @@ def result(request: Request, job_id: JobId, name: Annotated[str, Path(max_length
     path = service_context(request).done_directory(job_id) / name
     if not path.is_file():
         raise NotFound(f"job {job_id!r} has no {name}; explanations are written by jobs of kind explain")
-    return FileResponse(path, media_type=RESULTS[name], headers={"Cache-Control": "private, no-cache"})
+    headers = {"Cache-Control": "private, no-cache"}
+    if name == "run.json":
+        # it says where the slide was on this machine
+        content = service_context(request).without_paths(path.read_text(encoding="utf-8"))
+        return Response(content, media_type=RESULTS[name], headers=headers)
+    return FileResponse(path, media_type=RESULTS[name], headers=headers)
