@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
-from wsigraph.cli.options import AsJson, ConfigFiles, Force, Mpp, Out, Overrides, Threads, forced, read_settings
+from wsigraph.cli.options import (
+    AsJson,
+    ConfigFiles,
+    Coordinates,
+    Force,
+    Mpp,
+    Out,
+    Overrides,
+    Threads,
+    forced,
+    read_settings,
+)
 from wsigraph.cli.slide_arguments import FromManifest, refuse_equal_names, select_slides
 from wsigraph.cli.slide_results import SlideResults
 
@@ -58,6 +69,7 @@ def explain(
     config: ConfigFiles = None,
     overrides: Overrides = None,
     threads: Threads = None,
+    origin: Coordinates = None,
     force: Force = False,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -72,7 +84,7 @@ def explain(
     from wsigraph.explanation.request import ExplanationRequest
     from wsigraph.run.steps import run_slide
 
-    settings = read_settings(config, overrides, {"runtime.threads": threads, **forced(force)})
+    settings = read_settings(config, overrides, {"runtime.threads": threads, "report.origin": origin, **forced(force)})
     claims = [*(perturb or []), *(falsify or [])]
     if claims:
         from wsigraph.explanation.perturbation_test import check_claim

@@ -52,6 +52,15 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         ("size", f"{size['width']:,} x {size['height']:,} px"),
         ("pixel size", stated),
     ]
+    if facts["bounds"] is not None:
+        area = facts["bounds"]
+        rows.append(
+            (
+                "origin",
+                f"x {area['x']:,}, y {area['y']:,} on a plane of {area['plane_width']:,} x "
+                f"{area['plane_height']:,} px; the size is that of the scanned area",
+            )
+        )
     if facts["objective_power"] is not None:
         rows.append(("objective", f"{facts['objective_power']:g} x"))
     for number, level in enumerate(facts["levels"]):

@@ -37,6 +37,15 @@ Encoder = Annotated[
 Force = Annotated[
     bool, typer.Option("--force", help="Continue with a slide that is not an H&E section; every output is marked.")
 ]
+Coordinates = Annotated[
+    str | None,
+    typer.Option(
+        "--origin",
+        metavar="bounds|plane",
+        help="What coordinates count from: the corner of the scanned area, as QuPath shows it (the default), or of the "
+        "file's whole plane.",
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=0, metavar="N", help="Number of threads; 0 uses all allowed cores.")
 ]

@@ -10,6 +10,7 @@ from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import (
     AsJson,
     ConfigFiles,
+    Coordinates,
     Encoder,
     Force,
     Mpp,
@@ -53,6 +54,7 @@ def predict(
     config: ConfigFiles = None,
     overrides: Overrides = None,
     threads: Threads = None,
+    origin: Coordinates = None,
     force: Force = False,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -67,7 +69,9 @@ def predict(
     from wsigraph.run.steps import run_slide
 
     settings = read_settings(
-        config, overrides, {"feature.encoder": encoder, "runtime.threads": threads, **forced(force)}
+        config,
+        overrides,
+        {"feature.encoder": encoder, "runtime.threads": threads, "report.origin": origin, **forced(force)},
     )
     selection = select_slides(slides, manifest, mpp, settings)
     refuse_equal_names(selection.slides)

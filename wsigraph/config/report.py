@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from wsigraph.config.runtime import Section
-from wsigraph.geometry import MPP_MIN
+from wsigraph.geometry import MPP_MIN, Origin
 
 
 class ReportConfig(Section):
@@ -16,6 +16,10 @@ class ReportConfig(Section):
     outline_tolerance_um: float = Field(3.0, ge=0.0, le=100.0, description="outlines may move by this much, um")
     outline_max_px: int = Field(
         6000, ge=200, le=30000, description="most cells along a side of the outline grid; its spacing grows beyond"
+    )
+    origin: Origin = Field(
+        "bounds",
+        description="coordinates of the GeoJSON files: of the scanned area, as QuPath shows it, or of the whole plane",
     )
     map_feature: str | None = Field(
         "nuclear_density", description="feature that colours the regions in report.png, or null for their mean colour"

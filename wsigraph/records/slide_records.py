@@ -78,6 +78,10 @@ class SlideInfo(RecordDisplay):
         Names of associated images (label, macro, thumbnail ...).
     warnings : tuple of str
         Warnings for the user, e.g. that a given mpp differs from the file's.
+    origin : tuple of (int, int)
+        Where pixel (0, 0) is on the file's plane, (x, y) in level-0 pixels: the corner of the scanned area.
+    plane : Size or None
+        Pixels of that plane at level 0; None where all of it is scanned.
     """
 
     slide_id: str
@@ -91,6 +95,8 @@ class SlideInfo(RecordDisplay):
     levels: tuple[Level, ...]
     associated: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    origin: tuple[int, int] = (0, 0)
+    plane: Size | None = None
 
     def __post_init__(self) -> None:
         refuse(
@@ -113,6 +119,7 @@ class SlideInfo(RecordDisplay):
             "levels": str(len(self.levels)),
             "vendor": self.vendor,
             "reader": self.reader,
+            **({"origin": "x {}, y {} px on the plane".format(*self.origin)} if self.plane else {}),
             "warnings": str(len(self.warnings)),
         }
 

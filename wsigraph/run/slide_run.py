@@ -106,7 +106,8 @@ class SlideRun:
         match name:
             case "slide":
                 info = self.slide.info
-                return {"slide": digest_of([info.slide_id, info.sha256, info.reader, info.mpp])}
+                origin = [] if info.plane is None else [list(info.origin)]  # earlier versions read the whole plane
+                return {"slide": digest_of([info.slide_id, info.sha256, info.reader, info.mpp, *origin])}
             case "embedding":
                 return {"embedding": self.coarsening[1].embedding_id}
             case "model":

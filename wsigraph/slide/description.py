@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from wsigraph.geometry import Size
+from wsigraph.geometry import Box, Size
 from wsigraph.records import Level
 
 
@@ -38,6 +38,11 @@ class FileDescription:
         Names of associated images, sorted.
     channels : tuple of str
         Names of the channels taken for red, green and blue; empty where the file names none.
+    bounds : Box or None
+        The scanned area on the file's plane, level-0 pixels; the levels are those of this area. None where the plane
+        is all scanned.
+    plane : Size or None
+        Pixels of the plane at level 0; None where `bounds` is.
     warnings : tuple of str
         Warnings for the user.
     """
@@ -51,6 +56,8 @@ class FileDescription:
     objective_power: float | None = None
     associated: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
+    bounds: Box | None = None
+    plane: Size | None = None
     warnings: tuple[str, ...] = ()
 
 

@@ -125,7 +125,8 @@ class Slide:
         Parameters
         ----------
         box : Box
-            Pixels at `mpp`; pixel (0, 0) begins where level 0 begins. Parts outside the slide are white.
+            Pixels at `mpp`; pixel (0, 0) begins at the corner of the scanned area (``info.origin`` on the plane).
+            Parts outside the slide are white.
         mpp : float, optional
             um/px; that of level 0 where left out.
 
@@ -306,6 +307,8 @@ def read(
             levels=description.levels,
             associated=description.associated,
             warnings=description.warnings + warnings,
+            origin=(0, 0) if description.bounds is None else (description.bounds.x0, description.bounds.y0),
+            plane=description.plane,
         )
     except SlideError:
         slide_reader.close()

@@ -148,6 +148,8 @@ def _encode_slide_info(info: SlideInfo) -> Payload:
             "levels": levels,
             "associated": list(info.associated),
             "warnings": list(info.warnings),
+            "origin": list(info.origin),
+            "plane": None if info.plane is None else [info.plane.height, info.plane.width],
         }
     )
 
@@ -159,7 +161,16 @@ def _decode_slide_info(payload: Payload) -> SlideInfo:
         for level in fields.pop("levels")
     )
     associated, warnings = tuple(fields.pop("associated")), tuple(fields.pop("warnings"))
-    return SlideInfo(levels=levels, associated=associated, warnings=warnings, **fields)
+    x, y = fields.pop("origin", (0, 0))  # records of earlier versions have none
+    plane = fields.pop("plane", None)
+    return SlideInfo(
+        levels=levels,
+        associated=associated,
+        warnings=warnings,
+        origin=(int(x), int(y)),
+        plane=None if plane is None else Size(*plane),
+        **fields,
+    )
 
 
 def _encode_prediction(prediction: Prediction) -> Payload:
