@@ -16,7 +16,9 @@ from wsigraph.cli.options import (
     Mpp,
     Out,
     Overrides,
+    Roi,
     Threads,
+    TissueMask,
     forced,
     read_settings,
 )
@@ -70,6 +72,8 @@ def explain(
     overrides: Overrides = None,
     threads: Threads = None,
     origin: Coordinates = None,
+    roi: Roi = None,
+    tissue_mask: TissueMask = None,
     force: Force = False,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -91,7 +95,7 @@ def explain(
 
         for claim in claims:
             check_claim(claim)
-    selection = select_slides(slides, manifest, mpp, settings)
+    selection = select_slides(slides, manifest, mpp, settings, roi=roi, tissue_mask=tissue_mask)
     refuse_equal_names(selection.slides)
 
     results = SlideResults(selection, as_json=as_json, debug=debug)
@@ -108,6 +112,8 @@ def explain(
                     model=model,
                     progress=progress,
                     explain=request,
+                    roi=slide.roi,
+                    tissue_mask=slide.tissue_mask,
                 )
             tests = _test_claims(result, claims, target, model or settings.model.path, settings.explanation.seed)
             if as_json:

@@ -16,7 +16,9 @@ from wsigraph.cli.options import (
     Mpp,
     Out,
     Overrides,
+    Roi,
     Threads,
+    TissueMask,
     forced,
     read_settings,
 )
@@ -55,6 +57,8 @@ def predict(
     overrides: Overrides = None,
     threads: Threads = None,
     origin: Coordinates = None,
+    roi: Roi = None,
+    tissue_mask: TissueMask = None,
     force: Force = False,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -73,7 +77,7 @@ def predict(
         overrides,
         {"feature.encoder": encoder, "runtime.threads": threads, "report.origin": origin, **forced(force)},
     )
-    selection = select_slides(slides, manifest, mpp, settings)
+    selection = select_slides(slides, manifest, mpp, settings, roi=roi, tissue_mask=tissue_mask)
     refuse_equal_names(selection.slides)
 
     results = SlideResults(selection, as_json=as_json, debug=debug)
@@ -90,6 +94,8 @@ def predict(
                     model=model,
                     progress=progress,
                     explain=request,
+                    roi=slide.roi,
+                    tissue_mask=slide.tissue_mask,
                 )
             if as_json:
                 results.add(_to_json(result))

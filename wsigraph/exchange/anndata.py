@@ -50,7 +50,8 @@ def to_anndata(graph: TissueGraph | CoarseGraph, *, placement: Placement = IN_BO
     pandas = load_package("pandas", "writing AnnData")
     tissue, features, columns = tissue_graph(graph), features_of(tissue_graph(graph)), node_columns(graph, placement)
     names = [str(node) for node in range(tissue.n_nodes)]
-    own = {name: columns[name] for name in ("area_um2", "n_superpixels") if name in columns}
+    classes = [f"class_fraction: {name}" for name in tissue.class_names]
+    own = {name: columns[name] for name in ("area_um2", "n_superpixels", *classes) if name in columns}
     known: dict[str, tuple[str, ...]] = {"unit": (), "group": ()}
     if features is not None:
         known = {"unit": features.units, "group": features.groups}

@@ -88,7 +88,8 @@ def node_columns(graph: TissueGraph | CoarseGraph, placement: Placement = IN_BOU
     -------
     dict of str to array (N,)
         node (int64), x_um and y_um (centroid from the corner of `placement`), area_um2, n_superpixels (of a coarse
-        graph), then every interpretable feature by its name; float64 where not said otherwise.
+        graph), class_fraction of each class of the user's annotations, then every interpretable feature by its name;
+        float64 where not said otherwise.
     """
     tissue = tissue_graph(graph)
     centroid = tissue.centroid_um + placement.offset_um
@@ -100,6 +101,7 @@ def node_columns(graph: TissueGraph | CoarseGraph, placement: Placement = IN_BOU
     }
     if isinstance(graph, CoarseGraph):
         columns["n_superpixels"] = np.bincount(graph.assignment, minlength=tissue.n_nodes).astype(np.int64)
+    columns |= {f"class_fraction: {name}": tissue.class_fraction[:, k] for k, name in enumerate(tissue.class_names)}
     features = features_of(tissue)
     if features is not None:
         columns |= dict(zip(features.names, np.ascontiguousarray(features.values.T), strict=True))

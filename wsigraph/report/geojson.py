@@ -195,6 +195,10 @@ def _fixed(coarse: CoarseGraph) -> dict[str, list[float | int]]:
         "Area µm^2": _rounded(px_to_um2(1.0, graph.mpp) * graph.moment("n").astype(np.float64)),
         "Number of superpixels": np.bincount(coarse.assignment, minlength=graph.n_nodes).tolist(),
         "Number of nuclei": graph.moment("nuclei").tolist(),
+        **{
+            f"Fraction in class: {name}": _rounded(graph.class_fraction[:, k])
+            for k, name in enumerate(graph.class_names)
+        },
     }
 
 

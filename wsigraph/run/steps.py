@@ -26,6 +26,7 @@ from wsigraph.run.slide_run import (
     describe_run,
     load_explanation_inputs,
     load_model,
+    read_regions,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class Step:
     files : tuple of str
         What the step leaves in the slide's directory. The first file carries the header.
     inputs : tuple of str
-        What the record is made from: earlier steps, or ``slide``, ``embedding``, ``model``, ``reference``.
+        What the record is made from: earlier steps, or ``slide``, ``roi``, ``tissue_mask``, ``embedding``,
+        ``model``, ``reference``.
     config : tuple of str
         Sections of the settings that shape the record; ``section.key`` is one value.
     make : callable
@@ -89,7 +91,7 @@ STEPS: Mapping[str, Step] = {
         Step(
             name="tissue",
             files=("tissue.zarr",),
-            inputs=("slide",),
+            inputs=("slide", "roi", "tissue_mask"),
             config=("tissue", "superpixel.mpp"),
             make=records.make_tissue,
             load=records.load_tissue,
@@ -107,7 +109,7 @@ STEPS: Mapping[str, Step] = {
         Step(
             name="graph",
             files=("graph.safetensors",),
-            inputs=("slide", "tissue", "segment"),
+            inputs=("slide", "tissue", "segment", "roi"),
             config=("feature",),
             make=records.make_graph,
             load=records.load_graph,
@@ -132,7 +134,7 @@ STEPS: Mapping[str, Step] = {
         Step(
             name="report",
             files=("report.json", "report.geojson", "report.png"),
-            inputs=("slide", "read", "segment", "coarsen", "predict"),
+            inputs=("slide", "roi", "tissue_mask", "read", "segment", "coarsen", "predict"),
             config=("report",),
             make=records.make_report,
             load=records.load_report,
@@ -206,6 +208,8 @@ def run_slide(
     progress: Progress | None = None,
     until: str = "report",
     explain: ExplanationRequest | None = None,
+    roi: Path | str | None = None,
+    tissue_mask: Path | str | None = None,
 ) -> SlideResult:
     """Carry out the steps of one slide, and skip those whose records are there.
 
@@ -229,6 +233,11 @@ def run_slide(
         Last step to carry out, one of `STEP_NAMES`. With `explain`, ``report`` means ``page``.
     explain : ExplanationRequest, optional
         What to explain; without it nothing is explained.
+    roi : Path or str, optional
+        Regions outside which no tissue is used, and whose classes are counted in every node: QuPath GeoJSON, ImageScope
+        XML or a label image. Coordinates count from ``report.origin``.
+    tissue_mask : Path or str, optional
+        Regions that are taken as the tissue, in a file of the same kinds.
 
     Returns
     -------
@@ -244,7 +253,7 @@ def run_slide(
     PluginError
         If a reader or encoder does not load.
     SlideError
-        If the slide does not read or has no pixel size.
+        If the slide does not read or has no pixel size, or a file of regions does not fit it (`RegionError`).
     TissueError
         If the slide holds no tissue, or is no H&E section.
     StoreError
@@ -290,6 +299,8 @@ def run_slide(
             request=request,
             reference=reference,
             progress=progress,
+            roi=read_regions(roi, slide, settings),
+            tissue_mask=read_regions(tissue_mask, slide, settings),
         )
         carry_out_steps(run, until)
         directory.write_run(describe_run(path, settings))

@@ -219,7 +219,11 @@ def _encode_graph(graph: TissueGraph) -> Payload:
     }
     if graph.encoding_sum is not None:
         arrays["encoding_sum"] = graph.encoding_sum
+    classes = {}
+    if graph.class_pixels is not None:
+        arrays["class_pixels"], classes = graph.class_pixels, {"class_names": list(graph.class_names)}
     fields = {
+        **classes,
         "slide_id": graph.slide_id,
         "mpp": float(graph.mpp),
         "size": [graph.size.height, graph.size.width],
@@ -249,6 +253,8 @@ def _decode_graph(payload: Payload) -> TissueGraph:
         ),
         encoding_sum=arrays.get("encoding_sum"),
         encoder=fields["encoder"],
+        class_names=tuple(fields.get("class_names", ())),
+        class_pixels=arrays.get("class_pixels"),
     )
 
 

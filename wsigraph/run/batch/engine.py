@@ -188,6 +188,7 @@ class Engine:
             model=self._model,
             until=task.until,
             seen_stale=held if is_stale else None,
+            roi=None if row.roi is None else str(row.roi),
         )
         self._n_tasks += 1
         elsewhere = self._workers.other_than(active.avoid)
