@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -78,7 +78,7 @@ def export(
         from wsigraph.exchange.tables import tissue_graph
 
         tissue = tissue_graph(graph)
-        shown = {"format": to.value, "files": [str(file) for file in files], "nodes": tissue.n_nodes}
+        shown: dict[str, Any] = {"format": to.value, "files": [str(file) for file in files], "nodes": tissue.n_nodes}
         shown |= {"edges": tissue.n_edges, "slide_id": tissue.slide_id, "origin": placement.statement()}
         print(json.dumps(shown))
     else:
@@ -188,7 +188,12 @@ def _outlines(graph: TissueGraph | CoarseGraph, directory: Path, info: SlideInfo
     grid = sample_regions(labels, regions, info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px)
     coarser = max(1.0, grid.mpp / max(options.outline_mpp, labels.mpp))
     content, _ = encode_geojson(
-        trace_outlines(grid, regions.graph, tolerance_um=options.outline_tolerance_um * coarser),
+        trace_outlines(
+            grid,
+            regions.graph,
+            tolerance_um=options.outline_tolerance_um * coarser,
+            max_area_error=options.outline_max_area_error,
+        ),
         regions,
         interpret(regions.graph),
         slide_sha256=info.sha256,

@@ -113,7 +113,12 @@ def write(
     grid = sample_regions(labels, coarse, slide.info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px)
     # A grid that is coarser than requested, because the slide is large, is smoothed accordingly more.
     coarser = max(1.0, grid.mpp / max(options.outline_mpp, labels.mpp))
-    outlines = trace_outlines(grid, coarse.graph, tolerance_um=options.outline_tolerance_um * coarser)
+    outlines = trace_outlines(
+        grid,
+        coarse.graph,
+        tolerance_um=options.outline_tolerance_um * coarser,
+        max_area_error=options.outline_max_area_error,
+    )
     origin = provenance(
         slide=slide.info, coarse=coarse, prediction=prediction, is_synthetic=is_synthetic, origin=options.origin
     )

@@ -59,7 +59,12 @@ def write_page(run: SlideRun, to: Destination) -> None:
     explanation: Explanation = run.records["explain"]
     grid = sample_regions(labels, coarse, info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px)
     coarser = max(1.0, grid.mpp / max(options.outline_mpp, labels.mpp))
-    outlines = trace_outlines(grid, coarse.graph, tolerance_um=options.outline_tolerance_um * coarser)
+    outlines = trace_outlines(
+        grid,
+        coarse.graph,
+        tolerance_um=options.outline_tolerance_um * coarser,
+        max_area_error=options.outline_max_area_error,
+    )
     facts = gather_facts(explanation, coarse, prediction, run.reference, top=run.settings.explanation.top_regions)
     is_synthetic = run.records["report"]["is_synthetic"]
     origin = provenance(
