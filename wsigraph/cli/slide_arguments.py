@@ -121,7 +121,9 @@ def select_slides(
         say(f"{manifest}: {warning}")
     rows = [(row, str(row.path)) for row in read.rows if row.path is not None]
     slides = tuple(
-        NamedSlide(path=path, slide_id=row.slide_id, mpp=row.mpp or mpp, site=row.site, roi=row.roi and str(row.roi))
+        NamedSlide(
+            path=path, slide_id=row.slide_id, mpp=row.mpp or mpp, site=row.site, roi=str(row.roi) if row.roi else None
+        )
         for row, path in rows
     )
     return Selection(slides=slides, is_single=False)

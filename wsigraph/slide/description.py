@@ -13,6 +13,12 @@ from fractions import Fraction
 from wsigraph.geometry import Box, Size
 from wsigraph.records import Level
 
+HOW_TO_CONVERT = (
+    "convert the slide to a pyramidal OME-TIFF of 8-bit RGB, with QuPath (File > Export images > OME-TIFF), or with "
+    "Bio-Formats: bfconvert -tilex 512 -tiley 512 -pyramid-resolutions 4 -pyramid-scale 4 IN OUT.ome.tiff"
+)
+"""What to do with a slide that no reader reads as it is."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileDescription:

@@ -18,7 +18,7 @@ from wsigraph.errors import TruncatedSlide, UnreadableSlide
 from wsigraph.geometry import Box, Size
 from wsigraph.slide import tiff_index
 from wsigraph.slide.colour import WHITE, to_rgb
-from wsigraph.slide.description import FileDescription, make_levels
+from wsigraph.slide.description import HOW_TO_CONVERT, FileDescription, make_levels
 from wsigraph.slide.mpp import StatedMpp
 from wsigraph.slide.series import SeriesRule
 
@@ -117,7 +117,8 @@ def _read_picture(path: Path) -> tuple[str, NDArray[np.uint8], StatedMpp | None]
             _check_area(path, image.width, image.height)
             if image.mode not in _MODES:
                 raise UnreadableSlide(
-                    f"slide {str(path)!r} holds pixels of mode {image.mode}, expected 8-bit grey or RGB; convert it"
+                    f"slide {str(path)!r} holds pixels of mode {image.mode}, expected 8-bit grey or RGB; "
+                    f"{HOW_TO_CONVERT}"
                 )
             has_alpha = "A" in image.mode or "transparency" in image.info
             return kind, to_rgb(np.asarray(image.convert("RGBA" if has_alpha else "RGB"))), None
@@ -141,7 +142,7 @@ def _read_tiff(path: Path) -> tuple[str, NDArray[np.uint8], StatedMpp | None]:
             if page.dtype != np.uint8 or photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR):
                 raise UnreadableSlide(
                     f"slide {str(path)!r} is a TIFF of {page.dtype} with {tiff_index.colours_of(page)} colours, "
-                    "expected 8-bit grey or RGB; convert it"
+                    f"expected 8-bit grey or RGB; {HOW_TO_CONVERT}"
                 )
             samples = page.asarray(maxworkers=1)
             if page.samplesperpixel > 1 and int(page.planarconfig) != 1:
@@ -164,5 +165,5 @@ def _check_area(path: Path, width: int, height: int) -> None:
 def _too_large(path: Path, what: str) -> str:
     return (
         f"slide {str(path)!r} is a plain picture of {what} pixels, more than the {MAX_IMAGE_PX} that are held in "
-        "memory; convert it to a tiled TIFF"
+        f"memory; {HOW_TO_CONVERT}"
     )

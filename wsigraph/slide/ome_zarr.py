@@ -28,7 +28,7 @@ from wsigraph.errors import CorruptTile, UnreadableSlide
 from wsigraph.geometry import Box, Size
 from wsigraph.slide import mpp, tiff_index
 from wsigraph.slide.colour import to_rgb
-from wsigraph.slide.description import FileDescription, make_levels
+from wsigraph.slide.description import HOW_TO_CONVERT, FileDescription, make_levels
 from wsigraph.slide.mpp import StatedMpp
 from wsigraph.slide.series import ZARR, SeriesRule
 from wsigraph.slide.tile_grid import TileCache, assemble
@@ -254,7 +254,7 @@ def _check(path: Path, axes: list[str], arrays: Sequence[Any]) -> None:
     if present:
         raise UnreadableSlide(
             f"slide {str(path)!r} is no OME-Zarr that can be read: {'; '.join(present)}; expected 8-bit RGB or grey "
-            "over axes y and x"
+            f"over axes y and x; {HOW_TO_CONVERT}"
         )
 
 

@@ -16,17 +16,13 @@ from numpy.typing import NDArray
 from wsigraph import registry
 from wsigraph.errors import PluginError, UnreadableSlide
 from wsigraph.geometry import Box
-from wsigraph.slide.description import FileDescription
+from wsigraph.slide.description import HOW_TO_CONVERT, FileDescription
 from wsigraph.slide.series import SeriesRule
 
 _FIRST, _LAST = ("tiled_tiff", "openslide", "ome_zarr"), ("image",)
 _CZI_MAGIC = b"ZISRAWFILE"
 _TIFF_MAGIC, _VSI_AT, _VSI_MAGIC = b"II*\0", 8, b"\x18\0IS"
 """An Olympus VSI begins as a TIFF, with the header of its volume in place of the first directory."""
-_HOW_TO_CONVERT = (
-    "convert the slide to a pyramidal OME-TIFF of 8-bit RGB, with QuPath (File > Export images > OME-TIFF) or with "
-    "Bio-Formats (bfconvert)"
-)
 
 
 class SlideReader(Protocol):
@@ -108,7 +104,7 @@ def open_reader(path: Path, name: str | None = None) -> tuple[str, SlideReader]:
     if is_vsi:
         raise UnreadableSlide(_vsi_message(path))
     if is_czi:
-        raise UnreadableSlide(f"slide {str(path)!r} is a Zeiss CZI that no reader opens; {_HOW_TO_CONVERT}")
+        raise UnreadableSlide(f"slide {str(path)!r} is a Zeiss CZI that no reader opens; {HOW_TO_CONVERT}")
     raise UnreadableSlide(
         f"slide {str(path)!r} is of no format that the readers know ({', '.join(reader_names())}); expected a slide "
         "such as SVS, NDPI, MRXS, DICOM or TIFF, or a PNG or JPEG picture" + "".join(f"; {error}" for error in broken)
@@ -137,7 +133,7 @@ def _is_czi(path: Path) -> bool:
 def _vsi_message(path: Path) -> str:
     return (
         f"slide {str(path)!r} is an Olympus VSI: what it holds itself is an overview image, and the slide lies in the "
-        f"folder _{path.stem}_ beside it, in a format that the readers do not know; {_HOW_TO_CONVERT}"
+        f"folder _{path.stem}_ beside it, in a format that the readers do not know; {HOW_TO_CONVERT}"
     )
 
 
@@ -146,7 +142,7 @@ def _open_czi(plugin: Any, path: Path) -> SlideReader:
     try:
         reader: SlideReader = plugin(path)
     except UnreadableSlide as error:
-        raise type(error)(f"{error}; it is a Zeiss CZI: {_HOW_TO_CONVERT}") from None
+        raise type(error)(f"{error}; it is a Zeiss CZI: {HOW_TO_CONVERT}") from None
     return reader
 
 

@@ -131,7 +131,9 @@ class Roi:
         y = ((np.arange(box.y0, box.y1) + 0.5) * scale - covered.y0) * labels.shape[0] / covered.height
         x = ((np.arange(box.x0, box.x1) + 0.5) * scale - covered.x0) * labels.shape[1] / covered.width
         rows, columns = np.floor(y).astype(np.int64), np.floor(x).astype(np.int64)
-        sampled = labels[np.clip(rows, 0, labels.shape[0] - 1)][:, np.clip(columns, 0, labels.shape[1] - 1)]
+        sampled: NDArray[np.uint16] = labels[np.clip(rows, 0, labels.shape[0] - 1)][
+            :, np.clip(columns, 0, labels.shape[1] - 1)
+        ]
         sampled[(rows < 0) | (rows >= labels.shape[0])] = 0
         sampled[:, (columns < 0) | (columns >= labels.shape[1])] = 0
         return sampled

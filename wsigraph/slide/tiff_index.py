@@ -167,6 +167,16 @@ def pyramid_pages(tif: TiffFile) -> list[TiffPage]:
     return chosen
 
 
+def plane_pages(tif: TiffFile, number: int) -> list[TiffPage]:
+    """Return the pyramid of one page of several: the page, and each smaller tiled page below it."""
+    first = _full(tif.pages[number])
+    chosen = [first]
+    for page in sorted((_full(page) for page in first.pages or ()), key=lambda page: -page.imagewidth):
+        if page.is_tiled and page.imagewidth < chosen[-1].imagewidth and _is_reduction(first, page):
+            chosen.append(page)
+    return chosen
+
+
 def stated_mpp(tif: TiffFile, vendor: str) -> StatedMpp | None:
     """Return the pixel size that a TIFF states, or None.
 
