@@ -20,7 +20,7 @@ from tifffile import TiffFile, TiffPage
 
 from wsigraph.errors import CorruptTile, TruncatedSlide, UnreadableSlide
 from wsigraph.geometry import Box, Size
-from wsigraph.slide import jpeg, objective, planes, tiff_index
+from wsigraph.slide import colour_tag, jpeg, objective, planes, tiff_index
 from wsigraph.slide.colour import to_rgb
 from wsigraph.slide.description import HOW_TO_CONVERT, FileDescription, make_levels
 from wsigraph.slide.resample import shrink
@@ -33,6 +33,7 @@ _CODECS |= {50000: "Zstandard", 50001: "WebP"}
 _YCBCR, _RGB, _WHITE_IS_ZERO, _BLACK_IS_ZERO = 6, 2, 0, 1
 _UNSPECIFIED, _ASSOCIATED_ALPHA = 0, 1
 _TILE_PX_MAX = 2**26
+_COLOUR_TILES = 4
 _MACRO_NAMES = ("label", "macro")
 
 
@@ -100,6 +101,9 @@ class TiledTiffReader:
         except tiff_index.MALFORMED as error:
             reason = tiff_index.first_line(error)
             raise UnreadableSlide(f"slide {str(path)!r} has a damaged TIFF index ({reason})") from None
+        self._file = _Descriptor(path)
+        self._cache = TileCache()
+        warnings = self._follow_streams()
         self.description = FileDescription(
             vendor=vendor,
             levels=make_levels((page.size, page.tile) for page in self._pages),
@@ -110,9 +114,8 @@ class TiledTiffReader:
             objective_power=power,
             associated=associated,
             channels=channels,
+            warnings=warnings,
         )
-        self._file = _Descriptor(path)
-        self._cache = TileCache()
 
     @classmethod
     def matches(cls, path: Path) -> bool:
@@ -161,6 +164,30 @@ class TiledTiffReader:
         """Close the file; nothing may be reading from it."""
         self._file.close()
         self._cache.clear()
+
+    def _follow_streams(self) -> tuple[str, ...]:
+        """Decode as the streams are where they contradict the tag of their colours; return a warning if so."""
+        page = self._pages[-1]  # the coarsest, where glass is most likely in a few tiles
+        tags = {level.photometric for level in self._pages}
+        if (
+            page.planes
+            or page.n_samples != 3
+            or tags not in ({_RGB}, {_YCBCR})
+            or not all(level.is_jpeg for level in self._pages)
+        ):
+            return ()
+        stored = np.flatnonzero(page.counts)
+        chosen = stored[np.linspace(0, len(stored) - 1, min(len(stored), _COLOUR_TILES)).astype(np.int64)]
+        streams = [(self._file.read(int(page.offsets[i]), int(page.counts[i])), page.tables) for i in chosen]
+        try:
+            reason = colour_tag.find_contradiction(streams, page.tile, is_ycbcr=page.photometric == _YCBCR)
+        except tiff_index.MALFORMED:
+            return ()  # a tile that does not decode is reported where it is read
+        if not reason:
+            return ()
+        other = _RGB if page.photometric == _YCBCR else _YCBCR
+        self._pages = [replace(level, photometric=other) for level in self._pages]
+        return (f"its colours contradict their tag: {reason}; they are read as the streams hold them",)
 
     def _tile(self, page: _Page, row: int, column: int, scale: int) -> NDArray[np.uint8] | None:
         if page.planes:
