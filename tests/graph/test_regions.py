@@ -121,4 +121,6 @@ def test_a_run_keeps_the_classes_and_is_redone_for_other_regions(piece: Path, tm
     assert load_graph(tmp_path / "piece" / "graph.safetensors").class_names == ()
     run_slide(piece, tmp_path, until="graph", roi=renamed)
     assert load_graph(tmp_path / "piece" / "graph.safetensors").class_names == ("Necrosis",)
+    again = [run_slide(piece, tmp_path, until="graph", roi=renamed, redo=redo) for redo in (False, True)]
+    assert [run.resumed for run in again] == [("tissue", "segment", "graph"), ()]
     assert load_tissue_map(tmp_path / "piece" / "tissue.zarr").tissue.any()

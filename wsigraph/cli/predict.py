@@ -12,7 +12,6 @@ from wsigraph.cli.options import (
     ConfigFiles,
     Coordinates,
     Encoder,
-    Force,
     Mpp,
     Out,
     Overrides,
@@ -38,6 +37,13 @@ _Model = Annotated[
     str | None, typer.Option("--model", metavar="DIR", help="Model bundle; by default the demonstration model.")
 ]
 
+_Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Do every step again, and continue with a slide that is not an H&E section; its outputs are marked.",
+    ),
+]
 _Explain = Annotated[
     str | None,
     typer.Option("--explain", metavar="TARGET", help="Also explain stage, risk or survival@DAYS, in report.html."),
@@ -59,14 +65,14 @@ def predict(
     origin: Coordinates = None,
     roi: Roi = None,
     tissue_mask: TissueMask = None,
-    force: Force = False,
+    force: _Force = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Read slides, build and coarsen their tissue graphs, predict stage and survival, and write a report of each.
 
-    Writes DIR/<slide>/ with every record. A step whose record is already there is not repeated. With several
-    slides, or a manifest, a slide that fails does not stop the others.
+    Writes DIR/<slide>/ with every record. A step whose record is already there is not repeated, unless with --force.
+    With several slides, or a manifest, a slide that fails does not stop the others.
     """
     from wsigraph.cli.progress import progress_line
     from wsigraph.explanation.request import ExplanationRequest
@@ -96,6 +102,7 @@ def predict(
                     explain=request,
                     roi=slide.roi,
                     tissue_mask=slide.tissue_mask,
+                    redo=force,
                 )
             if as_json:
                 results.add(_to_json(result))

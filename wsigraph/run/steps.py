@@ -210,6 +210,7 @@ def run_slide(
     explain: ExplanationRequest | None = None,
     roi: Path | str | None = None,
     tissue_mask: Path | str | None = None,
+    redo: bool = False,
 ) -> SlideResult:
     """Carry out the steps of one slide, and skip those whose records are there.
 
@@ -238,6 +239,8 @@ def run_slide(
         XML or a label image. Coordinates count from ``report.origin``.
     tissue_mask : Path or str, optional
         Regions that are taken as the tissue, in a file of the same kinds.
+    redo : bool
+        Whether to carry out every step again, even if its record is there.
 
     Returns
     -------
@@ -290,6 +293,8 @@ def run_slide(
         layout = {step.name: step.files for step in STEPS.values()}
         directory = SlideDirectory(Path(out) / slide.info.slide_id, layout, progress)
         directory.refuse_clash(slide.info)
+        if redo:
+            directory.redo()
         directory.seconds["read"] = time.perf_counter() - started
         run = SlideRun(
             slide=slide,
