@@ -145,7 +145,7 @@ def _from_slide(slide: NamedSlide, out: str, settings: Config, *, coarsen: bool)
         built = store.load_graph(result.directory / "graph.safetensors")
         from wsigraph.report.graph_picture import write_graph_picture
 
-        with read(slide.path, mpp=slide.mpp, slide_id=slide.slide_id) as opened:
+        with read(slide.path, mpp=slide.mpp, slide_id=slide.slide_id, icc=settings.slide.icc) as opened:
             write_graph_picture(
                 result.directory / "graph.png", slide=opened, labels=labels, graph=built, config=settings.report
             )

@@ -63,6 +63,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         )
     if facts["objective_power"] is not None:
         rows.append(("objective", f"{facts['objective_power']:g} x"))
+    if facts["icc"] is not None:
+        rows.append(("ICC profile", f"{facts['icc']}, not applied unless slide.icc=apply"))
     for number, level in enumerate(facts["levels"]):
         scale = "" if level["mpp"] is None else f", {level['mpp']:.4g} um/px"
         tile = f"tiles of {level['tile_width']} x {level['tile_height']}"

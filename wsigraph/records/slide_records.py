@@ -82,6 +82,10 @@ class SlideInfo(RecordDisplay):
         Where pixel (0, 0) is on the file's plane, (x, y) in level-0 pixels: the corner of the scanned area.
     plane : Size or None
         Pixels of that plane at level 0; None where all of it is scanned.
+    icc : str
+        Name of the ICC colour profile; empty where the file holds none.
+    is_icc_applied : bool
+        Whether pixels are converted by it.
     """
 
     slide_id: str
@@ -97,6 +101,8 @@ class SlideInfo(RecordDisplay):
     warnings: tuple[str, ...] = ()
     origin: tuple[int, int] = (0, 0)
     plane: Size | None = None
+    icc: str = ""
+    is_icc_applied: bool = False
 
     def __post_init__(self) -> None:
         refuse(

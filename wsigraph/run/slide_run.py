@@ -113,7 +113,8 @@ class SlideRun:
             case "slide":
                 info = self.slide.info
                 origin = [] if info.plane is None else [list(info.origin)]  # earlier versions read the whole plane
-                return {"slide": digest_of([info.slide_id, info.sha256, info.reader, info.mpp, *origin])}
+                icc = ["icc"] if info.is_icc_applied else []
+                return {"slide": digest_of([info.slide_id, info.sha256, info.reader, info.mpp, *origin, *icc])}
             case "roi" | "tissue_mask":
                 regions = self.roi if name == "roi" else self.tissue_mask
                 return {} if regions is None else {name: regions.digest}

@@ -44,6 +44,8 @@ class FileDescription:
         Names of associated images, sorted.
     channels : tuple of str
         Names of the channels taken for red, green and blue; empty where the file names none.
+    icc : bytes or None
+        The ICC colour profile; None where the file holds none.
     bounds : Box or None
         The scanned area on the file's plane, level-0 pixels; the levels are those of this area. None where the plane
         is all scanned.
@@ -62,6 +64,7 @@ class FileDescription:
     objective_power: float | None = None
     associated: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
+    icc: bytes | None = None
     bounds: Box | None = None
     plane: Size | None = None
     warnings: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from wsigraph.records import Level
 from wsigraph.slide import files, objective
 from wsigraph.slide import mpp as pixel_size
 from wsigraph.slide.description import FileDescription
+from wsigraph.slide.icc import profile_name
 from wsigraph.slide.opening import open_reader
 
 _IDENTIFYING = ("label", "macro")
@@ -37,7 +38,7 @@ def inspect(
         on the plane, and plane_width and plane_height, level-0 px; size and levels are those of the area), levels
         (width, height, downsample, tile_width, tile_height, mpp), mpp in um/px as given or as the file states it,
         mpp_source, file_mpp, mpp_problem (None, or why the pixel size will be refused), objective_power (None where the
-        file states none), associated, identifying_images (those that usually show the patient's label), warnings,
+        file states none), icc (name of the colour profile, or None), associated, identifying_images (those that usually show the patient's label), warnings,
         sha256, bytes.
 
     Raises
@@ -75,6 +76,7 @@ def inspect(
         "file_mpp": description.mpp,
         "mpp_problem": problem,
         "objective_power": description.objective_power,
+        "icc": profile_name(description.icc) or None,
         "associated": list(description.associated),
         "identifying_images": [name for name in description.associated if name.lower() in _IDENTIFYING],
         "warnings": list(warnings),

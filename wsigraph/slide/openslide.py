@@ -81,6 +81,7 @@ class OpenSlideReader:
             mpp_source=stated.source if stated else None,
             objective_power=objective.parse_power(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)),
             associated=tuple(sorted(self._handle.associated_images)),
+            icc=_icc_profile(self._handle),
             bounds=area,
             plane=plane[0][0] if area else None,
             warnings=warnings,
@@ -186,6 +187,15 @@ def _open(path: Path) -> openslide.OpenSlide:
         raise UnreadableSlide(
             f"slide {str(path)!r} does not open with OpenSlide ({tiff_index.first_line(error)}); check the file"
         ) from None
+
+
+def _icc_profile(handle: openslide.OpenSlide) -> bytes | None:
+    """Return the ICC profile of the slide; None where it has none, or one that does not parse."""
+    try:
+        profile = handle.color_profile
+    except (openslide.OpenSlideError, OSError):
+        return None
+    return None if profile is None else bytes(profile.tobytes())
 
 
 def _check_whole(path: Path) -> None:

@@ -35,7 +35,7 @@ MALFORMED = (
 """What parsing or decoding a damaged file may raise."""
 
 _HEADERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_BIG_TIFF = 43
+_BIG_TIFF, _ICC_TAG = 43, 34675
 _ENTRY_BYTES = {False: 12, True: 20}
 
 # faults are raised as errors; the log of the library would print them a second time
@@ -200,6 +200,12 @@ def stated_mpp(tif: TiffFile, vendor: str) -> StatedMpp | None:
         return stated
     x, y = page.resolution
     return mpp.from_resolution(float(x), float(y), int(page.resolutionunit))
+
+
+def icc_profile(tif: TiffFile) -> bytes | None:
+    """Return the ICC colour profile of the first page, or None."""
+    tag = _full(tif.pages.first).tags.get(_ICC_TAG)
+    return bytes(tag.value) if tag is not None and isinstance(tag.value, bytes) else None
 
 
 def colours_of(page: TiffPage) -> str:

@@ -95,7 +95,7 @@ class TiledTiffReader:
                 vendor = tiff_index.vendor_of(tif)
                 self._pages = _read_pages(tif)
                 stated = tiff_index.stated_mpp(tif, vendor)
-                channels = planes.channel_names(tif)
+                channels, icc = planes.channel_names(tif), tiff_index.icc_profile(tif)
                 power = objective.power_in(tif.pages.first.description) if vendor == "aperio" else None
                 associated = _associated_names(list(tiff_index.all_pages(tif))) if vendor == "aperio" else ()
         except tiff_index.MALFORMED as error:
@@ -114,6 +114,7 @@ class TiledTiffReader:
             objective_power=power,
             associated=associated,
             channels=channels,
+            icc=icc,
             warnings=warnings,
         )
 
