@@ -66,7 +66,7 @@ def _glass(components: NDArray[np.uint8]) -> NDArray[np.float64] | None:
     bright = components[components[:, 0] >= _BRIGHT]
     if len(bright) < max(1, _BRIGHT_FRACTION * len(components)):
         return None
-    return np.median(bright, axis=0)
+    return np.asarray(np.median(bright, axis=0), np.float64)
 
 
 def _is_subsampled(stream: bytes) -> bool:
