@@ -12,6 +12,7 @@ from wsigraph.cli.options import (
     AsJson,
     ConfigFiles,
     Coordinates,
+    FocalPlane,
     Force,
     Mpp,
     Out,
@@ -72,6 +73,7 @@ def explain(
     overrides: Overrides = None,
     threads: Threads = None,
     origin: Coordinates = None,
+    z: FocalPlane = None,
     roi: Roi = None,
     tissue_mask: TissueMask = None,
     force: Force = False,
@@ -88,7 +90,9 @@ def explain(
     from wsigraph.explanation.request import ExplanationRequest
     from wsigraph.run.steps import run_slide
 
-    settings = read_settings(config, overrides, {"runtime.threads": threads, "report.origin": origin, **forced(force)})
+    settings = read_settings(
+        config, overrides, {"runtime.threads": threads, "report.origin": origin, "slide.z": z, **forced(force)}
+    )
     claims = [*(perturb or []), *(falsify or [])]
     if claims:
         from wsigraph.explanation.perturbation_test import check_claim

@@ -14,6 +14,7 @@ from wsigraph.cli.options import (
     ConfigFiles,
     Coordinates,
     Encoder,
+    FocalPlane,
     Force,
     Mpp,
     Out,
@@ -72,6 +73,7 @@ def graph(
     threads: Threads = None,
     memory: _Memory = None,
     origin: Coordinates = None,
+    z: FocalPlane = None,
     roi: Roi = None,
     tissue_mask: TissueMask = None,
     force: Force = False,
@@ -93,6 +95,7 @@ def graph(
         "runtime.threads": threads,
         "runtime.memory_gb": None if memory is None else _gigabytes(memory),
         "report.origin": origin,
+        "slide.z": z,
         **forced(force),
     }
     settings = read_settings(config, overrides, spelled)
@@ -145,7 +148,8 @@ def _from_slide(slide: NamedSlide, out: str, settings: Config, *, coarsen: bool)
         built = store.load_graph(result.directory / "graph.safetensors")
         from wsigraph.report.graph_picture import write_graph_picture
 
-        with read(slide.path, mpp=slide.mpp, slide_id=slide.slide_id, icc=settings.slide.icc) as opened:
+        options = settings.slide
+        with read(slide.path, mpp=slide.mpp, slide_id=slide.slide_id, icc=options.icc, z=options.z) as opened:
             write_graph_picture(
                 result.directory / "graph.png", slide=opened, labels=labels, graph=built, config=settings.report
             )

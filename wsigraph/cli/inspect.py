@@ -63,6 +63,9 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         )
     if facts["objective_power"] is not None:
         rows.append(("objective", f"{facts['objective_power']:g} x"))
+    if facts["focal_planes"] > 1:
+        middle = facts["focal_planes"] // 2 + 1
+        rows.append(("focal planes", f"{facts['focal_planes']}; plane {middle} is read unless --z names another"))
     if facts["icc"] is not None:
         rows.append(("ICC profile", f"{facts['icc']}, not applied unless slide.icc=apply"))
     for number, level in enumerate(facts["levels"]):

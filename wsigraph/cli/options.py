@@ -46,6 +46,10 @@ Coordinates = Annotated[
         "it (the default), or of the file's whole plane.",
     ),
 ]
+FocalPlane = Annotated[
+    int | None,
+    typer.Option("--z", min=1, metavar="N", help="Focal plane of a z-stack, from 1; the middle one by default."),
+]
 Roi = Annotated[
     str | None,
     typer.Option(

@@ -12,6 +12,7 @@ from wsigraph.cli.options import (
     ConfigFiles,
     Coordinates,
     Encoder,
+    FocalPlane,
     Mpp,
     Out,
     Overrides,
@@ -63,6 +64,7 @@ def predict(
     overrides: Overrides = None,
     threads: Threads = None,
     origin: Coordinates = None,
+    z: FocalPlane = None,
     roi: Roi = None,
     tissue_mask: TissueMask = None,
     force: _Force = False,
@@ -81,7 +83,13 @@ def predict(
     settings = read_settings(
         config,
         overrides,
-        {"feature.encoder": encoder, "runtime.threads": threads, "report.origin": origin, **forced(force)},
+        {
+            "feature.encoder": encoder,
+            "runtime.threads": threads,
+            "report.origin": origin,
+            "slide.z": z,
+            **forced(force),
+        },
     )
     selection = select_slides(slides, manifest, mpp, settings, roi=roi, tissue_mask=tissue_mask)
     refuse_equal_names(selection.slides)

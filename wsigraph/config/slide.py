@@ -15,6 +15,7 @@ class SlideConfig(Section):
     max_bad_tile_fraction: float = Field(
         0.01, ge=0.0, le=1.0, description="fraction of a level's tiles that may fail to decode; these are left white"
     )
+    z: int | None = Field(None, ge=1, description="focal plane of a z-stack, from 1, or null for the middle one (--z)")
     icc: Literal["ignore", "apply"] = Field(
         "ignore", description="whether colours are converted to sRGB by the file's ICC profile, where it has one"
     )

@@ -114,7 +114,8 @@ class SlideRun:
                 info = self.slide.info
                 origin = [] if info.plane is None else [list(info.origin)]  # earlier versions read the whole plane
                 icc = ["icc"] if info.is_icc_applied else []
-                return {"slide": digest_of([info.slide_id, info.sha256, info.reader, info.mpp, *origin, *icc])}
+                plane = [f"z {info.z}"] if info.n_z > 1 else []
+                return {"slide": digest_of([info.slide_id, info.sha256, info.reader, info.mpp, *origin, *icc, *plane])}
             case "roi" | "tissue_mask":
                 regions = self.roi if name == "roi" else self.tissue_mask
                 return {} if regions is None else {name: regions.digest}

@@ -288,7 +288,8 @@ def run_slide(
     check_writable(Path(out))
     started = time.perf_counter()
     limit = settings.slide.max_bad_tile_fraction
-    opened = read(path, mpp=mpp, slide_id=slide_id, max_bad_tile_fraction=limit, icc=settings.slide.icc)
+    options = settings.slide
+    opened = read(path, mpp=mpp, slide_id=slide_id, max_bad_tile_fraction=limit, icc=options.icc, z=options.z)
     with opened as slide, with_threads(settings.runtime.threads):
         layout = {step.name: step.files for step in STEPS.values()}
         directory = SlideDirectory(Path(out) / slide.info.slide_id, layout, progress)

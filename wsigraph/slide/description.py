@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
+from wsigraph.errors import UnreadableSlide
 from wsigraph.geometry import Box, Size
 from wsigraph.records import Level
 
@@ -44,6 +46,8 @@ class FileDescription:
         Names of associated images, sorted.
     channels : tuple of str
         Names of the channels taken for red, green and blue; empty where the file names none.
+    z, n_z : int
+        The focal plane that is read, from 1, and how many the file holds.
     icc : bytes or None
         The ICC colour profile; None where the file holds none.
     bounds : Box or None
@@ -64,6 +68,8 @@ class FileDescription:
     objective_power: float | None = None
     associated: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
+    z: int = 1
+    n_z: int = 1
     icc: bytes | None = None
     bounds: Box | None = None
     plane: Size | None = None
@@ -97,3 +103,17 @@ def make_levels(sizes: Iterable[tuple[Size, Size]]) -> tuple[Level, ...]:
     pairs = list(sizes)
     finest = pairs[0][0]
     return tuple(Level(size=size, downsample=level_downsample(finest, size), tile=tile) for size, tile in pairs)
+
+
+def choose_z(path: Path, z: int | None, n_z: int) -> int:
+    """Return the focal plane to read, from 1: the middle one, the later of two, where none is asked for.
+
+    Raises
+    ------
+    UnreadableSlide
+        If the slide has no such plane.
+    """
+    if z is not None and not 1 <= z <= n_z:
+        planes = "one focal plane" if n_z == 1 else f"focal planes 1 to {n_z}"
+        raise UnreadableSlide(f"slide {str(path)!r} has {planes}, and plane {z} was asked for with --z")
+    return n_z // 2 + 1 if z is None else z

@@ -38,8 +38,8 @@ def inspect(
         on the plane, and plane_width and plane_height, level-0 px; size and levels are those of the area), levels
         (width, height, downsample, tile_width, tile_height, mpp), mpp in um/px as given or as the file states it,
         mpp_source, file_mpp, mpp_problem (None, or why the pixel size will be refused), objective_power (None where the
-        file states none), icc (name of the colour profile, or None), associated, identifying_images (those that usually
-        show the patient's label), warnings, sha256, bytes.
+        file states none), focal_planes, icc (name of the colour profile, or None), associated, identifying_images
+        (those that usually show the patient's label), warnings, sha256, bytes.
 
     Raises
     ------
@@ -76,6 +76,7 @@ def inspect(
         "file_mpp": description.mpp,
         "mpp_problem": problem,
         "objective_power": description.objective_power,
+        "focal_planes": description.n_z,
         "icc": profile_name(description.icc) or None,
         "associated": list(description.associated),
         "identifying_images": [name for name in description.associated if name.lower() in _IDENTIFYING],

@@ -36,13 +36,12 @@ def is_picture(tif: TiffFile) -> bool:
         return bool(first.samplesperpixel == 3 and int(first.photometric) == _RGB)
     if first.samplesperpixel != 1 or int(first.photometric) != _BLACK_IS_ZERO:
         return False
-    return _n_planes(tif) == 3 and not fault(tif)
+    return _n_channels(tif) == 3 and not fault(tif)
 
 
 def fault(tif: TiffFile) -> str:
     """Return why the planes of an OME-TIFF are no picture; empty where they are, or the file has one page a plane."""
-    first = tiff_index.pyramid_pages(tif)[0]
-    if first.samplesperpixel != 1 or not tif.ome_metadata:
+    if not tif.ome_metadata:
         return ""
     try:
         planes = _parse(tif)
@@ -55,11 +54,21 @@ def fault(tif: TiffFile) -> str:
         return f"its OME-XML places planes in the file {other!r}, and no other file is opened"
     if n_channels not in (1, 3):
         return f"it holds {n_channels} channels apart"
-    if n_channels == 3 and planes.n_z * planes.n_t == 1 and max(pages.values()) >= len(tif.pages):
+    if n_channels * planes.n_z > 1 and max(pages.values()) >= len(tif.pages):
         return f"its OME-XML places a plane on page {max(pages.values())}, and it has {len(tif.pages)}"
-    if n_channels == 3 and (planes.n_z > 1 or planes.n_t > 1):
-        return f"it holds {planes.n_z} focal planes and {planes.n_t} points in time of channels apart"
     return ""
+
+
+def n_focal_planes(tif: TiffFile) -> int:
+    """Return how many focal planes a tiled OME-TIFF holds; 1 for all others."""
+    if not tif.ome_metadata or fault(tif):
+        return 1
+    return _parse(tif).n_z
+
+
+def focal_plane(tif: TiffFile, z: int) -> list[TiffPage]:
+    """Return the pyramid of one focal plane, `z` from 0, of a file whose pages hold all colours."""
+    return tiff_index.plane_pages(tif, _parse(tif).pages()[0, z, 0])
 
 
 def channel_names(tif: TiffFile) -> tuple[str, ...]:
@@ -70,15 +79,16 @@ def channel_names(tif: TiffFile) -> tuple[str, ...]:
     return tuple(name for name in names if name)
 
 
-def colour_planes(tif: TiffFile) -> list[tuple[TiffPage, ...]]:
-    """Return red, green and blue of every level, from the finest to the coarsest; the same page where it holds all."""
+def colour_planes(tif: TiffFile, z: int) -> list[tuple[TiffPage, ...]]:
+    """Return red, green and blue of every level of focal plane `z`, from 0; the same page where it holds all."""
     first = tiff_index.pyramid_pages(tif)[0]
     if are_apart(first):
-        return [(page,) * 3 for page in tiff_index.pyramid_pages(tif) if are_apart(page)]
+        pyramid = focal_plane(tif, z) if n_focal_planes(tif) > 1 else tiff_index.pyramid_pages(tif)
+        return [(page,) * 3 for page in pyramid if are_apart(page)]
     planes = _parse(tif)
     pages = planes.pages()
     order = _order([name for name, _ in planes.channels])
-    columns = [tiff_index.plane_pages(tif, pages[channel, 0, 0]) for channel in order]
+    columns = [tiff_index.plane_pages(tif, pages[channel, z, 0]) for channel in order]
     sizes = [[(page.imagelength, page.imagewidth) for page in column] for column in columns]
     n_levels = min(len(column) for column in columns)
     if any(size[:n_levels] != sizes[0][:n_levels] for size in sizes):
@@ -92,12 +102,12 @@ def _order(names: list[str]) -> list[int]:
     return [lower.index(colour) for colour in _COLOURS] if sorted(lower) == sorted(_COLOURS) else [0, 1, 2]
 
 
-def _n_planes(tif: TiffFile) -> int:
+def _n_channels(tif: TiffFile) -> int:
     try:
         planes = _parse(tif)
     except ValueError:
         return 0
-    return (len(planes.channels) or planes.n_c) * planes.n_z * planes.n_t
+    return len(planes.channels) or planes.n_c
 
 
 def _parse(tif: TiffFile) -> OmePlanes:

@@ -237,7 +237,8 @@ class Slide:
             return self._reader
 
     def _reopen(self) -> SlideReader:
-        reader = open_reader(Path(self._info.path), self._info.reader)[1]
+        z = self._info.z if self._info.n_z > 1 else None
+        reader = open_reader(Path(self._info.path), self._info.reader, z)[1]
         if self._info.is_icc_applied:
             reader = IccReader(reader, self._info.slide_id)
         if reader.description.levels != self._info.levels:
@@ -254,6 +255,7 @@ def read(
     reader: str | None = None,
     max_bad_tile_fraction: float = MAX_BAD_TILE_FRACTION,
     icc: Literal["ignore", "apply"] = "ignore",
+    z: int | None = None,
 ) -> Slide:
     """Open a slide.
 
@@ -271,6 +273,8 @@ def read(
         Fraction of a level's tiles that may fail to decode, 0 to 1. These are white and reported; more is an error.
     icc : {"ignore", "apply"}
         Whether pixels are converted to sRGB by the file's ICC profile, where it has one.
+    z : int, optional
+        Focal plane to read, from 1; the middle one where left out.
 
     Returns
     -------
@@ -297,7 +301,7 @@ def read(
     if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
         raise SlideError(f"slide id {name!r} cannot name a directory; give letters, digits, '-', '_' and '.'")
     path = files.locate(named)
-    reader_name, slide_reader = open_reader(path, reader)
+    reader_name, slide_reader = open_reader(path, reader, z)
     try:
         description = slide_reader.description
         is_icc_applied = icc == "apply" and description.icc is not None
@@ -318,6 +322,8 @@ def read(
             warnings=description.warnings + warnings,
             origin=(0, 0) if description.bounds is None else (description.bounds.x0, description.bounds.y0),
             plane=description.plane,
+            z=description.z,
+            n_z=description.n_z,
             icc=profile_name(description.icc),
             is_icc_applied=is_icc_applied,
         )
@@ -352,7 +358,7 @@ def _attach(info: SlideInfo, max_bad_tile_fraction: float) -> Slide:
     A worker gets the slide anew with every task; opening it each time would parse its index each time.
     """
     name = (info.path, info.sha256, info.reader, info.slide_id)
-    key = (*name, info.mpp, info.mpp_source, info.is_icc_applied, max_bad_tile_fraction)
+    key = (*name, info.mpp, info.mpp_source, info.is_icc_applied, info.z, max_bad_tile_fraction)
     with _attaching:
         slide = _attached.get(key)
         if slide is None or slide._is_closed:

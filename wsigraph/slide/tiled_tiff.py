@@ -22,7 +22,7 @@ from wsigraph.errors import CorruptTile, TruncatedSlide, UnreadableSlide
 from wsigraph.geometry import Box, Size
 from wsigraph.slide import colour_tag, jpeg, objective, planes, tiff_index
 from wsigraph.slide.colour import to_rgb
-from wsigraph.slide.description import HOW_TO_CONVERT, FileDescription, make_levels
+from wsigraph.slide.description import HOW_TO_CONVERT, FileDescription, choose_z, make_levels
 from wsigraph.slide.resample import shrink
 from wsigraph.slide.series import SeriesRule
 from wsigraph.slide.tile_grid import TileCache, assemble
@@ -73,19 +73,23 @@ class TiledTiffReader:
     ----------
     path : Path
         The file.
+    z : int, optional
+        Focal plane of an OME-TIFF, from 1; the middle one where left out.
 
     Raises
     ------
     TruncatedSlide
         If the file ends before the data that it indexes.
     UnreadableSlide
-        If the index is damaged, or the file is no pyramid of 8-bit grey or RGB tiles in a known codec.
+        If it has no such focal plane, the index is damaged, or the file is no pyramid of 8-bit grey or RGB tiles in a
+        known codec.
     """
 
     suffixes: ClassVar[frozenset[str]] = frozenset({".qptiff", ".svs", ".tif", ".tiff"})
     series: ClassVar[tuple[SeriesRule, ...]] = ()
+    takes_z: ClassVar[bool] = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, z: int | None = None) -> None:
         self._path = path
         tif = tiff_index.open_index(path)
         try:
@@ -93,7 +97,9 @@ class TiledTiffReader:
                 tiff_index.check_extents(path, tif)
                 _check(path, tif)
                 vendor = tiff_index.vendor_of(tif)
-                self._pages = _read_pages(tif)
+                n_z = planes.n_focal_planes(tif)
+                z = choose_z(path, z, n_z)
+                self._pages = _read_pages(tif, z - 1, n_z)
                 stated = tiff_index.stated_mpp(tif, vendor)
                 channels, icc = planes.channel_names(tif), tiff_index.icc_profile(tif)
                 power = objective.power_in(tif.pages.first.description) if vendor == "aperio" else None
@@ -114,6 +120,8 @@ class TiledTiffReader:
             objective_power=power,
             associated=associated,
             channels=channels,
+            z=z,
+            n_z=n_z,
             icc=icc,
             warnings=warnings,
         )
@@ -311,12 +319,13 @@ def _read_page(number: int, page: TiffPage) -> _Page:
     )
 
 
-def _read_pages(tif: TiffFile) -> list[_Page]:
-    """Return the levels of the pyramid, each with its colour planes where they are stored apart."""
+def _read_pages(tif: TiffFile, z: int, n_z: int) -> list[_Page]:
+    """Return the levels of a focal plane, from 0, each with its colour planes where they are stored apart."""
     if not planes.is_picture(tif):
-        return [_read_page(number, page) for number, page in enumerate(tiff_index.pyramid_pages(tif))]
+        pyramid = planes.focal_plane(tif, z) if n_z > 1 else tiff_index.pyramid_pages(tif)
+        return [_read_page(number, page) for number, page in enumerate(pyramid)]
     levels = []
-    for number, colours in enumerate(planes.colour_planes(tif)):
+    for number, colours in enumerate(planes.colour_planes(tif, z)):
         parts = []
         for colour, page in enumerate(colours):
             part = _read_page(number, page)

@@ -150,6 +150,8 @@ def _encode_slide_info(info: SlideInfo) -> Payload:
             "warnings": list(info.warnings),
             "origin": list(info.origin),
             "plane": None if info.plane is None else [info.plane.height, info.plane.width],
+            "z": info.z,
+            "n_z": info.n_z,
             "icc": info.icc,
             "is_icc_applied": info.is_icc_applied,
         }
