@@ -43,7 +43,13 @@ class Placement:
 
     @property
     def offset_um(self) -> tuple[float, float]:
-        """What to add to a graph's coordinates, (x, y) in um."""
+        """What to add to a graph's coordinates, (x, y) in um.
+
+        Raises
+        ------
+        RecordError
+            If plane coordinates are wanted and the place of the scanned area is not known.
+        """
         if self.coordinates == "bounds":
             return 0.0, 0.0
         if self.bounds_on_plane_px is None or not self.level0_mpp > 0:

@@ -236,9 +236,9 @@ def run_slide(
         What to explain; without it nothing is explained.
     roi : Path or str, optional
         Regions outside which no tissue is used, and whose classes are counted in every node: QuPath GeoJSON, ImageScope
-        XML or a label image. Coordinates count from ``report.origin``.
+        XML or a label image, in coordinates of ``report.origin``.
     tissue_mask : Path or str, optional
-        Regions that are taken as the tissue, in a file of the same kinds.
+        Regions that are taken as the tissue.
     redo : bool
         Whether to carry out every step again, even if its record is there.
 
@@ -287,9 +287,9 @@ def run_slide(
     check_encoder(settings)
     check_writable(Path(out))
     started = time.perf_counter()
-    limit = settings.slide.max_bad_tile_fraction
-    options = settings.slide
-    opened = read(path, mpp=mpp, slide_id=slide_id, max_bad_tile_fraction=limit, icc=options.icc, z=options.z)
+    how = settings.slide
+    limit = how.max_bad_tile_fraction
+    opened = read(path, mpp=mpp, slide_id=slide_id, max_bad_tile_fraction=limit, icc=how.icc, z=how.z)
     with opened as slide, with_threads(settings.runtime.threads):
         layout = {step.name: step.files for step in STEPS.values()}
         directory = SlideDirectory(Path(out) / slide.info.slide_id, layout, progress)
@@ -368,43 +368,3 @@ def _destination(run: SlideRun, step: Step) -> Destination:
 def steps_until(until: str) -> tuple[Step, ...]:
     """Return the steps up to one, in their order."""
     return tuple(STEPS[name] for name in STEP_NAMES[: STEP_NAMES.index(until) + 1])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepTask:
-    """Consecutive steps of a slide that one task of a cluster carries out.
-
-    Attributes
-    ----------
-    until : str
-        Last step.
-    on_gpu : bool
-        Whether only a worker that offers a GPU may carry them out.
-    """
-
-    until: str
-    on_gpu: bool
-
-
-def plan_tasks(until: str, gpu_steps: Sequence[str]) -> tuple[StepTask, ...]:
-    """Return the tasks that carry out a slide one after the other, so that a GPU is only held while it is used.
-
-    Parameters
-    ----------
-    until : str
-        Last step.
-    gpu_steps : sequence of str
-        Steps that need a GPU.
-
-    Returns
-    -------
-    tuple of StepTask
-        One task if no step needs a GPU.
-    """
-    tasks: list[StepTask] = []
-    for step in steps_until(until):
-        on_gpu = step.name in gpu_steps
-        if tasks and tasks[-1].on_gpu == on_gpu:
-            tasks.pop()
-        tasks.append(StepTask(until=step.name, on_gpu=on_gpu))
-    return tuple(tasks)

@@ -43,7 +43,13 @@ class OmePlanes:
     blocks: list[dict[str, str]] = field(default_factory=list)
 
     def pages(self) -> dict[tuple[int, int, int], int]:
-        """Return the page of each plane, by (channel, z, t), all counted from 0."""
+        """Return the page of each plane, by (channel, z, t), all counted from 0.
+
+        Raises
+        ------
+        ValueError
+            If the order of the axes or a number of the text is none.
+        """
         n_channels = max(1, len(self.channels) or self.n_c)
         lengths = {"C": n_channels, "Z": self.n_z, "T": self.n_t}
         axes = [axis for axis in self.order if axis in lengths]

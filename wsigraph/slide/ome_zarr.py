@@ -102,7 +102,8 @@ class OmeZarrReader:
             reason = tiff_index.first_line(error)
             raise UnreadableSlide(f"slide {str(path)!r} has damaged OME-Zarr metadata ({reason})") from None
         z_axis = axes.index("z") if "z" in axes else None
-        n_z = 1 if z_axis is None else int(arrays[0].shape[z_axis])
+        finest: Any = arrays[0]
+        n_z = 1 if z_axis is None else int(finest.shape[z_axis])
         z = choose_z(path, z, n_z)
         channel = axes.index("c") if "c" in axes else None
         self._layout = _Layout(axes.index("y"), axes.index("x"), channel, z_axis, z - 1)

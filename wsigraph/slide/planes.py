@@ -80,7 +80,13 @@ def channel_names(tif: TiffFile) -> tuple[str, ...]:
 
 
 def colour_planes(tif: TiffFile, z: int) -> list[tuple[TiffPage, ...]]:
-    """Return red, green and blue of every level of focal plane `z`, from 0; the same page where it holds all."""
+    """Return red, green and blue of every level of focal plane `z`, from 0; the same page where it holds all.
+
+    Raises
+    ------
+    ValueError
+        If the planes differ in size.
+    """
     first = tiff_index.pyramid_pages(tif)[0]
     if are_apart(first):
         pyramid = focal_plane(tif, z) if n_focal_planes(tif) > 1 else tiff_index.pyramid_pages(tif)
