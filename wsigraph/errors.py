@@ -11,6 +11,7 @@
     |   |   +-- ReaderLost     the process that read the file died or took too long: no verdict on the file
     |   +-- MissingMpp         no pixel size, an absurd one, or pixels that are not square
     |   +-- SlidesNotFound     a folder or glob without slides
+    |   +-- RegionError        regions or a mask that do not fit the slide
     +-- TissueError
     |   +-- NoTissue           a slide without tissue to work on
     |   +-- NotHE              a slide that is no section in hematoxylin and eosin
@@ -71,6 +72,10 @@ class MissingMpp(SlideError):
 
 class SlidesNotFound(SlideError):
     """A folder or glob holds no slide."""
+
+
+class RegionError(SlideError):
+    """Regions or a tissue mask that cannot be read, are empty, cross themselves, or are not on the slide."""
 
 
 class TissueError(WsigraphError):

@@ -11,12 +11,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 MPP_MIN = 0.05
 """Smallest credible pixel size, um/px: finer than any light microscope resolves."""
 MPP_MAX = 20.0
 """Largest credible pixel size, um/px: coarser than any scanner's base level."""
+Origin = Literal["bounds", "plane"]
+"""What coordinates count from: the corner of the scanned area, as QuPath shows it, or of the file's whole plane."""
 RATIO_DENOMINATOR_MAX = 65536
 """Bound on the denominator of a resampling ratio; keeps integer area weights within int64."""
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wsigraph.errors import MissingMpp, PluginError, StoreError
+from wsigraph.errors import MissingMpp, PluginError, RecordError, StoreError
 from wsigraph.exchange.anndata import to_anndata, write_anndata
 from wsigraph.exchange.annotation_store import write_annotation_store
 from wsigraph.exchange.geojson_points import encode_points, write_points
 from wsigraph.exchange.networkx import to_networkx, write_networkx
 from wsigraph.exchange.parquet import write_parquet
-from wsigraph.exchange.tables import edge_columns, node_columns, provenance
+from wsigraph.exchange.tables import Placement, edge_columns, node_columns, provenance
 from wsigraph.exchange.tile_graph import GEOMETRY_NAMES
 from wsigraph.geometry import crofton_um
 from wsigraph.graph.feature.interpret import FEATURE_NAMES, FEATURE_UNITS, interpret
@@ -154,3 +154,18 @@ def test_without_tiatoolbox_the_extra_is_named(coarse: CoarseGraph, tmp_path: Pa
     with pytest.raises(PluginError, match=r"wsigraph\[tiatoolbox\]"):
         write_annotation_store(encode_points(coarse, 0.25), tmp_path / "regions.db")
     assert not (tmp_path / "regions.db").exists()
+
+
+def test_exports_state_and_move_their_origin(graph: TissueGraph, tmp_path: Path) -> None:
+    """Coordinates count from the scanned area, or from the plane where that is wanted."""
+    plane = Placement(coordinates="plane", bounds_on_plane_px=(2500, 4002), level0_mpp=0.5)
+    table = to_anndata(graph, placement=plane)
+    np.testing.assert_allclose(table.obsm["spatial"] - to_anndata(graph).obsm["spatial"], [[1250.0, 2001.0]] * 4)
+    assert json.loads(table.uns["wsigraph"])["origin"] == plane.statement()
+    assert provenance(graph)["origin"] == {"coordinates": "bounds", "bounds_on_plane_px": None}
+    points = [json.loads(encode_points(graph, 0.5, **given)) for given in ({}, {"placement": plane})]
+    inside, outside = (np.array([one["geometry"]["coordinates"] for one in each["features"]]) for each in points)
+    np.testing.assert_allclose(outside - inside, [[2500.0, 4002.0]] * 4)
+    assert points[1]["wsigraph"]["origin"]["bounds_on_plane_px"] == [2500, 4002]
+    with pytest.raises(RecordError, match=r"slide\.json states"):
+        node_columns(graph, Placement(coordinates="plane"))

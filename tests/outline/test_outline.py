@@ -187,3 +187,18 @@ def test_what_does_not_belong_together_is_refused() -> None:
         trace_outlines(label_grid_of(cells, n_regions=3), graph_of(cells), tolerance_um=0.0)
     with pytest.raises(RecordError, match="no region 2"):
         trace(cells, 0.0).polygons(2)
+
+
+@pytest.mark.parametrize("seed", [2, 3, 5])
+def test_every_area_stays_within_the_allowed_change(seed: int) -> None:
+    """However coarse the tolerance, a polygon measures what its region measures, and neighbours share their border."""
+    cells = blobs(seed)
+    graph = graph_of(cells)
+    loose = trace_outlines(label_grid_of(cells), graph, tolerance_um=6.0)
+    bounded = trace_outlines(label_grid_of(cells), graph, tolerance_um=6.0, max_area_error=0.05)
+    measured = graph.moment("n") * graph.mpp**2
+    errors = [np.abs([shape.area for shape in shapes(each)] / measured - 1) for each in (loose, bounded)]
+    assert errors[0].max() > 0.1
+    assert errors[1].max() <= 0.05
+    assert len(bounded.points) < len(trace_outlines(label_grid_of(cells), graph, tolerance_um=0.0).points)
+    assert shapely.coverage_is_valid(np.array(shapes(bounded), dtype=object))

@@ -57,6 +57,18 @@ def test_the_collection_has_the_shape_qupath_reads() -> None:
         assert all(isinstance(value, int | float) for value in properties["measurements"].values())
 
 
+def test_an_offset_moves_every_point() -> None:
+    inside, outside = (json.loads(encode(**given)[0])["features"] for given in ({}, {"offset_px": (2500, 4002)}))
+    for one, other in zip(inside, outside, strict=True):
+        ring, moved = (np.array(_rings(each)[0]) for each in (one, other))
+        np.testing.assert_array_equal(moved - ring, np.broadcast_to([2500, 4002], ring.shape))
+
+
+def _rings(feature: dict[str, Any]) -> Any:
+    geometry = feature["geometry"]
+    return geometry["coordinates"] if geometry["type"] == "Polygon" else geometry["coordinates"][0]
+
+
 def test_polygons_are_closed_and_those_of_the_outlines() -> None:
     for feature, region in zip(json.loads(encode()[0])["features"], shapes(OUTLINES), strict=True):
         geometry = feature["geometry"]

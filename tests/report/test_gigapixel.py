@@ -69,7 +69,12 @@ def encoded(height: int, width: int, n_superpixels: int, n_regions: int, cell_px
         level0_mpp=level0_mpp,
     )
     coarser = max(1.0, lattice.mpp / settings.outline_mpp)
-    outlines = trace_outlines(lattice, graph, tolerance_um=settings.outline_tolerance_um * coarser)
+    outlines = trace_outlines(
+        lattice,
+        graph,
+        tolerance_um=settings.outline_tolerance_um * coarser,
+        max_area_error=settings.outline_max_area_error,
+    )
     assert not len(outlines.boxed)
     attribution = np.random.default_rng(1).normal(size=(2, graph.n_nodes))
     content, _ = encode_geojson(

@@ -138,7 +138,12 @@ def test_the_picture_is_small_enough_and_large_enough(files: dict[str, bytes], t
 
 def test_settings_reach_the_files(parts: Parts, files: dict[str, bytes], tmp_path: Path) -> None:
     config = ReportConfig(
-        outline_mpp=8.0, outline_tolerance_um=12.0, map_feature=None, measurements=("eosin_mean",), thumbnail_px=400
+        outline_mpp=8.0,
+        outline_tolerance_um=12.0,
+        outline_max_area_error=1.0,
+        map_feature=None,
+        measurements=("eosin_mean",),
+        thumbnail_px=400,
     )
     other = report(parts, tmp_path, config)
     assert len(other[POLYGONS]) < 0.5 * len(files[POLYGONS])

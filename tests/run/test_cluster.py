@@ -20,7 +20,7 @@ from wsigraph.run.batch.active import Active
 from wsigraph.run.batch.run import run_cohort
 from wsigraph.run.batch.tally import Tally
 from wsigraph.run.cluster import connect, job_script
-from wsigraph.run.steps import StepTask, plan_tasks
+from wsigraph.run.step_tasks import StepTask, plan_tasks
 
 Slides = dict[str, Path]
 

@@ -129,7 +129,7 @@ def test_every_step_names_inputs_and_settings_that_exist() -> None:
     for number, (name, step) in enumerate(STEPS.items()):
         earlier = set(STEP_NAMES[:number])
         assert name == step.name
-        assert set(step.inputs) <= {*earlier, "slide", "embedding", "model", "reference"}
+        assert set(step.inputs) <= {*earlier, "slide", "roi", "tissue_mask", "embedding", "model", "reference"}
         assert set(step.load_with) <= earlier
         for key in set(step.config) - {"question"}:
             section, _, field = key.partition(".")

@@ -143,7 +143,7 @@ def test_a_damaged_chunk_is_named_and_leaves_the_others(write: Write, planes: np
     ("change", "words"),
     [
         ({"axes": [{"name": name} for name in ("c", "y", "z")]}, "its axes are c, y, z"),
-        ({"axes": [{"name": name} for name in ("z", "y", "x")]}, "a volume or a series in time"),
+        ({"axes": [{"name": name} for name in ("t", "y", "x")]}, "a series in time"),
         ({"datasets": [{"path": "absent"}]}, "damaged OME-Zarr metadata"),
         ({"datasets": []}, "damaged OME-Zarr metadata"),
         ({"axes": None}, "damaged OME-Zarr metadata"),

@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
-from wsigraph.cli.options import AsJson, ConfigFiles, Force, Mpp, Out, Overrides, Threads, forced, read_settings
+from wsigraph.cli.options import (
+    AsJson,
+    ConfigFiles,
+    Coordinates,
+    FocalPlane,
+    Force,
+    Mpp,
+    Out,
+    Overrides,
+    Roi,
+    Threads,
+    TissueMask,
+    forced,
+    read_settings,
+)
 from wsigraph.cli.slide_arguments import FromManifest, refuse_equal_names, select_slides
 from wsigraph.cli.slide_results import SlideResults
 
@@ -58,6 +72,10 @@ def explain(
     config: ConfigFiles = None,
     overrides: Overrides = None,
     threads: Threads = None,
+    origin: Coordinates = None,
+    z: FocalPlane = None,
+    roi: Roi = None,
+    tissue_mask: TissueMask = None,
     force: Force = False,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -72,14 +90,16 @@ def explain(
     from wsigraph.explanation.request import ExplanationRequest
     from wsigraph.run.steps import run_slide
 
-    settings = read_settings(config, overrides, {"runtime.threads": threads, **forced(force)})
+    settings = read_settings(
+        config, overrides, {"runtime.threads": threads, "report.origin": origin, "slide.z": z, **forced(force)}
+    )
     claims = [*(perturb or []), *(falsify or [])]
     if claims:
         from wsigraph.explanation.perturbation_test import check_claim
 
         for claim in claims:
             check_claim(claim)
-    selection = select_slides(slides, manifest, mpp, settings)
+    selection = select_slides(slides, manifest, mpp, settings, roi=roi, tissue_mask=tissue_mask)
     refuse_equal_names(selection.slides)
 
     results = SlideResults(selection, as_json=as_json, debug=debug)
@@ -96,6 +116,8 @@ def explain(
                     model=model,
                     progress=progress,
                     explain=request,
+                    roi=slide.roi,
+                    tissue_mask=slide.tissue_mask,
                 )
             tests = _test_claims(result, claims, target, model or settings.model.path, settings.explanation.seed)
             if as_json:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
-from wsigraph.cli.options import AsJson, Mpp
+from wsigraph.cli.options import AsJson, Coordinates, Mpp
 
 if TYPE_CHECKING:
+    from wsigraph.exchange.tables import Placement
     from wsigraph.records import CoarseGraph, SlideInfo, TissueGraph
 
 _GRAPH, _COARSE, _SLIDE = "graph.safetensors", "coarse.safetensors", "slide.json"
@@ -58,23 +59,28 @@ def export(
     coarse: _Coarse = False,
     points: _Points = False,
     mpp: Mpp = None,
+    origin: Coordinates = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Write a graph for other tools: AnnData, GeoJSON, parquet tables, networkx or a tiatoolbox annotation store.
 
     networkx writes GraphML or node-link JSON, depending on the suffix of PATH. GeoJSON and tiatoolbox get outlines if
-    GRAPH is a slide's directory, otherwise centroids, in level-0 pixels. AnnData, parquet and networkx need
+    GRAPH is a slide's directory, otherwise centroids, in level-0 pixels. All coordinates count from the corner of the
+    scanned area, as QuPath shows it, or with --origin plane from that of the file's whole plane, as ImageScope, ASAP
+    and tiatoolbox show it; each file states which. AnnData, parquet and networkx need
     pip install 'wsigraph[exchange]'; tiatoolbox needs the extra 'tiatoolbox'.
     """
     graph = _load(Path(source), coarse)
-    files = _write(graph, Path(source), to, Path(out), points=points, mpp=mpp)
+    placement = _placement(Path(source), origin)
+    files = _write(graph, Path(source), to, Path(out), placement, points=points, mpp=mpp)
     if as_json:
         from wsigraph.exchange.tables import tissue_graph
 
         tissue = tissue_graph(graph)
-        shown = {"format": to.value, "files": [str(file) for file in files], "nodes": tissue.n_nodes}
-        print(json.dumps({**shown, "edges": tissue.n_edges, "slide_id": tissue.slide_id}))
+        shown: dict[str, Any] = {"format": to.value, "files": [str(file) for file in files], "nodes": tissue.n_nodes}
+        shown |= {"edges": tissue.n_edges, "slide_id": tissue.slide_id, "origin": placement.statement()}
+        print(json.dumps(shown))
     else:
         print("\n".join(str(file) for file in files))
 
@@ -91,22 +97,29 @@ def _load(source: Path, coarse: bool) -> TissueGraph | CoarseGraph:
 
 
 def _write(
-    graph: TissueGraph | CoarseGraph, source: Path, to: Format, out: Path, *, points: bool, mpp: float | None
+    graph: TissueGraph | CoarseGraph,
+    source: Path,
+    to: Format,
+    out: Path,
+    placement: Placement,
+    *,
+    points: bool,
+    mpp: float | None,
 ) -> list[Path]:
     """Write the graph and return the files."""
     if to is Format.ANNDATA:
         from wsigraph.exchange.anndata import write_anndata
 
-        return [write_anndata(graph, out)]
+        return [write_anndata(graph, out, placement=placement)]
     if to is Format.PARQUET:
         from wsigraph.exchange.parquet import write_parquet
 
-        return list(write_parquet(graph, out))
+        return list(write_parquet(graph, out, placement=placement))
     if to is Format.NETWORKX:
         from wsigraph.exchange.networkx import write_networkx
 
-        return [write_networkx(graph, out)]
-    content = _geojson(graph, source, points, mpp)
+        return [write_networkx(graph, out, placement=placement)]
+    content = _geojson(graph, source, placement, points, mpp)
     if to is Format.TIATOOLBOX:
         from wsigraph.exchange.annotation_store import write_annotation_store
 
@@ -117,18 +130,32 @@ def _write(
     return [out]
 
 
-def _geojson(graph: TissueGraph | CoarseGraph, source: Path, points: bool, mpp: float | None) -> bytes:
+def _geojson(
+    graph: TissueGraph | CoarseGraph, source: Path, placement: Placement, points: bool, mpp: float | None
+) -> bytes:
     """Return outlines of a directory's graph, else centroids."""
     info = _slide_info(source)
     if info is not None and source.is_dir() and not points:
-        return _outlines(graph, source, info)
+        return _outlines(graph, source, info, placement)
     from wsigraph.errors import MissingMpp
     from wsigraph.exchange.geojson_points import encode_points
 
     level0_mpp = mpp if mpp is not None or info is None else info.mpp
     if level0_mpp is None:
         raise MissingMpp(f"{source} has no pixel size of level 0 of the slide; give it with --mpp UM")
-    return encode_points(graph, level0_mpp)
+    return encode_points(graph, level0_mpp, placement=placement)
+
+
+def _placement(source: Path, origin: str | None) -> Placement:
+    """Return what the coordinates of the export count from."""
+    from wsigraph.config import load
+    from wsigraph.exchange.tables import Placement
+
+    info = _slide_info(source)
+    coordinates = load([], [] if origin is None else [f"report.origin={json.dumps(origin)}"]).report.origin
+    if info is None:
+        return Placement(coordinates=coordinates)
+    return Placement(coordinates=coordinates, bounds_on_plane_px=info.origin, level0_mpp=info.mpp)
 
 
 def _slide_info(source: Path) -> SlideInfo | None:
@@ -139,7 +166,7 @@ def _slide_info(source: Path) -> SlideInfo | None:
     return load_slide_info(path) if path.is_file() else None
 
 
-def _outlines(graph: TissueGraph | CoarseGraph, directory: Path, info: SlideInfo) -> bytes:
+def _outlines(graph: TissueGraph | CoarseGraph, directory: Path, info: SlideInfo, placement: Placement) -> bytes:
     """Return outlines as in the report, of regions or superpixels."""
     import numpy as np
 
@@ -151,6 +178,7 @@ def _outlines(graph: TissueGraph | CoarseGraph, directory: Path, info: SlideInfo
     from wsigraph.outline.outline import trace_outlines
     from wsigraph.records import CoarseGraph
     from wsigraph.report.geojson import encode_geojson
+    from wsigraph.slide.bounds import offset_px
 
     options = ReportConfig()
     regions = graph
@@ -160,12 +188,18 @@ def _outlines(graph: TissueGraph | CoarseGraph, directory: Path, info: SlideInfo
     grid = sample_regions(labels, regions, info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px)
     coarser = max(1.0, grid.mpp / max(options.outline_mpp, labels.mpp))
     content, _ = encode_geojson(
-        trace_outlines(grid, regions.graph, tolerance_um=options.outline_tolerance_um * coarser),
+        trace_outlines(
+            grid,
+            regions.graph,
+            tolerance_um=options.outline_tolerance_um * coarser,
+            max_area_error=options.outline_max_area_error,
+        ),
         regions,
         interpret(regions.graph),
         slide_sha256=info.sha256,
         measurements=options.measurements,
-        provenance={**provenance(graph), "outline_mpp": grid.mpp, "level0_mpp": info.mpp},
+        provenance={**provenance(graph, placement), "outline_mpp": grid.mpp, "level0_mpp": info.mpp},
         max_bytes=round(options.geojson_max_mb * 1e6),
+        offset_px=offset_px(info, placement.coordinates),
     )
     return content

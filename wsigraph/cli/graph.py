@@ -12,12 +12,16 @@ from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import (
     AsJson,
     ConfigFiles,
+    Coordinates,
     Encoder,
+    FocalPlane,
     Force,
     Mpp,
     Out,
     Overrides,
+    Roi,
     Threads,
+    TissueMask,
     forced,
     read_settings,
 )
@@ -68,6 +72,10 @@ def graph(
     chunk_px: _Chunk = None,
     threads: Threads = None,
     memory: _Memory = None,
+    origin: Coordinates = None,
+    z: FocalPlane = None,
+    roi: Roi = None,
+    tissue_mask: TissueMask = None,
     force: Force = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
@@ -86,18 +94,24 @@ def graph(
         "runtime.chunk_px": chunk_px,
         "runtime.threads": threads,
         "runtime.memory_gb": None if memory is None else _gigabytes(memory),
+        "report.origin": origin,
+        "slide.z": z,
         **forced(force),
     }
     settings = read_settings(config, overrides, spelled)
     if features is not None:
         if manifest is not None:
             raise typer.BadParameter("give --features or --manifest, not both")
+        if roi is not None or tissue_mask is not None:
+            raise typer.BadParameter("--roi and --tissue-mask choose superpixels; with --features tiles are the nodes")
         facts = _from_features(features, slide, out, settings, mpp, tile_px, coarsen=coarsen)
         print(json.dumps(facts, allow_nan=False) if as_json else _table(facts), flush=True)
         return
     if slide is None and manifest is None:
         raise typer.BadParameter("give a slide, a manifest with --manifest, or a file of features with --features")
-    selection = select_slides(None if slide is None else [slide], manifest, mpp, settings)
+    selection = select_slides(
+        None if slide is None else [slide], manifest, mpp, settings, roi=roi, tissue_mask=tissue_mask
+    )
 
     results = SlideResults(selection, as_json=as_json, debug=debug)
     for named in selection.slides:
@@ -120,13 +134,22 @@ def _from_slide(slide: NamedSlide, out: str, settings: Config, *, coarsen: bool)
     until = "coarsen" if coarsen else "graph"
     with progress_line(slide.label) as progress:
         result = run_slide(
-            slide.path, out, settings, mpp=slide.mpp, slide_id=slide.slide_id, progress=progress, until=until
+            slide.path,
+            out,
+            settings,
+            mpp=slide.mpp,
+            slide_id=slide.slide_id,
+            progress=progress,
+            until=until,
+            roi=slide.roi,
+            tissue_mask=slide.tissue_mask,
         )
         labels = store.load_labels(result.directory / "superpixels.zarr")
         built = store.load_graph(result.directory / "graph.safetensors")
         from wsigraph.report.graph_picture import write_graph_picture
 
-        with read(slide.path, mpp=slide.mpp, slide_id=slide.slide_id) as opened:
+        options = settings.slide
+        with read(slide.path, mpp=slide.mpp, slide_id=slide.slide_id, icc=options.icc, z=options.z) as opened:
             write_graph_picture(
                 result.directory / "graph.png", slide=opened, labels=labels, graph=built, config=settings.report
             )

@@ -52,8 +52,22 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         ("size", f"{size['width']:,} x {size['height']:,} px"),
         ("pixel size", stated),
     ]
+    if facts["bounds"] is not None:
+        area = facts["bounds"]
+        rows.append(
+            (
+                "origin",
+                f"x {area['x']:,}, y {area['y']:,} on a plane of {area['plane_width']:,} x "
+                f"{area['plane_height']:,} px; the size is that of the scanned area",
+            )
+        )
     if facts["objective_power"] is not None:
         rows.append(("objective", f"{facts['objective_power']:g} x"))
+    if facts["focal_planes"] > 1:
+        middle = facts["focal_planes"] // 2 + 1
+        rows.append(("focal planes", f"{facts['focal_planes']}; plane {middle} is read unless --z names another"))
+    if facts["icc"] is not None:
+        rows.append(("ICC profile", f"{facts['icc']}, not applied unless slide.icc=apply"))
     for number, level in enumerate(facts["levels"]):
         scale = "" if level["mpp"] is None else f", {level['mpp']:.4g} um/px"
         tile = f"tiles of {level['tile_width']} x {level['tile_height']}"

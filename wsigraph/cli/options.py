@@ -38,6 +38,31 @@ Encoder = Annotated[
 Force = Annotated[
     bool, typer.Option("--force", help="Continue with a slide that is not an H&E section; every output is marked.")
 ]
+Coordinates = Annotated[
+    str | None,
+    typer.Option(
+        "--origin",
+        metavar="bounds|plane",
+        help="What coordinates count from, of GeoJSON files and --roi: the corner of the scanned area, as QuPath shows "
+        "it (the default), or of the file's whole plane.",
+    ),
+]
+FocalPlane = Annotated[
+    int | None,
+    typer.Option("--z", min=1, metavar="N", help="Focal plane of a z-stack, from 1; the middle one by default."),
+]
+Roi = Annotated[
+    str | None,
+    typer.Option(
+        "--roi",
+        metavar="FILE",
+        help="Use only the tissue inside these regions: QuPath GeoJSON, ImageScope XML or a label image (PNG, TIFF).",
+    ),
+]
+TissueMask = Annotated[
+    str | None,
+    typer.Option("--tissue-mask", metavar="FILE", help="Take these regions as the tissue; a file as for --roi."),
+]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=0, metavar="N", help="Number of threads; 0 uses all allowed cores.")
 ]

@@ -10,12 +10,15 @@ from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import (
     AsJson,
     ConfigFiles,
+    Coordinates,
     Encoder,
-    Force,
+    FocalPlane,
     Mpp,
     Out,
     Overrides,
+    Roi,
     Threads,
+    TissueMask,
     forced,
     read_settings,
 )
@@ -35,6 +38,13 @@ _Model = Annotated[
     str | None, typer.Option("--model", metavar="DIR", help="Model bundle; by default the demonstration model.")
 ]
 
+_Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Do every step again, and continue with a slide that is not an H&E section; its outputs are marked.",
+    ),
+]
 _Explain = Annotated[
     str | None,
     typer.Option("--explain", metavar="TARGET", help="Also explain stage, risk or survival@DAYS, in report.html."),
@@ -53,23 +63,35 @@ def predict(
     config: ConfigFiles = None,
     overrides: Overrides = None,
     threads: Threads = None,
-    force: Force = False,
+    origin: Coordinates = None,
+    z: FocalPlane = None,
+    roi: Roi = None,
+    tissue_mask: TissueMask = None,
+    force: _Force = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Read slides, build and coarsen their tissue graphs, predict stage and survival, and write a report of each.
 
-    Writes DIR/<slide>/ with every record. A step whose record is already there is not repeated. With several
-    slides, or a manifest, a slide that fails does not stop the others.
+    Writes DIR/<slide>/ with every record. A step whose record is already there is not repeated, unless with --force.
+    With several slides, or a manifest, a slide that fails does not stop the others.
     """
     from wsigraph.cli.progress import progress_line
     from wsigraph.explanation.request import ExplanationRequest
     from wsigraph.run.steps import run_slide
 
     settings = read_settings(
-        config, overrides, {"feature.encoder": encoder, "runtime.threads": threads, **forced(force)}
+        config,
+        overrides,
+        {
+            "feature.encoder": encoder,
+            "runtime.threads": threads,
+            "report.origin": origin,
+            "slide.z": z,
+            **forced(force),
+        },
     )
-    selection = select_slides(slides, manifest, mpp, settings)
+    selection = select_slides(slides, manifest, mpp, settings, roi=roi, tissue_mask=tissue_mask)
     refuse_equal_names(selection.slides)
 
     results = SlideResults(selection, as_json=as_json, debug=debug)
@@ -86,6 +108,9 @@ def predict(
                     model=model,
                     progress=progress,
                     explain=request,
+                    roi=slide.roi,
+                    tissue_mask=slide.tissue_mask,
+                    redo=force,
                 )
             if as_json:
                 results.add(_to_json(result))

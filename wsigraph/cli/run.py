@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsigraph.cli.failure import EXIT_SOME_FAILED, Debug, ends_plainly, say
-from wsigraph.cli.options import AsJson, ConfigFiles, Encoder, Force, Overrides, forced, read_settings
+from wsigraph.cli.options import AsJson, ConfigFiles, Coordinates, Encoder, Force, Overrides, forced, read_settings
 
 if TYPE_CHECKING:
     from wsigraph.cohort.manifest.manifest import Manifest
@@ -57,6 +57,7 @@ def run(
     encoder: Encoder = None,
     config: ConfigFiles = None,
     overrides: Overrides = None,
+    origin: Coordinates = None,
     force: Force = False,
     dry_run: _DryRun = False,
     as_json: AsJson = False,
@@ -72,7 +73,8 @@ def run(
     from wsigraph.run.batch.run import check_steps, run_cohort
     from wsigraph.run.cluster_security import check_cluster
 
-    spelled = {"cluster.kind": cluster, "cluster.workers": workers, "feature.encoder": encoder, **forced(force)}
+    spelled = {"cluster.kind": cluster, "cluster.workers": workers, "feature.encoder": encoder}
+    spelled |= {"report.origin": origin, **forced(force)}
     settings = read_settings(config, overrides, spelled)
     check_steps(until, settings)
     if not dry_run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,8 @@ from wsigraph.cli.failure import say
 
 if TYPE_CHECKING:
     from wsigraph.config import Config
+
+_MANY_ROIS = "name the regions of several slides in the column roi of a manifest"
 
 FromManifest = Annotated[
     str | None,
@@ -34,12 +36,16 @@ class NamedSlide:
         Pixel size that overrides the one in the file, um/px.
     site : str or None
         Hospital or scanner site, from the manifest.
+    roi, tissue_mask : str or None
+        Files of regions that limit the tissue, and that replace it.
     """
 
     path: str
     slide_id: str | None
     mpp: float | None
     site: str | None = None
+    roi: str | None = None
+    tissue_mask: str | None = None
 
     @property
     def label(self) -> str:
@@ -64,7 +70,13 @@ class Selection:
 
 
 def select_slides(
-    named: Sequence[str] | None, manifest: str | None, mpp: float | None, settings: Config | None = None
+    named: Sequence[str] | None,
+    manifest: str | None,
+    mpp: float | None,
+    settings: Config | None = None,
+    *,
+    roi: str | None = None,
+    tissue_mask: str | None = None,
 ) -> Selection:
     """Return the slides of a command.
 
@@ -78,6 +90,8 @@ def select_slides(
         Value of ``--mpp``; the pixel size of a row of the manifest overrides it.
     settings : Config, optional
         Settings that name the stages; by default the built-in ones.
+    roi, tissue_mask : str, optional
+        Values of ``--roi`` and ``--tissue-mask``, for a single slide; a manifest has a column ``roi``.
 
     Returns
     -------
@@ -89,7 +103,13 @@ def select_slides(
     if manifest is None:
         groups = [_named_slides(text, mpp) for text in named or ()]
         slides = tuple(slide for group in groups for slide in group)
+        if roi is not None or tissue_mask is not None:
+            if len(slides) != 1:
+                raise typer.BadParameter(f"--roi and --tissue-mask are of one slide, not {len(slides)}; {_MANY_ROIS}")
+            slides = (replace(slides[0], roi=roi, tissue_mask=tissue_mask),)
         return Selection(slides=slides, is_single=len(slides) == 1 and slides[0].slide_id is None)
+    if roi is not None or tissue_mask is not None:
+        raise typer.BadParameter(f"--roi and --tissue-mask are of one slide; {_MANY_ROIS}")
     from wsigraph.cli.progress import progress_line
     from wsigraph.cohort.manifest.manifest import read_manifest
     from wsigraph.config import Config
@@ -101,7 +121,10 @@ def select_slides(
         say(f"{manifest}: {warning}")
     rows = [(row, str(row.path)) for row in read.rows if row.path is not None]
     slides = tuple(
-        NamedSlide(path=path, slide_id=row.slide_id, mpp=row.mpp or mpp, site=row.site) for row, path in rows
+        NamedSlide(
+            path=path, slide_id=row.slide_id, mpp=row.mpp or mpp, site=row.site, roi=str(row.roi) if row.roi else None
+        )
+        for row, path in rows
     )
     return Selection(slides=slides, is_single=False)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from wsigraph.config.runtime import Section
@@ -12,6 +14,10 @@ class SlideConfig(Section):
 
     max_bad_tile_fraction: float = Field(
         0.01, ge=0.0, le=1.0, description="fraction of a level's tiles that may fail to decode; these are left white"
+    )
+    z: int | None = Field(None, ge=1, description="focal plane of a z-stack, from 1, or null for the middle one (--z)")
+    icc: Literal["ignore", "apply"] = Field(
+        "ignore", description="whether colours are converted to sRGB by the file's ICC profile, where it has one"
     )
     allow_non_he: bool = Field(
         False, description="go on with a slide that is no H&E section, every output marked (--force)"

@@ -14,20 +14,22 @@ import numpy as np
 from scipy import sparse
 
 from wsigraph.exchange.optional import load_package
-from wsigraph.exchange.tables import features_of, node_columns, provenance, tissue_graph
+from wsigraph.exchange.tables import IN_BOUNDS, Placement, features_of, node_columns, provenance, tissue_graph
 from wsigraph.geometry import crofton_um
 from wsigraph.graph.feature.encode import encoding
 from wsigraph.records import CoarseGraph, TissueGraph
 from wsigraph.store.atomic import partial_of, writing
 
 
-def to_anndata(graph: TissueGraph | CoarseGraph) -> Any:
+def to_anndata(graph: TissueGraph | CoarseGraph, *, placement: Placement = IN_BOUNDS) -> Any:
     """Return a graph as AnnData.
 
     Parameters
     ----------
     graph : TissueGraph or CoarseGraph
         The regions.
+    placement : Placement, optional
+        What the coordinates count from; by default the corner of the scanned area.
 
     Returns
     -------
@@ -46,9 +48,10 @@ def to_anndata(graph: TissueGraph | CoarseGraph) -> Any:
     """
     anndata = load_package("anndata", "writing AnnData")
     pandas = load_package("pandas", "writing AnnData")
-    tissue, features, columns = tissue_graph(graph), features_of(tissue_graph(graph)), node_columns(graph)
+    tissue, features, columns = tissue_graph(graph), features_of(tissue_graph(graph)), node_columns(graph, placement)
     names = [str(node) for node in range(tissue.n_nodes)]
-    own = {name: columns[name] for name in ("area_um2", "n_superpixels") if name in columns}
+    classes = [f"class_fraction: {name}" for name in tissue.class_names]
+    own = {name: columns[name] for name in ("area_um2", "n_superpixels", *classes) if name in columns}
     known: dict[str, tuple[str, ...]] = {"unit": (), "group": ()}
     if features is not None:
         known = {"unit": features.units, "group": features.groups}
@@ -59,13 +62,13 @@ def to_anndata(graph: TissueGraph | CoarseGraph) -> Any:
             {name: list(values) for name, values in known.items()}, index=list(features.names) if features else []
         ),
     )
-    table.obsm["spatial"] = tissue.centroid_um
+    table.obsm["spatial"] = tissue.centroid_um + placement.offset_um
     table.obsm["moments"] = tissue.moments
     if tissue.encoding_sum is not None:
         table.obsm["encoding"] = encoding(tissue)
     for name, matrix in _matrices(tissue).items():
         table.obsp[name] = matrix
-    table.uns["wsigraph"] = json.dumps(provenance(graph), sort_keys=True)
+    table.uns["wsigraph"] = json.dumps(provenance(graph, placement), sort_keys=True)
     table.uns["moment_names"] = list(tissue.moment_names)
     table.uns["spatial_neighbors"] = {
         "connectivities_key": "spatial_connectivities",
@@ -77,7 +80,7 @@ def to_anndata(graph: TissueGraph | CoarseGraph) -> Any:
     return table
 
 
-def write_anndata(graph: TissueGraph | CoarseGraph, path: Path) -> Path:
+def write_anndata(graph: TissueGraph | CoarseGraph, path: Path, *, placement: Placement = IN_BOUNDS) -> Path:
     """Write a graph as an ``.h5ad`` file, whole or not at all.
 
     Parameters
@@ -86,6 +89,8 @@ def write_anndata(graph: TissueGraph | CoarseGraph, path: Path) -> Path:
         The regions.
     path : Path
         File to write.
+    placement : Placement, optional
+        What the coordinates count from; by default the corner of the scanned area.
 
     Returns
     -------
@@ -99,7 +104,7 @@ def write_anndata(graph: TissueGraph | CoarseGraph, path: Path) -> Path:
     StoreError
         If the file cannot be written.
     """
-    table = to_anndata(graph)
+    table = to_anndata(graph, placement=placement)
     with writing(path):
         partial = partial_of(path)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ def write_annotation_store(geojson: bytes, path: Path) -> Path:
     ----------
     geojson : bytes
         Feature collection in level-0 pixels, from ``encode_points`` or a report. Measurements become properties of
-        their own, beside ``type`` and ``name``.
+        their own, beside ``type`` and ``name``; its provenance, with the origin of the coordinates, becomes the key
+        ``wsigraph`` of the store's metadata.
     path : Path
         File to write, usually ``.db``.
 
@@ -37,6 +39,7 @@ def write_annotation_store(geojson: bytes, path: Path) -> Path:
     storage = load_package("tiatoolbox.annotation.storage", "writing an annotation store", extra="tiatoolbox")
     try:
         store = storage.SQLiteStore.from_geojson(io.StringIO(geojson.decode()), transform=_flatten)
+        store.metadata["wsigraph"] = json.loads(geojson).get("wsigraph", {})
     except (AttributeError, OSError) as error:
         raise PluginError(
             f"tiatoolbox makes no annotation store with this Python's sqlite3 ({error}); take a Python whose sqlite3 "

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from wsigraph.errors import MissingMpp
-from wsigraph.exchange.tables import node_columns, provenance
+from wsigraph.exchange.tables import IN_BOUNDS, Placement, node_columns, provenance
 from wsigraph.geometry import um_to_px_exact
 from wsigraph.records import CoarseGraph, TissueGraph
 from wsigraph.store import write_file
@@ -20,7 +20,7 @@ from wsigraph.store import write_file
 _DIGITS = 6
 
 
-def encode_points(graph: TissueGraph | CoarseGraph, level0_mpp: float) -> bytes:
+def encode_points(graph: TissueGraph | CoarseGraph, level0_mpp: float, *, placement: Placement = IN_BOUNDS) -> bytes:
     """Return a graph's centroids as a GeoJSON feature collection.
 
     Parameters
@@ -29,6 +29,8 @@ def encode_points(graph: TissueGraph | CoarseGraph, level0_mpp: float) -> bytes:
         The regions.
     level0_mpp : float
         Pixel size of the slide at full resolution, um/px.
+    placement : Placement, optional
+        What the coordinates count from; by default the corner of the scanned area.
 
     Returns
     -------
@@ -43,7 +45,7 @@ def encode_points(graph: TissueGraph | CoarseGraph, level0_mpp: float) -> bytes:
     """
     if not level0_mpp > 0:
         raise MissingMpp(f"the slide's pixel size is {level0_mpp}, expected a positive number; give it with --mpp UM")
-    columns = node_columns(graph)
+    columns = node_columns(graph, placement)
     nodes = columns.pop("node")
     x, y = (np.round(um_to_px_exact(1.0, level0_mpp) * columns.pop(name), 2).tolist() for name in ("x_um", "y_um"))
     rows = np.stack([values.astype(np.float64) for values in columns.values()], axis=1).tolist()
@@ -62,11 +64,13 @@ def encode_points(graph: TissueGraph | CoarseGraph, level0_mpp: float) -> bytes:
         }
         for node in nodes.tolist()
     ]
-    collection = {"type": "FeatureCollection", "features": features, "wsigraph": provenance(graph)}
+    collection = {"type": "FeatureCollection", "features": features, "wsigraph": provenance(graph, placement)}
     return (json.dumps(collection, allow_nan=False, separators=(",", ":")) + "\n").encode()
 
 
-def write_points(graph: TissueGraph | CoarseGraph, path: Path, level0_mpp: float) -> Path:
+def write_points(
+    graph: TissueGraph | CoarseGraph, path: Path, level0_mpp: float, *, placement: Placement = IN_BOUNDS
+) -> Path:
     """Write a graph's centroids as a GeoJSON file.
 
     Parameters
@@ -77,6 +81,8 @@ def write_points(graph: TissueGraph | CoarseGraph, path: Path, level0_mpp: float
         File to write.
     level0_mpp : float
         Pixel size of the slide at full resolution, um/px.
+    placement : Placement, optional
+        What the coordinates count from; by default the corner of the scanned area.
 
     Returns
     -------
@@ -90,5 +96,5 @@ def write_points(graph: TissueGraph | CoarseGraph, path: Path, level0_mpp: float
     StoreError
         If the file cannot be written.
     """
-    write_file(path, encode_points(graph, level0_mpp))
+    write_file(path, encode_points(graph, level0_mpp, placement=placement))
     return path

@@ -9,7 +9,7 @@ from typing import Any
 
 from wsigraph.errors import StoreError
 from wsigraph.exchange.optional import load_package
-from wsigraph.exchange.tables import Columns, edge_columns, node_columns, provenance
+from wsigraph.exchange.tables import IN_BOUNDS, Columns, Placement, edge_columns, node_columns, provenance
 from wsigraph.records import CoarseGraph, TissueGraph
 from wsigraph.store import write_file
 
@@ -17,13 +17,15 @@ SUFFIXES = (".graphml", ".json")
 """Formats by the file's suffix."""
 
 
-def to_networkx(graph: TissueGraph | CoarseGraph) -> Any:
+def to_networkx(graph: TissueGraph | CoarseGraph, *, placement: Placement = IN_BOUNDS) -> Any:
     """Return a graph as networkx.
 
     Parameters
     ----------
     graph : TissueGraph or CoarseGraph
         The regions.
+    placement : Placement, optional
+        What the coordinates count from; by default the corner of the scanned area.
 
     Returns
     -------
@@ -37,13 +39,13 @@ def to_networkx(graph: TissueGraph | CoarseGraph) -> Any:
         If networkx is not installed.
     """
     networkx = load_package("networkx", "exporting to networkx")
-    made = networkx.Graph(wsigraph=json.dumps(provenance(graph), sort_keys=True))
-    made.add_nodes_from((row.pop("node"), row) for row in _rows(node_columns(graph)))
+    made = networkx.Graph(wsigraph=json.dumps(provenance(graph, placement), sort_keys=True))
+    made.add_nodes_from((row.pop("node"), row) for row in _rows(node_columns(graph, placement)))
     made.add_edges_from((row.pop("source"), row.pop("target"), row) for row in _rows(edge_columns(graph)))
     return made
 
 
-def write_networkx(graph: TissueGraph | CoarseGraph, path: Path) -> Path:
+def write_networkx(graph: TissueGraph | CoarseGraph, path: Path, *, placement: Placement = IN_BOUNDS) -> Path:
     """Write a graph as GraphML (``.graphml``) or node-link JSON (``.json``).
 
     Parameters
@@ -52,6 +54,8 @@ def write_networkx(graph: TissueGraph | CoarseGraph, path: Path) -> Path:
         The regions.
     path : Path
         File to write.
+    placement : Placement, optional
+        What the coordinates count from; by default the corner of the scanned area.
 
     Returns
     -------
@@ -68,7 +72,7 @@ def write_networkx(graph: TissueGraph | CoarseGraph, path: Path) -> Path:
     if path.suffix.lower() not in SUFFIXES:
         raise StoreError(f"cannot tell a graph format from {path.name!r}; name it .graphml or .json (node-link)")
     networkx = load_package("networkx", "exporting to networkx")
-    made = to_networkx(graph)
+    made = to_networkx(graph, placement=placement)
     if path.suffix.lower() == ".json":
         content = (json.dumps(networkx.node_link_data(made, edges="edges"), allow_nan=False) + "\n").encode()
     else:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from wsigraph.exchange.optional import load_package
-from wsigraph.exchange.tables import Columns, edge_columns, node_columns, provenance
+from wsigraph.exchange.tables import IN_BOUNDS, Columns, Placement, edge_columns, node_columns, provenance
 from wsigraph.records import CoarseGraph, TissueGraph
 from wsigraph.store import write_file
 
@@ -15,7 +15,9 @@ NODES, EDGES = "nodes.parquet", "edges.parquet"
 """File names inside the directory."""
 
 
-def write_parquet(graph: TissueGraph | CoarseGraph, directory: Path) -> tuple[Path, Path]:
+def write_parquet(
+    graph: TissueGraph | CoarseGraph, directory: Path, *, placement: Placement = IN_BOUNDS
+) -> tuple[Path, Path]:
     """Write a graph's nodes and edges as parquet.
 
     Parameters
@@ -24,6 +26,8 @@ def write_parquet(graph: TissueGraph | CoarseGraph, directory: Path) -> tuple[Pa
         The regions.
     directory : Path
         Where the two files go; made where missing, other files in it stay.
+    placement : Placement, optional
+        What the coordinates count from; by default the corner of the scanned area.
 
     Returns
     -------
@@ -38,9 +42,9 @@ def write_parquet(graph: TissueGraph | CoarseGraph, directory: Path) -> tuple[Pa
     StoreError
         If a file cannot be written.
     """
-    text = json.dumps(provenance(graph), sort_keys=True)
+    text = json.dumps(provenance(graph, placement), sort_keys=True)
     paths = directory / NODES, directory / EDGES
-    for path, columns in zip(paths, (node_columns(graph), edge_columns(graph)), strict=True):
+    for path, columns in zip(paths, (node_columns(graph, placement), edge_columns(graph)), strict=True):
         write_file(path, _encode(columns, text))
     return paths
 

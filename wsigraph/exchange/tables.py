@@ -6,19 +6,68 @@ built without pixels has only position, area and shape.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph import __version__
-from wsigraph.geometry import crofton_um, px_to_um2
+from wsigraph.errors import RecordError
+from wsigraph.geometry import Origin, crofton_um, px_to_um, px_to_um2
 from wsigraph.graph.feature.interpret import FeatureTable, feature_schema_id, interpret
 from wsigraph.graph.feature.moments import MOMENT_NAMES, schema_id
 from wsigraph.records import CoarseGraph, TissueGraph
 
 Columns = dict[str, NDArray[Any]]
 """Columns of one table, all of one length, in their order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where coordinates count from.
+
+    Attributes
+    ----------
+    coordinates : {"bounds", "plane"}
+        The corner of the scanned area, as QuPath shows it, or of the file's whole plane.
+    bounds_on_plane_px : tuple of (int, int) or None
+        The scanned area on the plane, (x, y) in level-0 pixels; None where it is not known.
+    level0_mpp : float
+        Pixel size of level 0, um/px; only needed for plane coordinates.
+    """
+
+    coordinates: Origin = "bounds"
+    bounds_on_plane_px: tuple[int, int] | None = None
+    level0_mpp: float = 0.0
+
+    @property
+    def offset_um(self) -> tuple[float, float]:
+        """What to add to a graph's coordinates, (x, y) in um.
+
+        Raises
+        ------
+        RecordError
+            If plane coordinates are wanted and the place of the scanned area is not known.
+        """
+        if self.coordinates == "bounds":
+            return 0.0, 0.0
+        if self.bounds_on_plane_px is None or not self.level0_mpp > 0:
+            raise RecordError(
+                "plane coordinates need the place of the scanned area on the plane, which slide.json states; give the "
+                "slide's directory"
+            )
+        x, y = self.bounds_on_plane_px
+        return px_to_um(x, self.level0_mpp), px_to_um(y, self.level0_mpp)
+
+    def statement(self) -> dict[str, Any]:
+        """Return the placement as JSON values, for a file's provenance."""
+        corner = self.bounds_on_plane_px
+        return {"coordinates": self.coordinates, "bounds_on_plane_px": None if corner is None else list(corner)}
+
+
+IN_BOUNDS = Placement()
+"""Coordinates of the scanned area, whose place on a plane is not known."""
 
 
 def tissue_graph(graph: TissueGraph | CoarseGraph) -> TissueGraph:
@@ -31,22 +80,25 @@ def features_of(graph: TissueGraph) -> FeatureTable | None:
     return interpret(graph) if graph.moment_names == MOMENT_NAMES else None
 
 
-def node_columns(graph: TissueGraph | CoarseGraph) -> Columns:
+def node_columns(graph: TissueGraph | CoarseGraph, placement: Placement = IN_BOUNDS) -> Columns:
     """Return one row a region.
 
     Parameters
     ----------
     graph : TissueGraph or CoarseGraph
         The regions.
+    placement : Placement
+        Where x and y count from.
 
     Returns
     -------
     dict of str to array (N,)
-        node (int64), x_um and y_um (centroid from the slide's corner), area_um2, n_superpixels (of a coarse graph),
-        then every interpretable feature by its name; float64 where not said otherwise.
+        node (int64), x_um and y_um (centroid from the corner of `placement`), area_um2, n_superpixels (of a coarse
+        graph), class_fraction of each class of the user's annotations, then every interpretable feature by its name;
+        float64 where not said otherwise.
     """
     tissue = tissue_graph(graph)
-    centroid = tissue.centroid_um
+    centroid = tissue.centroid_um + placement.offset_um
     columns: Columns = {
         "node": np.arange(tissue.n_nodes, dtype=np.int64),
         "x_um": centroid[:, 0],
@@ -55,6 +107,7 @@ def node_columns(graph: TissueGraph | CoarseGraph) -> Columns:
     }
     if isinstance(graph, CoarseGraph):
         columns["n_superpixels"] = np.bincount(graph.assignment, minlength=tissue.n_nodes).astype(np.int64)
+    columns |= {f"class_fraction: {name}": tissue.class_fraction[:, k] for k, name in enumerate(tissue.class_names)}
     features = features_of(tissue)
     if features is not None:
         columns |= dict(zip(features.names, np.ascontiguousarray(features.values.T), strict=True))
@@ -90,20 +143,22 @@ def edge_columns(graph: TissueGraph | CoarseGraph) -> Columns:
     }
 
 
-def provenance(graph: TissueGraph | CoarseGraph) -> dict[str, Any]:
+def provenance(graph: TissueGraph | CoarseGraph, placement: Placement = IN_BOUNDS) -> dict[str, Any]:
     """Return what a reader of an exported file must know, as JSON values.
 
     Parameters
     ----------
     graph : TissueGraph or CoarseGraph
         The regions.
+    placement : Placement
+        Where the file's coordinates count from.
 
     Returns
     -------
     dict
         version, record, slide_id, mpp (um/px of the moments), size (height and width in working px), moment_schema,
         feature_schema (None where the graph was built without pixels), stain, encoder, embedding_id (of a coarse
-        graph).
+        graph), origin (what the coordinates count from).
     """
     tissue = tissue_graph(graph)
     return {
@@ -121,4 +176,5 @@ def provenance(graph: TissueGraph | CoarseGraph) -> dict[str, Any]:
         },
         "encoder": tissue.encoder,
         "embedding_id": graph.embedding_id if isinstance(graph, CoarseGraph) else None,
+        "origin": placement.statement(),
     }

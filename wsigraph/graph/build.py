@@ -6,6 +6,8 @@ it is the same for every chunk size, thread count and scheduler.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,8 +23,10 @@ from wsigraph.records import SuperpixelLabels, TissueGraph
 from wsigraph.registry import ENCODERS, NUCLEI, load
 from wsigraph.slide.map_boxes import Progress, map_chunks
 from wsigraph.slide.reader import Slide
+from wsigraph.slide.roi import Roi, as_roi
 
-ChunkTable = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+_Array = NDArray[np.int64]
+ChunkTable = tuple[_Array, _Array, _Array, _Array, _Array]
 
 
 def build_graph(
@@ -30,6 +34,7 @@ def build_graph(
     labels: SuperpixelLabels,
     config: Config | None = None,
     *,
+    roi: Roi | Path | str | None = None,
     progress: Progress | None = None,
 ) -> TissueGraph:
     """Measure every superpixel and the boundaries between them.
@@ -42,6 +47,8 @@ def build_graph(
         Superpixels of the slide.
     config : Config, optional
         Settings; ``feature`` decides what is measured. The defaults if omitted.
+    roi : Roi, Path or str, optional
+        Regions, or their file, whose classes are counted in every superpixel.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -53,7 +60,7 @@ def build_graph(
     Raises
     ------
     SlideError
-        If the slide cannot be read.
+        If the slide cannot be read, or a file of regions does not fit it.
     PluginError
         If ``feature.encoder`` or ``feature.nuclei`` names a plugin that does not load.
 
@@ -65,16 +72,20 @@ def build_graph(
     settings = config or Config()
     boxes = grid(labels.size, settings.runtime.chunk_px)
     scales = CountScales.of(settings.feature, labels.mpp)
-    tables = map_chunks(_count_chunk, boxes, slide, labels, scales, stage="graph", progress=progress)
+    regions = None if roi is None else as_roi(roi, slide)
+    class_names = () if regions is None else regions.class_names
+    tables = map_chunks(_count_chunk, boxes, slide, labels, scales, regions, stage="graph", progress=progress)
     moments = np.zeros((labels.n_superpixels, len(MOMENT_NAMES)), np.int64)
-    for ids, rows, _, _ in tables:
+    class_pixels = np.zeros((labels.n_superpixels, len(class_names)), np.int64)
+    for ids, rows, class_rows, _, _ in tables:
         moments[ids - 1] += rows
+        class_pixels[ids - 1] += class_rows
     if settings.feature.nuclei is not None:
         detector = load(NUCLEI, settings.feature.nuclei)()
         moments[:, NUCLEUS_COLUMNS] = detect_nuclei(slide, labels, detector, progress=progress)
     key, boundary = sum_boundaries(
-        np.concatenate([np.zeros(0, np.int64), *(table[2] for table in tables)]),
-        np.concatenate([np.zeros((0, 2), np.int64), *(table[3] for table in tables)]),
+        np.concatenate([np.zeros(0, np.int64), *(table[3] for table in tables)]),
+        np.concatenate([np.zeros((0, 2), np.int64), *(table[4] for table in tables)]),
     )
     edge_index, boundary = both_directions((key >> 32) - 1, (key & 0xFFFFFFFF) - 1, boundary)
     encoding_sum = None
@@ -92,14 +103,19 @@ def build_graph(
         stain=labels.tissue.stain,
         encoding_sum=encoding_sum,
         encoder=settings.feature.encoder,
+        class_names=class_names,
+        class_pixels=class_pixels if class_names else None,
     )
 
 
-def _count_chunk(chunk: Box, slide: Slide, labels: SuperpixelLabels, scales: CountScales) -> ChunkTable:
-    """Return the label ids in one chunk, their moments, and the keys and crossings of the boundaries it owns."""
+def _count_chunk(
+    chunk: Box, slide: Slide, labels: SuperpixelLabels, scales: CountScales, regions: Roi | None
+) -> ChunkTable:
+    """Return the label ids in one chunk, their moments and class pixels, and the boundaries that it owns."""
+    n_classes = 0 if regions is None else len(regions.class_names)
     core = tissue_box(labels.tissue.tissue, labels.tissue.mpp, chunk, labels.mpp)
     if core.is_empty:
-        return _EMPTY
+        return (*_EMPTY[:2], np.zeros((0, n_classes), np.int64), *_EMPTY[2:])
     window = core.grow(scales.halo_px).clip(labels.size)
     painted = np.asarray(labels.labels[window.slices])
     ids, moments = count_moments(
@@ -111,10 +127,27 @@ def _count_chunk(chunk: Box, slide: Slide, labels: SuperpixelLabels, scales: Cou
         stain=labels.tissue.stain,
         scales=scales,
     )
-    return ids, moments, *count_boundaries(painted, window, core)
+    owned = painted[core.relative_to(window).slices]
+    return ids, moments, _count_classes(owned, ids, core, labels.mpp, regions), *count_boundaries(painted, window, core)
 
 
-_EMPTY: ChunkTable = (
+def _count_classes(
+    owned: NDArray[np.int32], ids: NDArray[np.int64], core: Box, mpp: float, regions: Roi | None
+) -> NDArray[np.int64]:
+    """Return how many pixels of each label are in regions of each class, int64 (labels, classes).
+
+    `owned` int32 (h, w) are the labels of `core`; `ids` int64 (labels,) are sorted and hold them all.
+    """
+    if regions is None or not regions.class_names:
+        return np.zeros((len(ids), 0), np.int64)
+    counts = np.zeros((len(ids), len(regions.class_names)), np.int64)
+    for column, mask in enumerate(regions.in_classes(core, mpp)):
+        inside = owned[mask & (owned > 0)]
+        counts[:, column] = np.bincount(np.searchsorted(ids, inside), minlength=len(ids))
+    return counts
+
+
+_EMPTY = (
     np.zeros(0, np.int64),
     np.zeros((0, len(MOMENT_NAMES)), np.int64),
     np.zeros(0, np.int64),

@@ -28,6 +28,9 @@ from wsigraph.records import TissueGraph
 Points = NDArray[np.float64]
 """Points (x, y) in level-0 pixels, float64 (n, 2)."""
 
+_SIMPLIFIED, _TAKEN, _ADDED = 0.6, 0.2, 0.2
+"""What simplification, lost fragments and gained fragments may each use of the allowed change of a region's area."""
+
 
 @dataclass(frozen=True, eq=False)
 class Outlines:
@@ -115,7 +118,9 @@ class Outlines:
         ]
 
 
-def trace_outlines(label_grid: LabelGrid, graph: TissueGraph, *, tolerance_um: float) -> Outlines:
+def trace_outlines(
+    label_grid: LabelGrid, graph: TissueGraph, *, tolerance_um: float, max_area_error: float = np.inf
+) -> Outlines:
     """Return the outlines of every region of a label grid.
 
     Parameters
@@ -126,6 +131,10 @@ def trace_outlines(label_grid: LabelGrid, graph: TissueGraph, *, tolerance_um: f
         Coarse graph, for the centroid and area of regions that are absent from the grid.
     tolerance_um : float
         Greatest distance between an outline and the border of the cells, um; 0 returns the border of the cells.
+
+    max_area_error : float
+        Most by which a region's area may differ from that of its cells, relative to it; outlines are simplified less
+        where they would change it more.
 
     Returns
     -------
@@ -147,9 +156,11 @@ def trace_outlines(label_grid: LabelGrid, graph: TissueGraph, *, tolerance_um: f
             f"the graph has {graph.n_nodes} nodes and the label grid {label_grid.n_regions} regions, "
             "expected the same number; trace the label grid that was sampled from this graph"
         )
-    components, region_of = _merge_fragments(label_grid.regions, int((2 * tolerance_um / label_grid.mpp) ** 2))
+    fragment_cells = int((2 * tolerance_um / label_grid.mpp) ** 2)
+    components, region_of = _merge_fragments(label_grid.regions, fragment_cells, max_area_error)
     arcs = trace_arcs(components)
-    is_kept = simplify_arcs(arcs, label_grid.x, label_grid.y, tolerance_um / label_grid.unit_um)
+    tolerance, allowed = tolerance_um / label_grid.unit_um, _SIMPLIFIED * max_area_error
+    is_kept = simplify_arcs(arcs, label_grid.x, label_grid.y, tolerance, max_area_error=allowed)
     rings = join_rings(arcs, is_kept, label_grid.x, label_grid.y)
     boxed = np.setdiff1d(np.arange(graph.n_nodes), region_of[1:] - 1)
     ring_region = np.concatenate([region_of[rings.component] - 1, boxed])
@@ -180,12 +191,14 @@ def _components(regions: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[
     return components, region_of
 
 
-def _merge_fragments(regions: NDArray[np.int32], fragment_cells: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+def _merge_fragments(
+    regions: NDArray[np.int32], fragment_cells: int, max_area_error: float
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Return the components and their regions after small fragments are merged into their neighbours.
 
     A fragment has at most `fragment_cells` cells and is not the largest component of its region. It joins the component
     with which it has the most sides in common (ties: the lowest). A fragment that only touches fragments and background
-    stays.
+    stays, and so do those whose region would lose, or whose neighbour would gain, more cells than is allowed.
     """
     components, region_of = _components(regions)
     n_cells = np.bincount(components.reshape(-1), minlength=len(region_of))
@@ -202,7 +215,14 @@ def _merge_fragments(regions: NDArray[np.int32], fragment_cells: int) -> tuple[N
     order = np.lexsort((pair[1], -n_sides, pair[0]))
     _, first = np.unique(pair[0][order], return_index=True)
     table = region_of.astype(np.int32)
-    table[pair[0][order][first]] = region_of[pair[1][order][first]]
+    source, target = pair[0][order][first], pair[1][order][first]
+    area = np.bincount(region_of, weights=n_cells)
+    for loses, allowed in ((True, _TAKEN * max_area_error), (False, _ADDED * max_area_error)):
+        region = region_of[source if loses else target]
+        moved = np.bincount(region, weights=n_cells[source], minlength=len(area))
+        is_little = moved[region] <= allowed * area[region]
+        source, target = source[is_little], target[is_little]
+    table[source] = region_of[target]
     # a fragment may have separated two components of one region, so components are computed again
     return _components(table[components])
 

@@ -9,7 +9,8 @@ Alone it may draw a chord across a neighbouring line or past a whole island. So 
 between it and the chain that it replaces holds, inside or on the chord, any point of another arc (the consistency rule
 of de Berg, van Kreveld and Schirra, 1998, applied to the unsimplified neighbours). Pockets then touch no other arc, so
 all arcs can be simplified independently, and the result is a deformation of the input: every region keeps its
-neighbours, its holes and a positive area. Coordinates are integers and the pocket test is exact.
+neighbours, its holes and a positive area. Where the area of a region would change by more than is allowed, its arcs are
+simplified less. Coordinates are integers and the pocket test is exact.
 
 ``shapely.simplify`` and ``cv2.approxPolyDP`` treat each line alone and let lines cross. ``shapely.coverage_simplify``
 keeps the coverage valid, but by Visvalingam's area criterion, which gives no bound on the distance from the input.
@@ -24,8 +25,17 @@ from numpy.typing import NDArray
 from wsigraph.kernels import njit
 from wsigraph.outline.coverage_edges import Arcs
 
+_ROUNDS_MAX, _LEAST_FRACTION = 40, 1 / 8
 
-def simplify_arcs(arcs: Arcs, x: NDArray[np.int64], y: NDArray[np.int64], tolerance: float) -> NDArray[np.bool_]:
+
+def simplify_arcs(
+    arcs: Arcs,
+    x: NDArray[np.int64],
+    y: NDArray[np.int64],
+    tolerance: float,
+    *,
+    max_area_error: float = np.inf,
+) -> NDArray[np.bool_]:
     """Return which points of the arcs to keep.
 
     Parameters
@@ -37,6 +47,9 @@ def simplify_arcs(arcs: Arcs, x: NDArray[np.int64], y: NDArray[np.int64], tolera
     tolerance : float
         Greatest distance of a removed point from the chord that replaces it, in the units of `x` and `y`; 0 removes
         only points on straight lines.
+    max_area_error : float
+        Most by which the area of a component may change, relative to its area before. The arcs of a component that
+        changes by more are simplified again at half the tolerance, and at none below an eighth.
 
     Returns
     -------
@@ -48,10 +61,38 @@ def simplify_arcs(arcs: Arcs, x: NDArray[np.int64], y: NDArray[np.int64], tolera
     Time is linear in the number of points times the depth of the recursion, which is usually logarithmic.
     """
     is_kept = np.zeros(len(arcs.x), np.bool_)
-    _simplify(
-        arcs.x, arcs.y, arcs.start, _is_bent(arcs), arcs.position, x, y, float(tolerance) * float(tolerance), is_kept
-    )
+    tolerances = np.full(len(arcs.left), float(tolerance))  # (A,)
+    todo = np.ones(len(arcs.left), np.bool_)  # (A,)
+    is_bent = _is_bent(arcs)
+    whole = _areas(arcs, np.ones(len(arcs.x), np.bool_), x, y)
+    for _ in range(_ROUNDS_MAX):
+        is_kept[np.repeat(todo, np.diff(arcs.start))] = False
+        _simplify(arcs.x, arcs.y, arcs.start, is_bent, arcs.position, x, y, tolerances**2, todo, is_kept)
+        is_off = np.abs(_areas(arcs, is_kept, x, y) - whole) > max_area_error * whole
+        is_off[0] = False  # the background
+        todo = (is_off[arcs.left] | is_off[arcs.right]) & (tolerances > 0)
+        if not todo.any():
+            break
+        # errors of two arcs may have cancelled, so a component can be off again after its neighbour was mended
+        tolerances[todo] *= 0.5
+        tolerances[tolerances < _LEAST_FRACTION * tolerance] = 0.0
     return is_kept
+
+
+def _areas(arcs: Arcs, is_kept: NDArray[np.bool_], x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the area of every component whose arcs keep some of their points, float64 (K + 1,); 0 is the background.
+
+    By Green's theorem an arc adds half the sum of x_k y_{k+1} - x_{k+1} y_k to one of its sides, and takes it from the
+    other. A kept point follows the kept point before it of the same arc.
+    """
+    kept = np.flatnonzero(is_kept)
+    arc = np.repeat(np.arange(len(arcs.left)), np.diff(arcs.start))[kept]
+    px, py = x[arcs.x[kept]].astype(np.float64), y[arcs.y[kept]].astype(np.float64)
+    cross = np.where(arc[:-1] == arc[1:], px[:-1] * py[1:] - px[1:] * py[:-1], 0.0)
+    by_arc = np.bincount(arc[:-1], weights=cross, minlength=len(arcs.left)) / 2
+    n_components = int(max(arcs.left.max(initial=0), arcs.right.max(initial=0))) + 1
+    right = np.bincount(arcs.right, weights=by_arc, minlength=n_components)
+    return np.asarray(right - np.bincount(arcs.left, weights=by_arc, minlength=n_components))
 
 
 def _is_bent(arcs: Arcs) -> NDArray[np.bool_]:
@@ -64,10 +105,11 @@ def _is_bent(arcs: Arcs) -> NDArray[np.bool_]:
 
 
 @njit(nogil=True, cache=True)
-def _simplify(px, py, start, is_bent, position, x, y, tolerance_sq, is_kept):  # type: ignore[no-untyped-def]
-    """Write is_kept bool (P,), from px, py int32 (P,), start int64 (A + 1,), is_bent bool (A,), x (w + 1,), y (h + 1,).
+def _simplify(px, py, start, is_bent, position, x, y, tolerance_sq, todo, is_kept):  # type: ignore[no-untyped-def]
+    """Write is_kept bool (P,) of the arcs in todo bool (A,), with tolerance_sq float64 (A,).
 
-    The recursion of Douglas and Peucker on an explicit stack of (first, last, must keep an inner point).
+    The others are px, py int32 (P,), start int64 (A + 1,), is_bent bool (A,), x (w + 1,), y (h + 1,). The recursion
+    of Douglas and Peucker on an explicit stack of (first, last, must keep an inner point).
     """
     longest = 2
     for arc in range(len(start) - 1):
@@ -75,6 +117,8 @@ def _simplify(px, py, start, is_bent, position, x, y, tolerance_sq, is_kept):  #
     stack = np.empty((longest + 2, 3), np.int64)  # (depth, [first, last, must bend])
     low, high = np.empty(len(y), np.int64), np.empty(len(y), np.int64)  # (h + 1,)
     for arc in range(len(start) - 1):
+        if not todo[arc]:
+            continue
         first, last = start[arc], start[arc + 1] - 1
         is_kept[first] = True
         is_kept[last] = True
@@ -97,7 +141,7 @@ def _simplify(px, py, start, is_bent, position, x, y, tolerance_sq, is_kept):  #
                 continue
             if (
                 must_bend == 0
-                and distance_sq <= tolerance_sq
+                and distance_sq <= tolerance_sq[arc]
                 and not _pocket_holds_a_point(px, py, position, x, y, i, j, low, high)
             ):
                 continue

@@ -40,6 +40,10 @@ class TissueGraph(RecordDisplay):
         Pixel-weighted sum of the encoder's features in units of 1/256.
     encoder : str or None
         Name of the encoder, where there is one.
+    class_names : tuple of str
+        Classes of the user's annotations; empty where there are none.
+    class_pixels : int64 (N, K) or None
+        Pixels of every region inside annotations of each class; additive as moments are.
     """
 
     slide_id: str
@@ -52,10 +56,12 @@ class TissueGraph(RecordDisplay):
     stain: StainBasis
     encoding_sum: NDArray[np.int64] | None = None
     encoder: str | None = None
+    class_names: tuple[str, ...] = ()
+    class_pixels: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         (n_nodes, n_columns), n_edges = self.moments.shape, self.edge_index.shape[-1]
-        boundary, sums = self.boundary.shape, self.encoding_sum
+        boundary, sums, classes = self.boundary.shape, self.encoding_sum, self.class_pixels
         key = self.edge_index[0] * max(n_nodes, 1) + self.edge_index[1] if n_edges else np.zeros(0, np.int64)
         refuse(
             "TissueGraph",
@@ -71,6 +77,9 @@ class TissueGraph(RecordDisplay):
                 "edges are not sorted and unique": n_edges > 1 and not bool((np.diff(key) > 0).all()),
                 "encoding_sum and moments differ in length": sums is not None and len(sums) != n_nodes,
                 "encoding_sum and encoder must be given together": (sums is None) != (self.encoder is None),
+                "class_pixels and class_names differ": (0 if classes is None else classes.shape[1])
+                != len(self.class_names),
+                "class_pixels and moments differ in length": classes is not None and len(classes) != n_nodes,
             },
         )
 
@@ -95,6 +104,13 @@ class TissueGraph(RecordDisplay):
         if name not in self.moment_names:
             raise RecordError(f"moment {name!r} is not in this graph's schema: {', '.join(self.moment_names)}")
         return self.moments[:, self.moment_names.index(name)]
+
+    @property
+    def class_fraction(self) -> NDArray[np.float64]:
+        """Fraction of every region's pixels inside annotations of each class, float64 (N, K)."""
+        if self.class_pixels is None:
+            return np.zeros((self.n_nodes, 0))
+        return np.asarray(self.class_pixels / self.moment("n")[:, None])
 
     @property
     def tissue_mm2(self) -> float:

@@ -78,6 +78,16 @@ class SlideInfo(RecordDisplay):
         Names of associated images (label, macro, thumbnail ...).
     warnings : tuple of str
         Warnings for the user, e.g. that a given mpp differs from the file's.
+    origin : tuple of (int, int)
+        Where pixel (0, 0) is on the file's plane, (x, y) in level-0 pixels: the corner of the scanned area.
+    plane : Size or None
+        Pixels of that plane at level 0; None where all of it is scanned.
+    z, n_z : int
+        The focal plane that is read, from 1, and how many the file holds.
+    icc : str
+        Name of the ICC colour profile; empty where the file holds none.
+    is_icc_applied : bool
+        Whether pixels are converted by it.
     """
 
     slide_id: str
@@ -91,6 +101,12 @@ class SlideInfo(RecordDisplay):
     levels: tuple[Level, ...]
     associated: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    origin: tuple[int, int] = (0, 0)
+    plane: Size | None = None
+    z: int = 1
+    n_z: int = 1
+    icc: str = ""
+    is_icc_applied: bool = False
 
     def __post_init__(self) -> None:
         refuse(
@@ -113,6 +129,8 @@ class SlideInfo(RecordDisplay):
             "levels": str(len(self.levels)),
             "vendor": self.vendor,
             "reader": self.reader,
+            **({"origin": "x {}, y {} px on the plane".format(*self.origin)} if self.plane else {}),
+            **({"focal plane": f"{self.z} of {self.n_z}"} if self.n_z > 1 else {}),
             "warnings": str(len(self.warnings)),
         }
 

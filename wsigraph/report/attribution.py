@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from wsigraph.geometry import um_to_px_exact
+from wsigraph.report.font import FONT, drawable
 from wsigraph.report.overlay import LOWERS, RAISES, AttributionLayer
-from wsigraph.report.panel import FONT, INK
+from wsigraph.report.panel import INK
 from wsigraph.report.view import View
 
 _WIDTH, _DPI = 10.0, 120
@@ -53,10 +54,13 @@ def draw_attribution(view: View, layer: AttributionLayer, facts: Mapping[str, An
         y = (um_to_px_exact(1000 * region["y_mm"], view.level0_mpp) - view.box.y0) / view.box.height * n_rows
         label = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": INK}
         axes.text(x, y, str(number), ha="center", va="center", fontsize=9, fontfamily=FONT, color=INK, bbox=label)
-    style: dict[str, Any] = {"va": "top", "color": INK, "fontfamily": FONT, "parse_math": False}
-    title = f"{facts['slide_id']}: {facts['target']}"
+    style: dict[str, Any] = {"va": "top", "color": INK, "parse_math": False}
+    title, families = drawable(f"{facts['slide_id']}: {facts['target']}")
+    style |= {"fontfamily": families}
     figure.text(_MARGIN / _WIDTH, 1 - 0.15 / height, title[:70], fontsize=14, fontweight="bold", **style)
     notice = textwrap.fill(f"{facts['research']} {facts['notice'][:1].upper()}{facts['notice'][1:]}.", 105)
+    notice, families = drawable(notice)
+    style |= {"fontfamily": families}
     figure.text(_MARGIN / _WIDTH, 1 - 0.48 / height, notice, fontsize=9.5, **style)
     bar = figure.add_axes((_MARGIN / _WIDTH, 0.62 / height, 3.0 / _WIDTH, 0.16 / height))
     ends = [tuple(channel / 255 for channel in colour) for colour in (LOWERS, RAISES)]

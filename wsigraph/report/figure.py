@@ -23,7 +23,8 @@ from PIL import Image
 
 from wsigraph import __version__
 from wsigraph.records import Prediction
-from wsigraph.report.panel import FONT, INK, draw_facts, draw_stage, draw_survival
+from wsigraph.report.font import FONT, drawable
+from wsigraph.report.panel import INK, draw_facts, draw_stage, draw_survival
 from wsigraph.report.picture import draw_regions, draw_tissue
 from wsigraph.report.view import RegionMap, View
 
@@ -145,10 +146,14 @@ def _compose(
 
 
 def _draw_heading(figure: Figure, height: float, notice: str, slide_id: str) -> None:
-    style: dict[str, Any] = {"va": "top", "color": INK, "fontfamily": FONT, "parse_math": False}
+    style: dict[str, Any] = {"va": "top", "color": INK, "parse_math": False}
     left, right = _MARGIN / _WIDTH, 1 - _MARGIN / _WIDTH
-    name = slide_id if len(slide_id) <= 60 else f"{slide_id[:40]}...{slide_id[-17:]}"
-    figure.text(left, 1 - 0.2 / height, name, fontsize=19, fontweight="bold", **style)
-    figure.text(right, 1 - 0.29 / height, f"wsigraph {__version__}", ha="right", fontsize=10.5, **style)
+    name, families = drawable(slide_id)
+    name = name if len(name) <= 60 else f"{name[:40]}...{name[-17:]}"
+    figure.text(left, 1 - 0.2 / height, name, fontsize=19, fontweight="bold", fontfamily=families, **style)
+    version = f"wsigraph {__version__}"
+    figure.text(right, 1 - 0.29 / height, version, ha="right", fontsize=10.5, fontfamily=FONT, **style)
     box = {"facecolor": _NOTICE_FACE, "edgecolor": _NOTICE_EDGE, "boxstyle": "round,pad=0.4", "linewidth": 1.2}
-    figure.text(left + 0.005, 1 - 0.72 / height, notice, fontsize=11.5, fontweight="bold", bbox=box, **style)
+    notice, families = drawable(notice)
+    style |= {"fontweight": "bold", "fontfamily": families, "bbox": box}
+    figure.text(left + 0.005, 1 - 0.72 / height, notice, fontsize=11.5, **style)

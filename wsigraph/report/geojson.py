@@ -1,9 +1,10 @@
 """Coarse regions as GeoJSON that QuPath opens.
 
 Each region is one feature, a QuPath detection: QuPath stays fast with thousands of detections, and can colour them by
-their measurements. Coordinates are level-0 pixels. All regions have the same class, so that a class list stays short;
-neighbours differ in the colour of the object, which QuPath shows instead of that of the class. Provenance is a foreign
-member of the collection, which QuPath ignores.
+their measurements. Coordinates are level-0 pixels of the scanned area, as QuPath shows it, unless an offset moves them
+onto the file's plane. All regions have the same class, so that a class list stays short; neighbours differ in the
+colour of the object, which QuPath shows instead of that of the class. Provenance is a foreign member of the collection,
+which QuPath ignores.
 
 References: RFC 7946 (sections 3 and 6.1 on foreign members; 7.1 forbids ``properties`` on a collection); QuPath 0.4
 and later for ``id``, ``objectType``, ``color``, ``classification`` and ``measurements``.
@@ -80,6 +81,7 @@ def encode_geojson(
     provenance: Mapping[str, Any],
     max_bytes: int,
     attributions: Mapping[str, NDArray[np.float64]] | None = None,
+    offset_px: tuple[int, int] = (0, 0),
 ) -> tuple[bytes, tuple[str, ...]]:
     """Return the regions of a slide as a GeoJSON feature collection.
 
@@ -101,6 +103,8 @@ def encode_geojson(
         Size above which measurements are left out, from the last on.
     attributions : mapping of str to float64 (C,), optional
         Attribution of every region, by target; never left out.
+    offset_px : tuple of (int, int), optional
+        Added to every point, (x, y) in level-0 pixels; see `wsigraph.slide.bounds.offset_px`.
 
     Returns
     -------
@@ -130,7 +134,7 @@ def encode_geojson(
             "expected the same number of each"
         )
     wanted = _wanted(features, measurements)
-    collection = _collection(outlines, coarse, slide_sha256)
+    collection = _collection(outlines, coarse, slide_sha256, np.asarray(offset_px))
     fixed = _fixed(coarse) | {f"Attribution: {name}": _rounded(values) for name, values in (attributions or {}).items()}
     rows = _rows(fixed | wanted, n_regions)
     n_given, content = len(wanted), b""
@@ -156,7 +160,9 @@ def measurement_name(name: str, unit: str, group: str) -> str:
     return f"{group.capitalize()}: {words}{_UNIT_WORDS.get(unit, f' ({unit})')}"
 
 
-def _collection(outlines: Outlines, coarse: CoarseGraph, slide_sha256: str) -> dict[str, Any]:
+def _collection(
+    outlines: Outlines, coarse: CoarseGraph, slide_sha256: str, offset_px: NDArray[np.int64]
+) -> dict[str, Any]:
     """Return the collection without measurements and provenance."""
     colours = colour_regions(coarse.graph).tolist()
     return {
@@ -165,7 +171,7 @@ def _collection(outlines: Outlines, coarse: CoarseGraph, slide_sha256: str) -> d
             {
                 "type": "Feature",
                 "id": identifier,
-                "geometry": _geometry(outlines, node),
+                "geometry": _geometry(outlines, node, offset_px),
                 "properties": {
                     "objectType": "detection",
                     "name": f"Region {node}",
@@ -189,6 +195,10 @@ def _fixed(coarse: CoarseGraph) -> dict[str, list[float | int]]:
         "Area µm^2": _rounded(px_to_um2(1.0, graph.mpp) * graph.moment("n").astype(np.float64)),
         "Number of superpixels": np.bincount(coarse.assignment, minlength=graph.n_nodes).tolist(),
         "Number of nuclei": graph.moment("nuclei").tolist(),
+        **{
+            f"Fraction in class: {name}": _rounded(graph.class_fraction[:, k])
+            for k, name in enumerate(graph.class_names)
+        },
     }
 
 
@@ -210,8 +220,8 @@ def _rounded(values: NDArray[np.float64]) -> list[float | int]:
     return [float(f"{value:.{SIGNIFICANT_DIGITS}g}") for value in values.tolist()]
 
 
-def _geometry(outlines: Outlines, node: int) -> dict[str, Any]:
-    polygons = [[_closed(ring) for ring in polygon] for polygon in outlines.polygons(node)]
+def _geometry(outlines: Outlines, node: int, offset_px: NDArray[np.int64]) -> dict[str, Any]:
+    polygons = [[_closed(ring + offset_px) for ring in polygon] for polygon in outlines.polygons(node)]
     if len(polygons) == 1:
         return {"type": "Polygon", "coordinates": polygons[0]}
     return {"type": "MultiPolygon", "coordinates": polygons}

@@ -13,13 +13,12 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from wsigraph.records import Prediction
+from wsigraph.report.font import FONT, drawable
 
 INK = "#1f2933"
 """Colour of text."""
 MUTED = "#55606b"
 """Colour of secondary text; contrast 6.4 to 1 on white."""
-FONT = "DejaVu Sans"
-"""Comes with matplotlib, so text looks the same on every machine."""
 
 _BAR, _BAR_OTHER = "#0072b2", "#9cc3de"
 _WARNING = "#a33b00"
@@ -90,7 +89,9 @@ def draw_stage(axes: Axes, prediction: Prediction) -> None:
     axes.barh(rows, probability, color=colours, height=0.62)
     for row, value in zip(rows, probability, strict=True):
         axes.text(float(value) + 0.02, float(row), f"{value:.0%}", va="center", fontsize=11, color=INK, fontfamily=FONT)
-    axes.set_yticks(rows, list(prediction.stage_names), fontsize=11, color=INK, fontfamily=FONT)
+    axes.set_yticks(rows, [drawable(name)[0] for name in prediction.stage_names], fontsize=11, color=INK)
+    for label in axes.get_yticklabels():
+        label.set_fontfamily(drawable(label.get_text())[1])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 1.12)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25 %", "50 %", "75 %", "100 %"], fontsize=9.5, color=MUTED)

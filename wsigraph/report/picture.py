@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from wsigraph.geometry import Box, px_to_um
 from wsigraph.outline.outline import Outlines
-from wsigraph.report.panel import FONT, INK
+from wsigraph.report.font import FONT
+from wsigraph.report.panel import INK
 from wsigraph.report.view import RegionMap, View, mean_colours
 
 _DARK, _LIGHT = "#12263f", "#ffffff"

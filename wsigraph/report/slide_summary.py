@@ -12,7 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from wsigraph import __version__
+from wsigraph.geometry import Origin
 from wsigraph.records import CoarseGraph, Prediction, SlideInfo, SuperpixelLabels
+from wsigraph.slide.bounds import describe_origin
 
 _LIBRARIES = ("numpy", "numba", "scipy", "torch", "torch-geometric", "matplotlib")
 
@@ -96,7 +98,9 @@ def _band(prediction: Prediction) -> dict[str, list[float]]:
     return {"low": [float(probability) for probability in low], "high": [float(probability) for probability in high]}
 
 
-def provenance(*, slide: SlideInfo, coarse: CoarseGraph, prediction: Prediction, is_synthetic: bool) -> dict[str, Any]:
+def provenance(
+    *, slide: SlideInfo, coarse: CoarseGraph, prediction: Prediction, is_synthetic: bool, origin: Origin = "bounds"
+) -> dict[str, Any]:
     """Return what a result was made from and by, so that it can be made again.
 
     Parameters
@@ -109,17 +113,20 @@ def provenance(*, slide: SlideInfo, coarse: CoarseGraph, prediction: Prediction,
         For the model's name, digest and notice.
     is_synthetic : bool
         Whether the slide is synthetic.
+    origin : {"bounds", "plane"}
+        What coordinates count from: the corner of the scanned area or of the file's plane.
 
     Returns
     -------
     dict
-        Plain JSON values: ``notice``, ``is_synthetic``, digests and versions.
+        Plain JSON values: ``notice``, ``is_synthetic``, digests, versions, and ``origin``, what coordinates count from.
     """
     return {
         "notice": prediction.notice,
         "is_synthetic": is_synthetic,
         "slide_id": slide.slide_id,
         "slide_sha256": slide.sha256,
+        "origin": describe_origin(slide, origin),
         "model": prediction.model_name,
         "model_id": prediction.model_id,
         "embedding_id": coarse.embedding_id,

@@ -24,6 +24,7 @@ from wsigraph.report.figure import DETAIL_ASPECT, DETAIL_BELOW_FRACTION, DETAIL_
 from wsigraph.report.geojson import encode_geojson, measurement_name
 from wsigraph.report.slide_summary import provenance, summary
 from wsigraph.report.view import RegionMap, cut_view, find_detail
+from wsigraph.slide.bounds import offset_px
 from wsigraph.slide.reader import Slide
 from wsigraph.store import Destination, save_document, write_file
 
@@ -112,8 +113,15 @@ def write(
     grid = sample_regions(labels, coarse, slide.info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px)
     # A grid that is coarser than requested, because the slide is large, is smoothed accordingly more.
     coarser = max(1.0, grid.mpp / max(options.outline_mpp, labels.mpp))
-    outlines = trace_outlines(grid, coarse.graph, tolerance_um=options.outline_tolerance_um * coarser)
-    origin = provenance(slide=slide.info, coarse=coarse, prediction=prediction, is_synthetic=is_synthetic)
+    outlines = trace_outlines(
+        grid,
+        coarse.graph,
+        tolerance_um=options.outline_tolerance_um * coarser,
+        max_area_error=options.outline_max_area_error,
+    )
+    origin = provenance(
+        slide=slide.info, coarse=coarse, prediction=prediction, is_synthetic=is_synthetic, origin=options.origin
+    )
     polygons, left_out = encode_geojson(
         outlines,
         coarse,
@@ -122,6 +130,7 @@ def write(
         measurements=options.measurements,
         provenance={**origin, "outline_mpp": grid.mpp, "level0_mpp": slide.info.mpp},
         max_bytes=round(options.geojson_max_mb * 1e6),
+        offset_px=offset_px(slide.info, options.origin),
     )
     facts = summary(
         slide=slide.info,

@@ -54,6 +54,8 @@ def make_tissue(run: SlideRun, to: Destination) -> None:
         settings.tissue,
         suitability=settings.slide,
         working_mpp=settings.superpixel.mpp,
+        roi=run.roi,
+        tissue_mask=run.tissue_mask,
         progress=run.progress,
     )
     mark_slide(run.slide, tissue, settings.slide)
@@ -82,7 +84,8 @@ def make_graph(run: SlideRun, to: Destination) -> None:
     from wsigraph import store
     from wsigraph.graph.build import build_graph
 
-    store.save_graph(build_graph(run.slide, run.records["segment"], run.settings, progress=run.progress), to)
+    labels = run.records["segment"]
+    store.save_graph(build_graph(run.slide, labels, run.settings, roi=run.roi, progress=run.progress), to)
 
 
 def note_bad_tiles(run: SlideRun) -> None:
@@ -129,8 +132,18 @@ def make_report(run: SlideRun, to: Destination) -> None:
         prediction=run.records["predict"],
         config=run.settings.report,
         inputs=to.inputs,
-        warnings=(*describe_bad_tiles(run.bad_tiles), *enlarged),
+        warnings=(*_describe_regions(run), *describe_bad_tiles(run.bad_tiles), *enlarged),
     )
+
+
+def _describe_regions(run: SlideRun) -> tuple[str, ...]:
+    """Return what a reader must know of the user's regions."""
+    texts = []
+    if run.tissue_mask is not None:
+        texts.append(f"the tissue is that of the mask {run.tissue_mask.name}, no tissue was searched for")
+    if run.roi is not None:
+        texts.append(f"only tissue inside the regions of {run.roi.name} was used")
+    return tuple(texts)
 
 
 def make_explanation(run: SlideRun, to: Destination) -> None:

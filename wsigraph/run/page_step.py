@@ -26,6 +26,7 @@ from wsigraph.report.overlay import artefact_map, attribution_layer, crop, photo
 from wsigraph.report.slide_summary import provenance
 from wsigraph.report.view import View, cut_view
 from wsigraph.run.slide_run import SlideRun
+from wsigraph.slide.bounds import offset_px
 from wsigraph.store import Destination, save_document, write_file
 
 FACTS, POLYGONS, PICTURE, PAGE = "explanation.json", "explanation.geojson", "explanation.png", "report.html"
@@ -58,10 +59,17 @@ def write_page(run: SlideRun, to: Destination) -> None:
     explanation: Explanation = run.records["explain"]
     grid = sample_regions(labels, coarse, info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px)
     coarser = max(1.0, grid.mpp / max(options.outline_mpp, labels.mpp))
-    outlines = trace_outlines(grid, coarse.graph, tolerance_um=options.outline_tolerance_um * coarser)
+    outlines = trace_outlines(
+        grid,
+        coarse.graph,
+        tolerance_um=options.outline_tolerance_um * coarser,
+        max_area_error=options.outline_max_area_error,
+    )
     facts = gather_facts(explanation, coarse, prediction, run.reference, top=run.settings.explanation.top_regions)
     is_synthetic = run.records["report"]["is_synthetic"]
-    origin = provenance(slide=info, coarse=coarse, prediction=prediction, is_synthetic=is_synthetic)
+    origin = provenance(
+        slide=info, coarse=coarse, prediction=prediction, is_synthetic=is_synthetic, origin=options.origin
+    )
     origin |= {"explanation_reference": explanation.reference_input_id, "target": explanation.target}
     polygons, _ = encode_geojson(
         outlines,
@@ -72,6 +80,7 @@ def write_page(run: SlideRun, to: Destination) -> None:
         provenance=origin,
         max_bytes=round(options.geojson_max_mb * 1e6),
         attributions={explanation.target: explanation.node, **explanation.other_targets},
+        offset_px=offset_px(info, options.origin),
     )
     view = cut_view(run.slide, grid, outlines, Box.whole(info.levels[0].size), _PICTURE_PX)
     page = _page(run, facts, origin, view, grid).html()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wsigraph.model.bundle import ModelBundle
     from wsigraph.slide.damage import BadTile
     from wsigraph.slide.reader import Slide
+    from wsigraph.slide.roi import Roi
     from wsigraph.store.directory import SlideDirectory
 
 Progress = Callable[[str, int, int], None]
@@ -52,6 +53,8 @@ class SlideRun:
         What each step has made or loaded, by the name of the step.
     bad_tiles : tuple of BadTile
         Tiles that did not decode and were read as white.
+    roi, tissue_mask : Roi or None
+        Regions of the user that limit the tissue, and a mask that replaces it.
     mark : str
         Warning that every output carries if the slide is no H&E section and was used all the same.
     """
@@ -65,6 +68,8 @@ class SlideRun:
     progress: Progress | None = None
     records: dict[str, Any] = field(default_factory=dict)
     bad_tiles: tuple[BadTile, ...] = ()
+    roi: Roi | None = None
+    tissue_mask: Roi | None = None
     mark: str = ""
 
     @property
@@ -89,12 +94,13 @@ class SlideRun:
         Parameters
         ----------
         name : str
-            ``slide``, ``embedding``, ``model``, ``reference``, or the name of an earlier step, whose record is meant.
+            ``slide``, ``roi``, ``tissue_mask``, ``embedding``, ``model``, ``reference``, or the name of an earlier
+            step, whose record is meant.
 
         Returns
         -------
         dict of str to str
-            One digest by its name in a record's header; empty for a reference that does not exist.
+            One digest by its name in a record's header; empty for a reference, regions or mask that do not exist.
 
         Raises
         ------
@@ -106,7 +112,13 @@ class SlideRun:
         match name:
             case "slide":
                 info = self.slide.info
-                return {"slide": digest_of([info.slide_id, info.sha256, info.reader, info.mpp])}
+                origin = [] if info.plane is None else [list(info.origin)]  # earlier versions read the whole plane
+                icc = ["icc"] if info.is_icc_applied else []
+                plane = [f"z {info.z}"] if info.n_z > 1 else []
+                return {"slide": digest_of([info.slide_id, info.sha256, info.reader, info.mpp, *origin, *icc, *plane])}
+            case "roi" | "tissue_mask":
+                regions = self.roi if name == "roi" else self.tissue_mask
+                return {} if regions is None else {name: regions.digest}
             case "embedding":
                 return {"embedding": self.coarsening[1].embedding_id}
             case "model":
@@ -217,6 +229,15 @@ def load_explanation_inputs(
     ends_days = [member.ends_days for member in explained_members(bundle)]
     Target.parse(request.target).check(ends_days, len(bundle.card.stage_names))
     return request, load_reference(directory, bundle)
+
+
+def read_regions(path: Path | str | None, slide: Slide, settings: Config) -> Roi | None:
+    """Return the regions of a file in the coordinates of ``report.origin``; None without a file."""
+    if path is None:
+        return None
+    from wsigraph.slide.roi import read_roi
+
+    return read_roi(path, slide, origin=settings.report.origin)
 
 
 def check_encoder(settings: Config) -> None:

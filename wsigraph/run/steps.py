@@ -26,6 +26,7 @@ from wsigraph.run.slide_run import (
     describe_run,
     load_explanation_inputs,
     load_model,
+    read_regions,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class Step:
     files : tuple of str
         What the step leaves in the slide's directory. The first file carries the header.
     inputs : tuple of str
-        What the record is made from: earlier steps, or ``slide``, ``embedding``, ``model``, ``reference``.
+        What the record is made from: earlier steps, or ``slide``, ``roi``, ``tissue_mask``, ``embedding``,
+        ``model``, ``reference``.
     config : tuple of str
         Sections of the settings that shape the record; ``section.key`` is one value.
     make : callable
@@ -89,7 +91,7 @@ STEPS: Mapping[str, Step] = {
         Step(
             name="tissue",
             files=("tissue.zarr",),
-            inputs=("slide",),
+            inputs=("slide", "roi", "tissue_mask"),
             config=("tissue", "superpixel.mpp"),
             make=records.make_tissue,
             load=records.load_tissue,
@@ -107,7 +109,7 @@ STEPS: Mapping[str, Step] = {
         Step(
             name="graph",
             files=("graph.safetensors",),
-            inputs=("slide", "tissue", "segment"),
+            inputs=("slide", "tissue", "segment", "roi"),
             config=("feature",),
             make=records.make_graph,
             load=records.load_graph,
@@ -132,7 +134,7 @@ STEPS: Mapping[str, Step] = {
         Step(
             name="report",
             files=("report.json", "report.geojson", "report.png"),
-            inputs=("slide", "read", "segment", "coarsen", "predict"),
+            inputs=("slide", "roi", "tissue_mask", "read", "segment", "coarsen", "predict"),
             config=("report",),
             make=records.make_report,
             load=records.load_report,
@@ -206,6 +208,9 @@ def run_slide(
     progress: Progress | None = None,
     until: str = "report",
     explain: ExplanationRequest | None = None,
+    roi: Path | str | None = None,
+    tissue_mask: Path | str | None = None,
+    redo: bool = False,
 ) -> SlideResult:
     """Carry out the steps of one slide, and skip those whose records are there.
 
@@ -229,6 +234,13 @@ def run_slide(
         Last step to carry out, one of `STEP_NAMES`. With `explain`, ``report`` means ``page``.
     explain : ExplanationRequest, optional
         What to explain; without it nothing is explained.
+    roi : Path or str, optional
+        Regions outside which no tissue is used, and whose classes are counted in every node: QuPath GeoJSON, ImageScope
+        XML or a label image, in coordinates of ``report.origin``.
+    tissue_mask : Path or str, optional
+        Regions that are taken as the tissue.
+    redo : bool
+        Whether to carry out every step again, even if its record is there.
 
     Returns
     -------
@@ -244,7 +256,7 @@ def run_slide(
     PluginError
         If a reader or encoder does not load.
     SlideError
-        If the slide does not read or has no pixel size.
+        If the slide does not read or has no pixel size, or a file of regions does not fit it (`RegionError`).
     TissueError
         If the slide holds no tissue, or is no H&E section.
     StoreError
@@ -275,12 +287,15 @@ def run_slide(
     check_encoder(settings)
     check_writable(Path(out))
     started = time.perf_counter()
-    limit = settings.slide.max_bad_tile_fraction
-    opened = read(path, mpp=mpp, slide_id=slide_id, max_bad_tile_fraction=limit)
+    how = settings.slide
+    limit = how.max_bad_tile_fraction
+    opened = read(path, mpp=mpp, slide_id=slide_id, max_bad_tile_fraction=limit, icc=how.icc, z=how.z)
     with opened as slide, with_threads(settings.runtime.threads):
         layout = {step.name: step.files for step in STEPS.values()}
         directory = SlideDirectory(Path(out) / slide.info.slide_id, layout, progress)
         directory.refuse_clash(slide.info)
+        if redo:
+            directory.redo()
         directory.seconds["read"] = time.perf_counter() - started
         run = SlideRun(
             slide=slide,
@@ -290,6 +305,8 @@ def run_slide(
             request=request,
             reference=reference,
             progress=progress,
+            roi=read_regions(roi, slide, settings),
+            tissue_mask=read_regions(tissue_mask, slide, settings),
         )
         carry_out_steps(run, until)
         directory.write_run(describe_run(path, settings))
@@ -351,43 +368,3 @@ def _destination(run: SlideRun, step: Step) -> Destination:
 def steps_until(until: str) -> tuple[Step, ...]:
     """Return the steps up to one, in their order."""
     return tuple(STEPS[name] for name in STEP_NAMES[: STEP_NAMES.index(until) + 1])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepTask:
-    """Consecutive steps of a slide that one task of a cluster carries out.
-
-    Attributes
-    ----------
-    until : str
-        Last step.
-    on_gpu : bool
-        Whether only a worker that offers a GPU may carry them out.
-    """
-
-    until: str
-    on_gpu: bool
-
-
-def plan_tasks(until: str, gpu_steps: Sequence[str]) -> tuple[StepTask, ...]:
-    """Return the tasks that carry out a slide one after the other, so that a GPU is only held while it is used.
-
-    Parameters
-    ----------
-    until : str
-        Last step.
-    gpu_steps : sequence of str
-        Steps that need a GPU.
-
-    Returns
-    -------
-    tuple of StepTask
-        One task if no step needs a GPU.
-    """
-    tasks: list[StepTask] = []
-    for step in steps_until(until):
-        on_gpu = step.name in gpu_steps
-        if tasks and tasks[-1].on_gpu == on_gpu:
-            tasks.pop()
-        tasks.append(StepTask(until=step.name, on_gpu=on_gpu))
-    return tuple(tasks)

@@ -9,9 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
-from wsigraph.geometry import Size
+from wsigraph.errors import UnreadableSlide
+from wsigraph.geometry import Box, Size
 from wsigraph.records import Level
+
+HOW_TO_CONVERT = (
+    "convert the slide to a pyramidal OME-TIFF of 8-bit RGB, with QuPath (File > Export images > OME-TIFF), or with "
+    "Bio-Formats: bfconvert -tilex 512 -tiley 512 -pyramid-resolutions 4 -pyramid-scale 4 IN OUT.ome.tiff"
+)
+"""What to do with a slide that no reader reads as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +46,15 @@ class FileDescription:
         Names of associated images, sorted.
     channels : tuple of str
         Names of the channels taken for red, green and blue; empty where the file names none.
+    z, n_z : int
+        The focal plane that is read, from 1, and how many the file holds.
+    icc : bytes or None
+        The ICC colour profile; None where the file holds none.
+    bounds : Box or None
+        The scanned area on the file's plane, level-0 pixels; the levels are those of this area. None where the plane
+        is all scanned.
+    plane : Size or None
+        Pixels of the plane at level 0; None where `bounds` is.
     warnings : tuple of str
         Warnings for the user.
     """
@@ -51,6 +68,11 @@ class FileDescription:
     objective_power: float | None = None
     associated: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
+    z: int = 1
+    n_z: int = 1
+    icc: bytes | None = None
+    bounds: Box | None = None
+    plane: Size | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -81,3 +103,17 @@ def make_levels(sizes: Iterable[tuple[Size, Size]]) -> tuple[Level, ...]:
     pairs = list(sizes)
     finest = pairs[0][0]
     return tuple(Level(size=size, downsample=level_downsample(finest, size), tile=tile) for size, tile in pairs)
+
+
+def choose_z(path: Path, z: int | None, n_z: int) -> int:
+    """Return the focal plane to read, from 1: the middle one, the later of two, where none is asked for.
+
+    Raises
+    ------
+    UnreadableSlide
+        If the slide has no such plane.
+    """
+    if z is not None and not 1 <= z <= n_z:
+        planes = "one focal plane" if n_z == 1 else f"focal planes 1 to {n_z}"
+        raise UnreadableSlide(f"slide {str(path)!r} has {planes}, and plane {z} was asked for with --z")
+    return n_z // 2 + 1 if z is None else z

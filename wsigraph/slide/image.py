@@ -18,7 +18,7 @@ from wsigraph.errors import TruncatedSlide, UnreadableSlide
 from wsigraph.geometry import Box, Size
 from wsigraph.slide import tiff_index
 from wsigraph.slide.colour import WHITE, to_rgb
-from wsigraph.slide.description import FileDescription, make_levels
+from wsigraph.slide.description import HOW_TO_CONVERT, FileDescription, make_levels
 from wsigraph.slide.mpp import StatedMpp
 from wsigraph.slide.series import SeriesRule
 
@@ -51,7 +51,8 @@ class ImageReader:
     series: ClassVar[tuple[SeriesRule, ...]] = ()
 
     def __init__(self, path: Path) -> None:
-        vendor, self._pixels, stated = _read_tiff(path) if tiff_index.is_tiff(path) else _read_picture(path)
+        is_tiff = tiff_index.is_tiff(path)
+        vendor, self._pixels, stated, icc = _read_tiff(path) if is_tiff else _read_picture(path)
         size = Size(*self._pixels.shape[:2])
         self.description = FileDescription(
             vendor=vendor,
@@ -60,6 +61,7 @@ class ImageReader:
             mpp=stated.x if stated else None,
             mpp_y=stated.y if stated else None,
             mpp_source=stated.source if stated else None,
+            icc=icc,
         )
 
     @classmethod
@@ -105,7 +107,7 @@ def _kind(path: Path) -> str | None:
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
 
 
-def _read_picture(path: Path) -> tuple[str, NDArray[np.uint8], StatedMpp | None]:
+def _read_picture(path: Path) -> tuple[str, NDArray[np.uint8], StatedMpp | None, bytes | None]:
     kind = _kind(path)
     if kind is None:
         raise UnreadableSlide(f"slide {str(path)!r} is no PNG, JPEG or TIFF picture; check the file")
@@ -117,10 +119,13 @@ def _read_picture(path: Path) -> tuple[str, NDArray[np.uint8], StatedMpp | None]
             _check_area(path, image.width, image.height)
             if image.mode not in _MODES:
                 raise UnreadableSlide(
-                    f"slide {str(path)!r} holds pixels of mode {image.mode}, expected 8-bit grey or RGB; convert it"
+                    f"slide {str(path)!r} holds pixels of mode {image.mode}, expected 8-bit grey or RGB; "
+                    f"{HOW_TO_CONVERT}"
                 )
             has_alpha = "A" in image.mode or "transparency" in image.info
-            return kind, to_rgb(np.asarray(image.convert("RGBA" if has_alpha else "RGB"))), None
+            profile = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA") else None
+            icc = profile if isinstance(profile, bytes) else None
+            return kind, to_rgb(np.asarray(image.convert("RGBA" if has_alpha else "RGB"))), None, icc
     except UnidentifiedImageError:
         raise UnreadableSlide(f"slide {str(path)!r} is a damaged {kind.upper()}; copy it again") from None
     except Image.DecompressionBombError:
@@ -131,7 +136,7 @@ def _read_picture(path: Path) -> tuple[str, NDArray[np.uint8], StatedMpp | None]
         raise kind_of_error(f"slide {str(path)!r} does not decode ({reason}); copy it again") from None
 
 
-def _read_tiff(path: Path) -> tuple[str, NDArray[np.uint8], StatedMpp | None]:
+def _read_tiff(path: Path) -> tuple[str, NDArray[np.uint8], StatedMpp | None, bytes | None]:
     try:
         with tiff_index.open_index(path) as tif:
             tiff_index.check_extents(path, tif)
@@ -141,19 +146,19 @@ def _read_tiff(path: Path) -> tuple[str, NDArray[np.uint8], StatedMpp | None]:
             if page.dtype != np.uint8 or photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR):
                 raise UnreadableSlide(
                     f"slide {str(path)!r} is a TIFF of {page.dtype} with {tiff_index.colours_of(page)} colours, "
-                    "expected 8-bit grey or RGB; convert it"
+                    f"expected 8-bit grey or RGB; {HOW_TO_CONVERT}"
                 )
             samples = page.asarray(maxworkers=1)
             if page.samplesperpixel > 1 and int(page.planarconfig) != 1:
                 samples = np.moveaxis(samples, 0, -1)
             pixels = to_rgb(samples)
             vendor = tiff_index.vendor_of(tif)
-            stated = tiff_index.stated_mpp(tif, vendor)
+            stated, icc = tiff_index.stated_mpp(tif, vendor), tiff_index.icc_profile(tif)
     except tiff_index.MALFORMED as error:
         raise UnreadableSlide(
             f"slide {str(path)!r} does not decode ({tiff_index.first_line(error)}); copy it again"
         ) from None
-    return vendor, WHITE - pixels if photometric == _WHITE_IS_ZERO else pixels, stated
+    return vendor, WHITE - pixels if photometric == _WHITE_IS_ZERO else pixels, stated, icc
 
 
 def _check_area(path: Path, width: int, height: int) -> None:
@@ -164,5 +169,5 @@ def _check_area(path: Path, width: int, height: int) -> None:
 def _too_large(path: Path, what: str) -> str:
     return (
         f"slide {str(path)!r} is a plain picture of {what} pixels, more than the {MAX_IMAGE_PX} that are held in "
-        "memory; convert it to a tiled TIFF"
+        f"memory; {HOW_TO_CONVERT}"
     )

@@ -8,6 +8,8 @@ from typing import Any
 from wsigraph.records import Level
 from wsigraph.slide import files, objective
 from wsigraph.slide import mpp as pixel_size
+from wsigraph.slide.description import FileDescription
+from wsigraph.slide.icc import profile_name
 from wsigraph.slide.opening import open_reader
 
 _IDENTIFYING = ("label", "macro")
@@ -32,10 +34,12 @@ def inspect(
     Returns
     -------
     dict
-        path, reader, vendor, size (width and height in px), levels (width, height, downsample, tile_width,
-        tile_height, mpp), mpp in um/px as given or as the file states it, mpp_source, file_mpp, mpp_problem (None, or
-        why the pixel size will be refused), objective_power (None where the file states none), associated,
-        identifying_images (those that usually show the patient's label), warnings, sha256, bytes.
+        path, reader, vendor, size (width and height in px), bounds (None, or x, y, width and height of the scanned area
+        on the plane, and plane_width and plane_height, level-0 px; size and levels are those of the area), levels
+        (width, height, downsample, tile_width, tile_height, mpp), mpp in um/px as given or as the file states it,
+        mpp_source, file_mpp, mpp_problem (None, or why the pixel size will be refused), objective_power (None where the
+        file states none), focal_planes, icc (name of the colour profile, or None), associated, identifying_images
+        (those that usually show the patient's label), warnings, sha256, bytes.
 
     Raises
     ------
@@ -65,17 +69,34 @@ def inspect(
         "reader": reader_name,
         "vendor": description.vendor,
         "size": {"width": finest.width, "height": finest.height},
+        "bounds": _bounds_values(description),
         "levels": [_level_values(level, None if problem else stated) for level in description.levels],
         "mpp": stated,
         "mpp_source": source,
         "file_mpp": description.mpp,
         "mpp_problem": problem,
         "objective_power": description.objective_power,
+        "focal_planes": description.n_z,
+        "icc": profile_name(description.icc) or None,
         "associated": list(description.associated),
         "identifying_images": [name for name in description.associated if name.lower() in _IDENTIFYING],
         "warnings": list(warnings),
         "sha256": files.slide_digest(located) if with_digest else None,
         "bytes": sum(part.stat().st_size for part in parts),
+    }
+
+
+def _bounds_values(description: FileDescription) -> dict[str, int] | None:
+    bounds, plane = description.bounds, description.plane
+    if bounds is None or plane is None:
+        return None
+    return {
+        "x": bounds.x0,
+        "y": bounds.y0,
+        "width": bounds.width,
+        "height": bounds.height,
+        "plane_width": plane.width,
+        "plane_height": plane.height,
     }
 
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 import math
 import re
 
-UM_MIN, UM_MAX = 5.0, 20.0
-"""Pixel size times magnification that scanners have: a camera's pixel, um. Common values are 9 to 10 um."""
+UM_MIN, UM_MAX = 4.5, 20.0
+"""Pixel size times magnification that scanners have: a camera's pixel, um. Common values are 9 to 10 um.
+
+3DHISTECH scanners have 0.2325 um/px at 20 x, which is 4.65 um, so the lower limit is 10 % below the usual 5 um.
+"""
 _ROUNDING = 1e-9
 
 

@@ -28,7 +28,7 @@ from wsigraph.errors import CorruptTile, UnreadableSlide
 from wsigraph.geometry import Box, Size
 from wsigraph.slide import mpp, tiff_index
 from wsigraph.slide.colour import to_rgb
-from wsigraph.slide.description import FileDescription, make_levels
+from wsigraph.slide.description import HOW_TO_CONVERT, FileDescription, choose_z, make_levels
 from wsigraph.slide.mpp import StatedMpp
 from wsigraph.slide.series import ZARR, SeriesRule
 from wsigraph.slide.tile_grid import TileCache, assemble
@@ -46,11 +46,15 @@ class _Layout:
     y: int
     x: int
     channel: int | None
+    z: int | None = None
+    plane: int = 0  # from 0
 
     def index(self, n_axes: int, box: Box) -> tuple[slice | int, ...]:
         """Return the index of a box with all its channels."""
         index: list[slice | int] = [0] * n_axes
         index[self.y], index[self.x] = box.slices
+        if self.z is not None:
+            index[self.z] = self.plane
         if self.channel is not None:
             index[self.channel] = slice(None)
         return tuple(index)
@@ -69,6 +73,8 @@ class OmeZarrReader:
     ----------
     path : Path
         The folder.
+    z : int, optional
+        Focal plane, from 1; the middle one where left out.
 
     Raises
     ------
@@ -79,7 +85,9 @@ class OmeZarrReader:
     suffixes: ClassVar[frozenset[str]] = frozenset()
     series: ClassVar[tuple[SeriesRule, ...]] = (ZARR,)
 
-    def __init__(self, path: Path) -> None:
+    takes_z: ClassVar[bool] = True
+
+    def __init__(self, path: Path, z: int | None = None) -> None:
         self._path = path
         image = _find_image(path)
         try:
@@ -93,7 +101,12 @@ class OmeZarrReader:
         except _MALFORMED as error:
             reason = tiff_index.first_line(error)
             raise UnreadableSlide(f"slide {str(path)!r} has damaged OME-Zarr metadata ({reason})") from None
-        self._layout = _Layout(axes.index("y"), axes.index("x"), axes.index("c") if "c" in axes else None)
+        z_axis = axes.index("z") if "z" in axes else None
+        finest: Any = arrays[0]
+        n_z = 1 if z_axis is None else int(finest.shape[z_axis])
+        z = choose_z(path, z, n_z)
+        channel = axes.index("c") if "c" in axes else None
+        self._layout = _Layout(axes.index("y"), axes.index("x"), channel, z_axis, z - 1)
         self._arrays = _shrinking(arrays, self._layout)
         self._cache = TileCache()
         levels = make_levels((self._sides(array.shape), self._sides(array.chunks)) for array in self._arrays)
@@ -105,6 +118,8 @@ class OmeZarrReader:
             mpp_y=stated.y if stated else None,
             mpp_source=stated.source if stated else None,
             channels=_channel_names(attributes),
+            z=z,
+            n_z=n_z,
         )
 
     @classmethod
@@ -239,13 +254,15 @@ def _check(path: Path, axes: list[str], arrays: Sequence[Any]) -> None:
     """Raise UnreadableSlide where the arrays are no 8-bit picture."""
     first = arrays[0]
     n_channels = first.shape[axes.index("c")] if "c" in axes else 1
-    others = [length for name, length in zip(axes, first.shape, strict=True) if name not in ("y", "x", "c")]
+    others = [length for name, length in zip(axes, first.shape, strict=True) if name not in ("y", "x", "c", "z")]
     dtypes = sorted({str(array.dtype) for array in arrays})
     faults = {
         f"its axes are {', '.join(axes)}": not {"y", "x"} <= set(axes) or len(set(axes)) != len(axes),
         f"it holds {', '.join(dtypes)}": dtypes != ["uint8"],
         f"it holds {n_channels} channels": n_channels not in (1, 3),
-        "it is a volume or a series in time": any(length != 1 for length in others),
+        "it is a series in time": any(length != 1 for length in others),
+        "its levels differ in focal planes": "z" in axes
+        and len({array.shape[axes.index("z")] for array in arrays}) > 1,
         "its levels differ in axes": any(array.ndim != first.ndim for array in arrays),
         "it holds no pixel": any(0 in array.shape for array in arrays),
         "its chunks are too large": any(math.prod(array.chunks) > _TILE_PX_MAX for array in arrays),
@@ -254,7 +271,7 @@ def _check(path: Path, axes: list[str], arrays: Sequence[Any]) -> None:
     if present:
         raise UnreadableSlide(
             f"slide {str(path)!r} is no OME-Zarr that can be read: {'; '.join(present)}; expected 8-bit RGB or grey "
-            "over axes y and x"
+            f"over axes y and x; {HOW_TO_CONVERT}"
         )
 
 

@@ -16,24 +16,21 @@ from numpy.typing import NDArray
 from wsigraph import registry
 from wsigraph.errors import PluginError, UnreadableSlide
 from wsigraph.geometry import Box
-from wsigraph.slide.description import FileDescription
+from wsigraph.slide.description import HOW_TO_CONVERT, FileDescription
 from wsigraph.slide.series import SeriesRule
 
 _FIRST, _LAST = ("tiled_tiff", "openslide", "ome_zarr"), ("image",)
 _CZI_MAGIC = b"ZISRAWFILE"
 _TIFF_MAGIC, _VSI_AT, _VSI_MAGIC = b"II*\0", 8, b"\x18\0IS"
 """An Olympus VSI begins as a TIFF, with the header of its volume in place of the first directory."""
-_HOW_TO_CONVERT = (
-    "convert the slide to a pyramidal OME-TIFF of 8-bit RGB, with QuPath (File > Export images > OME-TIFF) or with "
-    "Bio-Formats (bfconvert)"
-)
 
 
 class SlideReader(Protocol):
     """Interface of a reader plugin. The constructor takes a path, opens it, and raises `UnreadableSlide` if it cannot.
 
     A reader is used from several threads at once. It need not pickle: a slide re-opens it by path. `suffixes` and
-    `series` are class attributes; a slide in a folder is found through them alone, before any file is opened.
+    `series` are class attributes; a slide in a folder is found through them alone, before any file is opened. A reader
+    of several focal planes has ``takes_z = True`` and takes ``z``, from 1, None for the middle.
     """
 
     suffixes: ClassVar[frozenset[str]]
@@ -65,7 +62,7 @@ class SlideReader(Protocol):
         ...
 
 
-def open_reader(path: Path, name: str | None = None) -> tuple[str, SlideReader]:
+def open_reader(path: Path, name: str | None = None, z: int | None = None) -> tuple[str, SlideReader]:
     """Open a slide file.
 
     Parameters
@@ -74,6 +71,8 @@ def open_reader(path: Path, name: str | None = None) -> tuple[str, SlideReader]:
         File from ``files.locate``.
     name : str, optional
         Reader plugin to use; tried in the order of `reader_names` where left out.
+    z : int, optional
+        Focal plane to read, from 1; the middle one where left out.
 
     Returns
     -------
@@ -93,7 +92,7 @@ def open_reader(path: Path, name: str | None = None) -> tuple[str, SlideReader]:
     if name is not None:
         if is_vsi and name in _FIRST + _LAST:
             raise UnreadableSlide(_vsi_message(path))
-        return name, _load(name)(path)
+        return name, _construct(_load(name), path, z)
     broken: list[PluginError] = []
     for candidate in reader_names():
         if is_vsi and candidate in _FIRST + _LAST:
@@ -104,11 +103,11 @@ def open_reader(path: Path, name: str | None = None) -> tuple[str, SlideReader]:
             broken.append(error)
             continue
         if plugin.matches(path):
-            return candidate, _open_czi(plugin, path) if is_czi else plugin(path)
+            return candidate, _open_czi(plugin, path, z) if is_czi else _construct(plugin, path, z)
     if is_vsi:
         raise UnreadableSlide(_vsi_message(path))
     if is_czi:
-        raise UnreadableSlide(f"slide {str(path)!r} is a Zeiss CZI that no reader opens; {_HOW_TO_CONVERT}")
+        raise UnreadableSlide(f"slide {str(path)!r} is a Zeiss CZI that no reader opens; {HOW_TO_CONVERT}")
     raise UnreadableSlide(
         f"slide {str(path)!r} is of no format that the readers know ({', '.join(reader_names())}); expected a slide "
         "such as SVS, NDPI, MRXS, DICOM or TIFF, or a PNG or JPEG picture" + "".join(f"; {error}" for error in broken)
@@ -137,16 +136,27 @@ def _is_czi(path: Path) -> bool:
 def _vsi_message(path: Path) -> str:
     return (
         f"slide {str(path)!r} is an Olympus VSI: what it holds itself is an overview image, and the slide lies in the "
-        f"folder _{path.stem}_ beside it, in a format that the readers do not know; {_HOW_TO_CONVERT}"
+        f"folder _{path.stem}_ beside it, in a format that the readers do not know; {HOW_TO_CONVERT}"
     )
 
 
-def _open_czi(plugin: Any, path: Path) -> SlideReader:
+def _construct(plugin: Any, path: Path, z: int | None) -> SlideReader:
+    """Return an open reader at a focal plane; readers with ``takes_z`` know several."""
+    if getattr(plugin, "takes_z", False):
+        several: SlideReader = plugin(path, z=z)
+        return several
+    if z not in (None, 1):
+        raise UnreadableSlide(f"slide {str(path)!r} is read with one focal plane, not plane {z}; omit --z")
+    reader: SlideReader = plugin(path)
+    return reader
+
+
+def _open_czi(plugin: Any, path: Path, z: int | None) -> SlideReader:
     """Return the open reader of a CZI; where it fails, the error names the format and the way out."""
     try:
-        reader: SlideReader = plugin(path)
+        reader = _construct(plugin, path, z)
     except UnreadableSlide as error:
-        raise type(error)(f"{error}; it is a Zeiss CZI: {_HOW_TO_CONVERT}") from None
+        raise type(error)(f"{error}; it is a Zeiss CZI: {HOW_TO_CONVERT}") from None
     return reader
 
 

@@ -1,5 +1,7 @@
 """Every format that OpenSlide knows: NDPI, MRXS, SCN, BIF, DICOM and more.
 
+A slide is the area that the file states as scanned (`wsigraph.slide.bounds`), not the plane it lies on.
+
 This module works around two properties of OpenSlide. A handle stays in error after its first error, so the file is
 opened again before the next tile is read; a block that fails is assembled from its native tiles, so that only the
 damaged ones are missing. And OpenSlide interpolates a box that begins between two pixels of a level, so boxes are
@@ -19,9 +21,9 @@ from numpy.typing import NDArray
 
 from wsigraph.errors import CorruptTile, UnreadableSlide
 from wsigraph.geometry import Box, Size, grid
-from wsigraph.slide import mpp, objective, tiff_index
+from wsigraph.slide import bounds, mpp, objective, tiff_index
 from wsigraph.slide.colour import WHITE, to_rgb
-from wsigraph.slide.description import FileDescription, make_levels
+from wsigraph.slide.description import FileDescription
 from wsigraph.slide.mpp import StatedMpp
 from wsigraph.slide.series import DICOM, HAMAMATSU, MIRAX, SeriesRule
 from wsigraph.slide.tile_grid import TileCache, assemble
@@ -60,10 +62,12 @@ class OpenSlideReader:
         self._is_closed = False
         properties = dict(self._handle.properties)
         stated = _stated_mpp(properties)
-        levels = make_levels(
+        plane = [
             (Size(height, width), _tile_size(properties, level))
             for level, (width, height) in enumerate(self._handle.level_dimensions)
-        )
+        ]
+        area, warnings = bounds.parse_bounds(properties, plane[0][0])
+        levels, self._corners = bounds.crop_levels(plane, area or Box.whole(plane[0][0]))
         self._blocks = [Size(_block_side(level.tile.height), _block_side(level.tile.width)) for level in levels]
         self._downsamples = self._handle.level_downsamples
         self._cache = TileCache()
@@ -77,6 +81,10 @@ class OpenSlideReader:
             mpp_source=stated.source if stated else None,
             objective_power=objective.parse_power(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)),
             associated=tuple(sorted(self._handle.associated_images)),
+            icc=_icc_profile(self._handle),
+            bounds=area,
+            plane=plane[0][0] if area else None,
+            warnings=warnings,
         )
 
     @classmethod
@@ -141,7 +149,8 @@ class OpenSlideReader:
     def _region(self, level: int, box: Box) -> NDArray[np.uint8]:
         """Return a box inside a level; after an error the handle is a fresh one."""
         downsample, handle = self._downsamples[level], self._handle
-        corner = (round(box.x0 * downsample), round(box.y0 * downsample))
+        y, x = self._corners[level]
+        corner = (round((box.x0 + x) * downsample), round((box.y0 + y) * downsample))
         try:
             return to_rgb(np.asarray(handle.read_region(corner, level, (box.width, box.height))))
         except openslide.OpenSlideError:
@@ -178,6 +187,15 @@ def _open(path: Path) -> openslide.OpenSlide:
         raise UnreadableSlide(
             f"slide {str(path)!r} does not open with OpenSlide ({tiff_index.first_line(error)}); check the file"
         ) from None
+
+
+def _icc_profile(handle: openslide.OpenSlide) -> bytes | None:
+    """Return the ICC profile of the slide; None where it has none, or one that does not parse."""
+    try:
+        profile = handle.color_profile
+    except (openslide.OpenSlideError, OSError):
+        return None
+    return None if profile is None else bytes(profile.tobytes())
 
 
 def _check_whole(path: Path) -> None:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from cachetools import LRUCache
@@ -28,6 +28,7 @@ from wsigraph.slide import files
 from wsigraph.slide import mpp as pixel_size
 from wsigraph.slide.colour import WHITE
 from wsigraph.slide.damage import MAX_BAD_TILE_FRACTION, BadTile, BadTiles, SoundReader
+from wsigraph.slide.icc import IccReader, profile_name
 from wsigraph.slide.lazy import LazyPixels
 from wsigraph.slide.opening import SlideReader, open_reader
 from wsigraph.slide.resample import Source, area_average, choose_source
@@ -125,7 +126,8 @@ class Slide:
         Parameters
         ----------
         box : Box
-            Pixels at `mpp`; pixel (0, 0) begins where level 0 begins. Parts outside the slide are white.
+            Pixels at `mpp`; pixel (0, 0) begins at the corner of the scanned area (``info.origin`` on the plane).
+            Parts outside the slide are white.
         mpp : float, optional
             um/px; that of level 0 where left out.
 
@@ -235,7 +237,10 @@ class Slide:
             return self._reader
 
     def _reopen(self) -> SlideReader:
-        reader = open_reader(Path(self._info.path), self._info.reader)[1]
+        z = self._info.z if self._info.n_z > 1 else None
+        reader = open_reader(Path(self._info.path), self._info.reader, z)[1]
+        if self._info.is_icc_applied:
+            reader = IccReader(reader, self._info.slide_id)
         if reader.description.levels != self._info.levels:
             reader.close()
             raise UnreadableSlide(f"slide {self._info.path!r} has changed since it was described; read it anew")
@@ -249,6 +254,8 @@ def read(
     slide_id: str | None = None,
     reader: str | None = None,
     max_bad_tile_fraction: float = MAX_BAD_TILE_FRACTION,
+    icc: Literal["ignore", "apply"] = "ignore",
+    z: int | None = None,
 ) -> Slide:
     """Open a slide.
 
@@ -264,6 +271,10 @@ def read(
         Reader plugin to use; the first that knows the file where left out.
     max_bad_tile_fraction : float, optional
         Fraction of a level's tiles that may fail to decode, 0 to 1. These are white and reported; more is an error.
+    icc : {"ignore", "apply"}
+        Whether pixels are converted to sRGB by the file's ICC profile, where it has one.
+    z : int, optional
+        Focal plane to read, from 1; the middle one where left out.
 
     Returns
     -------
@@ -290,9 +301,12 @@ def read(
     if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
         raise SlideError(f"slide id {name!r} cannot name a directory; give letters, digits, '-', '_' and '.'")
     path = files.locate(named)
-    reader_name, slide_reader = open_reader(path, reader)
+    reader_name, slide_reader = open_reader(path, reader, z)
     try:
         description = slide_reader.description
+        is_icc_applied = icc == "apply" and description.icc is not None
+        if is_icc_applied:
+            slide_reader = IccReader(slide_reader, str(named))
         settled, source, warnings = pixel_size.settle_mpp(str(named), description, mpp)
         info = SlideInfo(
             slide_id=name,
@@ -306,6 +320,12 @@ def read(
             levels=description.levels,
             associated=description.associated,
             warnings=description.warnings + warnings,
+            origin=(0, 0) if description.bounds is None else (description.bounds.x0, description.bounds.y0),
+            plane=description.plane,
+            z=description.z,
+            n_z=description.n_z,
+            icc=profile_name(description.icc),
+            is_icc_applied=is_icc_applied,
         )
     except SlideError:
         slide_reader.close()
@@ -337,7 +357,8 @@ def _attach(info: SlideInfo, max_bad_tile_fraction: float) -> Slide:
 
     A worker gets the slide anew with every task; opening it each time would parse its index each time.
     """
-    key = (info.path, info.sha256, info.reader, info.slide_id, info.mpp, info.mpp_source, max_bad_tile_fraction)
+    name = (info.path, info.sha256, info.reader, info.slide_id)
+    key = (*name, info.mpp, info.mpp_source, info.is_icc_applied, info.z, max_bad_tile_fraction)
     with _attaching:
         slide = _attached.get(key)
         if slide is None or slide._is_closed:

@@ -35,7 +35,7 @@ MALFORMED = (
 """What parsing or decoding a damaged file may raise."""
 
 _HEADERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_BIG_TIFF = 43
+_BIG_TIFF, _ICC_TAG = 43, 34675
 _ENTRY_BYTES = {False: 12, True: 20}
 
 # faults are raised as errors; the log of the library would print them a second time
@@ -167,6 +167,16 @@ def pyramid_pages(tif: TiffFile) -> list[TiffPage]:
     return chosen
 
 
+def plane_pages(tif: TiffFile, number: int) -> list[TiffPage]:
+    """Return the pyramid of one page of several: the page, and each smaller tiled page below it."""
+    first = _full(tif.pages[number])
+    chosen = [first]
+    for page in sorted((_full(page) for page in first.pages or ()), key=lambda page: -page.imagewidth):
+        if page.is_tiled and page.imagewidth < chosen[-1].imagewidth and _is_reduction(first, page):
+            chosen.append(page)
+    return chosen
+
+
 def stated_mpp(tif: TiffFile, vendor: str) -> StatedMpp | None:
     """Return the pixel size that a TIFF states, or None.
 
@@ -190,6 +200,12 @@ def stated_mpp(tif: TiffFile, vendor: str) -> StatedMpp | None:
         return stated
     x, y = page.resolution
     return mpp.from_resolution(float(x), float(y), int(page.resolutionunit))
+
+
+def icc_profile(tif: TiffFile) -> bytes | None:
+    """Return the ICC colour profile of the first page, or None."""
+    tag = _full(tif.pages.first).tags.get(_ICC_TAG)
+    return bytes(tag.value) if tag is not None and isinstance(tag.value, bytes) else None
 
 
 def colours_of(page: TiffPage) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,9 +20,9 @@ from tifffile import TiffFile, TiffPage
 
 from wsigraph.errors import CorruptTile, TruncatedSlide, UnreadableSlide
 from wsigraph.geometry import Box, Size
-from wsigraph.slide import jpeg, mpp, objective, tiff_index
+from wsigraph.slide import colour_tag, jpeg, objective, planes, tiff_index
 from wsigraph.slide.colour import to_rgb
-from wsigraph.slide.description import FileDescription, make_levels
+from wsigraph.slide.description import HOW_TO_CONVERT, FileDescription, choose_z, make_levels
 from wsigraph.slide.resample import shrink
 from wsigraph.slide.series import SeriesRule
 from wsigraph.slide.tile_grid import TileCache, assemble
@@ -33,6 +33,7 @@ _CODECS |= {50000: "Zstandard", 50001: "WebP"}
 _YCBCR, _RGB, _WHITE_IS_ZERO, _BLACK_IS_ZERO = 6, 2, 0, 1
 _UNSPECIFIED, _ASSOCIATED_ALPHA = 0, 1
 _TILE_PX_MAX = 2**26
+_COLOUR_TILES = 4
 _MACRO_NAMES = ("label", "macro")
 
 
@@ -50,6 +51,7 @@ class _Page:
     n_samples: int
     photometric: int
     decode: Any
+    planes: tuple[_Page, ...] = ()  # red, green and blue where they are stored apart
 
     @property
     def n_columns(self) -> int:
@@ -71,19 +73,23 @@ class TiledTiffReader:
     ----------
     path : Path
         The file.
+    z : int, optional
+        Focal plane of an OME-TIFF, from 1; the middle one where left out.
 
     Raises
     ------
     TruncatedSlide
         If the file ends before the data that it indexes.
     UnreadableSlide
-        If the index is damaged, or the file is no pyramid of 8-bit grey or RGB tiles in a known codec.
+        If it has no such focal plane, the index is damaged, or the file is no pyramid of 8-bit grey or RGB tiles in a
+        known codec.
     """
 
     suffixes: ClassVar[frozenset[str]] = frozenset({".qptiff", ".svs", ".tif", ".tiff"})
     series: ClassVar[tuple[SeriesRule, ...]] = ()
+    takes_z: ClassVar[bool] = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, z: int | None = None) -> None:
         self._path = path
         tif = tiff_index.open_index(path)
         try:
@@ -91,14 +97,19 @@ class TiledTiffReader:
                 tiff_index.check_extents(path, tif)
                 _check(path, tif)
                 vendor = tiff_index.vendor_of(tif)
-                pages = tiff_index.pyramid_pages(tif)
-                self._pages = [_read_page(number, page) for number, page in enumerate(pages)]
+                n_z = planes.n_focal_planes(tif)
+                z = choose_z(path, z, n_z)
+                self._pages = _read_pages(tif, z - 1, n_z)
                 stated = tiff_index.stated_mpp(tif, vendor)
+                channels, icc = planes.channel_names(tif), tiff_index.icc_profile(tif)
                 power = objective.power_in(tif.pages.first.description) if vendor == "aperio" else None
                 associated = _associated_names(list(tiff_index.all_pages(tif))) if vendor == "aperio" else ()
         except tiff_index.MALFORMED as error:
             reason = tiff_index.first_line(error)
             raise UnreadableSlide(f"slide {str(path)!r} has a damaged TIFF index ({reason})") from None
+        self._file = _Descriptor(path)
+        self._cache = TileCache()
+        warnings = self._follow_streams()
         self.description = FileDescription(
             vendor=vendor,
             levels=make_levels((page.size, page.tile) for page in self._pages),
@@ -108,9 +119,12 @@ class TiledTiffReader:
             mpp_source=stated.source if stated else None,
             objective_power=power,
             associated=associated,
+            channels=channels,
+            z=z,
+            n_z=n_z,
+            icc=icc,
+            warnings=warnings,
         )
-        self._file = _Descriptor(path)
-        self._cache = TileCache()
 
     @classmethod
     def matches(cls, path: Path) -> bool:
@@ -160,7 +174,36 @@ class TiledTiffReader:
         self._file.close()
         self._cache.clear()
 
+    def _follow_streams(self) -> tuple[str, ...]:
+        """Decode as the streams are where they contradict the tag of their colours; return a warning if so."""
+        page = self._pages[-1]  # the coarsest, where glass is most likely in a few tiles
+        tags = {level.photometric for level in self._pages}
+        if (
+            page.planes
+            or page.n_samples != 3
+            or tags not in ({_RGB}, {_YCBCR})
+            or not all(level.is_jpeg for level in self._pages)
+        ):
+            return ()
+        stored = np.flatnonzero(page.counts)
+        chosen = stored[np.linspace(0, len(stored) - 1, min(len(stored), _COLOUR_TILES)).astype(np.int64)]
+        streams = [(self._file.read(int(page.offsets[i]), int(page.counts[i])), page.tables) for i in chosen]
+        try:
+            reason = colour_tag.find_contradiction(streams, page.tile, is_ycbcr=page.photometric == _YCBCR)
+        except tiff_index.MALFORMED:
+            return ()  # a tile that does not decode is reported where it is read
+        if not reason:
+            return ()
+        other = _RGB if page.photometric == _YCBCR else _YCBCR
+        self._pages = [replace(level, photometric=other) for level in self._pages]
+        return (f"its colours contradict their tag: {reason}; they are read as the streams hold them",)
+
     def _tile(self, page: _Page, row: int, column: int, scale: int) -> NDArray[np.uint8] | None:
+        if page.planes:
+            colours = [self._tile(plane, row, column, scale) for plane in page.planes]
+            if any(colour is None for colour in colours):
+                return None
+            return np.stack([colour[..., 0] for colour in colours if colour is not None], axis=-1)
         index = row * page.n_columns + column
         if index >= len(page.counts) or page.counts[index] == 0:
             return None
@@ -217,7 +260,7 @@ def _check(path: Path, tif: TiffFile) -> None:
     if faults:
         raise UnreadableSlide(
             f"slide {str(path)!r} is no tiled TIFF that can be read: {'; '.join(faults)}; expected 8-bit grey or RGB "
-            "tiles"
+            f"tiles; {HOW_TO_CONVERT}"
         )
 
 
@@ -230,7 +273,7 @@ def _foreign_traits(tif: TiffFile) -> list[str]:
     traits = {
         f"it is of the dialect {vendor}": vendor not in tiff_index.TILED_VENDORS,
         "its pixels lie in strips, not tiles": not first.is_tiled,
-        "its colour planes are stored apart": first.samplesperpixel > 1 and int(first.planarconfig) != 1,
+        "its colour planes are stored apart": not planes.is_picture(tif) and planes.are_apart(first),
         f"its codec has number {codecs}": bool(codecs),
         "it is YCbCr without being JPEG": int(first.photometric) == _YCBCR and not is_jpeg,
         "its fourth sample is stored in JPEG": first.samplesperpixel == 4 and is_jpeg,
@@ -245,14 +288,13 @@ def _content_faults(tif: TiffFile) -> list[str]:
     first = pages[0]
     if not first.is_tiled or tiff_index.vendor_of(tif) not in tiff_index.TILED_VENDORS:
         return []
-    n_channels = _n_channels(tif.ome_metadata)
     photometrics = (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR)
     tile_px = [_tile_size(page).area for page in pages]
     faults = {
         "it holds no pixel": min(*(page.imagewidth * page.imagelength for page in pages), *tile_px) < 1,
         f"it holds samples of {first.dtype}": first.dtype != np.uint8 or first.bitspersample != 8,
         f"it holds {first.samplesperpixel} samples a pixel": first.samplesperpixel not in (1, 3, 4),
-        f"it holds {n_channels} channels apart": first.samplesperpixel == 1 and n_channels > 1,
+        planes.fault(tif): bool(planes.fault(tif)),
         "it is a volume": first.imagedepth > 1,
         f"its colours are {tiff_index.colours_of(first)}": int(first.photometric) not in photometrics,
         "its tiles are too large": max(tile_px) > _TILE_PX_MAX,
@@ -275,6 +317,25 @@ def _read_page(number: int, page: TiffPage) -> _Page:
         photometric=int(page.photometric),
         decode=page.decode,
     )
+
+
+def _read_pages(tif: TiffFile, z: int, n_z: int) -> list[_Page]:
+    """Return the levels of a focal plane, from 0, each with its colour planes where they are stored apart."""
+    if not planes.is_picture(tif):
+        pyramid = planes.focal_plane(tif, z) if n_z > 1 else tiff_index.pyramid_pages(tif)
+        return [_read_page(number, page) for number, page in enumerate(pyramid)]
+    levels = []
+    for number, colours in enumerate(planes.colour_planes(tif, z)):
+        parts = []
+        for colour, page in enumerate(colours):
+            part = _read_page(number, page)
+            if planes.are_apart(page):  # one directory with the tiles of one plane after those of the other
+                n_tiles = len(part.offsets) // len(colours)
+                own = slice(colour * n_tiles, (colour + 1) * n_tiles)
+                part = replace(part, offsets=part.offsets[own], counts=part.counts[own], n_samples=1)
+            parts.append(part)
+        levels.append(replace(parts[0], planes=tuple(parts)))
+    return levels
 
 
 def _tile_size(page: TiffPage) -> Size:
@@ -313,8 +374,3 @@ def _associated_names(pages: list[TiffPage]) -> tuple[str, ...]:
         elif number == 1:
             names.add("thumbnail")
     return tuple(sorted(names))
-
-
-def _n_channels(ome_xml: str | None) -> int:
-    channels = mpp.ome_attribute(ome_xml or "", "SizeC")
-    return int(channels) if channels is not None and channels.isdigit() else 1

@@ -148,6 +148,12 @@ def _encode_slide_info(info: SlideInfo) -> Payload:
             "levels": levels,
             "associated": list(info.associated),
             "warnings": list(info.warnings),
+            "origin": list(info.origin),
+            "plane": None if info.plane is None else [info.plane.height, info.plane.width],
+            "z": info.z,
+            "n_z": info.n_z,
+            "icc": info.icc,
+            "is_icc_applied": info.is_icc_applied,
         }
     )
 
@@ -159,7 +165,16 @@ def _decode_slide_info(payload: Payload) -> SlideInfo:
         for level in fields.pop("levels")
     )
     associated, warnings = tuple(fields.pop("associated")), tuple(fields.pop("warnings"))
-    return SlideInfo(levels=levels, associated=associated, warnings=warnings, **fields)
+    x, y = fields.pop("origin", (0, 0))  # records of earlier versions have none
+    plane = fields.pop("plane", None)
+    return SlideInfo(
+        levels=levels,
+        associated=associated,
+        warnings=warnings,
+        origin=(int(x), int(y)),
+        plane=None if plane is None else Size(*plane),
+        **fields,
+    )
 
 
 def _encode_prediction(prediction: Prediction) -> Payload:
@@ -209,7 +224,11 @@ def _encode_graph(graph: TissueGraph) -> Payload:
     }
     if graph.encoding_sum is not None:
         arrays["encoding_sum"] = graph.encoding_sum
+    classes = {}
+    if graph.class_pixels is not None:
+        arrays["class_pixels"], classes = graph.class_pixels, {"class_names": list(graph.class_names)}
     fields = {
+        **classes,
         "slide_id": graph.slide_id,
         "mpp": float(graph.mpp),
         "size": [graph.size.height, graph.size.width],
@@ -239,6 +258,8 @@ def _decode_graph(payload: Payload) -> TissueGraph:
         ),
         encoding_sum=arrays.get("encoding_sum"),
         encoder=fields["encoder"],
+        class_names=tuple(fields.get("class_names", ())),
+        class_pixels=arrays.get("class_pixels"),
     )
 
 

@@ -63,6 +63,11 @@ class SlideDirectory:
         self._layout = layout
         self._progress = progress or (lambda *_: None)
         self._is_redoing = False
+        self._counts_none_as_done = False
+
+    def redo(self) -> None:
+        """Count no stage as done, so that the next one and all after it are carried out."""
+        self._counts_none_as_done = True
 
     def refuse_clash(self, info: SlideInfo) -> None:
         """Check that the directory does not belong to a slide of other bytes.
@@ -121,7 +126,8 @@ class SlideDirectory:
         """
         names = self._layout[stage]
         to = Destination(self.path / names[0], inputs, config)
-        if not self._is_redoing and is_done(to.path, inputs, config) and self._are_whole(to.path, names[1:]):
+        may_be_done = not (self._is_redoing or self._counts_none_as_done)
+        if may_be_done and is_done(to.path, inputs, config) and self._are_whole(to.path, names[1:]):
             self.resumed.append(stage)
             return load(to.path)
         if not self._is_redoing:

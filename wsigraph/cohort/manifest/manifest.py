@@ -20,7 +20,7 @@ from wsigraph.cohort.manifest.digests import DigestCache, Progress
 from wsigraph.cohort.manifest.follow_up import describe_follow_up
 from wsigraph.cohort.manifest.manifest_row import COLUMNS, Fault, ManifestRow
 from wsigraph.cohort.manifest.missing_values import empty_missing_words
-from wsigraph.cohort.manifest.slide_files import compare_digests, find_files, group_same_bytes
+from wsigraph.cohort.manifest.slide_files import compare_digests, find_files, find_roi_files, group_same_bytes
 from wsigraph.cohort.manifest.validation import describe_same_bytes, find_contradictions, parse_rows
 from wsigraph.errors import CohortError
 from wsigraph.store.atomic import write_file
@@ -177,7 +177,7 @@ def check_manifest(
     digests: dict[Path, str] = {}
     if check_files:
         stats, missing = find_files(rows, threads=threads)
-        faults += missing
+        faults += [*missing, *find_roi_files(rows)]
         if digest_max_bytes is None or 0 < _stated_bytes(rows, stats) <= digest_max_bytes:
             cache = DigestCache(digest_cache)
             digests, differing, unread = compare_digests(rows, stats, cache, threads=threads, progress=progress)
@@ -224,9 +224,10 @@ def write_manifest(rows: Iterable[ManifestRow], path: Path | str) -> None:
     folder = os.path.abspath(Path(path).parent)  # noqa: PTH100 - keeps links
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, *free])
+    columns = [column for column in COLUMNS if column != "roi" or any(row.roi is not None for row in listed)]
+    writer.writerow([*columns, *free])
     for row in listed:
-        known = [_cell(getattr(row, column), folder) for column in COLUMNS]
+        known = [_cell(getattr(row, column), folder) for column in columns]
         writer.writerow([*known, *(row.free.get(column, "") for column in free)])
     write_file(Path(path), text.getvalue().encode())
 

@@ -20,6 +20,7 @@ COLUMNS = (
     "event",
     "split",
     "sha256",
+    "roi",
 )
 """Columns with a meaning, in the order of a written manifest; all others are free."""
 
@@ -57,6 +58,8 @@ class ManifestRow:
         Split of the study, e.g. ``train``.
     sha256 : str or None
         Digest of the slide's bytes, 64 lower-case hexadecimal digits.
+    roi : Path or None
+        File of regions outside which no tissue is used, absolute.
     free : mapping of str to str
         Cells of the other columns, as text.
     """
@@ -74,6 +77,7 @@ class ManifestRow:
     split: str | None
     sha256: str | None
     free: Mapping[str, str]
+    roi: Path | None = None
 
     @property
     def follow_up_days(self) -> float | None:

@@ -47,6 +47,15 @@ def find_files(rows: Sequence[ManifestRow], *, threads: int) -> tuple[dict[Path,
     return stats, faults
 
 
+def find_roi_files(rows: Sequence[ManifestRow]) -> list[Fault]:
+    """Return a fault for each row whose file of regions is missing."""
+    return [
+        Fault(row.line, "roi", row.slide_id, f"{quote(str(row.roi))} is no file; correct the cell, or leave it empty")
+        for row in rows
+        if row.roi is not None and not row.roi.is_file()
+    ]
+
+
 def compare_digests(
     rows: Sequence[ManifestRow],
     stats: Mapping[Path, os.stat_result],

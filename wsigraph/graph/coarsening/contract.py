@@ -151,4 +151,6 @@ def contract(graph: TissueGraph, assignment: NDArray[np.int64], n_coarse: int) -
         stain=graph.stain,
         encoding_sum=None if graph.encoding_sum is None else sum_by(graph.encoding_sum, assignment, n_coarse),
         encoder=graph.encoder,
+        class_names=graph.class_names,
+        class_pixels=None if graph.class_pixels is None else sum_by(graph.class_pixels, assignment, n_coarse),
     )

@@ -33,6 +33,7 @@ from wsigraph.graph.tissue.window import near_tissue, tissue_box, tissue_window
 from wsigraph.records import SuperpixelLabels, TissueMap
 from wsigraph.slide.map_boxes import Progress, map_chunks
 from wsigraph.slide.reader import Slide
+from wsigraph.slide.roi import Roi
 from wsigraph.store import SHARD_PX, Destination, create_labels
 from wsigraph.store.atomic import SCRATCH_PREFIX
 
@@ -42,6 +43,7 @@ def segment(
     config: Config | None = None,
     *,
     tissue: TissueMap | None = None,
+    roi: Roi | Path | str | None = None,
     path: Destination | Path | str | None = None,
     progress: Progress | None = None,
 ) -> SuperpixelLabels:
@@ -55,6 +57,8 @@ def segment(
         Settings: ``superpixel`` decides the labels; ``tissue`` the mask, if no `tissue` is given.
     tissue : TissueMap, optional
         Tissue to segment; `find_tissue` finds it if omitted.
+    roi : Roi, Path or str, optional
+        Regions for `find_tissue`; a `tissue` that is given has been limited already.
     path : Destination, Path or str, optional
         ``superpixels.zarr`` to write; if omitted, the labels stay in memory, compressed.
     progress : callable, optional
@@ -83,7 +87,7 @@ def segment(
     options = settings.superpixel
     if tissue is None:
         tissue = find_tissue(
-            slide, settings.tissue, suitability=settings.slide, working_mpp=options.mpp, progress=progress
+            slide, settings.tissue, suitability=settings.slide, working_mpp=options.mpp, roi=roi, progress=progress
         )
     size = slide.size(options.mpp)
     chunk_px = settings.runtime.chunk_px

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ from wsigraph.graph.tissue.artefact import (
 from wsigraph.graph.tissue.density import OD_UNIT, density_above_glass, extremes
 from wsigraph.graph.tissue.focus import find_blur
 from wsigraph.graph.tissue.ink import find_ink
+from wsigraph.graph.tissue.limits import limit_tissue
 from wsigraph.graph.tissue.line import find_lines
 from wsigraph.graph.tissue.section import close_gaps, drop_debris, fill_holes, number_sections
 from wsigraph.graph.tissue.stain import estimate_stain
@@ -44,6 +46,7 @@ from wsigraph.graph.tissue.suitability import judge_channels, judge_ground, judg
 from wsigraph.records import TissueMap
 from wsigraph.slide.map_boxes import Progress, map_chunks
 from wsigraph.slide.reader import Slide
+from wsigraph.slide.roi import Roi
 
 _GRID_CHUNK_PX = 1024
 _OTSU_BOUNDS = (1.0, 2.5)
@@ -55,6 +58,8 @@ def find_tissue(
     *,
     suitability: SlideConfig | None = None,
     working_mpp: float = 1.0,
+    roi: Roi | Path | str | None = None,
+    tissue_mask: Roi | Path | str | None = None,
     progress: Progress | None = None,
 ) -> TissueMap:
     """Return the tissue mask, the artefacts, the sections and the stain vectors of a slide.
@@ -69,6 +74,10 @@ def find_tissue(
         Which slides count as no H&E section, and whether they pass with the reason in the map.
     working_mpp : float
         Pixel size at which the stains are sampled, um/px.
+    roi : Roi, Path or str, optional
+        Regions or their file; tissue outside them is not used.
+    tissue_mask : Roi, Path or str, optional
+        Regions or their file that are taken as the tissue, in place of what would be found.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -84,7 +93,7 @@ def find_tissue(
     NotHE
         If the slide is no H&E section (`wsigraph.graph.tissue.suitability`).
     SlideError
-        If the slide cannot be read.
+        If the slide cannot be read, or a file of regions does not fit it.
 
     Notes
     -----
@@ -106,6 +115,7 @@ def find_tissue(
     excluded = _union(artefact_masks, masked, mask.shape)
     if (mask & excluded).any():
         mask = drop_debris(mask & ~excluded, um2_to_px(settings.min_area_um2, settings.mpp))
+    mask = limit_tissue(slide, mask, settings.mpp, roi=roi, tissue_mask=tissue_mask)
     if not mask.any():
         raise NoTissue(_no_tissue(slide, artefact, settings))
     if not refusal:

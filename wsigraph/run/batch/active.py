@@ -22,7 +22,7 @@ class Active:
     attempt : int
         Number of the current attempt, from 1.
     task : int
-        Index of the current task among those of `wsigraph.run.steps.plan_tasks`.
+        Index of the current task among those of `wsigraph.run.step_tasks.plan_tasks`.
     future : distributed.Future or None
         The task on the cluster.
     worker : str

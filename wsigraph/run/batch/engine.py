@@ -22,7 +22,7 @@ from wsigraph.run.batch.job import Job, Outcome
 from wsigraph.run.batch.tally import Failure, Tally
 from wsigraph.run.batch.work import carry_out, topic
 from wsigraph.run.cluster import GPU, Cluster
-from wsigraph.run.steps import plan_tasks
+from wsigraph.run.step_tasks import plan_tasks
 
 if TYPE_CHECKING:
     from wsigraph.cohort.manifest.manifest import ManifestRow
@@ -188,6 +188,7 @@ class Engine:
             model=self._model,
             until=task.until,
             seen_stale=held if is_stale else None,
+            roi=None if row.roi is None else str(row.roi),
         )
         self._n_tasks += 1
         elsewhere = self._workers.other_than(active.avoid)

@@ -38,6 +38,8 @@ class Job:
         Stale lease that may be taken over.
     explain : ExplanationRequest or None
         What to explain, if anything.
+    roi : str or None
+        File of regions, as the workers see it.
     must_be_self_contained : bool
         Whether the file was uploaded and must not refer to other files.
     """
@@ -53,6 +55,7 @@ class Job:
     until: str
     seen_stale: Holder | None = None
     explain: ExplanationRequest | None = None
+    roi: str | None = None
     must_be_self_contained: bool = False
 
 

@@ -117,6 +117,7 @@ def _run_steps(job: Job, report: _Report) -> SlideResult:
         progress=report,
         until=job.until,
         explain=job.explain,
+        roi=job.roi,
     )
 
 

@@ -81,6 +81,8 @@ class IsolatedSlide:
             mpp_source="",
             file_mpp=description.mpp,
             levels=description.levels,
+            origin=(0, 0) if description.bounds is None else (description.bounds.x0, description.bounds.y0),
+            plane=description.plane,
         )
         self._slide = Slide(info, reader, max_bad_tile_fraction=_MAX_BAD_TILE_FRACTION)
         try:

@@ -38,8 +38,10 @@ def serialize_outlines(results: JobResults, level: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON values. ``outlines`` has a list of polygons for every region. A polygon is a list of rings, the outer ring
-        first. A ring is a flat list: x and y of its first point in level-0 px, then the steps to each next point.
+        JSON values. ``origin`` is the place of the scanned area on the file's plane, (x, y) in level-0 px; all
+        coordinates count from it. ``outlines`` has a list of polygons for every region. A polygon is a list of rings,
+        the outer ring first. A ring is a flat list: x and y of its first point in level-0 px, then the steps to each
+        next point.
     """
     level = results.outline_level(level)
     outlines, size = results.outlines(level), results.info.levels[0].size
@@ -51,6 +53,7 @@ def serialize_outlines(results: JobResults, level: int) -> dict[str, Any]:
         "mpp": float(results.info.mpp),
         "width": size.width,
         "height": size.height,
+        "origin": list(results.info.origin),
         "n_regions": results.n_regions,
         "outlines": [_serialize_polygons(outlines, node) for node in range(results.n_regions)],
     }
