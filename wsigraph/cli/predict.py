@@ -150,35 +150,38 @@ def _print_table(result: SlideResult) -> None:
 
 
 def _rows(result: SlideResult) -> list[tuple[str, str]]:
+    from wsigraph.report.slide_summary import tissue_rows
+
     facts = result.facts or {}
     median = facts["median_survival_days"]
     seconds = "  ".join(f"{step} {value:.1f}" for step, value in result.seconds.items())
     rows = [
         ("slide", result.slide_id),
         ("pixel size", f"{facts['mpp']:g} um/px ({facts['mpp_source']})"),
-        ("tissue", f"{facts['tissue_mm2']:.3f} mm2"),
+        *tissue_rows(facts),
         ("superpixels", f"{facts['superpixels']:,}"),
         ("nodes", f"{facts['nodes']:,} coarse regions"),
-        ("stage", "  ".join(f"{name} {probability:.3f}" for name, probability in facts["stage"].items())),
-        ("seconds", seconds),
     ]
+    # what the model says comes after what is true of the slide, and begins with what the model is
+    rows += [("model", facts["model"]), ("notice", facts["notice"])]
+    rows.append(("stage", "  ".join(f"{name} {probability:.3f}" for name, probability in facts["stage"].items())))
+    if facts["stage_set"]:
+        rows.append(("stage set", ", ".join(facts["stage_set"])))
     if facts["risk"] is not None:
         last = facts["survival"]["time_days"][-1]
-        rows[-1:-1] = [
+        rows += [
             ("risk", f"{facts['risk']:.3f} (log cumulative hazard; higher is worse)"),
             ("median survival", f"not reached in {last:,.0f} days" if median is None else f"{median:,.0f} days"),
         ]
-    rows[-1:-1] = _part_rows(facts["risk_parts"] or {})
-    if facts["stage_set"]:
-        rows.insert(6, ("stage set", ", ".join(facts["stage_set"])))
+    rows += _part_rows(facts["risk_parts"] or {})
     if facts["distance"] is not None:
-        rows.insert(-1, ("distance", f"{facts['distance']:.2f} from the training slides (about 1 for one like them)"))
+        rows.append(("distance", f"{facts['distance']:.2f} from the training slides (about 1 for one like them)"))
     if facts["patient"] != "external":
-        rows.insert(-1, ("patient", f"known to the model: {facts['patient']}"))
+        rows.append(("patient", f"known to the model: {facts['patient']}"))
+    rows.append(("seconds", seconds))
     if result.resumed:
         rows.append(("already done", ", ".join(result.resumed)))
     rows += [("warning", text) for text in facts["warnings"]]
-    rows.append(("notice", facts["notice"]))
     names = ", ".join(path.name for path in result.files)
     return [*rows, ("files", f"{result.directory}/: {names}")]
 

@@ -21,11 +21,21 @@ class TissueConfig(Section):
         0.03, ge=0.0, le=1.0, description="smallest mean optical density of tissue above the glass"
     )
     min_saturation: float = Field(
-        0.02, ge=0.0, le=1.0, description="smallest range of optical density between the channels of tissue"
+        0.0025,
+        ge=0.0,
+        le=1.0,
+        description="smallest mean optical density by which green exceeds red or blue in a window of tissue",
+    )
+    noise_factor: float = Field(
+        3.0, ge=0.0, le=1000.0, description="and that mean exceeds the noise of the slide's glass by this multiple"
     )
     close_um: float = Field(24.0, ge=0.0, le=1000.0, description="gaps narrower than this are bridged, um")
     min_area_um2: float = Field(40000.0, ge=0.0, description="smaller pieces are debris, um2")
-    max_hole_um2: float = Field(250000.0, ge=0.0, description="smaller holes (lumina, fat) count as tissue, um2")
+    max_hole_um2: float = Field(
+        20000.0,
+        ge=0.0,
+        description="smaller holes (fat cells, small lumina) count as tissue, larger ones are glass, um2",
+    )
     mask_ink: bool = Field(True, description="leave pen ink out of the tissue")
     mask_edge: bool = Field(True, description="leave coverslip edges and bubble rims out of the tissue")
     mask_blur: bool = Field(True, description="leave out-of-focus areas out of the tissue")
@@ -38,13 +48,13 @@ class TissueConfig(Section):
         0.06, ge=0.01, le=2.0, description="smallest optical density by which an edge is darker than both its sides"
     )
     blur_max_ratio: float = Field(
-        0.25,
+        0.19,
         ge=0.0,
         le=4.0,
-        description="blurred cells have at most this ratio of fine to coarse detail",
+        description="blurred cells have at most this ratio of detail at 4 um to detail at 8 um",
     )
-    blur_max_fraction: float = Field(
-        0.6, ge=0.0, le=1.0, description="and less than this fraction of the median detail of the slide's tissue"
+    blur_max_fraction: float | None = Field(
+        None, ge=0.0, le=1.0, description="and less than this fraction of the median of the slide's tissue; null: any"
     )
     blur_cell_um: float = Field(64.0, ge=16.0, le=1024.0, description="side of the cells in which focus is judged, um")
     blur_min_area_um2: float = Field(40000.0, ge=0.0, description="smaller blurred areas are taken as tissue, um2")
@@ -52,7 +62,7 @@ class TissueConfig(Section):
         1.6, ge=1.0, le=10.0, description="smallest ratio of the density of a fold to that of the tissue on both sides"
     )
     fold_min_length_um: float = Field(300.0, ge=20.0, le=1e5, description="shorter dark strips are no fold, um")
-    fold_max_width_um: float = Field(120.0, ge=8.0, le=2000.0, description="wider dark strips are no fold, um")
+    fold_max_width_um: float = Field(400.0, ge=8.0, le=2000.0, description="wider dark strips are no fold, um")
     section_gap_um: float = Field(
         500.0, ge=0.0, le=1e5, description="pieces of tissue nearer than this are one cross-section, um"
     )

@@ -194,6 +194,8 @@ class TissueMap(RecordDisplay):
         Stains of the tissue.
     refusal : str
         Why the slide is no H&E section, where the work went on all the same; empty for all others.
+    warnings : tuple of str
+        What makes the mask doubtful.
     """
 
     tissue: NDArray[np.uint8]
@@ -202,6 +204,7 @@ class TissueMap(RecordDisplay):
     mpp: float
     stain: StainBasis
     refusal: str = ""
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shapes = {self.tissue.shape, self.artefact.shape, self.section.shape}

@@ -20,6 +20,7 @@ from wsigraph.model.bundle import Card
 from wsigraph.records import Explanation, Prediction
 from wsigraph.report.overlay import Picture
 from wsigraph.report.panel import duration
+from wsigraph.report.slide_summary import tissue_rows
 
 MAX_BYTES = 5_000_000
 """Largest page, bytes."""
@@ -124,6 +125,7 @@ class Page:
             prediction=prediction,
             cohort=self.cohort,
             card=self.card,
+            tissue=tissue_rows(self.summary),
             figures=_figures(prediction, self.summary),
             stage_chart=_stage_chart(prediction),
             survival_chart=predicted_survival_chart(prediction, self.cohort) if len(prediction.time_days) else None,

@@ -24,7 +24,7 @@ _BAR, _BAR_OTHER = "#0072b2", "#9cc3de"
 _WARNING = "#a33b00"
 _DAYS_A_YEAR = 365.25
 _DAYS_A_MONTH = _DAYS_A_YEAR / 12
-_MOST_WARNING_LINES = 4
+_MOST_WARNING_LINES = 3
 
 
 def draw_facts(axes: Axes, facts: Mapping[str, Any]) -> None:
@@ -40,17 +40,22 @@ def draw_facts(axes: Axes, facts: Mapping[str, Any]) -> None:
     axes.axis("off")
     axes.set_title("Measured", fontsize=12, loc="left", color=INK, fontfamily=FONT)
     days = facts["median_survival_days"]
+    artefacts = "; ".join(
+        f"{artefact['name']} {artefact['mm2']:.2g} ({artefact['inside_mm2']:.2g})" for artefact in facts["artefacts"]
+    )
     rows = [
         ("Pixel size", f"{facts['mpp']:.4g} µm ({facts['mpp_source']})"),
-        ("Tissue", f"{facts['tissue_mm2']:.3g} mm²"),
-        ("Superpixels", f"{facts['superpixels']:,}"),
-        ("Regions", f"{facts['nodes']:,}"),
+        ("Tissue", f"{facts['tissue_mm2']:.3g} mm², sections: {len(facts['section_mm2'])}"),
+        ("Artefacts (inside)", textwrap.shorten(f"{artefacts} mm²" if artefacts else "none", 48, placeholder=" ...")),
+        ("Stain vectors", facts["stain_source"]),
+        ("Regions", f"{facts['nodes']:,} of {facts['superpixels']:,} superpixels"),
+        ("Model", textwrap.shorten(str(facts["model"]), 38, placeholder="...")),
         ("Risk", "not predicted" if facts["risk"] is None else f"{facts['risk']:+.2f} (log cumulative hazard)"),
         ("Median survival", "beyond the curve" if days is None else duration(days)),
-        ("Model", textwrap.shorten(str(facts["model"]), 38, placeholder="...")),
     ]
+    step = 0.095
     for row, (name, value) in enumerate(rows):
-        height = 0.93 - 0.105 * row
+        height = 0.93 - step * row
         style: dict[str, Any] = {"fontsize": 10.5, "va": "center", "fontfamily": FONT, "transform": axes.transAxes}
         axes.text(0.0, height, name, color=MUTED, **style)
         axes.text(0.34, height, value, color=INK, parse_math=False, **style)
@@ -59,7 +64,7 @@ def draw_facts(axes: Axes, facts: Mapping[str, Any]) -> None:
         lines = [*lines[: _MOST_WARNING_LINES - 1], "   ... all warnings are in report.json"]
     axes.text(
         0.0,
-        0.93 - 0.105 * len(rows) + 0.03,
+        0.93 - step * len(rows) + 0.03,
         "\n".join(lines),
         color=_WARNING,
         fontsize=8.8,

@@ -7,15 +7,21 @@ warnings, but no time, path or host name.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from wsigraph import __version__
 from wsigraph.geometry import Origin
+from wsigraph.graph.tissue.artefact import artefact_facts, section_areas
 from wsigraph.records import CoarseGraph, Prediction, SlideInfo, SuperpixelLabels
 from wsigraph.slide.bounds import describe_origin
 
+_MOST_SECTIONS = 8
+_STAIN_SOURCES = {
+    "macenko": "estimated from this slide (Macenko)",
+    "reference": "reference vectors, not from this slide",
+}
 _LIBRARIES = ("numpy", "numba", "scipy", "torch", "torch-geometric", "matplotlib")
 
 
@@ -36,7 +42,7 @@ def summary(
     slide : SlideInfo
         The slide.
     labels : SuperpixelLabels
-        Its superpixels; only their number is used.
+        Its superpixels; their number and the tissue map are used.
     coarse : CoarseGraph
         Its regions.
     prediction : Prediction
@@ -44,7 +50,7 @@ def summary(
     files : iterable of str
         Names of the files written.
     warnings : iterable of str
-        Further warnings, after those of the slide and the prediction.
+        Further warnings, after those of the slide, its tissue and the prediction.
     is_synthetic : bool
         Whether the slide is synthetic.
 
@@ -52,19 +58,24 @@ def summary(
     -------
     dict
         Plain JSON values: ``slide_id``, ``is_synthetic``, ``mpp`` (um/px), ``mpp_source``, ``tissue_mm2``,
-        ``superpixels``, ``nodes``, ``stage`` (probability by name), ``risk``, ``median_survival_days`` (None where
-        not reached), ``survival`` (``time_days``, ``probability`` and, where known, the ends ``low`` and ``high`` of
-        its pointwise bootstrap band), ``stage_set``, ``distance`` from the training slides, ``patient`` (whether the
-        model knows the patient), ``model``, ``notice``, ``warnings`` without repetition, ``files``.
+        ``section_mm2`` (of each cross-section), ``artefacts`` (`wsigraph.graph.tissue.artefact.artefact_facts`),
+        ``stain_source`` (where the stain vectors came from), ``superpixels``, ``nodes``, ``stage`` (probability by
+        name), ``risk``, ``median_survival_days`` (None where not reached), ``survival`` (``time_days``,
+        ``probability`` and, where known, the ends ``low`` and ``high`` of its pointwise bootstrap band),
+        ``stage_set``, ``distance`` from the training slides, ``patient`` (whether the model knows the patient),
+        ``model``, ``notice``, ``warnings`` without repetition, ``files``.
     """
     graph = coarse.graph
-    texts = [*slide.warnings, *prediction.warnings, *warnings]
+    texts = [*slide.warnings, *labels.tissue.warnings, *prediction.warnings, *warnings]
     return {
         "slide_id": slide.slide_id,
         "is_synthetic": is_synthetic,
         "mpp": float(slide.mpp),
         "mpp_source": slide.mpp_source,
         "tissue_mm2": graph.tissue_mm2,
+        "section_mm2": section_areas(labels.tissue),
+        "artefacts": artefact_facts(labels.tissue),
+        "stain_source": labels.tissue.stain.source,
         "superpixels": int(labels.n_superpixels),
         "nodes": graph.n_nodes,
         "stage": {
@@ -89,6 +100,35 @@ def summary(
         "warnings": list(dict.fromkeys(texts)),
         "files": sorted(files),
     }
+
+
+def tissue_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what is true of a slide whatever the model, as names and texts for the console and the pages.
+
+    Parameters
+    ----------
+    facts : mapping of str to value
+        The slide's `summary`.
+
+    Returns
+    -------
+    list of tuple of str
+        Tissue, sections, one row for each artefact, and the source of the stain vectors.
+    """
+    sections = facts["section_mm2"]
+    areas = ", ".join(f"{area:.3g}" for area in sections[:_MOST_SECTIONS])
+    more = ", ..." if len(sections) > _MOST_SECTIONS else ""
+    rows = [
+        ("tissue", f"{facts['tissue_mm2']:.3f} mm2"),
+        ("sections", f"{len(sections)}" + (f" of {areas}{more} mm2" if len(sections) > 1 else "")),
+    ]
+    for artefact in facts["artefacts"]:
+        inside, left_out = artefact["inside_mm2"], artefact["left_out_mm2"]
+        outcome = f"{left_out:.3g} mm2 left out; {artefact['kept_by']} keeps it" if left_out else "kept in the tissue"
+        if not inside:
+            outcome = "outside the tissue"
+        rows.append((artefact["name"], f"{artefact['mm2']:.3g} mm2, {inside:.3g} mm2 of it inside tissue ({outcome})"))
+    return [*rows, ("stain vectors", _STAIN_SOURCES.get(facts["stain_source"], facts["stain_source"]))]
 
 
 def _band(prediction: Prediction) -> dict[str, list[float]]:

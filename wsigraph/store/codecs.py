@@ -287,6 +287,7 @@ def _encode_tissue_map(tissue: TissueMap) -> Payload:
         "source": tissue.stain.source,
         "vectors": tissue.stain.vectors.tolist(),
         **({"refusal": tissue.refusal} if tissue.refusal else {}),
+        **({"warnings": list(tissue.warnings)} if tissue.warnings else {}),
     }
     return Payload(fields, {"artefact": tissue.artefact, "section": tissue.section, "tissue": tissue.tissue})
 
@@ -300,7 +301,13 @@ def _decode_tissue_map(payload: Payload) -> TissueMap:
         source=fields["source"],
     )
     arrays: dict[str, Any] = {name: np.asarray(array[:]) for name, array in payload.arrays.items()}
-    return TissueMap(mpp=fields["mpp"], stain=stain, refusal=fields.get("refusal", ""), **arrays)
+    return TissueMap(
+        mpp=fields["mpp"],
+        stain=stain,
+        refusal=fields.get("refusal", ""),
+        warnings=tuple(fields.get("warnings", ())),
+        **arrays,
+    )
 
 
 def _encode_labels(labels: SuperpixelLabels) -> Payload:

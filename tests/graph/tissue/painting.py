@@ -68,12 +68,12 @@ def with_edge(rgb: Picture, width: float = 20.0, grey: float = 0.2):
 
 
 def with_fold(rgb: Picture, width: float = 60.0):
-    """Return a band in which the tissue beside it lies on top of it."""
+    """Return a band in which the tissue of both its sides lies on top of it: a fold has three layers."""
     y, x = grid_of(rgb)
     band = np.abs(y - rgb.shape[0] * 0.6 - 0.25 * (x - rgb.shape[1] / 2)) < width / 2
-    on_top = np.roll(rgb, round(width), axis=0)
-    double = (rgb + 1.0) * (on_top + 1.0) / 256 - 1
-    return np.where(band[..., None], np.clip(np.round(double), 0, 255), rgb).astype(np.uint8), band
+    above, below = (np.roll(rgb, round(shift), axis=0) for shift in (width, -width))
+    folded = (rgb + 1.0) * (above + 1.0) * (below + 1.0) / 256**2 - 1
+    return np.where(band[..., None], np.clip(np.round(folded), 0, 255), rgb).astype(np.uint8), band
 
 
 def on_grid(mask: Mask, shape: tuple[int, int], mpp: float = 4.0) -> Mask:
@@ -96,7 +96,7 @@ def paintings(rgb: Picture, centre: tuple[float, float]) -> dict[str, Callable[[
         f"ink, {name}": lambda colour=colour: with_ink(rgb, colour) for name, colour in INKS.items()
     }
     painted |= {
-        f"blur, {sigma:g} um": lambda sigma=sigma: with_blur(rgb, sigma, centre) for sigma in (1.5, 2.0, 3.0, 5.0)
+        f"blur, {sigma:g} um": lambda sigma=sigma: with_blur(rgb, sigma, centre) for sigma in (2.0, 4.0, 5.0, 8.0)
     }
     painted["bubble"] = lambda: with_bubble(rgb, centre)
     painted["edge"] = lambda: with_edge(rgb)

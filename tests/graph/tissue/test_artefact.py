@@ -6,6 +6,7 @@ The floors are what was measured (``python -m tests.benchmarks artefacts``) less
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 import wsigraph
 from wsigraph.config import TissueConfig
@@ -15,9 +16,12 @@ from wsigraph.graph.tissue.artefact import (
     ARTEFACT_BLUR,
     ARTEFACT_EDGE,
     ARTEFACT_FOLD,
+    ARTEFACT_GLASS,
     ARTEFACT_INK,
     ARTEFACTS,
     artefact_areas,
+    artefact_facts,
+    section_areas,
     write_codes,
 )
 from wsigraph.graph.tissue.line import long_narrow_pieces
@@ -50,8 +54,8 @@ def clean(pixels, tmp_path_factory):
 def test_a_clean_slide_loses_nothing(clean):
     assert set(np.unique(clean.artefact)) <= {0, ARTEFACT_FOLD}
     assert 0.35 < clean.tissue.mean() < 0.45
-    # a dense band of epithelium passes for a fold; it is written down and stays
-    assert (clean.artefact == ARTEFACT_FOLD)[clean.tissue > 0].mean() < 0.1
+    # a dense band of epithelium is no fold
+    assert (clean.artefact == ARTEFACT_FOLD)[clean.tissue > 0].mean() < 0.02
 
 
 @pytest.mark.parametrize(
@@ -64,9 +68,9 @@ def test_a_clean_slide_loses_nothing(clean):
         ("ink, brown", ARTEFACT_INK, 0.88),
         ("ink, orange", ARTEFACT_INK, 0.88),
         ("ink, purple", ARTEFACT_INK, 0.90),
-        ("blur, 2 um", ARTEFACT_BLUR, 0.85),
-        ("blur, 3 um", ARTEFACT_BLUR, 0.85),
-        ("blur, 5 um", ARTEFACT_BLUR, 0.82),
+        ("blur, 4 um", ARTEFACT_BLUR, 0.85),
+        ("blur, 5 um", ARTEFACT_BLUR, 0.85),
+        ("blur, 8 um", ARTEFACT_BLUR, 0.85),
         ("bubble", ARTEFACT_EDGE, 0.66),
         ("edge", ARTEFACT_EDGE, 0.74),
     ],
@@ -84,10 +88,22 @@ def test_what_is_painted_is_found_and_left_out(pixels, clean, tmp_path, what, co
     assert marked[away].mean() < 0.06
 
 
+def test_what_is_soft_but_legible_is_kept(pixels, tmp_path):
+    # blur is judged by the power at the scale of nuclei, not by the slide's sharper parts
+    rgb, _ = paintings(pixels, CENTRE)["blur, 2 um"]()
+    assert not (mapped(rgb, tmp_path).artefact == ARTEFACT_BLUR).any()
+
+
+def test_a_slide_blurred_as_a_whole_is_found(pixels, tmp_path):
+    soft = ndimage.gaussian_filter(pixels, (5, 5, 0))
+    tissue_map = mapped(soft, tmp_path, TissueConfig(mask_blur=False))
+    assert (tissue_map.artefact == ARTEFACT_BLUR)[tissue_map.tissue > 0].mean() > 0.8
+
+
 def test_each_artefact_can_be_kept_and_is_written_down_all_the_same(pixels, tmp_path):
     for what, code, switch in (
         ("ink, red", ARTEFACT_INK, "mask_ink"),
-        ("blur, 3 um", ARTEFACT_BLUR, "mask_blur"),
+        ("blur, 5 um", ARTEFACT_BLUR, "mask_blur"),
         ("bubble", ARTEFACT_EDGE, "mask_edge"),
     ):
         rgb, _ = paintings(pixels, CENTRE)[what]()
@@ -106,7 +122,7 @@ def test_folds_stay_unless_told_otherwise(pixels, tmp_path):
 
 
 def test_focus_does_not_depend_on_chunks(pixels, tmp_path, monkeypatch):
-    rgb, _ = paintings(pixels, CENTRE)["blur, 2 um"]()
+    rgb, _ = paintings(pixels, CENTRE)["blur, 5 um"]()
     whole = mapped(rgb, tmp_path)
     monkeypatch.setattr(focus, "_CELLS_PER_CHUNK", 3)
     again = mapped(rgb, tmp_path)
@@ -157,6 +173,23 @@ def test_areas_name_every_reason():
     assert areas["pen ink"] == pytest.approx(250 * 100 / 1e6)
     assert areas["fold"] == pytest.approx(0.01)
     assert areas["out of focus"] == 0.0
+
+
+def test_facts_say_how_much_is_inside_and_what_keeps_it():
+    tissue, codes = np.zeros((200, 200), np.uint8), np.zeros((200, 200), np.uint8)
+    tissue[50:150, 50:150] = 1
+    codes[0:10, 0:10] = ARTEFACT_INK
+    codes[90:110, 90:110] = ARTEFACT_GLASS
+    codes[60:70, 60:70] = ARTEFACT_FOLD
+    tissue[codes == ARTEFACT_GLASS] = 0
+    stain = StainBasis(vectors=np.eye(3)[:2], max_concentration=np.ones(2), nucleus_threshold=0.5, source="reference")
+    tissue_map = TissueMap(tissue=tissue, artefact=codes, section=tissue.astype(np.uint16), mpp=4.0, stain=stain)
+    ink, fold, glass = artefact_facts(tissue_map)
+    assert (ink["inside_mm2"], fold["left_out_mm2"]) == (0.0, 0.0)
+    assert fold["inside_mm2"] == fold["mm2"] == pytest.approx(100 * 16e-6)
+    assert glass["left_out_mm2"] == pytest.approx(400 * 16e-6)
+    assert glass["kept_by"] == "a larger tissue.max_hole_um2"
+    assert section_areas(tissue_map) == pytest.approx([9600 * 16e-6])
 
 
 def test_the_lower_code_is_written():

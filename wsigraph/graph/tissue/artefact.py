@@ -3,7 +3,7 @@
 Where several artefacts hold, the lowest code is written. Ink, coverslip edges and blur are removed from the tissue by
 default, because none of them shows the tissue as it is. Folds are recorded but stay in the tissue: dense nests of
 epithelium look much like folds, and losing a nest costs more than measuring a fold. Each choice is one switch in
-`TissueConfig`.
+`TissueConfig`. Glass inside tissue, in lumina, vessels and tears, is never tissue; how large it must be is a setting.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.config import TissueConfig
-from wsigraph.geometry import px_to_mm2
+from wsigraph.geometry import px_to_mm2, um_to_px
+from wsigraph.graph.tissue.section import close_gaps, fill_holes
 from wsigraph.records import TissueMap
 
 ARTEFACT_NONE = 0
@@ -22,14 +23,26 @@ ARTEFACT_INK = 1
 ARTEFACT_EDGE = 2
 ARTEFACT_BLUR = 3
 ARTEFACT_FOLD = 4
+ARTEFACT_GLASS = 5
 ARTEFACTS: dict[int, str] = {
     ARTEFACT_NONE: "none",
     ARTEFACT_INK: "pen ink",
     ARTEFACT_EDGE: "coverslip edge or bubble rim",
     ARTEFACT_BLUR: "out of focus",
     ARTEFACT_FOLD: "fold",
+    ARTEFACT_GLASS: "glass inside tissue",
 }
 """Name of each artefact code."""
+KEPT_BY: dict[int, str] = {
+    ARTEFACT_INK: "tissue.mask_ink=false",
+    ARTEFACT_EDGE: "tissue.mask_edge=false",
+    ARTEFACT_BLUR: "tissue.mask_blur=false",
+    ARTEFACT_FOLD: "tissue.mask_fold=false",
+    ARTEFACT_GLASS: "a larger tissue.max_hole_um2",
+}
+"""Setting that keeps each artefact in the tissue."""
+_HULL_UM = 100.0
+"""Ink and edges are inside the tissue where gaps of twice this width, bridged, hold them."""
 
 
 def artefact_areas(tissue: TissueMap) -> dict[str, float]:
@@ -47,6 +60,41 @@ def artefact_areas(tissue: TissueMap) -> dict[str, float]:
         glass count too.
     """
     return code_areas(tissue.artefact, tissue.mpp)
+
+
+def artefact_facts(tissue: TissueMap) -> list[dict[str, float | str]]:
+    """Return what was found of each artefact on a slide, how much lies inside the tissue, and what keeps it.
+
+    Parameters
+    ----------
+    tissue : TissueMap
+        Tissue map with artefact codes.
+
+    Returns
+    -------
+    list of dict
+        One for each artefact that occurs, in the order of the codes: ``name``, ``mm2`` in all, ``inside_mm2`` inside
+        the outline of the tissue, ``left_out_mm2`` of that without regions, ``kept_by`` the setting that keeps it.
+    """
+    codes = [code for code in np.unique(tissue.artefact).tolist() if code in KEPT_BY]
+    if not codes:
+        return []
+    is_tissue = tissue.tissue > 0
+    section = is_tissue | np.isin(tissue.artefact, (ARTEFACT_BLUR, ARTEFACT_FOLD, ARTEFACT_GLASS))
+    hull = fill_holes(close_gaps(section, um_to_px(_HULL_UM, tissue.mpp)), section.size)
+    facts: list[dict[str, float | str]] = []
+    for code in codes:
+        here = tissue.artefact == code
+        areas = {"mm2": here, "inside_mm2": here & hull, "left_out_mm2": here & hull & ~is_tissue}
+        measured = {name: px_to_mm2(int(np.count_nonzero(mask)), tissue.mpp) for name, mask in areas.items()}
+        facts.append({"name": ARTEFACTS[code], **measured, "kept_by": KEPT_BY[code]})
+    return facts
+
+
+def section_areas(tissue: TissueMap) -> list[float]:
+    """Return the tissue of each cross-section in mm2, in the order of their numbers."""
+    counts = np.bincount(tissue.section.ravel())[1:]
+    return [px_to_mm2(int(count), tissue.mpp) for count in counts]
 
 
 def code_areas(artefact: NDArray[np.uint8], mpp: float) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Pen ink, recognised by its colour.
 
-Hematoxylin and eosin both absorb green most. With R, G, B the optical densities, five classes of ink break that rule:
+Hematoxylin and eosin both absorb green most. With R, G, B the optical densities, six classes of ink break that rule, or
+one of the slide's own:
 
 ======= ============================== ===========================================
 class   colour of the pen              rule, up to a margin
@@ -10,14 +11,18 @@ warm    red                            B > 3/4 G while R < 1/3 G
 brown   brown, yellow                  B > G
 black   black                          max - min < 1/4 max, and dense
 purple  purple                         B / G far below the slide's median B / G
+red     red, dried                     B / G above the slide's median B / G while R < 1/5 G
 ======= ============================== ===========================================
 
 Purple lies between the two stains, so it is found only on slides whose tissue absorbs blue. From a core that meets the
 rule, ink grows through connected, fainter pixels of the same class up to 400 um away.
 
-Limits: brown immunostains (DAB) are taken for ink; the rules hold for hematoxylin and eosin only. No library has such
-rules: colour thresholds in HSV, as tools for artefacts use them, depend on the scanner's white balance, while density
-above the glass does not. Connected components and filters are scipy's.
+A colour is no proof: DAB, trichrome, Perls, alcian blue and blood have these colours too. So each piece must also have
+the texture of a pen (`wsigraph.graph.tissue.stroke`): flat, or streaked on glass.
+
+Limits: brown or purple marker that dried without streaks is tissue. No library has such rules: colour thresholds in
+HSV, as tools for artefacts use them, depend on the scanner's white balance, while density above the glass does not.
+Connected components and filters are scipy's.
 """
 
 from __future__ import annotations
@@ -30,6 +35,8 @@ from wsigraph.config import TissueConfig
 from wsigraph.geometry import um2_to_px, um_to_px
 from wsigraph.graph.tissue.density import extremes
 from wsigraph.graph.tissue.mask_distance import isotropic_dilation
+from wsigraph.graph.tissue.section import close_gaps
+from wsigraph.graph.tissue.stroke import strokes
 
 _EIGHT = np.ones((3, 3), bool)
 _RUN_UM = 400.0
@@ -45,6 +52,11 @@ _WASHED_OF_TYPICAL = 1.35
 """Tissue near ink is washed with it where its mean ratio of red to green density exceeds `_WASHED` and exceeds this
 multiple of the slide's median ratio."""
 _RATIO_UNIT = 256
+_STREAK_UM = 24.0
+"""Half the distance between streaks of one stroke, um."""
+_RED_ABOVE_TYPICAL = 20
+_RED_LEAST, _RED_MOST = 140, 192
+"""Dried red marker absorbs blue by this much more than the slide's tissue, over green, in bounds; units of 1/256."""
 
 
 def find_ink(density: NDArray[np.int16], config: TissueConfig) -> NDArray[np.bool_]:
@@ -68,11 +80,13 @@ def find_ink(density: NDArray[np.int16], config: TissueConfig) -> NDArray[np.boo
         core = _open(core_mask)
         if not core.any():
             continue
+        core = close_gaps(core, um_to_px(_STREAK_UM, config.mpp))
         labels, _ = ndimage.label(core, structure=_EIGHT)
         large = np.bincount(labels.ravel()) >= smallest
         large[0] = False
         if large.any():
-            ink |= _grow_core(density, ink_class, np.asarray(large[labels]), config.mpp)
+            grown = _grow_core(density, ink_class, np.asarray(large[labels]), config.mpp)
+            ink |= strokes(density, grown, config.mpp, on_glass=ink_class == "red")
     return isotropic_dilation(ink, um_to_px(config.ink_margin_um, config.mpp)) if ink.any() else ink
 
 
@@ -112,6 +126,7 @@ def _core_masks(density: NDArray[np.int16]) -> dict[str, NDArray[np.bool_]]:
         "brown": (blue > green + green // 8 + 60) & (blue > 300),
         "black": (lowest > 560) & (4 * (highest - lowest) < highest),
         "purple": _purple(density),
+        "red": _dry_red(density, 90),
     }
 
 
@@ -128,6 +143,8 @@ def _faint_mask(density: NDArray[np.int16], ink_class: str, typical_red: int, wa
         return np.asarray((3 * blue > 2 * green) & (2 * red < green) & (green > 200))
     if ink_class == "brown":
         return np.asarray((blue > green + green // 16 + 20) & (blue > 100))
+    if ink_class == "red":
+        return _dry_red(density, 40)
     lowest, highest = extremes(density)
     if ink_class == "black":
         return np.asarray((lowest > 450) & (3 * (highest - lowest) < highest))
@@ -149,6 +166,13 @@ def _typical(density: NDArray[np.int16], channel: int) -> int:
         return 0
     counts = np.cumsum(np.bincount(ratio))
     return int(np.searchsorted(counts, (counts[-1] + 1) // 2))
+
+
+def _dry_red(density: NDArray[np.int16], least: int) -> NDArray[np.bool_]:
+    """Return the pixels of at least a green density in which eosin would absorb less blue, bool (h, w)."""
+    red, green, blue = density
+    limit = min(max(_typical(density, 2) + _RED_ABOVE_TYPICAL, _RED_LEAST), _RED_MOST)
+    return np.asarray((green > least) & (5 * red < green) & (blue.astype(np.int32) * _RATIO_UNIT > limit * green))
 
 
 def _purple(density: NDArray[np.int16]) -> NDArray[np.bool_]:

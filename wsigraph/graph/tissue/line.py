@@ -27,19 +27,23 @@ from scipy import ndimage
 
 from wsigraph.config import TissueConfig
 from wsigraph.geometry import um_to_px, um_to_px_exact
-from wsigraph.graph.tissue.density import OD_UNIT
+from wsigraph.graph.tissue.density import OD_UNIT, REDUCTION, enlarge_mask
 from wsigraph.graph.tissue.mask_distance import isotropic_dilation
 from wsigraph.graph.tissue.straight import straight_segments
 from wsigraph.kernels import njit
-from wsigraph.slide.map_boxes import map_rows, map_threads
+from wsigraph.slide.map_boxes import map_threads
 
-_REDUCTION = 2
 _NEAR = 4
 """Edges are searched up to this many edge widths away from tissue."""
 _LINE_UM = 120.0
 """Length of the averaged lines."""
 _FOLD_LEAST_DENSITY = 0.35
 """Tissue paler than this in green optical density is never called a fold."""
+_FOLD_OF_DENSE = 1.4
+_DENSE_PX, _DENSE_PERCENTILE = 7, 90
+"""A fold is denser than the dense tissue of the slide, such as crypts, by this factor of means over windows."""
+_FOLD_WIDTHS = (0.25, 0.5, 1.0)
+"""Distances at which the tissue beside a fold is looked at, as parts of the greatest width."""
 _STRAIGHT = 2
 """A broken edge must be straight over this many times the least length of an unbroken one."""
 _RATIO_UNIT = 256
@@ -48,16 +52,16 @@ _DIRECTIONS = np.array([(0, 1), (1, 2), (1, 1), (2, 1), (1, 0), (2, -1), (1, -1)
 
 
 def find_lines(
-    density: NDArray[np.int16], tissue: NDArray[np.bool_], config: TissueConfig
+    planes: NDArray[np.int16], tissue: NDArray[np.bool_], config: TissueConfig
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return coverslip edges and rims of bubbles, and folds of the tissue.
 
     Parameters
     ----------
-    density : int16 (3, h, w)
-        Optical density planes (R, G, B) in units of 1/1024, glass at zero.
+    planes : int16 (3, ceil(h / 2), ceil(w / 2))
+        Optical density planes (R, G, B) in units of 1/1024, glass at zero, halved (`halve_planes`).
     tissue : bool (h, w)
-        Tissue mask on the same grid.
+        Tissue mask on the low-power grid.
     config : TissueConfig
         Spacing of the low-power grid; least length, greatest width and least density of edges and of folds.
 
@@ -66,15 +70,14 @@ def find_lines(
     edges, folds : bool (h, w)
         Edges on tissue and on the glass near it; folds inside tissue.
     """
-    mpp = config.mpp * _REDUCTION
-    planes = _reduced(density)  # (3, ceil(h / 2), ceil(w / 2))
-    inside = tissue[::_REDUCTION, ::_REDUCTION]
+    mpp = config.mpp * REDUCTION
+    inside = tissue[::REDUCTION, ::REDUCTION]
     edge_px, fold_px = um_to_px(config.edge_max_width_um, mpp), um_to_px(config.fold_max_width_um, mpp)
-    typical = int(np.median(planes[1][inside])) if inside.any() else OD_UNIT
+    typical, dense = _typical_densities(planes[1], inside)
     limits = np.array(
         [
             round(config.edge_min_optical_density * OD_UNIT),
-            max(typical, round(_FOLD_LEAST_DENSITY * OD_UNIT)),
+            max(round(_FOLD_OF_DENSE * dense), round(_FOLD_LEAST_DENSITY * OD_UNIT)),
             typical // 2,
             round(config.fold_min_ratio * _RATIO_UNIT),
         ]
@@ -83,7 +86,15 @@ def find_lines(
     min_length = um_to_px_exact(config.edge_min_length_um, mpp)
     edge = long_narrow_pieces(edge, min_length, edge_px) | straight_segments(edge, _STRAIGHT * min_length)
     fold = long_narrow_pieces(fold, um_to_px_exact(config.fold_min_length_um, mpp), fold_px)
-    return _enlarged(edge, tissue.shape), _enlarged(fold, tissue.shape) & tissue
+    return enlarge_mask(edge, tissue.shape), enlarge_mask(fold, tissue.shape) & tissue
+
+
+def _typical_densities(green: NDArray[np.int16], inside: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return the median green density of the tissue and that of its dense part, averaged over the length of a line."""
+    if not inside.any():
+        return OD_UNIT, OD_UNIT
+    smooth = ndimage.uniform_filter(green.astype(np.int32), _DENSE_PX)
+    return int(np.median(green[inside])), int(np.percentile(smooth[inside], _DENSE_PERCENTILE, method="lower"))
 
 
 def long_narrow_pieces(mask: NDArray[np.bool_], min_length: float, max_width: float) -> NDArray[np.bool_]:
@@ -134,30 +145,6 @@ def _area_and_border(labels: NDArray[np.int32], n_pieces: int) -> tuple[NDArray[
     return area, border
 
 
-def _reduced(density: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Return the planes averaged over 2 x 2 pixels, int16 (3, ceil(h / 2), ceil(w / 2)); odd ends are repeated."""
-    _, height, width = density.shape
-    reduced = np.empty((3, -(-height // 2), -(-width // 2)), np.int16)  # (3, ceil(h / 2), ceil(w / 2))
-    map_rows(_reduce, reduced.shape[1], density, reduced)
-    return reduced
-
-
-@njit(nogil=True, cache=True)
-def _reduce(start: int, stop: int, density: NDArray[np.int16], reduced: NDArray[np.int16]) -> None:
-    _, height, width = density.shape
-    for channel in range(3):
-        for y in range(start, stop):
-            upper, lower = density[channel, 2 * y], density[channel, min(2 * y + 1, height - 1)]
-            for x in range(width // 2):
-                reduced[channel, y, x] = (upper[2 * x] + lower[2 * x] + upper[2 * x + 1] + lower[2 * x + 1] + 2) >> 2
-            if width % 2:
-                reduced[channel, y, width // 2] = (2 * upper[width - 1] + 2 * lower[width - 1] + 2) >> 2
-
-
-def _enlarged(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    return np.asarray(mask.repeat(_REDUCTION, axis=0).repeat(_REDUCTION, axis=1)[: shape[0], : shape[1]])
-
-
 def _find_ridges(
     planes: NDArray[np.int16],
     tissue: NDArray[np.bool_],
@@ -190,13 +177,17 @@ def _find_ridges_along(
     half = max(round(length_px / stride / 2), 1)
     means = _line_means(planes, near, down, right, half)
     # `across` is w: the line's normal, scaled to the width of the structure and rounded to pixels
-    for reach, target, is_fold in ((edge_px, edge, False), (fold_px, fold, True)):
-        across = (round(right * reach / stride), round(-down * reach / stride))
-        if is_fold:
-            _mark_folds(means, tissue, across, limits, target)
-        else:
-            _mark_edges(means, near, across, limits, target)
+    _mark_edges(means, near, _across(direction, edge_px), limits, edge)
+    for part in _FOLD_WIDTHS:
+        _mark_folds(means, tissue, _across(direction, max(round(part * fold_px), 1)), limits, fold)
     return edge, fold
+
+
+def _across(direction: NDArray[np.int64], reach_px: int) -> tuple[int, int]:
+    """Return the normal of a direction (dy, dx), scaled to a length and rounded to pixels."""
+    down, right = direction.tolist()
+    stride = float(np.hypot(down, right))
+    return round(right * reach_px / stride), round(-down * reach_px / stride)
 
 
 @njit(nogil=True, cache=True)
@@ -289,6 +280,8 @@ def _mark_folds(
             # a nest of nuclei shifts the colour towards hematoxylin; two layers of tissue keep it
             red = np.int64(means[0, first[0], first[1]]) + means[0, last[0], last[1]]
             green = np.int64(means[1, first[0], first[1]]) + means[1, last[0], last[1]]
-            keeps_colour = 4 * np.int64(means[0, y, x]) * green <= 5 * red * np.int64(means[1, y, x])
+            own, beside = np.int64(means[0, y, x]) * green, red * np.int64(means[1, y, x])
+            # and blood in a vessel shifts it away from hematoxylin
+            keeps_colour = 4 * own <= 5 * beside and 8 * own >= 5 * beside
             if is_double and keeps_colour:
                 fold[y, x] = True

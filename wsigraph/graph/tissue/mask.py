@@ -1,13 +1,15 @@
 """Tissue, found on one global low-power grid.
 
 Stains add colour: tissue is where the optical density above the glass differs between the channels, and what such
-pixels enclose. With D the density of a pixel::
+pixels enclose. Two masks are joined. The strong one gives sharp borders; with D the density of a pixel::
 
     saturation = max(D) - min(D) >= t  and  mean(D) >= min_optical_density  and  D_green >= min(D_red, D_blue)
 
 t is Otsu's threshold on the slide's integer histogram of saturation, clipped to fixed bounds: on a slide that is all
-tissue Otsu would split tissue from tissue, and the upper bound keeps its pale part. The glass is the commonest bright,
-neutral colour, so a grey background is not tissue. Unstained fat is missed unless it is enclosed by tissue.
+tissue Otsu would split tissue from tissue, and the upper bound keeps its pale part. The faint one is fat, pale, faded
+and mucinous tissue, by a mean over a window and the noise of the slide's own glass (`wsigraph.graph.tissue.faint`).
+The glass is the commonest bright colour, grey or tinted, so it is not tissue. Enclosed glass that is larger than a few
+fat cells, in lumina, vessels and tears, is an artefact code of its own and carries no region of the graph.
 
 ``skimage.filters.threshold_otsu`` rebuilds a float histogram from the pixels; the counts here are already integers.
 """
@@ -28,18 +30,29 @@ from wsigraph.graph.tissue.artefact import (
     ARTEFACT_BLUR,
     ARTEFACT_EDGE,
     ARTEFACT_FOLD,
+    ARTEFACT_GLASS,
     ARTEFACT_INK,
     ARTEFACTS,
     code_areas,
     masked_codes,
     write_codes,
 )
-from wsigraph.graph.tissue.density import OD_UNIT, density_above_glass, extremes
+from wsigraph.graph.tissue.density import (
+    OD_UNIT,
+    REDUCTION,
+    density_above_glass,
+    enlarge_mask,
+    extremes,
+    glass_colour,
+    halve_planes,
+)
+from wsigraph.graph.tissue.faint import FaintTissue, find_faint
 from wsigraph.graph.tissue.focus import find_blur
 from wsigraph.graph.tissue.ink import find_ink
 from wsigraph.graph.tissue.limits import limit_tissue
 from wsigraph.graph.tissue.line import find_lines
-from wsigraph.graph.tissue.section import close_gaps, drop_debris, fill_holes, number_sections
+from wsigraph.graph.tissue.quality import tissue_warnings
+from wsigraph.graph.tissue.section import close_gaps, drop_debris, drop_rims, fill_holes, number_sections
 from wsigraph.graph.tissue.stain import estimate_stain
 from wsigraph.graph.tissue.stain_sample import sample_colours
 from wsigraph.graph.tissue.suitability import judge_channels, judge_ground, judge_texture, require_he
@@ -49,7 +62,12 @@ from wsigraph.slide.reader import Slide
 from wsigraph.slide.roi import Roi
 
 _GRID_CHUNK_PX = 1024
-_OTSU_BOUNDS = (1.0, 2.5)
+_RIM_UM = 40.0
+"""Half the width of the faded border that ink may have on glass, um."""
+_GREY = 20
+"""Saturation of less than one over this of the sum of the densities is grey."""
+_OTSU_BOUNDS = (0.02, 0.05)
+"""Least and most optical density by which the channels of strongly stained tissue differ."""
 
 
 def find_tissue(
@@ -104,20 +122,24 @@ def find_tissue(
     refusal = require_he(name, judge_channels(slide.channels), suited)
     rgb = _read_grid(slide, settings.mpp, progress)
     refusal = refusal or require_he(name, judge_ground(rgb, suited), suited)
-    density = density_above_glass(rgb)
+    glass = glass_colour(rgb)
+    density = density_above_glass(rgb, glass)
     masked = masked_codes(settings)
     artefact_masks = {ARTEFACT_INK: find_ink(density, settings)}
     excluded = _union(artefact_masks, masked, density.shape[1:])
-    mask = _whole_pieces(_stained(density, excluded, settings), excluded, settings)
+    halved, rim_px = halve_planes(density), um_to_px(_RIM_UM, settings.mpp)
+    faint = find_faint(halved, excluded[::REDUCTION, ::REDUCTION], settings)
+    mask = _whole_pieces(drop_rims(_stained(density, faint, excluded, settings), excluded, rim_px), excluded, settings)
     artefact_masks[ARTEFACT_BLUR] = find_blur(slide, mask, settings, progress)
-    artefact_masks[ARTEFACT_EDGE], artefact_masks[ARTEFACT_FOLD] = find_lines(density, mask, settings)
+    artefact_masks[ARTEFACT_EDGE], artefact_masks[ARTEFACT_FOLD] = find_lines(halved, mask, settings)
+    artefact_masks[ARTEFACT_GLASS] = fill_holes(mask, mask.size) & ~mask
     artefact = write_codes(mask.shape, artefact_masks)
     excluded = _union(artefact_masks, masked, mask.shape)
     if (mask & excluded).any():
         mask = drop_debris(mask & ~excluded, um2_to_px(settings.min_area_um2, settings.mpp))
     mask = limit_tissue(slide, mask, settings.mpp, roi=roi, tissue_mask=tissue_mask)
     if not mask.any():
-        raise NoTissue(_no_tissue(slide, artefact, settings))
+        raise NoTissue(_no_tissue(slide, artefact, faint, settings))
     if not refusal:
         spacing = {"grid_mpp": settings.mpp, "working_mpp": working_mpp}
         refusal = require_he(name, judge_texture(slide, rgb, mask, suited, **spacing, progress=progress), suited)
@@ -131,6 +153,7 @@ def find_tissue(
         mpp=settings.mpp,
         stain=estimate_stain(histogram, method=settings.stain),
         refusal=refusal,
+        warnings=tissue_warnings(mask, artefact, faint, glass, settings.mpp),
     )
 
 
@@ -158,12 +181,16 @@ def _union(
     return union
 
 
-def _no_tissue(slide: Slide, artefact: NDArray[np.uint8], settings: TissueConfig) -> str:
+def _no_tissue(slide: Slide, artefact: NDArray[np.uint8], faint: FaintTissue, settings: TissueConfig) -> str:
     areas = code_areas(artefact, settings.mpp)
     excluded = ", ".join(f"{ARTEFACTS[code]} {areas[ARTEFACTS[code]]:.3g} mm2" for code in np.unique(artefact) if code)
+    red, blue = faint.thresholds
+    by_noise = max(faint.noise) * settings.noise_factor > settings.min_saturation
+    lower = "tissue.noise_factor" if by_noise else "tissue.min_saturation"
     return (
         f"slide {slide.info.slide_id!r} shows no tissue of at least {settings.min_area_um2:g} um2 with a stain above "
-        "the glass; lower tissue.min_saturation or tissue.min_area_um2 if there is some"
+        f"the glass (green over red density at least {red:.4f}, over blue {blue:.4f}); lower {lower} or "
+        "tissue.min_area_um2 if there is some"
         + (f" (left out: {excluded}; the switches tissue.mask_... keep them)" if excluded else "")
     )
 
@@ -179,19 +206,24 @@ def _whole_pieces(stained: NDArray[np.bool_], excluded: NDArray[np.bool_], setti
     return drop_debris(mask & ~excluded, min_area_px) if excluded.any() else mask
 
 
-def _stained(density: NDArray[np.int16], excluded: NDArray[np.bool_], settings: TissueConfig) -> NDArray[np.bool_]:
-    """Return the pixels of the low-power grid that hold stain, bool (h, w)."""
+def _stained(
+    density: NDArray[np.int16], faint: FaintTissue, excluded: NDArray[np.bool_], settings: TissueConfig
+) -> NDArray[np.bool_]:
+    """Return the pixels of the low-power grid that hold stain, strong or faint, bool (h, w)."""
     lowest, highest = extremes(density)
     saturation = np.minimum(highest - lowest, OD_UNIT - 1)
     counts = np.bincount((saturation[~excluded] if excluded.any() else saturation).ravel(), minlength=OD_UNIT).astype(
         np.float64
     )
-    low, high = (bound * settings.min_saturation * OD_UNIT for bound in _OTSU_BOUNDS)
+    low, high = (bound * OD_UNIT for bound in _OTSU_BOUNDS)
     threshold = np.clip(_otsu(counts), low, high)
     red, green, blue = density
     dense = red + green + blue >= math.ceil(3 * settings.min_optical_density * OD_UNIT)
     greenest = green >= np.minimum(red, blue)
-    return np.asarray((saturation >= math.ceil(threshold)) & dense & greenest & ~excluded)
+    # shadows and the edges of the slide are grey, with a little colour from compression
+    coloured = _GREY * saturation >= red + green + blue
+    strong = (saturation >= math.ceil(threshold)) & dense & greenest & coloured
+    return np.asarray((strong | enlarge_mask(faint.mask, strong.shape)) & ~excluded)
 
 
 def _otsu(counts: NDArray[np.float64]) -> float:

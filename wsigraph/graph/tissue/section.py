@@ -34,6 +34,26 @@ def drop_debris(mask: NDArray[np.bool_], min_area_px: int) -> NDArray[np.bool_]:
     return np.asarray(keep[labels])
 
 
+def drop_rims(mask: NDArray[np.bool_], ink: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
+    """Return the mask without what is thinner than a disc of `radius_px` and within three radii of ink.
+
+    Marker out of focus fades into the glass, in colours that it has nowhere else.
+    """
+    if not ink.any() or radius_px < 1:
+        return mask
+    near = isotropic_dilation(ink, 3 * radius_px)
+    rows, columns = (np.flatnonzero(near.any(axis=axis)) for axis in (1, 0))
+    window = (
+        slice(max(rows[0] - 2 * radius_px, 0), rows[-1] + 2 * radius_px + 1),
+        slice(max(columns[0] - 2 * radius_px, 0), columns[-1] + 2 * radius_px + 1),
+    )
+    part = mask[window]
+    opened = isotropic_dilation(~isotropic_dilation(~part, radius_px), radius_px)
+    kept = mask.copy()
+    kept[window] = part & (opened | ~near[window])
+    return kept
+
+
 def fill_holes(mask: NDArray[np.bool_], max_area_px: int) -> NDArray[np.bool_]:
     """Return the mask with enclosed holes of up to `max_area_px` filled; background at the border is not a hole."""
     labels, _ = ndimage.label(~mask)

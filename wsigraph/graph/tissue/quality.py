@@ -1,0 +1,66 @@
+"""What makes a tissue mask doubtful: no glass to compare with, tinted glass, tissue near the noise of the glass.
+
+Each is a warning that names what was measured and the setting that changes it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsigraph.geometry import px_to_mm2
+from wsigraph.graph.tissue.artefact import ARTEFACT_GLASS
+from wsigraph.graph.tissue.density import REDUCTION
+from wsigraph.graph.tissue.faint import FaintTissue
+
+_MOST_TISSUE = 0.95
+_TINT_LEVELS = 16
+_MOST_DOUBTFUL = 0.1
+"""Area near the noise, as a fraction of the tissue, from which it is reported."""
+
+
+def tissue_warnings(
+    tissue: NDArray[np.bool_],
+    artefact: NDArray[np.uint8],
+    faint: FaintTissue,
+    glass: NDArray[np.int64],
+    mpp: float,
+) -> tuple[str, ...]:
+    """Return the warnings of a tissue mask.
+
+    Parameters
+    ----------
+    tissue : bool (h, w)
+        The mask on the low-power grid.
+    artefact : uint8 (h, w)
+        Artefact codes.
+    faint : FaintTissue
+        Thresholds, and what lies near the noise.
+    glass : int64 (3,)
+        Colour of the glass.
+    mpp : float
+        Spacing of the low-power grid, um.
+
+    Returns
+    -------
+    tuple of str
+        One sentence each.
+    """
+    warnings = []
+    covered = (tissue | ((artefact > 0) & (artefact != ARTEFACT_GLASS))).mean()
+    if covered > _MOST_TISSUE:
+        warnings.append(
+            f"tissue covers {100 * covered:.0f} % of the scanned area, so there is hardly any glass to compare it "
+            "with; check the mask in report.png"
+        )
+    if glass.max() - glass.min() > _TINT_LEVELS:
+        red, green, blue = glass.tolist()
+        warnings.append(f"the glass is not neutral: its colour is ({red}, {green}, {blue}); densities are above it")
+    doubtful = px_to_mm2(int(np.count_nonzero(faint.doubtful)), mpp * REDUCTION)
+    tissue_mm2 = px_to_mm2(int(np.count_nonzero(tissue)), mpp)
+    if doubtful > _MOST_DOUBTFUL * tissue_mm2:
+        warnings.append(
+            f"{doubtful:.3g} mm2 beside {tissue_mm2:.3g} mm2 of tissue is stained so faintly that it is near the "
+            "noise of the glass, and was left out; lower tissue.noise_factor or tissue.min_saturation to keep it"
+        )
+    return tuple(warnings)
