@@ -15,6 +15,8 @@ from wsigraph.cli.options import (
     Encoder,
     Force,
     Mpp,
+    Nuclei,
+    NucleiWeights,
     Out,
     Overrides,
     Threads,
@@ -64,6 +66,8 @@ def graph(
     features: _Features = None,
     tile_px: _TilePx = None,
     encoder: Encoder = None,
+    nuclei: Nuclei = None,
+    nuclei_weights: NucleiWeights = None,
     coarsen: _Coarsen = False,
     chunk_px: _Chunk = None,
     threads: Threads = None,
@@ -83,6 +87,8 @@ def graph(
     """
     spelled = {
         "feature.encoder": encoder,
+        "feature.nuclei": nuclei,
+        "feature.nuclei_weights": nuclei_weights,
         "runtime.chunk_px": chunk_px,
         "runtime.threads": threads,
         "runtime.memory_gb": None if memory is None else _gigabytes(memory),

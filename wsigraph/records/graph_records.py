@@ -40,6 +40,9 @@ class TissueGraph(RecordDisplay):
         Pixel-weighted sum of the encoder's features in units of 1/256.
     encoder : str or None
         Name of the encoder, where there is one.
+    nuclei : str
+        What found the nuclei: ``rule``, ``none`` (their columns are 0 and mean nothing), or a detector with the digest
+        of its weights. Numbers of one are not comparable with those of another.
     """
 
     slide_id: str
@@ -52,6 +55,7 @@ class TissueGraph(RecordDisplay):
     stain: StainBasis
     encoding_sum: NDArray[np.int64] | None = None
     encoder: str | None = None
+    nuclei: str = "rule"
 
     def __post_init__(self) -> None:
         (n_nodes, n_columns), n_edges = self.moments.shape, self.edge_index.shape[-1]
@@ -116,6 +120,7 @@ class TissueGraph(RecordDisplay):
             "edges": f"{self.n_edges:,}",
             "moments": str(len(self.moment_names)),
             "encoder": self.encoder or "none",
+            **({} if self.nuclei == "rule" else {"nuclei": self.nuclei}),
             "pixel size": f"{self.mpp:g} um/px",
             "stain": self.stain.source,
         }

@@ -217,6 +217,8 @@ def _encode_graph(graph: TissueGraph) -> Payload:
         "nucleus_threshold": float(graph.stain.nucleus_threshold),
         "stain_source": graph.stain.source,
     }
+    if graph.nuclei != "rule":  # left out otherwise, so that older graphs keep their bytes
+        fields["nuclei"] = graph.nuclei
     return Payload(fields, arrays)
 
 
@@ -238,6 +240,7 @@ def _decode_graph(payload: Payload) -> TissueGraph:
         ),
         encoding_sum=arrays.get("encoding_sum"),
         encoder=fields["encoder"],
+        nuclei=fields.get("nuclei", "rule"),
     )
 
 

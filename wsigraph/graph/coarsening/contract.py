@@ -151,4 +151,5 @@ def contract(graph: TissueGraph, assignment: NDArray[np.int64], n_coarse: int) -
         stain=graph.stain,
         encoding_sum=None if graph.encoding_sum is None else sum_by(graph.encoding_sum, assignment, n_coarse),
         encoder=graph.encoder,
+        nuclei=graph.nuclei,
     )
