@@ -71,7 +71,9 @@ def centre_map(instances: NDArray[np.int32]) -> Float:
 def resized(rgb: NDArray[np.uint8], instances: NDArray[np.int32], scale: float) -> tuple[Float, NDArray[np.int32]]:
     """Return image float32 (3, h, w) and instances at another size."""
     height, width = (max(16, round(length * scale)) for length in instances.shape)
-    image = Image.fromarray(rgb).resize((width, height), Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
+    image = Image.fromarray(rgb).resize(
+        (width, height), Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC
+    )
     labels = Image.fromarray(instances.astype(np.int32), mode="I").resize((width, height), Image.Resampling.NEAREST)
     return np.asarray(image, np.float32).transpose(2, 0, 1) / 255, np.asarray(labels, np.int32)
 
@@ -110,7 +112,9 @@ def labelled(
         sure = np.ones(labels.shape, np.float32)
         if certain is not None:
             sure = np.asarray(Image.fromarray(certain).resize(labels.shape[::-1], Image.Resampling.BILINEAR))
-        sources.append(Source(image, np.stack([nucleus, centre_map(labels), sure, kind]), weight / len(SIZES), recolour))
+        sources.append(
+            Source(image, np.stack([nucleus, centre_map(labels), sure, kind]), weight / len(SIZES), recolour)
+        )
     return sources
 
 
@@ -152,7 +156,7 @@ def read_unlabelled(path: Path, unstated_mpp: float) -> tuple[NDArray[np.uint8],
     """
     if path.is_dir():
         tiles = [np.asarray(Image.open(file).convert("RGB")) for file in sorted(path.glob("*400x*"))]
-        tiles = [tile for tile in tiles if tile.shape == tiles[0].shape][::2]
+        tiles = [tile for tile in tiles if tile.shape == tiles[0].shape][::4]
         columns = 16
         rows = len(tiles) // columns
         side = tiles[0].shape[0]

@@ -18,10 +18,25 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from pipelines.nucleus_measures import (
+    THRESHOLDS,
+    Pair,
+    choose_temperature,
+    choose_threshold,
+    f1,
+    held_out,
+    held_out_pairs,
+    instances_of,
+    is_pink,
+    maps_of,
+    quality,
+    scan,
+    type_logits,
+    type_scores,
+)
 from pipelines.nucleus_training_images import (
     NEST_CUT,
     NEST_SCALE,
@@ -37,11 +52,12 @@ from pipelines.nucleus_training_images import (
     resized,
     sample,
 )
-from wsigraph.graph.feature.nucleus_instances import find_instances
-from wsigraph.graph.feature.nucleus_network import STRIDE, NucleusNetwork
+from wsigraph.graph.feature.nucleus_network import NucleusNetwork
+from wsigraph.graph.feature.nucleus_weights import save_nucleus_network
 
 SIDE, BATCH = 256, 8
-Pair = tuple[NDArray[np.float32], NDArray[np.int32]]
+LEAST_TYPE = 0.5
+"""Probability under which a type is unknown."""
 
 
 def loss(output: tuple[Tensor, Tensor], truth: Tensor) -> Tensor:
@@ -59,7 +75,9 @@ def loss(output: tuple[Tensor, Tensor], truth: Tensor) -> Tensor:
     return entropy + 0.5 * dice
 
 
-def train(network: NucleusNetwork, sources: list[Source], steps: int, rate: float, rng: np.random.Generator) -> NucleusNetwork:
+def train(
+    network: NucleusNetwork, sources: list[Source], steps: int, rate: float, rng: np.random.Generator
+) -> NucleusNetwork:
     """Train a network and return the exponential mean of its weights."""
     network.train()
     mean = copy.deepcopy(network)
@@ -83,97 +101,28 @@ def train(network: NucleusNetwork, sources: list[Source], steps: int, rate: floa
                     ours.copy_(theirs)
         running += float(value.detach())
         if (step + 1) % 100 == 0:
-            print(f"  step {step + 1}/{steps}, loss {running / 100:.4f}, {time.process_time() - start:.0f} CPU s", flush=True)
+            print(
+                f"  step {step + 1}/{steps}, loss {running / 100:.4f}, {time.process_time() - start:.0f} CPU s",
+                flush=True,
+            )
             running = 0.0
     return mean
 
 
-def maps_of(network: NucleusNetwork, image: NDArray[np.float32], flips: int = 1) -> NDArray[np.float32]:
-    """Return nucleus and centre, float32 (2, h, w) in 0..1, as the mean over `flips` of the eight symmetries."""
-    height, width = image.shape[1:]
-    pad_y, pad_x = -height % STRIDE, -width % STRIDE
-    padded = torch.from_numpy(np.pad(image, ((0, 0), (0, pad_y), (0, pad_x)), mode="reflect"))[None]
-    total = torch.zeros(1, 2, *padded.shape[2:])
-    with torch.inference_mode():
-        for turn in range(flips):
-            axes = [axis for bit, axis in ((1, 2), (2, 3)) if turn & bit]
-            turned = torch.flip(padded, axes)
-            turned = turned.transpose(2, 3) if turn & 4 else turned
-            maps = torch.sigmoid(network(turned.contiguous(memory_format=torch.channels_last))[0])
-            maps = maps.transpose(2, 3) if turn & 4 else maps
-            total += torch.flip(maps, axes)
-    return np.asarray(total[0, :, :height, :width] / flips, np.float32)
-
-
-def instances_of(maps: NDArray[np.float32], centre: float = 0.3) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return instances and peaks of two maps."""
-    nucleus, middle = (np.round(part * 255).astype(np.uint8) for part in maps)
-    return find_instances(nucleus, middle, 128, round(255 * centre), 24)
-
-
-def match_counts(instances: NDArray[np.int32], peak: NDArray[np.int32], truth: NDArray[np.int32], margin: int = 4):
-    """Return for each detection its peak and whether it is the highest in an outline, and the number of outlines."""
-    n = len(peak)
-    size = np.bincount(instances.ravel(), minlength=n + 1)[1:]
-    y, x = np.indices(instances.shape)
-    cy = (np.bincount(instances.ravel(), y.ravel(), n + 1)[1:] / np.maximum(size, 1)).round().astype(int)
-    cx = (np.bincount(instances.ravel(), x.ravel(), n + 1)[1:] / np.maximum(size, 1)).round().astype(int)
-    owner = truth[cy, cx]
-    order = np.argsort(-peak, kind="stable")
-    hit = np.zeros(n, bool)
-    seen: set[int] = set()
-    for index in order:
-        if owner[index] > 0 and owner[index] not in seen:
-            hit[index] = True
-            seen.add(int(owner[index]))
-    return peak / 4080, hit, len(np.unique(truth[truth > 0]))
-
-
-def scan(network: NucleusNetwork, pairs: list[Pair]) -> list[tuple[float, float, float, float]]:
-    """Return threshold, recall, precision and F1 over images with drawn nuclei."""
-    peaks, hits, total = [], [], 0
-    for image, truth in pairs:
-        instances, peak = instances_of(maps_of(network, image), 0.05)
-        height, hit, n = match_counts(instances, peak, truth)
-        peaks.append(height), hits.append(hit)
-        total += n
-    value, right = np.concatenate(peaks), np.concatenate(hits)
-    rows = []
-    for threshold in np.arange(0.05, 0.8, 0.05):
-        kept = value >= threshold
-        recall, precision = right[kept].sum() / total, right[kept].sum() / max(kept.sum(), 1)
-        rows.append((float(threshold), float(recall), float(precision), float(2 * recall * precision / max(recall + precision, 1e-9))))
-    return rows
-
-
-def held_out(name: str) -> bool:
-    """Return whether an image of the first set is kept for thresholds: every sixth."""
-    return int(name[:4], 16) % 6 == 0
-
-
-def is_pink(rgb: NDArray[np.uint8]) -> bool:
-    """Return whether an image is pink; there are four, all kept for thresholds."""
-    red, green, blue = rgb.reshape(-1, 3).mean(0)
-    return bool(red > blue - 12 and green < 140)
-
-
-def drawn_sources(options: argparse.Namespace) -> tuple[list[Source], dict[str, list[Pair]]]:
-    """Return the sources with drawn nuclei, and what is held out of them, by look."""
+def drawn_sources(options: argparse.Namespace) -> list[Source]:
+    """Return the sources with drawn nuclei, without what is held out."""
     sources: list[Source] = []
-    checks: dict[str, list[Pair]] = {"purple": [], "pink": [], "histolytics": []}
     for name, rgb, instances in dsb2018(options.dsb):
-        scale = NUCLEUS_PX / median_diameter(instances)
         if is_pink(rgb) or held_out(name):
-            checks["pink" if is_pink(rgb) else "purple"].append(resized(rgb, instances, scale))
             continue
+        scale = NUCLEUS_PX / median_diameter(instances)
         area = instances.size * scale**2 / SIDE**2
         sources += labelled(rgb, instances, scale=scale, weight=min(area, 4.0) + 0.15, recolour=0.55)
     nest, inst, kind = nest_crop(options.histolytics)
     weight = 0.3 * sum(source.weight for source in sources)
-    left, right = np.s_[:, :NEST_CUT], np.s_[:, NEST_CUT + 40 :]
+    left = np.s_[:, :NEST_CUT]
     sources += labelled(nest[left], inst[left], scale=NEST_SCALE, weight=weight, recolour=0.1, types=kind[left])
-    checks["histolytics"].append(resized(nest[right], inst[right], NEST_SCALE))
-    return sources, checks
+    return sources
 
 
 def labelled_again(network: NucleusNetwork, options: argparse.Namespace, total: float) -> list[Source]:
@@ -223,7 +172,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(options.seed)
     start = time.process_time()
-    sources, checks = drawn_sources(options)
+    sources, checks = drawn_sources(options), held_out_pairs(options.dsb, options.histolytics)
     network = NucleusNetwork(norm=True).to(memory_format=torch.channels_last)
     if options.first is None:
         mean = train(network, sources, options.steps[0], 3e-3, np.random.default_rng(options.seed))
@@ -237,15 +186,44 @@ def main() -> None:
         mean = train(mean, sources, options.steps[1], 1.5e-3, np.random.default_rng(options.seed + 1))
         torch.save(mean.state_dict(), options.out.with_suffix(".second.pt"))
         report(mean.folded(), checks)
+    finish(mean.folded().to(memory_format=torch.channels_last), checks, options)
     print(f"{time.process_time() - start:.0f} CPU s in all")
 
 
 def report(network: NucleusNetwork, checks: dict[str, list[Pair]]) -> None:
-    """Print recall and precision on what was held out, by threshold."""
-    network = network.to(memory_format=torch.channels_last)
+    """Print recall, precision and F1 on what was held out, by threshold."""
     for name, pairs in checks.items():
-        for row in scan(network, pairs):
-            print(name, "t {:.2f} recall {:.3f} precision {:.3f} F1 {:.3f}".format(*row), flush=True)
+        rates = scan(network, pairs)
+        for threshold, (recall, precision), score in zip(THRESHOLDS[::4], rates[::4], f1(rates)[::4], strict=True):
+            print(
+                f"  {name} t {threshold:.2f} recall {recall:.3f} precision {precision:.3f} F1 {score:.3f}", flush=True
+            )
+
+
+def finish(network: NucleusNetwork, checks: dict[str, list[Pair]], options: argparse.Namespace) -> None:
+    """Choose the thresholds on what was held out and write the weights."""
+    logits, truth = type_logits(network, options.histolytics)
+    temperature = choose_temperature(logits, truth)
+    threshold = choose_threshold(network, checks)
+    card = save_nucleus_network(
+        network,
+        options.out,
+        least_centre=threshold,
+        type_temperature=temperature,
+        least_type=LEAST_TYPE,
+        training={
+            "data": "Data Science Bowl 2018 stained images (CC0); histolytics crop (BSD-3); own labels of "
+            + ", ".join(path.name for path in options.unlabelled),
+            "seed": str(options.seed),
+            "steps": " + ".join(str(steps) for steps in options.steps),
+        },
+    )
+    print(f"weights {card.digest}: least centre {threshold:.3f}, type temperature {temperature:.2f}")
+    print(
+        "types", {name: round(value, 3) for name, value in type_scores(logits, truth, temperature, LEAST_TYPE).items()}
+    )
+    for name, pairs in checks.items():
+        print(name, {key: round(value, 3) for key, value in quality(network, pairs, threshold).items()})
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 import wsigraph
@@ -24,10 +24,9 @@ from tests.benchmarks.table import Table
 from tests.benchmarks.truth import SHARED
 from wsigraph.config import load
 from wsigraph.errors import NoTissue
-from wsigraph.graph.feature.detect import NucleusDetector, detected, whole_window
+from wsigraph.graph.feature.detect import NucleusDetector
 from wsigraph.graph.feature.network_detector import NetworkDetector
 from wsigraph.graph.feature.nucleus_table import find_nuclei
-from wsigraph.geometry import Box
 from wsigraph.graph.tissue.mask import find_tissue
 
 Pixels = NDArray[np.uint8]
@@ -62,7 +61,7 @@ VARIANTS: dict[str, Callable[[Pixels], Pixels]] = {
 
 
 def benchmark(folder: Path = SHARED / "monuseg_train", detector: NucleusDetector | None = None) -> list[Table]:
-    """Return two tables, empty of rows where the outlines are not at hand: by tile, and by what was done to the picture.
+    """Return two tables, without rows if there are no outlines: by tile, and by what was done to the picture.
 
     Parameters
     ----------
@@ -130,12 +129,12 @@ def _one(rgb: Pixels, truth: NDArray[np.bool_], detector: NucleusDetector) -> tu
             start = time.process_time()
             table = find_nuclei(slide, tissue, detector)
             seconds = time.process_time() - start
-            first = whole_window(Box(y0=0, x0=0, y1=1, x1=1), detector)
-            window = detected(slide.read(first, detector.mpp), detector).instances[detector.margin_px :, detector.margin_px :]
     middle = np.stack([table.columns["y_um"], table.columns["x_um"]], axis=1) / MPP
     at = np.minimum(middle.astype(np.int64), np.array(truth.shape) - 1)
     small = reduced(truth, round(detector.mpp / MPP))
-    mask = np.zeros(small.shape, bool)
-    seen = window[: small.shape[0], : small.shape[1]] > 0
-    mask[: seen.shape[0], : seen.shape[1]] = seen
-    return match(outlines_of(truth), at, large_px=1), dice(mask, small), seconds
+    picture = Image.new("1", (small.shape[1], small.shape[0]))
+    pen = ImageDraw.Draw(picture)
+    for row in range(table.n_nuclei):
+        ring = (table.outline_um(row) / detector.mpp - 0.5).tolist()
+        pen.polygon([tuple(point) for point in ring], fill=1)
+    return match(outlines_of(truth), at, large_px=1), dice(np.asarray(picture), small), seconds

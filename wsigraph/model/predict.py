@@ -134,8 +134,8 @@ def check_graph(bundle: ModelBundle, coarse: CoarseGraph) -> None:
         trained = card.nuclei or "rule"
         if coarse.graph.nuclei != trained:
             raise ModelError(
-                f"slide {coarse.graph.slide_id!r} has nuclei by {coarse.graph.nuclei!r}, model {card.name!r} was trained "
-                f"on nuclei by {trained!r}; build the graph with --nuclei {trained.partition(' ')[0]}"
+                f"slide {coarse.graph.slide_id!r} has nuclei by {coarse.graph.nuclei!r}, model {card.name!r} was "
+                f"trained on nuclei by {trained!r}; build the graph with --nuclei {trained.partition(' ')[0]}"
             )
     if bundle.embedding is None:
         return

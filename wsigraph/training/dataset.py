@@ -236,8 +236,8 @@ def collect(
         raise ModelError("no graph to train on, expected graphs of at least two patients; check the manifest")
     if len(schemas) != 1:
         raise ModelError(
-            f"training graphs have {len(schemas)} combinations of moment schema, coarsening and encoder (or of what found nuclei), expected one; "
-            "build and coarsen all of them with one version and one configuration"
+            f"training graphs have {len(schemas)} combinations of moment schema, coarsening and encoder (or of what "
+            "found nuclei), expected one; build and coarsen all of them with one version and one configuration"
         )
     patient, stages, times, events = zip(*rows, strict=True)
     sites, slides, covariates, stains = zip(*details, strict=True)

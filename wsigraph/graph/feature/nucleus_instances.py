@@ -45,6 +45,31 @@ def find_instances(
     """
     height, width = centre.shape
     smooth = _smooth(centre, nucleus, least_nucleus)  # (h, w), -1 outside nuclei
+    top = _tops(smooth)  # (h w,) the peak of each pixel
+    area = np.zeros(height * width, np.int32)  # of the nucleus of each peak
+    for here in range(height * width):
+        if top[here] >= 0:
+            area[top[here]] += 1
+    number = np.zeros(height * width, np.int32)  # of peaks only
+    peak = np.empty(height * width, np.int32)
+    n = 0
+    for here in range(height * width):
+        value = smooth[here // width, here % width]
+        if top[here] == here and value >= 16 * least_centre and area[here] >= least_area:
+            peak[n] = value
+            n += 1
+            number[here] = n
+    instances = np.zeros((height, width), np.int32)
+    for here in range(height * width):
+        if top[here] >= 0:
+            instances[here // width, here % width] = number[top[here]]
+    return instances, peak[:n].copy()
+
+
+@njit(nogil=True, cache=True)
+def _tops(smooth: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the index of the peak that each pixel leads to, int32 (h w,); -1 outside nuclei."""
+    height, width = smooth.shape
     toward = np.empty(height * width, np.int32)  # where each pixel points to
     for y in range(height):
         for x in range(width):
@@ -53,10 +78,7 @@ def find_instances(
                 toward[here] = -1
                 continue
             best = _highest(smooth, y, x, 1)
-            if best == here:
-                best = _highest(smooth, y, x, REACH)
-            toward[here] = best
-    area = np.zeros(height * width, np.int32)  # of the nucleus of each peak
+            toward[here] = best if best != here else _highest(smooth, y, x, REACH)
     for here in range(height * width):
         if toward[here] < 0:
             continue
@@ -68,21 +90,7 @@ def find_instances(
             following = toward[step]
             toward[step] = top
             step = following
-        area[top] += 1
-    number = np.zeros(height * width, np.int32)  # of peaks only
-    peak = np.empty(height * width, np.int32)
-    n = 0
-    for here in range(height * width):
-        value = smooth[here // width, here % width]
-        if toward[here] == here and value >= 16 * least_centre and area[here] >= least_area:
-            peak[n] = value
-            n += 1
-            number[here] = n
-    instances = np.zeros((height, width), np.int32)
-    for here in range(height * width):
-        if toward[here] >= 0:
-            instances[here // width, here % width] = number[toward[here]]
-    return instances, peak[:n].copy()
+    return toward
 
 
 @njit(nogil=True, cache=True)

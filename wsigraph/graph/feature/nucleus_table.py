@@ -83,7 +83,9 @@ class NucleusTable:
         area = sum(self.tissue_mm2.values())
         kinds = self.columns["type"]
         names = [*self.types, UNKNOWN] if self.types else []
-        by_type = {name: int((kinds == (index if index < len(self.types) else -1)).sum()) for index, name in enumerate(names)}
+        by_type = {
+            name: int((kinds == (index if index < len(self.types) else -1)).sum()) for index, name in enumerate(names)
+        }
         sections = self.columns["section"]
         return {
             "nuclei": self.n_nuclei,
@@ -98,7 +100,18 @@ class NucleusTable:
 
 
 def check_resolution(slide: Slide) -> None:
-    """Raise SlideError if a slide is too coarse for nuclei."""
+    """Refuse a slide that is too coarse for nuclei.
+
+    Parameters
+    ----------
+    slide : Slide
+        Slide to read.
+
+    Raises
+    ------
+    SlideError
+        If its full resolution is coarser than 1.2 um/px.
+    """
     if slide.info.mpp > COARSEST_MPP:
         raise SlideError(
             f"slide {slide.info.slide_id!r} has {slide.info.mpp:g} um/px, nuclei need {COARSEST_MPP:g} um/px or finer; "
@@ -153,9 +166,7 @@ def find_nuclei(
     part = None
     if box is not None:
         step = ratio(detector.mpp, slide.info.mpp)
-        part = Box(
-            y0=ceil(box.y0 / step), x0=ceil(box.x0 / step), y1=ceil(box.y1 / step), x1=ceil(box.x1 / step)
-        )
+        part = Box(y0=ceil(box.y0 / step), x0=ceil(box.x0 / step), y1=ceil(box.y1 / step), x1=ceil(box.x1 / step))
         boxes = [core for core in boxes if not core.intersect(part).is_empty]
     windows = map_chunks(_measure_window, boxes, slide, tissue, detector, part, stage="nuclei", progress=progress)
     types = tuple(getattr(detector, "types", ()))
@@ -172,7 +183,17 @@ def find_nuclei(
     )
 
 
-_NAMES = ("x_um", "y_um", "area_um2", "eccentricity", "solidity", "hematoxylin", "hematoxylin_sd", "probability", "section")
+_NAMES = (
+    "x_um",
+    "y_um",
+    "area_um2",
+    "eccentricity",
+    "solidity",
+    "hematoxylin",
+    "hematoxylin_sd",
+    "probability",
+    "section",
+)
 _N_COLUMNS = len(_NAMES)
 _Window = tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]
 
@@ -219,7 +240,9 @@ def _section(tissue: TissueMap, y: NDArray[np.int64], x: NDArray[np.int64], mpp:
     column = (2 * x + 1) * step.denominator // (2 * step.numerator)
     on = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     row, column = np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)
-    return np.where(on & (tissue.tissue[row, column] > 0), np.maximum(tissue.section[row, column], 1), 0).astype(np.int64)
+    return np.where(on & (tissue.tissue[row, column] > 0), np.maximum(tissue.section[row, column], 1), 0).astype(
+        np.int64
+    )
 
 
 def _columns(measured: NDArray[np.float64], kinds: NDArray[np.float32], least_type: float) -> dict[str, NDArray[Any]]:

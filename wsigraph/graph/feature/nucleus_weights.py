@@ -115,9 +115,7 @@ def _read(path: Path) -> tuple[NucleusNetwork, NucleusCard]:
         network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise ModelError(
-            f"nucleus weights {path} do not fit {ARCHITECTURE} ({reason}); take the file anew"
-        ) from None
+        raise ModelError(f"nucleus weights {path} do not fit {ARCHITECTURE} ({reason}); take the file anew") from None
     return network.eval().to(memory_format=torch.channels_last), card
 
 
