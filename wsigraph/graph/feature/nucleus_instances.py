@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from wsigraph.kernels import njit
 
-REACH = 3
+REACH = 5
 """Distance within which two maxima are one nucleus, pixels of 0.5 um."""
 
 
