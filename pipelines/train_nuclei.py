@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from pipelines.nucleus_measures import (
+    LEAST_NUCLEUS,
     THRESHOLDS,
     Pair,
     choose_temperature,
@@ -165,7 +166,9 @@ def main() -> None:
     parser.add_argument("--unlabelled", type=Path, nargs="*", default=[])
     parser.add_argument("--slide-mpp", type=float, default=0.25, help="pixel size of a slide that states none, um/px")
     parser.add_argument("--steps", type=int, nargs=2, default=(2200, 3500))
-    parser.add_argument("--first", type=Path, help="go on from these weights of a round; with --steps 0 0, choose thresholds only")
+    parser.add_argument(
+        "--first", type=Path, help="go on from these weights of a round; with --steps 0 0, choose thresholds only"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -208,6 +211,7 @@ def finish(network: NucleusNetwork, checks: dict[str, list[Pair]], options: argp
     card = save_nucleus_network(
         network,
         options.out,
+        least_nucleus=LEAST_NUCLEUS,
         least_centre=threshold,
         type_temperature=temperature,
         least_type=LEAST_TYPE,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from wsigraph.kernels import njit
 
-REACH = 5
+REACH = 4
 """Distance within which two maxima are one nucleus, pixels of 0.5 um."""
 
 
@@ -121,7 +121,7 @@ def _highest(smooth: NDArray[np.int32], y: int, x: int, reach: int) -> int:
         for xx in range(max(x - reach, 0), min(x + reach + 1, width)):
             if smooth[yy, xx] > top:
                 top, best = smooth[yy, xx], yy * width + xx
-    return best
+    return int(best)
 
 
 @njit(nogil=True, cache=True)

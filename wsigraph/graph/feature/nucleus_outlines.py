@@ -82,9 +82,9 @@ def _inside(instances: NDArray[np.int32], nucleus: int, x: int, y: int, heading:
     height, width = instances.shape
     right = 0 <= right_x < width and 0 <= right_y < height and instances[right_y, right_x] == nucleus
     if not straight or not right:
-        return right
+        return bool(right)
     left_x, left_y = x + (0, 0, -1, -1)[heading], y + (-1, 0, 0, -1)[heading]
-    return not (0 <= left_x < width and 0 <= left_y < height and instances[left_y, left_x] == nucleus)
+    return not bool(0 <= left_x < width and 0 <= left_y < height and instances[left_y, left_x] == nucleus)
 
 
 @njit(nogil=True, cache=True)
