@@ -165,9 +165,9 @@ def main() -> None:
     parser.add_argument("--histolytics", type=Path, required=True)
     parser.add_argument("--unlabelled", type=Path, nargs="*", default=[])
     parser.add_argument("--slide-mpp", type=float, default=0.25, help="pixel size of a slide that states none, um/px")
-    parser.add_argument("--steps", type=int, nargs=2, default=(2200, 3500))
+    parser.add_argument("--steps", type=int, nargs=2, default=(2200, 700))
     parser.add_argument(
-        "--first", type=Path, help="go on from these weights of a round; with --steps 0 0, choose thresholds only"
+        "--first", type=Path, help="go on from the weights of a round; --steps 0 0 sets thresholds only"
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)

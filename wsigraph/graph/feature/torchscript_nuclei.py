@@ -8,6 +8,7 @@ trust.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,10 @@ class InstanSegDetector:
 
     def __init__(self, weights: Path | str, device: str = "cpu") -> None:
         try:
-            self.module = torch.jit.load(str(weights), map_location=device).eval()  # type: ignore[no-untyped-call]
+            with warnings.catch_warnings():
+                # the file is TorchScript, whatever torch recommends for new ones
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self.module = torch.jit.load(str(weights), map_location=device).eval()  # type: ignore[no-untyped-call]
         except (OSError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ModelError(
