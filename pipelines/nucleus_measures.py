@@ -67,7 +67,7 @@ def instances_of(maps: NDArray[np.float32], centre: float = 0.3) -> tuple[NDArra
     return find_instances(nucleus, middle, round(255 * LEAST_NUCLEUS), round(255 * centre), LEAST_AREA_PX)
 
 
-def match_counts(instances: Labels, peak: Labels, truth: Labels):
+def match_counts(instances: Labels, peak: Labels, truth: Labels) -> tuple[NDArray[np.float64], NDArray[np.bool_], int]:
     """Return for each detection its peak and whether it is the highest in an outline, and the number of outlines."""
     n = len(peak)
     size = np.bincount(instances.ravel(), minlength=n + 1)[1:]
@@ -162,7 +162,7 @@ def type_logits(network: NucleusNetwork, folder: Path) -> tuple[Float, NDArray[n
     with torch.inference_mode():
         logits = network(torch.from_numpy(np.ascontiguousarray(image))[None])[1][0].numpy()
     numbers, dense = np.unique(labels, return_inverse=True)
-    dense = dense.reshape(labels.shape).astype(np.int32)
+    dense = np.asarray(dense.reshape(labels.shape), np.int32)
     n = len(numbers) - 1
     votes = np.stack([np.bincount(dense.ravel(), (kinds == each).ravel(), n + 1)[1:] for each in (1, 2, 3)], axis=1)
     known = votes.sum(axis=1) > 0

@@ -75,7 +75,7 @@ def resized(rgb: NDArray[np.uint8], instances: NDArray[np.int32], scale: float) 
         (width, height), Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC
     )
     labels = Image.fromarray(instances.astype(np.int32), mode="I").resize((width, height), Image.Resampling.NEAREST)
-    return np.asarray(image, np.float32).transpose(2, 0, 1) / 255, np.asarray(labels, np.int32)
+    return np.asarray(image, np.float32).transpose(2, 0, 1) / np.float32(255), np.asarray(labels, np.int32)
 
 
 def median_diameter(instances: NDArray[np.int32]) -> float:
@@ -88,7 +88,7 @@ def split_touching(instances: NDArray[np.int32]) -> Float:
     """Return 0 on pixels between two nuclei that touch, else 1."""
     high = ndimage.maximum_filter(instances, 3)
     low = -ndimage.maximum_filter(np.where(instances > 0, -instances, -(2**30)), 3)
-    return ((instances == 0) | (high == low)).astype(np.float32)
+    return np.asarray((instances == 0) | (high == low), np.float32)
 
 
 def labelled(

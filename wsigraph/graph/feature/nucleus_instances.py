@@ -2,8 +2,9 @@
 
 The centre map, smoothed with (1 2 1) x (1 2 1), has one maximum in each nucleus. Every pixel of a nucleus points to the
 highest of its 8 neighbours; a pixel that is the highest of these points to the highest pixel within `REACH`, and one
-that is the highest there is a peak. The pixels that lead to a peak are its nucleus. All of it is in integers, and ties
-go to the first pixel in raster order, so a window gives the same nuclei on every machine that gives the same maps.
+that is the highest there is a peak. The pixels that lead to a peak and are connected to it are its nucleus. All of it
+is in integers, and ties go to the first pixel in raster order, so a window gives the same nuclei on every machine that
+gives the same maps.
 
 ``skimage.segmentation.watershed`` floods from a heap in Python objects of its own and takes ten times as long.
 """
@@ -59,11 +60,29 @@ def find_instances(
             peak[n] = value
             n += 1
             number[here] = n
+    return _connected(top, number, height, width), peak[:n].copy()
+
+
+@njit(nogil=True, cache=True)
+def _connected(top: NDArray[np.int32], number: NDArray[np.int32], height: int, width: int) -> NDArray[np.int32]:
+    """Return the pixels 4-connected to a numbered peak among those that lead to it, int32 (h, w)."""
     instances = np.zeros((height, width), np.int32)
-    for here in range(height * width):
-        if top[here] >= 0:
-            instances[here // width, here % width] = number[top[here]]
-    return instances, peak[:n].copy()
+    stack = np.empty(height * width, np.int32)
+    for peak in range(height * width):
+        if number[peak] == 0:
+            continue
+        stack[0], n = peak, 1
+        instances[peak // width, peak % width] = number[peak]
+        while n > 0:
+            n -= 1
+            y, x = stack[n] // width, stack[n] % width
+            for step in range(4):
+                yy, xx = y + (-1, 0, 0, 1)[step], x + (0, -1, 1, 0)[step]
+                if 0 <= yy < height and 0 <= xx < width and instances[yy, xx] == 0 and top[yy * width + xx] == peak:
+                    instances[yy, xx] = number[peak]
+                    stack[n] = yy * width + xx
+                    n += 1
+    return instances
 
 
 @njit(nogil=True, cache=True)

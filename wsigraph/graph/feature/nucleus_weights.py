@@ -116,7 +116,7 @@ def _read(path: Path) -> tuple[NucleusNetwork, NucleusCard]:
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"nucleus weights {path} do not fit {ARCHITECTURE} ({reason}); take the file anew") from None
-    return network.eval().to(memory_format=torch.channels_last), card
+    return network.eval().to(memory_format=torch.channels_last), card  # type: ignore[call-overload]
 
 
 def save_nucleus_network(network: NucleusNetwork, path: Path | str, **fields: Any) -> NucleusCard:
