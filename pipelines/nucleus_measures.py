@@ -162,11 +162,11 @@ def type_logits(network: NucleusNetwork, folder: Path) -> tuple[Float, NDArray[n
     with torch.inference_mode():
         logits = network(torch.from_numpy(np.ascontiguousarray(image))[None])[1][0].numpy()
     numbers, dense = np.unique(labels, return_inverse=True)
-    dense = np.asarray(dense.reshape(labels.shape), np.int32)
+    whole: Labels = dense.reshape(labels.shape).astype(np.int32)
     n = len(numbers) - 1
-    votes = np.stack([np.bincount(dense.ravel(), (kinds == each).ravel(), n + 1)[1:] for each in (1, 2, 3)], axis=1)
+    votes = np.stack([np.bincount(whole.ravel(), (kinds == each).ravel(), n + 1)[1:] for each in (1, 2, 3)], axis=1)
     known = votes.sum(axis=1) > 0
-    return mean_in_instances(dense, logits, n)[known], votes.argmax(axis=1)[known]
+    return mean_in_instances(whole, logits, n)[known], votes.argmax(axis=1)[known]
 
 
 def type_scores(logits: Float, truth: NDArray[np.int64], temperature: float, least: float) -> dict[str, float]:
