@@ -34,12 +34,12 @@ THRESHOLDS = np.arange(0.1, 0.75, 0.025)
 
 
 def held_out(name: str) -> bool:
-    """Return whether an image of the first set is kept for thresholds: every sixth."""
+    """Return whether an image of the first set is selected for thresholds: every sixth."""
     return int(name[:4], 16) % 6 == 0
 
 
 def is_pink(rgb: NDArray[np.uint8]) -> bool:
-    """Return whether an image is pink; there are four, all kept for thresholds."""
+    """Return whether an image is pink; there are four, all selected for thresholds."""
     red, green, blue = rgb.reshape(-1, 3).mean(0)
     return bool(red > blue - 12 and green < 140)
 
@@ -77,11 +77,11 @@ def match_counts(instances: Labels, peak: Labels, truth: Labels) -> tuple[NDArra
     owner = truth[cy, cx]
     order = np.argsort(-peak, kind="stable")
     hit = np.zeros(n, bool)
-    seen: set[int] = set()
+    matched: set[int] = set()
     for index in order:
-        if owner[index] > 0 and owner[index] not in seen:
+        if owner[index] > 0 and owner[index] not in matched:
             hit[index] = True
-            seen.add(int(owner[index]))
+            matched.add(int(owner[index]))
     return peak / 4080, hit, len(np.unique(truth[truth > 0]))
 
 
@@ -95,16 +95,16 @@ def scan(network: NucleusNetwork, pairs: Sequence[Pair], *, spoiled: bool = Fals
     """Return recall and precision at each of `THRESHOLDS`, float64 (T, 2), over images with drawn nuclei."""
     peaks, hits, total = [], [], 0
     for image, truth in pairs:
-        for seen in variants(image) if spoiled else [image]:
-            instances, peak = instances_of(maps_of(network, seen), 0.05)
+        for shown in variants(image) if spoiled else [image]:
+            instances, peak = instances_of(maps_of(network, shown), 0.05)
             height, hit, n = match_counts(instances, peak, truth)
             peaks.append(height)
             hits.append(hit)
             total += n
     value, right = np.concatenate(peaks), np.concatenate(hits)
-    kept = value >= THRESHOLDS[:, None]
-    found = (kept & right).sum(axis=1)
-    return np.stack([found / max(total, 1), found / np.maximum(kept.sum(axis=1), 1)], axis=1)
+    selected = value >= THRESHOLDS[:, None]
+    n_hits = (selected & right).sum(axis=1)
+    return np.stack([n_hits / max(total, 1), n_hits / np.maximum(selected.sum(axis=1), 1)], axis=1)
 
 
 def f1(rates: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -164,7 +164,9 @@ def type_logits(network: NucleusNetwork, folder: Path) -> tuple[Float, NDArray[n
     numbers, dense = np.unique(labels, return_inverse=True)
     whole: Labels = dense.reshape(labels.shape).astype(np.int32)
     n = len(numbers) - 1
-    votes = np.stack([np.bincount(whole.ravel(), (kinds == each).ravel(), n + 1)[1:] for each in (1, 2, 3)], axis=1)
+    votes = np.stack(
+        [np.bincount(whole.ravel(), (kinds == kind_number).ravel(), n + 1)[1:] for kind_number in (1, 2, 3)], axis=1
+    )
     known = votes.sum(axis=1) > 0
     return mean_in_instances(whole, logits, n)[known], votes.argmax(axis=1)[known]
 
@@ -173,11 +175,11 @@ def type_scores(logits: Float, truth: NDArray[np.int64], temperature: float, lea
     """Return macro F1, accuracy and expected calibration error of types, and how many stay unknown."""
     probability = softmax(logits / temperature)
     best, sure = probability.argmax(axis=1), probability.max(axis=1)
-    kept = sure >= least
+    selected = sure >= least
     scores = []
     for kind in range(logits.shape[1]):
-        right = (best == kind) & (truth == kind) & kept
-        scores.append(2 * right.sum() / max(((best == kind) & kept).sum() + (truth == kind).sum(), 1))
+        right = (best == kind) & (truth == kind) & selected
+        scores.append(2 * right.sum() / max(((best == kind) & selected).sum() + (truth == kind).sum(), 1))
     edges = np.digitize(sure, np.linspace(0, 1, 11)[1:-1])
     error = sum(abs(sure[edges == part].sum() - (best == truth)[edges == part].sum()) for part in range(10)) / max(
         len(sure), 1
@@ -186,7 +188,7 @@ def type_scores(logits: Float, truth: NDArray[np.int64], temperature: float, lea
         "macro_f1": float(np.mean(scores)),
         "accuracy": float((best == truth).mean()),
         "ece": float(error),
-        "unknown": float(1 - kept.mean()),
+        "unknown": float(1 - selected.mean()),
     }
 
 
@@ -200,12 +202,12 @@ def choose_temperature(logits: Float, truth: NDArray[np.int64]) -> float:
     """Return the divisor of the logits with the least negative log likelihood."""
     tried = np.exp(np.linspace(np.log(0.5), np.log(4), 40))
     rows = np.arange(len(truth))
-    costs = [-np.log(np.maximum(softmax(logits / each)[rows, truth], 1e-9)).mean() for each in tried]
+    costs = [-np.log(np.maximum(softmax(logits / divisor)[rows, truth], 1e-9)).mean() for divisor in tried]
     return float(tried[int(np.argmin(costs))])
 
 
 def held_out_pairs(dsb: Path, histolytics: Path) -> dict[str, list[Pair]]:
-    """Return the images kept for thresholds, by look, at 0.5 um/px."""
+    """Return the images selected for thresholds, by look, at 0.5 um/px."""
     checks: dict[str, list[Pair]] = {"purple": [], "pink": [], "histolytics": []}
     for name, rgb, instances in dsb2018(dsb):
         if is_pink(rgb) or held_out(name):

@@ -220,10 +220,10 @@ def _window(source: Source, side: int, rng: np.random.Generator) -> tuple[Tensor
     grid = affine_grid(theta, [1, 1, side, side], align_corners=False)
     image = torch.from_numpy(source.image)[None]
     truth = torch.from_numpy(source.truth)[None]
-    seen = grid_sample(image, grid, padding_mode="reflection", align_corners=False).clamp_(0, 1)
+    window = grid_sample(image, grid, padding_mode="reflection", align_corners=False).clamp_(0, 1)
     maps = grid_sample(truth[:, :3], grid, padding_mode="reflection", align_corners=False)
     kind = grid_sample(truth[:, 3:], grid, mode="nearest", padding_mode="reflection", align_corners=False)
-    return seen, torch.cat([maps, kind], dim=1)
+    return window, torch.cat([maps, kind], dim=1)
 
 
 def _smooth_noise(rng: np.random.Generator, side: int, cells: int) -> Tensor:

@@ -100,11 +100,11 @@ def train(
         schedule.step()
         decay = min(0.997, (step + 1) / (step + 10))
         with torch.no_grad():
-            for ours, theirs in zip(mean.state_dict().values(), network.state_dict().values(), strict=True):
-                if ours.is_floating_point():
-                    ours.lerp_(theirs, 1 - decay)
+            for average, current in zip(mean.state_dict().values(), network.state_dict().values(), strict=True):
+                if average.is_floating_point():
+                    average.lerp_(current, 1 - decay)
                 else:
-                    ours.copy_(theirs)
+                    average.copy_(current)
         running += float(value.detach())
         if (step + 1) % 100 == 0:
             print(
@@ -147,7 +147,7 @@ def labelled_again(network: NucleusNetwork, options: argparse.Namespace, total: 
         print(f"  {path.name}: scale {scale:.2f}, {area / 4e6:.2f} mm2, {n} nuclei", flush=True)
         sources += at_sizes(image, known.astype(np.float32), area)
     weight = sum(source.weight for source in sources)
-    return [Source(each.image, each.truth, 0.8 * total * each.weight / weight, 0.0) for each in sources]
+    return [Source(source.image, source.truth, 0.8 * total * source.weight / weight, 0.0) for source in sources]
 
 
 def estimate_scale(network: NucleusNetwork, rgb: NDArray[np.uint8]) -> float:

@@ -203,18 +203,18 @@ def _measure_window(core: Box, slide: Slide, tissue: TissueMap, detector: Nucleu
     mpp = detector.mpp
     window = whole_window(core, detector)
     rgb = slide.read(window, mpp)
-    found = detected(rgb, detector)
-    n = int(found.instances.max(initial=0))
+    nuclei = detected(rgb, detector)
+    n = int(nuclei.instances.max(initial=0))
     hematoxylin, _ = concentrations(rgb, tissue.stain)
-    spots = measure_spots(found.instances, n, hematoxylin)
+    spots = measure_spots(nuclei.instances, n, hematoxylin)
     y, x = spots[:, Y] + window.y0, spots[:, X] + window.x0
     section = _section(tissue, y, x, mpp)
     inside = core if part is None else core.intersect(part)
     owned = (spots[:, AREA] > 0) & (y >= inside.y0) & (y < inside.y1) & (x >= inside.x0) & (x < inside.x1)
     rows = np.flatnonzero(owned & (section > 0))
-    points, start = trace_outlines(found.instances, n)
+    points, start = trace_outlines(nuclei.instances, n)
     area = convex_areas(points, start)
-    spread = _stain_sd(found.instances, n, hematoxylin)
+    spread = _stain_sd(nuclei.instances, n, hematoxylin)
     columns = [
         px_to_um(1.0, mpp) * (x + 0.5),
         px_to_um(1.0, mpp) * (y + 0.5),
@@ -223,13 +223,13 @@ def _measure_window(core: Box, slide: Slide, tissue: TissueMap, detector: Nucleu
         area[:, 0] / np.maximum(area[:, 1], 1e-9),
         spots[:, STAIN] / OD_UNIT,
         spread,
-        found.probability.astype(np.float64),
+        nuclei.probability.astype(np.float64),
         section.astype(np.float64),
     ]
     chosen = np.concatenate([np.zeros(0, np.int64), *(np.arange(start[row], start[row + 1]) for row in rows)])
     corner = np.array([2 * window.x0, 2 * window.y0], np.int32)
     lengths = (start[1:] - start[:-1])[rows]
-    return np.stack(columns, axis=1)[rows], found.type_probability[rows], points[chosen] + corner, lengths
+    return np.stack(columns, axis=1)[rows], nuclei.type_probability[rows], points[chosen] + corner, lengths
 
 
 def _section(tissue: TissueMap, y: NDArray[np.int64], x: NDArray[np.int64], mpp: float) -> NDArray[np.int64]:

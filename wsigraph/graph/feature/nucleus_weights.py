@@ -104,10 +104,10 @@ def _read(path: Path) -> tuple[NucleusNetwork, NucleusCard]:
             f"nucleus weights {path} are of architecture {fields.get('architecture', 'unknown')!r}, expected "
             f"{ARCHITECTURE!r}; train them with python -m pipelines.train_nuclei"
         )
-    found = digest_of(tensors)
-    if fields.get("digest") != found:
+    digest = digest_of(tensors)
+    if fields.get("digest") != digest:
         raise ModelError(
-            f"nucleus weights {path} have digest {found}, their card states {fields.get('digest')}; take the file anew"
+            f"nucleus weights {path} have digest {digest}, their card states {fields.get('digest')}; take the file anew"
         )
     try:
         card = NucleusCard(**{**fields, "widths": tuple(fields["widths"]), "types": tuple(fields["types"])})
