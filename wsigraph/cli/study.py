@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from wsigraph.cohort.clinical.clinical_table import ClinicalTable
     from wsigraph.cohort.clinical.column_mapping import ColumnMapping
     from wsigraph.run.study.plan import StudyPlan
-    from wsigraph.run.study.study import StudyProgress, StudyResult
+    from wsigraph.run.study.run_study import StudyProgress, StudyResult
 
 _Slides = Annotated[
     list[str] | None,
@@ -137,7 +137,7 @@ def study(
         say(f"note: {note}")
     columns = _columns(table, whole.columns, stated, ask=not yes and not as_json and sys.stdin.isatty())
     whole = whole.model_copy(update={"columns": columns})
-    from wsigraph.run.study.study import run_study
+    from wsigraph.run.study.run_study import run_study
 
     result = run_study(whole, out, settings, until=until, restart=restart, progress=_progress(settings.batch.report_s))
     _print_result(result, as_json)
@@ -262,7 +262,7 @@ def _ask(table: ClinicalTable, mapping: ColumnMapping, unknown: list[str]) -> tu
 def _progress(report_s: float) -> StudyProgress:
     from wsigraph.cli.progress import progress_line
     from wsigraph.cli.watch import watching
-    from wsigraph.run.study.study import StudyProgress
+    from wsigraph.run.study.run_study import StudyProgress
 
     return StudyProgress(
         step=lambda name, number, total: say(f"step {number} of {total}: {name}"),

@@ -72,7 +72,23 @@ class ClinicalTable:
         return [row[place] for row in self.rows]
 
     def place(self, name: str) -> int:
-        """Return the index of a column; see `column`."""
+        """Return the index of a column.
+
+        Parameters
+        ----------
+        name : str
+            As for `column`.
+
+        Returns
+        -------
+        int
+            Its place in every row.
+
+        Raises
+        ------
+        CohortError
+            If there is no such column.
+        """
         if name in self.columns:
             return self.columns.index(name)
         alike = [place for place, column in enumerate(self.columns) if column.casefold() == name.strip().casefold()]
