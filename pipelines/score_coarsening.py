@@ -73,7 +73,7 @@ def carry_out(arm: str, options: dict[str, Any]) -> tuple[CohortPredictions, dic
     """Return what one arm says of fresh patients, their outcomes, and what it took."""
     settings = load([], [f'synthesis.scenario="{options["scenario"]}"', *options["overrides"]])
     by_task = arm == ARMS[2]
-    config = settings.model.model_copy(update={"train_coarsening": by_task})
+    config = settings.model.model_copy(update={"train_coarsening": by_task, "design": "network"})
     learned = coarsening_to_train(settings.coarsening, config)
     n_train, n_fresh, seed = options["train"], options["fresh"], options["seed"]
     kind = "superpixels" if arm == ARMS[0] or by_task else "coarse"

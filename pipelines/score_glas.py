@@ -77,7 +77,13 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="a setting, e.g. model.layers=2")
     options = parser.parse_args()
     encoder = [] if options.encoder is None else [f"feature.encoder={options.encoder}"]
-    own = ["model.task=stage", 'model.stage_names=["benign","malignant"]', "model.layers=2", "model.channels=8"]
+    own = [
+        "model.task=stage",
+        "model.design=network",
+        'model.stage_names=["benign","malignant"]',
+        "model.layers=2",
+        "model.channels=8",
+    ]
     settings = load([], [*own, "model.epochs=30", "model.dropout=0.3", *encoder, *options.overrides])
     regions, superpixels, encoding, grades = read_images(options.directory, settings)
     cohort = collect(regions, CLASSES)

@@ -101,7 +101,7 @@ def main() -> None:
     )
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="a setting, e.g. model.layers=2")
     options = parser.parse_args()
-    cox = ["model.survival_head=cox", "model.linear_offset=true"]
+    cox = ["model.design=network", "model.survival_head=cox", "model.linear_offset=true"]
     small = ["model.layers=1", "model.dropout=0.3", "model.weight_decay=0.1"]
     slow = ["model.batch_graphs=64", "model.learning_rate=1e-3", "model.epochs=40"]
     config = load([], [*cox, *small, *slow, *options.overrides]).model

@@ -29,7 +29,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="a setting, e.g. model.layers=2")
     options = parser.parse_args(arguments)
-    settings = load([], ["synthesis.scenario=composition", f"model.epochs={options.epochs}", *options.overrides])
+    settings = load(
+        [],
+        [
+            "model.design=network",
+            "synthesis.scenario=composition",
+            f"model.epochs={options.epochs}",
+            *options.overrides,
+        ],
+    )
     cohort = gather_simulated(options.patients, settings, seed=options.seed, nodes="superpixels").cohort
     started = time.process_time()
     fitted = fit(cohort, np.arange(cohort.n_rows), settings.model, seed=options.seed)

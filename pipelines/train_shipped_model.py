@@ -17,7 +17,7 @@ import numpy as np
 
 from pipelines.goal_figures import goal_figures
 from pipelines.shipped_training import simulate_cases, simulated_reference
-from wsigraph.config import Config
+from wsigraph.config import Config, load
 from wsigraph.explanation.reference import save_reference
 from wsigraph.model.bundle import SHIPPED, ModelBundle, save_bundle
 from wsigraph.model.card import About, Score
@@ -65,7 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="seed of all random numbers")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0 takes every core allowed")
     options = parser.parse_args(arguments)
-    settings = Config()
+    # until the shipped model is trained anew, its recipe is a network alone
+    settings = load([], ["model.design=network"])
     bootstrap = np.random.default_rng(options.seed).spawn(4)[3]
     sizes = {"train": options.patients, "fresh": options.fresh}
     cohorts = [simulate_cases(name, number, seed=options.seed) for name, number in sizes.items()]

@@ -73,7 +73,14 @@ def test_its_pooling_and_its_head_are_trained_predict_and_are_explained(
     with monkeypatch.context() as patch:
         patch.syspath_prepend(tmp_path)
         config = ModelConfig(
-            pooling="mean", survival_head="proportional_odds", layers=1, heads=2, channels=4, epochs=4, time_intervals=4
+            design="network",
+            pooling="mean",
+            survival_head="proportional_odds",
+            layers=1,
+            heads=2,
+            channels=4,
+            epochs=4,
+            time_intervals=4,
         )
         slides = [
             TrainingSlide(

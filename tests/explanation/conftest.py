@@ -45,7 +45,15 @@ def coarse(patients: list[SimulatedPatient]) -> CoarseGraph:
 @pytest.fixture(scope="session")
 def bundle(patients: list[SimulatedPatient]) -> ModelBundle:
     config = Config().model.model_copy(
-        update={"layers": 2, "heads": 2, "channels": 8, "epochs": 15, "time_intervals": 4, "batch_graphs": 8}
+        update={
+            "design": "network",
+            "layers": 2,
+            "heads": 2,
+            "channels": 8,
+            "epochs": 15,
+            "time_intervals": 4,
+            "batch_graphs": 8,
+        }
     )
     examples = [
         Example(

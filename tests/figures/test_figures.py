@@ -111,3 +111,36 @@ def test_every_name_of_the_room_is_there() -> None:
     assert sorted(figures.__all__) == dir(figures)
     for name in figures.__all__:
         assert callable(getattr(figures, name))
+
+
+def test_time_may_be_in_months_and_says_so(frame: pd.DataFrame) -> None:
+    axes = figures.plot_kaplan_meier(frame, unit="months")
+    assert axes.get_xlabel() == "months"
+    assert axes.get_xlim()[1] == pytest.approx(frame["time_days"].max() / (365.25 / 12))
+    # the frame itself stays in days
+    assert figures.plot_kaplan_meier(frame).get_xlim()[1] == pytest.approx(frame["time_days"].max())
+    with pytest.raises(CohortError, match="unit is 'weeks', expected days, months, years"):
+        figures.plot_kaplan_meier(frame, unit="weeks")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_the_numbers_at_risk_are_inside_the_figure(frame: pd.DataFrame, layout: str | None) -> None:
+    from matplotlib import pyplot
+
+    figure, ax = pyplot.subplots(figsize=(5, 3.6), layout=layout)
+    figures.plot_kaplan_meier(frame, "stage", ax=ax)
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in ax.texts if text.get_text().strip("|")]
+    assert len(boxes) > 4
+    assert min(box.y0 for box in boxes) >= 0
+    assert min(box.x0 for box in boxes) >= 0
+
+
+def test_a_forest_of_subgroups_has_a_line_for_each(frame: pd.DataFrame) -> None:
+    fits = {site: cohort.fit_cox(part, ["risk"]) for site, part in frame.groupby("site")}
+    few = cohort.fit_cox(frame.head(10), ["risk"])
+    axes = figures.plot_forest({**fits, "few": few})
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(labels) == len(fits) + 1
+    assert labels[-1] == f"few ({few.n_events} events of {few.n_patients})"
+    assert f"{few.n_events} events, 20 needed" in [text.get_text() for text in axes.texts]

@@ -93,3 +93,35 @@ def test_the_band_narrows_with_patients_and_holds_the_curve() -> None:
         widths.append((band[1] - band[0]).mean())
     # sixteen times the patients, a quarter of the width
     assert widths[0] / widths[1] == pytest.approx(4.0, rel=0.35)
+
+
+def with_a_difficult_stage(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities of four stages by one member, which mistakes the last stage, one patient in ten."""
+    stage = rng.choice(4, n, p=[0.4, 0.3, 0.2, 0.1])
+    judged = np.where(stage == 3, rng.integers(0, 4, n), stage)
+    logits = 2.5 * (judged[:, None] - np.array([0.5, 1.5, 2.5])) + rng.normal(size=(n, 1))
+    return stage_probabilities(logits), stage
+
+
+def test_a_rare_and_difficult_stage_is_covered_as_often_as_others() -> None:
+    p, stage = with_a_difficult_stage(6000, np.random.default_rng(3))
+    score = 1 - p[np.arange(2000), stage[:2000]]
+    member, probability = np.zeros(2000, int), p[None, 2000:]
+    last = stage[2000:] == 3
+
+    def covered(inside: np.ndarray) -> float:
+        return float(inside[last, 3].mean())
+
+    assert covered(stage_sets(probability, score, member, 0.1)) < 0.7
+    # 200 patients of the stage calibrate it and 400 test it: a standard error of 0.026
+    assert covered(stage_sets(probability, score, member, 0.1, stage=stage[:2000])) == pytest.approx(0.9, abs=0.06)
+    # ten patients of a stage calibrate nothing of their own
+    few = np.where((stage[:2000] == 3) & (np.cumsum(stage[:2000] == 3) > 10), 2, stage[:2000])
+    inside = stage_sets(probability, score, member, 0.1, stage=few)
+    assert inside[:, 3].tolist() == stage_sets(probability, score, member, 0.1)[:, 3].tolist()
+
+
+def test_a_set_of_ordered_stages_has_no_gap() -> None:
+    probability = np.array([[[0.05, 0.45, 0.05, 0.45]]])
+    inside = stage_sets(probability, np.full(200, 0.6), np.zeros(200, int), 0.1)
+    assert inside.tolist() == [[False, True, True, True]]

@@ -53,7 +53,15 @@ def examples(patients: list[SimulatedPatient]) -> list[Example]:
 @pytest.fixture(scope="session")
 def tiny_config() -> ModelConfig:
     return Config().model.model_copy(
-        update={"layers": 1, "heads": 2, "channels": 4, "epochs": 12, "time_intervals": 4, "batch_graphs": 8}
+        update={
+            "design": "network",
+            "layers": 1,
+            "heads": 2,
+            "channels": 4,
+            "epochs": 12,
+            "time_intervals": 4,
+            "batch_graphs": 8,
+        }
     )
 
 

@@ -61,7 +61,9 @@ def examples(reading: str) -> list[Example]:
 @pytest.fixture(scope="module")
 def config(reading: str) -> ModelConfig:
     tiny = {"task": "stage", "stage_names": ("low", "high"), "layers": 1, "heads": 2, "channels": 4, "epochs": 12}
-    return Config().model.model_copy(update={**tiny, "inputs": reading, "encoding_dimensions": 8, "batch_graphs": 8})
+    return Config().model.model_copy(
+        update={**tiny, "design": "network", "inputs": reading, "encoding_dimensions": 8, "batch_graphs": 8}
+    )
 
 
 @pytest.fixture(scope="module")

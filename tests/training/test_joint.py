@@ -49,7 +49,9 @@ def cohort(made: Made) -> Cohort:
 def config() -> ModelConfig:
     settings = {"task": "stage", "stage_names": ("low", "high"), "layers": 1, "heads": 2, "channels": 4}
     schedule = {"epochs": 16, "batch_graphs": 8, "dropout": 0.0, "region_dropout": 0.2}
-    return Config().model.model_copy(update={**settings, **schedule, "train_coarsening": True, "recoarsen_every": 2})
+    return Config().model.model_copy(
+        update={**settings, **schedule, "train_coarsening": True, "recoarsen_every": 2, "design": "network"}
+    )
 
 
 @pytest.fixture(scope="module")

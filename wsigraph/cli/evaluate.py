@@ -62,13 +62,15 @@ def evaluate(
 
 
 def _lines(document: dict[str, Any]) -> list[str]:
-    from wsigraph.training.evaluation.evaluation_page import interval
+    from wsigraph.training.evaluation.evaluation_page import interval, interval_and_count
 
     lines = [f"{document['model']['name']}, {document['n_patients']} held-out patients, by {document['split_by']}"]
+    lines.append(f"  {document['n_configurations']} settings tried on this cohort")
     for part in ("survival", "stage"):
         for name, score in document[part].items():
             if isinstance(score, dict) and "value" in score:
-                lines.append(f"  {part + ' ' + name:34s} {interval(score)}")
+                lines.append(f"  {part + ' ' + name:34s} {interval_and_count(score)}")
+    lines += [*_lines_over_sites(document), *_lines_on_sets(document["stage_sets"])]
     lines.append("baseline models in the same folds, and by how much the model scores above them")
     for name, baseline in document["baselines"].items():
         if "left_out" in baseline:
@@ -79,3 +81,27 @@ def _lines(document: dict[str, Any]) -> list[str]:
                 above = interval(baseline["model_above"].get(part, {}).get(score), "+")
                 lines.append(f"  {name:20s} {part + ' ' + score:18s} {interval(baseline[part][score]):26s} {above}")
     return lines
+
+
+def _lines_over_sites(document: dict[str, Any]) -> list[str]:
+    from wsigraph.training.evaluation.evaluation_page import interval_and_count
+
+    return [
+        f"  {part + ' ' + name + ' over sites':34s} {interval_and_count(of[name])}"
+        for part, of in document["over_sites"].items()
+        for name in ("c_index", "auc")
+        if name in of
+    ]
+
+
+def _lines_on_sets(sets: dict[str, Any]) -> list[str]:
+    from wsigraph.training.evaluation.evaluation_page import coverage_row
+
+    if not sets:
+        return []
+    least = "nothing" if sets["guaranteed"] is None else f"{sets['guaranteed']:.3f}"
+    rows = [coverage_row(name, row) for name, row in sets["coverage"].items()]
+    return [
+        f"stage sets that hold the true stage: {sets['aimed_at']:.3f} aimed at, {least} guaranteed",
+        *(f"  {stage:34s} {covered}, mean size {size}, {n} patients" for stage, covered, size, n in rows),
+    ]

@@ -26,10 +26,15 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "train": (
         "wsigraph train data_manifest.csv --graphs runs --out models/own",
         "wsigraph train data_manifest.csv --graphs runs --out models/own --group site --try layers=1 --try layers=2",
+        "wsigraph train data_manifest.csv --graphs runs --out models/dss --time DSS.time --event DSS --competing OS",
     ),
     "evaluate": (
         "wsigraph evaluate models/own",
         "wsigraph evaluate models/own --manifest moved.csv --graphs runs --json",
+    ),
+    "validate": (
+        "wsigraph validate models/own other_cohort.csv --graphs runs",
+        "wsigraph validate models/own other_cohort.csv --graphs runs --time DSS.time --event DSS --competing OS",
     ),
     "run": (
         "wsigraph run data_manifest.csv --out runs --workers 8",

@@ -30,6 +30,7 @@ from wsigraph.cli import (
     synthesize,
     train,
     train_synthesis,
+    validate,
     version,
     viewer,
 )
@@ -60,6 +61,7 @@ app.command("explain", short_help="Explain predictions: regions, features, and f
 app.command("study", short_help="From slides and a clinical table to a model and a page.")(study.study)
 app.command("train", short_help="Train a model on your own slides, with held-out scores.")(train.train)
 app.command("evaluate", short_help="Out-of-fold scores of a model, next to baseline models.")(evaluate.evaluate)
+app.command("validate", short_help="Score a finished model on patients of another cohort.")(validate.validate)
 app.command("run", short_help="Process all slides of a manifest, here or on a cluster.")(run.run)
 app.command("status", short_help="Show the progress of a run, also after a crash.")(status.status)
 app.command("serve", short_help="Serve slides, jobs and results in a browser and over HTTP.")(serve.serve)

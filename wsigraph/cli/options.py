@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from wsigraph.cohort.manifest.endpoint import Endpoint
     from wsigraph.config import Config
 
 ConfigFiles = Annotated[
@@ -48,6 +49,32 @@ Force = Annotated[
 Threads = Annotated[
     int | None, typer.Option("--threads", min=0, metavar="N", help="Number of threads; 0 uses all allowed cores.")
 ]
+TimeColumn = Annotated[
+    str | None,
+    typer.Option("--time", metavar="COLUMN", help="Manifest column of follow-up in days; by default time_days."),
+]
+EventColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--event",
+        metavar="COLUMN",
+        help="Manifest column of the event: 0, 1, or 2 for a competing event; by default event.",
+    ),
+]
+CompetingColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--competing", metavar="COLUMN", help="Manifest column of a competing event, e.g. death of any cause."
+    ),
+]
+
+
+def read_endpoint(time: str | None, event: str | None, competing: str | None) -> Endpoint:
+    """Return the columns that ``--time``, ``--event`` and ``--competing`` name."""
+    from wsigraph.cohort.manifest.endpoint import Endpoint
+
+    default = Endpoint()
+    return Endpoint(time=time or default.time, event=event or default.event, competing=competing or "")
 
 
 def forced(force: bool) -> dict[str, bool | None]:

@@ -143,6 +143,7 @@ def _rows(result: SlideResult) -> list[tuple[str, str]]:
             ("risk", f"{facts['risk']:.3f} (log cumulative hazard; higher is worse)"),
             ("median survival", f"not reached in {last:,.0f} days" if median is None else f"{median:,.0f} days"),
         ]
+    rows[-1:-1] = _part_rows(facts["risk_parts"] or {})
     if facts["stage_set"]:
         rows.insert(6, ("stage set", ", ".join(facts["stage_set"])))
     if facts["distance"] is not None:
@@ -155,3 +156,14 @@ def _rows(result: SlideResult) -> list[tuple[str, str]]:
     rows.append(("notice", facts["notice"]))
     names = ", ".join(path.name for path in result.files)
     return [*rows, ("files", f"{result.directory}/: {names}")]
+
+
+def _part_rows(parts: dict[str, float]) -> list[tuple[str, str]]:
+    """Return how much of the risk comes from composition and from arrangement, and what the correction earned."""
+    rows = []
+    if "composition_risk" in parts:
+        text = f"log hazard ratio {parts['composition_risk']:+.3f} from composition, "
+        rows.append(("risk parts", f"{text}{parts['arrangement_risk']:+.3f} from arrangement"))
+    earned = {"survival": parts.get("survival_fraction"), "stage": parts.get("stage_fraction")}
+    texts = [f"{name} {fraction:.0%}" for name, fraction in earned.items() if fraction is not None]
+    return [*rows, ("earned", f"{', '.join(texts)} of the graph networks' correction")] if texts else rows

@@ -10,10 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
-from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, read_settings
+from wsigraph.cli.options import (
+    AsJson,
+    CompetingColumn,
+    ConfigFiles,
+    EventColumn,
+    Overrides,
+    TimeColumn,
+    read_endpoint,
+    read_settings,
+)
 
 if TYPE_CHECKING:
+    from wsigraph.model.card import Card
     from wsigraph.run.train_cohort import TrainResult
+    from wsigraph.training.held_out import HeldOut
 
 
 class Task(StrEnum):
@@ -53,6 +64,10 @@ _Missing = Annotated[bool, typer.Option("--allow-missing", help="Leave out slide
 _Restart = Annotated[
     bool, typer.Option("--restart", help="Discard work in DIR that has other settings or data, and start over.")
 ]
+_Force = Annotated[
+    bool,
+    typer.Option("--force", help="Train on a cohort with too few events or patients of a stage; the model is marked."),
+]
 
 
 @ends_plainly
@@ -61,6 +76,9 @@ def train(
     graphs: _Graphs,
     out: _ModelOut,
     task: _Task = None,
+    time: TimeColumn = None,
+    event: EventColumn = None,
+    competing: CompetingColumn = None,
     n_folds: _Folds = 5,
     repeats: _Repeats = 1,
     group: _Group = Group.PATIENT,
@@ -70,6 +88,7 @@ def train(
     tries: _Tries = None,
     allow_missing: _Missing = False,
     restart: _Restart = False,
+    force: _Force = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -92,6 +111,7 @@ def train(
             graphs,
             out,
             settings,
+            endpoint=read_endpoint(time, event, competing),
             n_folds=n_folds,
             n_repeats=repeats,
             group=group.value,
@@ -101,6 +121,7 @@ def train(
             tries=tries or (),
             allow_missing=allow_missing,
             restart=restart,
+            force=force,
             progress=progress,
         )
     if as_json:
@@ -117,16 +138,45 @@ def _to_json(result: TrainResult, out: Path) -> dict[str, Any]:
         "n_patients": card.training.n_patients,
         "n_folds": len(card.members),
         "split_by": card.split_by,
+        "earned": _earned(card),
         "metrics": {name: score.model_dump() for name, score in card.metrics.items()},
         **({"over_repeats": result.over_repeats} if result.over_repeats else {}),
     }
+
+
+def _earned(card: Card) -> dict[str, list[float]]:
+    """Return the fractions that the corrections of survival and stage earned in every fold."""
+    corrections = [member.correction for member in card.members if member.correction is not None]
+    earned = {"survival": [one.survival_fraction for one in corrections] if card.time_days else []}
+    earned["stage"] = [one.stage_fraction for one in corrections] if card.stage_names else []
+    return {name: fractions for name, fractions in earned.items() if fractions}
 
 
 def _print_scores(result: TrainResult, out: Path) -> None:
     bundle = result.ensemble.bundle
     print(f"{out}: model {bundle.model_id}, {len(bundle.card.members)} folds by {bundle.card.split_by}")
     for name, score in bundle.card.metrics.items():
-        print(f"{name:24s} {score.value:.3f} ({score.low:.3f} to {score.high:.3f})")
+        count = _count(name, result.ensemble.held_out)
+        print(f"{name:24s} {score.value:.3f} ({score.low:.3f} to {score.high:.3f}), {count}")
+    for name, fractions in _earned(bundle.card).items():
+        texts = ", ".join(f"{fraction:g}" for fraction in fractions)
+        print(f"fraction of the networks' correction that {name} earned, by fold: {texts}")
     for name, over in result.over_repeats.items():
         print(f"{name:24s} {over['mean']:.3f}, sd {over['sd']:.3f} over divisions")
     print(f"baseline models and all scores: wsigraph evaluate {out}")
+
+
+def _count(score: str, held_out: HeldOut) -> str:
+    """Return the pairs or patients that a score rests on."""
+    import numpy as np
+
+    from wsigraph.cohort.metrics.stage import stage_pairs
+    from wsigraph.cohort.metrics.survival import comparable_pairs
+
+    if score == "c_index":
+        rows = np.isfinite(held_out.time_days)
+        pairs = comparable_pairs(held_out.time_days[rows], held_out.event[rows], stratum=held_out.fold[rows])
+        return f"{pairs:,} pairs"
+    if score == "stage_auc":
+        return f"{stage_pairs(held_out.stage, held_out.fold):,} pairs"
+    return f"{int((held_out.stage >= 0).sum()):,} patients"

@@ -16,50 +16,72 @@ if TYPE_CHECKING:
     from wsigraph.cohort.statistics.frame import load
     from wsigraph.cohort.statistics.horizon import calibration_at, decision_curve, log_rank_by_risk
     from wsigraph.cohort.statistics.incremental import AddedValue, added_value
+    from wsigraph.cohort.statistics.paper_tables import export_table, table_one
+    from wsigraph.cohort.statistics.scores import (
+        brier_score,
+        c_index,
+        compare_models,
+        restricted_mean_survival,
+        time_dependent_auc,
+    )
     from wsigraph.cohort.statistics.stages import confusion, set_coverage, stage_calibration, stage_scores
 
 _HOMES = {
     "AddedValue": "incremental",
     "CoxFit": "cox",
     "added_value": "incremental",
+    "brier_score": "scores",
     "by_patient": "external_only",
+    "c_index": "scores",
     "calibration_at": "horizon",
     "check_proportional": "cox",
+    "compare_models": "scores",
     "confusion": "stages",
     "decision_curve": "horizon",
     "describe": "external_only",
+    "export_table": "paper_tables",
     "fit_cox": "cox",
     "followed": "external_only",
     "load": "frame",
     "log_rank_by_risk": "horizon",
     "reasons": "attributions",
+    "restricted_mean_survival": "scores",
     "risk_group": "external_only",
     "set_coverage": "stages",
     "split_follow_up": "external_only",
     "stage_calibration": "stages",
     "stage_scores": "stages",
+    "table_one": "paper_tables",
+    "time_dependent_auc": "scores",
 }
 
 __all__ = [
     "AddedValue",
     "CoxFit",
     "added_value",
+    "brier_score",
     "by_patient",
+    "c_index",
     "calibration_at",
     "check_proportional",
+    "compare_models",
     "confusion",
     "decision_curve",
     "describe",
+    "export_table",
     "fit_cox",
     "followed",
     "load",
     "log_rank_by_risk",
     "reasons",
+    "restricted_mean_survival",
     "risk_group",
     "set_coverage",
     "split_follow_up",
     "stage_calibration",
     "stage_scores",
+    "table_one",
+    "time_dependent_auc",
 ]
 
 

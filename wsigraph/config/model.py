@@ -20,10 +20,17 @@ class ModelConfig(Section):
         ("I", "II", "III", "IV"), min_length=2, description="stages from best to worst"
     )
     task: Literal["both", "stage", "survival"] = Field("both", description="what is learned and predicted")
+    design: Literal["earned", "full", "offset", "network"] = Field(
+        "earned",
+        description=(
+            "earned (fixed ridges, and a correction by networks where it lowers the loss of patients left out), full "
+            "(the correction always counts in full), offset (no correction), or network (a network alone)"
+        ),
+    )
     survival_head: str = Field(
         "hazard",
         min_length=1,
-        description="hazard (a logit an interval), cox (proportional), or a plugin's name",
+        description="of design network: hazard (a logit an interval), cox (proportional), or a plugin's name",
     )
     pooling: str = Field(
         "gated_attention", min_length=1, description="gated_attention, or the name of a pooling plugin"
@@ -32,7 +39,10 @@ class ModelConfig(Section):
         "features", description="node features: interpretable features, an encoder's, or both"
     )
     encoding_dimensions: int = Field(
-        64, ge=1, le=4096, description="most columns of an encoder's features; more are projected by random signs"
+        64,
+        ge=1,
+        le=4096,
+        description="most columns of an encoder that networks read, by random signs beyond; ridges read all",
     )
     train_coarsening: bool = Field(
         False, description="train the coarsening's embedding with the task, from where training without labels left it"
@@ -59,17 +69,26 @@ class ModelConfig(Section):
     stage_weight: float = Field(0.5, ge=0.0, le=100.0, description="weight of the stage loss against the survival loss")
     learning_rate: float = Field(3e-3, gt=0.0, le=1.0, description="peak learning rate of AdamW")
     weight_decay: float = Field(1e-2, ge=0.0, le=10.0, description="decoupled weight decay of AdamW")
+    correction_epochs: int = Field(
+        20, ge=1, le=10000, description="epochs of the networks of a correction; at most `epochs` too"
+    )
     epochs: int = Field(60, ge=1, le=10000, description="most epochs of training")
     warmup_epochs: int = Field(
         3, ge=0, le=1000, description="epochs over which the learning rate rises; it falls afterwards"
     )
     patience: int = Field(
-        15, ge=1, le=10000, description="epochs without a lower validation loss before early stopping"
+        15,
+        ge=1,
+        le=10000,
+        description="of design network: epochs without a lower validation loss before early stopping",
     )
     batch_graphs: int = Field(16, ge=1, le=4096, description="graphs a batch; each holds an event where events suffice")
     accumulate: int = Field(1, ge=1, le=1024, description="batches whose gradients are summed for one step")
     validation_fraction: float = Field(
-        0.2, gt=0.0, lt=1.0, description="fraction of the patients used for early stopping; never trained on"
+        0.2,
+        gt=0.0,
+        lt=1.0,
+        description="of design network: fraction of the patients used for early stopping; never trained on",
     )
     miscoverage: float = Field(
         0.1, gt=0.0, lt=0.5, description="fraction of true stages outside stage sets that is aimed at, not guaranteed"

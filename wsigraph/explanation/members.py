@@ -18,6 +18,7 @@ from torch import Tensor
 
 from wsigraph.model.bundle import ModelBundle, slide_digest
 from wsigraph.model.inputs import GraphInput, Scaler, Standardised
+from wsigraph.model.nn.corrected_network import CorrectedNetwork
 from wsigraph.model.nn.inference import compile_for_inference
 from wsigraph.model.nn.network import GraphNetwork
 
@@ -31,7 +32,7 @@ class ExplainedMember:
 
     Attributes
     ----------
-    network : GraphNetwork
+    network : GraphNetwork or CorrectedNetwork
         In evaluation mode, without gradients of its weights.
     scaler : Scaler
         Standardises features.
@@ -43,7 +44,7 @@ class ExplainedMember:
         Day at which the model states risk, the same for all members; the end of the last interval if that is earlier.
     """
 
-    network: GraphNetwork
+    network: GraphNetwork | CorrectedNetwork
     scaler: Scaler
     ends_days: NDArray[np.float64]
     temperature: float = 1.0

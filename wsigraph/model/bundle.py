@@ -76,11 +76,14 @@ class Calibration:
         Ensemble member that was not trained on each of them.
     recalibration : float64 (draws, 2)
         Bootstrap draws of intercept and slope of held-out hazards.
+    stage : int64 (m,) or None
+        Their true stage, for class-conditional sets; None in a bundle of the version before.
     """
 
     score: NDArray[np.float64]
     member: NDArray[np.int64]
     recalibration: NDArray[np.float64]
+    stage: NDArray[np.int64] | None = None
 
     @classmethod
     def none(cls) -> Calibration:
@@ -89,7 +92,8 @@ class Calibration:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the fields by name, as a bundle stores them."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: array for name, array in fields.items() if array is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +152,7 @@ class ModelBundle:
         """
         arrays = self._arrays(_CALIBRATION)
         names = [field.name for field in dataclasses.fields(Calibration)]
-        if sorted(arrays) != sorted(names):
+        if sorted({*arrays, "stage"}) != sorted(names):
             raise ModelError(
                 f"the model holds calibration arrays {sorted(arrays)}, expected {sorted(names)}; {_REMEDY}"
             )

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from wsigraph.cohort.manifest.manifest_row import patient_digest as patient_digest
 from wsigraph.config import CoarseningConfig, ModelConfig
@@ -40,6 +40,15 @@ class About:
     data: str
     simulated: bool
     limits: tuple[str, ...] = ()
+
+
+_BEFORE: dict[str, object] = {"design": "network"}
+"""Settings that were added to the layout with a default that changes the model, and what older bundles are."""
+
+
+def read_stored_config(value: object) -> object:
+    """Return stored settings with the values that settings added later had before there were any."""
+    return {**_BEFORE, **value} if isinstance(value, dict) else value
 
 
 class _CardPart(BaseModel):
@@ -86,6 +95,33 @@ class Training(_CardPart):
     n_epochs: int = Field(ge=0)
 
 
+class CorrectionCard(_CardPart):
+    """What the correction of one ensemble member earned on parts of its training patients that were left out.
+
+    Attributes
+    ----------
+    survival_fraction, stage_fraction : float
+        Fraction of the correction that counts, 0 to 1; 0 where its gain was not above two standard errors.
+    survival_gain, stage_gain : float
+        By how much the best fraction lowers the loss of the offset alone, summed over patients (nats).
+    survival_standard_error, stage_standard_error : float
+        Of the gains, over units.
+    unit : str
+        What parts keep whole and standard errors count: ``"site"`` or ``"patient"``.
+    n_units : int
+        How many.
+    """
+
+    survival_fraction: float = Field(ge=0, le=1)
+    stage_fraction: float = Field(ge=0, le=1)
+    survival_gain: float
+    survival_standard_error: float
+    stage_gain: float
+    stage_standard_error: float
+    unit: Literal["site", "patient"]
+    n_units: int = Field(ge=1)
+
+
 class MemberCard(_CardPart):
     """One ensemble member.
 
@@ -101,6 +137,8 @@ class MemberCard(_CardPart):
         Patients of its training and its validation part.
     n_epochs : int
         Epoch of the stored weights.
+    correction : CorrectionCard or None
+        What the correction earned; None for a network without an offset.
     """
 
     config: ModelConfig
@@ -109,6 +147,9 @@ class MemberCard(_CardPart):
     n_patients: int = Field(ge=1)
     n_validation_patients: int = Field(ge=0)
     n_epochs: int = Field(ge=0)
+    correction: CorrectionCard | None = None
+
+    _read_config = field_validator("config", mode="before")(read_stored_config)
 
 
 class KnownPatients(_CardPart):
@@ -214,6 +255,8 @@ class Card(_CardPart):
     seeds: dict[str, int]
     weights_sha256: str
 
+    _read_config = field_validator("config", mode="before")(read_stored_config)
+
     def document(self) -> bytes:
         """Return the bytes of ``card.json``; equal cards give equal bytes.
 
@@ -221,9 +264,12 @@ class Card(_CardPart):
         keeps its id.
         """
         fields = self.model_dump(mode="json", exclude={name for name in _ADDED_FIELDS if getattr(self, name) is None})
+        for member in fields["members"]:
+            if member["correction"] is None:
+                del member["correction"]
         for config in (fields["config"], *(member["config"] for member in fields["members"])):
             for name in _ADDED_SETTINGS:
-                if config[name] == ModelConfig.model_fields[name].default:
+                if config[name] == _BEFORE.get(name, ModelConfig.model_fields[name].default):
                     del config[name]
         return canonical_document(fields)
 
@@ -237,4 +283,6 @@ _ADDED_SETTINGS = (
     "recoarsen_every",
     "linear_offset",
     "pooling",
+    "design",
+    "correction_epochs",
 )

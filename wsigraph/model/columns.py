@@ -26,6 +26,8 @@ from wsigraph.records import TissueGraph
 
 ENCODER_GROUP = "encoder"
 """Group of the columns of an encoder; the others are stain, texture, shape and nuclei."""
+ALL_COLUMNS = 1 << 20
+"""More columns than any encoder has."""
 _GROUP_OF = dict(zip(FEATURE_NAMES, FEATURE_GROUPS, strict=True))
 
 
@@ -49,8 +51,9 @@ class NodeColumns:
 
     @classmethod
     def of(cls, config: ModelConfig, encoder: str | None = None) -> NodeColumns:
-        """Return the columns that a model's settings choose."""
-        return cls(inputs=config.inputs, encoding_dimensions=config.encoding_dimensions, encoder=encoder)
+        """Return the columns that a model's settings choose; with an offset, all columns of an encoder."""
+        width = config.encoding_dimensions if config.design == "network" else ALL_COLUMNS
+        return cls(inputs=config.inputs, encoding_dimensions=width, encoder=encoder)
 
     @classmethod
     def of_columns(cls, names: Sequence[str]) -> NodeColumns:

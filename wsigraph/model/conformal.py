@@ -4,7 +4,10 @@ Temperature scaling (Guo et al., "On calibration of modern neural networks", ICM
 number fitted on patients outside the training part. Stage sets are CV+ (Barber et al., "Predictive inference with the
 jackknife+", Annals of Statistics 2021; Romano, Sesia and Candes, NeurIPS 2020). For every held-out patient i, a stage
 is compared with patient i's true stage under the member not trained on i; it belongs to the set unless it conforms
-worse for all but a fraction `miscoverage` of these patients. Sets aim at holding the true stage of exchangeable
+worse for all but a fraction `miscoverage` of these patients. A stage with enough held-out patients is compared with
+these alone (class-conditional, or Mondrian, sets: Vovk, Gammerman and Shafer, "Algorithmic learning in a random
+world", 2005), so that rare and difficult stages are covered as often as others. Stages are ordered: a set has no gap.
+Sets aim at holding the true stage of exchangeable
 patients with probability 1 - miscoverage, and about reach it in practice. What is guaranteed is less, and depends on
 the number of folds: `guaranteed_coverage`. At another site there is no guarantee. The band for survival is a pointwise
 bootstrap: every draw takes the next ensemble member and recalibrates its hazards by a line fitted to as many held-out
@@ -19,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from wsigraph.cohort.metrics.stage_sets import compared_with, without_gaps
 from wsigraph.cohort.metrics.survival import survival_between
 from wsigraph.model.nn.losses import SurvivalTarget
 
@@ -120,6 +124,8 @@ def stage_sets(
     score: NDArray[np.float64],
     member: NDArray[np.int64],
     miscoverage: float,
+    *,
+    stage: NDArray[np.int64] | None = None,
 ) -> NDArray[np.bool_]:
     """Return which stages belong to the CV+ set of each patient.
 
@@ -133,20 +139,27 @@ def stage_sets(
         Member that was not trained on each of them.
     miscoverage : float
         Alpha.
+    stage : int64 (m,), optional
+        Their true stage, for class-conditional sets: a stage of at least
+        `wsigraph.cohort.metrics.stage_sets.MIN_OF_STAGE` held-out patients is compared with these alone, every other
+        with all of them. Where left out, all are compared with all.
 
     Returns
     -------
     bool (n, K)
-        The likeliest stage always belongs.
+        A run of neighbouring stages without a gap; the likeliest always belongs.
     """
     _, n, n_stages = probability.shape
-    better = np.zeros((n, n_stages))
-    for number in np.unique(member):
-        scores = np.sort(score[member == number])
-        better += np.searchsorted(scores, 1.0 - probability[number], side="left")
-    inside = better < (1.0 - miscoverage) * (len(score) + 1)
+    inside = np.zeros((n, n_stages), bool)
+    for k in range(n_stages):
+        compared = compared_with(k, stage, len(score))
+        better = np.zeros(n)
+        for number in np.unique(member[compared]):
+            scores = np.sort(score[compared & (member == number)])
+            better += np.searchsorted(scores, 1.0 - probability[number, :, k], side="left")
+        inside[:, k] = better < (1.0 - miscoverage) * (compared.sum() + 1)
     inside[np.arange(n), probability.mean(axis=0).argmax(axis=1)] = True
-    return inside
+    return without_gaps(inside)
 
 
 def recalibration_draws(

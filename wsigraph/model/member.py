@@ -17,6 +17,7 @@ from wsigraph.graph.coarsening.embed import Embedding
 from wsigraph.graph.one_thread import one_thread
 from wsigraph.model.columns import NodeColumns
 from wsigraph.model.inputs import GraphInput, Scaler, Standardised
+from wsigraph.model.nn.corrected_network import CorrectedNetwork, NetworkCounts
 from wsigraph.model.nn.network import GraphNetwork, disjoint_union
 
 _BATCH_SIZE = 64
@@ -133,7 +134,7 @@ class EnsembleMember:
         """
         return coarsened_inputs(cohort, self.embedding)
 
-    def network(self) -> GraphNetwork:
+    def network(self) -> GraphNetwork | CorrectedNetwork:
         """Return the network in evaluation mode; torch's random state does not change.
 
         Raises
@@ -141,15 +142,26 @@ class EnsembleMember:
         ModelError
             If the weights do not fit the architecture of `config`.
         """
+        network: GraphNetwork | CorrectedNetwork
         with torch.random.fork_rng(devices=[]):
             # building draws initial weights, which must not advance the caller's random state
-            network = GraphNetwork(self.config, n_features=self.scaler.n_features, n_intervals=len(self.ends_days))
+            if self.config.design == "network":
+                network = GraphNetwork(self.config, n_features=self.scaler.n_features, n_intervals=len(self.ends_days))
+            else:
+                narrow = self.arrays.get("projection")
+                network = CorrectedNetwork(
+                    self.config,
+                    n_features=self.scaler.n_features,
+                    n_intervals=len(self.ends_days),
+                    n_network_features=None if narrow is None else narrow.shape[1],
+                    counts=NetworkCounts.of(self.arrays),
+                )
         network.load_arrays(self.arrays)
         network.eval()
         return network
 
     @cached_property
-    def _network(self) -> GraphNetwork:
+    def _network(self) -> GraphNetwork | CorrectedNetwork:
         """The network of `read`, built once: building takes longer than a forward pass."""
         return self.network()
 
@@ -182,3 +194,35 @@ class EnsembleMember:
                 stages.append(stage.double().numpy())
                 hazards.append(hazard.double().numpy())
         return np.concatenate(stages), np.concatenate(hazards)
+
+    def read_parts(
+        self, graphs: Sequence[GraphInput | Standardised]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the parts of the log hazard ratios of graphs: composition and arrangement.
+
+        Parameters
+        ----------
+        graphs : sequence of GraphInput or Standardised
+            As for `read`.
+
+        Returns
+        -------
+        composition, arrangement : float64 (B,)
+            Of the offset, and of the earned correction. NaN for a network without an offset, or without survival.
+
+        Raises
+        ------
+        ModelError
+            As for `read`.
+        """
+        network = self._network
+        if not isinstance(network, CorrectedNetwork) or not len(self.ends_days):
+            return np.full(len(graphs), np.nan), np.full(len(graphs), np.nan)
+        scaled = [self.scaler.standardise(graph) if isinstance(graph, GraphInput) else graph for graph in graphs]
+        tables = []
+        with one_thread(), torch.inference_mode():
+            for first in range(0, len(scaled), _BATCH_SIZE):
+                parts = network.parts(*disjoint_union(scaled[first : first + _BATCH_SIZE]))
+                tables.append(torch.stack([parts.composition, parts.arrangement]).double().numpy())
+        composition, arrangement = np.concatenate(tables, axis=1)
+        return composition, arrangement

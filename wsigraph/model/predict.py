@@ -20,7 +20,16 @@ from wsigraph.errors import ModelError
 from wsigraph.graph.coarsening.coarsen import coarsen
 from wsigraph.graph.feature.interpret import feature_schema_id
 from wsigraph.graph.feature.moments import schema_id as moment_schema_id
-from wsigraph.model.bundle import SHIPPED, Card, ModelBundle, check_schemas, load_bundle, patient_digest, slide_digest
+from wsigraph.model.bundle import (
+    SHIPPED,
+    Card,
+    MemberCard,
+    ModelBundle,
+    check_schemas,
+    load_bundle,
+    patient_digest,
+    slide_digest,
+)
 from wsigraph.model.columns import NodeColumns
 from wsigraph.model.conformal import MIN_CALIBRATION, stage_probabilities, stage_sets, survival_band
 from wsigraph.model.inputs import CLIP, Standardised, graph_input
@@ -88,6 +97,7 @@ def predict(
     graphs = [member.scaler.standardise(raw) for member in members]
     logits = [member.read([graph]) for member, graph in zip(members, graphs, strict=True)]
     stage, stage_set = _stage(bundle, members, [stage_logits for stage_logits, _ in logits])
+    earned = _earned([card.members[number] for number in numbers], members, graphs)
     time_days = np.array(card.time_days)
     survival, band = _survival(bundle, members, [hazard_logits for _, hazard_logits in logits], time_days)
     before = np.concatenate([[1.0], survival])[: len(survival)]
@@ -109,7 +119,28 @@ def predict(
         survival_band=band,
         distance=float(np.mean([graph.distance for graph in graphs])),
         relation=EXTERNAL if held_by is None else OUT_OF_FOLD if held_by >= 0 else IN_TRAINING,
+        **earned,
     )
+
+
+def _earned(
+    cards: Sequence[MemberCard], members: Sequence[EnsembleMember], graphs: Sequence[Standardised]
+) -> dict[str, float | None]:
+    """Return composition and arrangement of a prediction and the earned fractions, by their names in the record."""
+    corrections = [card.correction for card in cards if card.correction is not None]
+    if len(corrections) < len(cards):
+        return {}
+    parts = [member.read_parts([graph]) for member, graph in zip(members, graphs, strict=True)]
+    composition, arrangement = (float(np.mean([part[index][0] for part in parts])) for index in (0, 1))
+    has_survival, has_stage = bool(len(members[0].ends_days)), members[0].config.task != "survival"
+    survival_fraction = float(np.mean([correction.survival_fraction for correction in corrections]))
+    stage_fraction = float(np.mean([correction.stage_fraction for correction in corrections]))
+    return {
+        "composition_risk": composition if has_survival else None,
+        "arrangement_risk": arrangement if has_survival else None,
+        "survival_fraction": survival_fraction if has_survival else None,
+        "stage_fraction": stage_fraction if has_stage else None,
+    }
 
 
 def check_graph(bundle: ModelBundle, coarse: CoarseGraph) -> None:
@@ -184,7 +215,13 @@ def _stage(
         return np.asarray(probability.mean(axis=0)[0]), ()
     # where only the member that held the patient out predicts, it takes the place of all members
     by_member = probability if len(members) > 1 else np.repeat(probability, len(bundle.members), axis=0)
-    inside = stage_sets(by_member, calibration.score, calibration.member, bundle.card.config.miscoverage)[0]
+    inside = stage_sets(
+        by_member,
+        calibration.score,
+        calibration.member,
+        bundle.card.config.miscoverage,
+        stage=calibration.stage,
+    )[0]
     return np.asarray(probability.mean(axis=0)[0]), tuple(
         name for name, belongs in zip(names, inside, strict=True) if belongs
     )

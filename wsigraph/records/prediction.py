@@ -32,6 +32,11 @@ class Prediction(RecordDisplay):
         Conformal set and pointwise bootstrap band; empty and None where too few patients were held out.
     distance, relation : float or None, str
         From the training slides, about 1 for a slide like them; ``"external"``, ``"out of fold"``, ``"in training"``.
+    composition_risk, arrangement_risk : float or None
+        Log hazard ratio from the composition of the tissue (offset) and from its arrangement (earned correction), means
+        over members; 0 is an average training patient. None for a network without an offset, or without survival.
+    survival_fraction, stage_fraction : float or None
+        Fraction of the correction that was earned in training, mean over members; 0 is the offset alone.
     """
 
     slide_id: str
@@ -50,6 +55,10 @@ class Prediction(RecordDisplay):
     survival_band: NDArray[np.float64] | None = None
     distance: float | None = None
     relation: str = "external"
+    composition_risk: float | None = None
+    arrangement_risk: float | None = None
+    survival_fraction: float | None = None
+    stage_fraction: float | None = None
 
     def __post_init__(self) -> None:
         n_stages, n_times = len(self.stage_names), len(self.time_days)
@@ -66,6 +75,12 @@ class Prediction(RecordDisplay):
                 "the band is not (2, T)": self.survival_band is not None and self.survival_band.shape != (2, n_times),
             },
         )
+
+    def risk_parts(self) -> dict[str, float] | None:
+        """Return composition, arrangement and earned fractions by name; None for a network without an offset."""
+        names = ("composition_risk", "arrangement_risk", "survival_fraction", "stage_fraction")
+        values = {name: getattr(self, name) for name in names}
+        return {name: float(value) for name, value in values.items() if value is not None} or None
 
     def facts(self) -> dict[str, str]:
         """Return what identifies the record and how large it is, by name."""

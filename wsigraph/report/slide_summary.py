@@ -80,6 +80,7 @@ def summary(
         },
         "stage_set": list(prediction.stage_set),
         "distance": prediction.distance,
+        "risk_parts": prediction.risk_parts(),
         "patient": prediction.relation,
         "model": prediction.model_name,
         "notice": prediction.notice,

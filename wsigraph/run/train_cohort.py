@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from wsigraph.cohort.manifest.endpoint import Endpoint, with_endpoint
 from wsigraph.config import Config, load
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from wsigraph.model.bundle import ModelBundle
     from wsigraph.model.card import About
     from wsigraph.run.slide_run import Progress
+    from wsigraph.training.cross_validate import Design
     from wsigraph.training.dataset import Cohort
     from wsigraph.training.ensemble import Ensemble
 
@@ -52,6 +54,7 @@ def train(
     out: Path | str,
     config: Config | None = None,
     *,
+    endpoint: Endpoint | None = None,
     n_folds: int = 5,
     n_repeats: int = 1,
     group: Literal["patient", "site"] = "patient",
@@ -61,6 +64,7 @@ def train(
     tries: Sequence[str] = (),
     allow_missing: bool = False,
     restart: bool = False,
+    force: bool = False,
     progress: Progress | None = None,
 ) -> TrainResult:
     """Train a cross-validated ensemble on a cohort and write it as a model directory.
@@ -78,6 +82,9 @@ def train(
         Directory of the model.
     config : Config, optional
         Settings; the sections ``model``, ``coarsening`` and ``explanation`` are used. By default the built-in ones.
+    endpoint : Endpoint, optional
+        Columns of follow-up and event; ``time_days`` and ``event`` where left out. Hazards are cause-specific: a
+        competing event counts as censored.
     n_folds : int
         Number of folds, at least 2; each is held out once.
     n_repeats : int
@@ -96,6 +103,8 @@ def train(
         Whether to leave out slides without a graph, with a warning, instead of failing.
     restart : bool
         Whether to discard what `out` holds of other settings or data, instead of failing.
+    force : bool
+        Whether to train on a cohort that is too small to be scored, with a mark on the card, instead of failing.
     progress : callable, optional
         Called with (what, done, total) for graphs read, folds and epochs.
 
@@ -107,7 +116,8 @@ def train(
     Raises
     ------
     CohortError
-        If the manifest has faults, a slide has no graph, or the folds cannot be formed.
+        If the manifest has faults, a slide has no graph, the folds cannot be formed, or the cohort is too small:
+        fewer than 20 events, 5 patients of a stage or 2 events of a fold.
     ConfigError
         If an element of `tries` is no model setting.
     ModelError
@@ -120,17 +130,21 @@ def train(
     Warnings are logged to the logger ``wsigraph``.
     """
     from wsigraph.cohort.manifest.manifest import read_manifest
+    from wsigraph.cohort.manifest.manifest_row import patient_digest
     from wsigraph.training.cross_validate import Design, cross_validate, refuse_finished, start_over, study_identity
     from wsigraph.training.load_cohort import load_cohort, shared_inputs
     from wsigraph.training.repeats import score_repeats
+    from wsigraph.training.tries import cohort_key, note_tries
 
     settings = config or Config()
     manifest, graphs, out = Path(manifest), Path(graphs), Path(out)
     names = settings.model.stage_names
     table = read_manifest(manifest, stage_names=names, check_files=False)
-    for text in table.warnings:
+    endpoint = endpoint or Endpoint()
+    chosen = with_endpoint(table.rows, endpoint)
+    for text in (*table.warnings, *chosen.warnings):
         _log.warning(text)
-    rows = _training_rows(table.rows, graphs, allow_missing)
+    rows = _training_rows(chosen.rows, graphs, allow_missing)
     configurations = _configurations(settings, tries)
     design = Design(n_folds=n_folds, group=group, seed=seed, workers=workers, device=device)
     cohort = load_cohort(
@@ -141,17 +155,23 @@ def train(
         model=shared_inputs(configurations),
         progress=progress,
     )
+    shortages = _shortages(cohort, settings.model, design, force)
     if restart:
         start_over(out)
     else:
         refuse_finished(out, study_identity(cohort, configurations, design))
+    note_tries(graphs, cohort_key(patient_digest(name) for name in cohort.patient), configurations)
     ensemble = cross_validate(
         cohort,
         configurations,
         out,
         design=design,
-        about=_about(out, manifest, rows),
-        sources={"manifest": str(manifest.absolute()), "graphs": str(graphs.absolute())},
+        about=_about(out, manifest, rows, shortages, endpoint),
+        sources={
+            "manifest": str(manifest.absolute()),
+            "graphs": str(graphs.absolute()),
+            **({} if endpoint.is_default else {"endpoint": asdict(endpoint)}),
+        },
         on_finished=partial(_write_reference, cohort, out, settings, seed),
         keep_checkpoints=n_repeats > 1,
         progress=progress,
@@ -160,6 +180,19 @@ def train(
         return TrainResult(ensemble=ensemble)
     scores = score_repeats(ensemble, cohort, configurations, out, design=design, n_repeats=n_repeats, progress=progress)
     return TrainResult(ensemble=ensemble, over_repeats=scores["over_repeats"])
+
+
+def _shortages(cohort: Cohort, model: ModelConfig, design: Design, force: bool) -> list[str]:
+    """Return what the cohort has too few of; raise an error if there is anything, unless the user insists."""
+    from wsigraph.training.cross_validate import assign_folds
+    from wsigraph.training.small_cohort import refuse_small_cohort, small_cohort_problems
+
+    problems = small_cohort_problems(cohort, assign_folds(cohort, design)[0], model)
+    if not force:
+        refuse_small_cohort(problems)
+    for text in problems:
+        _log.warning("trained all the same: %s", text)
+    return problems
 
 
 def _write_reference(cohort: Cohort, out: Path, settings: Config, seed: int, bundle: ModelBundle) -> Path:
@@ -191,7 +224,9 @@ def _configurations(settings: Config, tries: Sequence[str]) -> list[ModelConfig]
     return [settings.model, *(load([], [*base, f"model.{text}"]).model for text in tries)]
 
 
-def _about(out: Path, manifest: Path, rows: Sequence[ManifestRow]) -> About:
+def _about(
+    out: Path, manifest: Path, rows: Sequence[ManifestRow], shortages: Sequence[str], endpoint: Endpoint
+) -> About:
     """Return what the model's card says of its training."""
     from wsigraph.model.card import About
 
@@ -201,12 +236,14 @@ def _about(out: Path, manifest: Path, rows: Sequence[ManifestRow]) -> About:
         name=out.resolve().name,
         description=f"Ensemble of folds over {tissue}, trained with wsigraph train.",
         notice="for research only: not validated for any clinical use"
-        + ("; trained on simulated tissue, its numbers have no medical meaning" if simulated else ""),
+        + ("; trained on simulated tissue, its numbers have no medical meaning" if simulated else "")
+        + ("; trained with --force on a cohort that is too small to be scored" if shortages else ""),
         licence="not stated",
-        data=f"{len(rows)} slides of {manifest.name}",
+        data=f"{len(rows)} slides of {manifest.name}" + ("" if endpoint.is_default else f"; endpoint {endpoint}"),
         simulated=simulated,
         limits=(
             "held-out scores hold for patients like those of the cohort; see evaluation.html for baseline models and "
             "sites",
+            *(f"forced: {text.split(':')[0]}" for text in shortages),
         ),
     )

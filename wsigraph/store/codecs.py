@@ -182,6 +182,7 @@ def _encode_prediction(prediction: Prediction) -> Payload:
             "survival_band": None if band is None else band.tolist(),
             "distance": prediction.distance,
             "relation": prediction.relation,
+            **(prediction.risk_parts() or {}),
         }
     )
 

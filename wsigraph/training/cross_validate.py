@@ -9,7 +9,7 @@ from there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -79,7 +79,7 @@ def cross_validate(
     *,
     design: Design,
     about: About,
-    sources: dict[str, str] | None = None,
+    sources: Mapping[str, Any] | None = None,
     on_finished: Callable[[ModelBundle], object] | None = None,
     keep_checkpoints: bool = False,
     progress: Progress | None = None,
@@ -98,8 +98,8 @@ def cross_validate(
         Folds, seed and processes.
     about : About
         The author's part of the card.
-    sources : dict of str to str, optional
-        Further entries of ``run.json``: paths of manifest and graphs.
+    sources : mapping, optional
+        Further entries of ``run.json``: paths of manifest and graphs, columns of the endpoint.
     on_finished : callable, optional
         Called with the finished model to write further files; a run killed in it resumes there.
     keep_checkpoints : bool
@@ -322,7 +322,9 @@ def held_out_metrics(held_out: HeldOut, *, by_site: bool, seed: int) -> dict[str
     if held_out.has_stage:
         p, stage = held_out.stage_probability, held_out.stage
         draws["stage_auc"] = stage_auc(p, stage, stratum=held_out.fold, weights=weights)
-        draws["stage_quadratic_kappa"] = quadratic_kappa(p.argmax(axis=1), stage, p.shape[1], weights=weights)
+        draws["stage_quadratic_kappa"] = quadratic_kappa(
+            p.argmax(axis=1), stage, p.shape[1], stratum=held_out.fold, weights=weights
+        )
     scores = {}
     for name, values in draws.items():
         score = estimate(values)

@@ -288,10 +288,11 @@ def calibrate(held_out: HeldOut, logits: Sequence[NDArray[np.float64]], *, rng: 
         Empty parts where stage or survival is not predicted.
     """
     score, member, draws = np.zeros(0), np.zeros(0, np.int64), np.zeros((0, 2))
+    stage = np.zeros(0, np.int64)
     if held_out.has_stage:
         known = held_out.stage >= 0
         own = held_out.stage_probability[known, held_out.stage[known]]
-        score, member = 1.0 - own, held_out.fold[known]
+        score, member, stage = 1.0 - own, held_out.fold[known], held_out.stage[known]
     if held_out.has_survival:
         targets, ends = [], held_out.ends_days
         for number, table in enumerate(logits):
@@ -309,4 +310,4 @@ def calibrate(held_out: HeldOut, logits: Sequence[NDArray[np.float64]], *, rng: 
         )
         target = SurvivalTarget(survived=survived, died=died)
         draws = recalibration_draws(np.concatenate(padded), target, rng=rng)
-    return Calibration(score=score, member=member, recalibration=draws)
+    return Calibration(score=score, member=member, recalibration=draws, stage=stage)

@@ -53,6 +53,8 @@ class CohortPart:
         The same by interval.
     offset : float32 (n,)
         Linear offset of the log hazard ratio; 0 where there is none.
+    stage_score : float32 (n,) or None
+        Offset that is added to all cumulative stage logits; None where there is none.
     """
 
     coarsened: CoarsenedGraphs
@@ -61,6 +63,7 @@ class CohortPart:
     event: NDArray[np.bool_]
     target: SurvivalTarget
     offset: NDArray[np.float32]
+    stage_score: NDArray[np.float32] | None = None
 
     @property
     def graphs(self) -> list[Standardised]:
@@ -273,5 +276,8 @@ def combined_loss(
     if network.stage is not None:
         weight = config.stage_weight if config.task == "both" else 1.0
         stage = torch.from_numpy(part.stage[rows]).to(embedding.device)
-        loss = loss + weight * ordinal_loss(network.stage(embedding), stage)
+        logits = network.stage(embedding)
+        if part.stage_score is not None:
+            logits = logits + torch.from_numpy(part.stage_score[rows]).to(embedding.device)[:, None]
+        loss = loss + weight * ordinal_loss(logits, stage)
     return loss

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from wsigraph.config import ModelConfig
 from wsigraph.errors import ModelError
 from wsigraph.graph.one_thread import one_thread
+from wsigraph.model.card import CorrectionCard
 from wsigraph.model.conformal import fit_temperature
 from wsigraph.model.inputs import Scaler
 from wsigraph.model.member import EnsembleMember
@@ -31,6 +32,7 @@ from wsigraph.model.nn.losses import cox_loss, marginal_hazard, survival_interva
 from wsigraph.model.nn.network import GraphNetwork
 from wsigraph.training.dataset import Cohort, validation_patients
 from wsigraph.training.epochs import CohortPart, Resume, Trainer, embeddings, train_epochs
+from wsigraph.training.fit_corrected import fit_corrected
 from wsigraph.training.joint import CoarsenedGraphs, JointLearner
 from wsigraph.training.settings_identity import fit_identity
 from wsigraph.training.stacking import fit_linear_offset
@@ -55,17 +57,22 @@ class Fitted:
     n_epochs : int
         Best epoch, from 1.
     validation : str (n,)
-        Patients of the validation part.
+        Patients of the validation part; none with an offset, where parts left out take its place.
+    correction : CorrectionCard or None
+        What the correction to an offset earned.
     """
 
     member: EnsembleMember
     history: NDArray[np.float64]
     n_epochs: int
     validation: NDArray[np.str_]
+    correction: CorrectionCard | None = None
 
     @property
     def best_loss(self) -> float:
-        """Lowest validation loss."""
+        """Lowest validation loss, or loss of the parts left out; infinite where nothing was trained by epochs."""
+        if not len(self.history):
+            return float("inf")
         return float(self.history[self.n_epochs - 1, 1])
 
 
@@ -115,6 +122,17 @@ def fit(
     StoreError
         If the checkpoint cannot be written.
     """
+    if config.design != "network":
+        corrected = fit_corrected(
+            cohort, rows, config, seed=seed, checkpoint=checkpoint, progress=progress, device=device
+        )
+        return Fitted(
+            member=corrected.member,
+            history=corrected.history,
+            n_epochs=corrected.n_epochs,
+            validation=np.zeros(0, np.str_),
+            correction=corrected.correction,
+        )
     check_linear_offset(config)
     rng = np.random.default_rng(seed)
     validation = validation_patients(cohort.patient[rows], cohort.event[rows], config.validation_fraction, rng=rng)

@@ -86,6 +86,7 @@ def make_card(
                 n_patients=n_seen - n_validation,
                 n_validation_patients=n_validation,
                 n_epochs=fit.n_epochs,
+                correction=fit.correction,
             )
         )
     members = [fit.member for fit in fitted]

@@ -67,7 +67,9 @@ def fit_linear_offset(
     nodes = np.concatenate([graph.features for graph in graphs]).astype(np.float64)  # (all nodes, F)
     _, vectors = np.linalg.eigh(nodes.T @ nodes / len(nodes))
     n_axes = offset.axes.shape[1]
-    _set(offset, axes=vectors[:, ::-1][:, :n_axes], length_unit=np.array([scaler.edge_mean[0], scaler.edge_scale[0]]))
+    set_offset(
+        offset, axes=vectors[:, ::-1][:, :n_axes], length_unit=np.array([scaler.edge_mean[0], scaler.edge_scale[0]])
+    )
     x = pooled_columns(offset, graphs)
     time, event = cohort.time_days[rows], cohort.event[rows]
     blocks = (slice(0, offset.n_pooled), slice(offset.n_pooled, None))
@@ -75,7 +77,7 @@ def fit_linear_offset(
     fits = [fit_cox(x[:, block], time, event, np.arange(len(rows)), inner) for block in blocks]
     held_out = np.stack([cox_fit.held_out for cox_fit in fits], axis=1)  # (n, 2)
     factors = stacking_weights(held_out, time, event)
-    _set(
+    set_offset(
         offset,
         centre=np.concatenate([cox_fit.centre for cox_fit in fits]),
         std=np.concatenate([cox_fit.std for cox_fit in fits]),
@@ -157,6 +159,7 @@ def _evaluate(function: Callable[..., torch.Tensor], graphs: Sequence[Standardis
     return np.concatenate(values)
 
 
-def _set(offset: LinearOffset, **arrays: Table) -> None:
+def set_offset(offset: LinearOffset, **arrays: Table) -> None:
+    """Set buffers of a linear offset by name."""
     for name, value in arrays.items():
         getattr(offset, name).copy_(torch.from_numpy(np.ascontiguousarray(value, np.float32)))

@@ -3,7 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsigraph.cohort.metrics.stage import balanced_accuracy, quadratic_kappa, stage_auc, stage_brier
+from wsigraph.cohort.metrics.stage import (
+    balanced_accuracy,
+    quadratic_kappa,
+    stage_auc,
+    stage_brier,
+    stage_pairs,
+)
 
 
 def test_balanced_accuracy_counts_stages_alike_and_skips_unknown_ones() -> None:
@@ -45,3 +51,38 @@ def test_brier_of_certainty_right_and_wrong() -> None:
     stage = np.array([0, 1, -1])
     assert stage_brier(np.eye(2)[[0, 1, 0]], stage)[0] == 0.0
     assert stage_brier(np.eye(2)[[1, 0, 0]], stage)[0] == 2.0
+
+
+def test_a_model_that_answers_every_fold_with_one_stage_has_no_agreement() -> None:
+    # folds of other frequencies: pooled, one stage a fold looks like knowledge
+    stage = np.array([0, 0, 0, 3, 3, 3, 3, 0])
+    answer = np.array([0, 0, 0, 0, 3, 3, 3, 3])
+    fold = np.repeat([0, 1], 4)
+    assert quadratic_kappa(answer, stage, 4)[0] == pytest.approx(0.5)
+    assert quadratic_kappa(answer, stage, 4, stratum=fold)[0] == pytest.approx(0.0)
+    assert balanced_accuracy(answer, stage)[0] == pytest.approx(0.75)
+    assert balanced_accuracy(answer, stage, stratum=fold)[0] == pytest.approx(0.5)
+
+
+def test_one_fold_is_no_stratification() -> None:
+    rng = np.random.default_rng(5)
+    stage, answer, one = rng.integers(-1, 4, 60), rng.integers(0, 4, 60), np.zeros(60, int)
+    weights = rng.integers(0, 3, (5, 60)).astype(float)
+    for score in (
+        lambda **given: quadratic_kappa(answer, stage, 4, **given),
+        lambda **given: balanced_accuracy(answer, stage, **given),
+    ):
+        assert score(weights=weights, stratum=one) == pytest.approx(score(weights=weights))
+
+
+def test_the_brier_score_is_the_patient_weighted_mean_of_folds() -> None:
+    rng = np.random.default_rng(6)
+    p, stage, fold = rng.dirichlet(np.ones(4), 50), rng.integers(0, 4, 50), rng.integers(0, 3, 50)
+    by_fold = [stage_brier(p[fold == k], stage[fold == k])[0] * (fold == k).mean() for k in range(3)]
+    assert stage_brier(p, stage)[0] == pytest.approx(sum(by_fold))
+
+
+def test_pairs_of_stages_are_counted_within_folds() -> None:
+    stage, fold = np.array([0, 1, 1, -1, 2, 0]), np.array([0, 0, 0, 0, 1, 1])
+    assert stage_pairs(stage) == 8
+    assert stage_pairs(stage, fold) == 3

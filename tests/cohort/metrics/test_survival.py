@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from lifelines.statistics import multivariate_logrank_test
 
-from wsigraph.cohort.metrics.survival import brier_scores, integrated_brier, log_rank, survival_between
+from wsigraph.cohort.metrics.survival import (
+    brier_scores,
+    comparable_pairs,
+    integrated_brier,
+    log_rank,
+    survival_between,
+    time_auc,
+)
 
 
 def test_log_rank_equals_lifelines() -> None:
@@ -52,3 +59,25 @@ def test_censoring_leaves_the_brier_score_unbiased() -> None:
     truth = np.exp(-at) * (1 - np.exp(-at))  # the variance of the outcome is the error of the true curve
     found = brier_scores(survival, days, event, at)[0]
     assert found == pytest.approx(truth, abs=0.01)  # 2.5 standard errors of 4,000 patients
+
+
+def test_the_area_of_each_day_is_of_that_day_where_hazards_cross() -> None:
+    # one half dies early, the other late; the ranking at the end is wrong for the first day
+    days, event = np.array([1.0, 2.0, 8.0, 9.0]), np.ones(4, bool)
+    by_day = np.array([[0.9, 0.9], [0.8, 0.8], [0.1, 0.95], [0.1, 0.95]])
+    at = np.array([3.0, 8.5])
+    assert time_auc(by_day, days, event, at)[0, 0] == 1.0
+    assert time_auc(by_day[:, 1], days, event, at)[0, 0] == 0.0
+    assert time_auc(by_day[:, 1], days, event, at)[0, 1] == time_auc(by_day, days, event, at)[0, 1]
+
+
+def test_pairs_are_counted_as_they_are_compared() -> None:
+    rng = np.random.default_rng(7)
+    days, event, fold = rng.integers(1, 15, 60).astype(float), rng.random(60) < 0.5, rng.integers(0, 3, 60)
+    own = [
+        (days[i] < days[j]) or (days[i] == days[j] and not event[j])
+        for i in range(60)
+        for j in range(60)
+        if event[i] and i != j and fold[i] == fold[j]
+    ]
+    assert comparable_pairs(days, event, stratum=fold) == sum(own)

@@ -235,7 +235,8 @@ def test_sets_cover_held_out_patients_about_as_often_as_aimed_at(frame: pd.DataF
     assert found.loc["all", "coverage"] >= 0.85
     # a third of the true stages are as unlikely as any other, so that no smaller set holds nine in ten
     assert found.loc["all", "mean_size"] == 4.0
-    narrow = cohort.set_coverage(frame, miscoverage=0.4, by="site")
+    # of each stage more than half are right, so the likeliest alone holds 51 in a hundred
+    narrow = cohort.set_coverage(frame, miscoverage=0.49, by="site")
     assert (narrow["mean_size"] == 1.0).all()
     assert narrow["n"].sum() == len(frame)
     with pytest.raises(CohortError, match="patients of another fold"):

@@ -146,14 +146,19 @@ def test_the_evaluation_has_its_own_scores_first_and_every_baseline(model_dir: P
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert list(found)[:4] == ["survival", "stage", "folds", "baselines"]
-    assert set(found["survival"]["c_index"]) == {"value", "low", "high"}
+    assert set(found["survival"]["c_index"]) == {"value", "low", "high", "n_pairs"}
     for name in ("uno_c", "integrated_brier", "time_auc", "d_calibration", "log_rank", "permutation_p"):
         assert name in found["survival"]
+    assert found["survival"]["c_index"]["n_pairs"] > 0
+    assert all(fold["c_index"] is None or fold["c_index"]["n_pairs"] > 0 for fold in found["folds"])
+    assert found["n_configurations"] == 1
     for name in ("auc", "balanced_accuracy", "quadratic_kappa", "brier", "calibration_slope", "calibration_curve"):
         assert name in found["stage"]
     assert len(found["folds"]) == 2
     baseline_models = found["baselines"]
     assert set(baseline_models) == {
+        "means@1",
+        "edge@1",
         "attention_mil",
         "pooled_forest",
         "pooled_ridge",
@@ -244,7 +249,8 @@ def test_a_model_that_coarsens_on_its_own_is_trained_and_evaluated(cohort_dir: P
     done = run(
         "train", str(cohort_dir / "data_manifest.csv"), "--graphs", str(cohort_dir), "--out", str(out),
         "--folds", "2", "--workers", "1", "--json", *FAST,
-        "--set", "model.train_coarsening=true", "--set", "model.recoarsen_every=1", "--set", "coarsening.ratio=8",
+        "--set", "model.design=network", "--set", "model.train_coarsening=true",
+        "--set", "model.recoarsen_every=1", "--set", "coarsening.ratio=8",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     bundle = load_bundle(out)
@@ -289,7 +295,7 @@ def test_a_model_with_a_linear_offset_is_trained_explained_and_evaluated(cohort_
     done = run(
         "train", str(cohort_dir / "data_manifest.csv"), "--graphs", str(cohort_dir), "--out", str(out),
         "--folds", "2", "--workers", "1", "--json", *FAST,
-        "--set", "model.survival_head=cox", "--set", "model.linear_offset=true",
+        "--set", "model.design=network", "--set", "model.survival_head=cox", "--set", "model.linear_offset=true",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert load_bundle(out).card.config.linear_offset
@@ -308,7 +314,7 @@ def test_a_model_with_a_linear_offset_is_trained_explained_and_evaluated(cohort_
     # the head of discrete hazards has no ratio to start at
     done = run(
         "train", str(cohort_dir / "data_manifest.csv"), "--graphs", str(cohort_dir), "--out", str(tmp_path / "no"),
-        "--folds", "2", "--workers", "1", *FAST, "--set", "model.linear_offset=true",
+        "--folds", "2", "--workers", "1", *FAST, "--set", "model.design=network", "--set", "model.linear_offset=true",
     )  # fmt: skip
     assert done.returncode == 1
     assert "set model.survival_head=cox" in done.stderr

@@ -71,6 +71,35 @@ def c_index(
     return ratio(*_pairs(risk, time_days, event, stratum, counted, counted))
 
 
+def comparable_pairs(
+    time_days: NDArray[np.float64], event: NDArray[np.bool_], *, stratum: NDArray[np.int64] | None = None
+) -> int:
+    """Return the number of pairs that a C-index compares.
+
+    Parameters
+    ----------
+    time_days, event
+        As in `c_index`.
+    stratum : int64 (n,), optional
+        Pairs are formed within it.
+
+    Returns
+    -------
+    int
+        Pairs of a patient with an event and one who was followed longer, or was censored on the same day.
+    """
+    strata = np.zeros(len(time_days), np.int64) if stratum is None else stratum
+    pairs = 0
+    for value in np.unique(strata):
+        rows = strata == value
+        days, died = time_days[rows], event[rows]
+        longer = len(days) - np.searchsorted(np.sort(days), days[died], side="right")
+        censored = np.sort(days[~died])
+        same_day = np.searchsorted(censored, days[died], side="right") - np.searchsorted(censored, days[died])
+        pairs += int(longer.sum() + same_day.sum())
+    return pairs
+
+
 def uno_c(
     risk: NDArray[np.float64],
     time_days: NDArray[np.float64],
@@ -170,7 +199,10 @@ def time_auc(
 
     Parameters
     ----------
-    risk, time_days, event
+    risk : float64 (n,) or (n, m)
+        Higher is worse. A model of hazards by interval ranks patients differently at different days: give one minus its
+        survival to each day.
+    time_days, event
         As in `c_index`.
     at_days : float64 (m,)
         Days. Patients with the event by then are compared with those still alive.
@@ -185,9 +217,15 @@ def time_auc(
     counted = all_once(len(risk)) if weights is None else weights
     uncensored = not_censored(time_days, event, time_days, counted)
     case_weight = np.divide(counted, uncensored, out=np.zeros_like(counted), where=event & (uncensored > 0))
+    by_day = np.broadcast_to(risk.reshape(len(risk), -1), (len(risk), len(at_days)))
     areas = [
-        area_under_curve(risk, case_weight * (time_days <= day), counted * (time_days > day), stratum=stratum)
-        for day in at_days
+        area_under_curve(
+            np.ascontiguousarray(by_day[:, k]),
+            case_weight * (time_days <= day),
+            counted * (time_days > day),
+            stratum=stratum,
+        )
+        for k, day in enumerate(at_days)
     ]
     return np.stack(areas, axis=1)
 

@@ -8,6 +8,7 @@ Biometrika 1994). lifelines fits the model.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from wsigraph.errors import CohortError
 if TYPE_CHECKING:
     import pandas as pd
 
+_log = logging.getLogger(__name__)
 LEAST_EVENTS = 20
 """Events below which no Cox model is fitted."""
 
@@ -117,7 +119,7 @@ def fit_cox(frame: pd.DataFrame, covariates: Sequence[str], *, strata: Sequence[
     Returns
     -------
     CoxFit
-        With fewer than `LEAST_EVENTS` events nothing is fitted, and `CoxFit.note` says so.
+        With fewer than `LEAST_EVENTS` events nothing is fitted: a warning is logged, and `CoxFit.note` says so.
 
     Raises
     ------
@@ -141,6 +143,8 @@ def fit_cox(frame: pd.DataFrame, covariates: Sequence[str], *, strata: Sequence[
     counts = {"n_patients": len(table), "n_events": n_events, "n_left_out": int((~whole).sum())}
     if n_events < LEAST_EVENTS:
         note = f"{n_events} events, {LEAST_EVENTS} needed: no Cox model is fitted"
+        # an empty table alone would look like a result
+        _log.warning(note)
         return CoxFit(**counts, table=_table(None), log_likelihood=float("nan"), note=note, design=table, fitter=None)
     fitter = fit_design(table, strata)
     n_terms = len(fitter.params_)

@@ -116,18 +116,21 @@ def by_patient(frame: pd.DataFrame) -> pd.DataFrame:
     return joined
 
 
-def describe(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return patients, events, follow-up and missing stages of every fold.
+def describe(frame: pd.DataFrame, by: str = "fold") -> pd.DataFrame:
+    """Return patients, events, follow-up and missing stages of every fold, or of the groups of another column.
 
     Parameters
     ----------
     frame : pandas.DataFrame
         From `load`, one row per patient.
+    by : str
+        A column, e.g. ``site``; patients without a value are the row ``missing``.
 
     Returns
     -------
     pandas.DataFrame
-        One row per fold (``external`` for patients that every member predicts) and one for ``all``: ``n_patients``,
+        One row per fold (``external`` for patients that every member predicts) or value, and one for ``all``:
+        ``n_patients``,
         ``n_events``, ``median_follow_up_days`` (Kaplan and Meier's estimate with censoring as the event, Schemper and
         Smith 1996; infinite where fewer than half were censored late enough), ``n_without_follow_up``
         (unknown or 0 days), ``n_stage_missing``, ``n_sites``.
@@ -135,12 +138,19 @@ def describe(frame: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     CohortError
-        As `refuse_in_training`.
+        As `refuse_in_training`, or if there is no such column.
     """
     import pandas as pd
 
     refuse_in_training(frame)
-    parts = {("external" if fold < 0 else f"fold {fold}"): part for fold, part in frame.groupby("fold")}
+    if by not in frame.columns:
+        raise CohortError(f"no column {by}; there are {', '.join(map(str, frame.columns))}")
+    if by == "fold":
+        parts = {("external" if fold < 0 else f"fold {fold}"): part for fold, part in frame.groupby("fold")}
+    else:
+        filled = frame[by].notna() & (frame[by].astype(str) != "")
+        parts = {str(name): part for name, part in frame[filled].groupby(by, observed=True)}
+        parts |= {} if filled.all() else {"missing": frame[~filled]}
     rows = {name: _described(part) for name, part in {**parts, "all": frame}.items()}
     return pd.DataFrame.from_dict(rows, orient="index")
 

@@ -44,7 +44,7 @@ def load(
     *,
     manifest: Path | str | None = None,
     model: Path | str | None = None,
-    horizons_days: Sequence[int] = HORIZONS_DAYS,
+    horizons_days: Sequence[float] = HORIZONS_DAYS,
 ) -> pd.DataFrame:
     """Return the predictions for a cohort, joined with the manifest.
 
@@ -57,7 +57,7 @@ def load(
         with digests for patients and without further columns.
     model : Path or str, optional
         For a run: directory of the model that made it, for the cut between high and low risk and for folds.
-    horizons_days : sequence of int
+    horizons_days : sequence of float
         Days at which survival is evaluated; NaN beyond the last interval of the model.
 
     Returns
@@ -85,9 +85,15 @@ def load(
     )
 
 
-def horizons(frame: pd.DataFrame) -> list[int]:
-    """Return the days of a frame's ``survival_<day>`` columns, rising."""
-    return sorted(int(name.removeprefix("survival_")) for name in frame.columns if str(name).startswith("survival_"))
+def horizons(frame: pd.DataFrame) -> list[float]:
+    """Return the days of a frame's ``survival_<day>`` columns, rising; whole days are int."""
+    days = [float(name.removeprefix("survival_")) for name in frame.columns if str(name).startswith("survival_")]
+    return [int(day) if day.is_integer() else day for day in sorted(days)]
+
+
+def survival_column(day: float) -> str:
+    """Return the column of survival to a day, e.g. ``survival_365`` for 365 and for 365.0."""
+    return f"survival_{float(day):.10g}"
 
 
 def stage_columns(frame: pd.DataFrame) -> list[str]:
@@ -95,7 +101,7 @@ def stage_columns(frame: pd.DataFrame) -> list[str]:
     return [name for name in (f"p_{stage}" for stage in frame["stage"].cat.categories) if name in frame.columns]
 
 
-def _of_model(directory: Path, manifest: Path | str | None, days: Sequence[int]) -> pd.DataFrame:
+def _of_model(directory: Path, manifest: Path | str | None, days: Sequence[float]) -> pd.DataFrame:
     import pandas as pd
 
     fields = read_document(directory / HELD_OUT_FILE, "HeldOut")[1]
@@ -120,14 +126,14 @@ def _of_model(directory: Path, manifest: Path | str | None, days: Sequence[int])
     if survival.shape[1]:
         ends = np.array(fields["ends_days"], np.float64)
         at = np.stack([_survival(ends[number], row, days) for number, row in zip(fold, survival, strict=True)])
-        columns |= {f"survival_{day:d}": at[:, k] for k, day in enumerate(days)}
+        columns |= {survival_column(day): at[:, k] for k, day in enumerate(days)}
     frame = pd.DataFrame(columns)
     manifest_path = _located(directory / "run.json", manifest)
     frame.attrs |= {"left_out": [], "zero_follow_up": []}
     return frame if manifest_path is None else _join_patients(frame, _read(manifest_path, stages))
 
 
-def _of_run(directory: Path, manifest: Path | str | None, model: Path | None, days: Sequence[int]) -> pd.DataFrame:
+def _of_run(directory: Path, manifest: Path | str | None, model: Path | None, days: Sequence[float]) -> pd.DataFrame:
     import pandas as pd
 
     manifest_path = _located(directory / "summary.json", manifest)
@@ -176,7 +182,7 @@ class _Held:
         return float(self.cut[fold] if fold >= 0 else np.median(self.cut))
 
 
-def _row_of_slide(row: ManifestRow, prediction: Prediction, held: _Held, days: Sequence[int]) -> dict[str, Any]:
+def _row_of_slide(row: ManifestRow, prediction: Prediction, held: _Held, days: Sequence[float]) -> dict[str, Any]:
     relation = prediction.relation.replace(" ", "_")
     fold = held.fold.get(patient_digest(row.patient_id), -1) if relation == OUT_OF_FOLD else -1
     known: dict[str, Any] = {
@@ -197,12 +203,12 @@ def _row_of_slide(row: ManifestRow, prediction: Prediction, held: _Held, days: S
         known["stage_set"] = prediction.stage_set
     if len(prediction.time_days):
         at = _survival(prediction.time_days, prediction.survival, days)
-        known |= {f"survival_{day:d}": float(value) for day, value in zip(days, at, strict=True)}
+        known |= {survival_column(day): float(value) for day, value in zip(days, at, strict=True)}
     return known
 
 
 def _survival(
-    ends_days: NDArray[np.float64], survival: NDArray[np.float64], days: Sequence[int]
+    ends_days: NDArray[np.float64], survival: NDArray[np.float64], days: Sequence[float]
 ) -> NDArray[np.float64]:
     at = np.array(days, np.float64)
     return np.where(at <= ends_days[-1], survival_between(ends_days, survival[None], at)[0], np.nan)

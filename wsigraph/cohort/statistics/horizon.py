@@ -15,7 +15,7 @@ import numpy as np
 from wsigraph.cohort.metrics.kaplan_meier import kaplan_meier
 from wsigraph.cohort.metrics.survival import log_rank
 from wsigraph.cohort.statistics.external_only import followed, risk_group
-from wsigraph.cohort.statistics.frame import horizons
+from wsigraph.cohort.statistics.frame import horizons, survival_column
 from wsigraph.errors import CohortError
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ def log_rank_by_risk(frame: pd.DataFrame) -> tuple[float, float]:
     return log_rank(days, event, high, stratum=fold)
 
 
-def calibration_at(frame: pd.DataFrame, day: int, n_bins: int = 5) -> pd.DataFrame:
+def calibration_at(frame: pd.DataFrame, day: float, n_bins: int = 5) -> pd.DataFrame:
     """Return predicted and observed probability of the event by a day.
 
     Parameters
     ----------
     frame : pandas.DataFrame
         From `load`, one row per patient.
-    day : int
+    day : float
         One of the frame's horizons.
     n_bins : int
         Groups of equally many patients, by predicted probability.
@@ -81,19 +81,19 @@ def calibration_at(frame: pd.DataFrame, day: int, n_bins: int = 5) -> pd.DataFra
     return pd.DataFrame([_group(known.iloc[part], probability[part], day) for part in parts])
 
 
-def _at(frame: pd.DataFrame, day: int) -> tuple[pd.DataFrame, np.ndarray]:
+def _at(frame: pd.DataFrame, day: float) -> tuple[pd.DataFrame, np.ndarray]:
     known = followed(frame)
-    name = f"survival_{day:d}"
+    name = survival_column(day)
     if name not in known.columns or known[name].isna().all():
         raise CohortError(
-            f"no survival at day {day}; this frame has {horizons(frame)}, and none beyond the model's last interval: "
+            f"no survival at day {day:g}; this frame has {horizons(frame)}, and none beyond the model's last interval: "
             "load it with horizons_days=[...]"
         )
     known = known[known[name].notna()]
     return known, 1.0 - known[name].to_numpy(float)
 
 
-def _group(part: pd.DataFrame, probability: np.ndarray, day: int) -> dict[str, float | int]:
+def _group(part: pd.DataFrame, probability: np.ndarray, day: float) -> dict[str, float | int]:
     row = {"predicted": float(probability.mean()), "observed": np.nan, "low": np.nan, "high": np.nan}
     time_days, event = part["time_days"].to_numpy(float), part["event"].to_numpy(bool)
     early = event & (time_days <= day)
@@ -107,14 +107,14 @@ def _group(part: pd.DataFrame, probability: np.ndarray, day: int) -> dict[str, f
     return {**row, "n": len(part), "n_events": int(early.sum())}
 
 
-def decision_curve(frame: pd.DataFrame, day: int, thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:
+def decision_curve(frame: pd.DataFrame, day: float, thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:
     """Return the net benefit of treating patients whom the model predicts to have the event by a day.
 
     Parameters
     ----------
     frame : pandas.DataFrame
         From `load`, one row per patient.
-    day : int
+    day : float
         One of the frame's horizons.
     thresholds : sequence of float
         Treatment thresholds, probabilities in (0, 1).
@@ -149,7 +149,7 @@ def decision_curve(frame: pd.DataFrame, day: int, thresholds: Sequence[float] = 
     return pd.DataFrame(rows)
 
 
-def _net_benefit(known: pd.DataFrame, treated: np.ndarray, day: int, threshold: float) -> float:
+def _net_benefit(known: pd.DataFrame, treated: np.ndarray, day: float, threshold: float) -> float:
     if not treated.any():
         return 0.0
     part = known[treated]

@@ -15,6 +15,7 @@ from wsigraph.cohort.metrics.bootstrap import N_DRAWS, draw_weights, estimate
 from wsigraph.cohort.metrics.calibration import beyond_each_stage, calibration_curve
 from wsigraph.cohort.metrics.proportion_interval import wilson_confidence_interval
 from wsigraph.cohort.metrics.stage import balanced_accuracy, quadratic_kappa, stage_auc, stage_brier
+from wsigraph.cohort.metrics.stage_sets import cross_conformal_sets
 from wsigraph.cohort.statistics.external_only import refuse_in_training
 from wsigraph.cohort.statistics.frame import stage_columns
 from wsigraph.errors import CohortError
@@ -67,8 +68,8 @@ def stage_scores(frame: pd.DataFrame, *, n_draws: int = N_DRAWS, rng: np.random.
     fractions = np.bincount(stage, minlength=n_stages) / len(stage)
     draws = {
         "auc": (stage_auc(probability, stage, stratum=fold, weights=weights), 0.5),
-        "balanced_accuracy": (balanced_accuracy(likeliest, stage, weights=weights), 1 / n_stages),
-        "quadratic_kappa": (quadratic_kappa(likeliest, stage, n_stages, weights=weights), 0.0),
+        "balanced_accuracy": (balanced_accuracy(likeliest, stage, stratum=fold, weights=weights), 1 / n_stages),
+        "quadratic_kappa": (quadratic_kappa(likeliest, stage, n_stages, stratum=fold, weights=weights), 0.0),
         "brier": (stage_brier(probability, stage, weights=weights), 1.0 - float(fractions @ fractions)),
     }
     estimates = {name: (estimate(values), chance) for name, (values, chance) in draws.items()}
@@ -158,10 +159,10 @@ def set_coverage(frame: pd.DataFrame, *, miscoverage: float = 0.1, by: str | Non
 
     Notes
     -----
-    The sets of the predictions (``stage_set``) are used if the frame has them. For held-out patients of a model, a set
-    contains every stage whose nonconformity, one less its probability, is not among the largest `miscoverage` of those
-    of the true stages in the other folds (cross-conformal; Vovk, "Cross-conformal predictors", 2015). Members of
-    different folds differ, so 1 - `miscoverage` is aimed at, not guaranteed.
+    The sets of the predictions (``stage_set``) are used if the frame has them. For held-out patients of a model they
+    are computed here, calibrated on the patients of the other folds
+    (`wsigraph.cohort.metrics.stage_sets.cross_conformal_sets`). Members of different folds differ, so 1 - `miscoverage`
+    is aimed at, not guaranteed.
     """
     import pandas as pd
 
@@ -170,7 +171,10 @@ def set_coverage(frame: pd.DataFrame, *, miscoverage: float = 0.1, by: str | Non
     if "stage_set" in known.columns:
         inside = np.array([[name in stage_set for name in names] for stage_set in known["stage_set"]], bool)
     else:
-        inside = _sets(probability, stage, known["fold"].to_numpy(np.int64), miscoverage)
+        fold = known["fold"].to_numpy(np.int64)
+        if len(np.unique(fold)) < 2:
+            raise CohortError("conformal sets are calibrated on patients of another fold, but this frame has one fold")
+        inside = cross_conformal_sets(probability, stage, fold, miscoverage)
     table = pd.DataFrame(
         {
             "hit": inside[np.arange(len(stage)), stage].astype(int),
@@ -186,19 +190,3 @@ def _covered(part: pd.DataFrame) -> dict[str, float | int]:
     hits, n = int(part["hit"].sum()), len(part)
     low, high = wilson_confidence_interval(hits, n)
     return {"coverage": hits / n, "low": low, "high": high, "mean_size": float(part["size"].mean()), "n": n}
-
-
-def _sets(
-    probability: NDArray[np.float64], stage: NDArray[np.int64], fold: NDArray[np.int64], miscoverage: float
-) -> NDArray[np.bool_]:
-    score = 1.0 - probability[np.arange(len(stage)), stage]
-    inside = np.zeros(probability.shape, bool)
-    for number in np.unique(fold):
-        own = fold == number
-        others = np.sort(score[~own])
-        if not len(others):
-            raise CohortError("conformal sets are calibrated on patients of another fold, but this frame has one fold")
-        better = np.searchsorted(others, 1.0 - probability[own], side="left")
-        inside[own] = better < (1.0 - miscoverage) * (len(others) + 1)
-    inside[np.arange(len(stage)), probability.argmax(axis=1)] = True
-    return inside

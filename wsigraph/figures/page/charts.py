@@ -121,13 +121,23 @@ def faithfulness_legend(gain: Mapping[str, float]) -> Markup:
     return Markup('<ul class="legend">{}</ul>').format(Markup("").join(rows))
 
 
-def calibration_chart(predicted: NDArray[np.float64], observed: NDArray[np.float64]) -> Markup:
+def calibration_chart(
+    predicted: NDArray[np.float64],
+    observed: NDArray[np.float64],
+    *,
+    label: str = "predicted probability of a higher stage",
+    title: str = "Calibration of stage",
+) -> Markup:
     """Return a calibration curve: observed fractions over predicted probabilities, with the diagonal.
 
     Parameters
     ----------
     predicted, observed : float64 (bins,)
         Mean predicted probability and observed fraction of every bin.
+    label : str
+        Label of the x axis.
+    title : str
+        Title for screen readers.
 
     Returns
     -------
@@ -135,7 +145,7 @@ def calibration_chart(predicted: NDArray[np.float64], observed: NDArray[np.float
         An ``svg`` element.
     """
     frame = Frame(1.0, 0.0, 1.0, 300)
-    body = axes(frame, percent_ticks(), "predicted probability of a higher stage", percent_ticks())
+    body = axes(frame, percent_ticks(), label, percent_ticks())
     body.append(path("baseline line dash1", frame.line(np.array([0.0, 1.0]), np.array([0.0, 1.0]))))
     body.append(path("own line strong", frame.line(predicted, observed)))
     pairs = list(zip(predicted.tolist(), observed.tolist(), strict=True))
@@ -143,4 +153,43 @@ def calibration_chart(predicted: NDArray[np.float64], observed: NDArray[np.float
         Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="4"/>').format(frame.x(x), frame.y(y)) for x, y in pairs
     ]
     description = ", ".join(f"predicted {100 * x:.0f} %, observed {100 * y:.0f} %" for x, y in pairs)
-    return chart(300, "Calibration of stage", description, body)
+    return chart(300, title, description, body)
+
+
+def decision_curve_chart(
+    threshold: NDArray[np.float64], model: NDArray[np.float64], everybody: NDArray[np.float64], title: str
+) -> Markup:
+    """Return the net benefit of treating by the model, of treating everybody, and of treating nobody (0).
+
+    Parameters
+    ----------
+    threshold : float64 (m,)
+        Probabilities of the event from which a patient would be treated.
+    model, everybody : float64 (m,)
+        Net true positives per patient.
+    title : str
+        Title for screen readers.
+
+    Returns
+    -------
+    Markup
+        An ``svg`` element.
+    """
+    top = max(float(np.nanmax(model)), float(np.nanmax(everybody)), 0.05)
+    low = -0.25 * top
+    frame = Frame(1.0, low, 1.1 * top, 300)
+    body = axes(frame, percent_ticks(), "threshold probability of the event", round_ticks(low, 1.1 * top))
+    inside = everybody >= low
+    body.append(path("baseline line faint", frame.line(np.array([0.0, 1.0]), np.zeros(2))))
+    if inside.any():
+        body.append(path("baseline line dash1", frame.line(threshold[inside], everybody[inside])))
+    shown = model >= low
+    if shown.any():
+        body.append(path("own line strong", frame.line(threshold[shown], model[shown])))
+    best = threshold[(model > everybody + 1e-12) & (model > 1e-12)]
+    description = (
+        f"the model is above both from {100 * best.min():.0f} to {100 * best.max():.0f} %"
+        if len(best)
+        else "the model is nowhere above both"
+    )
+    return chart(300, title, description, body)

@@ -8,6 +8,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from wsigraph.cohort.metrics.aalen_johansen import IncidenceSteps
 from wsigraph.cohort.metrics.kaplan_meier import SurvivalSteps
 from wsigraph.figures.page.svg import (
     DAYS_PER_YEAR,
@@ -24,6 +25,7 @@ from wsigraph.figures.page.svg import (
 from wsigraph.records import Prediction
 
 _HEIGHT = 300
+_LABEL_HEIGHT = 15.0
 
 
 def predicted_survival_chart(prediction: Prediction, cohort: SurvivalSteps | None) -> Markup:
@@ -77,17 +79,24 @@ def survival_by_group_chart(groups: Mapping[str, SurvivalSteps], title: str = "S
     last = max(float(steps.time_days[-1]) if len(steps.time_days) else 1.0 for steps in groups.values())
     frame = Frame(last, 0.0, 1.0, _HEIGHT)
     body = axes(frame, year_ticks(last), "years", percent_ticks())
-    descriptions = []
+    ends = {}
     for number, (name, steps) in enumerate(groups.items()):
         body += _steps(frame, steps, last, ("own", "cohort")[number % 2], "line strong")
-        end = float(steps.survival[-1]) if len(steps.survival) else 1.0
-        body.append(
-            Markup('<text x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(
-                WIDTH - RIGHT - 4, frame.y(end) - 6, name
-            )
-        )
-        descriptions.append(f"{name} ends at {100 * end:.0f} %")
-    return chart(_HEIGHT, title, ", ".join(descriptions), body)
+        ends[name] = float(steps.survival[-1]) if len(steps.survival) else 1.0
+    return chart(_HEIGHT, title, _described(ends), [*body, *_end_labels(frame, ends)])
+
+
+def _described(ends: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} ends at {100 * end:.0f} %" for name, end in ends.items())
+
+
+def _end_labels(frame: Frame, ends: Mapping[str, float]) -> list[Markup]:
+    """Return the names of curves above their right ends; where ends are close, names are moved apart."""
+    labels, y = [], float("inf")
+    for name, end in sorted(ends.items(), key=lambda pair: pair[1]):
+        y = min(frame.y(end) - 6.0, y - _LABEL_HEIGHT)
+        labels.append(Markup('<text x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(WIDTH - RIGHT - 4, y, name))
+    return labels
 
 
 def _steps(frame: Frame, steps: SurvivalSteps, last: float, colour: str, line: str) -> list[Markup]:
@@ -101,3 +110,34 @@ def _steps(frame: Frame, steps: SurvivalSteps, last: float, colour: str, line: s
 
     low, survival, high = (stairs(at, extended(values)) for values in (steps.low, steps.survival, steps.high))
     return [path(f"{colour} band", frame.area(*low, *high)), path(f"{colour} {line}", frame.line(*survival))]
+
+
+def incidence_chart(groups: Mapping[str, IncidenceSteps], title: str = "Cumulative incidence") -> Markup:
+    """Return cumulative incidences of events, or of groups of patients, with their 95 % bands.
+
+    Parameters
+    ----------
+    groups : mapping of str to IncidenceSteps
+        One or more. Odd lines are in one colour, even lines in another.
+    title : str
+        Title for screen readers.
+
+    Returns
+    -------
+    Markup
+        An ``svg`` element.
+    """
+    last = max((steps.last_day for steps in groups.values()), default=1.0) or 1.0
+    frame = Frame(last, 0.0, 1.0, _HEIGHT)
+    body = axes(frame, year_ticks(last), "years", percent_ticks())
+    ends = {}
+    for number, (name, steps) in enumerate(groups.items()):
+        colour = ("own", "cohort")[number % 2]
+        at = np.concatenate([[0.0], steps.time_days, [steps.last_day]])
+        low, value, high = (
+            stairs(at, np.concatenate([[0.0], part, part[-1:] if len(part) else [0.0]]))
+            for part in (steps.low, steps.incidence, steps.high)
+        )
+        body += [path(f"{colour} band", frame.area(*low, *high)), path(f"{colour} line strong", frame.line(*value))]
+        ends[name] = float(steps.incidence[-1]) if len(steps.incidence) else 0.0
+    return chart(_HEIGHT, title, _described(ends), [*body, *_end_labels(frame, ends)])

@@ -247,11 +247,29 @@ class CoxHead(nn.Module):
         the hazard is ``1 - exp(-H_t e^r)``.
         """
         ratio = self.log_hazard_ratio(embedding) + (0.0 if offset is None else offset)
-        # below e^-60 a hazard is 0 and above e^60 it is 1, for any float
-        cumulative = (ratio[:, None] + self.log_increment).clamp(-60.0, 60.0).exp()  # (B, T)
-        # logit(1 - exp(-x)) = log(expm1(x)), which is x itself where expm1 would overflow
-        bounded = cumulative.clamp_max(30.0)
-        return torch.where(cumulative > 30.0, cumulative, torch.expm1(bounded).log())
+        return proportional_hazard_logits(ratio, self.log_increment)
+
+
+def proportional_hazard_logits(ratio: Tensor, log_increment: Tensor) -> Tensor:
+    """Return hazard logits of proportional hazards.
+
+    Parameters
+    ----------
+    ratio : Tensor float32 (B,)
+        Log hazard ratios.
+    log_increment : Tensor float32 (T,)
+        Logarithm of the increment of the baseline's cumulative hazard in every interval.
+
+    Returns
+    -------
+    Tensor float32 (B, T)
+        Logit of ``1 - exp(-H_t e^r)``.
+    """
+    # below e^-60 a hazard is 0 and above e^60 it is 1, for any float
+    cumulative = (ratio[:, None] + log_increment).clamp(-60.0, 60.0).exp()  # (B, T)
+    # logit(1 - exp(-x)) = log(expm1(x)), which is x itself where expm1 would overflow
+    bounded = cumulative.clamp_max(30.0)
+    return torch.where(cumulative > 30.0, cumulative, torch.expm1(bounded).log())
 
 
 BUILT_IN_SURVIVAL_HEADS: dict[str, Callable[[int, int], nn.Module]] = {"hazard": HazardHead, "cox": CoxHead}

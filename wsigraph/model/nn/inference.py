@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
+from torch import nn
 from torch_geometric.nn import GATv2Conv
 
 from wsigraph.model.nn._fused_gatv2 import FusedGATv2Conv
-from wsigraph.model.nn.network import GraphNetwork
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
-def compile_for_inference(network: GraphNetwork) -> GraphNetwork:
+def compile_for_inference(network: _Network) -> _Network:
     """Return a copy of a network whose GATv2 convolutions are fused, for evaluation and gradients of its inputs.
 
     Parameters
     ----------
-    network : GraphNetwork
+    network : torch.nn.Module
         A trained network; it is not changed.
 
     Returns
     -------
-    GraphNetwork
+    torch.nn.Module
         In evaluation mode, its weights without gradients. Its logits equal those of `network` up to float32 rounding.
     """
     compiled = copy.deepcopy(network).eval().requires_grad_(False)

@@ -190,19 +190,35 @@ class GraphNetwork(nn.Module):
         ModelError
             If one is missing, unknown or of another shape.
         """
-        arrays = {_current_name(name): value for name, value in arrays.items()}
-        expected = {name: tuple(value.shape) for name, value in self.state_dict().items()}
-        given = {name: value.shape for name, value in arrays.items()}
-        wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
-        if wrong:
-            examples = ", ".join(
-                f"{name} {given.get(name, 'missing')}, expected {expected.get(name, 'none')}" for name in wrong[:3]
-            )
-            raise ModelError(
-                f"{len(wrong)} weights do not fit the architecture on the card ({examples}); "
-                "fetch or train the model again"
-            )
-        self.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()})
+        load_named_arrays(self, {_current_name(name): value for name, value in arrays.items()})
+
+
+def load_named_arrays(module: nn.Module, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    """Set every parameter and buffer of a module.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Changed in place.
+    arrays : mapping of str to float32 array
+        By name.
+
+    Raises
+    ------
+    ModelError
+        If one is missing, unknown or of another shape.
+    """
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    given = {name: value.shape for name, value in arrays.items()}
+    wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
+    if wrong:
+        examples = ", ".join(
+            f"{name} {given.get(name, 'missing')}, expected {expected.get(name, 'none')}" for name in wrong[:3]
+        )
+        raise ModelError(
+            f"{len(wrong)} weights do not fit the architecture on the card ({examples}); fetch or train the model again"
+        )
+    module.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()})
 
 
 def _current_name(name: str) -> str:

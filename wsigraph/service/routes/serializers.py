@@ -155,6 +155,7 @@ def serialize_prediction(prediction: Prediction) -> dict[str, Any]:
             "high": None if band is None else band[1].tolist(),
         },
         "distance": prediction.distance,
+        "risk_parts": prediction.risk_parts(),
         "relation": prediction.relation,
         "model": prediction.model_name,
         "notice": prediction.notice,

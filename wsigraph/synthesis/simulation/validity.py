@@ -48,7 +48,7 @@ Table = NDArray[np.float64]
 
 _BAG = 0.56
 """Largest C-index allowed for a bag in the scenario ``spatial``, where only contacts are informative."""
-_SMALL = {"heads": 2, "channels": 16, "epochs": 40, "patience": 10}
+_SMALL = {"design": "network", "heads": 2, "channels": 16, "epochs": 40, "patience": 10}
 """Size and training of the networks: enough for a scenario, minutes on one core."""
 _ABOUT = About(
     name="scenario check", description="not kept", notice="not kept", licence="MIT", data="simulated", simulated=True

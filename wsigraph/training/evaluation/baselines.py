@@ -18,13 +18,16 @@ from wsigraph.cohort.metrics.survival import log_cumulative_hazard
 from wsigraph.config import ModelConfig
 from wsigraph.model.member import EnsembleMember
 from wsigraph.model.nn.linear_offset import LinearOffset
-from wsigraph.training.cox_ridge import cox_risk
+from wsigraph.training.cox_ridge import cox_ridge, cox_risk, fit_cox
 from wsigraph.training.dataset import Cohort
 from wsigraph.training.ensemble import predict_held_out
 from wsigraph.training.evaluation.forest import forest_risk, forest_stage
 from wsigraph.training.evaluation.pooled import Table, clinical, edge_products, means_and_stds, one_hot
-from wsigraph.training.evaluation.ridge import stage_ridge
+from wsigraph.training.evaluation.ridge import mean_stage_ridge, stage_ridge, standardise
+from wsigraph.training.fixed_offset import PENALTY
+from wsigraph.training.inner_parts import inner_parts
 from wsigraph.training.parallel_fits import FitJob, run_fits
+from wsigraph.training.read_offset import out_of_part_ratio
 from wsigraph.training.stacking import evaluate_linear_offset, fit_linear_offset
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 CLINICAL_COLUMNS = ("age", "sex", "gender", "grade", "stage")
 """Covariates that count as clinical where a manifest has them."""
+_JOINT_PENALTY = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -107,6 +111,38 @@ def edge_product_ridge(task: BaselineTask) -> CohortPredictions:
     return ridge_on(task, lambda train: edge_products(task.cohort, train))
 
 
+def means_at_1(task: BaselineTask) -> CohortPredictions:
+    """Return the predictions of ridges on means alone, penalty 1 for survival, three averaged for stage."""
+    x = means_and_stds(task.cohort)
+    return fixed_ridge(task, lambda _: x[:, : x.shape[1] // 2])
+
+
+def edges_at_1(task: BaselineTask) -> CohortPredictions:
+    """Return the predictions of ridges on products over edges, with the penalties of `means_at_1`."""
+    return fixed_ridge(task, lambda train: edge_products(task.cohort, train))
+
+
+def fixed_ridge(task: BaselineTask, table: Callable[[NDArray[np.int64]], Table]) -> CohortPredictions:
+    """Return the predictions of ridges on a table, with fixed penalties; arguments as for `ridge_on`."""
+    return _by_fold(
+        task,
+        table,
+        lambda x, train, cohort: fixed_cox_risk(x, cohort.time_days, cohort.event, train),
+        lambda x, train, cohort: mean_stage_ridge([x], cohort.stage, train, task.n_stages),
+    )
+
+
+def fixed_cox_risk(
+    x: Table, time_days: Table, event: NDArray[np.bool_], train: NDArray[np.int64], penalty: float = PENALTY
+) -> Table:
+    """Return the risks of all rows by a ridge Cox regression of one penalty, float64 (n,)."""
+    followed = train[np.isfinite(time_days[train])]
+    if not len(followed):
+        return np.zeros(len(x))
+    scaled, everything = standardise(x[followed], x)
+    return np.asarray(everything @ cox_ridge(scaled, time_days[followed], event[followed], penalty))
+
+
 def site_only(task: BaselineTask) -> CohortPredictions:
     """Return the predictions of the site, without any pixel."""
     return ridge_on(task, lambda train: one_hot(task.cohort.site.tolist(), train))
@@ -153,6 +189,9 @@ def clinical_and_image(
         train, test = (np.flatnonzero(task.fold != number), np.flatnonzero(task.fold == number))
         x = clinical(cohort, task.clinical_columns, train)
         clinical_risk = cox_risk(x, cohort.time_days, cohort.event, cohort.patient, train, seed=task.seed)
+        if members[number].config.design != "network":
+            risk[test] = _with_clinical(task, members[number], x, train, test, task.seed + number)
+            continue
         outside = train[np.isin(cohort.patient[train], validation[number])]
         model_risk = image_risk(members[number], cohort)
         trained_on = train[task.fold[train] >= 0]
@@ -165,6 +204,27 @@ def clinical_and_image(
     return CohortPredictions(risk=risk, stage_probability=np.zeros((cohort.n_rows, 0)))
 
 
+def _with_clinical(
+    task: BaselineTask,
+    member: EnsembleMember,
+    x: Table,
+    train: NDArray[np.int64],
+    test: NDArray[np.int64],
+    seed: int,
+) -> Table:
+    """Return the risk of test rows by clinical covariates and a model with an offset; both weighted out of part."""
+    cohort = task.cohort
+    own = train[task.fold[train] >= 0]
+    inner = np.zeros(cohort.n_rows, np.int64)
+    inner[own] = inner_parts(cohort, own, seed=seed).part
+    clinical_fit = fit_cox(x, cohort.time_days, cohort.event, own, inner)
+    image = np.zeros(cohort.n_rows)
+    image[own] = out_of_part_ratio(member, cohort, own, seed=seed)
+    image[test] = np.sum(member.read_parts([cohort.inputs[row] for row in test]), axis=0)
+    both = np.stack([clinical_fit.held_out, image], axis=1)
+    return fixed_cox_risk(both, cohort.time_days, cohort.event, own, _JOINT_PENALTY)[test]
+
+
 def image_risk(member: EnsembleMember, cohort: Cohort) -> Table:
     """Return the risk of all rows by one member, float64 (n,)."""
     hazard_logits = member.read(member.inputs(cohort))[1]
@@ -173,8 +233,8 @@ def image_risk(member: EnsembleMember, cohort: Cohort) -> Table:
 
 def _out_of_fold_difference(member: EnsembleMember, cohort: Cohort, train: NDArray[np.int64], seed: int) -> Table:
     """Return the out-of-fold linear offset minus the member's own, float64 (n,)."""
-    difference, own = np.zeros(cohort.n_rows), member.network().linear_offset
-    if own is not None:
+    difference, own = np.zeros(cohort.n_rows), getattr(member.network(), "linear_offset", None)
+    if isinstance(own, LinearOffset):
         graphs = [member.scaler.standardise(cohort.inputs[row]) for row in train]
         out_of_fold = fit_linear_offset(LinearOffset(member.scaler.n_features), cohort, train, member.scaler, seed=seed)
         difference[train] = out_of_fold

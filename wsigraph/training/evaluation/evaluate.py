@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from wsigraph.cohort.manifest.endpoint import Endpoint, with_endpoint
 from wsigraph.cohort.manifest.manifest import ManifestRow, read_manifest
 from wsigraph.config import CoarseningConfig, ModelConfig
 from wsigraph.errors import CohortError, ModelError, StoreError
@@ -16,6 +19,8 @@ from wsigraph.model.bundle import ModelBundle, load_bundle, patient_digest
 from wsigraph.store import Destination, read_document, save_document, write_file
 from wsigraph.training.cross_validate import RUN_FILE
 from wsigraph.training.dataset import Cohort
+from wsigraph.training.evaluation.competing_events import describe_incidence, incidence_by_risk
+from wsigraph.training.evaluation.baselines import CohortPredictions
 from wsigraph.training.evaluation.evaluation_document import (
     add_baseline_models,
     baseline_models,
@@ -23,18 +28,26 @@ from wsigraph.training.evaluation.evaluation_document import (
     own_scores,
 )
 from wsigraph.training.evaluation.evaluation_page import render_page
+from wsigraph.training.evaluation.patient_scores import patient_scores
 from wsigraph.training.held_out import HELD_OUT_FILE, HeldOut, load_held_out
 from wsigraph.training.load_cohort import load_cohort
+from wsigraph.training.tries import cohort_key, count_tries
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
+    from wsigraph.cohort.metrics.aalen_johansen import IncidenceSteps
     from wsigraph.slide.map_boxes import Progress
 
 DOCUMENT, PAGE = "evaluation.json", "evaluation.html"
 """Files of an evaluation in the model's directory."""
+SCORES = "baseline_scores.csv"
+"""Out-of-fold predictions of the model and of every baseline, a row a patient, to compare two models in pairs."""
 
+_DAYS = (365, 1095, 1825)
+"""Days at which cumulative incidences are printed."""
+_LAYOUT = "2"
+"""Of the document; one of another layout is made again."""
 _FIRST = ("survival", "stage", "folds", "baselines")
 _NO_GRAPHS = (
     "no baseline model was fitted: the manifest and graphs of the training are not at their old paths; name them with "
@@ -107,20 +120,39 @@ def evaluate(
     held_out = load_held_out(directory, bundle.model_id)
     seed = bundle.card.seeds["train"]
     paths = _cohort_paths(directory, sources or Sources())
-    identity = {"model": bundle.model_id, "manifest": _digest(paths)}
+    identity = {"model": bundle.model_id, "manifest": _digest(paths), "layout": _LAYOUT}
     document = _stored_document(directory / DOCUMENT, identity)
     if document is None:
         document, outcomes = own_scores(bundle, held_out, seed=seed)
         if paths is None:
             document["warnings"].append(_NO_GRAPHS)
         else:
-            cohort, uncoarsened = _cohorts(bundle, held_out, paths, coarsening)
+            cohort, uncoarsened = _cohorts(bundle, held_out, paths, coarsening, _endpoint(directory))
             task = baseline_task(bundle, cohort, seed=seed)
             models = baseline_models(task, bundle.members, uncoarsened=uncoarsened, workers=workers, progress=progress)
-            document = add_baseline_models(document, outcomes, held_out, _digests(cohort), models, report)
+            predictions: dict[str, CohortPredictions] = {}
+            document = add_baseline_models(document, outcomes, held_out, _digests(cohort), models, report, predictions)
+            write_file(directory / SCORES, patient_scores(held_out, predictions).encode())
         save_document(Destination(directory / DOCUMENT, identity), "Evaluation", document)
-    write_file(directory / PAGE, render_page(document, held_out).encode())
+    tried = 0 if paths is None else count_tries(paths[1], cohort_key(held_out.patient.tolist()))
+    document = {**document, "n_configurations": max(tried, bundle.card.n_configurations)}
+    incidence = _incidence(bundle, held_out, paths, _endpoint(directory))
+    document["competing"] = describe_incidence(incidence, _DAYS)
+    write_file(directory / PAGE, render_page(document, held_out, incidence).encode())
     return document
+
+
+def _incidence(
+    bundle: ModelBundle, held_out: HeldOut, paths: tuple[Path, Path] | None, endpoint: Endpoint
+) -> dict[str, IncidenceSteps]:
+    """Return cumulative incidences by predicted risk, where the model's endpoint has competing events."""
+    if paths is None or endpoint.is_default or not held_out.has_survival:
+        return {}
+    table = read_manifest(paths[0], stage_names=bundle.card.config.stage_names, check_files=False)
+    digests = {patient_digest(name) for name in with_endpoint(table.rows, endpoint).competing}
+    competing = np.array([str(name) in digests for name in held_out.patient], bool)
+    is_high = held_out.risk > held_out.risk_cut[held_out.fold]
+    return incidence_by_risk(held_out.time_days, held_out.event, competing, is_high)
 
 
 def _cohort_paths(directory: Path, sources: Sources) -> tuple[Path, Path] | None:
@@ -156,17 +188,25 @@ def _stored_document(path: Path, identity: dict[str, str]) -> dict[str, Any] | N
     return {name: document[name] for name in (*_FIRST, *sorted(document.keys() - set(_FIRST)))}
 
 
+def _endpoint(directory: Path) -> Endpoint:
+    """Return the columns of follow-up that the model was trained on."""
+    path = directory / RUN_FILE
+    noted: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+    return Endpoint(**noted.get("endpoint", {}))
+
+
 def _cohorts(
-    bundle: ModelBundle, held_out: HeldOut, paths: tuple[Path, Path], coarsening: CoarseningConfig | None
+    bundle: ModelBundle,
+    held_out: HeldOut,
+    paths: tuple[Path, Path],
+    coarsening: CoarseningConfig | None,
+    endpoint: Endpoint,
 ) -> tuple[Cohort, Cohort | None]:
     manifest, graphs = paths
     names = bundle.card.config.stage_names
     known = bundle.card.seen.patients
-    rows = [
-        row
-        for row in read_manifest(manifest, stage_names=names, check_files=False).rows
-        if patient_digest(row.patient_id) in known
-    ]
+    table = read_manifest(manifest, stage_names=names, check_files=False)
+    rows = [row for row in with_endpoint(table.rows, endpoint).rows if patient_digest(row.patient_id) in known]
     missing = set(held_out.patient.tolist()) - {patient_digest(row.patient_id) for row in rows}
     if missing:
         raise CohortError(
@@ -186,6 +226,4 @@ def _uncoarsened(rows: list[ManifestRow], graphs: Path, config: ModelConfig) -> 
 
 
 def _digests(cohort: Cohort) -> NDArray[np.str_]:
-    import numpy as np
-
     return np.array([patient_digest(str(name)) for name in cohort.patient], np.str_)

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.cohort.metrics.bootstrap import N_DRAWS, draw_weights
+from wsigraph.cohort.metrics.stage_sets import coverage_by_stage, cross_conformal_sets
 from wsigraph.graph.one_thread import one_thread
 from wsigraph.model.bundle import ModelBundle, patient_digest
+from wsigraph.model.conformal import MIN_CALIBRATION, guaranteed_coverage
 from wsigraph.model.member import EnsembleMember
 from wsigraph.training.dataset import Cohort, validation_patients
 from wsigraph.training.ensemble import Ensemble
@@ -25,6 +27,7 @@ from wsigraph.training.evaluation.held_out_scores import (
     full_scores,
     score_draws,
 )
+from wsigraph.training.evaluation.over_sites import few_sites_warning, scores_over_sites, with_pairs
 from wsigraph.training.held_out import HeldOut
 
 if TYPE_CHECKING:
@@ -77,14 +80,18 @@ def own_scores(
         Outcomes and draws, for the baseline models.
     """
     by_site = bundle.card.split_by == "site"
-    first, second = np.random.default_rng(seed).spawn(2)
+    first, second, third = np.random.default_rng(seed).spawn(3)
     outcomes = HeldOutOutcomes.of(held_out, by_site=by_site, rng=first, n_draws=n_draws)
-    scores = full_scores(outcomes, held_out, rng=second)
+    scores = with_pairs(full_scores(outcomes, held_out, rng=second), outcomes)
+    predictions = CohortPredictions(risk=held_out.risk, stage_probability=held_out.stage_probability)
+    over_sites = with_pairs(scores_over_sites(outcomes, predictions), outcomes)
     document = {
         "survival": scores.get("survival", {}),
         "stage": scores.get("stage", {}),
-        "folds": fold_scores(outcomes, held_out),
+        "folds": fold_scores(outcomes, held_out, rng=third),
         "baselines": {},
+        "over_sites": over_sites,
+        "stage_sets": stage_set_coverage(bundle, held_out) if scores.get("stage") else {},
         "model": {"name": bundle.card.name, "model_id": bundle.model_id},
         "split_by": bundle.card.split_by,
         "n_patients": len(held_out.fold),
@@ -93,9 +100,39 @@ def own_scores(
         "n_draws": n_draws,
         "simulated": bundle.card.training.simulated,
         "notice": bundle.card.notice,
-        "warnings": [],
+        "warnings": few_sites_warning(over_sites),
     }
     return document, outcomes
+
+
+def stage_set_coverage(bundle: ModelBundle, held_out: HeldOut) -> dict[str, Any]:
+    """Return how often the stage sets of held-out patients hold the true stage, over all and by stage.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+        The model.
+    held_out : HeldOut
+        Its out-of-fold predictions; each set is calibrated on the patients of the other folds.
+
+    Returns
+    -------
+    dict
+        ``aimed_at``, ``guaranteed`` (for patients of the sites trained on; None where folds are whole sites, because
+        then nothing is), and ``coverage``: see `wsigraph.cohort.metrics.stage_sets.coverage_by_stage`. Empty with fewer
+        patients than a model needs to make sets.
+    """
+    known = held_out.stage >= 0
+    if known.sum() < MIN_CALIBRATION or len(np.unique(held_out.fold[known])) < 2:
+        return {}
+    miscoverage, stage = bundle.card.config.miscoverage, held_out.stage[known]
+    inside = cross_conformal_sets(held_out.stage_probability[known], stage, held_out.fold[known], miscoverage)
+    guaranteed = guaranteed_coverage(len(stage), len(bundle.members), miscoverage)
+    return {
+        "aimed_at": round(1.0 - miscoverage, 4),
+        "guaranteed": None if bundle.card.split_by == "site" else round(guaranteed, 4),
+        "coverage": coverage_by_stage(inside, stage, bundle.card.stage_names),
+    }
 
 
 def baseline_task(bundle: ModelBundle, cohort: Cohort, *, seed: int) -> BaselineTask:
@@ -162,6 +199,8 @@ def baseline_models(
     cohort = task.cohort
 
     def fit_network(network_task: BaselineTask, **changes: object) -> CohortPredictions:
+        if task.config.design != "network":
+            changes = {"design": "network", "survival_head": "cox", **changes}
         return baselines.network(network_task, changes, workers=workers, progress=progress)
 
     def on_superpixels() -> CohortPredictions | str:
@@ -173,7 +212,9 @@ def baseline_models(
         return fit_network(replace(task, cohort=uncoarsened))
 
     def on_covariates(image: bool) -> CohortPredictions | str:
-        if not any(covariates.get(name) for covariates in cohort.covariates for name in task.clinical_columns):
+        has_stage = "stage" in task.clinical_columns and task.config.task == "survival" and (cohort.stage >= 0).any()
+        named = any(covariates.get(name) for covariates in cohort.covariates for name in task.clinical_columns)
+        if not named and not has_stage:
             return f"the manifest has none of {', '.join(task.clinical_columns)}"
         if not image:
             return baselines.clinical_only(task)
@@ -185,6 +226,8 @@ def baseline_models(
     has_stain = bool(np.isfinite(cohort.stain).all())
     return {
         # a linear offset contains products over edges, and it is the pooled ridges themselves
+        "means@1": lambda: baselines.means_at_1(task),
+        "edge@1": lambda: baselines.edges_at_1(task),
         "attention_mil": lambda: fit_network(task, layers=0, linear_offset=False),
         "pooled_forest": lambda: baselines.pooled_forest(task),
         "pooled_ridge": lambda: baselines.pooled_ridge(task),
@@ -205,6 +248,7 @@ def add_baseline_models(
     patients: NDArray[np.str_],
     models: Mapping[str, Callable[[], CohortPredictions | str]],
     report: Callable[[str], None] | None = None,
+    predictions: dict[str, CohortPredictions] | None = None,
 ) -> dict[str, Any]:
     """Return a document with the scores of baseline models, the model's differences from them, and warnings.
 
@@ -222,6 +266,8 @@ def add_baseline_models(
         From `baseline_models`.
     report : callable, optional
         Called with the name of every baseline before it is fitted.
+    predictions : dict, optional
+        Receives the predictions of every baseline by name, in the order of `held_out`.
 
     Returns
     -------
@@ -240,10 +286,16 @@ def add_baseline_models(
             scores[name] = {"left_out": result}
             continue
         in_order = CohortPredictions(risk=result.risk[order], stage_probability=result.stage_probability[order])
+        if predictions is not None:
+            predictions[name] = in_order
         draws = score_draws(outcomes, in_order)
-        scores[name] = {**estimates(draws), "model_above": differences(own, draws)}
+        above = differences(own, draws)
+        if len(outcomes.site):
+            model = CohortPredictions(risk=held_out.risk, stage_probability=held_out.stage_probability)
+            above = scores_over_sites(outcomes, model, in_order)
+        scores[name] = {**estimates(draws), "model_above": above}
     complete = {**document, "baselines": scores}
-    return {**complete, "warnings": [*document["warnings"], *site_warnings(complete)]}
+    return {**complete, "warnings": [*document["warnings"], *site_warnings(complete), *below_warnings(complete)]}
 
 
 @one_thread()
@@ -293,6 +345,7 @@ def score_within(
         time_days=held_out.time_days,
         event=held_out.event,
         weights=draw_weights(stratum, cluster=cluster, n_draws=n_draws, rng=np.random.default_rng(task.seed)),
+        site=np.zeros(0, np.str_) if cluster is None else np.asarray(cluster).astype(np.str_),
     )
     own = estimates(
         score_draws(outcomes, CohortPredictions(risk=held_out.risk, stage_probability=held_out.stage_probability))
@@ -331,5 +384,31 @@ def site_warnings(document: Mapping[str, Any]) -> list[str]:
                     f"(difference {difference['value']:+.3f}, 95 % {difference['low']:+.3f} to "
                     f"{difference['high']:+.3f}); "
                     "the score may reflect the hospital, not the tissue; train with --group site and use that score"
+                )
+    return warnings
+
+
+def below_warnings(document: Mapping[str, Any]) -> list[str]:
+    """Return a warning for every baseline that the model scores below, by the estimate.
+
+    Parameters
+    ----------
+    document : mapping
+        The evaluation with baselines.
+
+    Returns
+    -------
+    list of str
+        Empty where there is none.
+    """
+    warnings = []
+    for name, baseline in document["baselines"].items():
+        for part, score, title in (("survival", "c_index", "C-index"), ("stage", "auc", "stage AUC")):
+            difference = baseline.get("model_above", {}).get(part, {}).get(score)
+            if difference and difference["value"] is not None and difference["value"] < 0:
+                own, other = document[part][score]["value"], baseline[part][score]["value"]
+                warnings.append(
+                    f"the model lies below the baseline {name}: {title} {own:.3f} against {other:.3f} (difference "
+                    f"{difference['value']:+.3f}); the simpler model may be the better one"
                 )
     return warnings

@@ -47,6 +47,33 @@ def bag_input(encoding: NDArray[np.float64], n_similar: int = N_SIMILAR) -> Grap
     return GraphInput(features=encoding, area_um2=np.ones(n), edge_index=both, edge_attribute=attribute)
 
 
+def placed_bag_input(encoding: NDArray[np.float64], place: NDArray[np.float64]) -> GraphInput:
+    """Return a feature bag whose instances lie on a grid as a graph of equal areas; edges join direct neighbours.
+
+    Parameters
+    ----------
+    encoding : float64 (N, D)
+        One row an instance.
+    place : float64 (N, 2)
+        Column and row of every instance on the grid.
+
+    Returns
+    -------
+    GraphInput
+        Edge attributes are equal for all edges.
+    """
+    number = {tuple(point): row for row, point in enumerate(place.tolist())}
+    pairs = [
+        (row, number[x + dx, y + dy])
+        for (x, y), row in number.items()
+        for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1))
+        if (x + dx, y + dy) in number
+    ]
+    edges = np.array(sorted(pairs), np.int64).reshape(-1, 2).T
+    attribute = np.ones((edges.shape[1], len(EDGE_ATTRIBUTES)))
+    return GraphInput(features=encoding, area_um2=np.ones(len(encoding)), edge_index=edges, edge_attribute=attribute)
+
+
 def _most_similar(unit: NDArray[np.float64], first: int, k: int) -> NDArray[np.int64]:
     """Return the k most similar other instances of a block of unit vectors, int64 (block, k)."""
     block = unit[first : first + _BLOCK]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -11,8 +11,16 @@ from numpy.typing import NDArray
 
 from wsigraph.cohort.metrics.bootstrap import N_DRAWS, Estimate, draw_weights, estimate, permutation_p
 from wsigraph.cohort.metrics.calibration import beyond_each_stage, calibration_curve, calibration_line, d_calibration
-from wsigraph.cohort.metrics.stage import balanced_accuracy, quadratic_kappa, stage_auc, stage_brier
-from wsigraph.cohort.metrics.survival import brier_scores, c_index, integrated_brier, log_rank, time_auc, uno_c
+from wsigraph.cohort.metrics.stage import balanced_accuracy, quadratic_kappa, stage_auc, stage_brier, stage_pairs
+from wsigraph.cohort.metrics.survival import (
+    brier_scores,
+    c_index,
+    comparable_pairs,
+    integrated_brier,
+    log_rank,
+    time_auc,
+    uno_c,
+)
 from wsigraph.training.evaluation.baselines import CohortPredictions
 from wsigraph.training.held_out import HeldOut
 
@@ -32,6 +40,8 @@ class HeldOutOutcomes:
         Outcomes.
     weights : float64 (1 + draws, n)
         From `draw_weights`.
+    site : str (n,)
+        Site of every patient where folds keep sites whole, and sites are what scores are averaged over; else none.
     """
 
     fold: NDArray[np.int64]
@@ -39,6 +49,7 @@ class HeldOutOutcomes:
     time_days: NDArray[np.float64]
     event: NDArray[np.bool_]
     weights: NDArray[np.float64]
+    site: NDArray[np.str_] = field(default_factory=lambda: np.zeros(0, np.str_))
 
     @classmethod
     def of(
@@ -52,6 +63,7 @@ class HeldOutOutcomes:
             time_days=held_out.time_days,
             event=held_out.event,
             weights=draw_weights(held_out.fold, cluster=cluster, n_draws=n_draws, rng=rng),
+            site=held_out.site if by_site else np.zeros(0, np.str_),
         )
 
     @cached_property
@@ -67,7 +79,8 @@ class HeldOutOutcomes:
         )
 
 
-def _rounded(score: Estimate) -> dict[str, float | None]:
+def rounded(score: Estimate) -> dict[str, float | None]:
+    """Return ``value``, ``low`` and ``high`` of a score, four digits; None where undefined."""
     parts = {"value": score.value, "low": score.low, "high": score.high}
     return {name: round(value, _DIGITS) if np.isfinite(value) else None for name, value in parts.items()}
 
@@ -99,14 +112,12 @@ def score_draws(outcomes: HeldOutOutcomes, predictions: CohortPredictions) -> di
         }
     n_stages = predictions.stage_probability.shape[1]
     if n_stages and (outcomes.stage >= 0).any():
-        likeliest = predictions.stage_probability.argmax(axis=1)
+        likeliest, fold, weights = predictions.stage_probability.argmax(axis=1), outcomes.fold, outcomes.weights
         scores["stage"] = {
-            "auc": stage_auc(
-                predictions.stage_probability, outcomes.stage, stratum=outcomes.fold, weights=outcomes.weights
-            ),
-            "balanced_accuracy": balanced_accuracy(likeliest, outcomes.stage, weights=outcomes.weights),
-            "quadratic_kappa": quadratic_kappa(likeliest, outcomes.stage, n_stages, weights=outcomes.weights),
-            "brier": stage_brier(predictions.stage_probability, outcomes.stage, weights=outcomes.weights),
+            "auc": stage_auc(predictions.stage_probability, outcomes.stage, stratum=fold, weights=weights),
+            "balanced_accuracy": balanced_accuracy(likeliest, outcomes.stage, stratum=fold, weights=weights),
+            "quadratic_kappa": quadratic_kappa(likeliest, outcomes.stage, n_stages, stratum=fold, weights=weights),
+            "brier": stage_brier(predictions.stage_probability, outcomes.stage, weights=weights),
         }
     return scores
 
@@ -118,7 +129,7 @@ def _horizon(outcomes: HeldOutOutcomes) -> float:
 
 def estimates(draws: dict[str, dict[str, NDArray[np.float64]]]) -> dict[str, dict[str, Any]]:
     """Return draws as ``{"value", "low", "high"}`` with four digits; None where undefined."""
-    return {part: {name: _rounded(estimate(values)) for name, values in of.items()} for part, of in draws.items()}
+    return {part: {name: rounded(estimate(values)) for name, values in of.items()} for part, of in draws.items()}
 
 
 def differences(
@@ -126,7 +137,7 @@ def differences(
 ) -> dict[str, dict[str, Any]]:
     """Return by how much the model scores above a baseline, paired draw by draw, in the format of `estimates`."""
     return {
-        part: {name: _rounded(estimate(model[part][name] - values)) for name, values in of.items()}
+        part: {name: rounded(estimate(model[part][name] - values)) for name, values in of.items()}
         for part, of in baseline.items()
         if part in model
     }
@@ -163,13 +174,14 @@ def _survival_scores(outcomes: HeldOutOutcomes, held_out: HeldOut, rng: np.rando
     days, event, fold = outcomes.time_days[rows], outcomes.event[rows], outcomes.fold[rows]
     weights = outcomes.weights[:, rows]
     at_days = np.quantile(days[event], [0.25, 0.5, 0.75])
-    areas = time_auc(held_out.risk[rows], days, event, at_days, stratum=fold, weights=weights)
+    # one minus survival, not the risk at the last interval: hazards by interval may cross
+    areas = time_auc(1.0 - held_out.survival_at(at_days)[rows], days, event, at_days, stratum=fold, weights=weights)
     grid = np.quantile(days[event], np.linspace(0.05, 0.9, 18))
     grid = np.unique(grid)
     brier = {}
     if len(grid) > 1:
         survival = held_out.survival_at(grid)[rows]
-        brier["integrated_brier"] = _rounded(
+        brier["integrated_brier"] = rounded(
             estimate(integrated_brier(brier_scores(survival, days, event, grid, weights=weights), grid))
         )
     own, observed = held_out.survival_at_own_end()
@@ -182,7 +194,17 @@ def _survival_scores(outcomes: HeldOutOutcomes, held_out: HeldOut, rng: np.rando
     )
     return {
         **brier,
-        "time_auc": [{"day": round(float(day), 1), **_rounded(estimate(areas[:, k]))} for k, day in enumerate(at_days)],
+        "time_auc": [
+            {
+                "day": round(float(day), 1),
+                **rounded(estimate(areas[:, k])),
+                "n_pairs": sum(
+                    int((event & (days <= day))[fold == number].sum() * (days > day)[fold == number].sum())
+                    for number in np.unique(fold)
+                ),
+            }
+            for k, day in enumerate(at_days)
+        ],
         "d_calibration": {
             "largest_deviation": round(calibrated.deviation, _DIGITS),
             "p": round(calibrated.p, _DIGITS),
@@ -201,8 +223,8 @@ def _stage_scores(outcomes: HeldOutOutcomes, held_out: HeldOut) -> dict[str, Any
     line = calibration_line(p, outcome, weights=weights)
     curve = calibration_curve(p, outcome)
     return {
-        "calibration_intercept": _rounded(estimate(line[:, 0])),
-        "calibration_slope": _rounded(estimate(line[:, 1])),
+        "calibration_intercept": rounded(estimate(line[:, 0])),
+        "calibration_slope": rounded(estimate(line[:, 1])),
         "calibration_curve": {
             "stated": [round(float(value), _DIGITS) for value in curve.stated],
             "observed": [round(float(value), _DIGITS) for value in curve.observed],
@@ -212,8 +234,24 @@ def _stage_scores(outcomes: HeldOutOutcomes, held_out: HeldOut) -> dict[str, Any
     }
 
 
-def fold_scores(outcomes: HeldOutOutcomes, held_out: HeldOut) -> list[dict[str, Any]]:
-    """Return patients, events, sites and the two main scores of every fold."""
+def fold_scores(outcomes: HeldOutOutcomes, held_out: HeldOut, *, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Return patients, events, sites and the two main scores of every fold.
+
+    Parameters
+    ----------
+    outcomes : HeldOutOutcomes
+        Outcomes of all patients.
+    held_out : HeldOut
+        Their predictions.
+    rng : numpy.random.Generator
+        Source of the draws over the patients of a fold.
+
+    Returns
+    -------
+    list of dict
+        One a fold. A score has its 95 % interval over patients and its number of comparable pairs, ``n_pairs``; without
+        an interval it is None.
+    """
     scores = []
     for number in np.unique(outcomes.fold):
         rows = outcomes.fold == number
@@ -224,11 +262,19 @@ def fold_scores(outcomes: HeldOutOutcomes, held_out: HeldOut) -> list[dict[str, 
             "n_events": int(outcomes.event[rows].sum()),
             "sites": sorted({str(site) for site in held_out.site[rows] if site}),
         }
+        weights = draw_weights(outcomes.fold[rows], n_draws=_LINE_DRAWS, rng=rng)
         if held_out.has_survival:
-            value = c_index(held_out.risk[followed], outcomes.time_days[followed], outcomes.event[followed])[0]
-            row["c_index"] = round(float(value), _DIGITS) if np.isfinite(value) else None
+            days, event = outcomes.time_days[followed], outcomes.event[followed]
+            values = c_index(held_out.risk[followed], days, event, weights=weights[:, followed[rows]])
+            row["c_index"] = _with_interval(values, comparable_pairs(days, event))
         if held_out.has_stage:
-            value = stage_auc(held_out.stage_probability[rows], outcomes.stage[rows])[0]
-            row["stage_auc"] = round(float(value), _DIGITS) if np.isfinite(value) else None
+            values = stage_auc(held_out.stage_probability[rows], outcomes.stage[rows], weights=weights)
+            row["stage_auc"] = _with_interval(values, stage_pairs(outcomes.stage[rows]))
         scores.append(row)
     return scores
+
+
+def _with_interval(values: NDArray[np.float64], n_pairs: int) -> dict[str, Any] | None:
+    """Return a score with interval and pairs; None where it has no interval."""
+    score = rounded(estimate(values))
+    return None if score["low"] is None else {**score, "n_pairs": n_pairs}

@@ -328,7 +328,9 @@ def coverage(ensemble: Ensemble, predictions: EnsemblePredictions, cohort: Cohor
     """
     calibration = ensemble.bundle.calibration
     miscoverage = ensemble.bundle.card.config.miscoverage
-    inside = stage_sets(predictions.member_probability, calibration.score, calibration.member, miscoverage)
+    inside = stage_sets(
+        predictions.member_probability, calibration.score, calibration.member, miscoverage, stage=calibration.stage
+    )
     known = cohort.stage >= 0
     held = inside[np.arange(len(inside)), np.maximum(cohort.stage, 0)]
 
