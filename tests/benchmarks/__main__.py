@@ -18,6 +18,7 @@ from tests.benchmarks import (
     explanations,
     hotspots,
     memory,
+    network_nuclei,
     nuclei,
     reading,
     scaling,
@@ -85,12 +86,18 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
         "memory": lambda: memory.benchmark(for_memory(), options.threads),
         "start": lambda: start.benchmark(slide_maker.SOURCE, options.repeats),
         "artefacts": tissue_quality.benchmark,
-        "nuclei": lambda: nuclei.benchmark(*([options.outlines] if options.outlines else [])),
+        "nuclei": lambda: score_nuclei(options.outlines),
         "explanations": lambda: explanations.benchmark(options.threads),
         "batch": lambda: batch.benchmark(folder, options.repeats),
         "coarsening": lambda: coarsening.benchmark(),
         "service": lambda: service.benchmark(options.slide or slide_maker.made(folder, 8_000, 6_000), folder=folder),
     }
+
+
+def score_nuclei(outlines: Path | None) -> list[Table]:
+    """Return the tables of the rule and of the network."""
+    folder = [outlines] if outlines else []
+    return [*nuclei.benchmark(*folder), *network_nuclei.benchmark(*folder)]
 
 
 def command(name: str, options: argparse.Namespace) -> str:

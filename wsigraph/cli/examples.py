@@ -46,6 +46,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "wsigraph graph slide.svs --out graphs --threads 8 --memory 2GB",
         "wsigraph graph slide.svs --features slide.h5 --coarsen",
     ),
+    "nuclei": (
+        "wsigraph nuclei slide.svs",
+        "wsigraph nuclei slide.svs --points --to geojson --to anndata --box 10000,8000,4096,4096",
+    ),
     "export": (
         "wsigraph export wsigraph-out/slide --to anndata --out slide.h5ad",
         "wsigraph export wsigraph-out/slide --coarse --to geojson --out slide.geojson",

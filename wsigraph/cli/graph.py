@@ -17,6 +17,8 @@ from wsigraph.cli.options import (
     FocalPlane,
     Force,
     Mpp,
+    Nuclei,
+    NucleiWeights,
     Out,
     Overrides,
     Roi,
@@ -68,6 +70,8 @@ def graph(
     features: _Features = None,
     tile_px: _TilePx = None,
     encoder: Encoder = None,
+    nuclei: Nuclei = None,
+    nuclei_weights: NucleiWeights = None,
     coarsen: _Coarsen = False,
     chunk_px: _Chunk = None,
     threads: Threads = None,
@@ -91,6 +95,8 @@ def graph(
     """
     spelled = {
         "feature.encoder": encoder,
+        "feature.nuclei": nuclei,
+        "feature.nuclei_weights": nuclei_weights,
         "runtime.chunk_px": chunk_px,
         "runtime.threads": threads,
         "runtime.memory_gb": None if memory is None else _gigabytes(memory),

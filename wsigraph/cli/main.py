@@ -19,6 +19,7 @@ from wsigraph.cli import (
     graph,
     inspect,
     manifest,
+    nuclei,
     predict,
     report,
     run,
@@ -66,6 +67,7 @@ app.command("status", short_help="Show the progress of a run, also after a crash
 app.command("serve", short_help="Serve slides, jobs and results in a browser and over HTTP.")(serve.serve)
 app.command("viewer", short_help="Install the viewer's JavaScript.")(viewer.viewer)
 app.command("graph", short_help="Build the superpixel graph of a slide, with a picture.")(graph.graph)
+app.command("nuclei", short_help="Find the nuclei of a slide: outlines, types, counts and densities.")(nuclei.nuclei)
 app.command("export", short_help="Convert a graph to AnnData, GeoJSON, parquet or networkx.")(export.export)
 app.command("simulate", short_help="Simulate a cohort with known ground truth.")(simulate.simulate)
 app.command("synthesize", short_help="Paint annotated synthetic tissue from a graph.")(synthesize.synthesize)

@@ -35,6 +35,14 @@ Encoder = Annotated[
     str | None,
     typer.Option("--encoder", metavar="NAME", help="Add the features of an image encoder, e.g. efficientnet_lite0."),
 ]
+Nuclei = Annotated[
+    str | None,
+    typer.Option("--nuclei", metavar="NAME", help="What finds nuclei: rule, network, none, or a plugin."),
+]
+NucleiWeights = Annotated[
+    str | None,
+    typer.Option("--nuclei-weights", metavar="FILE", help="Weights for the network or the plugin of --nuclei."),
+]
 Force = Annotated[
     bool, typer.Option("--force", help="Continue with a slide that is not an H&E section; every output is marked.")
 ]

@@ -11,16 +11,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.config import Config
+from wsigraph.config import Config, FeatureConfig
 from wsigraph.geometry import Box, grid
 from wsigraph.graph.adjacency import both_directions, count_boundaries, sum_boundaries
 from wsigraph.graph.feature.count import CountScales, count_moments
-from wsigraph.graph.feature.detect import NUCLEUS_COLUMNS, detect_nuclei
+from wsigraph.graph.feature.detect import (
+    COARSEST_MPP,
+    NUCLEUS_COLUMNS,
+    detect_nuclei,
+    detector_identity,
+    load_detector,
+)
 from wsigraph.graph.feature.encode import encode
 from wsigraph.graph.feature.moments import MOMENT_NAMES
 from wsigraph.graph.tissue.window import tissue_box
 from wsigraph.records import SuperpixelLabels, TissueGraph
-from wsigraph.registry import ENCODERS, NUCLEI, load
+from wsigraph.registry import ENCODERS, load
 from wsigraph.slide.map_boxes import Progress, map_chunks
 from wsigraph.slide.reader import Slide
 from wsigraph.slide.roi import Roi, as_roi
@@ -80,9 +86,7 @@ def build_graph(
     for ids, rows, class_rows, _, _ in tables:
         moments[ids - 1] += rows
         class_pixels[ids - 1] += class_rows
-    if settings.feature.nuclei is not None:
-        detector = load(NUCLEI, settings.feature.nuclei)()
-        moments[:, NUCLEUS_COLUMNS] = detect_nuclei(slide, labels, detector, progress=progress)
+    nuclei = _count_detected(moments, slide, labels, settings.feature, progress)
     key, boundary = sum_boundaries(
         np.concatenate([np.zeros(0, np.int64), *(table[3] for table in tables)]),
         np.concatenate([np.zeros((0, 2), np.int64), *(table[4] for table in tables)]),
@@ -105,7 +109,32 @@ def build_graph(
         encoder=settings.feature.encoder,
         class_names=class_names,
         class_pixels=class_pixels if class_names else None,
+        nuclei=nuclei,
     )
+
+
+def _count_detected(
+    moments: NDArray[np.int64],
+    slide: Slide,
+    labels: SuperpixelLabels,
+    config: FeatureConfig,
+    progress: Progress | None,
+) -> str:
+    """Replace the nuclei of the rule by those of the detector chosen, in place, and return what found them."""
+    if config.nuclei == "rule":
+        return "rule"
+    detector = load_detector(config.nuclei, config.nuclei_weights)
+    if detector is not None and slide.info.mpp > COARSEST_MPP:
+        slide.mark(
+            f"{slide.info.mpp:g} um/px is too coarse for nuclei, which need {COARSEST_MPP:g} um/px or finer: the graph "
+            "has no nuclear features"
+        )
+        detector = None
+    if detector is None:
+        moments[:, NUCLEUS_COLUMNS] = 0
+        return "none"
+    moments[:, NUCLEUS_COLUMNS] = detect_nuclei(slide, labels, detector, progress=progress)
+    return detector_identity(detector)
 
 
 def _count_chunk(

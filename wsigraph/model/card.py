@@ -216,6 +216,8 @@ class Card(_CardPart):
         Settings of coarsening by the bundle's own embedding; None where it has none.
     encoder : str or None
         Encoder whose features are node features; None where there is none.
+    nuclei : str or None
+        What found the nuclei of the training graphs (``TissueGraph.nuclei``); None for the rule.
     stage_names : tuple of str
         The K stages; empty where stage is not predicted.
     time_days : tuple of float
@@ -247,6 +249,7 @@ class Card(_CardPart):
     coarsening_embedding_id: str | None
     coarsening: CoarseningConfig | None = None
     encoder: str | None = None
+    nuclei: str | None = None
     stage_names: tuple[str, ...]
     time_days: tuple[float, ...]
     seeds: dict[str, int]
@@ -271,7 +274,7 @@ class Card(_CardPart):
         return canonical_document(fields)
 
 
-_ADDED_FIELDS = ("coarsening", "encoder")
+_ADDED_FIELDS = ("coarsening", "encoder", "nuclei")
 _ADDED_SETTINGS = (
     "inputs",
     "encoding_dimensions",

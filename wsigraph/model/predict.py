@@ -162,6 +162,12 @@ def check_graph(bundle: ModelBundle, coarse: CoarseGraph) -> None:
     card = bundle.card
     if NodeColumns.of(card.config).needs_features:
         check_schemas(card, feature_schema_id(), moment_schema_id(coarse.graph.moment_names))
+        trained = card.nuclei or "rule"
+        if coarse.graph.nuclei != trained:
+            raise ModelError(
+                f"slide {coarse.graph.slide_id!r} has nuclei by {coarse.graph.nuclei!r}, model {card.name!r} was "
+                f"trained on nuclei by {trained!r}; build the graph with --nuclei {trained.partition(' ')[0]}"
+            )
     if bundle.embedding is None:
         return
     own = [bundle.embedding, *(member.embedding for member in bundle.members)]

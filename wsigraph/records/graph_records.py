@@ -44,6 +44,9 @@ class TissueGraph(RecordDisplay):
         Classes of the user's annotations; empty where there are none.
     class_pixels : int64 (N, K) or None
         Pixels of every region inside annotations of each class; additive as moments are.
+    nuclei : str
+        What found the nuclei: ``rule``, ``none`` (their columns are 0 and mean nothing), or a detector with the digest
+        of its weights. Numbers of one are not comparable with those of another.
     """
 
     slide_id: str
@@ -58,6 +61,7 @@ class TissueGraph(RecordDisplay):
     encoder: str | None = None
     class_names: tuple[str, ...] = ()
     class_pixels: NDArray[np.int64] | None = None
+    nuclei: str = "rule"
 
     def __post_init__(self) -> None:
         (n_nodes, n_columns), n_edges = self.moments.shape, self.edge_index.shape[-1]
@@ -132,6 +136,7 @@ class TissueGraph(RecordDisplay):
             "edges": f"{self.n_edges:,}",
             "moments": str(len(self.moment_names)),
             "encoder": self.encoder or "none",
+            **({} if self.nuclei == "rule" else {"nuclei": self.nuclei}),
             "pixel size": f"{self.mpp:g} um/px",
             "stain": self.stain.source,
         }

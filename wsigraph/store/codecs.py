@@ -237,6 +237,8 @@ def _encode_graph(graph: TissueGraph) -> Payload:
         "nucleus_threshold": float(graph.stain.nucleus_threshold),
         "stain_source": graph.stain.source,
     }
+    if graph.nuclei != "rule":  # left out otherwise, so that older graphs keep their bytes
+        fields["nuclei"] = graph.nuclei
     return Payload(fields, arrays)
 
 
@@ -260,6 +262,7 @@ def _decode_graph(payload: Payload) -> TissueGraph:
         encoder=fields["encoder"],
         class_names=tuple(fields.get("class_names", ())),
         class_pixels=arrays.get("class_pixels"),
+        nuclei=fields.get("nuclei", "rule"),
     )
 
 

@@ -90,6 +90,8 @@ class Cohort:
         Choice of the node features, with the encoder.
     superpixel_graphs : SuperpixelGraphs or None
         The rows before coarsening, kept where the coarsening is to be trained.
+    nuclei : str
+        What found the nuclei of the graphs.
     """
 
     inputs: list[GraphInput]
@@ -107,6 +109,7 @@ class Cohort:
     feature_names: tuple[str, ...]
     columns: NodeColumns = field(default_factory=NodeColumns)
     superpixel_graphs: SuperpixelGraphs | None = None
+    nuclei: str = "rule"
 
     @property
     def n_rows(self) -> int:
@@ -221,7 +224,8 @@ def collect(
             )
         _check_follow_up(example)
         encoder = tissue.encoder if columns.needs_encoding else None
-        schemas.add((moment_schema_id(tissue.moment_names), embedding_id, encoder))
+        nuclei = tissue.nuclei if columns.needs_features else "rule"
+        schemas.add((moment_schema_id(tissue.moment_names), embedding_id, encoder, nuclei))
         inputs.append(graph_input(graph, columns))
         stage = NO_STAGE if example.stage is None else example.stage
         time_days = math.nan if example.time_days is None else example.time_days
@@ -232,12 +236,12 @@ def collect(
         raise ModelError("no graph to train on, expected graphs of at least two patients; check the manifest")
     if len(schemas) != 1:
         raise ModelError(
-            f"training graphs have {len(schemas)} combinations of moment schema, coarsening and encoder, expected one; "
-            "build and coarsen all of them with one version and one configuration"
+            f"training graphs have {len(schemas)} combinations of moment schema, coarsening and encoder (or of what "
+            "found nuclei), expected one; build and coarsen all of them with one version and one configuration"
         )
     patient, stages, times, events = zip(*rows, strict=True)
     sites, slides, covariates, stains = zip(*details, strict=True)
-    moment_id, embedding_id, encoder = schemas.pop()
+    moment_id, embedding_id, encoder, nuclei = schemas.pop()
     return Cohort(
         inputs=inputs,
         patient=np.array(patient, np.str_),
@@ -251,6 +255,7 @@ def collect(
         moment_id=moment_id,
         feature_id=feature_schema_id(),
         embedding_id=embedding_id,
+        nuclei=nuclei,
         feature_names=column_names(columns, inputs[0].features.shape[1]),
         columns=replace(columns, encoder=encoder),
         superpixel_graphs=None

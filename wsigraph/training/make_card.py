@@ -121,6 +121,7 @@ def make_card(
         coarsening_embedding_id=cohort.embedding_id if embedding is None else embedding.embedding_id,
         coarsening=None if embedding is None or cohort.superpixel_graphs is None else cohort.superpixel_graphs.config,
         encoder=cohort.columns.encoder,
+        nuclei=None if cohort.nuclei == "rule" else cohort.nuclei,
         stage_names=() if config.task == "survival" else config.stage_names,
         time_days=reporting_days(members),
         seeds={"train": seed},

@@ -71,9 +71,9 @@ def test_every_window_has_the_stated_size(spotted):
 
 def test_a_plugin_named_in_the_configuration_replaces_the_built_in_count(spotted, monkeypatch):
     slide, labels, n_spots = spotted
-    import wsigraph.graph.build as build
+    import wsigraph.graph.feature.detect as detect
 
-    monkeypatch.setattr(build, "load", lambda group, name: {("wsigraph.nuclei", "dark"): DarkSpots}[group, name])
+    monkeypatch.setattr(detect, "load", lambda group, name: {("wsigraph.nuclei", "dark"): DarkSpots}[group, name])
     graph = wsigraph.build_graph(slide, labels, load(overrides=["feature.nuclei=dark"]))
     plain = wsigraph.build_graph(slide, labels)
     assert graph.moment("nuclei").sum() == n_spots

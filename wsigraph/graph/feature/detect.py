@@ -7,8 +7,10 @@ the superpixel, that holds its rounded centroid. The margin should be at least t
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ from wsigraph.graph.feature.concentration import concentrations
 from wsigraph.graph.feature.moments import COLUMN, MOMENT_NAMES
 from wsigraph.graph.feature.nuclei import AREA, X, Y, add_nuclei, measure_spots
 from wsigraph.records import SuperpixelLabels
+from wsigraph.registry import NUCLEI, load
 from wsigraph.slide.map_boxes import Progress, map_chunks
 
 if TYPE_CHECKING:
@@ -26,6 +29,29 @@ if TYPE_CHECKING:
 
 NUCLEUS_COLUMNS = slice(COLUMN["nuclei"], COLUMN["nucleus_stain_sq"] + 1)
 """Columns of the moment table that count nuclei."""
+
+
+COARSEST_MPP = 1.2
+"""Pixel size of a slide beyond which nuclei are too small to be seen, um/px."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DetectedNuclei:
+    """Nuclei of one window, with what the detector knows of each.
+
+    Attributes
+    ----------
+    instances : int32 (s, s)
+        Nuclei numbered from 1; 0 is background.
+    probability : float32 (n,)
+        How sure the detector is of each.
+    type_probability : float32 (n, T)
+        Probability of each type; T is 0 where the detector knows none.
+    """
+
+    instances: NDArray[np.int32]
+    probability: NDArray[np.float32]
+    type_probability: NDArray[np.float32]
 
 
 class NucleusDetector(Protocol):
@@ -54,9 +80,58 @@ class NucleusDetector(Protocol):
         """Width of the margin around the inner part, pixels."""
         ...
 
-    def detect(self, window: NDArray[np.uint8], /) -> NDArray[np.int32]:
-        """Return an instance mask int32 (s, s), nuclei numbered from 1, for uint8 (s, s, 3); s = window + 2 margins."""
+    def detect(self, window: NDArray[np.uint8], /) -> NDArray[np.int32] | DetectedNuclei:
+        """Return an instance mask int32 (s, s), nuclei numbered from 1, for uint8 (s, s, 3); s = window + 2 margins.
+
+        A detector that also knows probabilities returns `DetectedNuclei`, and names its types in an attribute `types`.
+        """
         ...
+
+
+def load_detector(name: str, weights: str | None = None) -> NucleusDetector | None:
+    """Return the detector of a name.
+
+    Parameters
+    ----------
+    name : str
+        ``none``, ``network`` or a plugin of group ``wsigraph.nuclei``.
+    weights : str, optional
+        File of weights, for a detector that takes one.
+
+    Returns
+    -------
+    NucleusDetector or None
+        None for ``none``.
+
+    Raises
+    ------
+    PluginError
+        If no such plugin loads, or it takes no weights.
+    ModelError
+        If the weights do not fit.
+    """
+    if name == "none":
+        return None
+    if name == "network":
+        from wsigraph.graph.feature.network_detector import NetworkDetector  # imports torch
+
+        return NetworkDetector(weights)
+    factory = load(NUCLEI, name)
+    if weights is None:
+        return cast(NucleusDetector, factory())
+    try:
+        inspect.signature(factory).bind(weights)
+    except TypeError:
+        raise PluginError(
+            f"nucleus detector {name!r} takes no weights, {weights} was given; leave --nuclei-weights out"
+        ) from None
+    return cast(NucleusDetector, factory(weights))
+
+
+def detector_identity(detector: NucleusDetector) -> str:
+    """Return the name of a detector, with the digest of its weights where it states one."""
+    digest = getattr(detector, "digest", None)
+    return detector.name if digest is None else f"{detector.name} {digest}"
 
 
 def detect_nuclei(
@@ -98,6 +173,45 @@ def detect_nuclei(
     return moments[1:, NUCLEUS_COLUMNS]
 
 
+def whole_window(core: Box, detector: NucleusDetector) -> Box:
+    """Return the window of a core box: of one size, at the slide's border too."""
+    side = detector.window_px
+    return Box(y0=core.y0, x0=core.x0, y1=core.y0 + side, x1=core.x0 + side).grow(detector.margin_px)
+
+
+def detected(rgb: NDArray[np.uint8], detector: NucleusDetector) -> DetectedNuclei:
+    """Return what a detector finds in a window.
+
+    Parameters
+    ----------
+    rgb : uint8 (s, s, 3)
+        The window.
+    detector : NucleusDetector
+        Detector.
+
+    Returns
+    -------
+    DetectedNuclei
+        With probability 1 and no types, if the detector returns a mask alone.
+
+    Raises
+    ------
+    PluginError
+        If the detector returns another shape or dtype than documented.
+    """
+    result = detector.detect(rgb)
+    if not isinstance(result, DetectedNuclei):
+        n = int(result.max(initial=0))
+        result = DetectedNuclei(result, np.ones(n, np.float32), np.zeros((n, 0), np.float32))
+    instances = result.instances
+    if instances.shape != rgb.shape[:2] or instances.dtype != np.int32:
+        raise PluginError(
+            f"nucleus detector {detector.name!r} returned {instances.dtype} {instances.shape}, "
+            f"expected int32 {rgb.shape[:2]}"
+        )
+    return result
+
+
 def _detect_window(
     core: Box, slide: Slide, labels: SuperpixelLabels, detector: NucleusDetector
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
@@ -109,15 +223,9 @@ def _detect_window(
     painted = np.asarray(labels.labels[under.slices])
     if under.is_empty or not painted.any():
         return np.zeros((0, 6), np.int64), np.zeros(0, np.int32)
-    side = detector.window_px
-    window = Box(y0=core.y0, x0=core.x0, y1=core.y0 + side, x1=core.x0 + side).grow(detector.margin_px)
+    window = whole_window(core, detector)
     rgb = slide.read(window, detector.mpp)
-    instances = detector.detect(rgb)
-    if instances.shape != rgb.shape[:2] or instances.dtype != np.int32:
-        raise PluginError(
-            f"nucleus detector {detector.name!r} returned {instances.dtype} {instances.shape}, "
-            f"expected int32 {rgb.shape[:2]}"
-        )
+    instances = detected(rgb, detector).instances
     hematoxylin, _ = concentrations(rgb, labels.tissue.stain)
     spots = measure_spots(instances, int(instances.max(initial=0)), hematoxylin)
     spots = spots[spots[:, AREA] > 0]

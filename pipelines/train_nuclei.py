@@ -1,0 +1,239 @@
+"""Train the nucleus network that the package ships.
+
+    python -m pipelines.train_nuclei --dsb FOLDER --histolytics FOLDER [--unlabelled FILE ...] [--out PATH] [--seed N]
+
+`FOLDER` of ``--dsb`` holds the stained images of the 2018 Data Science Bowl (CC0) as ``NAME.png`` with
+``NAME_nuclei.png`` and ``index.csv``; that of ``--histolytics`` the folder ``histolytics/data`` of the PyPI package
+(BSD-3). After a first round on these, the network labels the tissue of ``--unlabelled`` itself, as the mean over the
+eight symmetries, and is trained on with it. No other network's labels enter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from pipelines.nucleus_measures import (
+    LEAST_NUCLEUS,
+    THRESHOLDS,
+    Pair,
+    choose_temperature,
+    choose_threshold,
+    f1,
+    held_out,
+    held_out_pairs,
+    instances_of,
+    is_pink,
+    maps_of,
+    quality,
+    scan,
+    type_logits,
+    type_scores,
+)
+from pipelines.nucleus_training_images import (
+    NEST_CUT,
+    NEST_SCALE,
+    NUCLEUS_PX,
+    Source,
+    at_sizes,
+    dsb2018,
+    in_strips,
+    labelled,
+    median_diameter,
+    nest_crop,
+    read_unlabelled,
+    resized,
+    sample,
+)
+from wsigraph.graph.feature.nucleus_network import NucleusNetwork
+from wsigraph.graph.feature.nucleus_weights import save_nucleus_network
+
+SIDE, BATCH = 256, 8
+LEAST_TYPE = 0.5
+"""Probability under which a type is unknown."""
+
+
+def loss(output: tuple[Tensor, Tensor], truth: Tensor) -> Tensor:
+    """Return the weighted cross entropy of both maps, a Dice term and that of the types where they are known."""
+    maps, kinds = output
+    weight = truth[:, 2:3]
+    target = truth[:, :2].clamp(0, 1)
+    raised = weight * torch.cat([torch.ones_like(weight), 1 + 2 * target[:, 1:2]], dim=1)
+    entropy = binary_cross_entropy_with_logits(maps, target, raised, reduction="sum") / weight.sum().clamp_min(1)
+    inside = torch.sigmoid(maps[:, :1]) * weight
+    dice = 1 - (2 * (inside * target[:, :1]).sum() + 1) / (inside.sum() + (target[:, :1] * weight).sum() + 1)
+    kind = truth[:, 3, ::2, ::2].long() - 1
+    if bool((kind >= 0).any()):
+        entropy = entropy + 0.15 * cross_entropy(kinds, kind, ignore_index=-1)
+    return entropy + 0.5 * dice
+
+
+def channels_last(network: NucleusNetwork) -> NucleusNetwork:
+    """Return the network with its weights in the order in which its convolutions are fastest."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def train(
+    network: NucleusNetwork, sources: list[Source], steps: int, rate: float, rng: np.random.Generator
+) -> NucleusNetwork:
+    """Train a network and return the exponential mean of its weights."""
+    network.train()
+    mean = copy.deepcopy(network)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.1)
+    start, running = time.process_time(), 0.0
+    for step in range(steps):
+        images, truth = sample(sources, BATCH, SIDE, rng)
+        value = loss(network(images.contiguous(memory_format=torch.channels_last)), truth)
+        optimiser.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimiser.step()
+        schedule.step()
+        decay = min(0.997, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for average, current in zip(mean.state_dict().values(), network.state_dict().values(), strict=True):
+                if average.is_floating_point():
+                    average.lerp_(current, 1 - decay)
+                else:
+                    average.copy_(current)
+        running += float(value.detach())
+        if (step + 1) % 100 == 0:
+            print(
+                f"  step {step + 1}/{steps}, loss {running / 100:.4f}, {time.process_time() - start:.0f} CPU s",
+                flush=True,
+            )
+            running = 0.0
+    return mean
+
+
+def drawn_sources(options: argparse.Namespace) -> list[Source]:
+    """Return the sources with drawn nuclei, without what is held out."""
+    sources: list[Source] = []
+    for name, rgb, instances in dsb2018(options.dsb):
+        if is_pink(rgb) or held_out(name):
+            continue
+        scale = NUCLEUS_PX / median_diameter(instances)
+        area = instances.size * scale**2 / SIDE**2
+        sources += labelled(rgb, instances, scale=scale, weight=min(area, 4.0) + 0.15, recolour=0.55)
+    nest, inst, kind = nest_crop(options.histolytics)
+    weight = 0.3 * sum(source.weight for source in sources)
+    left = np.s_[:, :NEST_CUT]
+    sources += labelled(nest[left], inst[left], scale=NEST_SCALE, weight=weight, recolour=0.1, types=kind[left])
+    return sources
+
+
+def labelled_again(network: NucleusNetwork, options: argparse.Namespace, total: float) -> list[Source]:
+    """Return sources whose truth is the network's own mean over flips, and drawn ones whose gaps it marks as unsure."""
+    images = [(path, *read_unlabelled(path, options.slide_mpp)) for path in options.unlabelled]
+    sources: list[Source] = []
+    for path, rgb, mpp in images:
+        scale = mpp / 0.5
+        if mpp == 0:  # no pixel size: from the size of the nuclei that are found
+            scale = estimate_scale(network, rgb)
+        image = resized(rgb, np.zeros(rgb.shape[:2], np.int32), scale)[0]
+        maps = in_strips(lambda part: maps_of(network, part, 8), image)
+        known = np.stack([maps[0], maps[1], np.ones_like(maps[0]), np.zeros_like(maps[0])])
+        area = image.shape[1] * image.shape[2]
+        n = instances_of(maps)[1].size
+        print(f"  {path.name}: scale {scale:.2f}, {area / 4e6:.2f} mm2, {n} nuclei", flush=True)
+        sources += at_sizes(image, known.astype(np.float32), area)
+    weight = sum(source.weight for source in sources)
+    return [Source(source.image, source.truth, 0.8 * total * source.weight / weight, 0.0) for source in sources]
+
+
+def estimate_scale(network: NucleusNetwork, rgb: NDArray[np.uint8]) -> float:
+    """Return the scale at which the median nucleus that the network finds is 6 um wide."""
+    scale = 1.0
+    for _ in range(3):
+        image, _ = resized(rgb, np.zeros(rgb.shape[:2], np.int32), scale)
+        part = image[:, :1024, :1024]
+        instances, peak = instances_of(maps_of(network, part))
+        if len(peak) < 20:
+            return scale
+        scale = float(np.clip(scale * NUCLEUS_PX / median_diameter(instances), 0.3, 2.0))
+    return scale
+
+
+def main() -> None:
+    """Run the recipe."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--dsb", type=Path, required=True)
+    parser.add_argument("--histolytics", type=Path, required=True)
+    parser.add_argument("--unlabelled", type=Path, nargs="*", default=[])
+    parser.add_argument("--slide-mpp", type=float, default=0.25, help="pixel size of a slide that states none, um/px")
+    parser.add_argument("--steps", type=int, nargs=2, default=(2200, 700))
+    parser.add_argument(
+        "--first", type=Path, help="go on from the weights of a round; --steps 0 0 sets thresholds only"
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(options.seed)
+    start = time.process_time()
+    sources, checks = drawn_sources(options), held_out_pairs(options.dsb, options.histolytics)
+    network = channels_last(NucleusNetwork(norm=True))
+    if options.first is None:
+        mean = train(network, sources, options.steps[0], 3e-3, np.random.default_rng(options.seed))
+        torch.save(mean.state_dict(), options.out.with_suffix(".first.pt"))
+    else:
+        mean = copy.deepcopy(network)
+        mean.load_state_dict(torch.load(options.first, weights_only=True))
+    report(mean.folded(), checks)
+    if options.unlabelled and options.steps[1]:
+        sources += labelled_again(mean.folded(), options, sum(source.weight for source in sources))
+        mean = train(mean, sources, options.steps[1], 1.5e-3, np.random.default_rng(options.seed + 1))
+        torch.save(mean.state_dict(), options.out.with_suffix(".second.pt"))
+        report(mean.folded(), checks)
+    finish(channels_last(mean.folded()), checks, options)
+    print(f"{time.process_time() - start:.0f} CPU s in all")
+
+
+def report(network: NucleusNetwork, checks: dict[str, list[Pair]]) -> None:
+    """Print recall, precision and F1 on what was held out, by threshold."""
+    for name, pairs in checks.items():
+        rates = scan(network, pairs)
+        for threshold, (recall, precision), score in zip(THRESHOLDS[::4], rates[::4], f1(rates)[::4], strict=True):
+            print(
+                f"  {name} t {threshold:.2f} recall {recall:.3f} precision {precision:.3f} F1 {score:.3f}", flush=True
+            )
+
+
+def finish(network: NucleusNetwork, checks: dict[str, list[Pair]], options: argparse.Namespace) -> None:
+    """Choose the thresholds on what was held out and write the weights."""
+    logits, truth = type_logits(network, options.histolytics)
+    temperature = choose_temperature(logits, truth)
+    threshold = choose_threshold(network, checks)
+    card = save_nucleus_network(
+        network,
+        options.out,
+        least_nucleus=LEAST_NUCLEUS,
+        least_centre=threshold,
+        type_temperature=temperature,
+        least_type=LEAST_TYPE,
+        training={
+            "data": "Data Science Bowl 2018 stained images (CC0); histolytics crop (BSD-3); own labels of "
+            + ", ".join(path.name for path in options.unlabelled),
+            "seed": str(options.seed),
+            "steps": " + ".join(str(steps) for steps in options.steps),
+        },
+    )
+    print(f"weights {card.digest}: least centre {threshold:.3f}, type temperature {temperature:.2f}")
+    print(
+        "types", {name: round(value, 3) for name, value in type_scores(logits, truth, temperature, LEAST_TYPE).items()}
+    )
+    for name, pairs in checks.items():
+        print(name, {key: round(value, 3) for key, value in quality(network, pairs, threshold).items()})
+
+
+if __name__ == "__main__":
+    main()
