@@ -63,7 +63,9 @@ def _draw(histories: Sequence[NDArray[np.float64]], best: Sequence[int]) -> byte
         colour = f"C{fold % 10}"
         axes.plot(epochs, history[:, 0], color=colour, alpha=0.45, linewidth=1.0)
         axes.plot(epochs, history[:, 1], color=colour, linewidth=1.8, label=f"fold {fold}")
-        axes.plot(best_epoch, history[best_epoch - 1, 1], "o", color=colour, markersize=5)
+        # an offset alone has no epochs
+        if best_epoch:
+            axes.plot(best_epoch, history[best_epoch - 1, 1], "o", color=colour, markersize=5)
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss (thin: training, thick: validation, dot: best)")
     axes.spines[["top", "right"]].set_visible(False)

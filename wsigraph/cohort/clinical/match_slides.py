@@ -80,15 +80,14 @@ def match_slides(
     unmatched: list[tuple[DiscoveredSlide, str]] = []
     rules: dict[str, int] = {}
     for slide in slides:
-        named = by_slide.get(_key(slide.path.name)) or by_slide.get(_key(slide.slide_id))
-        row: ClinicalRow | None = named
+        own = by_slide.get(_key(slide.path.name)) or by_slide.get(_key(slide.slide_id))
         rule = "name of the slide"
-        if row is None:
-            row, rule = finder.find(slide.path.name)
-        if row is None:
+        if own is None:
+            own, rule = finder.find(slide.path.name)
+        if own is None:
             unmatched.append((slide, rule))
         else:
-            pairs.append((slide, row))
+            pairs.append((slide, own))
             rules[rule] = rules.get(rule, 0) + 1
     matched = {row.patient or row.slide for _, row in pairs}
     return SlideMatches(
