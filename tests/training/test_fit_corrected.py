@@ -255,3 +255,13 @@ def test_settings_of_a_network_alone_are_refused(
 def test_the_counts_of_networks_follow_from_the_names_of_weights() -> None:
     names = ["attention.0.a", "attention.3.b", "stage_networks.1.embed.weight", "offset.weight"]
     assert NetworkCounts.of(names) == NetworkCounts(attention=4, survival_networks=0, stage_networks=2)
+
+
+@pytest.mark.parametrize(("task", "fractions"), [("stage", (0.0, 1.0)), ("survival", (1.0, 0.0))])
+def test_a_correction_in_full_is_that_of_the_task(
+    cohort: Cohort, config: ModelConfig, task: str, fractions: tuple[float, float]
+) -> None:
+    """With one task the other head has no networks, so that there is nothing to set to a fraction of 1."""
+    one = fit(cohort, np.arange(40), config.model_copy(update={"design": "full", "task": task}), seed=1)
+    assert one.correction is not None
+    assert (one.correction.survival_fraction, one.correction.stage_fraction) == fractions

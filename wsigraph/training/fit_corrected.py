@@ -302,7 +302,11 @@ class _Learner:
             for table in losses or (None, None)
         )
         if self.config.design == "full" and losses is not None:
-            return replace(survival, fraction=1.0), replace(stage, fraction=1.0)
+            # only what the task predicts has networks
+            return (
+                survival if self.config.task == "stage" else replace(survival, fraction=1.0),
+                stage if self.config.task == "survival" else replace(stage, fraction=1.0),
+            )
         return survival, stage
 
     def _member(
