@@ -6,6 +6,7 @@ deadline is replaced, and its request fails with the reason.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -15,9 +16,11 @@ from typing import Any
 
 from wsigraph import errors
 from wsigraph.config import ServiceConfig
-from wsigraph.service.isolation import protocol
+from wsigraph.run.sandbox import protocol
 
 _WAIT_S = 60.0
+# a process with threads of its own cannot be forked safely
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class IsolationPool:
@@ -92,6 +95,7 @@ class IsolationPool:
         finally:
             self._idle.put(worker)
         if "error" in header:
+            self.n_lost += header["error"] == "ReaderLost"
             raise _deserialize_error(header)
         return header, body
 
@@ -132,6 +136,7 @@ class _Worker:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
+                    env=os.environ | _ONE_THREAD,
                 )
             return self._process
 
