@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Float, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from wsigraph.errors import StoreError
 
 _WAIT_S = 30.0
+
+
+class database_time(FunctionElement[float]):  # noqa: N801  (a function of the database, in a statement)
+    """The database's time in a statement, s since 1970.
+
+    Services on several machines compare the claims of jobs by it, so their own clocks need not agree.
+    """
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(database_time)
+def _(_element: database_time, _compiler: Any, **_options: Any) -> str:
+    # the time of the statement: now() is that of the transaction, which may have waited for a lock
+    return "extract(epoch from clock_timestamp())"
+
+
+@compiles(database_time, "sqlite")
+def _(_element: database_time, _compiler: Any, **_options: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
 
 
 def open_database(url: str) -> Engine:
@@ -43,3 +71,19 @@ def open_database(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Turn database errors into StoreError."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except SQLAlchemyError as error:
+        raise StoreError(f"the job database does not answer ({first_line(error)}); try again") from None
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error, or its class."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
