@@ -23,7 +23,7 @@ ATTACKS = {
     "reads the environment of the service": "open(f'/proc/{parent}/environ','rb').read()",
     "writes to the slide": "open(slide,'ab')",
     "truncates the slide": "os.truncate(slide, 0)",
-    "writes to the temporary directory": "open('/tmp/attack','w')",
+    "writes to the temporary directory": "open(os.path.join(tempfile.gettempdir(),'attack'),'w')",
     "writes to the package": "open(os.path.join(os.path.dirname(wsigraph.__file__),'attack.py'),'w')",
     "links to a secret among the results": "os.symlink('/etc/passwd', os.path.join(results,'prediction.json'))",
     "makes a pipe among the results": "os.mkfifo(os.path.join(results,'pipe'))",
@@ -39,13 +39,13 @@ ATTACKS = {
     "kills the service": "os.kill(parent, 15)",
     "traces the service": "libc_call(101, 16, parent, 0, 0)",
     "makes a namespace": "libc_call(272, 0x10000000)",
-    "mounts": "libc_call(165, b'none', b'/tmp', b'tmpfs', 0, None)",
+    "mounts": "libc_call(165, b'none', b'/', b'tmpfs', 0, None)",
     "makes a ring of requests": "libc_call(425, 8, ctypes.create_string_buffer(120))",
     "becomes root again": "os.setuid(0)",
     "takes more memory": "bytearray(3 * 10**9)",
 }
 _CODE = """
-    import ctypes, json, os, socket, subprocess, sys
+    import ctypes, json, os, socket, subprocess, sys, tempfile
     from pathlib import Path
     import wsigraph
     from wsigraph.run.sandbox.sandbox import Limits, enter
@@ -55,6 +55,7 @@ _CODE = """
         if libc.syscall(*arguments) < 0:
             raise OSError(ctypes.get_errno(), 'refused')
     libc_call(39)
+    tempfile.gettempdir()
     enter(Limits(read=(Path(slide),), write=(Path(results),), memory_bytes=2 * 10**9))
     assert open(slide).read() == 'slide'
     os.mkdir(os.path.join(results, 'd'))

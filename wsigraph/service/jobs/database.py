@@ -75,7 +75,13 @@ def open_database(url: str) -> Engine:
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turn database errors into StoreError."""
+    """Turn database errors into StoreError.
+
+    Raises
+    ------
+    StoreError
+        If the database does not answer.
+    """
     try:
         yield
     except IntegrityError:
