@@ -206,6 +206,7 @@ def run_slide(
     progress: Progress | None = None,
     until: str = "report",
     explain: ExplanationRequest | None = None,
+    max_mpx: float = 0.0,
 ) -> SlideResult:
     """Carry out the steps of one slide, and skip those whose records are there.
 
@@ -229,6 +230,8 @@ def run_slide(
         Last step to carry out, one of `STEP_NAMES`. With `explain`, ``report`` means ``page``.
     explain : ExplanationRequest, optional
         What to explain; without it nothing is explained.
+    max_mpx : float
+        Largest number of pixels of level 0, Mpx; 0 is unlimited.
 
     Returns
     -------
@@ -244,7 +247,7 @@ def run_slide(
     PluginError
         If a reader or encoder does not load.
     SlideError
-        If the slide does not read or has no pixel size.
+        If the slide does not read, has no pixel size, or has more pixels than `max_mpx`.
     TissueError
         If the slide holds no tissue, or is no H&E section.
     StoreError
@@ -276,7 +279,7 @@ def run_slide(
     check_writable(Path(out))
     started = time.perf_counter()
     limit = settings.slide.max_bad_tile_fraction
-    opened = read(path, mpp=mpp, slide_id=slide_id, max_bad_tile_fraction=limit)
+    opened = read(path, mpp=mpp, slide_id=slide_id, max_bad_tile_fraction=limit, max_mpx=max_mpx)
     with opened as slide, with_threads(settings.runtime.threads):
         layout = {step.name: step.files for step in STEPS.values()}
         directory = SlideDirectory(Path(out) / slide.info.slide_id, layout, progress)

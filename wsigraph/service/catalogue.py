@@ -8,6 +8,7 @@ folders that cannot be read are skipped.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import threading
 import time
@@ -136,18 +137,30 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:120] or "slide"
 
 
+def file_version(path: Path) -> str:
+    """Return a text that changes when a file changes; empty if there is no such file."""
+    try:
+        return _version(path, path.stat())
+    except OSError:
+        return ""
+
+
+def _version(path: Path, stat: os.stat_result) -> str:
+    identity = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
 def _entry(slide_id: str, name: str, path: Path, *, uploaded: bool) -> Iterator[Entry]:
     try:
         stat = path.stat()
     except OSError:
         # removed in this moment, or a broken link
         return
-    identity = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}"
     yield Entry(
         slide_id=slide_id,
         name=show_safely(name),
         path=path,
         n_bytes=0 if path.is_dir() else stat.st_size,
-        version=hashlib.sha256(identity.encode()).hexdigest()[:16],
+        version=_version(path, stat),
         uploaded=uploaded,
     )

@@ -13,6 +13,7 @@ from fastapi import Request
 
 from wsigraph.config import Config
 from wsigraph.errors import Conflict, ModelError, NotFound
+from wsigraph.run.sandbox.sandbox import log_support
 from wsigraph.service.catalogue import Catalogue, Entry
 from wsigraph.service.image_cache import DescriptionCache, SlideImages
 from wsigraph.service.isolation.pool import IsolationPool
@@ -150,11 +151,12 @@ class ServiceContext:
         Returns
         -------
         StoredJob
-            Equal requests have equal keys.
+            Equal requests on the same version of a file have equal keys. The digest of a slide may take minutes, so it
+            is only stated if it is known; else the job computes it.
         """
-        sha256 = self.slide_digest(entry)
+        sha256 = self.store.find_digest(entry.version) or ""
         slide_key = _digest(
-            [entry.slide_id, sha256, mpp, model_id(self.model_directory), _settings_digest(self.config)]
+            [entry.slide_id, entry.version, mpp, model_id(self.model_directory), _settings_digest(self.config)]
         )
         return new_job(
             key=_digest([slide_key, kind, target]),
@@ -209,6 +211,7 @@ class ServiceContext:
 
     def start(self) -> None:
         """Start the isolated processes, and connect to the workers in the background."""
+        log_support(runs_jobs_in_sandbox=self.config.service.sandbox)
         self.pool.warm()
         self.upload_checks.start()
         if self.supervisor is not None:

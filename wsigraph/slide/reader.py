@@ -21,7 +21,7 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from wsigraph.errors import SlideError, UnreadableSlide
+from wsigraph.errors import SlideError, UnreadableSlide, WsigraphError
 from wsigraph.geometry import Box, Size, grid, ratio, resampled_size
 from wsigraph.records import SlideInfo
 from wsigraph.slide import files
@@ -30,6 +30,7 @@ from wsigraph.slide.colour import WHITE
 from wsigraph.slide.damage import MAX_BAD_TILE_FRACTION, BadTile, BadTiles, SoundReader
 from wsigraph.slide.lazy import LazyPixels
 from wsigraph.slide.opening import SlideReader, open_reader
+from wsigraph.slide.plausible_size import check_area
 from wsigraph.slide.resample import Source, area_average, choose_source
 from wsigraph.slide.slide_id import default_slide_id
 
@@ -249,6 +250,7 @@ def read(
     slide_id: str | None = None,
     reader: str | None = None,
     max_bad_tile_fraction: float = MAX_BAD_TILE_FRACTION,
+    max_mpx: float = 0.0,
 ) -> Slide:
     """Open a slide.
 
@@ -265,6 +267,9 @@ def read(
     max_bad_tile_fraction : float, optional
         Fraction of a level's tiles that may fail to decode, 0 to 1. These are white and reported; more is an error.
 
+    max_mpx : float
+        Largest number of pixels of level 0, Mpx; 0 is unlimited.
+
     Returns
     -------
     Slide
@@ -278,6 +283,8 @@ def read(
         If neither the file nor `mpp` gives a pixel size from 0.05 to 20 um.
     SlideError
         If `slide_id` cannot name a directory.
+    TooLarge
+        If it has more pixels than `max_mpx`.
     PluginError
         If `reader` is unknown or does not load.
 
@@ -293,6 +300,7 @@ def read(
     reader_name, slide_reader = open_reader(path, reader)
     try:
         description = slide_reader.description
+        check_area(named, description, max_mpx)
         settled, source, warnings = pixel_size.settle_mpp(str(named), description, mpp)
         info = SlideInfo(
             slide_id=name,
@@ -307,7 +315,7 @@ def read(
             associated=description.associated,
             warnings=description.warnings + warnings,
         )
-    except SlideError:
+    except WsigraphError:
         slide_reader.close()
         raise
     return Slide(info, slide_reader, max_bad_tile_fraction=max_bad_tile_fraction)

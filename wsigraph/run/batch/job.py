@@ -40,6 +40,14 @@ class Job:
         What to explain, if anything.
     must_be_self_contained : bool
         Whether the file was uploaded and must not refer to other files.
+    max_mpx : float
+        Largest number of pixels of level 0, Mpx; 0 is unlimited.
+    max_s : float
+        Longest time of one attempt in a sandbox, s; 0 is unlimited.
+    memory_gb : float
+        Memory of its process in a sandbox, GB; 0 is unlimited.
+    threads : int
+        Number of threads for the pixel steps.
     """
 
     run_id: str
@@ -54,6 +62,10 @@ class Job:
     seen_stale: Holder | None = None
     explain: ExplanationRequest | None = None
     must_be_self_contained: bool = False
+    max_mpx: float = 0.0
+    max_s: float = 0.0
+    memory_gb: float = 0.0
+    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +98,8 @@ class Outcome:
         The other client that works on the slide, if any.
     mark : str
         What every output of the slide says if it is no H&E section and was forced; empty otherwise.
+    sha256 : str
+        SHA-256 of the slide's bytes, if it is done.
     """
 
     status: Literal["done", "failed", "held"]
@@ -102,3 +116,4 @@ class Outcome:
     is_disk_full: bool = False
     holder: Holder | None = None
     mark: str = ""
+    sha256: str = ""
