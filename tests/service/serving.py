@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 
@@ -15,12 +16,12 @@ from wsigraph.service.context import ServiceContext
 
 
 @contextmanager
-def serving(service: ServiceContext) -> Iterator[str]:
+def serving(service: ServiceContext, **options: Any) -> Iterator[str]:
     """Serve on a socket; gives the address."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="error"))
+        server = uvicorn.Server(uvicorn.Config(create_app(service, **options), log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         until = time.monotonic() + 30

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +15,15 @@ from wsigraph.config import Config
 from wsigraph.errors import Conflict, ModelError, NotFound
 from wsigraph.service.catalogue import Catalogue, Entry
 from wsigraph.service.image_cache import DescriptionCache, SlideImages
+from wsigraph.service.image_store import ImageStore
 from wsigraph.service.isolation.pool import IsolationPool
+from wsigraph.service.job_inputs import JobInputs, JobInputsStore, model_identity
 from wsigraph.service.jobs.schema import DONE, StoredJob, new_job
 from wsigraph.service.jobs.store import JobStore
 from wsigraph.service.jobs.supervisor import JobSupervisor
 from wsigraph.service.security.audit import Audit
 from wsigraph.service.security.auth import Tokens
+from wsigraph.service.turns import SlideTurns
 from wsigraph.service.upload_store import UploadStore
 from wsigraph.store.atomic import writing
 
@@ -52,12 +56,14 @@ class ServiceContext:
         Slides, their images, and jobs.
     dispatcher : JobSupervisor or None
         Runs jobs; None if another service with the same database runs them.
+    inputs : JobInputsStore
+        What jobs were made from.
     uploads : UploadStore
         Uploaded files.
     audit : Audit
         Audit log.
-    image_limiter : CapacityLimiter
-        Threads that wait for images, apart from those of other requests, so that these never queue behind images.
+    turns : SlideTurns
+        Decides which image is rendered next. Its threads are apart from those of other requests.
     n_streams : int
         Number of open event streams.
     overlay_descriptions : DescriptionCache
@@ -75,10 +81,11 @@ class ServiceContext:
     catalogue: Catalogue
     images: SlideImages
     store: JobStore
+    inputs: JobInputsStore
     uploads: UploadStore
     audit: Audit
+    turns: SlideTurns
     supervisor: JobSupervisor | None = None
-    image_limiter: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_IMAGE_THREADS))
     n_streams: int = 0
     overlay_descriptions: DescriptionCache = field(default_factory=lambda: DescriptionCache(1024))
 
@@ -142,6 +149,23 @@ class ServiceContext:
             owner=owner,
         )
 
+    def job_inputs(self, mpp: float | None) -> JobInputs:
+        """Return what a job would be made from now.
+
+        Parameters
+        ----------
+        mpp : float or None
+            Pixel size of the slide, um/px.
+        """
+        model = model_identity(self.model_directory)
+        return JobInputs(
+            mpp=mpp,
+            model_id=model.model_id,
+            model_name=model.name,
+            model_version=model.version,
+            settings_digest=_settings_digest(self.config),
+        )
+
     @property
     def model_directory(self) -> Path:
         """Directory of the model bundle."""
@@ -184,6 +208,7 @@ class ServiceContext:
     def start(self) -> None:
         """Start the isolated processes, and connect to the workers in the background."""
         self.pool.warm()
+        threading.Thread(target=lambda: self.images.keep_only(self.catalogue.slides()), daemon=True).start()
         if self.supervisor is not None:
             self.supervisor.start()
 
@@ -205,6 +230,8 @@ def open_context(
     tokens: Tokens | None = None,
     serves_associated: bool = False,
     runs_jobs: bool = True,
+    state: Path | None = None,
+    only: Path | None = None,
 ) -> ServiceContext:
     """Return the context of a service on a data directory. Nothing is started yet.
 
@@ -222,6 +249,10 @@ def open_context(
         Whether labels and macro images are served.
     runs_jobs : bool, optional
         Whether jobs run here; else another service with the same database runs them.
+    state : Path, optional
+        Directory of the service; ``data/.wsigraph`` if left out.
+    only : Path, optional
+        The one slide of `data` that is served.
 
     Returns
     -------
@@ -240,8 +271,8 @@ def open_context(
         If the directory of the service cannot be written, or the database does not answer.
     """
     data = data.absolute()
-    state = data / STATE
-    catalogue = Catalogue(data, state / "uploads")
+    state = data / STATE if state is None else state.absolute()
+    catalogue = Catalogue(data, state / "uploads", only)
     with writing(state):
         for folder in (state, state / "uploads", state / "results"):
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -256,7 +287,11 @@ def open_context(
         pool=pool,
         digest_pool=IsolationPool(config.service, 1),
         catalogue=catalogue,
-        images=SlideImages(pool, config.service),
+        images=SlideImages(
+            pool, config.service, ImageStore(state / "images", int(config.service.image_store_mb * 1e6))
+        ),
+        turns=SlideTurns(config.service.slide_processes, CapacityLimiter(_IMAGE_THREADS)),
+        inputs=JobInputsStore(state / "results"),
         uploads=UploadStore(state / "uploads", config.service),
         audit=Audit(state / "audit.log", int(config.service.audit_max_mb * 1e6)),
         store=JobStore(config.service.database or f"sqlite:///{state / 'jobs.sqlite'}"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from wsigraph.config import Config
@@ -57,6 +57,9 @@ def run_server(
     tokens: Tokens,
     serves_associated: bool,
     report: Callable[[str], None],
+    root_path: str = "",
+    hosts: Collection[str] = (),
+    results: Collection[Path] = (),
 ) -> None:
     """Run the service until it is interrupted.
 
@@ -78,6 +81,12 @@ def run_server(
         Whether labels and macro images are served.
     report : callable
         Called with one line of text when the server listens.
+    root_path : str, optional
+        Path prefix under which a proxy shows the service.
+    hosts : collection of str, optional
+        Further names under which the service is reached without a token, for example that of a proxy.
+    results : collection of Path, optional
+        Directories of runs whose results are served.
 
     Raises
     ------
@@ -88,10 +97,17 @@ def run_server(
 
     from wsigraph.service.app import create_app
     from wsigraph.service.context import open_context
+    from wsigraph.service.path_prefix import check_prefix
+    from wsigraph.service.run_import import import_run
 
+    prefix = check_prefix(root_path)
     listener = _bind(host, port)
     context = open_context(data, config, model=model, tokens=tokens, serves_associated=serves_associated)
-    app = create_app(context, hosts=() if len(tokens) else (host,))
+    for directory in results:
+        imported = import_run(context, directory)
+        left_out = f", {len(imported.not_served)} not in {data}" if imported.not_served else ""
+        report(f"{directory}: results of {len(imported.job_ids)} slides are served{left_out}")
+    app = create_app(context, hosts=() if len(tokens) else (host, *hosts), root_path=prefix)
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5)
     )

@@ -56,17 +56,19 @@ class UploadStatus(BaseModel):
     slide_id: str | None
 
 
-@router.post("", status_code=201, summary="Create an upload")
+@router.post("", status_code=201, summary="Create an upload", operation_id="create_upload")
 def create(request: Request, response: Response, upload_create: UploadCreate, principal: RunPrincipal) -> UploadStatus:
     """Create an upload. Send its bytes with PATCH."""
     upload = service_context(request).uploads.create(upload_create.name, upload_create.size, principal.name)
-    response.headers["Location"] = f"/v1/uploads/{upload.upload_id}"
+    response.headers["Location"] = f"uploads/{upload.upload_id}"
     return _upload_status(response, upload, 0)
 
 
 @router.patch(
     "/{upload_id}",
     summary="Send a part",
+    operation_id="send_part",
+    responses={201: {"model": UploadStatus, "description": "The last part has come, and the slide is there"}},
     openapi_extra={
         "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
     },
@@ -112,7 +114,7 @@ async def send(
 
 
 @router.head("/{upload_id}", summary="Status of an upload", include_in_schema=False)
-@router.get("/{upload_id}", summary="Status of an upload")
+@router.get("/{upload_id}", summary="Status of an upload", operation_id="read_upload")
 def read_status(request: Request, response: Response, upload_id: UploadId, principal: RunPrincipal) -> UploadStatus:
     """Return the offset of the next part. The header ``Upload-Offset`` has it too."""
     context = service_context(request)
@@ -121,7 +123,7 @@ def read_status(request: Request, response: Response, upload_id: UploadId, princ
     return _upload_status(response, upload, context.uploads.find(upload_id)[1], slide_id)
 
 
-@router.delete("/{upload_id}", status_code=204, summary="Delete an upload")
+@router.delete("/{upload_id}", status_code=204, summary="Delete an upload", operation_id="delete_upload")
 def delete(request: Request, upload_id: UploadId, principal: RunPrincipal) -> None:
     """Delete an unfinished upload."""
     context = service_context(request)

@@ -180,6 +180,9 @@ def _limit_body(receive: Receive, max_bytes: int) -> Receive:
 def _check_origin(headers: Headers, *, by_cookie: bool) -> None:
     """Refuse a request that a page of another site sends with the cookie of its visitor."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site == "same-origin":
+        # no page can set this header; a proxy may have replaced the host that the origin is compared with
+        return
     is_foreign = site in ("cross-site", "same-site")
     if origin is not None and not is_foreign:
         is_foreign = urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
