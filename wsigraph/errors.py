@@ -16,6 +16,7 @@
     |   +-- NotHE              a slide that is no section in hematoxylin and eosin
     +-- RecordError            a record whose fields contradict one another
     +-- StoreError             a file that is missing, damaged or of another schema
+    |   +-- DatabaseUnavailable  a job database that does not answer at the moment
     +-- PluginError            a plugin that is unknown or does not load
     +-- ModelError             a model bundle that does not fit the data
     +-- CohortError            a manifest or split with faults
@@ -90,6 +91,10 @@ class RecordError(WsigraphError):
 
 class StoreError(WsigraphError):
     """A stored record that is missing, damaged or of another schema."""
+
+
+class DatabaseUnavailable(StoreError):
+    """The database of jobs does not answer at the moment."""
 
 
 class PluginError(WsigraphError):

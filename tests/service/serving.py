@@ -13,6 +13,8 @@ import uvicorn
 
 from wsigraph.service.app import create_app
 from wsigraph.service.context import ServiceContext
+from wsigraph.service.guarded_http import guarded_protocol
+from wsigraph.service.security.client import TrustedProxies
 
 
 @contextmanager
@@ -21,7 +23,11 @@ def serving(service: ServiceContext, **options: Any) -> Iterator[str]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(create_app(service, **options), log_level="error"))
+        limits = service.config.service
+        protocol = guarded_protocol(limits, TrustedProxies(limits.trusted_proxies))
+        app = create_app(service, **options)
+        config = uvicorn.Config(app, http=protocol, ws="none", proxy_headers=False, log_level="error")
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         until = time.monotonic() + 30

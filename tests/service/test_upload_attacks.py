@@ -87,7 +87,12 @@ def send(client: httpx.Client, name: str, content: bytes) -> httpx.Response:
     if begun.is_error:
         return begun
     address = f"/v1/uploads/{begun.json()['upload_id']}"
-    return client.patch(address, content=content, headers={"Upload-Offset": "0"})
+    response = client.patch(address, content=content, headers={"Upload-Offset": "0"})
+    for _ in range(6):
+        if response.status_code != 202:
+            break
+        response = client.patch(address, headers={"Upload-Offset": str(len(content))})
+    return response
 
 
 @pytest.mark.parametrize("build", [vms, dicom_and_vms])

@@ -136,7 +136,9 @@ def _check_installed() -> None:
 
     from wsigraph.errors import PluginError
 
-    missing = [name for name in ("fastapi", "prometheus_client", "sqlalchemy", "uvicorn") if find_spec(name) is None]
+    missing = [
+        name for name in ("alembic", "fastapi", "prometheus_client", "sqlalchemy", "uvicorn") if find_spec(name) is None
+    ]
     if missing:
         raise PluginError(
             f"wsigraph serve needs {', '.join(missing)}, not installed; install with: pip install 'wsigraph[service]'"

@@ -15,6 +15,9 @@ class ServiceConfig(Section):
         pattern=r"^(sqlite|postgresql)(\+[a-z0-9]+)?://",
         description="where jobs are kept: null is SQLite beside the data, else postgresql+psycopg://USER@HOST/NAME",
     )
+    database_time_s: float = Field(
+        5.0, ge=0.5, le=300.0, description="time for one statement of the database, s; beyond it requests get 503"
+    )
     tile_px: int = Field(254, ge=64, le=1024, description="side of a Deep Zoom tile, px")
     tile_overlap_px: int = Field(1, ge=0, le=8, description="pixels that neighbouring tiles share on each side, px")
     tile_quality: int = Field(80, ge=20, le=98, description="quality of JPEG tiles, libjpeg's scale")
@@ -40,6 +43,9 @@ class ServiceConfig(Section):
     upload_max_gb: float = Field(20.0, gt=0.0, le=1e5, description="largest slide that may be uploaded, GB")
     upload_part_max_mb: float = Field(64.0, gt=0.0, le=1e5, description="most bytes of one request of an upload, MB")
     uploads_max: int = Field(16, ge=1, le=10000, description="unfinished uploads at a time")
+    upload_quota_gb: float = Field(
+        500.0, gt=0.0, le=1e6, description="bytes that one user may announce and keep as uploaded slides, GB"
+    )
     upload_expire_h: float = Field(
         24.0, gt=0.0, le=1e4, description="an upload without news for this long is removed, h"
     )
@@ -56,5 +62,21 @@ class ServiceConfig(Section):
     tiles_per_s: float = Field(300.0, gt=0.0, le=1e6, description="tiles of one client per s, on average")
     tiles_burst: int = Field(3000, ge=1, le=1_000_000, description="tiles of one client at once")
     body_max_kb: float = Field(64.0, gt=0.0, le=65536.0, description="most bytes of a request that is no upload, kB")
-    streams_max: int = Field(64, ge=1, le=10000, description="streams of events at a time")
+    streams_max: int = Field(256, ge=1, le=10000, description="streams of events at a time")
+    streams_caller_max: int = Field(16, ge=1, le=10000, description="streams of events of one client at a time")
+    requests_at_once: int = Field(
+        512, ge=8, le=100_000, description="requests that are handled or wait at a time; others get 503"
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed"
+    )
+    connections_max: int = Field(1024, ge=8, le=100_000, description="open connections")
+    connections_address_max: int = Field(
+        256, ge=1, le=100_000, description="open connections of one address; trusted proxies are not counted"
+    )
+    header_time_s: float = Field(10.0, gt=0.0, le=600.0, description="time to send the header of a request, s")
+    body_time_s: float = Field(
+        30.0, gt=0.0, le=3600.0, description="time in which a client must send or take the next bytes of a body, s"
+    )
+    session_h: float = Field(12.0, gt=0.0, le=8760.0, description="time after which a browser must sign in again, h")
     audit_max_mb: float = Field(64.0, gt=0.0, le=1e5, description="size at which the audit log begins a new file, MB")

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from anyio import to_thread
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
@@ -23,11 +24,14 @@ from wsigraph.service.openapi import complete_document
 from wsigraph.service.path_prefix import PathPrefix
 from wsigraph.service.routes import health, iiif, images, jobs, overlays, regions, session, slides, uploads
 from wsigraph.service.security import problems
+from wsigraph.service.security.admission import Admission
+from wsigraph.service.security.client import TrustedProxies
 from wsigraph.service.security.middleware import SecurityMiddleware
 from wsigraph.service.security.rate_limit import RateLimiter
 
 VIEWER = Path(__file__).parent / "viewer"
 """Directory of the viewer."""
+_THREADS = 128
 
 
 def create_app(
@@ -54,6 +58,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        # as many as callers may hold together; the default is 40
+        to_thread.current_default_thread_limiter().total_tokens = _THREADS
         context.start()
         try:
             yield
@@ -80,12 +86,15 @@ def create_app(
     app.add_middleware(
         SecurityMiddleware,
         tokens=context.tokens,
+        sessions=context.sessions,
         hosts=hosts,
         rate_limiter=RateLimiter(settings),
         body_max_bytes=int(settings.body_max_kb * 1e3),
         part_max_bytes=int(settings.upload_part_max_mb * 1e6),
         metrics=metrics,
         audit=context.audit,
+        admission=Admission(settings),
+        proxies=TrustedProxies(settings.trusted_proxies),
     )
     if root_path:
         app.add_middleware(PathPrefix, prefix=root_path, is_key=root_is_key)

@@ -8,7 +8,6 @@ folders that cannot be read are skipped.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import threading
@@ -18,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsigraph.errors import NotFound, ServiceError
+from wsigraph.service.shown_names import show_safely
+from wsigraph.service.upload_note import notes_in
 from wsigraph.slide.discover import FolderSearch, SlideFormats, slide_formats
 from wsigraph.slide.slide_id import distinct_slide_ids
 
@@ -37,7 +38,7 @@ class Entry:
     slide_id : str
         Identifier in URLs and results.
     name : str
-        Display name: its path in the data directory, or the name of the uploaded file.
+        Display name: its path in the data directory, or the name of the uploaded file, without characters that mislead.
     path : Path
         Path of the file. Never sent to a client.
     n_bytes : int
@@ -137,10 +138,11 @@ class Catalogue:
         paths = sorted(slides)[:_MAX_SLIDES]
         for path, slide_id in zip(paths, distinct_slide_ids(paths, self._data), strict=True):
             inside = path.relative_to(self._data)
-            yield from _entry(slide_id, inside.as_posix() if inside.parts else slide_id, path, uploaded=False)
-        for note in sorted(self._uploaded.glob("*/upload.json")):
-            upload = json.loads(note.read_bytes())
-            yield from _entry(upload["slide_id"], upload["name"], note.parent / upload["file"], uploaded=True)
+            yield from _entry(
+                show_safely(slide_id), inside.as_posix() if inside.parts else slide_id, path, uploaded=False
+            )
+        for folder, upload in notes_in(self._uploaded):
+            yield from _entry(upload.slide_id, upload.name, folder / upload.file, uploaded=True)
 
 
 def slug(text: str) -> str:
@@ -182,4 +184,6 @@ def _entry(slide_id: str, name: str, path: Path, *, uploaded: bool) -> Iterator[
     except OSError:
         # removed in this moment
         return
-    yield Entry(slide_id=slide_id, name=name, path=path, n_bytes=n_bytes, version=version, uploaded=uploaded)
+    yield Entry(
+        slide_id=slide_id, name=show_safely(name), path=path, n_bytes=n_bytes, version=version, uploaded=uploaded
+    )

@@ -133,11 +133,16 @@ class Client:
         address, n_failed = f"/v1/uploads/{status['upload_id']}", 0
         with path.open("rb") as stream:
             while status["slide_id"] is None:
-                stream.seek(status["offset"])
-                part = stream.read(_PART_BYTES)
+                if status["error"]:
+                    raise _error(status["error"]["kind"], status["error"]["message"])
                 try:
+                    stream.seek(status["offset"])
+                    # after the last byte an empty part waits for the verdict
+                    part = stream.read(_PART_BYTES)
                     headers = {"Upload-Offset": str(status["offset"])}
                     status = self._json("PATCH", address, content=part, headers=headers)
+                    if status["detail"]:
+                        raise errors.Unavailable(status["detail"])
                 except (errors.Conflict, errors.Unavailable):
                     # the service is not available, or still handles a part whose response was lost
                     n_failed += 1

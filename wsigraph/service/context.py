@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,9 @@ from wsigraph.service.jobs.store import JobStore
 from wsigraph.service.jobs.supervisor import JobSupervisor
 from wsigraph.service.security.audit import Audit
 from wsigraph.service.security.auth import Tokens
+from wsigraph.service.security.sessions import Sessions
 from wsigraph.service.turns import SlideTurns
+from wsigraph.service.upload_checks import UploadChecks
 from wsigraph.service.upload_store import UploadStore
 from wsigraph.store.atomic import writing
 
@@ -31,7 +34,11 @@ STATE = ".wsigraph"
 """Subdirectory of the data directory for uploads, results, jobs and the audit log."""
 _SECTIONS_WITHOUT_EFFECT = ("runtime", "cluster", "batch", "service")
 _DIGEST_S = 3600.0
-_IMAGE_THREADS = 32
+_IMAGE_THREADS = 64
+# routes of the API look like paths, and are left as they are
+_ABSOLUTE_PATH = re.compile(r"(?<![\w./:<>])(?!/v1/|/viewer/)(?:/[^\s/'\",:;()<>]+){2,}")
+_ABLATION_NICENESS, _CHECK_NICENESS, _DIGEST_NICENESS = 5, 10, 15
+_ABLATION = "wsigraph.service.isolation.ablation_worker"
 
 
 @dataclass(eq=False, kw_only=True)
@@ -50,8 +57,9 @@ class ServiceContext:
         Whether labels and macro images are served.
     tokens : Tokens
         Valid tokens. Empty on loopback, where every client is the administrator.
-    pool, digesting : IsolationPool
-        Isolated processes that open slides, and one that computes their digests.
+    pool, check_pool, digest_pool, ablation_pool : IsolationPool
+        Isolated processes that open slides for images, and one each that checks uploads, computes digests, and predicts
+        without some regions. The last three step back for the first when the CPU is busy.
     catalogue, pictures, store
         Slides, their images, and jobs.
     dispatcher : JobSupervisor or None
@@ -60,12 +68,14 @@ class ServiceContext:
         What jobs were made from.
     uploads : UploadStore
         Uploaded files.
+    sessions : Sessions
+        Sessions of signed-in browsers.
+    upload_checks : UploadChecks
+        Checks of complete uploads.
     audit : Audit
         Audit log.
     turns : SlideTurns
         Decides which image is rendered next. Its threads are apart from those of other requests.
-    n_streams : int
-        Number of open event streams.
     overlay_descriptions : DescriptionCache
         Layers and size of the overlays of finished jobs.
     """
@@ -77,7 +87,9 @@ class ServiceContext:
     serves_associated: bool
     tokens: Tokens
     pool: IsolationPool
+    check_pool: IsolationPool
     digest_pool: IsolationPool
+    ablation_pool: IsolationPool
     catalogue: Catalogue
     images: SlideImages
     store: JobStore
@@ -85,9 +97,23 @@ class ServiceContext:
     uploads: UploadStore
     audit: Audit
     turns: SlideTurns
+    upload_checks: UploadChecks = field(init=False)
+    sessions: Sessions = field(init=False)
     supervisor: JobSupervisor | None = None
-    n_streams: int = 0
     overlay_descriptions: DescriptionCache = field(default_factory=lambda: DescriptionCache(1024))
+
+    def __post_init__(self) -> None:
+        self.sessions = Sessions(self.config.service.session_h * 3600.0)
+        self.upload_checks = UploadChecks(self.uploads, self._check_upload, self.catalogue.forget)
+
+    def _check_upload(self, path: Path, owner: str) -> None:
+        self.check_pool.request({"op": "check", "path": str(path)}, caller=owner)
+
+    def without_paths(self, text: str) -> str:
+        """Return a text for a response: of each path of the machine, only the last part is left."""
+        for folder in self.private_paths:
+            text = text.replace(f"{folder}/", "")
+        return _ABSOLUTE_PATH.sub(lambda match: match.group().rpartition("/")[2], text)
 
     @property
     def results(self) -> Path:
@@ -209,6 +235,7 @@ class ServiceContext:
         """Start the isolated processes, and connect to the workers in the background."""
         self.pool.warm()
         threading.Thread(target=lambda: self.images.keep_only(self.catalogue.slides()), daemon=True).start()
+        self.upload_checks.start()
         if self.supervisor is not None:
             self.supervisor.start()
 
@@ -216,8 +243,9 @@ class ServiceContext:
         """Stop all processes and close all files."""
         if self.supervisor is not None:
             self.supervisor.close()
-        self.pool.close()
-        self.digest_pool.close()
+        self.upload_checks.close()
+        for pool in (self.pool, self.check_pool, self.digest_pool, self.ablation_pool):
+            pool.close()
         self.store.close()
         self.audit.close()
 
@@ -285,7 +313,9 @@ def open_context(
         serves_associated=serves_associated,
         tokens=tokens or Tokens(),
         pool=pool,
-        digest_pool=IsolationPool(config.service, 1),
+        check_pool=IsolationPool(config.service, 1, niceness=_CHECK_NICENESS),
+        digest_pool=IsolationPool(config.service, 1, niceness=_DIGEST_NICENESS),
+        ablation_pool=IsolationPool(config.service, 1, module=_ABLATION, niceness=_ABLATION_NICENESS),
         catalogue=catalogue,
         images=SlideImages(
             pool, config.service, ImageStore(state / "images", int(config.service.image_store_mb * 1e6))
@@ -294,7 +324,7 @@ def open_context(
         inputs=JobInputsStore(state / "results"),
         uploads=UploadStore(state / "uploads", config.service),
         audit=Audit(state / "audit.log", int(config.service.audit_max_mb * 1e6)),
-        store=JobStore(config.service.database or f"sqlite:///{state / 'jobs.sqlite'}"),
+        store=JobStore(config.service.database or f"sqlite:///{state / 'jobs.sqlite'}", config.service.database_time_s),
     )
     model_id(context.model_directory)
     if runs_jobs:

@@ -49,7 +49,7 @@ class Metrics:
         for state, n in context.store.count().items():
             self._jobs.labels(state).set(n)
         self._workers.set(0 if context.supervisor is None else context.supervisor.n_workers)
-        self._lost.set(context.pool.n_lost + context.digest_pool.n_lost)
+        self._lost.set(sum(pool.n_lost for pool in (context.pool, context.check_pool, context.digest_pool)))
         encoded = context.images.encoded
         self._images.labels("found").set(encoded.n_found)
         self._images.labels("made").set(encoded.n_made)

@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from wsigraph.service.security.auth import COOKIE
 from wsigraph.service.security.problems import MEDIA_TYPE
+from wsigraph.service.security.sessions import COOKIE, SECURE_COOKIE
 
 PUBLIC = frozenset({"read_health", "read_readiness", "sign_in", "sign_out"})
 """Operations that need no token."""
@@ -22,7 +22,7 @@ _SCHEMES = {
         "type": "apiKey",
         "in": "cookie",
         "name": COOKIE,
-        "description": "The cookie of a browser that signed in with POST /v1/session.",
+        "description": f"The cookie of a browser that signed in with POST /v1/session; {SECURE_COOKIE} under TLS.",
     },
 }
 

@@ -12,6 +12,7 @@ from wsigraph.errors import ServiceError
 from wsigraph.service.security.auth import Tokens
 
 _BACKLOG = 512
+_SHUTDOWN_S = 5
 
 
 def check_exposure(host: str, tokens: Tokens) -> None:
@@ -97,10 +98,14 @@ def run_server(
 
     from wsigraph.service.app import create_app
     from wsigraph.service.context import open_context
+    from wsigraph.service.guarded_http import guarded_protocol
     from wsigraph.service.path_prefix import check_prefix
     from wsigraph.service.run_import import import_run
+    from wsigraph.service.security.client import TrustedProxies
+    from wsigraph.service.service_log import log_config
 
     prefix = check_prefix(root_path)
+    proxies = TrustedProxies(config.service.trusted_proxies)
     listener = _bind(host, port)
     context = open_context(data, config, model=model, tokens=tokens, serves_associated=serves_associated)
     for directory in results:
@@ -109,7 +114,18 @@ def run_server(
         report(f"{directory}: results of {len(imported.job_ids)} slides are served{left_out}")
     app = create_app(context, hosts=() if len(tokens) else (host, *hosts), root_path=prefix)
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5)
+        uvicorn.Config(
+            app,
+            http=guarded_protocol(config.service, proxies),
+            ws="none",
+            # the middleware reads the headers of trusted proxies; uvicorn would believe every process of this machine
+            proxy_headers=False,
+            log_level="warning",
+            log_config=log_config(),
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_SHUTDOWN_S,
+        )
     )
     url_host = f"[{host}]" if ":" in host else host
     report(f"http://{url_host}:{listener.getsockname()[1]}/ serves {data}; stop it with Ctrl-C")

@@ -190,14 +190,17 @@ def test_changes_refusals_and_looks_at_patients_are_noted(data: Path) -> None:
     noted = make_context(data, tokens=tokens())
     with TestClient(create_app(noted)) as client:
         client.get("/v1/slides/CMU-1-Small-Region", headers=bearer("read"))
-        client.get("/v1/slides/CMU-1-Small-Region/tiles/0/0_0.jpeg", headers=bearer("read"))
+        # ten minutes of tiles of one slide are one line
+        for tile in ("0/0_0", "1/0_0", "2/0_0"):
+            client.get(f"/v1/slides/CMU-1-Small-Region/tiles/{tile}.jpeg", headers=bearer("read"))
         client.post("/v1/jobs", json=JOB, headers=bearer("read"))
         client.get("/v1/slides", headers={"Authorization": "Bearer wrong"})
     path = data / ".wsigraph" / "audit.log"
-    lines = [json.loads(line) for line in path.read_text().splitlines()][-3:]
+    lines = [json.loads(line) for line in path.read_text().splitlines()][-4:]
     met = [(each["principal"], each["method"], each["path"], each["status"]) for each in lines]
     assert met == [
         ("one-who-may-read", "GET", "/v1/slides/CMU-1-Small-Region", 200),
+        ("one-who-may-read", "GET", "/v1/slides/CMU-1-Small-Region/tiles/0/0_0.jpeg", 200),
         ("one-who-may-read", "POST", "/v1/jobs", 403),
         ("", "GET", "/v1/slides", 401),
     ]

@@ -1,7 +1,7 @@
 """Isolation pool: worker processes that open slides, so that a hostile file cannot crash or fill the service.
 
-Each worker handles one request at a time. A calling thread waits for a free worker. A worker that dies or misses its
-deadline is replaced, and its request fails with the reason.
+Each worker handles one request at a time. A calling thread waits for a free worker in a fair queue, and stops waiting
+when its client leaves. A worker that dies or misses its deadline is replaced, and its request fails with the reason.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from queue import Empty, LifoQueue
 from typing import Any
 
 from wsigraph import errors
 from wsigraph.config import ServiceConfig
 from wsigraph.service.isolation import protocol
+from wsigraph.service.isolation.fair_queue import FairQueue
+from wsigraph.service.request_context import current_request
 
 _WAIT_S = 60.0
+_READER = "wsigraph.service.isolation.worker"
 
 
 class IsolationPool:
@@ -29,6 +31,10 @@ class IsolationPool:
         Number of processes and their limits.
     processes : int, optional
         Number of processes; ``service.slide_processes`` if left out.
+    module : str, optional
+        Module that the processes run; by default the one that opens slides.
+    niceness : int, optional
+        How far the processes step back for others when the CPU is busy, 0 to 19.
 
     Attributes
     ----------
@@ -36,21 +42,23 @@ class IsolationPool:
         Number of processes that died or were killed.
     """
 
-    def __init__(self, config: ServiceConfig, processes: int | None = None) -> None:
+    def __init__(
+        self, config: ServiceConfig, processes: int | None = None, *, module: str = _READER, niceness: int = 0
+    ) -> None:
         self.n_lost = 0
         self._config = config
         self._is_closed = False
-        self._idle: LifoQueue[_Worker] = LifoQueue()
-        self._all = [_Worker(config) for _ in range(processes or config.slide_processes)]
-        for worker in reversed(self._all):
-            self._idle.put(worker)
+        self._all = [_Worker(config, module, niceness) for _ in range(processes or config.slide_processes)]
+        self._idle = FairQueue(reversed(self._all))
 
     def warm(self) -> None:
         """Start the processes before the first request, so that their imports run in the background."""
         for worker in self._all:
             worker.start()
 
-    def request(self, message: dict[str, Any], *, time_s: float | None = None) -> tuple[dict[str, Any], bytes]:
+    def request(
+        self, message: dict[str, Any], *, time_s: float | None = None, caller: str = ""
+    ) -> tuple[dict[str, Any], bytes]:
         """Send a request to a free worker and return its response.
 
         Parameters
@@ -59,6 +67,8 @@ class IsolationPool:
             JSON values, see `wsigraph.service.isolation.worker`.
         time_s : float, optional
             Deadline, s; ``service.slide_time_s`` if left out.
+        caller : str, optional
+            Who asks; by default the caller of the request that this thread works for.
 
         Returns
         -------
@@ -72,25 +82,28 @@ class IsolationPool:
         ReaderLost
             If the worker died or missed the deadline.
         Unavailable
-            If all workers are busy for a minute, or the service is shutting down.
+            If all workers are busy for a minute, the client has left, or the service is shutting down.
         UnreadableSlide
             If the slide cannot be read.
         WsigraphError
             Any other error that the worker reported.
         """
-        try:
-            worker = self._idle.get(timeout=_WAIT_S)
-        except Empty:
-            raise errors.Unavailable("all processes that open slides are busy; try again in a minute") from None
+        asking = current_request()
+        subject = str(message.get("path") or message.get("directory") or "")
+        lease = self._idle.acquire(asking.priority, caller or asking.caller, subject, _WAIT_S, asking)
+        if lease is None:
+            if asking.has_left:
+                raise errors.Unavailable("the client has left")
+            raise errors.Unavailable("all processes that open slides are busy; try again in a minute")
         try:
             if self._is_closed:
                 raise errors.Unavailable("the service is shutting down; try again when it has restarted")
-            header, body = worker.request(message, time_s or self._config.slide_time_s)
+            header, body = lease.worker.request(message, time_s or self._config.slide_time_s)
         except _WorkerLost as lost:
             self.n_lost += 1
             raise errors.ReaderLost(str(lost)) from None
         finally:
-            self._idle.put(worker)
+            self._idle.release(lease)
         if "error" in header:
             raise _deserialize_error(header)
         return header, body
@@ -109,8 +122,10 @@ class _WorkerLost(Exception):
 class _Worker:
     """One worker process. It starts with the first request and restarts after it was lost."""
 
-    def __init__(self, config: ServiceConfig) -> None:
+    def __init__(self, config: ServiceConfig, module: str, niceness: int) -> None:
         self._config = config
+        self._command = [sys.executable, "-m", module]
+        self._niceness = niceness
         self._process: subprocess.Popen[bytes] | None = None
         self._start_lock = threading.Lock()
 
@@ -128,7 +143,7 @@ class _Worker:
                     self._config.slide_max_mpx,
                 )
                 self._process = subprocess.Popen(  # noqa: S603  (this interpreter, and numbers from the settings)
-                    [sys.executable, "-m", "wsigraph.service.isolation.worker", *map(str, limits)],
+                    [*self._command, *map(str, limits), str(self._niceness)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,

@@ -196,20 +196,32 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments : list of str
-        Address space in bytes, then the largest decoded area and the largest slide in Mpx.
+        Address space in bytes, the largest decoded area and the largest slide in Mpx, and the niceness.
     """
     limit_memory(int(arguments[0]))
+    os.nice(int(arguments[3]))
+    worker = SlideWorker(float(arguments[1]), float(arguments[2]))
+    warm()
+    serve_requests(worker.respond)
+
+
+def serve_requests(respond: Callable[[dict[str, Any]], Response]) -> None:
+    """Answer requests over the standard streams until the service closes them.
+
+    Parameters
+    ----------
+    respond : callable
+        Takes the header of a request and returns header and body of its response.
+    """
     # libraries that print to standard output must not write between two messages
     responses = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    worker = SlideWorker(float(arguments[1]), float(arguments[2]))
-    warm()
     while True:
         try:
             request, _ = protocol.receive_message(sys.stdin.buffer)
         except EOFError:
             return
-        protocol.send_message(responses, *worker.respond(request))
+        protocol.send_message(responses, *respond(request))
 
 
 if __name__ == "__main__":

@@ -7,16 +7,20 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
+from wsigraph.service.jobs.deadline import PLACES, connect_arguments, limit_statements
+
 _WAIT_S = 30.0
 
 
-def open_database(url: str) -> Engine:
+def open_database(url: str, time_s: float = 5.0) -> Engine:
     """Return an SQLAlchemy engine.
 
     Parameters
     ----------
     url : str
         SQLAlchemy address of the database.
+    time_s : float, optional
+        Longest time of one statement on PostgreSQL, s.
 
     Returns
     -------
@@ -26,7 +30,16 @@ def open_database(url: str) -> Engine:
     """
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
-        return create_engine(address, pool_size=8, max_overflow=8, pool_pre_ping=True)
+        engine = create_engine(
+            address,
+            pool_size=PLACES,
+            max_overflow=PLACES,
+            pool_timeout=time_s,
+            pool_pre_ping=True,
+            connect_args=connect_arguments(address, time_s),
+        )
+        limit_statements(engine, time_s)
+        return engine
     wait_s = float(str(address.query.get("timeout", _WAIT_S)))
     engine = create_engine(address, connect_args={"timeout": wait_s, "check_same_thread": False})
 

@@ -16,8 +16,10 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
-from wsigraph.errors import NotFound, PluginError, StoreError, TooMany
+from wsigraph.errors import DatabaseUnavailable, NotFound, PluginError, StoreError, TooMany
 from wsigraph.service.jobs.database import open_database
+from wsigraph.service.jobs.deadline import DatabaseGuard
+from wsigraph.service.jobs.migrations import migrate
 from wsigraph.service.jobs.schema import (
     ACTIVE,
     CANCELLED,
@@ -25,13 +27,10 @@ from wsigraph.service.jobs.schema import (
     FAILED,
     QUEUED,
     RUNNING,
-    SCHEMA,
     STATES,
     StoredJob,
     digests,
     jobs,
-    metadata,
-    schema,
 )
 
 _MAX_TRIES = 3
@@ -44,6 +43,8 @@ class JobStore:
     ----------
     url : str
         SQLAlchemy address of the database, ``sqlite:///FILE`` or ``postgresql+psycopg://...``.
+    time_s : float, optional
+        Longest time of one statement on PostgreSQL, s.
 
     Raises
     ------
@@ -53,12 +54,13 @@ class JobStore:
         If the database does not answer, or its tables are of another version.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, time_s: float = 5.0) -> None:
+        self._guard = DatabaseGuard(time_s)
         try:
-            self._engine = open_database(url)
+            self._engine = open_database(url, time_s)
             self._writer = self._engine.execution_options(writes=True)
             try:
-                self._prepare()
+                migrate(self._engine)
             except BaseException:
                 self._engine.dispose()
                 raise
@@ -336,18 +338,6 @@ class JobStore:
         """Close the database connections."""
         self._engine.dispose()
 
-    def _prepare(self) -> None:
-        metadata.create_all(self._engine)
-        with self._write_transaction() as connection:
-            version = connection.execute(select(schema.c.version)).scalar_one_or_none()
-            if version is None:
-                connection.execute(insert(schema).values(version=SCHEMA))
-            elif version != SCHEMA:
-                raise StoreError(
-                    f"the job database has tables of version {version}, expected {SCHEMA}; use the version of wsigraph "
-                    "that created it, or another service.database"
-                )
-
     def _check_limits(self, connection: Connection, owner: str, queue_max: int, owner_max: int) -> None:
         active = jobs.c.state.in_(ACTIVE)
         n_active = connection.execute(select(func.count()).select_from(jobs).where(active)).scalar_one()
@@ -363,24 +353,26 @@ class JobStore:
 
     @contextmanager
     def _write_transaction(self) -> Iterator[Connection]:
-        with _translate_errors(), self._writer.begin() as connection:
+        with self._guard.use(), _translate_errors(self._guard), self._writer.begin() as connection:
             yield connection
 
     @contextmanager
     def _read_transaction(self) -> Iterator[Connection]:
-        with _translate_errors(), self._engine.connect() as connection:
+        with self._guard.use(), _translate_errors(self._guard), self._engine.connect() as connection:
             yield connection
 
 
 @contextmanager
-def _translate_errors() -> Iterator[None]:
-    """Turn database errors into StoreError."""
+def _translate_errors(guard: DatabaseGuard) -> Iterator[None]:
+    """Turn database errors into DatabaseUnavailable. Its message hides the address, which the log has."""
+    started_at = time.monotonic()
     try:
         yield
     except IntegrityError:
         raise
     except SQLAlchemyError as error:
-        raise StoreError(f"the job database does not answer ({_first_line(error)}); try again") from None
+        guard.note(_first_line(error), started_at)
+        raise DatabaseUnavailable("the job database does not answer; try again") from None
 
 
 def _deserialize_job(row: Any) -> StoredJob:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -12,6 +13,7 @@ from wsigraph.service.context import service_context
 from wsigraph.service.security.auth import READ, Principal, require_role
 
 router = APIRouter(prefix="/v1", tags=["service"])
+_ADDRESS = re.compile(r"\b[a-z0-9+]+://\S+|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?|host=\S+")
 
 
 class Health(BaseModel):
@@ -53,6 +55,11 @@ async def health() -> Health:
     return Health(status="ok", version=wsigraph.__version__)
 
 
+def _public_detail(detail: str) -> str:
+    """Return why jobs do not run, without addresses: whoever asks may not have a token. The log has all of it."""
+    return _ADDRESS.sub("(see the log of the service)", detail)
+
+
 @router.get(
     "/ready",
     summary="Readiness",
@@ -61,9 +68,14 @@ async def health() -> Health:
 )
 async def ready(request: Request, response: Response) -> Ready:
     """Respond 200 if there are workers and 503 if not. Slides are served in both cases. Needs no token."""
-    supervisor = service_context(request).supervisor
+    context = service_context(request)
+    supervisor = context.supervisor
     workers = 0 if supervisor is None else supervisor.n_workers
-    detail = "another service runs the jobs" if supervisor is None else supervisor.detail
+    detail = (
+        "another service runs the jobs"
+        if supervisor is None
+        else _public_detail(context.without_paths(supervisor.detail))
+    )
     response.status_code = 200 if workers else 503
     return Ready(ready=workers > 0, workers=workers, detail=detail)
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from wsigraph.errors import ConfigError, MissingMpp, NotAllowed, NotFound, TooMany, Unavailable, WsigraphError
+from wsigraph.errors import ConfigError, MissingMpp, NotAllowed, NotFound, Unavailable, WsigraphError
 from wsigraph.service.context import ServiceContext, service_context
 from wsigraph.service.jobs.queries import JobFilter, list_jobs
 from wsigraph.service.jobs.schema import ACTIVE, DONE, StoredJob
@@ -65,7 +65,7 @@ def serialize_job(request: Request, job: StoredJob) -> Job:
     if job.state == "done":
         directory = context.job_directory(job)
         results = [name for name in RESULTS if (directory / name).is_file()]
-    message = _without_paths(context, job.message)
+    message = context.without_paths(job.message)
     return Job(
         job_id=job.job_id,
         slide_id=job.slide_id,
@@ -90,12 +90,6 @@ def serialize_job(request: Request, job: StoredJob) -> Job:
         ended_at=job.ended_at,
         results=results,
     )
-
-
-def _without_paths(context: ServiceContext, message: str) -> str:
-    for folder in context.private_paths:
-        message = message.replace(f"{folder}/", "")
-    return message
 
 
 def _seconds_left(job: StoredJob) -> float | None:
@@ -203,7 +197,7 @@ def start_batch(
 
 
 def _refused(context: ServiceContext, slide_id: str, error: WsigraphError) -> NotStarted:
-    fault = JobError(kind=type(error).__name__, message=_without_paths(context, str(error)))
+    fault = JobError(kind=type(error).__name__, message=context.without_paths(str(error)))
     return NotStarted(slide_id=slide_id, status=http_status(error), error=fault)
 
 
@@ -269,30 +263,13 @@ def cancel(request: Request, job_id: JobId, principal: Annotated[Principal, Depe
 async def follow(request: Request, job_id: JobId) -> StreamingResponse:
     """Return a stream of server-sent events, one for each change of the job.
 
-    Raises
-    ------
-    TooMany
-        If too many streams are open.
+    The streams of one client are limited, and so are all streams (429).
     """
     context = service_context(request)
     first = await run_in_threadpool(context.store.find, job_id)
-    if context.n_streams >= context.config.service.streams_max:
-        raise TooMany(
-            f"{context.n_streams} event streams are open, which is the limit; poll GET /v1/jobs/JOB_ID instead"
-        )
     return StreamingResponse(
-        _events(request, first), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+        _changes(request, first), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
     )
-
-
-async def _events(request: Request, job: StoredJob) -> AsyncIterator[str]:
-    context = service_context(request)
-    context.n_streams += 1
-    try:
-        async for event in _changes(request, job):
-            yield event
-    finally:
-        context.n_streams -= 1
 
 
 async def _changes(request: Request, job: StoredJob) -> AsyncIterator[str]:
@@ -349,4 +326,8 @@ def result(request: Request, job_id: JobId, name: Annotated[str, Path(max_length
     unchanged = not_modified(request, tag)
     if unchanged is not None:
         return unchanged
+    if name == "run.json":
+        # it says where the slide was on this machine
+        content = service_context(request).without_paths(path.read_text(encoding="utf-8"))
+        return Response(content, media_type=RESULTS[name], headers=cached(tag))
     return FileResponse(path, media_type=RESULTS[name], headers=cached(tag))

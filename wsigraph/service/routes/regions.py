@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import threading
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from wsigraph.errors import Conflict
+from wsigraph.errors import Conflict, ReaderLost, Unavailable, WsigraphError
 from wsigraph.service.catalogue import Entry
 from wsigraph.service.context import ServiceContext, service_context
 from wsigraph.service.deepzoom import MAX_OUTLINE_LEVEL
+from wsigraph.service.prediction_json import serialize_prediction
 from wsigraph.service.routes.conditional import cached, not_modified
 from wsigraph.service.routes.images import JPEG
 from wsigraph.service.routes.region_models import RegionFacts, RegionOutlines
@@ -27,7 +28,6 @@ from wsigraph.service.routes.serializers import (
     serialize_cohort_survival,
     serialize_explanation,
     serialize_outlines,
-    serialize_prediction,
     serialize_region,
     serialize_region_values,
 )
@@ -42,6 +42,9 @@ router = APIRouter(prefix="/v1/jobs", tags=["regions"], dependencies=[Depends(re
 JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{20}$", description="a finished job")]
 Node = Annotated[int, Path(ge=0, le=2**31, description="number of the region")]
 _CROP_PX = 512
+# the first one loads the model and the records of the job
+_ABLATION_S = 120.0
+_log = logging.getLogger("wsigraph.service")
 _import_lock = threading.Lock()
 _MAX_NODES = 100_000
 _WARM_AFTER_S = 5.0
@@ -111,9 +114,19 @@ def warm(request: Request) -> None:
     """
     state = request.app.state
     if not hasattr(state, "warming"):
-        state.warming = threading.Timer(_WARM_AFTER_S, lambda: job_results(request).warm())
+        state.warming = threading.Timer(_WARM_AFTER_S, _load_models, args=(request,))
         state.warming.daemon = True
         state.warming.start()
+
+
+def _load_models(request: Request) -> None:
+    context = service_context(request)
+    try:
+        job_results(request).warm()
+        context.ablation_pool.request({"model": str(context.model_directory)}, time_s=_ABLATION_S)
+    except WsigraphError as error:
+        # the first request tries again, and reports it
+        _log.warning("the model is not loaded yet: %s", error)
 
 
 def _results(request: Request, job_id: str) -> JobResults:
@@ -216,20 +229,21 @@ def crop(request: Request, job_id: JobId, node: Node) -> Response:
 @router.post("/{job_id}/without", include_in_schema=False)
 @router.post("/{job_id}/ablation", summary="Predict without some regions", operation_id="predict_without_regions")
 def ablate(request: Request, job_id: JobId, ablation_request: AblationRequest) -> RegionAblation:
-    """Return the prediction after regions and their edges are removed from the graph."""
-    results = _results(request, job_id)
-    if ablation_request.nodes is not None:
-        regions = np.unique(np.array(ablation_request.nodes, np.int64))
-    else:
-        regions = results.most_important(ablation_request.top or 0, ablation_request.target)
-    prediction = results.ablate(regions)
-    area = results.coarse.graph.moment("n")
-    return RegionAblation(
-        n_removed=len(regions),
-        n_regions=results.n_regions,
-        area_fraction=float(area[regions].sum() / area.sum()),
-        prediction=PredictionFacts(**serialize_prediction(prediction)),
-    )
+    """Return the prediction after regions and their edges are removed from the graph.
+
+    A process of its own predicts, so that many ablations do not delay tiles.
+    """
+    context = service_context(request)
+    message = {
+        "directory": str(context.done_directory(job_id)),
+        "model": str(context.model_directory),
+        **ablation_request.model_dump(),
+    }
+    try:
+        response, _ = context.ablation_pool.request(message, time_s=_ABLATION_S)
+    except ReaderLost:
+        raise Unavailable("the process that predicts without regions died or took too long; try again") from None
+    return RegionAblation(**response)
 
 
 def _unchanged_slide(context: ServiceContext, job_id: str, results: JobResults) -> Entry:

@@ -16,7 +16,7 @@ from wsigraph.explanation.tissue_clusters import feature_label
 from wsigraph.geometry import px_to_mm2, um_to_px_exact
 from wsigraph.graph.feature.interpret import interpret
 from wsigraph.outline.outline import Outlines
-from wsigraph.records import Curves, Prediction
+from wsigraph.records import Curves
 
 if TYPE_CHECKING:
     from wsigraph.service.results import JobResults
@@ -134,31 +134,6 @@ def serialize_region(results: JobResults, node: int) -> dict[str, Any]:
             for target, values in results.attributions.items()
         ],
         "crop": {"x": box.x0, "y": box.y0, "width": box.width, "height": box.height},
-    }
-
-
-def serialize_prediction(prediction: Prediction) -> dict[str, Any]:
-    """Return a prediction as JSON values."""
-    band = prediction.survival_band
-    return {
-        "stage": {
-            name: _round(probability, 6)
-            for name, probability in zip(prediction.stage_names, prediction.stage_probability.tolist(), strict=True)
-        },
-        "stage_set": list(prediction.stage_set),
-        "risk": None if prediction.risk is None else float(prediction.risk),
-        "median_survival_days": prediction.median_survival_days,
-        "survival": {
-            "time_days": prediction.time_days.tolist(),
-            "probability": prediction.survival.tolist(),
-            "low": None if band is None else band[0].tolist(),
-            "high": None if band is None else band[1].tolist(),
-        },
-        "distance": prediction.distance,
-        "relation": prediction.relation,
-        "model": prediction.model_name,
-        "notice": prediction.notice,
-        "warnings": list(prediction.warnings),
     }
 
 

@@ -1,4 +1,4 @@
-"""Routes to sign a browser in and out. The token is stored in a cookie that scripts cannot read."""
+"""Routes to sign a browser in and out. Its cookie holds a random identifier of the session."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from wsigraph.errors import NotSignedIn
 from wsigraph.service.context import service_context
-from wsigraph.service.security.auth import COOKIE, READ, Principal, require_role
+from wsigraph.service.security.auth import READ, Principal, require_role
+from wsigraph.service.security.middleware import read_cookie
+from wsigraph.service.security.sessions import cookie_name
 
 router = APIRouter(prefix="/v1/session", tags=["service"])
-
-_DAY_S = 86400
 
 
 class SignIn(BaseModel):
@@ -50,29 +50,32 @@ def who(principal: Annotated[Principal, Depends(require_role(READ))]) -> SignedI
 
 @router.post("", summary="Sign a browser in", operation_id="sign_in")
 def sign_in(request: Request, response: Response, credentials: SignIn) -> SignedIn:
-    """Check a token and store it in a cookie for one day. Scripts and other sites cannot read the cookie.
+    """Check a token and begin a session. Scripts and other sites cannot read its cookie.
 
     Raises
     ------
     NotSignedIn
         If the token is not valid.
     """
-    tokens = service_context(request).tokens
-    principal = tokens.principal(credentials.token)
+    context = service_context(request)
+    principal = context.tokens.principal(credentials.token)
     if principal is None:
         raise NotSignedIn("the token is not valid; ask the operator of this service for another")
+    scheme = request.url.scheme
     response.set_cookie(
-        COOKIE,
-        credentials.token,
-        max_age=_DAY_S,
+        cookie_name(scheme),
+        context.sessions.begin(credentials.token),
+        max_age=int(context.sessions.lasts_s),
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https",
+        secure=scheme == "https",
     )
     return SignedIn(name=principal.name, role=principal.role)
 
 
 @router.delete("", status_code=204, summary="Sign a browser out", operation_id="sign_out")
-def sign_out(response: Response) -> None:
-    """Delete the cookie."""
-    response.delete_cookie(COOKIE)
+def sign_out(request: Request, response: Response) -> None:
+    """End the session. A copy of its cookie is worth nothing afterwards."""
+    name = cookie_name(request.url.scheme)
+    service_context(request).sessions.end(read_cookie(request.headers, name))
+    response.delete_cookie(name, httponly=True, samesite="strict", secure=request.url.scheme == "https")

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import os
 import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +25,9 @@ from wsigraph.errors import NotAllowed, NotSignedIn, ServiceError
 READ, RUN, ADMIN = "read", "run", "admin"
 ROLES = (READ, RUN, ADMIN)
 """Each role includes the rights of the roles before it."""
-COOKIE = "wsigraph-token"
-"""Name of the cookie of a signed-in browser."""
 _MIN_CHARACTERS = 32
+_LOOK_EVERY_S = 1.0
+_log = logging.getLogger("wsigraph.service")
 _LINE = re.compile(r"^(?P<name>[A-Za-z0-9._@-]{1,64}):(?P<role>read|run|admin):(?P<digest>[0-9a-f]{64})$")
 
 
@@ -60,13 +62,20 @@ class Tokens:
     ----------
     digests : iterable of (Principal, str)
         Principals, and the SHA-256 of their tokens.
+    path : Path, optional
+        Token file that they come from. It is read again when it changes.
     """
 
-    def __init__(self, digests: Iterable[tuple[Principal, str]] = ()) -> None:
+    def __init__(self, digests: Iterable[tuple[Principal, str]] = (), path: Path | None = None) -> None:
         self._digests = list(digests)
+        # tokens of the command line stay when the file changes
+        self._added: list[tuple[Principal, str]] = []
+        self._path = path
+        self._version = _file_version(path)
+        self._look_at = time.monotonic() + _LOOK_EVERY_S
 
     def __len__(self) -> int:
-        return len(self._digests)
+        return len(self._digests) + len(self._added)
 
     def add(self, principal: Principal, token: str) -> None:
         """Add a token in plain text.
@@ -81,16 +90,42 @@ class Tokens:
                 f"the token of {principal.name!r} has {len(token)} characters, expected at least {_MIN_CHARACTERS}; "
                 "make one with: wsigraph serve --token-file FILE --new-token NAME:ROLE"
             )
-        self._digests.append((principal, digest(token)))
+        self._added.append((principal, digest(token)))
 
     def principal(self, token: str) -> Principal | None:
         """Return the principal of a token, or None. Takes the same time for every token."""
-        token_digest = digest(token)
+        return self.principal_of(digest(token))
+
+    def principal_of(self, token_digest: str) -> Principal | None:
+        """Return the principal of the digest of a token, or None. Takes the same time for every digest."""
+        self._refresh()
         match: Principal | None = None
-        for principal, valid_digest in self._digests:
+        for principal, valid_digest in (*self._digests, *self._added):
             if hmac.compare_digest(token_digest, valid_digest):
                 match = principal
         return match
+
+    def _refresh(self) -> None:
+        """Read the file again if it has changed. A faulty file is logged, and the tokens stay as they were."""
+        now = time.monotonic()
+        if self._path is None or now < self._look_at:
+            return
+        self._look_at = now + _LOOK_EVERY_S
+        version = _file_version(self._path)
+        if version != self._version:
+            self._version = version
+            try:
+                self._digests = _read_digests(self._path)
+            except ServiceError as error:
+                _log.error("%s; the tokens stay as they were", error)
+
+
+def _file_version(path: Path | None) -> tuple[int, int, int] | None:
+    try:
+        stat = path.stat() if path is not None else None
+    except OSError:
+        return None
+    return None if stat is None else (stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
 def digest(token: str) -> str:
@@ -109,13 +144,17 @@ def read_tokens(path: Path) -> Tokens:
     Returns
     -------
     Tokens
-        At least one token.
+        At least one token. They follow the file when it changes.
 
     Raises
     ------
     ServiceError
         If it cannot be read, other users can write it, or a line is not a token.
     """
+    return Tokens(_read_digests(path), path)
+
+
+def _read_digests(path: Path) -> list[tuple[Principal, str]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         mode = path.stat().st_mode
@@ -139,7 +178,7 @@ def read_tokens(path: Path) -> Tokens:
         raise ServiceError(
             f"token file {path} holds no token; make one with: wsigraph serve --token-file FILE --new-token NAME:ROLE"
         )
-    return Tokens(digests)
+    return digests
 
 
 def new_token(path: Path, name_and_role: str) -> str:

@@ -15,12 +15,16 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from wsigraph.errors import NotAllowed, NotSignedIn, TooLarge, WsigraphError
+from wsigraph.errors import NotAllowed, NotSignedIn, TooLarge, TooMany, Unavailable, WsigraphError
 from wsigraph.service.metrics import Metrics
-from wsigraph.service.security.audit import Audit, is_audited
-from wsigraph.service.security.auth import COOKIE, LOCAL, Principal, Tokens
+from wsigraph.service.request_context import RequestContext, set_current_request
+from wsigraph.service.security.admission import Admission, kind_of_request
+from wsigraph.service.security.audit import Audit, is_audited, viewed_subject
+from wsigraph.service.security.auth import LOCAL, Principal, Tokens
+from wsigraph.service.security.client import ClientWatch, TrustedProxies
 from wsigraph.service.security.problems import problem, problem_response
 from wsigraph.service.security.rate_limit import RateLimiter
+from wsigraph.service.security.sessions import Sessions, cookie_name
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -40,7 +44,10 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+# parts of the paths of images, for responses without a content type (304)
+_PIXELS = ("/tiles/", "_files/", "/thumbnail.jpeg", "/region.jpeg", "/crop.jpeg", "/default.jpg")
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_UPLOADS = "/v1/uploads"
 _LOOPBACK_NAMES = frozenset({"localhost"})
 
 
@@ -53,6 +60,8 @@ class SecurityMiddleware:
         Application behind the middleware.
     tokens : Tokens
         Valid tokens. Without any, every client is the administrator.
+    sessions : Sessions
+        Sessions of signed-in browsers.
     hosts : collection of str
         Allowed host names. Empty allows every name, which requires tokens.
     rate_limiter : RateLimiter
@@ -65,6 +74,10 @@ class SecurityMiddleware:
         Counts every response.
     audit : Audit
         Records changes, refusals and reads of patient data.
+    admission : Admission
+        Limits how many requests of one caller are handled at a time.
+    proxies : TrustedProxies
+        Proxies that say whose requests they pass on.
     """
 
     def __init__(
@@ -72,20 +85,26 @@ class SecurityMiddleware:
         app: ASGIApp,
         *,
         tokens: Tokens,
+        sessions: Sessions,
         hosts: Collection[str],
         rate_limiter: RateLimiter,
         body_max_bytes: int,
         part_max_bytes: int,
         metrics: Metrics,
         audit: Audit,
+        admission: Admission,
+        proxies: TrustedProxies,
     ) -> None:
         self._app = app
         self._tokens = tokens
+        self._sessions = sessions
         self._hosts = frozenset(hosts)
         self._rate_limiter = rate_limiter
         self._body_max, self._part_max = body_max_bytes, part_max_bytes
         self._metrics = metrics
         self._audit = audit
+        self._admission = admission
+        self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -93,41 +112,64 @@ class SecurityMiddleware:
             await self._app(scope, receive, send)
             return
         headers, started = Headers(scope=scope), time.perf_counter()
-        status = 500
-
-        async def send_protected(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                _add_security_headers(MutableHeaders(scope=message), scope["path"])
-            await send(message)
-
+        if scope["method"] == "POST" and scope["path"].startswith(f"{_UPLOADS}/"):
+            # tus, for clients behind proxies that only pass GET and POST
+            override = headers.get("x-http-method-override", "")
+            scope["method"] = override if override in ("PATCH", "DELETE") else "POST"
+        kind, priority = kind_of_request(scope["path"])
+        address = self._proxies.client_address(scope, headers)
+        scope["scheme"] = self._proxies.scheme(scope, headers)
+        request = RequestContext(address, priority)
+        set_current_request(request)
+        response = _ProtectedResponse(scope, send, request.request_id)
         try:
             refusal = self._check_host(headers)
             if refusal is None:
-                self._authenticate(scope, headers)
+                self._authenticate(scope, headers, request)
         except WsigraphError as error:
             refusal = problem_response(error)
         try:
             if refusal is not None:
-                await refusal(scope, receive, send_protected)
+                await refusal(scope, receive, response.send)
             else:
-                await self._app(scope, _limit_body(receive, self._max_body_bytes(scope)), send_protected)
+                await self._handle(scope, ClientWatch(receive, request), response, request, kind)
         finally:
-            self._metrics.count(scope, status, time.perf_counter() - started)
-            self._record(scope, status)
+            self._metrics.count(scope, response.status, time.perf_counter() - started)
+            self._record(scope, response, address, request)
 
-    def _record(self, scope: Scope, status: int) -> None:
+    async def _handle(
+        self, scope: Scope, watch: ClientWatch, response: _ProtectedResponse, request: RequestContext, kind: str
+    ) -> None:
+        """Have the application handle a request, once its caller may have another one handled."""
+        has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+        try:
+            if not has_body:
+                await watch.begin()
+            left = None if has_body else watch.wait_until_left
+            async with self._admission.admit(request.caller, kind, left) as is_admitted:
+                if is_admitted:
+                    body = _LimitedBody(watch.receive, self._max_body_bytes(scope), response)
+                    await self._app(scope, body.receive, response.send)
+        except (TooMany, Unavailable) as error:
+            await problem_response(error)(scope, watch.receive, response.send)
+        finally:
+            watch.end()
+
+    def _record(self, scope: Scope, response: _ProtectedResponse, address: str, request: RequestContext) -> None:
         route = getattr(scope.get("route"), "path", None) or ""
-        if is_audited(scope["method"], route, status):
-            principal: Principal | None = scope.get("principal")
-            self._audit.record(
-                principal=principal.name if principal else "",
-                address=_address(scope),
-                method=scope["method"],
-                path=scope["path"],
-                status=status,
-            )
+        principal: Principal | None = scope.get("principal")
+        line = {
+            "principal": principal.name if principal else "",
+            "address": address,
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": response.status,
+            "request": request.request_id,
+        }
+        if is_audited(scope["method"], route, response.status):
+            self._audit.record(**line)
+        elif response.shows_pixels:
+            self._audit.record_view(viewed_subject(scope), **line)
 
     def _check_host(self, headers: Headers) -> ASGIApp | None:
         if not self._hosts:
@@ -141,17 +183,24 @@ class SecurityMiddleware:
             f"the host {host[:80]!r} is not allowed; use the address that the service listens on",
         )
 
-    def _authenticate(self, scope: Scope, headers: Headers) -> None:
+    def _authenticate(self, scope: Scope, headers: Headers, request: RequestContext) -> None:
         """Set the principal of a request, and check its rate limit, its origin and its size."""
-        token, by_cookie = _token(headers)
-        principal = self._tokens.principal(token) if len(self._tokens) and token else None
+        token = _bearer_token(headers)
+        session_id = "" if token else read_cookie(headers, cookie_name(scope["scheme"]))
+        principal = None
+        if token:
+            principal = self._tokens.principal(token)
+        elif session_id and (token_digest := self._sessions.token_digest(session_id)) is not None:
+            principal = self._tokens.principal_of(token_digest)
         scope["principal"] = principal if len(self._tokens) else LOCAL
         # clients without a valid token are limited by address, so that guessing tokens is slow
-        self._rate_limiter.take(principal.name if principal else _address(scope), scope["path"])
-        if len(self._tokens) and token and principal is None and not by_cookie:
+        if principal is not None and len(self._tokens):
+            request.caller = principal.name
+        self._rate_limiter.take(request.caller, scope["path"])
+        if len(self._tokens) and token and principal is None:
             raise NotSignedIn("the token is not valid; ask the operator of this service for another")
         if scope["method"] in _UNSAFE:
-            _check_origin(headers, by_cookie=by_cookie)
+            _check_origin(headers, by_cookie=bool(session_id))
         length = headers.get("content-length", "0")
         bound = self._max_body_bytes(scope)
         if not length.isdigit() or int(length) > bound:
@@ -162,19 +211,75 @@ class SecurityMiddleware:
         return self._part_max if is_part else self._body_max
 
 
-def _limit_body(receive: Receive, max_bytes: int) -> Receive:
-    """Return a `receive` that stops a body that is larger than its Content-Length promised."""
-    n_bytes = 0
+class _ProtectedResponse:
+    """Adds security headers to a response, and replaces it if its request turned out to be too large.
 
-    async def limited() -> Message:
-        nonlocal n_bytes
-        message = await receive()
-        n_bytes += len(message.get("body", b""))
-        if n_bytes > max_bytes:
-            raise TooLarge(f"the request has more than the {max_bytes} bytes allowed")
+    Attributes
+    ----------
+    status : int
+        HTTP status of the response that was sent; 500 before.
+    shows_pixels : bool
+        Whether it is an image, or an image that the client has already.
+    """
+
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+        self.status = 500
+        self.shows_pixels = False
+        self._scope, self._send, self._request_id = scope, send, request_id
+        self._has_started = False
+        self._too_large: TooLarge | None = None
+        self._is_replaced = False
+
+    def refuse(self, error: TooLarge) -> None:
+        """Send this problem instead of what the application responds, unless its response has begun."""
+        self._too_large = error
+
+    async def send(self, message: Message) -> None:
+        """Send one message of the response."""
+        if self._too_large is not None and not self._has_started:
+            # whoever parses the body turns every error into "400, malformed"
+            error, self._too_large, self._is_replaced = self._too_large, None, True
+            await problem_response(error)(self._scope, _nothing, self._send_protected)
+        elif not self._is_replaced:
+            await self._send_protected(message)
+
+    async def _send_protected(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._has_started = True
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            _add_security_headers(headers, self._scope["path"])
+            headers["X-Request-ID"] = self._request_id
+            if self._scope["path"].startswith(_UPLOADS):
+                # tus demands it in every response, errors too
+                headers["Tus-Resumable"] = "1.0.0"
+            is_image = headers.get("content-type", "").startswith("image/")
+            self.shows_pixels = self.status in (200, 304) and (
+                is_image or any(part in self._scope["path"] for part in _PIXELS)
+            )
+        await self._send(message)
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+class _LimitedBody:
+    """Stops a body that is larger than its Content-Length promised, or than allowed."""
+
+    def __init__(self, receive: Receive, max_bytes: int, response: _ProtectedResponse) -> None:
+        self._receive, self._max_bytes, self._response = receive, max_bytes, response
+        self._n_bytes = 0
+
+    async def receive(self) -> Message:
+        """Return the next message of the body."""
+        message = await self._receive()
+        self._n_bytes += len(message.get("body", b""))
+        if self._n_bytes > self._max_bytes:
+            error = TooLarge(f"the request has more than the {self._max_bytes} bytes allowed")
+            self._response.refuse(error)
+            raise error
         return message
-
-    return limited
 
 
 def _check_origin(headers: Headers, *, by_cookie: bool) -> None:
@@ -200,22 +305,16 @@ def _add_security_headers(headers: MutableHeaders, path: str) -> None:
     headers.setdefault("Cache-Control", "no-store")
 
 
-def _address(scope: Scope) -> str:
-    return str((scope.get("client") or ("", 0))[0])
-
-
-def _token(headers: Headers) -> tuple[str, bool]:
-    """Return the token of a request, empty if there is none, and whether it came in a cookie."""
+def _bearer_token(headers: Headers) -> str:
+    """Return the token of a request; empty if there is none."""
     kind, _, token = headers.get("authorization", "").partition(" ")
-    if kind.lower() == "bearer":
-        return token.strip(), False
-    token = _cookie(headers)
-    return token, bool(token)
+    return token.strip() if kind.lower() == "bearer" else ""
 
 
-def _cookie(headers: Headers) -> str:
+def read_cookie(headers: Headers, name: str) -> str:
+    """Return a cookie of a request; empty if there is none."""
     try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        morsel = SimpleCookie(headers.get("cookie", "")).get(name)
     except CookieError:
         return ""
     return morsel.value if morsel else ""

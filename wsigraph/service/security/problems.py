@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from wsigraph import errors
+from wsigraph.service.shown_names import show_safely
 
 MEDIA_TYPE = "application/problem+json"
 _STATUS: dict[type[errors.WsigraphError], int] = {
@@ -28,6 +29,7 @@ _STATUS: dict[type[errors.WsigraphError], int] = {
     errors.Unavailable: 503,
     errors.ClusterError: 503,
     errors.PluginError: 501,
+    errors.DatabaseUnavailable: 503,
     errors.StoreError: 507,
 }
 
@@ -138,7 +140,5 @@ def install(app: FastAPI) -> None:
 
 def _without_paths(request: Request, error: errors.WsigraphError) -> errors.WsigraphError:
     """Return the error with the directories of the service removed from its message."""
-    text = str(error)
-    for folder in request.app.state.service.private_paths:
-        text = text.replace(f"{folder}/", "")
+    text = request.app.state.service.without_paths(show_safely(str(error)))
     return error if text == str(error) else type(error)(text)

@@ -9,7 +9,8 @@ export async function sendFile(file, signal, progress) {
   let { upload_id: upload, offset, slide_id: slide } = await service.beginUpload(file.name, file.size);
   let failures = 0;
   progress(offset);
-  while (offset < file.size && !slide) {
+  // after the last byte the service checks the file; an empty part waits for its verdict
+  while (!slide) {
     if (signal.aborted) {
       await service.endUpload(upload);
       throw new DOMException("stopped", "AbortError");
@@ -19,6 +20,7 @@ export async function sendFile(file, signal, progress) {
       offset = status.offset ?? offset + PART;
       slide = status.slide_id ?? null;
       failures = 0;
+      if (offset >= file.size && !slide) await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
     } catch (problem) {
       failures += 1;
       const isFinal = problem.status && problem.status !== 409 && problem.status !== 429 && problem.status < 500;
