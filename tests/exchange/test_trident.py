@@ -12,8 +12,9 @@ import pytest
 from wsigraph.config import Config, load
 from wsigraph.errors import MissingMpp, PluginError, RecordError, StoreError
 from wsigraph.exchange import optional
+from wsigraph.exchange.tile_features import read_features
 from wsigraph.exchange.tile_graph import GEOMETRY_NAMES
-from wsigraph.exchange.trident import graph_from_features, read_features
+from wsigraph.exchange.trident import graph_from_features
 from wsigraph.geometry import Size
 from wsigraph.graph.feature.encode import encoding
 from wsigraph.graph.feature.interpret import interpret
@@ -187,11 +188,11 @@ def test_tiles_that_contradict_one_another_or_the_slide_are_refused(
 @pytest.mark.parametrize(
     ("coords", "features", "words"),
     [
-        (np.zeros((2, 2)), None, "coords of float64 in shape"),
+        (np.full((2, 2), 0.5), None, "coords of float64 that are not whole"),
         (np.zeros((2, 3), np.int64), None, "coords of int64 in shape .2, 3."),
-        (np.zeros(4, np.int64), None, "expected whole numbers"),
+        (np.zeros(4, np.int64), None, "expected numbers .N, 2."),
         (_grid(range(1), range(2)), np.zeros((2, 3), np.int32), "features of int32"),
-        (_grid(range(1), range(2)), np.zeros((1, 2, 3), np.float32), "in shape .1, 2, 3."),
+        (_grid(range(1), range(2)), np.zeros((2, 2, 3), np.float32), "in shape .2, 2, 3."),
     ],
 )
 def test_datasets_of_another_type_are_refused(
@@ -230,8 +231,8 @@ def test_files_that_are_none_are_refused(tmp_path: Path, write_features: WriteFe
 
 def test_the_pixel_size_and_the_slide_must_fit(small_slide: Path, write_features: WriteFeatures) -> None:
     path = write_features(_grid(range(1), range(2)), **TRIDENT)
-    for mpp in (None, 0.0, 896.0, float("nan")):
-        with pytest.raises(MissingMpp, match="states no pixel size"):
+    for mpp, words in ((None, "states no pixel size"), (896.0, "896 um/px is not credible"), (float("nan"), "nan")):
+        with pytest.raises(MissingMpp, match=words):
             graph_from_features(path, mpp=mpp)
     other = write_features(_grid(range(1), range(2)), file_name="other.h5", **(TRIDENT | {"level0_width": 5000}))
     with read(small_slide) as slide:

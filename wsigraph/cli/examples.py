@@ -18,6 +18,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "wsigraph explain slide.svs --target survival@1095 --thorough",
         "wsigraph explain slide.svs --perturb nuclear_density --perturb 'hematoxylin_mean+2'",
     ),
+    "study": (
+        "wsigraph study slides --clinical patients.xlsx --out study",
+        "wsigraph study slides --clinical table.csv --patient case --time OS.months --event vital_status=dead",
+        "wsigraph study --plan study/study.yaml --map stage:pT2=II",
+    ),
     "train": (
         "wsigraph train data_manifest.csv --graphs runs --out models/own",
         "wsigraph train data_manifest.csv --graphs runs --out models/own --group site --try layers=1 --try layers=2",

@@ -25,6 +25,7 @@ from wsigraph.cli import (
     serve,
     simulate,
     status,
+    study,
     synthesize,
     train,
     train_synthesis,
@@ -55,6 +56,7 @@ def options(show_version: _Version = False) -> None:
 
 app.command("predict", short_help="Predict stage and survival of slides, with graphs and a report.")(predict.predict)
 app.command("explain", short_help="Explain predictions: regions, features, and faithfulness.")(explain.explain)
+app.command("study", short_help="From slides and a clinical table to a model and a page.")(study.study)
 app.command("train", short_help="Train a model on your own slides, with held-out scores.")(train.train)
 app.command("evaluate", short_help="Out-of-fold scores of a model, next to baseline models.")(evaluate.evaluate)
 app.command("run", short_help="Process all slides of a manifest, here or on a cluster.")(run.run)

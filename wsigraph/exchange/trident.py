@@ -1,27 +1,21 @@
-"""Feature files of TRIDENT and CLAM as graphs: tiles become regions, features their encoding.
+"""Feature files of other tools as graphs: tiles become regions, features their encoding.
 
-Both write HDF5 with ``coords`` (N, 2), the tiles' upper left corners in level-0 pixels, and ``features`` (N, D).
-TRIDENT states the side of a tile (``patch_size_level0``), and newer versions the slide's size. CLAM states
-``patch_size`` and ``downsample`` with the coordinates, and often nothing in the file of features; then the side must be
-given. With the slide, every moment is counted from its pixels. Without it the graph holds geometry alone, under another
-schema, and functions that need pixels refuse it.
+`wsigraph.exchange.tile_features` reads the files of TRIDENT, CLAM, STAMP and UNI2-h. With the slide, every moment is
+counted from its pixels. Without it the graph holds geometry alone, under another schema, and functions that need pixels
+refuse it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wsigraph.config import Config
-from wsigraph.errors import MissingMpp, RecordError, StoreError
-from wsigraph.exchange.optional import load_package
+from wsigraph.errors import MissingMpp, RecordError
+from wsigraph.exchange.tile_features import TileFeatures, in_pixels, read_features, spacing, without_overlap
 from wsigraph.exchange.tile_graph import (
     GEOMETRY_NAMES,
     TileLabels,
@@ -34,7 +28,7 @@ from wsigraph.exchange.tile_graph import (
 from wsigraph.geometry import MPP_MAX, MPP_MIN, Size, ratio
 from wsigraph.graph.adjacency import both_directions
 from wsigraph.graph.build import build_graph
-from wsigraph.graph.feature.encode import ENCODING_UNIT, FEATURE_MAX
+from wsigraph.graph.feature.encode import ENCODING_UNIT
 from wsigraph.graph.tissue.mask import find_tissue
 from wsigraph.graph.tissue.stain import empty_histogram, estimate_stain
 from wsigraph.graph.tissue.suitability import mark
@@ -42,78 +36,8 @@ from wsigraph.records import SuperpixelLabels, TissueGraph
 from wsigraph.slide.map_boxes import Progress
 from wsigraph.slide.reader import Slide
 
+_log = logging.getLogger(__name__)
 _UNNAMED = "unnamed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TileFeatures:
-    """A feature file.
-
-    Attributes
-    ----------
-    coords : int64 (N, 2)
-        Upper left corners as (x, y), level-0 pixels.
-    features : floating (N, D)
-        One row a tile, as stored.
-    tile_px : int or None
-        Side of a tile in level-0 pixels, where the file states it.
-    level0 : Size or None
-        Size of the slide, where the file states it.
-    encoder, name : str or None
-        The encoder and the slide, where the file states them.
-    """
-
-    coords: NDArray[np.int64]
-    features: NDArray[np.floating[Any]]
-    tile_px: int | None
-    level0: Size | None
-    encoder: str | None
-    name: str | None
-
-
-def read_features(path: Path | str) -> TileFeatures:
-    """Read a feature file of TRIDENT or CLAM.
-
-    Parameters
-    ----------
-    path : Path or str
-        HDF5 file with ``coords`` and ``features``.
-
-    Returns
-    -------
-    TileFeatures
-        Checked: finite features, one row a tile.
-
-    Raises
-    ------
-    PluginError
-        If h5py is not installed.
-    StoreError
-        If the file is missing or no HDF5, lacks a dataset, or holds one of another shape or type.
-    RecordError
-        If coordinates and features differ in number, there are none, or a feature is not finite or beyond 2**20.
-    """
-    path = Path(path)
-    h5py = load_package("h5py", "reading features")
-    if not path.is_file():
-        raise StoreError(f"feature file {str(path)!r} does not exist; check the path")
-    try:
-        with h5py.File(path, "r") as file:
-            coords, place = _dataset(h5py, file, "coords", path)
-            features, origin = _dataset(h5py, file, "features", path)
-    except OSError as error:
-        reason = " ".join(str(error).split())
-        raise StoreError(f"feature file {str(path)!r} is no HDF5 file that can be read ({reason}); check it") from None
-    _check(path, coords, features)
-    stated = {**origin, **place}
-    return TileFeatures(
-        coords=coords.astype(np.int64),
-        features=features,
-        tile_px=_tile_px(stated),
-        level0=_size(stated),
-        encoder=_text(origin.get("encoder")),
-        name=_text(stated.get("name")),
-    )
 
 
 def graph_from_features(
@@ -127,12 +51,12 @@ def graph_from_features(
     slide_id: str | None = None,
     progress: Progress | None = None,
 ) -> TissueGraph:
-    """Build a tissue graph from a feature file of TRIDENT or CLAM.
+    """Build a tissue graph from a feature file of TRIDENT, CLAM, STAMP or UNI2-h.
 
     Parameters
     ----------
     path : Path or str
-        HDF5 file with ``coords`` and ``features``.
+        A file that `wsigraph.exchange.tile_features.read_features` reads.
     slide : Slide, optional
         The slide. With it every moment is counted from pixels, and the graph is like any other; without it the
         graph holds geometry and encoding alone, under a schema of its own that `interpret` refuses.
@@ -176,10 +100,13 @@ def graph_from_features(
     Without the slide, linear in tiles. Memory: 16 bytes a feature of the whole file.
     """
     table, settings = read_features(path), config or Config()
-    side = _settled_side(path, table, tile_px)
-    level0_mpp = _settled_mpp(path, slide, mpp)
-    level0 = _settled_size(path, table, slide)
     working = settings.superpixel.mpp
+    level0_mpp = _settled_mpp(path, table, slide, mpp, working)
+    table = in_pixels(table, level0_mpp)
+    table, side = without_overlap(*_settled_side(path, table, tile_px))
+    for note in table.notes:
+        _log.warning(note)
+    level0 = _settled_size(path, table, slide)
     tiles = place_tiles(table.coords, side, ratio(working, level0_mpp), level0)
     graph = (
         _geometry_graph(tiles, working, slide_id or table.name or Path(path).stem)
@@ -222,89 +149,46 @@ def _counted_graph(tiles: TileRectangles, slide: Slide, settings: Config, progre
     return build_graph(slide, labels, counted, progress=progress)
 
 
-def _dataset(h5py: Any, file: Any, name: str, path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
-    """Return a dataset of the file and its attributes."""
-    dataset = file.get(name)
-    if not isinstance(dataset, h5py.Dataset):
-        held = ", ".join(sorted(file)) or "nothing"
-        hint = "; give the file that the encoder wrote, not the one of coordinates" if name == "features" else ""
-        raise StoreError(f"feature file {str(path)!r} holds no dataset {name!r} but {held}{hint}")
-    return np.asarray(dataset[()]), dict(dataset.attrs)
-
-
-def _check(path: Path, coords: NDArray[Any], features: NDArray[Any]) -> None:
-    named = f"feature file {str(path)!r}"
-    if coords.ndim != 2 or coords.shape[1] != 2 or coords.dtype.kind not in "iu":
-        raise StoreError(
-            f"{named} holds coords of {coords.dtype} in shape {coords.shape}, expected whole numbers (N, 2)"
-        )
-    if features.ndim != 2 or features.shape[1] == 0 or features.dtype.kind != "f":
-        raise StoreError(
-            f"{named} holds features of {features.dtype} in shape {features.shape}, expected floats (N, D)"
-        )
-    if len(coords) != len(features):
-        raise RecordError(f"{named} holds {len(coords)} coords and {len(features)} features, expected one row a tile")
-    if len(coords) == 0:
-        raise RecordError(f"{named} holds no tile, expected at least one; look for tissue the encoder's tool missed")
-    if (coords < 0).any():
-        raise RecordError(f"{named} holds tiles left of or above the slide (x or y below 0); extract them again")
-    # a NaN fails this comparison too; float16 does not reach the bound
-    if not bool((np.abs(features, dtype=np.promote_types(features.dtype, np.float32)) <= FEATURE_MAX).all()):
-        raise RecordError(f"{named} holds a feature that is not finite or beyond {FEATURE_MAX:.0f}; extract it again")
-
-
-def _tile_px(stated: Mapping[str, Any]) -> int | None:
-    """Return the side of a tile in level-0 pixels as TRIDENT or CLAM state it, or None."""
-    direct = _number(stated.get("patch_size_level0"))
-    if direct is not None:
-        return round(direct)
-    side, factor = _number(stated.get("patch_size")), _number(stated.get("downsample"))
-    if factor is None and np.array_equal(np.ravel(stated.get("patch_level", ())), [0]):
-        factor = 1.0
-    custom = _number(stated.get("custom_downsample")) or 1.0
-    return None if side is None or factor is None else round(side * factor * custom)
-
-
-def _size(stated: Mapping[str, Any]) -> Size | None:
-    height, width = _number(stated.get("level0_height")), _number(stated.get("level0_width"))
-    return None if height is None or width is None else Size(round(height), round(width))
-
-
-def _number(value: Any) -> float | None:
-    """Return an attribute as a positive number; CLAM writes one for each axis."""
-    try:
-        number = float(np.asarray(value, dtype=np.float64).reshape(-1)[0])
-    except (TypeError, ValueError, IndexError):
-        return None
-    return number if math.isfinite(number) and number > 0 else None
-
-
-def _text(value: Any) -> str | None:
-    text = value.decode(errors="replace") if isinstance(value, bytes) else value
-    return text if isinstance(text, str) and text not in ("", "None") else None
-
-
-def _settled_side(path: Path | str, table: TileFeatures, given: int | None) -> int:
+def _settled_side(path: Path | str, table: TileFeatures, given: int | None) -> tuple[TileFeatures, int]:
+    """Return the side of a tile: as given, as stated, or the spacing of the tiles, which is then noted."""
     side = table.tile_px if given is None else given
+    if side is None:
+        side = spacing(table.coords)
+        if side is not None:
+            note = (
+                f"feature file {str(path)!r} states no side of a tile: {side} level-0 px is taken, the spacing of its "
+                "tiles; --tile-px states another"
+            )
+            return dataclasses.replace(table, notes=(*table.notes, note)), side
     if side is None or side < 1:
         raise RecordError(
-            f"feature file {str(path)!r} states no side of a tile; give it in level-0 pixels as tile_px (for CLAM "
+            f"feature file {str(path)!r} states no side of a tile; give it in level-0 pixels with --tile-px (for CLAM "
             "patch_size times the downsample of patch_level)"
         )
-    return side
+    return table, side
 
 
-def _settled_mpp(path: Path | str, slide: Slide | None, given: float | None) -> float:
+def _settled_mpp(
+    path: Path | str, table: TileFeatures, slide: Slide | None, given: float | None, working: float
+) -> float:
+    """Return the pixel size of level 0: of the slide, as given, or as the file states it."""
     if slide is not None:
         if given is not None:
             raise RecordError("a slide and mpp are both given, expected one; give mpp when the slide is read")
         return slide.info.mpp
-    if given is None or not MPP_MIN <= given <= MPP_MAX:
+    # coordinates in um need no pixels: any grid does, and the working one loses nothing
+    mpp = given or table.mpp or (working if table.is_in_um else None)
+    if mpp is None:
         raise MissingMpp(
-            f"feature file {str(path)!r} states no pixel size, and {given} is given; give the slide, or mpp in um/px "
-            f"at full resolution ({MPP_MIN:g} to {MPP_MAX:g})"
+            f"feature file {str(path)!r} states no pixel size; give the slide, or the pixel size at full resolution "
+            f"with --mpp (um/px, {MPP_MIN:g} to {MPP_MAX:g})"
         )
-    return given
+    if not MPP_MIN <= mpp <= MPP_MAX:
+        raise MissingMpp(
+            f"feature file {str(path)!r}: a pixel size of {mpp:g} um/px is not credible, expected {MPP_MIN:g} to "
+            f"{MPP_MAX:g}; give the slide, or the right one with --mpp"
+        )
+    return mpp
 
 
 def _settled_size(path: Path | str, table: TileFeatures, slide: Slide | None) -> Size | None:

@@ -1,0 +1,1 @@
+"""A whole study from slides and a clinical table: manifest, graphs, model, scores, explanations and a page."""

@@ -1,0 +1,275 @@
+"""The manifest of a study: slides and patients that belong together, and a list of all that was left out and why."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wsigraph.cohort.clinical.clinical_table import read_clinical_table
+from wsigraph.cohort.clinical.match_slides import SlideMatches, match_slides
+from wsigraph.cohort.clinical.table_mapping import ClinicalRow, MappedTable, apply_mapping
+from wsigraph.cohort.manifest.create_manifest import create_manifest
+from wsigraph.cohort.manifest.manifest import write_manifest
+from wsigraph.cohort.manifest.manifest_row import ManifestRow
+from wsigraph.errors import CohortError, SlidesNotFound
+from wsigraph.run.study.plan import StudyPlan
+from wsigraph.slide.discover import DiscoveredSlide, discover_glob, discover_slides, is_glob
+from wsigraph.slide.files import locate, slide_digest
+from wsigraph.slide.slide_id import default_slide_id
+from wsigraph.store.atomic import write_file
+
+MANIFEST, MAPPING, LEFT_OUT = "data_manifest.csv", "mapping.csv", "left_out.csv"
+"""Files in the directory of a study: the manifest, what every value became, and what is not used."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A slide or patient that the study does not use.
+
+    Attributes
+    ----------
+    kind : str
+        ``slide`` or ``patient``.
+    name : str
+        The slide's file name or the patient.
+    reason : str
+        Why.
+    group : str
+        The reason in a few words, for counting.
+    """
+
+    kind: str
+    name: str
+    reason: str
+    group: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedStudy:
+    """Slides and patients of a study.
+
+    Attributes
+    ----------
+    rows : tuple of ManifestRow
+        As in the manifest.
+    left_out : tuple of LeftOut
+        All that is not used.
+    notes : tuple of str
+        How the table was read, and doubtful entries.
+    n_slides, n_patients : int
+        How many slides were found and patients the table names.
+    rules : dict of str to int
+        How many slides each matching rule matched.
+    """
+
+    rows: tuple[ManifestRow, ...]
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
+    n_slides: int
+    n_patients: int
+    rules: dict[str, int]
+
+
+def prepare_study(plan: StudyPlan, directory: Path, *, progress: Progress | None = None) -> PreparedStudy:
+    """Match slides with the clinical table and write manifest, mapping and what is left out.
+
+    Parameters
+    ----------
+    plan : StudyPlan
+        The plan.
+    directory : Path
+        Directory of the study.
+    progress : callable, optional
+        Called with (what, done, total).
+
+    Returns
+    -------
+    PreparedStudy
+        What the files hold.
+
+    Raises
+    ------
+    CohortError
+        If values are not understood and `plan.allow_unmapped` is false, or no slide has a patient.
+    SlidesNotFound
+        If there is no slide.
+    StoreError
+        If a file cannot be written.
+    """
+    table = read_clinical_table(plan.clinical, sheet=plan.sheet)
+    if not (plan.columns.patient or plan.columns.slide):
+        names = ", ".join(map(repr, table.columns))
+        raise CohortError(
+            f"no column of {plan.clinical} is known to name the patient; choose one with --patient: {names}"
+        )
+    mapped = apply_mapping(table, plan.columns)
+    write_file(directory / MAPPING, _mapping_csv(mapped))
+    if mapped.faults and not plan.allow_unmapped:
+        raise CohortError(
+            "\n".join(
+                [
+                    f"{plan.clinical} has values that are not understood:",
+                    *(f"  {fault}" for fault in mapped.faults),
+                    "--allow-unmapped reads them as missing",
+                ]
+            )
+        )
+    slides = find_slides(plan.slides)
+    matches = match_slides(slides, mapped.rows, pattern=plan.match)
+    if not matches.pairs:
+        raise CohortError(_no_match(slides, mapped.rows, matches))
+    rows, left_out = _manifest_rows(matches, plan.mpp, progress)
+    notes = [*table.notes, *mapped.notes, *(f"read as missing: {fault}" for fault in mapped.faults)]
+    write_manifest(rows, directory / MANIFEST)
+    write_left_out(left_out, directory)
+    return PreparedStudy(
+        rows=tuple(rows),
+        left_out=tuple(left_out),
+        notes=tuple(notes),
+        n_slides=len(slides),
+        n_patients=len({row.patient or row.slide for row in mapped.rows if row.patient or row.slide}),
+        rules=matches.rules,
+    )
+
+
+def find_slides(named: Sequence[str]) -> list[DiscoveredSlide]:
+    """Return the slides that files, folders and globs name.
+
+    Parameters
+    ----------
+    named : sequence of str
+        Paths and patterns.
+
+    Returns
+    -------
+    list of DiscoveredSlide
+        Slides, none twice.
+
+    Raises
+    ------
+    SlidesNotFound
+        If a path or pattern names no slide.
+    """
+    slides: dict[Path, DiscoveredSlide] = {}
+    for text in named:
+        path = Path(text)
+        if path.is_dir():
+            found = discover_slides(path, recursive=True)
+        elif is_glob(text):
+            found = discover_glob(text)
+        elif path.is_file():
+            found = [DiscoveredSlide(path=path, slide_id=default_slide_id(path))]
+        else:
+            raise SlidesNotFound(f"{text} does not exist, expected a slide, a folder or a glob; check the path")
+        slides.update({slide.path: slide for slide in found})
+    return list(slides.values())
+
+
+def _manifest_rows(
+    matches: SlideMatches, mpp: float | None, progress: Progress | None
+) -> tuple[list[ManifestRow], list[LeftOut]]:
+    """Return the rows of slides that can be read, and what is left out."""
+    left_out = [
+        LeftOut(kind="slide", name=slide.path.name, reason=reason, group="no patient in the table")
+        for slide, reason in matches.unmatched_slides
+    ]
+    left_out += [
+        LeftOut(kind="patient", name=name, reason="no slide carries this id", group="no slide")
+        for name in matches.unmatched_patients
+    ]
+    patients = {slide.slide_id: row for slide, row in matches.pairs}
+    created = create_manifest([slide for slide, _ in matches.pairs], progress=progress)
+    left_out += [
+        LeftOut(kind="slide", name=path.name, reason=reason, group="not readable")
+        for path, reason in created.unreadable
+    ]
+    rows = []
+    for row in created.rows:
+        if row.mpp is None and mpp is None:
+            reason = "the file states no credible pixel size; --mpp states one for all such slides"
+            left_out.append(
+                LeftOut(kind="slide", name=str(row.path and row.path.name), reason=reason, group="no pixel size")
+            )
+            continue
+        rows.append(_joined(row, patients[row.slide_id], mpp))
+    return _without_copies(rows, left_out)
+
+
+def _joined(row: ManifestRow, patient: ClinicalRow, mpp: float | None) -> ManifestRow:
+    return replace(
+        row,
+        patient_id=patient.patient or patient.slide or row.slide_id,
+        site=patient.site,
+        # only what the file does not state is written, so that the file stays the source
+        mpp=row.mpp or mpp,
+        stage=patient.stage,
+        grade=patient.grade,
+        time_days=patient.time_days,
+        event=patient.event,
+        split=patient.split,
+        free=dict(patient.free),
+    )
+
+
+def _without_copies(rows: list[ManifestRow], left_out: list[LeftOut]) -> tuple[list[ManifestRow], list[LeftOut]]:
+    """Leave out files with the same bytes: all but one of a patient, and all that are under several patients."""
+    sizes = Counter(row.path.stat().st_size for row in rows if row.path is not None and row.path.is_file())
+    groups: dict[str, list[ManifestRow]] = {}
+    for row in rows:
+        if row.path is not None and row.path.is_file() and sizes[row.path.stat().st_size] > 1:
+            groups.setdefault(slide_digest(locate(row.path)), []).append(row)
+    dropped: dict[str, LeftOut] = {}
+    for copies in (group for group in groups.values() if len(group) > 1):
+        patients = sorted({row.patient_id for row in copies})
+        for row in copies if len(patients) > 1 else copies[1:]:
+            reason = (
+                f"the same file as {copies[0].slide_id} of the same patient"
+                if len(patients) == 1
+                else f"the same file stands under patients {', '.join(patients)}; remove the wrong one"
+            )
+            dropped[row.slide_id] = LeftOut(
+                kind="slide", name=str(row.path and row.path.name), reason=reason, group="copy of another"
+            )
+    left = [row for row in rows if row.slide_id not in dropped]
+    return [replace(row, line=line) for line, row in enumerate(left, start=2)], [*left_out, *dropped.values()]
+
+
+def _no_match(slides: Sequence[DiscoveredSlide], rows: Sequence[ClinicalRow], matches: SlideMatches) -> str:
+    names = ", ".join(slide.path.name for slide in slides[:3])
+    patients = ", ".join(str(row.patient or row.slide) for row in rows[:3])
+    return (
+        f"none of {len(slides)} slides ({names}, ...) has a patient in the table ({patients}, ...): "
+        f"{matches.unmatched_slides[0][1]}; name the column of the slides with --slide, or give a rule such as "
+        "--match '^([A-Z]+[0-9]+)_' whose group is the patient's id in a file name"
+    )
+
+
+def _mapping_csv(mapped: MappedTable) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["role", "column", "cell", "value", "cells", "understood"])
+    for count in mapped.counts:
+        writer.writerow(
+            [count.role, count.column, _plain(count.cell), count.value, count.count, int(count.is_understood)]
+        )
+    return text.getvalue().encode()
+
+
+def write_left_out(left_out: Sequence[LeftOut], directory: Path) -> None:
+    """Write ``left_out.csv`` into the directory of a study."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["kind", "name", "group", "reason"])
+    writer.writerows([one.kind, _plain(one.name), one.group, one.reason] for one in left_out)
+    write_file(directory / LEFT_OUT, text.getvalue().encode())
+
+
+def _plain(cell: str) -> str:
+    """Return a cell that a spreadsheet does not take for a formula."""
+    return f"'{cell}" if cell[:1] in "=+-@" and not cell[1:2].isdigit() else cell
