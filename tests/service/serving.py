@@ -14,7 +14,7 @@ import uvicorn
 from wsigraph.service.app import create_app
 from wsigraph.service.context import ServiceContext
 from wsigraph.service.guarded_http import guarded_protocol
-from wsigraph.service.security.client import TrustedProxies
+from wsigraph.service.security.client_connection import TrustedProxies
 
 
 @contextmanager

@@ -242,6 +242,12 @@ def test_tables_of_another_version_are_refused(url: str) -> None:
     JobStore(url).close()
     engine = create_engine(url)
     with engine.begin() as connection:
+        connection.execute(text("UPDATE wsigraph_revision SET version_num = '0099'"))
+    with pytest.raises(StoreError, match="tables of revision 0099, expected at most"):
+        JobStore(url)
+    # as before migrations
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE wsigraph_revision"))
         connection.execute(text("UPDATE wsigraph_schema SET version = 99"))
     engine.dispose()
     with pytest.raises(StoreError, match="tables of version 99, expected 1"):

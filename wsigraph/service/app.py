@@ -25,7 +25,7 @@ from wsigraph.service.path_prefix import PathPrefix
 from wsigraph.service.routes import health, iiif, images, jobs, overlays, regions, session, slides, uploads
 from wsigraph.service.security import problems
 from wsigraph.service.security.admission import Admission
-from wsigraph.service.security.client import TrustedProxies
+from wsigraph.service.security.client_connection import TrustedProxies
 from wsigraph.service.security.middleware import SecurityMiddleware
 from wsigraph.service.security.rate_limit import RateLimiter
 

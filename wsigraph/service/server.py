@@ -101,7 +101,7 @@ def run_server(
     from wsigraph.service.guarded_http import guarded_protocol
     from wsigraph.service.path_prefix import check_prefix
     from wsigraph.service.run_import import import_run
-    from wsigraph.service.security.client import TrustedProxies
+    from wsigraph.service.security.client_connection import TrustedProxies
     from wsigraph.service.service_log import log_config
 
     prefix = check_prefix(root_path)

@@ -232,6 +232,11 @@ def ablate(request: Request, job_id: JobId, ablation_request: AblationRequest) -
     """Return the prediction after regions and their edges are removed from the graph.
 
     A process of its own predicts, so that many ablations do not delay tiles.
+
+    Raises
+    ------
+    Unavailable
+        If that process died or took too long.
     """
     context = service_context(request)
     message = {

@@ -143,6 +143,13 @@ async def send(
 
     After the last part the file is checked. Responds 201 when it has become a slide, the error if it is refused, and
     202 if there is no verdict yet; then ask for the status. An empty part starts the check again.
+
+    Raises
+    ------
+    Conflict
+        If a client of tus is at another offset than the upload.
+    HTTPException
+        If a client of tus sends another content type (415), or a part that differs from its checksum (460).
     """
     context = service_context(request)
     if tus.is_tus(request) and request.headers.get("content-type", "") != tus.PART_TYPE:

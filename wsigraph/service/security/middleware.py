@@ -21,7 +21,7 @@ from wsigraph.service.request_context import RequestContext, set_current_request
 from wsigraph.service.security.admission import Admission, kind_of_request
 from wsigraph.service.security.audit import Audit, is_audited, viewed_subject
 from wsigraph.service.security.auth import LOCAL, Principal, Tokens
-from wsigraph.service.security.client import ClientWatch, TrustedProxies
+from wsigraph.service.security.client_connection import ClientWatch, TrustedProxies
 from wsigraph.service.security.problems import problem, problem_response
 from wsigraph.service.security.rate_limit import RateLimiter
 from wsigraph.service.security.sessions import Sessions, cookie_name

@@ -7,6 +7,7 @@ write lock.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -56,8 +57,9 @@ def _find_revision(engine: Engine) -> str | None:
 
 def _wait_longer(connection: Connection) -> None:
     """Let this connection wait for another service that changes the tables."""
-    raw = connection.connection.dbapi_connection
-    if hasattr(raw, "time_s"):
+    # the attribute is that of `wsigraph.service.jobs.deadline`; other drivers do not look at it
+    raw: Any = connection.connection.dbapi_connection
+    if connection.dialect.driver == "psycopg":
         raw.time_s = _LOCK_WAIT_S
 
 

@@ -35,11 +35,11 @@ class TrustedProxies:
         except ValueError as error:
             raise ConfigError(f"service.trusted_proxies: {error}; give addresses or networks") from None
 
-    def __contains__(self, address: str) -> bool:
+    def __contains__(self, address: object) -> bool:
         if not self._networks:
             return False
         try:
-            parsed = ipaddress.ip_address(address)
+            parsed = ipaddress.ip_address(str(address))
         except ValueError:
             return False
         return any(parsed in network for network in self._networks)
