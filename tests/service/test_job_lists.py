@@ -19,6 +19,12 @@ from wsigraph.store import load_prediction
 N_SLIDES = 5
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch may take as long as a busy machine needs."""
+    monkeypatch.setattr("wsigraph.service.routes.jobs._BATCH_S", 600.0)
+
+
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[TestClient]:
     """A client of a service with five slides, one of which has no pixel size, and no workers."""
