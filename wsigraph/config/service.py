@@ -22,6 +22,13 @@ class ServiceConfig(Section):
     tile_overlap_px: int = Field(1, ge=0, le=8, description="pixels that neighbouring tiles share on each side, px")
     tile_quality: int = Field(80, ge=20, le=98, description="quality of JPEG tiles, libjpeg's scale")
     tile_cache_mb: float = Field(256.0, ge=1.0, le=65536.0, description="memory for encoded tiles, MB")
+    image_store_mb: float = Field(
+        2000.0, ge=0.0, le=1e7, description="disk space for thumbnails and the lowest tiles, MB; 0 keeps none"
+    )
+    iiif_origins: tuple[str, ...] = Field(
+        (),
+        description="origins whose pages may read images by IIIF, e.g. https://mirador.example.org; '*' is every page",
+    )
     slide_processes: int = Field(2, ge=1, le=64, description="processes in which slides are opened")
     slide_memory_gb: float = Field(
         4.0, ge=1.0, le=1024.0, description="address space of such a process, GB; beyond it the request fails"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,13 +17,16 @@ from wsigraph.errors import Conflict, ModelError, NotFound
 from wsigraph.run.sandbox.sandbox import log_support
 from wsigraph.service.catalogue import Catalogue, Entry
 from wsigraph.service.image_cache import DescriptionCache, SlideImages
+from wsigraph.service.image_store import ImageStore
 from wsigraph.service.isolation.pool import IsolationPool
+from wsigraph.service.job_inputs import JobInputs, JobInputsStore, model_identity
 from wsigraph.service.jobs.schema import DONE, StoredJob, new_job
 from wsigraph.service.jobs.store import JobStore
 from wsigraph.service.jobs.supervisor import JobSupervisor
 from wsigraph.service.security.audit import Audit
 from wsigraph.service.security.auth import Tokens
 from wsigraph.service.security.sessions import Sessions
+from wsigraph.service.turns import SlideTurns
 from wsigraph.service.upload_checks import UploadChecks
 from wsigraph.service.upload_store import UploadStore
 from wsigraph.store.atomic import writing
@@ -61,6 +65,8 @@ class ServiceContext:
         Slides, their images, and jobs.
     dispatcher : JobSupervisor or None
         Runs jobs; None if another service with the same database runs them.
+    inputs : JobInputsStore
+        What jobs were made from.
     uploads : UploadStore
         Uploaded files.
     sessions : Sessions
@@ -69,8 +75,8 @@ class ServiceContext:
         Checks of complete uploads.
     audit : Audit
         Audit log.
-    image_limiter : CapacityLimiter
-        Threads that wait for images, apart from those of other requests, so that these never queue behind images.
+    turns : SlideTurns
+        Decides which image is rendered next. Its threads are apart from those of other requests.
     overlay_descriptions : DescriptionCache
         Layers and size of the overlays of finished jobs.
     """
@@ -88,12 +94,13 @@ class ServiceContext:
     catalogue: Catalogue
     images: SlideImages
     store: JobStore
+    inputs: JobInputsStore
     uploads: UploadStore
     audit: Audit
+    turns: SlideTurns
     upload_checks: UploadChecks = field(init=False)
     sessions: Sessions = field(init=False)
     supervisor: JobSupervisor | None = None
-    image_limiter: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_IMAGE_THREADS))
     overlay_descriptions: DescriptionCache = field(default_factory=lambda: DescriptionCache(1024))
 
     def __post_init__(self) -> None:
@@ -170,6 +177,23 @@ class ServiceContext:
             owner=owner,
         )
 
+    def job_inputs(self, mpp: float | None) -> JobInputs:
+        """Return what a job would be made from now.
+
+        Parameters
+        ----------
+        mpp : float or None
+            Pixel size of the slide, um/px.
+        """
+        model = model_identity(self.model_directory)
+        return JobInputs(
+            mpp=mpp,
+            model_id=model.model_id,
+            model_name=model.name,
+            model_version=model.version,
+            settings_digest=_settings_digest(self.config),
+        )
+
     @property
     def model_directory(self) -> Path:
         """Directory of the model bundle."""
@@ -213,6 +237,7 @@ class ServiceContext:
         """Start the isolated processes, and connect to the workers in the background."""
         log_support(runs_jobs_in_sandbox=self.config.service.sandbox)
         self.pool.warm()
+        threading.Thread(target=lambda: self.images.keep_only(self.catalogue.slides()), daemon=True).start()
         self.upload_checks.start()
         if self.supervisor is not None:
             self.supervisor.start()
@@ -236,6 +261,8 @@ def open_context(
     tokens: Tokens | None = None,
     serves_associated: bool = False,
     runs_jobs: bool = True,
+    state: Path | None = None,
+    only: Path | None = None,
 ) -> ServiceContext:
     """Return the context of a service on a data directory. Nothing is started yet.
 
@@ -253,6 +280,10 @@ def open_context(
         Whether labels and macro images are served.
     runs_jobs : bool, optional
         Whether jobs run here; else another service with the same database runs them.
+    state : Path, optional
+        Directory of the service; ``data/.wsigraph`` if left out.
+    only : Path, optional
+        The one slide of `data` that is served.
 
     Returns
     -------
@@ -271,8 +302,8 @@ def open_context(
         If the directory of the service cannot be written, or the database does not answer.
     """
     data = data.absolute()
-    state = data / STATE
-    catalogue = Catalogue(data, state / "uploads")
+    state = data / STATE if state is None else state.absolute()
+    catalogue = Catalogue(data, state / "uploads", only)
     with writing(state):
         for folder in (state, state / "uploads", state / "results"):
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -289,7 +320,11 @@ def open_context(
         digest_pool=IsolationPool(config.service, 1, niceness=_DIGEST_NICENESS),
         ablation_pool=IsolationPool(config.service, 1, module=_ABLATION, niceness=_ABLATION_NICENESS),
         catalogue=catalogue,
-        images=SlideImages(pool, config.service),
+        images=SlideImages(
+            pool, config.service, ImageStore(state / "images", int(config.service.image_store_mb * 1e6))
+        ),
+        turns=SlideTurns(config.service.slide_processes, CapacityLimiter(_IMAGE_THREADS)),
+        inputs=JobInputsStore(state / "results"),
         uploads=UploadStore(state / "uploads", config.service),
         audit=Audit(state / "audit.log", int(config.service.audit_max_mb * 1e6)),
         store=JobStore(config.service.database or f"sqlite:///{state / 'jobs.sqlite'}", config.service.database_time_s),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from wsigraph.config import Config
@@ -58,6 +58,9 @@ def run_server(
     tokens: Tokens,
     serves_associated: bool,
     report: Callable[[str], None],
+    root_path: str = "",
+    hosts: Collection[str] = (),
+    results: Collection[Path] = (),
 ) -> None:
     """Run the service until it is interrupted.
 
@@ -79,6 +82,12 @@ def run_server(
         Whether labels and macro images are served.
     report : callable
         Called with one line of text when the server listens.
+    root_path : str, optional
+        Path prefix under which a proxy shows the service.
+    hosts : collection of str, optional
+        Further names under which the service is reached without a token, for example that of a proxy.
+    results : collection of Path, optional
+        Directories of runs whose results are served.
 
     Raises
     ------
@@ -90,13 +99,20 @@ def run_server(
     from wsigraph.service.app import create_app
     from wsigraph.service.context import open_context
     from wsigraph.service.guarded_http import guarded_protocol
+    from wsigraph.service.path_prefix import check_prefix
+    from wsigraph.service.run_import import import_run
     from wsigraph.service.security.client_connection import TrustedProxies
     from wsigraph.service.service_log import log_config
 
+    prefix = check_prefix(root_path)
     proxies = TrustedProxies(config.service.trusted_proxies)
     listener = _bind(host, port)
     context = open_context(data, config, model=model, tokens=tokens, serves_associated=serves_associated)
-    app = create_app(context, hosts=() if len(tokens) else (host,))
+    for directory in results:
+        imported = import_run(context, directory)
+        left_out = f", {len(imported.not_served)} not in {data}" if imported.not_served else ""
+        report(f"{directory}: results of {len(imported.job_ids)} slides are served{left_out}")
+    app = create_app(context, hosts=() if len(tokens) else (host, *hosts), root_path=prefix)
     server = uvicorn.Server(
         uvicorn.Config(
             app,

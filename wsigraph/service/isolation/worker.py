@@ -12,6 +12,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -112,12 +113,18 @@ class SlideWorker:
         return {"sha256": slide_digest(locate(Path(request["path"])))}, b""
 
     def _picture(self, request: dict[str, Any]) -> Response:
+        import numpy as np
         import simplejpeg  # type: ignore[import-untyped]
 
         from wsigraph.geometry import Box
 
         y0, x0, y1, x1 = request["box"]
         pixels = self._open(request).read(Box(y0=y0, x0=x0, y1=y1, x1=x1), request["downsample"])
+        if "size" in request and tuple(request["size"]) != pixels.shape[:2]:
+            from PIL import Image
+
+            height, width = request["size"]
+            pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
         encoded = simplejpeg.encode_jpeg(pixels, quality=request["quality"], colorspace="RGB", colorsubsampling="420")
         return {}, encoded
 
@@ -250,6 +257,22 @@ def _readable(target: Path) -> tuple[Path, ...]:
     return tuple(path for name in targets for path in slide_paths(name, is_upload=is_upload(target)))
 
 
+def warm() -> None:
+    """Do once what only the first tile would wait for: imports, and the compiled code that resamples pixels."""
+    import numpy as np
+    import simplejpeg
+
+    from wsigraph.geometry import Box, Size
+    from wsigraph.slide.opening import reader_names
+    from wsigraph.slide.resample import Source, area_average
+
+    reader_names()
+    pixels, whole, half = np.zeros((4, 4, 3), np.uint8), Box(y0=0, x0=0, y1=4, x1=4), Box(y0=0, x0=0, y1=2, x1=2)
+    for step in (Fraction(2), Fraction(21, 10)):
+        area_average(pixels, whole, half, Source(level=0, scale=1, size=Size(4, 4), step=step))
+    simplejpeg.encode_jpeg(pixels, colorspace="RGB")
+
+
 def main(arguments: list[str]) -> None:
     """Answer requests until the service closes the pipe.
 
@@ -262,6 +285,7 @@ def main(arguments: list[str]) -> None:
     limit_memory(memory_bytes)
     os.nice(int(arguments[3]))
     import_before_fork("wsigraph.slide", "wsigraph.outline", "wsigraph.service.isolation")
+    warm()
     serve_requests(SandboxedSlides(memory_bytes, float(arguments[1]), float(arguments[2])).respond)
 
 

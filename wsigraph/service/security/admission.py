@@ -22,7 +22,7 @@ _AT_ONCE = {_TILE: 16, _IMAGE: 8, _ABLATION: 4, _UPLOAD: 8, _OTHER: 16}
 
 def kind_of_request(path: str) -> tuple[str, Priority]:
     """Return the kind of a request, and the class of the work that it causes."""
-    if "/tiles/" in path or "_files/" in path:
+    if "/tiles/" in path or "_files/" in path or (path.startswith("/iiif/") and path.endswith(".jpg")):
         return _TILE, Priority.TILE
     if path.endswith(("/ablation", "/without")):
         return _ABLATION, Priority.REGION
