@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -129,7 +131,27 @@ def run_server(
     )
     url_host = f"[{host}]" if ":" in host else host
     report(f"http://{url_host}:{listener.getsockname()[1]}/ serves {data}; stop it with Ctrl-C")
-    server.run(sockets=[listener])
+    compiling = _compile_kernels(config)
+    try:
+        server.run(sockets=[listener])
+    finally:
+        if compiling is not None:
+            compiling.kill()
+            compiling.wait()
+
+
+def _compile_kernels(config: Config) -> subprocess.Popen[bytes] | None:
+    """Compile what jobs in sandboxes on this machine only read; see `wsigraph.run.batch.compile_kernels`."""
+    if not config.service.sandbox or config.cluster.kind not in ("local", "threads"):
+        return None
+    return subprocess.Popen(
+        [sys.executable, "-m", "wsigraph.run.batch.compile_kernels"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # an interrupt at the terminal is for the service, which then ends this process
+        start_new_session=True,
+    )
 
 
 def _bind(host: str, port: int) -> socket.socket:
