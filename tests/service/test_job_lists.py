@@ -149,6 +149,7 @@ def test_the_model_of_a_job_is_that_of_its_prediction(explained: TestClient, fin
 
 
 def test_answers_leave_nothing_out_that_the_serializers_give(explained: TestClient, finished: Finished) -> None:
+    from wsigraph.service.prediction_json import serialize_prediction
     from wsigraph.service.results import JobResultsCache
     from wsigraph.service.routes import serializers
 
@@ -156,7 +157,7 @@ def test_answers_leave_nothing_out_that_the_serializers_give(explained: TestClie
     job = f"/v1/jobs/{finished.job_id}"
     facts = explained.get(f"{job}/facts").json()
     assert facts["explanation"] == serializers.serialize_explanation(results)
-    assert facts["prediction"] == serializers.serialize_prediction(results.prediction)
+    assert facts["prediction"] == serialize_prediction(results.prediction)
     assert facts["cohort"] == serializers.serialize_cohort_survival(results)
     assert explained.get(f"{job}/regions/0").json() == serializers.serialize_region(results, 0)
 

@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from cachetools import LRUCache
+
+from wsigraph.errors import Unavailable
+from wsigraph.service.request_context import current_request
 
 _SLOW_S = 0.5
 _MAX_KNOWN = 10_000
@@ -40,7 +46,7 @@ class SlideTurns:
         self._at_once = 2 * processes
         self.limiter = limiter
         self._started: dict[str, list[float]] = {}
-        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, list[tuple[str, asyncio.Future[None]]]] = {}
         self._quick: LRUCache[str, bool] = LRUCache(_MAX_KNOWN)
         self._thumbnails: asyncio.Lock | None = None
 
@@ -58,11 +64,14 @@ class SlideTurns:
         -------
         object
             What `render` returns.
+
+        Raises
+        ------
+        Unavailable
+            If the client has left meanwhile.
         """
         while not self._may_start(version):
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.setdefault(version, []).append(turn)
-            await turn
+            await self._wait(version)
         started = time.monotonic()
         self._started.setdefault(version, []).append(started)
         try:
@@ -71,6 +80,11 @@ class SlideTurns:
             return result
         finally:
             self._end(version, started)
+
+    @property
+    def n_waiting(self) -> int:
+        """Number of requests that wait for the turn of their slide."""
+        return sum(map(len, self._waiting.values()))
 
     async def run_thumbnail(self, version: str, render: Callable[[], _Result]) -> _Result:
         """Run a function as `run` does, one at a time among all slides."""
@@ -89,6 +103,34 @@ class SlideTurns:
         self._started[version].remove(started)
         if not self._started[version]:
             del self._started[version]
-        for turn in self._waiting.pop(version, []):
-            if not turn.done():
-                turn.set_result(None)
+        # callers take turns, as all that wait are woken and the first ones start
+        n_before: Counter[str] = Counter()
+        ranked = []
+        for caller, turn in self._waiting.pop(version, []):
+            ranked.append((n_before[caller], turn))
+            n_before[caller] += 1
+        for _, turn in sorted(ranked, key=lambda each: each[0]):
+            _wake(turn)
+
+    async def _wait(self, version: str) -> None:
+        request = current_request()
+        # it holds no place among those of its caller, or a slow slide would keep the caller from all others
+        request.give_up_place()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(version, [])
+        waiting.append((request.caller, turn))
+        wake = partial(_wake, turn)
+        request.call_when_left(wake)
+        try:
+            await turn
+        finally:
+            request.forget(wake)
+            with suppress(ValueError):
+                waiting.remove((request.caller, turn))
+        if request.has_left:
+            raise Unavailable("the client has left")
+
+
+def _wake(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)

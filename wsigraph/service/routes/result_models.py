@@ -39,6 +39,8 @@ class PredictionFacts(BaseModel):
         The predicted curve.
     distance : float or None
         How far the slide is from the training cohort.
+    risk_parts : dict of str to float or None
+        Parts of the risk: composition and arrangement. None if the model does not split it.
     relation : str
         ``out of fold``, ``external`` or ``in training``.
     model, notice : str
@@ -53,6 +55,7 @@ class PredictionFacts(BaseModel):
     median_survival_days: float | None
     survival: Survival
     distance: float | None
+    risk_parts: dict[str, float] | None = None
     relation: str
     model: str
     notice: str

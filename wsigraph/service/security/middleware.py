@@ -146,7 +146,7 @@ class SecurityMiddleware:
             if not has_body:
                 await watch.begin()
             left = None if has_body else watch.wait_until_left
-            async with self._admission.admit(request.caller, kind, left) as is_admitted:
+            async with self._admission.admit(request.caller, kind, left, request) as is_admitted:
                 if is_admitted:
                     body = _LimitedBody(watch.receive, self._max_body_bytes(scope), response)
                     await self._app(scope, body.receive, response.send)
