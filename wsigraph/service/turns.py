@@ -109,7 +109,7 @@ class SlideTurns:
         for caller, turn in self._waiting.pop(version, []):
             ranked.append((n_before[caller], turn))
             n_before[caller] += 1
-        for _, turn in sorted(ranked, key=lambda each: each[0]):
+        for _, turn in sorted(ranked, key=lambda pair: pair[0]):
             _wake(turn)
 
     async def _wait(self, version: str) -> None:

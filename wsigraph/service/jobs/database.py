@@ -93,7 +93,7 @@ def translate_errors(guard: DatabaseGuard) -> Iterator[None]:
     Parameters
     ----------
     guard : DatabaseGuard
-        Is told of each error.
+        Notes each error.
 
     Raises
     ------
