@@ -341,6 +341,7 @@ def test_superpixels_here_are_those_of_the_pipeline(tmp_path: Path) -> None:
 def test_viewers_pan_over_a_served_slide_and_every_tile_comes(tmp_path: Path) -> None:
     latency, memory_table = service.benchmark(slide_maker.SOURCE, folder=tmp_path, n_viewers=4, lasts_s=2.0, starts=1)
     assert set(latency.column("failed").values()) == {0}
+    assert list(latency.column("goal ms").values()) == [150.0, 40.0, 500.0]
     warm = latency.column("tiles/s")["from the warm cache"]
     assert isinstance(warm, float)
     assert warm > 4

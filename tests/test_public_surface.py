@@ -19,7 +19,7 @@ PACKAGE = Path(wsigraph.__file__).parent
 ROOT = PACKAGE.parent
 VERBS = (
     "build_graph", "coarsen", "evaluate", "explain", "find_tissue", "predict", "read", "run_slide", "segment",
-    "simulate", "synthesize", "train",
+    "simulate", "synthesize", "train", "view",
 )  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 One slide, step by step: `read`, `find_tissue`, `segment`, `build_graph`, `coarsen`, `predict`, `explain`; or all of it
 at once and stored: `run_slide`. A cohort: `train`, `evaluate`, and `simulate` for one with known truth. `synthesize`
-paints tissue that a graph describes. The classes are the records that pass between the steps.
+paints tissue that a graph describes. `view` shows a slide in a notebook. The classes are the records that pass between
+the steps.
 
 Each name is imported when it is first used, so that importing the package costs next to nothing.
 """
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from wsigraph.run.simulated_cohort import simulate
     from wsigraph.run.steps import run_slide
     from wsigraph.run.train_cohort import train
+    from wsigraph.service.notebook import view
     from wsigraph.slide.reader import Slide, read
     from wsigraph.synthesis.diffusion.synthesize import synthesize
     from wsigraph.training.evaluation.evaluate import evaluate
@@ -71,6 +73,7 @@ _HOMES = {
     "simulate": "wsigraph.run.simulated_cohort",
     "synthesize": "wsigraph.synthesis.diffusion.synthesize",
     "train": "wsigraph.run.train_cohort",
+    "view": "wsigraph.service.notebook",
 }
 
 __all__ = [
@@ -99,6 +102,7 @@ __all__ = [
     "simulate",
     "synthesize",
     "train",
+    "view",
 ]
 
 

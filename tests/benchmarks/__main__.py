@@ -16,6 +16,7 @@ from tests.benchmarks import (
     batch,
     coarsening,
     explanations,
+    first_tile,
     hotspots,
     memory,
     network_nuclei,
@@ -31,7 +32,7 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.table import Table, circumstances, load_average, place
 
-OWN_PAGE = ("coarsening", "service")
+OWN_PAGE = ("coarsening", "service", "first_tile")
 """Benchmarks with pages of their own; not part of `all`."""
 NAMES = (
     "reading",
@@ -47,6 +48,7 @@ NAMES = (
     "explanations",
     "coarsening",
     "service",
+    "first_tile",
 )
 
 
@@ -90,7 +92,12 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
         "explanations": lambda: explanations.benchmark(options.threads),
         "batch": lambda: batch.benchmark(folder, options.repeats),
         "coarsening": lambda: coarsening.benchmark(),
-        "service": lambda: service.benchmark(options.slide or slide_maker.made(folder, 8_000, 6_000), folder=folder),
+        "service": lambda: service.benchmark(
+            options.slide or slide_maker.made(folder, 8_000, 6_000),
+            folder=folder,
+            soak_s=service.SOAK_S if options.large else 0.0,
+        ),
+        "first_tile": lambda: first_tile.benchmark(options.slide or slide_maker.SOURCE, options.repeats),
     }
 
 

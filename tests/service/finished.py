@@ -33,6 +33,7 @@ def finish(data: Path, slide: Path) -> Finished:
     try:
         entry = service.catalogue.find(slide.stem)
         job, _ = service.store.create(service.make_job(entry, "explain", "risk", "local"), queue_max=10, owner_max=10)
+        service.inputs.save(job.job_id, service.job_inputs(0.499))
         (job,) = service.store.claim("test", 1, 600)
         directory = service.job_directory(job)
         run_slide(

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 
@@ -17,14 +18,15 @@ from wsigraph.service.security.client_connection import TrustedProxies
 
 
 @contextmanager
-def serving(service: ServiceContext) -> Iterator[str]:
+def serving(service: ServiceContext, **options: Any) -> Iterator[str]:
     """Serve on a socket; gives the address."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
         limits = service.config.service
         protocol = guarded_protocol(limits, TrustedProxies(limits.trusted_proxies))
-        config = uvicorn.Config(create_app(service), http=protocol, ws="none", proxy_headers=False, log_level="error")
+        app = create_app(service, **options)
+        config = uvicorn.Config(app, http=protocol, ws="none", proxy_headers=False, log_level="error")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()

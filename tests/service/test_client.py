@@ -51,11 +51,15 @@ def test_slides_and_jobs(wire: Wire) -> None:
     with connect(wire) as client:
         assert [each["slide_id"] for each in client.slides()] == ["s"]
         assert client.tile("s", 0, 0, 0).startswith(b"\xff\xd8")
+        assert client.region("s", 0, 0, 60, 40, 0.5).startswith(b"\xff\xd8")
         job = client.start("s", "explain", "survival@1825", mpp=0.5)
         assert client.job(job["job_id"])["target"] == "survival@1825"
         assert [each["job_id"] for each in client.jobs("queued")] == [job["job_id"]]
         with pytest.raises(ServiceError, match=r"is queued after 0\.01 s"):
             client.wait(job["job_id"], timeout_s=0.01, every_s=0.01)
+        batch = client.start_many(["s", "nowhere"], "explain", "survival@1825")
+        assert [each["error"]["kind"] for each in batch["not_started"]] == ["NotFound"]
+        client.cancel(batch["jobs"][0]["job_id"])
         assert client.cancel(job["job_id"])["state"] == "cancelled"
         assert [each["state"] for each in client.follow(job["job_id"])] == ["cancelled"]
         with pytest.raises(ServiceError, match="was cancelled"):

@@ -226,9 +226,9 @@ def test_work_is_cancelled_when_the_client_leaves(finished: Finished) -> None:
                     client = stack.enter_context(httpx.Client(base_url=url, timeout=1.0))
                     address = f"/v1/slides/{finished.slide_id}/tiles/11/{number}_0.jpeg"
                     threading.Thread(target=lambda c=client, a=address: _ignore_errors(c, a), daemon=True).start()
-                until(lambda: service.pool._idle.n_waiting == 5, "five wait for the one that is being made")
+                until(lambda: service.turns.n_waiting == 5, "five wait for the one that is being made")
                 # each client gives up after a second
-                until(lambda: service.pool._idle.n_waiting == 0, "nobody waits any more")
+                until(lambda: service.turns.n_waiting == 0, "nobody waits any more")
         finally:
             os.kill(reader, signal.SIGCONT)
 

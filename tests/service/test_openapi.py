@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +18,11 @@ with warnings.catch_warnings():
 
 from fastapi.testclient import TestClient
 
-from tests.service.contexts import make_context, write_slide
+from tests.service.contexts import make_context, tokens, write_slide
 from wsigraph.service.app import create_app
 
-FEW, MANY = 6, 200
+FEW, MANY = 5, 200
+SIGNED_OUT = {"read_health", "read_readiness", "sign_in", "sign_out"}
 # not there yet, no room, not installed: said on purpose, and in the document
 MEANT = (501, 503, 507)
 
@@ -63,6 +65,47 @@ def _given(strategy: Any) -> Any:
     from hypothesis import given
 
     return given(case=strategy)
+
+
+def operations(client: TestClient) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in client.get("/v1/openapi.json").json()["paths"].items():
+        for method, operation in methods.items():
+            yield method, path, operation
+
+
+def test_operation_ids_are_readable_and_each_is_there_once(client: TestClient) -> None:
+    ids = [operation["operationId"] for _, _, operation in operations(client)]
+    assert len(ids) == len(set(ids)) > 30
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)+", each) for each in ids), ids
+
+
+def test_every_answer_and_every_parameter_has_a_type(client: TestClient) -> None:
+    document = client.get("/v1/openapi.json").json()
+    for method, path, operation in operations(client):
+        for status, response in operation["responses"].items():
+            for media, content in response.get("content", {}).items():
+                # an object without fields says nothing
+                assert content["schema"] not in ({}, {"type": "object"}), (method, path, status, media)
+            assert response.get("content") or status in ("204", "303", "304"), (method, path, status)
+        named = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "path"}
+        assert named == set(re.findall(r"{(\w+)}", path)), (method, path)
+    for name, schema in document["components"]["schemas"].items():
+        for field, value in schema.get("properties", {}).items():
+            assert value.get("additionalProperties") is not True, (name, field)
+
+
+def test_the_document_says_how_to_sign_in_and_where_it_is_needed(client: TestClient, data: Path) -> None:
+    document = client.get("/v1/openapi.json").json()
+    assert {scheme["type"] for scheme in document["components"]["securitySchemes"].values()} == {"http", "apiKey"}
+    assert document["security"] == [{"token": []}, {"session": []}]
+    with TestClient(create_app(make_context(data, tokens=tokens())), base_url="http://127.0.0.1") as closed:
+        for method, path, operation in operations(client):
+            address = re.sub(r"{\w+}", "0", path).replace("/versions/0", "/versions/" + "0" * 16)
+            address = re.sub(r"(jobs|uploads)/0", r"\1/" + "0" * 20, address)
+            status = closed.request(method, address, json={}).status_code
+            is_public = operation.get("security") == []
+            assert is_public == (operation["operationId"] in SIGNED_OUT)
+            assert is_public != (status == 401), (method, path, status)
 
 
 def test_whatever_the_document_allows_is_answered_without_a_fault_of_ours(client: TestClient) -> None:

@@ -131,7 +131,7 @@ def test_the_slide_its_regions_and_its_prediction_are_shown(page: Page, finished
     assert page.locator("#title").inner_text() == f"{finished.slide_id}.svs"
     assert page.locator(".sight canvas").count() >= 1
     page.wait_for_function(
-        "() => performance.getEntriesByType('resource').filter(({ name }) => name.includes('/tiles/')).length >= 4",
+        "() => performance.getEntriesByType('resource').filter(({ name }) => name.includes('/dzi_files/')).length >= 4",
         timeout=READY_MS,
     )
     assert page.locator("#prediction .bars .bar.in").count() >= 1
@@ -288,7 +288,7 @@ def test_a_name_is_text_whatever_it_says(page: Page, finished: Finished) -> None
 
 def test_tiles_on_their_way_are_given_up_when_another_slide_is_opened(page: Page, finished: Finished) -> None:
     tiles: list[Route] = []
-    page.route(f"**/v1/slides/{finished.slide_id}/tiles/**", lambda tile: tiles.append(tile))
+    page.route(f"**/v1/slides/{finished.slide_id}/versions/*/dzi_files/**", lambda tile: tiles.append(tile))
     show(page, finished)
     page.wait_for_function("() => document.querySelector('.sight canvas')")
     assert tiles
@@ -381,7 +381,7 @@ def test_our_own_files_fit_the_policy(path: Path) -> None:
     assert addresses <= {"http://www.w3.org/2000/svg", "http://schemas.microsoft.com/deepzoom/2008"}
     if path.suffix == ".html":
         assert not re.search(r"\sstyle=|\son\w+=|<style|<script>", text)
-        for name in re.findall(r"(?:src|href)=\"/viewer/([^\"#]+)", text):
+        for name in re.findall(r"(?:src|href)=\"viewer/([^\"#]+)", text):
             assert name.startswith("vendor/") or (VIEWER / name).is_file()
     for name in re.findall(r"from \"\./([^\"]+)\"", text):
         assert (VIEWER / name).is_file()

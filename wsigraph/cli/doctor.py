@@ -282,6 +282,14 @@ def _kernels() -> Iterator[Finding]:
         yield Finding(name, f"cached in {place.parent}")
 
 
+def _sandbox() -> Iterator[Finding]:
+    from wsigraph.run.sandbox.sandbox import support
+
+    state = support()
+    fix = "" if not state.missing else "run wsigraph serve on Linux 6.12 or later, or only with slides that you trust"
+    yield Finding("sandbox", state.describe(), fix)
+
+
 _CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _versions,
     _kernels,
@@ -290,5 +298,6 @@ _CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _tools,
     _model,
     _machine,
+    _sandbox,
     _disk,
 )

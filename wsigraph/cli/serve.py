@@ -44,6 +44,27 @@ _Associated = Annotated[
     bool,
     typer.Option("--associated-images", help="Serve label and macro images, which may show the name of the patient."),
 ]
+_RootPath = Annotated[
+    str, typer.Option("--root-path", metavar="PATH", help="Path prefix under which a proxy shows the service.")
+]
+_Results = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--results",
+        metavar="RUN",
+        help="Also serve the results of a run on slides of DIR; may be repeated.",
+        show_default=False,
+    ),
+]
+_AllowedHosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allowed-host",
+        metavar="NAME",
+        help="Host name under which a proxy shows a service without tokens; may be repeated.",
+        show_default=False,
+    ),
+]
 
 
 @ends_plainly
@@ -58,6 +79,9 @@ def serve(
     token: _Token = None,
     new_token: _NewToken = None,
     associated_images: _Associated = False,
+    results: _Results = None,
+    root_path: _RootPath = "",
+    allowed_host: _AllowedHosts = None,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     debug: Debug = False,
@@ -92,6 +116,9 @@ def serve(
         tokens=tokens,
         serves_associated=associated_images,
         report=say,
+        root_path=root_path,
+        results=[Path(directory) for directory in results or ()],
+        hosts=[name.lower() for name in allowed_host or ()],
     )
 
 

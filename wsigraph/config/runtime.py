@@ -141,7 +141,8 @@ class BatchConfig(Section):
 
     attempts: int = Field(2, ge=1, le=10, description="times a slide is tried, on another worker where there is one")
     final_errors: tuple[str, ...] = Field(
-        ("MissingMpp", "NoTissue", "NotHE"), description="classes of error that another attempt would not change"
+        ("MissingMpp", "NoTissue", "NotHE", "TooLarge"),
+        description="classes of error that another attempt would not change",
     )
     stall_s: float = Field(
         1800.0, ge=0.0, le=1e6, description="a slide without progress for this long hangs: its worker is restarted, s"

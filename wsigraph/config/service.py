@@ -22,6 +22,13 @@ class ServiceConfig(Section):
     tile_overlap_px: int = Field(1, ge=0, le=8, description="pixels that neighbouring tiles share on each side, px")
     tile_quality: int = Field(80, ge=20, le=98, description="quality of JPEG tiles, libjpeg's scale")
     tile_cache_mb: float = Field(256.0, ge=1.0, le=65536.0, description="memory for encoded tiles, MB")
+    image_store_mb: float = Field(
+        2000.0, ge=0.0, le=1e7, description="disk space for thumbnails and the lowest tiles, MB; 0 keeps none"
+    )
+    iiif_origins: tuple[str, ...] = Field(
+        (),
+        description="origins whose pages may read images by IIIF, e.g. https://mirador.example.org; '*' is every page",
+    )
     slide_processes: int = Field(2, ge=1, le=64, description="processes in which slides are opened")
     slide_memory_gb: float = Field(
         4.0, ge=1.0, le=1024.0, description="address space of such a process, GB; beyond it the request fails"
@@ -45,9 +52,23 @@ class ServiceConfig(Section):
     queue_max: int = Field(1000, ge=1, le=1_000_000, description="jobs that may wait or run")
     queue_owner_max: int = Field(200, ge=1, le=1_000_000, description="jobs of one owner that may wait or run")
     jobs_at_once: int = Field(0, ge=0, le=10000, description="jobs handed to workers at a time; 0 is one a worker")
-    attempts: int = Field(3, ge=1, le=10, description="times a job is tried where its worker dies")
+    job_max_mpx: float = Field(
+        1e5, ge=1.0, le=1e7, description="most pixels of the finest level of a slide that a job takes, Mpx"
+    )
+    job_max_h: float = Field(12.0, gt=0.0, le=1e4, description="longest time of one try of a job, h")
+    job_memory_gb: float = Field(
+        16.0,
+        ge=0.0,
+        le=65536.0,
+        description="memory of the process of a job, GB; beyond it the try fails; 0 is no limit",
+    )
+    sandbox: bool = Field(
+        True,
+        description="run jobs in a sandbox that reads the slide and writes the results alone, without network; turn it "
+        "off only for plugins that need more, and with slides that you trust",
+    )
     claim_s: float = Field(
-        30.0, ge=3.0, le=3600.0, description="a job whose service shows no life for this long is taken over, s"
+        10.0, ge=3.0, le=3600.0, description="a job whose service shows no life for this long is taken over, s"
     )
     retention_days: float = Field(30.0, gt=0.0, le=36500.0, description="time that results are kept, days")
     requests_per_s: float = Field(20.0, gt=0.0, le=1e5, description="requests of one client per s, on average")

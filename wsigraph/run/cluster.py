@@ -12,7 +12,7 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -70,6 +70,25 @@ class Cluster:
         """Return whether a present worker offers a resource."""
         workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
         return any(worker.get("resources", {}).get(resource, 0) > 0 for worker in workers)
+
+    def check_gpus(self, gpu_steps: Sequence[str]) -> None:
+        """Check that a worker can carry out the steps that need a GPU.
+
+        Parameters
+        ----------
+        gpu_steps : sequence of str
+            ``batch.gpu_steps`` of the settings.
+
+        Raises
+        ------
+        ClusterError
+            If there are such steps and no worker offers a GPU.
+        """
+        if gpu_steps and not self.offers(GPU):
+            raise ClusterError(
+                f"batch.gpu_steps names {', '.join(gpu_steps)} and no worker offers the resource {GPU}; set "
+                f"cluster.gpus, or start workers with --resources '{GPU}=1'"
+            )
 
 
 @contextmanager
@@ -140,13 +159,39 @@ def _link(config: ClusterConfig, client: Any) -> str:
 def _n_workers(config: ClusterConfig) -> int:
     """Return how many worker processes are started, or requested from SLURM."""
     if config.kind == "slurm":
-        return n_jobs(config) * config.slurm_cores
+        return n_jobs(config) * _workers_of_a_job(config)
     return 1 if config.kind == "threads" else config.workers or n_cores()
 
 
 def n_jobs(config: ClusterConfig) -> int:
     """Return the number of SLURM jobs to submit."""
     return -(-max(config.workers, 1) // config.slurm_cores)
+
+
+def _workers_of_a_job(config: ClusterConfig) -> int:
+    """Return the number of workers of each SLURM job, which share all workers evenly."""
+    return -(-config.workers // n_jobs(config)) if config.workers else config.slurm_cores
+
+
+def for_slides(config: ClusterConfig, n_slides: int) -> ClusterConfig:
+    """Return the settings for a number of slides: SLURM is asked for no more workers than there are slides.
+
+    Parameters
+    ----------
+    config : ClusterConfig
+        The settings.
+    n_slides : int
+        Number of slides.
+
+    Returns
+    -------
+    ClusterConfig
+        Those with fewer workers, or the same. Workers of this machine are kept: idle ones help with large slides.
+    """
+    if config.kind != "slurm":
+        return config
+    workers = min(config.workers or config.slurm_cores, max(n_slides, 1))
+    return config.model_copy(update={"workers": workers})
 
 
 def n_cores() -> int:
@@ -271,12 +316,12 @@ def _job_options(config: ClusterConfig, security: Any) -> dict[str, Any]:
     return {
         "queue": config.slurm_queue,
         "account": config.slurm_account,
-        "cores": config.slurm_cores,
-        "processes": config.slurm_cores,
+        "cores": _workers_of_a_job(config),
+        "processes": _workers_of_a_job(config),
         "memory": config.slurm_memory,
         "walltime": config.slurm_walltime,
         "interface": config.slurm_interface,
-        "job_extra_directives": list(config.slurm_directives),
+        "job_extra_directives": [*_gres(config), *config.slurm_directives],
         "job_script_prologue": [*_JOB_SCRATCH, *config.slurm_prologue],
         "worker_extra_args": [*without_http, *resources],
         "protocol": "tcp://" if security is None else "tls://",
@@ -284,6 +329,13 @@ def _job_options(config: ClusterConfig, security: Any) -> dict[str, Any]:
         "job_name": "wsigraph",
         "python": shlex.quote(sys.executable),
     }
+
+
+def _gres(config: ClusterConfig) -> list[str]:
+    """Return the directive that requests the GPUs of all workers of a job, unless the settings have their own."""
+    if not config.gpus or any("gres" in line or "--gpus" in line for line in config.slurm_directives):
+        return []
+    return [f"--gres=gpu:{config.gpus * _workers_of_a_job(config)}"]
 
 
 def _resources(config: ClusterConfig) -> dict[str, int]:

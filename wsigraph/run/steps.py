@@ -211,6 +211,7 @@ def run_slide(
     roi: Path | str | None = None,
     tissue_mask: Path | str | None = None,
     redo: bool = False,
+    max_mpx: float = 0.0,
 ) -> SlideResult:
     """Carry out the steps of one slide, and skip those whose records are there.
 
@@ -241,6 +242,8 @@ def run_slide(
         Regions that are taken as the tissue.
     redo : bool
         Whether to carry out every step again, even if its record is there.
+    max_mpx : float
+        Largest number of pixels of level 0, Mpx; 0 is unlimited.
 
     Returns
     -------
@@ -256,7 +259,8 @@ def run_slide(
     PluginError
         If a reader or encoder does not load.
     SlideError
-        If the slide does not read or has no pixel size, or a file of regions does not fit it (`RegionError`).
+        If the slide does not read, has no pixel size or more pixels than `max_mpx`, or a file of regions does not fit
+        it (`RegionError`).
     TissueError
         If the slide holds no tissue, or is no H&E section.
     StoreError
@@ -289,7 +293,7 @@ def run_slide(
     started = time.perf_counter()
     how = settings.slide
     limit = how.max_bad_tile_fraction
-    opened = read(path, mpp=mpp, slide_id=slide_id, max_bad_tile_fraction=limit, icc=how.icc, z=how.z)
+    opened = read(path, mpp=mpp, slide_id=slide_id, max_bad_tile_fraction=limit, icc=how.icc, z=how.z, max_mpx=max_mpx)
     with opened as slide, with_threads(settings.runtime.threads):
         layout = {step.name: step.files for step in STEPS.values()}
         directory = SlideDirectory(Path(out) / slide.info.slide_id, layout, progress)

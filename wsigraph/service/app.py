@@ -18,8 +18,11 @@ from fastapi.staticfiles import StaticFiles
 
 import wsigraph
 from wsigraph.service.context import ServiceContext
+from wsigraph.service.head_requests import HeadRequests
 from wsigraph.service.metrics import Metrics
-from wsigraph.service.routes import health, jobs, overlays, regions, session, slides, uploads
+from wsigraph.service.openapi import complete_document
+from wsigraph.service.path_prefix import PathPrefix
+from wsigraph.service.routes import health, iiif, images, jobs, overlays, regions, session, slides, uploads
 from wsigraph.service.security import problems
 from wsigraph.service.security.admission import Admission
 from wsigraph.service.security.client_connection import TrustedProxies
@@ -31,7 +34,9 @@ VIEWER = Path(__file__).parent / "viewer"
 _THREADS = 128
 
 
-def create_app(context: ServiceContext, *, hosts: Collection[str] = ()) -> FastAPI:
+def create_app(
+    context: ServiceContext, *, hosts: Collection[str] = (), root_path: str = "", root_is_key: bool = False
+) -> FastAPI:
     """Return the application of a service.
 
     Parameters
@@ -40,6 +45,10 @@ def create_app(context: ServiceContext, *, hosts: Collection[str] = ()) -> FastA
         Context of the service. It starts and closes with the application.
     hosts : collection of str, optional
         Allowed host names; if left out, all.
+    root_path : str, optional
+        Path prefix under which a proxy shows the service.
+    root_is_key : bool, optional
+        Whether requests without the prefix are refused, see `PathPrefix`.
 
     Returns
     -------
@@ -62,13 +71,16 @@ def create_app(context: ServiceContext, *, hosts: Collection[str] = ()) -> FastA
         version=wsigraph.__version__,
         description="Whole-slide images as graphs of tissue regions. Research use only.",
         openapi_url="/v1/openapi.json",
-        # these two pages would load scripts from another site
+        # these two pages would load scripts from another site; ours is in the viewer
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
         responses=problems.RESPONSES,
     )
+    # inside the security middleware, which records requests as they came
+    app.add_middleware(HeadRequests)
     app.state.service = context
+    app.state.root_path = root_path
     app.state.metrics = metrics = Metrics()
     settings = context.config.service
     app.add_middleware(
@@ -84,14 +96,21 @@ def create_app(context: ServiceContext, *, hosts: Collection[str] = ()) -> FastA
         admission=Admission(settings),
         proxies=TrustedProxies(settings.trusted_proxies),
     )
+    if root_path:
+        app.add_middleware(PathPrefix, prefix=root_path, is_key=root_is_key)
     problems.install(app)
-    for module in (health, session, slides, uploads, jobs, overlays, regions):
+    for module in (health, session, slides, images, uploads, jobs, overlays, regions, iiif):
         app.include_router(module.router)
     _add_viewer(app)
+    complete_document(app, "" if root_is_key else root_path)
     return app
 
 
 def _add_viewer(app: FastAPI) -> None:
+    @app.get("/docs", include_in_schema=False)
+    def api_page() -> Response:
+        return FileResponse(VIEWER / "api.html", headers={"Cache-Control": "no-cache"})
+
     @app.get("/", include_in_schema=False)
     def page(request: Request) -> Response:
         index = VIEWER / "index.html"

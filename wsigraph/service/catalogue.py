@@ -8,6 +8,7 @@ folders that cannot be read are skipped.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import threading
 import time
@@ -23,6 +24,7 @@ from wsigraph.slide.slide_id import distinct_slide_ids
 
 _MAX_DEPTH = 8
 _MAX_SLIDES = 100_000
+_MAX_PARTS = 2000
 # a scan is reused for this long, or for this many times its own duration
 _REUSE_S, _REUSE_SCANS = 2.0, 20.0
 
@@ -54,6 +56,10 @@ class Entry:
     version: str
     uploaded: bool
 
+    def is_current(self) -> bool:
+        """Return whether the file is still of this version."""
+        return file_version(self.path) == self.version
+
 
 class Catalogue:
     """The slides that are available now.
@@ -64,6 +70,8 @@ class Catalogue:
         Directory of slides.
     uploaded : Path
         Directory of uploaded slides.
+    only : Path, optional
+        The one slide of `data` that is served; all if left out.
 
     Raises
     ------
@@ -71,11 +79,12 @@ class Catalogue:
         If `data` is not a directory.
     """
 
-    def __init__(self, data: Path, uploaded: Path) -> None:
+    def __init__(self, data: Path, uploaded: Path, only: Path | None = None) -> None:
         if not data.is_dir():
             raise ServiceError(f"--data {data} is not a directory; give the directory of the slides")
         self._data = data
         self._uploaded = uploaded
+        self._only = only
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
         self._good_until = float("-inf")
@@ -95,7 +104,7 @@ class Catalogue:
             return list(self._entries.values())
 
     def find(self, slide_id: str) -> Entry:
-        """Return a slide by its identifier.
+        """Return a slide by its identifier. The directory is scanned again if the file has changed since.
 
         Raises
         ------
@@ -104,7 +113,11 @@ class Catalogue:
         """
         self.slides()
         entry = self._entries.get(slide_id)
-        if entry is None or not entry.path.exists():
+        if entry is not None and not entry.is_current():
+            self.forget()
+            self.slides()
+            entry = self._entries.get(slide_id)
+        if entry is None:
             raise NotFound(f"there is no slide {slide_id!r}; GET /v1/slides lists all slides")
         return entry
 
@@ -121,7 +134,8 @@ class Catalogue:
         if self._formats is None:
             self._formats = slide_formats()
         search = FolderSearch(self._formats, follow_links=False, skip_unreadable=True, max_depth=_MAX_DEPTH)
-        paths = sorted(search.slides(self._data, recursive=True))[:_MAX_SLIDES]
+        slides = search.slides(self._data, recursive=True) if self._only is None else [self._only]
+        paths = sorted(slides)[:_MAX_SLIDES]
         for path, slide_id in zip(paths, distinct_slide_ids(paths, self._data), strict=True):
             inside = path.relative_to(self._data)
             yield from _entry(
@@ -136,18 +150,40 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:120] or "slide"
 
 
-def _entry(slide_id: str, name: str, path: Path, *, uploaded: bool) -> Iterator[Entry]:
+def file_version(path: Path) -> str:
+    """Return what changes when a file or a folder of files is replaced; empty if there is none.
+
+    Parameters
+    ----------
+    path : Path
+        A slide.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits, from size, times and inode. Of a folder, those of its files count, but not of subfolders.
+    """
     try:
-        stat = path.stat()
+        stats = [path.stat()]
+        if path.is_dir():
+            with os.scandir(path) as inside:
+                stats += [entry.stat() for entry in sorted(inside, key=lambda entry: entry.name)[:_MAX_PARTS]]
     except OSError:
         # removed in this moment, or a broken link
+        return ""
+    parts = [f"{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\0{stat.st_ino}" for stat in stats]
+    return hashlib.sha256("\0".join([str(path), *parts]).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _entry(slide_id: str, name: str, path: Path, *, uploaded: bool) -> Iterator[Entry]:
+    version = file_version(path)
+    if not version:
         return
-    identity = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}"
+    try:
+        n_bytes = 0 if path.is_dir() else path.stat().st_size
+    except OSError:
+        # removed in this moment
+        return
     yield Entry(
-        slide_id=slide_id,
-        name=show_safely(name),
-        path=path,
-        n_bytes=0 if path.is_dir() else stat.st_size,
-        version=hashlib.sha256(identity.encode()).hexdigest()[:16],
-        uploaded=uploaded,
+        slide_id=slide_id, name=show_safely(name), path=path, n_bytes=n_bytes, version=version, uploaded=uploaded
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -79,7 +79,32 @@ class Client:
         ServiceError
             If the service refuses the request or does not answer.
         """
-        return self._request("GET", f"/v1/slides/{quote(slide_id, safe='')}/tiles/{level}/{col}_{row}.jpeg").content
+        return self._request("GET", f"/v1/slides/{quote(slide_id, safe='')}/dzi_files/{level}/{col}_{row}.jpeg").content
+
+    def region(self, slide_id: str, x: int, y: int, w: int, h: int, scale: float = 1.0) -> bytes:
+        """Return a region of a slide as JPEG.
+
+        Parameters
+        ----------
+        slide_id : str
+            Identifier of the slide.
+        x, y, w, h : int
+            Upper left corner, width and height in level-0 px.
+        scale : float
+            Output pixels along one level-0 pixel, at most 1.
+
+        Returns
+        -------
+        bytes
+            JPEG of round(w * scale) by round(h * scale) pixels.
+
+        Raises
+        ------
+        ServiceError
+            If the service refuses the request or does not answer.
+        """
+        query = {"x": x, "y": y, "w": w, "h": h, "scale": scale}
+        return self._request("GET", f"/v1/slides/{quote(slide_id, safe='')}/region.jpeg", params=query).content
 
     def upload(self, path: Path | str, progress: Callable[[int, int], None] | None = None) -> str:
         """Upload a slide in parts, and resume after a lost connection.
@@ -156,6 +181,28 @@ class Client:
             If the service refuses the request or does not answer.
         """
         return self._json("POST", "/v1/jobs", json={"slide_id": slide_id, "kind": kind, "target": target, "mpp": mpp})
+
+    def start_many(self, slide_ids: Sequence[str], kind: str = "predict", target: str = "risk") -> dict[str, Any]:
+        """Start the same job on up to 1000 slides.
+
+        Parameters
+        ----------
+        slide_ids : sequence of str
+            Identifiers of the slides.
+        kind, target : str
+            As in `start`.
+
+        Returns
+        -------
+        dict
+            ``jobs``, and ``not_started``: the slides that were refused, with their errors.
+
+        Raises
+        ------
+        ServiceError
+            If the service refuses the request or does not answer.
+        """
+        return self._json("POST", "/v1/jobs/batch", json={"slide_ids": list(slide_ids), "kind": kind, "target": target})
 
     def jobs(self, state: str | None = None) -> list[dict[str, Any]]:
         """Return jobs, latest first.

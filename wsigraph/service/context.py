@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,15 +14,19 @@ from fastapi import Request
 
 from wsigraph.config import Config
 from wsigraph.errors import Conflict, ModelError, NotFound
+from wsigraph.run.sandbox.sandbox import log_support
 from wsigraph.service.catalogue import Catalogue, Entry
 from wsigraph.service.image_cache import DescriptionCache, SlideImages
+from wsigraph.service.image_store import ImageStore
 from wsigraph.service.isolation.pool import IsolationPool
+from wsigraph.service.job_inputs import JobInputs, JobInputsStore, model_identity
 from wsigraph.service.jobs.schema import DONE, StoredJob, new_job
 from wsigraph.service.jobs.store import JobStore
 from wsigraph.service.jobs.supervisor import JobSupervisor
 from wsigraph.service.security.audit import Audit
 from wsigraph.service.security.auth import Tokens
 from wsigraph.service.security.sessions import Sessions
+from wsigraph.service.turns import SlideTurns
 from wsigraph.service.upload_checks import UploadChecks
 from wsigraph.service.upload_store import UploadStore
 from wsigraph.store.atomic import writing
@@ -60,6 +65,8 @@ class ServiceContext:
         Slides, their images, and jobs.
     dispatcher : JobSupervisor or None
         Runs jobs; None if another service with the same database runs them.
+    inputs : JobInputsStore
+        What jobs were made from.
     uploads : UploadStore
         Uploaded files.
     sessions : Sessions
@@ -68,8 +75,8 @@ class ServiceContext:
         Checks of complete uploads.
     audit : Audit
         Audit log.
-    image_limiter : CapacityLimiter
-        Threads that wait for images, apart from those of other requests, so that these never queue behind images.
+    turns : SlideTurns
+        Decides which image is rendered next. Its threads are apart from those of other requests.
     overlay_descriptions : DescriptionCache
         Layers and size of the overlays of finished jobs.
     """
@@ -87,12 +94,13 @@ class ServiceContext:
     catalogue: Catalogue
     images: SlideImages
     store: JobStore
+    inputs: JobInputsStore
     uploads: UploadStore
     audit: Audit
+    turns: SlideTurns
     upload_checks: UploadChecks = field(init=False)
     sessions: Sessions = field(init=False)
     supervisor: JobSupervisor | None = None
-    image_limiter: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_IMAGE_THREADS))
     overlay_descriptions: DescriptionCache = field(default_factory=lambda: DescriptionCache(1024))
 
     def __post_init__(self) -> None:
@@ -150,11 +158,12 @@ class ServiceContext:
         Returns
         -------
         StoredJob
-            Equal requests have equal keys.
+            Equal requests on the same version of a file have equal keys. The digest of a slide may take minutes, so it
+            is only stated if it is known; else the job computes it.
         """
-        sha256 = self.slide_digest(entry)
+        sha256 = self.store.find_digest(entry.version) or ""
         slide_key = _digest(
-            [entry.slide_id, sha256, mpp, model_id(self.model_directory), _settings_digest(self.config)]
+            [entry.slide_id, entry.version, mpp, model_id(self.model_directory), _settings_digest(self.config)]
         )
         return new_job(
             key=_digest([slide_key, kind, target]),
@@ -166,6 +175,23 @@ class ServiceContext:
             kind=kind,
             target=target,
             owner=owner,
+        )
+
+    def job_inputs(self, mpp: float | None) -> JobInputs:
+        """Return what a job would be made from now.
+
+        Parameters
+        ----------
+        mpp : float or None
+            Pixel size of the slide, um/px.
+        """
+        model = model_identity(self.model_directory)
+        return JobInputs(
+            mpp=mpp,
+            model_id=model.model_id,
+            model_name=model.name,
+            model_version=model.version,
+            settings_digest=_settings_digest(self.config),
         )
 
     @property
@@ -209,7 +235,9 @@ class ServiceContext:
 
     def start(self) -> None:
         """Start the isolated processes, and connect to the workers in the background."""
+        log_support(runs_jobs_in_sandbox=self.config.service.sandbox)
         self.pool.warm()
+        threading.Thread(target=lambda: self.images.keep_only(self.catalogue.slides()), daemon=True).start()
         self.upload_checks.start()
         if self.supervisor is not None:
             self.supervisor.start()
@@ -233,6 +261,8 @@ def open_context(
     tokens: Tokens | None = None,
     serves_associated: bool = False,
     runs_jobs: bool = True,
+    state: Path | None = None,
+    only: Path | None = None,
 ) -> ServiceContext:
     """Return the context of a service on a data directory. Nothing is started yet.
 
@@ -250,6 +280,10 @@ def open_context(
         Whether labels and macro images are served.
     runs_jobs : bool, optional
         Whether jobs run here; else another service with the same database runs them.
+    state : Path, optional
+        Directory of the service; ``data/.wsigraph`` if left out.
+    only : Path, optional
+        The one slide of `data` that is served.
 
     Returns
     -------
@@ -268,8 +302,8 @@ def open_context(
         If the directory of the service cannot be written, or the database does not answer.
     """
     data = data.absolute()
-    state = data / STATE
-    catalogue = Catalogue(data, state / "uploads")
+    state = data / STATE if state is None else state.absolute()
+    catalogue = Catalogue(data, state / "uploads", only)
     with writing(state):
         for folder in (state, state / "uploads", state / "results"):
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -286,7 +320,11 @@ def open_context(
         digest_pool=IsolationPool(config.service, 1, niceness=_DIGEST_NICENESS),
         ablation_pool=IsolationPool(config.service, 1, module=_ABLATION, niceness=_ABLATION_NICENESS),
         catalogue=catalogue,
-        images=SlideImages(pool, config.service),
+        images=SlideImages(
+            pool, config.service, ImageStore(state / "images", int(config.service.image_store_mb * 1e6))
+        ),
+        turns=SlideTurns(config.service.slide_processes, CapacityLimiter(_IMAGE_THREADS)),
+        inputs=JobInputsStore(state / "results"),
         uploads=UploadStore(state / "uploads", config.service),
         audit=Audit(state / "audit.log", int(config.service.audit_max_mb * 1e6)),
         store=JobStore(config.service.database or f"sqlite:///{state / 'jobs.sqlite'}", config.service.database_time_s),

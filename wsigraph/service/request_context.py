@@ -37,12 +37,15 @@ class RequestContext:
     ----------
     request_id : str
         Identifies it in the log, the audit log and the header ``X-Request-ID``.
+    give_up_place : callable
+        Lets another request of this caller be handled while this one waits. Called in the event loop.
     """
 
     def __init__(self, caller: str = "", priority: Priority = Priority.REGION) -> None:
         self.request_id = secrets.token_hex(6)
         self.caller = caller
         self.priority = priority
+        self.give_up_place: Callable[[], None] = lambda: None
         self._has_left = False
         self._callbacks: list[Callable[[], None]] = []
         self._lock = threading.Lock()

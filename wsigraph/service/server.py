@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from wsigraph.config import Config
@@ -58,6 +60,9 @@ def run_server(
     tokens: Tokens,
     serves_associated: bool,
     report: Callable[[str], None],
+    root_path: str = "",
+    hosts: Collection[str] = (),
+    results: Collection[Path] = (),
 ) -> None:
     """Run the service until it is interrupted.
 
@@ -79,6 +84,12 @@ def run_server(
         Whether labels and macro images are served.
     report : callable
         Called with one line of text when the server listens.
+    root_path : str, optional
+        Path prefix under which a proxy shows the service.
+    hosts : collection of str, optional
+        Further names under which the service is reached without a token, for example that of a proxy.
+    results : collection of Path, optional
+        Directories of runs whose results are served.
 
     Raises
     ------
@@ -90,13 +101,20 @@ def run_server(
     from wsigraph.service.app import create_app
     from wsigraph.service.context import open_context
     from wsigraph.service.guarded_http import guarded_protocol
+    from wsigraph.service.path_prefix import check_prefix
+    from wsigraph.service.run_import import import_run
     from wsigraph.service.security.client_connection import TrustedProxies
     from wsigraph.service.service_log import log_config
 
+    prefix = check_prefix(root_path)
     proxies = TrustedProxies(config.service.trusted_proxies)
     listener = _bind(host, port)
     context = open_context(data, config, model=model, tokens=tokens, serves_associated=serves_associated)
-    app = create_app(context, hosts=() if len(tokens) else (host,))
+    for directory in results:
+        imported = import_run(context, directory)
+        left_out = f", {len(imported.not_served)} not in {data}" if imported.not_served else ""
+        report(f"{directory}: results of {len(imported.job_ids)} slides are served{left_out}")
+    app = create_app(context, hosts=() if len(tokens) else (host, *hosts), root_path=prefix)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -113,7 +131,27 @@ def run_server(
     )
     url_host = f"[{host}]" if ":" in host else host
     report(f"http://{url_host}:{listener.getsockname()[1]}/ serves {data}; stop it with Ctrl-C")
-    server.run(sockets=[listener])
+    compiling = _compile_kernels(config)
+    try:
+        server.run(sockets=[listener])
+    finally:
+        if compiling is not None:
+            compiling.kill()
+            compiling.wait()
+
+
+def _compile_kernels(config: Config) -> subprocess.Popen[bytes] | None:
+    """Compile what jobs in sandboxes on this machine only read; see `wsigraph.run.batch.compile_kernels`."""
+    if not config.service.sandbox or config.cluster.kind not in ("local", "threads"):
+        return None
+    return subprocess.Popen(
+        [sys.executable, "-m", "wsigraph.run.batch.compile_kernels"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # an interrupt at the terminal is for the service, which then ends this process
+        start_new_session=True,
+    )
 
 
 def _bind(host: str, port: int) -> socket.socket:

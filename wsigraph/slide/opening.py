@@ -17,6 +17,7 @@ from wsigraph import registry
 from wsigraph.errors import PluginError, UnreadableSlide
 from wsigraph.geometry import Box
 from wsigraph.slide.description import HOW_TO_CONVERT, FileDescription
+from wsigraph.slide.plausible_size import check_density
 from wsigraph.slide.series import SeriesRule
 
 _FIRST, _LAST = ("tiled_tiff", "openslide", "ome_zarr"), ("image",)
@@ -84,10 +85,20 @@ def open_reader(path: Path, name: str | None = None, z: int | None = None) -> tu
     TruncatedSlide
         If the file ends before the data that it indexes.
     UnreadableSlide
-        If no reader claims it, or the one that does cannot open it.
+        If no reader claims it, the one that does cannot open it, or the file is too small for the pixels it claims.
     PluginError
         If `name` is unknown or does not load.
     """
+    chosen, reader = _open(path, name)
+    try:
+        check_density(path, reader.description)
+    except BaseException:
+        reader.close()
+        raise
+    return chosen, reader
+
+
+def _open(path: Path, name: str | None) -> tuple[str, SlideReader]:
     is_vsi, is_czi = _is_vsi(path), _is_czi(path)
     if name is not None:
         if is_vsi and name in _FIRST + _LAST:

@@ -21,7 +21,7 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from wsigraph.errors import SlideError, UnreadableSlide
+from wsigraph.errors import SlideError, UnreadableSlide, WsigraphError
 from wsigraph.geometry import Box, Size, grid, ratio, resampled_size
 from wsigraph.records import SlideInfo
 from wsigraph.slide import files
@@ -31,6 +31,7 @@ from wsigraph.slide.damage import MAX_BAD_TILE_FRACTION, BadTile, BadTiles, Soun
 from wsigraph.slide.icc import IccReader, profile_name
 from wsigraph.slide.lazy import LazyPixels
 from wsigraph.slide.opening import SlideReader, open_reader
+from wsigraph.slide.plausible_size import check_area
 from wsigraph.slide.resample import Source, area_average, choose_source
 from wsigraph.slide.slide_id import default_slide_id
 
@@ -256,6 +257,7 @@ def read(
     max_bad_tile_fraction: float = MAX_BAD_TILE_FRACTION,
     icc: Literal["ignore", "apply"] = "ignore",
     z: int | None = None,
+    max_mpx: float = 0.0,
 ) -> Slide:
     """Open a slide.
 
@@ -275,6 +277,8 @@ def read(
         Whether pixels are converted to sRGB by the file's ICC profile, where it has one.
     z : int, optional
         Focal plane to read, from 1; the middle one where left out.
+    max_mpx : float
+        Largest number of pixels of level 0, Mpx; 0 is unlimited.
 
     Returns
     -------
@@ -289,6 +293,8 @@ def read(
         If neither the file nor `mpp` gives a pixel size from 0.05 to 20 um.
     SlideError
         If `slide_id` cannot name a directory.
+    TooLarge
+        If it has more pixels than `max_mpx`.
     PluginError
         If `reader` is unknown or does not load.
 
@@ -304,6 +310,7 @@ def read(
     reader_name, slide_reader = open_reader(path, reader, z)
     try:
         description = slide_reader.description
+        check_area(named, description, max_mpx)
         is_icc_applied = icc == "apply" and description.icc is not None
         if is_icc_applied:
             slide_reader = IccReader(slide_reader, str(named))
@@ -327,7 +334,7 @@ def read(
             icc=profile_name(description.icc),
             is_icc_applied=is_icc_applied,
         )
-    except SlideError:
+    except WsigraphError:
         slide_reader.close()
         raise
     return Slide(info, slide_reader, max_bad_tile_fraction=max_bad_tile_fraction)

@@ -206,7 +206,9 @@ def check_writable(out: Path) -> None:
         If it is a file, lies below one, or may not be written to.
     """
     existing = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+    # the rights that this process acts with: one in a sandbox has others than its user
+    by_effective = os.access in os.supports_effective_ids
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK, effective_ids=by_effective):
         what = "cannot be written to" if existing.is_dir() else "is a file"
         raise StoreError(f"output directory {out}: {existing} {what}; choose another with --out")
 

@@ -14,8 +14,8 @@ import pytest
 
 from tests.service.contexts import settings, write_slide
 from wsigraph.errors import NotFound, TooLarge, Unavailable, UnreadableSlide
+from wsigraph.run.sandbox import protocol
 from wsigraph.service.image_cache import EncodedImageCache
-from wsigraph.service.isolation import protocol
 from wsigraph.service.isolation.pool import IsolationPool
 
 
@@ -61,6 +61,43 @@ def test_a_process_that_hangs_is_ended_in_time(pool: IsolationPool, slide: Path)
         pool.request(picture(slide), time_s=0.5)
     assert time.monotonic() - began < 5
     assert pool.request(picture(slide))[1].startswith(b"\xff\xd8")
+
+
+def children_of(pid: int) -> list[dict[str, str]]:
+    """Status of the processes that a process has forked."""
+    found = []
+    for task in Path("/proc").glob("[0-9]*/status"):
+        status = dict(line.split(":", 1) for line in task.read_text().splitlines())
+        if int(status["PPid"]) == pid:
+            found.append({name: value.strip() for name, value in status.items()})
+    return found
+
+
+def test_each_slide_has_a_process_of_its_own_in_a_sandbox(pool: IsolationPool, slide: Path, tmp_path: Path) -> None:
+    pool.request(picture(slide))
+    pool.request(picture(write_slide(tmp_path / "other.tiff")))
+    children = children_of(process_of(pool))
+    assert len(children) >= 2
+    for child in children:
+        assert (child["NoNewPrivs"], child["Seccomp"], child["Threads"]) == ("1", "2", "1")
+        if os.getuid() == 0:
+            # another user, with the one right to read files, which Landlock limits to the slide
+            assert set(child["Uid"].split()) == {"65534"}
+            assert int(child["CapEff"], 16) == 1 << 2
+
+
+def test_a_slide_that_crashes_its_process_costs_no_other(pool: IsolationPool, slide: Path, tmp_path: Path) -> None:
+    pool.request(picture(slide))
+    other, lost = write_slide(tmp_path / "crashes.tiff"), pool.n_lost
+    before = {child["Pid"] for child in children_of(process_of(pool))}
+    pool.request(picture(other))
+    (started,) = {child["Pid"] for child in children_of(process_of(pool))} - before
+    os.kill(int(started), signal.SIGKILL)
+    with pytest.raises(UnreadableSlide, match="crashed the process that read it"):
+        pool.request(picture(other))
+    assert pool.n_lost == lost + 1
+    assert pool.request(picture(other))[1].startswith(b"\xff\xd8")
+    assert before <= {child["Pid"] for child in children_of(process_of(pool))}
 
 
 def test_more_pixels_than_allowed_are_not_decoded(pool: IsolationPool, slide: Path) -> None:

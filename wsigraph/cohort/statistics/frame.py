@@ -51,10 +51,11 @@ def load(
     Parameters
     ----------
     run : Path or str
-        Directory of a trained model (it holds ``held_out.json``), or of a run (it holds ``<slide>/prediction.json``).
+        Directory of a trained model (it holds ``held_out.json``), of a run (it holds ``<slide>/prediction.json``), or
+        of the results of a service (``DATA/.wsigraph/results``): the latest prediction of every slide.
     manifest : Path or str, optional
-        The manifest; by default that of the training or the run. Without it, the predictions of a model are still read,
-        with digests for patients and without further columns.
+        The manifest; by default that of the training or the run. Results of a service name none. Without it, the
+        predictions of a model are still read, with digests for patients and without further columns.
     model : Path or str, optional
         For a run: directory of the model that made it, for the cut between high and low risk and for folds.
     horizons_days : sequence of float
@@ -70,18 +71,20 @@ def load(
     Raises
     ------
     CohortError
-        If the directory is neither, no manifest or several are found for a run, or the manifest has faults.
+        If the directory is none of these, no manifest or several are found for a run, the manifest has faults, or jobs
+        of a service used different models.
     StoreError
         If a file is damaged.
     """
     directory = Path(run)
     if (directory / HELD_OUT_FILE).is_file():
         return _of_model(directory, manifest, horizons_days)
-    if any(directory.glob(f"*/{PREDICTION_FILE}")):
-        return _of_run(directory, manifest, None if model is None else Path(model), horizons_days)
+    paths = sorted(directory.glob(f"*/{PREDICTION_FILE}")) or _latest_of_jobs(directory)
+    if paths:
+        return _of_run(directory, paths, manifest, None if model is None else Path(model), horizons_days)
     raise CohortError(
         f"{directory} holds neither {HELD_OUT_FILE} nor <slide>/{PREDICTION_FILE}; expected a directory that "
-        "'wsigraph train', 'wsigraph run' or 'wsigraph predict' wrote"
+        "'wsigraph train', 'wsigraph run' or 'wsigraph predict' wrote, or the results of 'wsigraph serve'"
     )
 
 
@@ -133,7 +136,24 @@ def _of_model(directory: Path, manifest: Path | str | None, days: Sequence[float
     return frame if manifest_path is None else _join_patients(frame, _read(manifest_path, stages))
 
 
-def _of_run(directory: Path, manifest: Path | str | None, model: Path | None, days: Sequence[float]) -> pd.DataFrame:
+def _latest_of_jobs(directory: Path) -> list[Path]:
+    """Return the latest prediction of every slide among the jobs of a service."""
+    latest: dict[str, Path] = {}
+    paths = [path for path in directory.glob(f"*/*/{PREDICTION_FILE}") if not path.parts[-3].startswith(".")]
+    for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, str(path))):
+        latest[path.parent.name] = path
+    models = {load_prediction(path).model_id for path in latest.values()}
+    if len(models) > 1:
+        raise CohortError(
+            f"{directory} holds predictions of {len(models)} models, whose risks have different scales; start the jobs "
+            "of all slides again with one model"
+        )
+    return sorted(latest.values(), key=lambda path: path.parent.name)
+
+
+def _of_run(
+    directory: Path, paths: Sequence[Path], manifest: Path | str | None, model: Path | None, days: Sequence[float]
+) -> pd.DataFrame:
     import pandas as pd
 
     manifest_path = _located(directory / "summary.json", manifest)
@@ -141,7 +161,6 @@ def _of_run(directory: Path, manifest: Path | str | None, model: Path | None, da
         noted = _noted(directory / "summary.json")
         problem = f"names the manifest {noted!r}, which is no file here" if noted else "does not name its manifest"
         raise CohortError(f"{directory} {problem}; pass manifest=...")
-    paths = sorted(directory.glob(f"*/{PREDICTION_FILE}"))
     predictions = {value.slide_id: value for value in map(load_prediction, paths)}
     stages = next((value.stage_names for value in predictions.values() if value.stage_names), None)
     rows = _read(manifest_path, stages or ModelConfig().stage_names)

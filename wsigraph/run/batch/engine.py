@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsigraph.config import Config
-from wsigraph.errors import ClusterError, StoreError
+from wsigraph.errors import StoreError
 from wsigraph.run.batch.active import Active
 from wsigraph.run.batch.dask_workers import Workers
 from wsigraph.run.batch.job import Job, Outcome
+from wsigraph.run.batch.retry import describe_cluster_error, describe_stall, may_retry
 from wsigraph.run.batch.tally import Failure, Tally
 from wsigraph.run.batch.work import carry_out, topic
 from wsigraph.run.cluster import GPU, Cluster
@@ -113,11 +114,8 @@ class Engine:
         from distributed import as_completed
 
         self._tally = Tally(total=len(rows))
-        if any(task.on_gpu for task in self._tasks) and not self._cluster.offers(GPU):
-            raise ClusterError(
-                f"batch.gpu_steps names {', '.join(self._config.batch.gpu_steps)} and no worker offers the resource "
-                f"{GPU}; set cluster.gpus, or start workers with --resources '{GPU}=1'"
-            )
+        if any(task.on_gpu for task in self._tasks):
+            self._cluster.check_gpus(self._config.batch.gpu_steps)
         self._ended = as_completed([], loop=self._client.loop, with_results=True, raise_errors=False)
         self._client.subscribe_topic(topic(self._run_id), self._receive)
         pending = self._pending(rows)
@@ -266,8 +264,7 @@ class Engine:
                 f"the disk is full, at slide {active.row.slide_id!r} ({outcome.message}); free some space and run the "
                 "same command again to continue"
             )
-        is_final = outcome.error in settings.final_errors or active.attempt >= settings.attempts
-        if not is_final and not self._disk_full:
+        if may_retry(outcome.error, active.attempt, settings) and not self._disk_full:
             active.attempt += 1
             active.avoid.add(outcome.worker)
             self._tally.retried += 1
@@ -310,16 +307,10 @@ class Engine:
             self._client.cancel([active.future], force=True)
             active.future = None
             self._workers.restart(active.worker)
+            error, message = describe_stall(stall_s, active.worker)
             self._retry_or_fail(
                 active,
-                Outcome(
-                    status="failed",
-                    worker=active.worker,
-                    step=active.step,
-                    error="TimeoutError",
-                    message=f"no progress for {stall_s:g} s on {active.worker}, which was restarted; "
-                    "raise batch.stall_s if the slide needs longer",
-                ),
+                Outcome(status="failed", worker=active.worker, step=active.step, error=error, message=message),
             )
 
     def _leave(self) -> None:
@@ -334,12 +325,5 @@ class Engine:
 
 def _of_cluster(error: BaseException, active: Active) -> Outcome:
     """Return the outcome of a task that failed on the cluster."""
-    text = " ".join(str(error).split()) or "no message"
-    if type(error).__name__ == "KilledWorker":
-        text = (
-            "the workers that tried it were killed, most likely because memory ran out; give workers more memory or "
-            "set runtime.memory_gb"
-        )
-    return Outcome(
-        status="failed", worker=active.worker, step=active.step or "read", error=type(error).__name__, message=text
-    )
+    name, text = describe_cluster_error(error)
+    return Outcome(status="failed", worker=active.worker, step=active.step or "read", error=name, message=text)

@@ -42,6 +42,14 @@ class Job:
         File of regions, as the workers see it.
     must_be_self_contained : bool
         Whether the file was uploaded and must not refer to other files.
+    max_mpx : float
+        Largest number of pixels of level 0, Mpx; 0 is unlimited.
+    max_s : float
+        Longest time of one attempt in a sandbox, s; 0 is unlimited.
+    memory_gb : float
+        Memory of its process in a sandbox, GB; 0 is unlimited.
+    threads : int
+        Number of threads for the pixel steps.
     """
 
     run_id: str
@@ -57,6 +65,10 @@ class Job:
     explain: ExplanationRequest | None = None
     roi: str | None = None
     must_be_self_contained: bool = False
+    max_mpx: float = 0.0
+    max_s: float = 0.0
+    memory_gb: float = 0.0
+    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +101,8 @@ class Outcome:
         The other client that works on the slide, if any.
     mark : str
         What every output of the slide says if it is no H&E section and was forced; empty otherwise.
+    sha256 : str
+        SHA-256 of the slide's bytes, if it is done.
     """
 
     status: Literal["done", "failed", "held"]
@@ -105,3 +119,4 @@ class Outcome:
     is_disk_full: bool = False
     holder: Holder | None = None
     mark: str = ""
+    sha256: str = ""

@@ -19,7 +19,7 @@ from wsigraph.run.batch.run_state import EVERY_S, StateFile
 from wsigraph.run.batch.summary import write_failures, write_summary
 from wsigraph.run.batch.tally import Tally
 from wsigraph.run.batch.work import carry_out
-from wsigraph.run.cluster import Cluster, connect
+from wsigraph.run.cluster import Cluster, connect, for_slides
 from wsigraph.run.slide_run import check_encoder, load_model
 from wsigraph.run.steps import STEPS
 
@@ -115,7 +115,8 @@ def run_cohort(
     }
     state = StateFile(out, run_id, circumstances)
     state.write(Tally(total=len(manifest.rows)).snapshot())
-    with connect(settings.cluster) as cluster:
+    n_slides = sum(row.path is not None for row in manifest.rows)
+    with connect(for_slides(settings.cluster, n_slides)) as cluster:
         state.add({"dashboard": cluster.dashboard})
         if started is not None:
             started(cluster)

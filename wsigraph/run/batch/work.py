@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from wsigraph.slide.self_contained import check_self_contained
 from wsigraph.store.atomic import sweep
 
 _REPORT_S = 0.5
+Log = Callable[[str, dict[str, Any]], object]
+"""Takes the topic and a progress message, as ``distributed.Worker.log_event`` does."""
 
 
 def topic(run_id: str) -> str:
@@ -47,8 +49,28 @@ def carry_out(job: Job) -> Outcome:
     Outcome
         The result; a slide that fails gives an outcome, not an exception.
     """
+    return carry_out_here(job, *worker_here())
+
+
+def carry_out_here(job: Job, worker: str, log: Log | None) -> Outcome:
+    """Carry out one attempt at one slide in this process.
+
+    Parameters
+    ----------
+    job : Job
+        The slide, and what to do with it.
+    worker : str
+        Address of the worker whose idle peers may help; empty if there is none.
+    log : callable or None
+        Takes the topic and each progress message.
+
+    Returns
+    -------
+    Outcome
+        The result; a slide that fails gives an outcome, not an exception.
+    """
     started = time.perf_counter()
-    report = _Report(job)
+    report = _Report(job, worker, log)
     result: SlideResult | None = None
     holder: Holder | None = None
     failure: Exception | None = None
@@ -88,6 +110,7 @@ def carry_out(job: Job) -> Outcome:
     from wsigraph.graph.tissue.suitability import find_marks
 
     mark = next(iter(find_marks(result.info.warnings)), "")
+    common["sha256"] = result.info.sha256
     return Outcome(status="done", seconds=carried_out, resumed=result.resumed, mpx=mpx, mark=mark, **common)
 
 
@@ -105,7 +128,7 @@ def _run_steps(job: Job, report: _Report) -> SlideResult:
                 "copy it again from its source or correct the manifest"
             )
     # slides run in parallel, and chunks of a slide too if workers are idle; more threads would compete with both
-    runtime = job.config.runtime.model_copy(update={"threads": 1})
+    runtime = job.config.runtime.model_copy(update={"threads": job.threads})
     settings = job.config.model_copy(update={"runtime": runtime})
     return run_slide(
         job.path,
@@ -118,16 +141,17 @@ def _run_steps(job: Job, report: _Report) -> SlideResult:
         until=job.until,
         explain=job.explain,
         roi=job.roi,
+        max_mpx=job.max_mpx,
     )
 
 
 class _Report:
     """Keeps and reports the progress of the slide, and stops the work if the lease is lost."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, worker: str, log: Log | None) -> None:
         self.lease: Lease | None = None
         self.step = "read"
-        self.worker, self._log = _worker_here()
+        self.worker, self._log = worker, log
         self.mapper = ChunkMapper(job.run_id, job.config.batch.split_min_mpx, has_cluster=bool(self.worker))
         self._topic = topic(job.run_id)
         self._slide_id = job.slide_id
@@ -155,7 +179,7 @@ class _Report:
         return busy
 
 
-def _worker_here() -> tuple[str, Any]:
+def worker_here() -> tuple[str, Log | None]:
     """Return the address of this dask worker and its function that logs events; ``""`` and None outside a worker."""
     from distributed import get_worker
 

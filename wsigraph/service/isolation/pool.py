@@ -6,6 +6,7 @@ when its client leaves. A worker that dies or misses its deadline is replaced, a
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -14,12 +15,14 @@ from typing import Any
 
 from wsigraph import errors
 from wsigraph.config import ServiceConfig
-from wsigraph.service.isolation import protocol
+from wsigraph.run.sandbox import protocol
 from wsigraph.service.isolation.fair_queue import FairQueue
 from wsigraph.service.request_context import current_request
 
 _WAIT_S = 60.0
 _READER = "wsigraph.service.isolation.worker"
+# a process with threads of its own cannot be forked safely
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class IsolationPool:
@@ -105,6 +108,7 @@ class IsolationPool:
         finally:
             self._idle.release(lease)
         if "error" in header:
+            self.n_lost += header["error"] == "ReaderLost"
             raise _deserialize_error(header)
         return header, body
 
@@ -147,6 +151,7 @@ class _Worker:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
+                    env=os.environ | _ONE_THREAD,
                 )
             return self._process
 

@@ -96,14 +96,14 @@ class IsolatedSlide:
         """Size of level 0 in pixels."""
         return self._slide.info.levels[0].size
 
-    def read(self, box: Box, downsample: int) -> NDArray[np.uint8]:
-        """Return pixels at a power-of-two downsample of level 0.
+    def read(self, box: Box, downsample: float) -> NDArray[np.uint8]:
+        """Return pixels at a downsample of level 0.
 
         Parameters
         ----------
         box : Box
             Region in pixels at `downsample`.
-        downsample : int
+        downsample : float
             Number of level-0 pixels along one output pixel.
 
         Returns

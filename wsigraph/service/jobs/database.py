@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Float, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
-from wsigraph.service.jobs.deadline import PLACES, connect_arguments, limit_statements
+from wsigraph.errors import DatabaseUnavailable
+from wsigraph.service.jobs.deadline import PLACES, DatabaseGuard, connect_arguments, limit_statements
 
 _WAIT_S = 30.0
+
+
+class database_time(FunctionElement[float]):  # noqa: N801  (a function of the database, in a statement)
+    """The database's time in a statement, s since 1970.
+
+    Services on several machines compare the claims of jobs by it, so their own clocks need not agree.
+    """
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(database_time)
+def _(_element: database_time, _compiler: Any, **_options: Any) -> str:
+    # the time of the statement: now() is that of the transaction, which may have waited for a lock
+    return "extract(epoch from clock_timestamp())"
+
+
+@compiles(database_time, "sqlite")
+def _(_element: database_time, _compiler: Any, **_options: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
 
 
 def open_database(url: str, time_s: float = 5.0) -> Engine:
@@ -56,3 +84,32 @@ def open_database(url: str, time_s: float = 5.0) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+@contextmanager
+def translate_errors(guard: DatabaseGuard) -> Iterator[None]:
+    """Turn database errors into DatabaseUnavailable. Its message hides the address, which the log has.
+
+    Parameters
+    ----------
+    guard : DatabaseGuard
+        Notes each error.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        If the database does not answer.
+    """
+    started_at = time.monotonic()
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except SQLAlchemyError as error:
+        guard.note(first_line(error), started_at)
+        raise DatabaseUnavailable("the job database does not answer; try again") from None
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error, or its class."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

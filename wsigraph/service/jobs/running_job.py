@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from wsigraph.explanation.request import ExplanationRequest
 from wsigraph.run.batch.job import Job
 from wsigraph.run.batch.lease import Holder
 from wsigraph.run.batch.run_state import lease_path
-from wsigraph.service.jobs.schema import StoredJob
+from wsigraph.run.steps import StepTask, plan_tasks
+from wsigraph.service.catalogue import file_version
+from wsigraph.service.jobs.schema import RESUMING, StoredJob
 from wsigraph.service.upload_store import is_upload
 
 STEP_FRACTIONS: Mapping[str, Mapping[str, float]] = {
@@ -28,8 +30,7 @@ STEP_FRACTIONS: Mapping[str, Mapping[str, float]] = {
     },
 }  # fmt: skip
 """Rough fraction of a job's time that each step takes. Only used for the displayed progress."""
-_HEARTBEAT_S = 2.0
-_STALE_S = 60.0
+_HOUR_S = 3600.0
 
 
 @dataclass(eq=False, kw_only=True)
@@ -62,6 +63,12 @@ class RunningJob:
         When to try again while another process holds the lease, s of the monotonic clock.
     ending : dict or None
         How the job ended, as arguments of `JobStore.finish`; kept until it is stored.
+    task_index : int
+        Current task among those of `wsigraph.run.steps.plan_tasks`: steps on a GPU are tasks of their own.
+    sha256 : str
+        SHA-256 of the slide, once its worker has computed it.
+    file_version : str
+        Version of the slide's file when the job started here.
     """
 
     job: StoredJob
@@ -77,10 +84,15 @@ class RunningJob:
     holder_seen_at: float = 0.0
     retry_at: float = 0.0
     ending: dict[str, str] | None = None
+    task_index: int = 0
+    sha256: str = ""
+    file_version: str = ""
     _step_fractions: Mapping[str, float] = field(init=False)
 
     def __post_init__(self) -> None:
         self._step_fractions = STEP_FRACTIONS["explain" if self.job.kind == "explain" else "predict"]
+        self.step = RESUMING if self.job.step == RESUMING else self.step
+        self.file_version = file_version(Path(self.job.path))
 
     def update_progress(self, event: Mapping[str, Any]) -> None:
         """Take in a progress event of its worker. The fraction never decreases."""
@@ -94,14 +106,37 @@ class RunningJob:
         self.step = step
         self.fraction = min(0.999, max(self.fraction, before + self._step_fractions[step] * within))
 
-    def wait_for_lease(self, holder: Holder | None) -> None:
-        """Note that another process holds the lease on its directory, and try again soon."""
+    def note_lost_worker(self, present: Collection[str]) -> None:
+        """Note that its worker is not among those that are present: another one resumes it."""
+        if self.worker and self.worker not in present:
+            self.worker, self.step = "", RESUMING
+
+    def has_digest(self) -> bool:
+        """Return whether its worker has computed the digest of the slide, and the file has not changed since."""
+        return bool(self.sha256 and self.file_version) and self.file_version == file_version(Path(self.job.path))
+
+    def task(self, config: Config) -> StepTask:
+        """Return the current task."""
+        return self._tasks(config)[self.task_index]
+
+    def advance(self, config: Config) -> bool:
+        """Go on to the next task; return False if there is none."""
+        if self.task_index + 1 >= len(self._tasks(config)):
+            return False
+        self.task_index += 1
+        return True
+
+    def _tasks(self, config: Config) -> tuple[StepTask, ...]:
+        return tuple(plan_tasks("page" if self.job.kind == "explain" else "report", config.batch.gpu_steps))
+
+    def wait_for_lease(self, holder: Holder | None, beat_s: float) -> None:
+        """Note that another process holds the lease on its directory, and try again after half a heartbeat of it."""
         now = time.monotonic()
         if holder != self.lease_holder:
             self.lease_holder, self.holder_seen_at = holder, now
-        self.retry_at = now + _HEARTBEAT_S
+        self.retry_at = now + beat_s / 2
 
-    def worker_job(self, results: Path, config: Config, model: Path | None) -> Job:
+    def worker_job(self, results: Path, config: Config, model: Path | None, threads: int = 1) -> Job:
         """Return the task for its worker.
 
         Parameters
@@ -112,28 +147,33 @@ class RunningJob:
             Settings of the service.
         model : Path or None
             Model bundle.
+        threads : int
+            Number of threads for the pixel steps.
 
         Returns
         -------
         Job
             One attempt at the job.
         """
-        job = self.job
-        is_stale = self.lease_holder is not None and time.monotonic() - self.holder_seen_at >= _STALE_S
-        lease = {"lease_beat_s": _HEARTBEAT_S, "lease_stale_s": _STALE_S}
+        job, service, batch = self.job, config.service, config.batch
+        is_stale = self.lease_holder is not None and time.monotonic() - self.holder_seen_at >= batch.lease_stale_s
         return Job(
             run_id=self.run_id,
             slide_id=job.slide_id,
             path=job.path,
             mpp=job.mpp,
-            sha256=job.sha256,
+            sha256=job.sha256 or None,
             out=str(results / job.job_id),
-            config=config.model_copy(update={"batch": config.batch.model_copy(update=lease)}),
+            config=config,
             model=None if model is None else str(model),
-            until="report",
+            until=self.task(config).until,
             seen_stale=self.lease_holder if is_stale else None,
             explain=ExplanationRequest(target=job.target) if job.kind == "explain" else None,
             must_be_self_contained=is_upload(Path(job.path)),
+            max_mpx=service.job_max_mpx,
+            max_s=service.job_max_h * _HOUR_S,
+            memory_gb=service.job_memory_gb,
+            threads=threads,
         )
 
     def revoke_lease(self, results: Path) -> None:

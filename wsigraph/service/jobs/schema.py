@@ -12,6 +12,8 @@ QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed"
 STATES = (QUEUED, RUNNING, DONE, FAILED, CANCELLED)
 """States of a job. The last three are final."""
 ACTIVE = (QUEUED, RUNNING)
+RESUMING = "resuming"
+"""Step of a job whose worker or service was lost, until it goes on after its last finished step."""
 
 metadata = MetaData()
 
@@ -75,7 +77,7 @@ class StoredJob:
     owner : str
         Name of the token that started the job.
     state, step : str
-        State, and the step that is running.
+        State, and the step that is running; ``resuming`` after its worker or service was lost.
     fraction : float
         Completed fraction, 0 to 1.
     error, message : str

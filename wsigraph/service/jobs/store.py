@@ -1,14 +1,13 @@
 """Job store: SQLite next to the data, or PostgreSQL. Both run the same statements.
 
 Every change of state names the state it expects, so only one of two competing changes succeeds. A service instance
-renews the claims of the jobs that it runs. When a claim expires, another instance takes the job over and resumes it
-after its last finished step. If the database fails between the claim and the start of a job, the instance releases that
-claim itself.
+renews the claims of the jobs that it runs. When a claim expires, by the database's clock, another instance takes the
+job over and resumes it after its last finished step. If the database fails between the claim and the start of a job,
+the instance releases that claim itself.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,8 +15,8 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
-from wsigraph.errors import DatabaseUnavailable, NotFound, PluginError, StoreError, TooMany
-from wsigraph.service.jobs.database import open_database
+from wsigraph.errors import NotFound, PluginError, StoreError, TooMany
+from wsigraph.service.jobs.database import database_time, first_line, open_database, translate_errors
 from wsigraph.service.jobs.deadline import DatabaseGuard
 from wsigraph.service.jobs.migrations import migrate
 from wsigraph.service.jobs.schema import (
@@ -26,6 +25,7 @@ from wsigraph.service.jobs.schema import (
     DONE,
     FAILED,
     QUEUED,
+    RESUMING,
     RUNNING,
     STATES,
     StoredJob,
@@ -71,7 +71,7 @@ class JobStore:
             ) from None
         except (SQLAlchemyError, ArgumentError) as error:
             raise StoreError(
-                f"the job database does not answer ({_first_line(error)}); check service.database"
+                f"the job database does not answer ({first_line(error)}); check service.database"
             ) from None
 
     def create(self, job: StoredJob, *, queue_max: int, owner_max: int) -> tuple[StoredJob, bool]:
@@ -170,7 +170,6 @@ class JobStore:
         list of StoredJob
             The claimed jobs. Each is now running on this instance only.
         """
-        now = time.time()
         claimed: list[str] = []
         with self._write_transaction() as connection:
             busy = set(connection.execute(select(jobs.c.slide_key).where(jobs.c.state == RUNNING)).scalars())
@@ -181,8 +180,9 @@ class JobStore:
                 query.order_by(jobs.c.created_at, jobs.c.job_id).limit(8 * n + 8)
             ).all():
                 if len(claimed) < n and slide_key not in busy:
-                    values = {"state": RUNNING, "claimed_by": instance, "claimed_until": now + claim_s}
-                    values |= {"attempts": jobs.c.attempts + 1, "started_at": now, "fraction": 0.0}
+                    values: dict[str, Any] = {"state": RUNNING, "claimed_by": instance}
+                    values["claimed_until"] = database_time() + claim_s
+                    values |= {"attempts": jobs.c.attempts + 1, "started_at": database_time(), "fraction": 0.0}
                     done = connection.execute(
                         update(jobs).where(jobs.c.job_id == job_id, jobs.c.state == QUEUED).values(**values)
                     )
@@ -211,7 +211,7 @@ class JobStore:
         """
         mine = (jobs.c.state == RUNNING) & (jobs.c.claimed_by == instance) & jobs.c.job_id.in_(job_ids)
         with self._write_transaction() as connection:
-            connection.execute(update(jobs).where(mine).values(claimed_until=time.time() + claim_s))
+            connection.execute(update(jobs).where(mine).values(claimed_until=database_time() + claim_s))
             return frozenset(connection.execute(select(jobs.c.job_id).where(mine)).scalars())
 
     def release_claims(self, instance: str | None = None, *, but: Collection[str] = ()) -> int:
@@ -220,7 +220,7 @@ class JobStore:
         Parameters
         ----------
         instance : str, optional
-            Release the claims of this instance; if left out, all expired claims.
+            Release the claims of this instance; if left out, all expired claims. Their step becomes ``resuming``.
         but : collection of str
             Jobs whose claims are kept.
 
@@ -229,14 +229,19 @@ class JobStore:
         int
             Number of jobs that were queued again.
         """
-        left = jobs.c.claimed_until < time.time() if instance is None else jobs.c.claimed_by == instance
+        left = jobs.c.claimed_until < database_time() if instance is None else jobs.c.claimed_by == instance
         if but:
             left &= jobs.c.job_id.not_in(but)
         with self._write_transaction() as connection:
             done = connection.execute(
-                update(jobs).where(jobs.c.state == RUNNING, left).values(state=QUEUED, claimed_by="", step="")
+                update(jobs).where(jobs.c.state == RUNNING, left).values(state=QUEUED, claimed_by="", step=RESUMING)
             )
             return int(done.rowcount)
+
+    def claiming_instances(self) -> frozenset[str]:
+        """Return the service instances that hold jobs."""
+        with self._read_transaction() as connection:
+            return frozenset(connection.execute(select(jobs.c.claimed_by).where(jobs.c.state == RUNNING)).scalars())
 
     def report_progress(self, job_id: str, instance: str, step: str, fraction: float) -> bool:
         """Store the progress of a job. Return whether this instance still holds it."""
@@ -249,7 +254,15 @@ class JobStore:
             return int(done.rowcount) == 1
 
     def finish(
-        self, job_id: str, instance: str, state: str, *, step: str = "", error: str = "", message: str = ""
+        self,
+        job_id: str,
+        instance: str,
+        state: str,
+        *,
+        step: str = "",
+        error: str = "",
+        message: str = "",
+        sha256: str = "",
     ) -> bool:
         """Store how a job ended.
 
@@ -261,6 +274,8 @@ class JobStore:
             ``done``, ``failed`` or ``cancelled``, or ``queued`` to try it again.
         step, error, message : str
             Step that failed, with the class and message of its error.
+        sha256 : str
+            SHA-256 of the slide, if the job has computed it.
 
         Returns
         -------
@@ -269,8 +284,10 @@ class JobStore:
         """
         values: dict[str, Any] = {"state": state, "step": step, "error": error, "message": message, "claimed_by": ""}
         if state != QUEUED:
-            values["ended_at"] = time.time()
+            values["ended_at"] = database_time()
         if state == DONE:
+            if sha256:
+                values["sha256"] = sha256
             values |= {"fraction": 1.0, "completions": jobs.c.completions + 1}
         with self._write_transaction() as connection:
             done = connection.execute(
@@ -293,7 +310,7 @@ class JobStore:
             connection.execute(
                 update(jobs)
                 .where(one, jobs.c.state == QUEUED)
-                .values(state=CANCELLED, is_cancelled=True, ended_at=time.time())
+                .values(state=CANCELLED, is_cancelled=True, ended_at=database_time())
             )
             connection.execute(update(jobs).where(one, jobs.c.state == RUNNING).values(is_cancelled=True))
         return self.find(job_id)
@@ -353,26 +370,13 @@ class JobStore:
 
     @contextmanager
     def _write_transaction(self) -> Iterator[Connection]:
-        with self._guard.use(), _translate_errors(self._guard), self._writer.begin() as connection:
+        with self._guard.use(), translate_errors(self._guard), self._writer.begin() as connection:
             yield connection
 
     @contextmanager
     def _read_transaction(self) -> Iterator[Connection]:
-        with self._guard.use(), _translate_errors(self._guard), self._engine.connect() as connection:
+        with self._guard.use(), translate_errors(self._guard), self._engine.connect() as connection:
             yield connection
-
-
-@contextmanager
-def _translate_errors(guard: DatabaseGuard) -> Iterator[None]:
-    """Turn database errors into DatabaseUnavailable. Its message hides the address, which the log has."""
-    started_at = time.monotonic()
-    try:
-        yield
-    except IntegrityError:
-        raise
-    except SQLAlchemyError as error:
-        guard.note(_first_line(error), started_at)
-        raise DatabaseUnavailable("the job database does not answer; try again") from None
 
 
 def _deserialize_job(row: Any) -> StoredJob:
@@ -381,7 +385,3 @@ def _deserialize_job(row: Any) -> StoredJob:
 
 def _serialize_job(job: StoredJob) -> dict[str, Any]:
     return {column.key: getattr(job, column.key) for column in jobs.columns}
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

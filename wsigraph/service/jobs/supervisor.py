@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from wsigraph.config import Config
 from wsigraph.errors import ClusterError, StoreError, WsigraphError
-from wsigraph.service.jobs.schema import CANCELLED, DONE, FAILED, QUEUED
+from wsigraph.run.batch.retry import describe_failure, describe_stall, may_retry
+from wsigraph.service.jobs.instance import is_ended, new_instance
+from wsigraph.service.jobs.schema import CANCELLED, DONE, FAILED, QUEUED, RESUMING
 from wsigraph.service.jobs.store import JobStore
 
 if TYPE_CHECKING:
@@ -34,17 +36,14 @@ if TYPE_CHECKING:
 _POLL_S = 0.25
 _REPORT_S = 0.5
 _COUNT_WORKERS_S = 2.0
-_RECONNECT_S = 15.0
+_RECONNECT_S = 2.0
+_TAKE_OVER_S = 2.0
 _RESTOCK_S = 20.0
 _RESTART_S = 600.0
 _SWEEP_S = 600.0
 _STORE_RETRY_S = 1.0
 _END_S = 12.0
 _DAY_S = 86400.0
-# errors that may not happen again on another worker or at another time
-_TRANSIENT = frozenset(
-    {"KilledWorker", "CancelledError", "FutureCancelledError", "LeaseLost", "CommClosedError", "TimeoutError"}
-)
 _log = logging.getLogger("wsigraph.service")
 
 
@@ -83,7 +82,7 @@ class JobSupervisor:
         *,
         work: Callable[[Job], Outcome] | None = None,
     ) -> None:
-        self.instance = secrets.token_hex(8)
+        self.instance = new_instance()
         self.n_workers = 0
         self.detail = "workers are starting"
         self._store = store
@@ -96,6 +95,7 @@ class JobSupervisor:
         self._wake_event = threading.Event()
         self._stopping = threading.Event()
         self._next_at: dict[str, float] = {}
+        self._avoid: dict[str, set[str]] = {}
         self._restarts = ThreadPoolExecutor(1, "wsigraph-restart")
         self._thread = threading.Thread(target=self._run, name="wsigraph-jobs", daemon=True)
 
@@ -141,6 +141,7 @@ class JobSupervisor:
             self._store.release_claims(self.instance)
 
     def _supervise(self, cluster: Cluster) -> None:
+        cluster.check_gpus(self._config.batch.gpu_steps)
         self._next_at.clear()
         try:
             while not self._stopping.is_set():
@@ -183,12 +184,19 @@ class JobSupervisor:
         if self._is_due("count", _COUNT_WORKERS_S):
             if cluster.client.status != "running":
                 raise ClusterError("the scheduler is not running; jobs resume when there is one")
-            self.n_workers = sum(cluster.workers().values())
+            workers = cluster.workers()
+            self.n_workers = sum(workers.values())
+            for running_job in self._running_jobs.values():
+                running_job.note_lost_worker(workers)
         if self._is_due("restock", _RESTOCK_S) and cluster.restock is not None:
             cluster.restock()
         if self._is_due("renew", claim_s / 4):
             self._renew(cluster)
-        if self._is_due("take over", claim_s / 4):
+        if self._is_due("take over", min(_TAKE_OVER_S, claim_s / 4)):
+            for instance in self._store.claiming_instances():
+                # one that has ended on this machine cannot renew its claims any more
+                if is_ended(instance):
+                    self._store.release_claims(instance)
             self._store.release_claims()
         if self._is_due("sweep", _SWEEP_S):
             self._sweep()
@@ -236,17 +244,33 @@ class JobSupervisor:
         self._submit(cluster, running_job)
 
     def _submit(self, cluster: Cluster, running_job: RunningJob) -> None:
-        if self._work is None:
-            from wsigraph.run.batch.work import carry_out
+        from wsigraph.run.cluster import GPU
 
-            self._work = carry_out
+        if self._work is None:
+            self._work = _default_work(self._config)
+        task = running_job.task(self._config)
+        avoided = self._avoid.get(running_job.job.job_id, set())
+        elsewhere = [address for address in cluster.workers() if address not in avoided] if avoided else []
+        job = running_job.worker_job(self._results, self._config, self._model, self._threads(cluster))
         running_job.future = cluster.client.submit(
             self._work,
-            running_job.worker_job(self._results, self._config, self._model),
+            job,
             key=f"job-{running_job.run_id}-{secrets.token_hex(4)}",
             pure=False,
+            resources={GPU: 1} if task.on_gpu else None,
+            workers=elsewhere or None,
+            allow_other_workers=bool(elsewhere),
         )
         running_job.future.add_done_callback(lambda _: self._wake_event.set())
+
+    def _threads(self, cluster: Cluster) -> int:
+        """Return the number of threads of a job that starts now: its part of this machine's idle workers.
+
+        A job in a sandbox is not split among workers.
+        """
+        if cluster.kind not in ("local", "threads") or not self._config.service.sandbox:
+            return 1
+        return max(1, self.n_workers // max(1, len(self._running_jobs)))
 
     def _read_progress(self) -> None:
         while not self._progress_events.empty():
@@ -267,26 +291,37 @@ class JobSupervisor:
         if future.status == "finished":
             outcome = future.result()
             if outcome.status == "held":
-                running_job.wait_for_lease(outcome.holder)
+                running_job.wait_for_lease(outcome.holder, self._config.batch.lease_beat_s)
+                return
+            running_job.worker = outcome.worker or running_job.worker
+            running_job.sha256 = outcome.sha256 or running_job.sha256
+            if outcome.status == "done" and running_job.advance(self._config):
                 return
             step, error, message = outcome.step, outcome.error, outcome.message
         else:
-            step, error, message = running_job.step, *_describe_failure(future)
+            step, error, message = running_job.step, *describe_failure(future)
         self._end(running_job, step, error, message)
 
     def _end(self, running_job: RunningJob, step: str, error: str, message: str) -> None:
         running_job.future = None
+        job = running_job.job
         if not error:
-            running_job.ending = {"state": DONE}
-        elif error in _TRANSIENT and running_job.job.attempts < self._config.service.attempts:
-            running_job.ending = {"state": QUEUED}
+            running_job.ending = {"state": DONE, "sha256": running_job.sha256}
+        elif may_retry(error, job.attempts, self._config.batch):
+            if running_job.worker:
+                self._avoid.setdefault(job.job_id, set()).add(running_job.worker)
+            running_job.ending = {"state": QUEUED, "step": RESUMING}
         else:
             running_job.ending = {"state": FAILED, "step": step, "error": error, "message": message}
+        if running_job.ending["state"] != QUEUED:
+            self._avoid.pop(job.job_id, None)
 
     def _store_outcomes(self, cluster: Cluster) -> None:
         """Store the outcome of ended jobs. If the store does not answer, the next poll tries again."""
         for running_job in [job for job in self._running_jobs.values() if job.ending is not None]:
             self._store.finish(running_job.job.job_id, self.instance, **(running_job.ending or {}))
+            if running_job.has_digest():
+                self._store.save_digest(running_job.file_version, running_job.sha256)
             self._drop(cluster, running_job)
             self._wake_event.set()
 
@@ -309,10 +344,7 @@ class JobSupervisor:
                 )
                 # not waited for: the worker may be slow to start, or the cluster may be gone
                 self._restarts.submit(restart)
-            message = (
-                f"no progress for {stall_s:g} s, so its worker was restarted; raise batch.stall_s if it needs longer"
-            )
-            self._end(running_job, running_job.step, "TimeoutError", message)
+            self._end(running_job, running_job.step, *describe_stall(stall_s, running_job.worker))
 
     def _cancel_jobs(self, cluster: Cluster) -> None:
         for job_id in self._store.to_cancel(self.instance) if self._running_jobs else ():
@@ -358,14 +390,8 @@ class JobSupervisor:
             shutil.rmtree(self._results / job_id, ignore_errors=True)
 
 
-def _describe_failure(future: Any) -> tuple[str, str]:
-    """Return class and message of the error of a task that the cluster gave up."""
-    if future.status != "error":
-        return "CancelledError", "the cluster cancelled the job; start it again"
-    error = future.exception()
-    if type(error).__name__ == "KilledWorker":
-        return "KilledWorker", (
-            "the workers that ran it died, most likely because they ran out of memory; give workers more memory or set "
-            "runtime.memory_gb"
-        )
-    return type(error).__name__, " ".join(str(error).split()) or "no message"
+def _default_work(config: Config) -> Callable[[Job], Outcome]:
+    from wsigraph.run.batch.sandboxed_work import carry_out_sandboxed
+    from wsigraph.run.batch.work import carry_out
+
+    return carry_out_sandboxed if config.service.sandbox else carry_out

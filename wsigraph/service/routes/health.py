@@ -49,7 +49,7 @@ class Ready(BaseModel):
     detail: str
 
 
-@router.get("/health", summary="Health")
+@router.get("/health", summary="Health", operation_id="read_health")
 async def health() -> Health:
     """Respond at once. Needs no token."""
     return Health(status="ok", version=wsigraph.__version__)
@@ -60,7 +60,12 @@ def _public_detail(detail: str) -> str:
     return _ADDRESS.sub("(see the log of the service)", detail)
 
 
-@router.get("/ready", summary="Readiness", responses={503: {"model": Ready, "description": "No workers"}})
+@router.get(
+    "/ready",
+    summary="Readiness",
+    operation_id="read_readiness",
+    responses={503: {"model": Ready, "description": "No workers"}},
+)
 async def ready(request: Request, response: Response) -> Ready:
     """Respond 200 if there are workers and 503 if not. Slides are served in both cases. Needs no token."""
     context = service_context(request)
@@ -78,8 +83,11 @@ async def ready(request: Request, response: Response) -> Ready:
 @router.get(
     "/metrics",
     summary="Prometheus metrics",
+    operation_id="read_metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text format"}},
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text format"}
+    },
 )
 def metrics(request: Request, _: Annotated[Principal, Depends(require_role(READ))]) -> Response:
     """Return the metrics of this service."""

@@ -11,6 +11,8 @@ from pydantic import BaseModel
 from wsigraph.geometry import Size
 from wsigraph.service.context import ServiceContext, service_context
 from wsigraph.service.deepzoom import DeepZoom
+from wsigraph.service.routes.conditional import cached, not_modified
+from wsigraph.service.routes.images import XML
 from wsigraph.service.routes.jobs import JobId
 from wsigraph.service.security.auth import READ, require_role
 
@@ -18,6 +20,13 @@ router = APIRouter(prefix="/v1/jobs/{job_id}/overlay", tags=["overlays"], depend
 
 Layer = Annotated[str, Query(max_length=64, description="one of GET /v1/jobs/{job_id}/overlay")]
 Number = Annotated[int, Path(ge=0, le=2**31)]
+_PNG: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+        "description": "A PNG image with transparency",
+    },
+    304: {"description": "The client has the current image", "content": {}},
+}
 # reading the records of a large job takes longer than a tile
 _OPEN_S = 120.0
 
@@ -34,7 +43,7 @@ class Layers(BaseModel):
     layers: list[str]
 
 
-@router.get("", summary="Overlays of a job")
+@router.get("", summary="Overlays of a job", operation_id="list_overlays")
 def layers(request: Request, job_id: JobId) -> Layers:
     """Return the names of the overlays."""
     return Layers(layers=_describe(service_context(request), job_id)["layers"])
@@ -43,8 +52,9 @@ def layers(request: Request, job_id: JobId) -> Layers:
 @router.get(
     "/dzi",
     summary="Deep Zoom description of an overlay",
+    operation_id="read_overlay_deep_zoom",
     response_class=Response,
-    responses={200: {"content": {"application/xml": {}}, "description": "Deep Zoom XML"}},
+    responses=XML,
 )
 def deep_zoom(request: Request, job_id: JobId, layer: Layer = "attribution") -> Response:
     """Return the Deep Zoom XML descriptor. All overlays have the pyramid of the slide."""
@@ -53,18 +63,26 @@ def deep_zoom(request: Request, job_id: JobId, layer: Layer = "attribution") -> 
 
 
 @router.get(
-    "/tiles/{level}/{col}_{row}.png",
+    "/dzi_files/{level}/{col}_{row}.png",
     summary="A tile of an overlay",
+    operation_id="read_overlay_tile",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}, "description": "A PNG image with transparency"}},
+    responses=_PNG,
 )
+# the first address, kept for clients that have it
+@router.get("/tiles/{level}/{col}_{row}.png", include_in_schema=False)
 async def tile(
     request: Request, job_id: JobId, level: Number, col: Number, row: Number, layer: Layer = "attribution"
 ) -> Response:
     """Return a tile of an overlay."""
     context = service_context(request)
-    encoded = await to_thread.run_sync(_tile, context, job_id, layer, (level, col, row), limiter=context.image_limiter)
-    return Response(encoded, media_type="image/png", headers={"Cache-Control": "private, max-age=600"})
+    # the records of a job never change, so its identifier serves as a version
+    tag = f'"{job_id}-{len(layer)}-{layer.encode().hex()[:80]}"'
+    encoded = await to_thread.run_sync(_tile, context, job_id, layer, (level, col, row), limiter=context.turns.limiter)
+    unchanged = not_modified(request, tag)
+    if unchanged is not None:
+        return unchanged
+    return Response(encoded, media_type="image/png", headers=cached(tag))
 
 
 def _tile(context: ServiceContext, job_id: str, layer: str, tile_address: tuple[int, int, int]) -> bytes:

@@ -20,6 +20,10 @@ from wsigraph.service.catalogue import Entry
 from wsigraph.service.context import ServiceContext, service_context
 from wsigraph.service.deepzoom import MAX_OUTLINE_LEVEL
 from wsigraph.service.prediction_json import serialize_prediction
+from wsigraph.service.routes.conditional import cached, not_modified
+from wsigraph.service.routes.images import JPEG
+from wsigraph.service.routes.region_models import RegionFacts, RegionOutlines
+from wsigraph.service.routes.result_models import Facts, PredictionFacts
 from wsigraph.service.routes.serializers import (
     serialize_cohort_survival,
     serialize_explanation,
@@ -43,8 +47,7 @@ _ABLATION_S = 120.0
 _log = logging.getLogger("wsigraph.service")
 _import_lock = threading.Lock()
 _MAX_NODES = 100_000
-_JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}, "description": "A JPEG image"}}
-_JSON: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}}, "description": "JSON values"}}
+_WARM_AFTER_S = 5.0
 
 
 class AblationRequest(BaseModel):
@@ -81,14 +84,14 @@ class RegionAblation(BaseModel):
         Number of removed regions, and of all regions.
     area_fraction : float
         Removed fraction of the tissue area, 0 to 1.
-    prediction : dict
+    prediction : PredictionFacts
         Stage probabilities, conformal set, risk, survival and warnings.
     """
 
     n_removed: int
     n_regions: int
     area_fraction: float
-    prediction: dict[str, Any]
+    prediction: PredictionFacts
 
 
 def job_results(request: Request) -> JobResultsCache:
@@ -105,10 +108,14 @@ def job_results(request: Request) -> JobResultsCache:
 
 
 def warm(request: Request) -> None:
-    """Load the model in the background, once, so that the first request is fast."""
+    """Load the model in the background, once, so that the first request is fast.
+
+    The import of torch takes seconds of CPU time, so the tiles of the page come first.
+    """
     state = request.app.state
     if not hasattr(state, "warming"):
-        state.warming = threading.Thread(target=_load_models, args=(request,), daemon=True)
+        state.warming = threading.Timer(_WARM_AFTER_S, _load_models, args=(request,))
+        state.warming.daemon = True
         state.warming.start()
 
 
@@ -126,7 +133,16 @@ def _results(request: Request, job_id: str) -> JobResults:
     return job_results(request).find(job_id)
 
 
-@router.get("/{job_id}/regions", summary="Outlines and values of all regions", response_class=Response, responses=_JSON)
+@router.get(
+    "/{job_id}/regions",
+    summary="Outlines and values of all regions",
+    operation_id="read_regions",
+    response_class=Response,
+    responses={
+        200: {"model": RegionOutlines, "description": "Outlines and values"},
+        304: {"description": "The client has the current outlines", "content": {}},
+    },
+)
 def list_regions(
     request: Request,
     job_id: JobId,
@@ -153,8 +169,13 @@ def list_regions(
     return _compressed(request, encoded, f'"{job_id}-{level}-{int(values)}"')
 
 
-@router.get("/{job_id}/facts", summary="The prediction, its explanation and the tests of the explanation")
-def facts(request: Request, job_id: JobId) -> dict[str, Any]:
+@router.get(
+    "/{job_id}/facts",
+    summary="The prediction, its explanation and the tests of the explanation",
+    operation_id="read_facts",
+    response_model=Facts,
+)
+def facts(request: Request, job_id: JobId) -> Any:
     """Return prediction, explanation with its faithfulness curves, and the survival curve of the training cohort."""
     results = _results(request, job_id)
     return {
@@ -169,15 +190,21 @@ def facts(request: Request, job_id: JobId) -> dict[str, Any]:
     }
 
 
-@router.get("/{job_id}/regions/{node}", summary="One region")
-def region(request: Request, job_id: JobId, node: Node) -> dict[str, Any]:
+@router.get("/{job_id}/regions/{node}", summary="One region", operation_id="read_region", response_model=RegionFacts)
+def region(request: Request, job_id: JobId, node: Node) -> Any:
     """Return a region's features with training percentiles, its neighbours, and its fraction of the prediction."""
     results = _results(request, job_id)
     results.check_region(node)
     return serialize_region(results, node)
 
 
-@router.get("/{job_id}/regions/{node}/crop.jpeg", summary="Image of a region", response_class=Response, responses=_JPEG)
+@router.get(
+    "/{job_id}/regions/{node}/crop.jpeg",
+    summary="Image of a region",
+    operation_id="read_region_image",
+    response_class=Response,
+    responses=JPEG,
+)
 def crop(request: Request, job_id: JobId, node: Node) -> Response:
     """Return the unmodified pixels around a region. The region's ``crop`` says which part of the slide it is."""
     context, results = service_context(request), _results(request, job_id)
@@ -190,13 +217,17 @@ def crop(request: Request, job_id: JobId, node: Node) -> Response:
         -(-box.y1 // downsample),
         -(-box.x1 // downsample),
     )
+    tag = f'"{context.images.version(entry)}-{node}"'
+    unchanged = not_modified(request, tag)
+    if unchanged is not None:
+        return unchanged
     encoded = context.images.part(entry, window, downsample)
-    return Response(encoded, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
+    return Response(encoded, media_type="image/jpeg", headers=cached(tag))
 
 
 # the old address is accepted for one version
 @router.post("/{job_id}/without", include_in_schema=False)
-@router.post("/{job_id}/ablation", summary="Predict without some regions")
+@router.post("/{job_id}/ablation", summary="Predict without some regions", operation_id="predict_without_regions")
 def ablate(request: Request, job_id: JobId, ablation_request: AblationRequest) -> RegionAblation:
     """Return the prediction after regions and their edges are removed from the graph.
 
@@ -230,9 +261,11 @@ def _unchanged_slide(context: ServiceContext, job_id: str, results: JobResults) 
 
 def _compressed(request: Request, encoded: bytes, tag: str) -> Response:
     """Return gzip-compressed JSON, decompressed for a client that does not accept gzip."""
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Accept-Encoding"}
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers=headers)
+    vary = "Accept-Encoding"
+    unchanged = not_modified(request, tag, vary=vary)
+    if unchanged is not None:
+        return unchanged
+    headers = {**cached(tag), "Vary": vary}
     if "gzip" not in request.headers.get("accept-encoding", ""):
         return Response(gzip.decompress(encoded), media_type="application/json", headers=headers)
     return Response(encoded, media_type="application/json", headers={**headers, "Content-Encoding": "gzip"})

@@ -42,13 +42,13 @@ class SignedIn(BaseModel):
     role: str
 
 
-@router.get("", summary="The current principal")
+@router.get("", summary="The current principal", operation_id="read_session")
 def who(principal: Annotated[Principal, Depends(require_role(READ))]) -> SignedIn:
     """Return name and role of the token."""
     return SignedIn(name=principal.name, role=principal.role)
 
 
-@router.post("", summary="Sign a browser in")
+@router.post("", summary="Sign a browser in", operation_id="sign_in")
 def sign_in(request: Request, response: Response, credentials: SignIn) -> SignedIn:
     """Check a token and begin a session. Scripts and other sites cannot read its cookie.
 
@@ -73,7 +73,7 @@ def sign_in(request: Request, response: Response, credentials: SignIn) -> Signed
     return SignedIn(name=principal.name, role=principal.role)
 
 
-@router.delete("", status_code=204, summary="Sign a browser out")
+@router.delete("", status_code=204, summary="Sign a browser out", operation_id="sign_out")
 def sign_out(request: Request, response: Response) -> None:
     """End the session. A copy of its cookie is worth nothing afterwards."""
     name = cookie_name(request.url.scheme)

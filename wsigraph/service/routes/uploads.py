@@ -96,7 +96,7 @@ async def options(request: Request) -> Response:
     return Response(status_code=204, headers=tus.capabilities(service_context(request)))
 
 
-@router.post("", status_code=201, summary="Create an upload", response_model=UploadStatus)
+@router.post("", status_code=201, summary="Create an upload", operation_id="create_upload", response_model=UploadStatus)
 def create(
     request: Request, response: Response, principal: RunPrincipal, upload_create: UploadCreate | None = None
 ) -> UploadStatus | Response:
@@ -115,15 +115,19 @@ def create(
     else:
         raise ConfigError('expected a body such as {"name": "a.svs", "size": 1938955}')
     upload = context.uploads.create(name, size, principal.name)
-    response.headers["Location"] = f"/v1/uploads/{upload.upload_id}"
+    response.headers["Location"] = f"uploads/{upload.upload_id}"
     return _respond(request, response, upload, 0)
 
 
 @router.patch(
     "/{upload_id}",
     summary="Send a part",
+    operation_id="send_part",
     response_model=UploadStatus,
-    responses={202: {"model": UploadStatus, "description": "All bytes are there and being checked"}},
+    responses={
+        201: {"model": UploadStatus, "description": "The slide is there"},
+        202: {"model": UploadStatus, "description": "All bytes are there and being checked"},
+    },
     openapi_extra={
         "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
     },
@@ -196,7 +200,7 @@ async def _receive_part(request: Request, context: ServiceContext, upload: Uploa
 
 
 @router.head("/{upload_id}", summary="Status of an upload", include_in_schema=False, response_model=None)
-@router.get("/{upload_id}", summary="Status of an upload", response_model=UploadStatus)
+@router.get("/{upload_id}", summary="Status of an upload", operation_id="read_upload", response_model=UploadStatus)
 def read_status(
     request: Request, response: Response, upload_id: UploadId, principal: RunPrincipal
 ) -> UploadStatus | Response:
@@ -213,7 +217,7 @@ def read_status(
     return _respond(request, response, upload, offset, status=200)
 
 
-@router.delete("/{upload_id}", status_code=204, summary="Delete an upload")
+@router.delete("/{upload_id}", status_code=204, summary="Delete an upload", operation_id="delete_upload")
 def delete(request: Request, upload_id: UploadId, principal: RunPrincipal) -> None:
     """Delete an unfinished upload."""
     context = service_context(request)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from wsigraph.config import ServiceConfig
 from wsigraph.errors import TooMany, Unavailable
-from wsigraph.service.request_context import Priority
+from wsigraph.service.request_context import Priority, RequestContext
 
 _TILE, _IMAGE, _ABLATION, _UPLOAD, _STREAM, _OTHER = "tile", "image", "ablation", "upload", "stream", "other"
 _AT_ONCE = {_TILE: 16, _IMAGE: 8, _ABLATION: 4, _UPLOAD: 8, _OTHER: 16}
@@ -22,7 +22,7 @@ _AT_ONCE = {_TILE: 16, _IMAGE: 8, _ABLATION: 4, _UPLOAD: 8, _OTHER: 16}
 
 def kind_of_request(path: str) -> tuple[str, Priority]:
     """Return the kind of a request, and the class of the work that it causes."""
-    if "/tiles/" in path or "_files/" in path:
+    if "/tiles/" in path or "_files/" in path or (path.startswith("/iiif/") and path.endswith(".jpg")):
         return _TILE, Priority.TILE
     if path.endswith(("/ablation", "/without")):
         return _ABLATION, Priority.REGION
@@ -44,6 +44,13 @@ class _Lane:
     n_running: int = 0
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
 
+    def hand_on(self, n_places: int) -> None:
+        """Give free places to those that wait."""
+        while self.waiting and self.n_running < n_places:
+            # the place is taken before the waiting task runs, so that nobody else takes it meanwhile
+            self.n_running += 1
+            self.waiting.popleft().set_result(None)
+
 
 class Admission:
     """Admits requests.
@@ -61,7 +68,13 @@ class Admission:
         self._n_requests = 0
 
     @asynccontextmanager
-    async def admit(self, caller: str, kind: str, left: Callable[[], Awaitable[None]] | None) -> AsyncIterator[bool]:
+    async def admit(
+        self,
+        caller: str,
+        kind: str,
+        left: Callable[[], Awaitable[None]] | None,
+        request: RequestContext | None = None,
+    ) -> AsyncIterator[bool]:
         """Wait until a request may be handled, and count it until its response ends.
 
         Parameters
@@ -70,6 +83,8 @@ class Admission:
             Who sent it, and its kind.
         left : callable or None
             Returns when its client leaves; None if that cannot be known yet.
+        request : RequestContext, optional
+            The request, which can give up its place before its response ends.
 
         Yields
         ------
@@ -92,20 +107,27 @@ class Admission:
         lane = self._lanes.setdefault((caller, kind), _Lane())
         self._n_requests += 1
         is_running = False
+
+        def give_up_place() -> None:
+            nonlocal is_running
+            if is_running:
+                is_running = False
+                lane.n_running -= 1
+                lane.hand_on(_AT_ONCE[kind])
+
         try:
             if lane.n_running < _AT_ONCE[kind]:
                 lane.n_running += 1
                 is_running = True
             else:
                 is_running = await _wait(lane, left)
+            if request is not None:
+                request.give_up_place = give_up_place
             yield is_running
         finally:
             self._n_requests -= 1
-            lane.n_running -= is_running
-            while lane.waiting and lane.n_running < _AT_ONCE[kind]:
-                # the place is taken before the waiting task runs, so that nobody else takes it meanwhile
-                lane.n_running += 1
-                lane.waiting.popleft().set_result(None)
+            give_up_place()
+            lane.hand_on(_AT_ONCE[kind])
             if not lane.n_running and not lane.waiting:
                 self._lanes.pop((caller, kind), None)
 

@@ -44,6 +44,8 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+# parts of the paths of images, for responses without a content type (304)
+_PIXELS = ("/tiles/", "_files/", "/thumbnail.jpeg", "/region.jpeg", "/crop.jpeg", "/default.jpg")
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _UPLOADS = "/v1/uploads"
 _LOOPBACK_NAMES = frozenset({"localhost"})
@@ -144,7 +146,7 @@ class SecurityMiddleware:
             if not has_body:
                 await watch.begin()
             left = None if has_body else watch.wait_until_left
-            async with self._admission.admit(request.caller, kind, left) as is_admitted:
+            async with self._admission.admit(request.caller, kind, left, request) as is_admitted:
                 if is_admitted:
                     body = _LimitedBody(watch.receive, self._max_body_bytes(scope), response)
                     await self._app(scope, body.receive, response.send)
@@ -252,7 +254,9 @@ class _ProtectedResponse:
                 # tus demands it in every response, errors too
                 headers["Tus-Resumable"] = "1.0.0"
             is_image = headers.get("content-type", "").startswith("image/")
-            self.shows_pixels = self.status in (200, 304) and (is_image or "/tiles/" in self._scope["path"])
+            self.shows_pixels = self.status in (200, 304) and (
+                is_image or any(part in self._scope["path"] for part in _PIXELS)
+            )
         await self._send(message)
 
 
@@ -281,6 +285,9 @@ class _LimitedBody:
 def _check_origin(headers: Headers, *, by_cookie: bool) -> None:
     """Refuse a request that a page of another site sends with the cookie of its visitor."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site == "same-origin":
+        # no page can set this header; a proxy may have replaced the host that the origin is compared with
+        return
     is_foreign = site in ("cross-site", "same-site")
     if origin is not None and not is_foreign:
         is_foreign = urlsplit(origin).netloc.lower() != headers.get("host", "").lower()

@@ -51,7 +51,9 @@ class RateLimiter:
         TooMany
             If the bucket is empty.
         """
-        kind = "tiles" if "/tiles/" in path or path.startswith("/viewer/") else "requests"
+        kind = (
+            "tiles" if "/tiles/" in path or "_files/" in path or path.startswith(("/iiif/", "/viewer/")) else "requests"
+        )
         burst, per_s = self._sizes[kind]
         now = self._clock()
         with self._lock:

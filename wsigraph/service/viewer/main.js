@@ -19,7 +19,7 @@ class Page {
     this.rail = new Rail({ slide: (id) => this.openSlide(id), job: (id) => this.openJob(id), jobDone: (job) => this.jobDone(job) });
     this.findings = new Findings((nodes) => { for (const pane of this.panes) pane.remove(nodes); this.write(); });
     this.regionPanel = new RegionPanel({ picked: (node) => this.pick(node, { reveals: true }), goTo: (node) => this.panes[0].goToRegion(node) });
-    const callbacks = { picked: (node) => this.pick(node), moved: (pane) => this.moved(pane) };
+    const callbacks = { picked: (node) => this.pick(node), moved: (pane) => this.moved(pane), loaded: () => this.rail.thumbnails.start() };
     const slideView = byId("slide-view");
     this.panes = [new Pane(slideView, "first", { ...callbacks, coloured: (id) => this.colour(0, id) })];
     this.makeSecond = () => new Pane(slideView, "second", { ...callbacks, coloured: (id) => this.colour(1, id) });
@@ -49,9 +49,10 @@ class Page {
 
   async begin() {
     try {
-      await this.rail.loadSlides();
-      const link = readLink(), wanted = link.slide ?? this.rail.slides[0]?.slide_id;
-      if (wanted) await this.openSlide(wanted, link);
+      const link = readLink(), listed = this.rail.loadSlides();
+      if (!link.slide) await listed;
+      const wanted = link.slide ?? this.rail.slides[0]?.slide_id;
+      if (wanted) await Promise.all([listed, this.openSlide(wanted, link)]);
       else this.findings.empty("No slides yet. Add one on the left.");
     } catch (problem) {
       showMessage(problem.message, { isError: true });
@@ -243,6 +244,7 @@ class Page {
   }
 
   fail(problem) {
+    this.rail.thumbnails.start();
     showMessage(problem instanceof Problem || problem instanceof Error ? problem.message : String(problem), { isError: true });
   }
 }

@@ -8,7 +8,7 @@ import { service } from "./service.js";
 
 const REDUCED_MOTION = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** One view. It calls `callbacks.picked(node)`, `callbacks.moved(pane)`, `callbacks.coloured(id)`. */
+/** One view. It calls `callbacks.picked(node)`, `callbacks.moved(pane)`, `callbacks.coloured(id)`, `callbacks.loaded()`. */
 export class Pane {
   constructor(host, name, callbacks) {
     this.callbacks = callbacks;
@@ -59,7 +59,7 @@ export class Pane {
     const { tile_px: side, overlap_px: overlap, format } = slide.deepzoom;
     this.viewer = window.OpenSeadragon({
       element: this.sight,
-      tileSources: { Image: { xmlns: "http://schemas.microsoft.com/deepzoom/2008", Url: service.tiles(slide.slide_id), Format: format, Overlap: overlap, TileSize: side, Size: { Width: slide.size.width, Height: slide.size.height } } },
+      tileSources: { Image: { xmlns: "http://schemas.microsoft.com/deepzoom/2008", Url: service.tiles(slide), Format: format, Overlap: overlap, TileSize: side, Size: { Width: slide.size.width, Height: slide.size.height } } },
       drawer: "canvas",
       showNavigationControl: false,
       showNavigator: true,
@@ -84,16 +84,22 @@ export class Pane {
     this.viewer.addHandler("update-viewport", () => this.redraw({ isMove: true }));
     this.viewer.addHandler("viewport-change", () => this.callbacks.moved(this));
     return new Promise((resolve, reject) => {
-      this.viewer.addOnceHandler("open", () => { this.watchLoads(this.viewer.world.getItemAt(0).source); this.redraw(); resolve(); });
+      this.viewer.addOnceHandler("open", () => {
+        const item = this.viewer.world.getItemAt(0);
+        item.addHandler("fully-loaded-change", ({ fullyLoaded }) => { if (fullyLoaded) this.callbacks.loaded?.(); });
+        this.watchLoads(item.source);
+        this.redraw();
+        resolve();
+      });
       this.viewer.addOnceHandler("open-failed", (event) => reject(new Error(event.message)));
     });
   }
 
   openThumbnail(slide) {
-    this.image = element("img", { class: "thumbnail", alt: "", src: service.thumbnail(slide.slide_id) });
+    this.image = element("img", { class: "thumbnail", alt: "", src: service.thumbnail(slide) });
     this.sight.append(this.image);
     this.sight.onclick = (event) => this.pick(event.offsetX, event.offsetY);
-    return this.image.decode().then(() => this.redraw());
+    return this.image.decode().then(() => { this.redraw(); this.callbacks.loaded?.(); });
   }
 
   /** Track the tiles that are loading: OpenSeadragon aborts queued tiles, but not requested ones. */

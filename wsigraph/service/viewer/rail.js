@@ -3,6 +3,7 @@
 import { byId, svgElement, element, showMessage } from "./elements.js";
 import { bytes, days, percent } from "./numbers.js";
 import { service } from "./service.js";
+import { Thumbnails } from "./thumbnails.js";
 import { sendFile } from "./upload.js";
 
 const ACTIVE = ["queued", "running"], POLL_MS = 2000, MIN_FOR_FILTER = 8;
@@ -15,6 +16,7 @@ export class Rail {
     this.jobs = [];
     this.followed = new Map();
     this.chosen = { slide: null, job: null };
+    this.thumbnails = new Thumbnails(byId("slides"));
     this.listen();
   }
 
@@ -30,6 +32,7 @@ export class Rail {
     addEventListener("dragover", (event) => { if (hasFiles(event)) event.preventDefault(); });
     addEventListener("drop", (event) => { if (hasFiles(event)) { event.preventDefault(); depth = 0; over(false); this.add([...event.dataTransfer.files]); } });
     byId("job-target").addEventListener("change", () => { byId("job-days-label").hidden = byId("job-target").value !== "survival"; });
+    byId("job-kind").addEventListener("change", () => { byId("job-target-choice").hidden = byId("job-kind").value === "predict"; });
     byId("job-request").addEventListener("submit", (event) => { event.preventDefault(); this.start(); });
   }
 
@@ -42,9 +45,9 @@ export class Rail {
   showSlides() {
     const word = byId("slide-filter").value.trim().toLowerCase();
     const matches = this.slides.filter(({ name }) => name.toLowerCase().includes(word)).slice(0, 300);
-    const rows = matches.map(({ slide_id: id, name, bytes: size }) => element("li", {},
+    const rows = matches.map(({ slide_id: id, name, bytes: size, version }) => element("li", {},
       element("button", { "aria-current": id === this.chosen.slide ? "true" : false, title: name, on: { click: () => this.callbacks.slide(id) } },
-        element("img", { src: service.thumbnail(id), alt: "", loading: "lazy", width: 44, height: 44 }),
+        this.thumbnails.add(element("img", { alt: "", width: 44, height: 44 }), service.thumbnail({ slide_id: id, version })),
         element("span", { class: "name" }, name), element("span", { class: "muted" }, size ? bytes(size) : ""))));
     byId("slides").replaceChildren(...(rows.length ? rows : [element("li", { class: "empty" }, this.slides.length ? "No slide has this name." : "No slides yet. Add one below.")]));
   }
@@ -91,14 +94,16 @@ export class Rail {
   }
 
   async start() {
-    const kind = byId("job-target").value, target = kind === "survival" ? `survival@${byId("job-days").value}` : kind;
+    const kind = byId("job-kind").value, output = byId("job-target").value, target = output === "survival" ? `survival@${byId("job-days").value}` : output;
     try {
       const mpp = Number(byId("job-mpp").value) || null;
-      const job = await service.start({ slide_id: this.chosen.slide, kind: "explain", target, ...(mpp ? { mpp } : {}) });
+      const job = await service.start({ slide_id: this.chosen.slide, kind, ...(kind === "explain" ? { target } : {}), ...(mpp ? { mpp } : {}) });
       this.update(job);
       if (job.state === "done") this.callbacks.jobDone(job);
       else this.follow(job.job_id);
-      showMessage(job.state === "done" ? `${target} is already explained` : `Explaining ${target}${kind === "survival" ? ` (${days(Number(byId("job-days").value))})` : ""}`);
+      const time = output === "survival" ? ` (${days(Number(byId("job-days").value))})` : "";
+      if (kind === "predict") showMessage(job.state === "done" ? "Already predicted" : "Predicting");
+      else showMessage(job.state === "done" ? `${target} is already explained` : `Explaining ${target}${time}`);
     } catch (problem) {
       showMessage(problem.message, { isError: true });
     }

@@ -7,6 +7,9 @@ export class Problem extends Error {
   }
 }
 
+// the page may be behind a path prefix of a proxy, so addresses start from where this file came from
+const BASE = new URL("..", import.meta.url).href;
+
 let signIn = null, signingIn = null;
 
 /** Set the sign-in handler. It is called when the service requires a token. */
@@ -20,12 +23,12 @@ async function request(path, { method = "GET", json, body, headers = {}, signal,
     options.body = JSON.stringify(json);
     options.headers["Content-Type"] = "application/json";
   } else if (body !== undefined) options.body = body;
-  let response = await fetch(path, options);
+  let response = await fetch(BASE + path, options);
   if (response.status === 401 && signIn && maySignIn) {
     // requests that fail meanwhile wait for the same sign-in
     signingIn ??= signIn().finally(() => { signingIn = null; });
     await signingIn;
-    response = await fetch(path, options);
+    response = await fetch(BASE + path, options);
   }
   if (!response.ok) throw new Problem(response.status, await readDetail(response));
   return response.status === 204 ? null : response.json();
@@ -42,27 +45,27 @@ async function readDetail(response) {
 const part = encodeURIComponent;
 
 export const service = {
-  signIn: (token) => request("/v1/session", { method: "POST", json: { token }, maySignIn: false }),
-  slides: async () => (await request("/v1/slides")).slides,
-  slide: (slide) => request(`/v1/slides/${part(slide)}`),
-  tiles: (slide) => `/v1/slides/${part(slide)}/tiles/`,
-  thumbnail: (slide) => `/v1/slides/${part(slide)}/thumbnail.jpeg`,
-  jobs: async (slide) => (await request(`/v1/jobs?slide_id=${part(slide)}`)).jobs,
-  job: (job) => request(`/v1/jobs/${part(job)}`),
-  start: (jobRequest) => request("/v1/jobs", { method: "POST", json: jobRequest }),
-  cancel: (job) => request(`/v1/jobs/${part(job)}`, { method: "DELETE" }),
-  events: (job) => new EventSource(`/v1/jobs/${part(job)}/events`),
-  result: (job, name) => `/v1/jobs/${part(job)}/results/${part(name)}`,
-  facts: (job) => request(`/v1/jobs/${part(job)}/facts`),
-  regions: (job, level, values) => request(`/v1/jobs/${part(job)}/regions?level=${level}&values=${values}`),
-  region: (job, node) => request(`/v1/jobs/${part(job)}/regions/${node}`),
-  crop: (job, node) => `/v1/jobs/${part(job)}/regions/${node}/crop.jpeg`,
-  ablate: (job, ablationRequest, signal) => request(`/v1/jobs/${part(job)}/ablation`, { method: "POST", json: ablationRequest, signal }),
-  beginUpload: (name, size) => request("/v1/uploads", { method: "POST", json: { name, size } }),
-  endUpload: (upload) => request(`/v1/uploads/${part(upload)}`, { method: "DELETE" }),
-  upload: (upload) => request(`/v1/uploads/${part(upload)}`),
+  signIn: (token) => request("v1/session", { method: "POST", json: { token }, maySignIn: false }),
+  slides: async () => (await request("v1/slides")).slides,
+  slide: (slide) => request(`v1/slides/${part(slide)}`),
+  tiles: ({ slide_id: slide, version }) => `${BASE}v1/slides/${part(slide)}/versions/${version}/dzi_files/`,
+  thumbnail: ({ slide_id: slide, version }) => `${BASE}v1/slides/${part(slide)}/versions/${version}/thumbnail.jpeg`,
+  jobs: async (slide) => (await request(`v1/jobs?slide_id=${part(slide)}`)).jobs,
+  job: (job) => request(`v1/jobs/${part(job)}`),
+  start: (jobRequest) => request("v1/jobs", { method: "POST", json: jobRequest }),
+  cancel: (job) => request(`v1/jobs/${part(job)}`, { method: "DELETE" }),
+  events: (job) => new EventSource(`${BASE}v1/jobs/${part(job)}/events`),
+  result: (job, name) => `${BASE}v1/jobs/${part(job)}/results/${part(name)}`,
+  facts: (job) => request(`v1/jobs/${part(job)}/facts`),
+  regions: (job, level, values) => request(`v1/jobs/${part(job)}/regions?level=${level}&values=${values}`),
+  region: (job, node) => request(`v1/jobs/${part(job)}/regions/${node}`),
+  crop: (job, node) => `${BASE}v1/jobs/${part(job)}/regions/${node}/crop.jpeg`,
+  ablate: (job, ablationRequest, signal) => request(`v1/jobs/${part(job)}/ablation`, { method: "POST", json: ablationRequest, signal }),
+  beginUpload: (name, size) => request("v1/uploads", { method: "POST", json: { name, size } }),
+  endUpload: (upload) => request(`v1/uploads/${part(upload)}`, { method: "DELETE" }),
+  upload: (upload) => request(`v1/uploads/${part(upload)}`),
   sendPart: (upload, offset, body) =>
-    request(`/v1/uploads/${part(upload)}`, {
+    request(`v1/uploads/${part(upload)}`, {
       method: "PATCH",
       body,
       headers: { "Upload-Offset": String(offset), "Content-Type": "application/offset+octet-stream" },

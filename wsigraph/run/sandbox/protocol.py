@@ -1,4 +1,4 @@
-"""Isolation protocol: messages between the service and the processes that open slides.
+"""Sandbox protocol: messages to and from the processes that open slides.
 
 A message is a JSON header followed by raw bytes. Nothing is pickled: a hostile file might take over the process that
 decodes it, so its responses are only read as plain values of bounded size.
@@ -62,7 +62,11 @@ def receive_message(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
 
 
 def _read_exactly(stream: IO[bytes], n_bytes: int) -> bytes:
-    content = stream.read(n_bytes)
-    if len(content) < n_bytes:
-        raise EOFError("the other process has ended")
-    return content
+    content = bytearray()
+    # a stream without a buffer returns what is there
+    while len(content) < n_bytes:
+        part = stream.read(n_bytes - len(content))
+        if not part:
+            raise EOFError("the other process has ended")
+        content += part
+    return bytes(content)
