@@ -283,10 +283,12 @@ def _resident(service: object) -> dict[str, float]:
 
     if not isinstance(service, psutil.Process):
         raise TypeError("expected a process")
-    reading = [
-        child for child in service.children() if "wsigraph.service.isolation.worker" in " ".join(child.cmdline())
-    ]
-    return {
-        "service": service.memory_info().rss / 1e6,
-        "slide processes": sum(child.memory_info().rss for child in reading) / 1e6,
-    }
+    reading = 0.0
+    for child in service.children():
+        try:
+            if "wsigraph.service.isolation.worker" in " ".join(child.cmdline()):
+                reading += child.memory_info().rss / 1e6
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            # it has ended between the two looks
+            continue
+    return {"service": service.memory_info().rss / 1e6, "slide processes": reading}

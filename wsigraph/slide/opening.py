@@ -89,7 +89,7 @@ def open_reader(path: Path, name: str | None = None, z: int | None = None) -> tu
     PluginError
         If `name` is unknown or does not load.
     """
-    chosen, reader = _open(path, name)
+    chosen, reader = _open(path, name, z)
     try:
         check_density(path, reader.description)
     except BaseException:
@@ -98,7 +98,7 @@ def open_reader(path: Path, name: str | None = None, z: int | None = None) -> tu
     return chosen, reader
 
 
-def _open(path: Path, name: str | None) -> tuple[str, SlideReader]:
+def _open(path: Path, name: str | None, z: int | None) -> tuple[str, SlideReader]:
     is_vsi, is_czi = _is_vsi(path), _is_czi(path)
     if name is not None:
         if is_vsi and name in _FIRST + _LAST:

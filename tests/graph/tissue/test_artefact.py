@@ -212,8 +212,9 @@ def test_long_and_narrow_is_a_matter_of_the_whole_piece():
 
 
 def test_clean_real_slides_have_no_false_alarm(shared_slides):
-    for name, mpp, fraction in (("kidney_glomeruli.svs", 0.5, 0.998), ("pyramid_wrong_mpp.tiff", 0.5, 0.826)):
+    for name, mpp, fraction in (("kidney_glomeruli.svs", 0.5, 0.998), ("pyramid_wrong_mpp.tiff", 0.5, 0.790)):
         with wsigraph.read(shared_slides / name, mpp=mpp) as slide:
             tissue_map = find_tissue(slide)
-        assert set(np.unique(tissue_map.artefact)) <= {0, ARTEFACT_FOLD}
+        # the second has lumina of glass
+        assert set(np.unique(tissue_map.artefact)) <= {0, ARTEFACT_FOLD, ARTEFACT_GLASS}
         assert tissue_map.tissue.mean() == pytest.approx(fraction, abs=0.005)

@@ -21,7 +21,7 @@ from wsigraph.model.predict import predict
 from wsigraph.store import load_coarse_graph, load_graph, save_graph
 from wsigraph.synthesis.simulation.simulate import build_library, sample_sites, simulate
 from wsigraph.training.evaluation.evaluate import evaluate
-from wsigraph.training.evaluation.evaluation_document import site_warnings
+from wsigraph.training.evaluation.score_warnings import site_warnings
 from wsigraph.training.load_cohort import load_cohort
 
 FAST = ["--set", "model.epochs=2", "--set", "model.layers=1", "--set", "model.channels=4", "--seed", "3"]

@@ -13,8 +13,9 @@ from pipelines.score_cohorts import above_best, find_cohorts, table_rows
 from wsigraph.config import Config
 from wsigraph.synthesis.simulation.hospital import HospitalDesign, sample_hospital_cohort
 from wsigraph.training.evaluation.baselines import BaselineTask, CohortPredictions, clinical_only, means_at_1
-from wsigraph.training.evaluation.evaluation_document import baseline_models, below_warnings
+from wsigraph.training.evaluation.evaluation_document import baseline_models
 from wsigraph.training.evaluation.patient_scores import patient_scores
+from wsigraph.training.evaluation.score_warnings import below_warnings
 from wsigraph.training.held_out import HeldOut
 
 

@@ -39,6 +39,8 @@ _TINT_MAX_RANGE = 72
 _TINT_MIN_FRACTION = 0.05
 """Tinted glass is the commonest flat colour, this bright in its darkest channel, no more coloured than this, over at
 least this fraction of the grid."""
+_PINK = 51
+"""Glass does not absorb green by this much more than red and blue alike, in units of 1/1024; eosin does."""
 _BRIGHT_FRACTION = 0.005
 _DIMMER = 20
 """No more than this fraction of the grid may be brighter than tinted glass by so many levels: tissue has gaps."""
@@ -89,7 +91,10 @@ def glass_colour(rgb: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def _tinted_glass(rgb: NDArray[np.uint8], tints: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the colour of tinted glass from the joint histogram of flat pixels, int64 (3,); white if none is."""
+    """Return the colour of tinted glass from the joint histogram of flat pixels, int64 (3,); white if none is.
+
+    A flat colour of eosin is no glass: a slide that is all pale tissue would lose it.
+    """
     white = np.full(3, 255, np.int64)
     common = int(tints.argmax())
     n_pixels = rgb.shape[0] * rgb.shape[1]
@@ -101,6 +106,9 @@ def _tinted_glass(rgb: NDArray[np.uint8], tints: NDArray[np.int64]) -> NDArray[n
         or colour.max() - colour.min() > _TINT_MAX_RANGE
         or np.count_nonzero(rgb[..., 1] > colour[1] + _DIMMER) > _BRIGHT_FRACTION * n_pixels
     ):
+        return white
+    red, green, blue = DENSITY[colour].tolist()
+    if green - max(red, blue) > _PINK:
         return white
     near = np.abs(rgb.astype(np.int16) - colour.astype(np.int16)).max(axis=2) <= _TINT_LEVELS
     return np.array([np.bincount(rgb[..., channel][near]).argmax() for channel in range(3)], np.int64)

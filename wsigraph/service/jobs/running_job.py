@@ -15,7 +15,7 @@ from wsigraph.explanation.request import ExplanationRequest
 from wsigraph.run.batch.job import Job
 from wsigraph.run.batch.lease import Holder
 from wsigraph.run.batch.run_state import lease_path
-from wsigraph.run.steps import StepTask, plan_tasks
+from wsigraph.run.step_tasks import StepTask, plan_tasks
 from wsigraph.service.catalogue import file_version
 from wsigraph.service.jobs.schema import RESUMING, StoredJob
 from wsigraph.service.upload_store import is_upload
