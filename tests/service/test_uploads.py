@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import time
 import zlib
@@ -81,6 +82,7 @@ def test_an_upload_goes_on_where_it_broke_and_becomes_a_slide(client: TestClient
     assert ended.status_code == 201
     slide_id = ended.json()["slide_id"]
     listed = {each["slide_id"]: each for each in client.get("/v1/slides").json()["slides"]}
+    assert re.fullmatch("[0-9a-f]{16}", listed[slide_id].pop("version"))
     assert listed[slide_id] == {"slide_id": slide_id, "name": "Patient 7.tiff", "bytes": len(content), "uploaded": True}
     assert client.get(f"/v1/slides/{slide_id}").json()["size"] == {"width": 400, "height": 300}
     # a client that missed the last answer asks again, or sends the last part again

@@ -56,6 +56,8 @@ class JobResults:
     outline : tuple of float, float, int
         Pixel size (um/px) of the grid that outlines are traced on, tolerance (um), and largest number of grid cells
         along a side. See the section ``report`` of the settings.
+    max_area_error : float
+        Largest error of the area of an outline at the finest level, as a fraction.
 
     Raises
     ------
@@ -64,7 +66,13 @@ class JobResults:
     """
 
     def __init__(
-        self, directory: Path, bundle: ModelBundle, reference: Reference | None, outline: tuple[float, float, int]
+        self,
+        directory: Path,
+        bundle: ModelBundle,
+        reference: Reference | None,
+        outline: tuple[float, float, int],
+        *,
+        max_area_error: float = np.inf,
     ) -> None:
         self.directory = directory
         self.info = load_slide_info(directory / "slide.json")
@@ -78,6 +86,7 @@ class JobResults:
         self.reference = reference if is_same else None
         self.describer = RegionDescriber(self.coarse, self.explanation, self.reference)
         self._outline_mpp, self._tolerance_um, self._max_px = outline
+        self._max_area_error = max_area_error
         self._outlines: dict[int, Outlines] = {}
         self._trace_lock = threading.Lock()
 
@@ -215,8 +224,14 @@ class JobResults:
         level = self.outline_level(level)
         with self._trace_lock:
             if level not in self._outlines:
+                tolerance_um = self.tolerance_um(level)
+                # the finest outlines are those of report.geojson; coarser ones are for looking at
+                is_finest = tolerance_um <= self._min_tolerance_um
                 self._outlines[level] = trace_outlines(
-                    self._label_grid, self.coarse.graph, tolerance_um=self.tolerance_um(level)
+                    self._label_grid,
+                    self.coarse.graph,
+                    tolerance_um=tolerance_um,
+                    max_area_error=self._max_area_error if is_finest else np.inf,
                 )
             return self._outlines[level]
 
@@ -325,6 +340,6 @@ class JobResultsCache:
         report = self._context.config.report
         outline = report.outline_mpp, report.outline_tolerance_um, report.outline_max_px
         try:
-            return JobResults(directory, *model, outline)
+            return JobResults(directory, *model, outline, max_area_error=report.outline_max_area_error)
         except StoreError as error:
             raise NotFound(f"the records of this job cannot be read ({error}); start it again") from None

@@ -10,9 +10,9 @@ import hashlib
 import os
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
-import numba
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -51,7 +51,7 @@ def _note() -> Path | None:
     # numba compiles a kernel again when its source has changed
     package = Path(wsigraph.__file__).parent
     newest = max(path.stat().st_mtime_ns for path in package.rglob("*.py"))
-    identity = f"{wsigraph.__version__} {numba.__version__} {sys.version} {package} {newest}"
+    identity = f"{wsigraph.__version__} {version('numba')} {sys.version} {package} {newest}"
     return place / f"compiled-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
 
