@@ -291,10 +291,11 @@ def _print_result(result: StudyResult, as_json: bool) -> None:
         )
     for text in document["problems"]:
         say(text)
+    from wsigraph.training.evaluation.evaluation_page import interval
+
     evaluation = document["evaluation"] or {}
     for part, name, label in (("survival", "c_index", "C-index"), ("stage", "auc", "stage AUC")):
-        score = (evaluation.get(part) or {}).get(name)
-        if score and score.get("value") is not None:
-            around = "" if score.get("low") is None else f" ({score['low']:.3f} to {score['high']:.3f})"
-            print(f"{label:<10} {score['value']:.3f}{around}, held-out patients")
+        text = interval((evaluation.get(part) or {}).get(name))
+        if text != "-":
+            print(f"{label:<10} {text}, held-out patients")
     print(f"page: {result.page}" if result.page else f"directory: {result.directory}")

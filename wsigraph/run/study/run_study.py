@@ -311,6 +311,7 @@ def _chosen_patients(state: _State, directory: Path) -> list[tuple[str, Manifest
 def _write_page(document: dict[str, Any], directory: Path) -> Path:
     from wsigraph.figures.page.templates import render_page
     from wsigraph.store.atomic import write_file
+    from wsigraph.training.evaluation.evaluation_page import baseline_row, interval
 
     files = write_tables(document, directory)
     page = directory / PAGE
@@ -320,7 +321,16 @@ def _write_page(document: dict[str, Any], directory: Path) -> Path:
         for name, caption in _PICTURES.items()
         if name in files["figures"]
     ]
-    html = render_page("study.html", document=document, charts=charts, pictures=pictures, files=files)
+    baselines = [baseline_row(*one) for one in (document["evaluation"] or {"baselines": {}})["baselines"].items()]
+    html = render_page(
+        "study.html",
+        document=document,
+        charts=charts,
+        pictures=pictures,
+        files=files,
+        baselines=baselines,
+        interval=interval,
+    )
     write_file(page, html.encode())
     write_file(directory / "study.json", json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode())
     return page

@@ -248,6 +248,7 @@ def _charts(followed: Sequence[ManifestRow], directory: Path, produced: Produced
     from wsigraph.figures.page.charts import calibration_chart
     from wsigraph.figures.page.survival_chart import survival_by_group_chart
     from wsigraph.model.bundle import load_bundle
+    from wsigraph.training.evaluation.evaluation_page import risk_groups
     from wsigraph.training.held_out import load_held_out
 
     charts: dict[str, Any] = {}
@@ -260,15 +261,9 @@ def _charts(followed: Sequence[ManifestRow], directory: Path, produced: Produced
     if produced.evaluation is None:
         return charts
     model = directory / "model"
-    held_out = load_held_out(model, load_bundle(model).model_id)
-    if held_out.has_survival:
-        is_high = held_out.risk > held_out.risk_cut[held_out.fold]
-        groups = {
-            name: kaplan_meier(held_out.time_days[rows], held_out.event[rows])
-            for name, rows in (("low risk", ~is_high), ("high risk", is_high))
-            if rows.any()
-        }
-        charts["risk"] = survival_by_group_chart(groups) if groups else None
+    groups = risk_groups(load_held_out(model, load_bundle(model).model_id))
+    if groups:
+        charts["risk"] = survival_by_group_chart(groups)
     curve = (produced.evaluation.get("stage") or {}).get("calibration_curve")
     if curve:
         charts["calibration"] = calibration_chart(np.array(curve["stated"]), np.array(curve["observed"]))

@@ -47,7 +47,7 @@ def render_page(
     str
         HTML, with its charts inside.
     """
-    groups = _risk_groups(held_out)
+    groups = risk_groups(held_out)
     curve = document["stage"].get("calibration_curve") if held_out.has_stage and document["stage"] else None
     return templates.render_page(
         "evaluation.html",
@@ -61,7 +61,7 @@ def render_page(
         incidence_charts=incidence_charts(incidence or {}),
         survival_chart=survival_by_group_chart(groups) if groups else None,
         calibration_chart=curve and calibration_chart(np.array(curve["stated"]), np.array(curve["observed"])),
-        baselines=[_baseline_row(name, scores) for name, scores in document["baselines"].items()],
+        baselines=[baseline_row(name, scores) for name, scores in document["baselines"].items()],
         folds=[_fold_row(fold) for fold in document["folds"]],
         over_sites=[
             (f"{_TITLES[name]}, mean over sites", interval_and_count(of[name]))
@@ -107,7 +107,7 @@ def score_rows(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _baseline_row(name: str, scores: Mapping[str, Any]) -> tuple[str, str | None, list[str]]:
+def baseline_row(name: str, scores: Mapping[str, Any]) -> tuple[str, str | None, list[str]]:
     """Return a baseline's name, why it was left out or None, and its cells."""
     label = name.replace("_", " ")
     if "left_out" in scores:
@@ -132,7 +132,7 @@ def coverage_row(name: str, row: Mapping[str, Any]) -> list[str]:
     return [name, covered, f"{row['mean_size']:.2f}", str(row["n"])]
 
 
-def _risk_groups(held_out: HeldOut) -> dict[str, SurvivalSteps]:
+def risk_groups(held_out: HeldOut) -> dict[str, SurvivalSteps]:
     """Return the survival of patients at low and at high risk; empty if the model does not predict survival."""
     if not held_out.has_survival:
         return {}
