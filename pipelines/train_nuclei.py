@@ -149,9 +149,8 @@ def main() -> None:
     parser.add_argument("--slide-mpp", type=float, default=0.25, help="pixel size of a slide that states none, um/px")
     parser.add_argument("--teacher", type=Path, help="InstanSeg file that labels in place of the network")
     parser.add_argument("--steps", type=int, nargs=2, default=(1800, 3200))
-    parser.add_argument(
-        "--first", type=Path, help="go on from the weights of a round; --steps 0 0 sets thresholds only"
-    )
+    parser.add_argument("--first", type=Path, help="the first round's weights, FILE.first.pt: go on from there")
+    parser.add_argument("--trained", type=Path, help="both rounds' weights, FILE.second.pt: set thresholds alone")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -159,22 +158,34 @@ def main() -> None:
     torch.manual_seed(options.seed)
     start = time.process_time()
     sources, checks = drawn_sources(options), held_out_pairs(options.dsb, options.histolytics)
-    network = channels_last(NucleusNetwork(norm=True))
+    mean = channels_last(NucleusNetwork(norm=True))
+    if options.trained is not None:
+        mean.load_state_dict(torch.load(options.trained, weights_only=True))
+    else:
+        mean = train_twice(mean, sources, checks, options)
+    finish(channels_last(mean.folded()), checks, options)
+    print(f"{time.process_time() - start:.0f} CPU s in all")
+
+
+def train_twice(
+    network: NucleusNetwork, sources: list[Source], checks: dict[str, list[Pair]], options: argparse.Namespace
+) -> NucleusNetwork:
+    """Train on drawn nuclei, then also on tissue that the network labels, and keep the weights of either round."""
     if options.first is None:
         mean = train(network, sources, options.steps[0], 3e-3, np.random.default_rng(options.seed))
         torch.save(mean.state_dict(), options.out.with_suffix(".first.pt"))
     else:
-        mean = copy.deepcopy(network)
+        mean = network
         mean.load_state_dict(torch.load(options.first, weights_only=True))
     report(mean.folded(), checks)
-    if options.unlabelled and options.steps[1]:
-        total = sum(source.weight for source in sources)
-        sources += labelled_again(mean.folded(), options.unlabelled, options.slide_mpp, total, options.teacher)
-        mean = train(mean, sources, options.steps[1], 1.5e-3, np.random.default_rng(options.seed + 1))
-        torch.save(mean.state_dict(), options.out.with_suffix(".second.pt"))
-        report(mean.folded(), checks)
-    finish(channels_last(mean.folded()), checks, options)
-    print(f"{time.process_time() - start:.0f} CPU s in all")
+    if not options.unlabelled:
+        return mean
+    total = sum(source.weight for source in sources)
+    own = labelled_again(mean.folded(), options.unlabelled, options.slide_mpp, total, options.teacher)
+    mean = train(mean, [*sources, *own], options.steps[1], 1.5e-3, np.random.default_rng(options.seed + 1))
+    torch.save(mean.state_dict(), options.out.with_suffix(".second.pt"))
+    report(mean.folded(), checks)
+    return mean
 
 
 def report(network: NucleusNetwork, checks: dict[str, list[Pair]]) -> None:
@@ -202,8 +213,13 @@ def finish(network: NucleusNetwork, checks: dict[str, list[Pair]], options: argp
         type_temperature=temperature,
         least_type=LEAST_TYPE,
         training={
-            "data": "Data Science Bowl 2018 stained images (CC0); histolytics crop (BSD-3); own labels of "
+            "data": "stained images of the 2018 Data Science Bowl (CC0); two crops of histolytics (BSD-3); "
+            + ("labels of InstanSeg for " if options.teacher else "own labels of ")
             + ", ".join(path.name for path in options.unlabelled),
+            "other networks": "InstanSeg brightfield_nuclei 0.1.1, some of whose training sets were for "
+            "non-commercial use"
+            if options.teacher
+            else "none",
             "seed": str(options.seed),
             "steps": " + ".join(str(steps) for steps in options.steps),
         },
