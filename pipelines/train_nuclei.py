@@ -23,6 +23,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from pipelines.nucleus_measures import (
     LEAST_AREA_PX,
     LEAST_NUCLEUS,
+    MPP,
     THRESHOLDS,
     Pair,
     choose_temperature,
@@ -54,12 +55,6 @@ from wsigraph.graph.feature.nucleus_network import NucleusNetwork
 from wsigraph.graph.feature.nucleus_weights import save_nucleus_network
 
 SIDE, BATCH = 256, 8
-MPP = 0.4
-"""Pixel size at which slides are read, um/px.
-
-In the one slide of permissive licence that states its pixel size, CMU-1, the median nucleus is 5.2 um wide at 0.5 um/px
-and 11.6 px at 0.4 um/px: the 12 px of the training images, which state none.
-"""
 LEAST_TYPE = 0.5
 """Probability under which a type is unknown."""
 
@@ -207,7 +202,7 @@ def finish(network: NucleusNetwork, checks: dict[str, list[Pair]], options: argp
         network,
         options.out,
         least_nucleus=LEAST_NUCLEUS,
-        least_centre=threshold,
+        least_centre=round(threshold, 4),
         least_area_um2=LEAST_AREA_PX * MPP**2,
         mpp=MPP,
         type_temperature=temperature,
