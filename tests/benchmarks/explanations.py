@@ -8,6 +8,7 @@ separately.
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -38,6 +39,28 @@ def simulated_graph(rows: int, columns: int) -> TissueGraph:
     tessellation = sample_tessellation(Size(rows, columns), 30, rng=rng)
     classes = sample_layout(tessellation.regions.shape, tumour_fraction=0.3, necrosis_fraction=0.1, rng=rng)
     return draw_graph(tessellation.to_layout(classes), tessellation, library, site=0, slide_id="synthetic", rng=rng)
+
+
+def large_graph(rows: int, columns: int) -> TissueGraph:
+    """Return a graph of rows times columns regions with six neighbours each: a small one, repeated and shuffled."""
+    rng = np.random.default_rng(1)
+    small, n_nodes = simulated_graph(8, 8), rows * columns
+    number = np.arange(n_nodes).reshape(rows, columns)
+    pairs = [(number[:, :-1], number[:, 1:]), (number[:-1], number[1:]), (number[:-1, :-1], number[1:, 1:])]
+    edges = np.concatenate([np.stack([low.ravel(), high.ravel()], axis=1) for low, high in pairs])
+    edges = np.concatenate([edges, edges[:, ::-1]])
+    edges = edges[np.lexsort((edges[:, 1], edges[:, 0]))]
+    # every region is on the side of its neighbours, as tissue is: blocks of the small graph's regions
+    kind = rng.integers(0, small.n_nodes, (rows // 6 + 1, columns // 6 + 1))[
+        number // columns // 6, number % columns // 6
+    ]
+    other = rng.integers(0, small.n_nodes, number.shape)
+    return replace(
+        small,
+        moments=small.moments[np.where(rng.random(number.shape) < 0.3, other, kind).ravel()],
+        edge_index=np.ascontiguousarray(edges.T),
+        boundary=small.boundary[rng.integers(0, small.n_edges, len(edges))],
+    )
 
 
 def five_members() -> tuple[ExplainedMember, ...]:

@@ -1,12 +1,13 @@
 """The findings of an explanation as plain JSON values: what the text, the page and the viewer are made of.
 
-They hold the most important regions and those against the prediction, with position, area, features compared with the
-training cohort, and their signed fraction of all attribution; neighbourhoods of one tissue cluster; feature groups; and
-the checks of the explanation.
+They hold what casts doubt on the explanation; whether it localises anything; structures and single regions with
+position, area, features compared with the training cohort, and their signed fraction of all attribution; neighbourhoods
+of one tissue cluster; feature groups; and the checks of the explanation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,17 @@ from numpy.typing import NDArray
 
 from wsigraph.explanation.reference import Reference
 from wsigraph.explanation.region_facts import RegionDescriber
+from wsigraph.explanation.structures import (
+    LEAST_IN_TENTH,
+    LEAST_REGION_MM2,
+    LEAST_STRUCTURE_MM2,
+    TENTH,
+    describe_structures,
+    fraction_in_tenth,
+    tissue_mm2,
+)
+from wsigraph.geometry import px_to_mm2
+from wsigraph.model.predict import median_band_days
 from wsigraph.records import CoarseGraph, Explanation, Prediction
 
 ASSOCIATION = (
@@ -23,7 +35,18 @@ ASSOCIATION = (
 """Part of every text."""
 RESEARCH = "For research use only; not for any decision about a patient."
 """Part of every text."""
+LEAST_AGREEMENT = 0.5
+"""Rank correlation between members, or reference inputs, below which an explanation is doubted."""
+LEAST_BEATEN = 0.95
+"""Fraction of random orders that an explanation's own order has to beat in each faithfulness curve."""
+LEAST_SD = 0.05
+"""Difference from the reference, in standard deviations of the training outputs, below which little is explained."""
+LEAST_EMPTY = 0.05
+"""Fraction of all attribution on white regions from which the text mentions it."""
+_BAND = 0.95
+_DAYS_PER_YEAR = 365.25
 _N_FEATURES = 3
+_N_STRUCTURES = 3
 
 
 def gather_facts(
@@ -33,6 +56,7 @@ def gather_facts(
     reference: Reference | None = None,
     *,
     top: int = 6,
+    region_names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Return the facts of an explanation.
 
@@ -48,17 +72,27 @@ def gather_facts(
         The training cohort, for percentiles.
     top : int
         Regions to describe that support the prediction; half as many that are against it.
+    region_names : sequence of str, optional
+        Name of the tissue of every region, empty where unknown; structures are then named by their tissue.
 
     Returns
     -------
     dict
         Plain JSON values. ``fraction`` is an attribution over the sum of the absolute attributions of all regions.
+        Regions and structures are ranked by attribution; ``densest`` ranks regions by attribution per area. Regions
+        that are mostly white, or smaller than `LEAST_REGION_MM2`, lead no list.
     """
     difference = explanation.value - explanation.reference_value
     sign = 1.0 if difference >= 0 else -1.0
     whole = float(np.abs(explanation.node).sum()) or 1.0
     describe = RegionDescriber(coarse, explanation, reference)
-    support, against = (_nodes_towards(explanation.node, direction) for direction in (sign, -sign))
+    area, whole_area = tissue_mm2(coarse), _areas_mm2(coarse)
+    leads = area >= LEAST_REGION_MM2
+    support, against = (_nodes_towards(explanation.node, direction, leads) for direction in (sign, -sign))
+    density = explanation.node / whole_area
+    densest = _nodes_towards(density, sign, leads)
+    in_tenth = fraction_in_tenth(explanation.node, area)
+    is_empty = area == 0
     sd = explanation.output_sd
     return {
         "slide_id": explanation.slide_id,
@@ -70,6 +104,25 @@ def gather_facts(
         "difference": difference,
         "difference_in_sd": None if not sd else difference / sd,
         "direction": "above" if difference >= 0 else "below",
+        "doubts": _doubts(explanation),
+        "limits": {
+            "agreement": LEAST_AGREEMENT,
+            "random_beaten": LEAST_BEATEN,
+            "tenth": TENTH,
+            "in_tenth": LEAST_IN_TENTH,
+            "structure_mm2": LEAST_STRUCTURE_MM2,
+            "region_mm2": LEAST_REGION_MM2,
+            "empty": LEAST_EMPTY,
+            "band": _BAND,
+        },
+        "localisation": {"fraction": in_tenth, "is_localised": in_tenth >= LEAST_IN_TENTH},
+        "structures": _structures(explanation, coarse, describe, region_names),
+        "empty": {
+            "n": int(is_empty.sum()),
+            "area_fraction": float(whole_area[is_empty].sum() / whole_area.sum()),
+            "fraction": float(np.abs(explanation.node[is_empty]).sum() / whole),
+        },
+        "risk_parts": prediction.risk_parts(),
         "completeness": {
             "error": explanation.completeness_error,
             "limit": explanation.completeness_limit,
@@ -85,6 +138,7 @@ def gather_facts(
         "groups": _groups(explanation),
         "regions": [describe.region(node, n_features=_N_FEATURES) for node in support[:top]],
         "against": [describe.region(node, n_features=_N_FEATURES) for node in against[: max(1, top // 2)]],
+        "densest": [describe.region(node, n_features=_N_FEATURES) for node in densest[: max(1, top // 2)]],
         "neighbourhoods": _neighbourhoods(explanation, coarse, whole)[:3],
         "edges": {
             "ablated": explanation.edge_ablation_value,
@@ -115,9 +169,55 @@ def gather_facts(
     }
 
 
-def _nodes_towards(node: NDArray[np.float64], sign: float) -> list[int]:
-    """Return the regions whose attribution has a sign, the strongest first."""
-    return [int(region) for region in np.argsort(-sign * node, kind="stable") if sign * node[region] > 0]
+def _nodes_towards(node: NDArray[np.float64], sign: float, leads: NDArray[np.bool_]) -> list[int]:
+    """Return the regions whose attribution has a sign, the strongest first; only those that may lead, if any may."""
+    ranked = [int(region) for region in np.argsort(-sign * node, kind="stable") if sign * node[region] > 0]
+    return [region for region in ranked if leads[region]] or ranked
+
+
+def _areas_mm2(coarse: CoarseGraph) -> NDArray[np.float64]:
+    """Return the area of every region, white or not."""
+    return px_to_mm2(1.0, coarse.graph.mpp) * coarse.graph.moment("n").astype(np.float64)
+
+
+def _doubts(explanation: Explanation) -> list[str]:
+    """Return why the explanation should not be relied on, as names of texts."""
+    agreement, sd = explanation.member_agreement, explanation.output_sd
+    doubts = [
+        *(["members"] if agreement is not None and agreement < LEAST_AGREEMENT else []),
+        *([] if explanation.is_complete else ["completeness"]),
+    ]
+    for name, curve in explanation.curves.items():
+        if curve.n_random and curve.random_beaten < LEAST_BEATEN:
+            doubts.append(name)
+        elif curve.gain["attribution"] <= curve.gain.get("area", -np.inf):
+            doubts.append(f"{name}_area")
+    if sd is not None and abs(explanation.value - explanation.reference_value) < LEAST_SD * sd:
+        doubts.append("small")
+    return doubts
+
+
+def _structures(
+    explanation: Explanation, coarse: CoarseGraph, describe: RegionDescriber, names: Sequence[str] | None
+) -> list[dict[str, Any]]:
+    """Return the structures to name, the strongest first."""
+    area = tissue_mm2(coarse)
+    structures = describe_structures(explanation.node, coarse, area, None if names is None else list(names))
+    described = []
+    for structure in structures[:_N_STRUCTURES]:
+        regions = structure.pop("regions")
+        strongest = max(regions, key=lambda region: abs(float(explanation.node[region])))
+        described.append(
+            {
+                **structure,
+                "node": int(strongest),
+                "n_regions": len(regions),
+                "size": abs(structure["attribution"]),
+                "fraction_size": abs(structure["fraction"]),
+                "features": describe.group(regions, n_features=_N_FEATURES),
+            }
+        )
+    return described
 
 
 def _clusters(explanation: Explanation) -> dict[str, Any]:
@@ -173,7 +273,20 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
         "stage_set": list(prediction.stage_set),
         "risk": None if prediction.risk is None else float(prediction.risk),
         "median_survival_days": prediction.median_survival_days,
+        **_median_years(prediction),
         "relation": prediction.relation,
         "model": prediction.model_name,
         "model_id": prediction.model_id,
     }
+
+
+def _median_years(prediction: Prediction) -> dict[str, float | bool | None]:
+    """Return the median survival and the ends of its band, years; None where a curve stays above one half."""
+    band = median_band_days(prediction)
+    days = {
+        "median_years": prediction.median_survival_days,
+        "median_low_years": None if band is None else band[0],
+        "median_high_years": None if band is None else band[1],
+    }
+    years = {name: None if value is None else float(value) / _DAYS_PER_YEAR for name, value in days.items()}
+    return {**years, "has_band": band is not None}

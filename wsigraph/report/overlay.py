@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from wsigraph.explanation.structures import colour_scale
 from wsigraph.geometry import Box, um_to_px, um_to_px_exact
 from wsigraph.outline.label_grid import LabelGrid
 from wsigraph.outline.outline import Outlines
@@ -25,7 +26,7 @@ from wsigraph.slide.reader import Slide
 RAISES, LOWERS = (213, 94, 0), (0, 90, 200)
 """8-bit (R, G, B) of attributions above and below 0."""
 _LEVELS = 15
-_MAX_ALPHA = 225
+_MAX_ALPHA = 165
 _LINE = (10, 10, 30)
 _ARTEFACT = (20, 20, 20)
 _CROP_PX = 360
@@ -96,17 +97,16 @@ def attribution_colours(
     node : float64 (C,)
         Attribution of every region.
     area : float64 (C,)
-        Area of every region.
+        Area of every region; one of 0, which is mostly white, has no colour.
 
     Returns
     -------
     AttributionLayer
-        Transparent where the attribution is 0.
+        Transparent where the attribution is 0. Full colour is that of `wsigraph.explanation.structures.colour_scale`,
+        and lets the tissue through.
     """
-    density = node / area
-    shown = density[regions[regions > 0] - 1]
-    most = float(np.percentile(np.abs(shown), 98)) if shown.size else 1.0
-    most = most or 1.0
+    density = np.divide(node, area, out=np.zeros_like(node), where=area > 0)
+    most = colour_scale(node, area)
     level = np.rint(np.clip(density / most, -1, 1) * _LEVELS).astype(np.int64) + _LEVELS + 1
     index = np.concatenate([[0], level])[regions].astype(np.uint8)
     strength = np.abs(np.arange(-_LEVELS, _LEVELS + 1)) / _LEVELS
