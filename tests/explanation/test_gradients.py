@@ -14,7 +14,7 @@ from wsigraph.explanation import gradients
 from wsigraph.explanation.faithfulness import dropping, replacing
 from wsigraph.explanation.gradients import (
     Precision,
-    _large_gradients,
+    _gradients_by_member,
     gradient_x_input,
     integrate,
     output_of,
@@ -294,7 +294,7 @@ def test_one_member_at_a_time_gives_the_same_gradients(bundle: ModelBundle, raw:
     for name in ("stage", "risk", "survival@700"):
         target = Target.parse(name)
         together = torch.autograd.grad(output_of(members, target, shape)(*inputs).sum(), inputs)
-        apart = _large_gradients(members, target, shape)(None, inputs=tuple(inputs))
+        apart = _gradients_by_member(members, target, shape)(inputs=tuple(inputs))
         for left, right in zip(together, apart, strict=True):
             torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-7)
 

@@ -10,11 +10,12 @@ is computed from all their logits, and a feature's attribution is the sum over m
 used to report the agreement of the members.
 
 An integration path consists of straight segments, which are integrated by Gauss-Legendre quadrature in chunks, so
-memory does not grow with the number of steps. A large slide is read by one member at a time: its activations are freed
-before the next member reads, and only gradients of the inputs are kept (`_large_gradients`). So memory does not grow
-with the number of members either: about 10 kB a region for every thread. Attributions must add up to the difference of the outputs at both ends
-(completeness). If the completeness error of a segment is above its limit, its steps are doubled; the remaining error
-is reported. The method is not optimal where the output saturates along the path: most steps then fall on a plateau.
+memory does not grow with the number of steps. Members are read one at a time: the activations of one are freed before
+the next is read, and only gradients of the inputs are kept (`_gradients_by_member`). So memory does not grow with the
+number of members either: about 10 kB for a region and a thread. Attributions must add up to the difference of the
+outputs at both ends (completeness). If the completeness error of a segment is above its limit, its steps are doubled;
+the remaining error is reported. The method is not optimal where the output saturates along the path: most steps then
+fall on a plateau.
 
 References
 ----------
@@ -188,7 +189,7 @@ def output_of(members: Sequence[ExplainedMember], target: Target, shape: Shape) 
     return output
 
 
-def _large_gradients(members: Sequence[ExplainedMember], target: Target, shape: Shape) -> Callable[..., Any]:
+def _gradients_by_member(members: Sequence[ExplainedMember], target: Target, shape: Shape) -> Callable[..., Any]:
     """Return a function from inputs to the gradients of an output, which reads one member at a time.
 
     The output is a function of one number u_m of every member, its log survival, so that
@@ -201,7 +202,7 @@ def _large_gradients(members: Sequence[ExplainedMember], target: Target, shape: 
     """
     n_members = len(members)
 
-    def gradients(forward_fn: Any, inputs: tuple[Tensor, ...], **_: Any) -> tuple[Tensor, ...]:
+    def gradients(inputs: tuple[Tensor, ...], **_: Any) -> tuple[Tensor, ...]:
         pairs = [(inputs[number], inputs[n_members + number]) for number in range(n_members)]
         by_member: list[tuple[Tensor, ...]] = []
         if target.is_of_survival:
@@ -269,8 +270,8 @@ def _integrate_segments(job: _Job) -> list[_Segment]:
     shape = Shape.of(job.members[0].scaled(job.path[-1]))
     output = output_of(job.members, job.target, shape)
     method: Any = IntegratedGradients(output)
-    if len(shape.area) > CHUNK_NODES:
-        method.gradient_func = _large_gradients(job.members, job.target, shape)
+    if job.target.is_of_survival or len(shape.area) > CHUNK_NODES:
+        method.gradient_func = _gradients_by_member(job.members, job.target, shape)
     points, n_segments, precision = [job.point(k) for k in range(len(job.path))], len(job.path) - 1, job.precision
     with torch.no_grad():
         values = [float(output(*point)) for point in points]
@@ -353,7 +354,7 @@ def gradient_x_input(members: Sequence[ExplainedMember], target: Target, raw: Gr
     features = [torch.from_numpy(graph.features)[None].requires_grad_() for graph in graphs]
     edges = [torch.from_numpy(graph.edge_attribute)[None].requires_grad_() for graph in graphs]
     with one_thread():
-        found = _large_gradients(members, target, Shape.of(graphs[0]))(None, inputs=(*features, *edges))
+        found = _gradients_by_member(members, target, Shape.of(graphs[0]))(inputs=(*features, *edges))
     gradients = found[: len(members)]
     products = [(slope * at.detach())[0].double().sum(dim=1) for slope, at in zip(gradients, features, strict=True)]
     return np.asarray(torch.stack(products).sum(dim=0).numpy())
