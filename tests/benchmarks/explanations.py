@@ -1,8 +1,8 @@
 """Cost of an explanation: 2,000 regions, 50 steps, 5 members, and the page of a slide; with ``--large`` 36,000 regions.
 
-The goals are 10 s for the explanation (60 s for the large one) and 5 s for the page on two cores. The members are five networks of the shipped
-architecture with random weights, which cost as much as trained ones. Attribution and the curves that test it are timed
-separately.
+The goals are 10 s for the explanation (60 s for the large one) and 5 s for the page on two cores. The members are five
+networks of the shipped architecture with random weights, which cost as much as trained ones. Attribution and the curves
+that test it are timed separately.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def large_table(threads: int = 2, rows: int = 180, columns: int = 200) -> Table:
     drop = result.curves["drop"]
     table.notes.append(
         f"{result.n_steps} steps, completeness error {result.completeness_error:.2g} of "
-        f"{result.completeness_limit:.2g} allowed; curves with {drop.n_random} random orders and {drop.n_members} member"
+        f"{result.completeness_limit:.2g} allowed; curves with {drop.n_random} random orders of {drop.n_members} member"
     )
     return table
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from wsigraph.explanation.explain import explain
 from wsigraph.explanation.findings import gather_facts
 from wsigraph.explanation.reference import Reference
 from wsigraph.explanation.region_facts import feature_level
-from wsigraph.explanation.report_text import write_text
+from wsigraph.explanation.report_text import read_templates, write_text
 from wsigraph.explanation.structures import (
     LEAST_REGION_MM2,
     colour_scale,
@@ -151,3 +152,19 @@ def test_specks_lead_no_list(explanation: Explanation, coarse: CoarseGraph, monk
     leading = findings._nodes_towards(explanation.node, sign, area >= LEAST_REGION_MM2)
     assert strongest not in leading
     assert leading
+
+
+def test_every_language_has_every_sentence_with_the_same_facts(facts: dict[str, Any]) -> None:
+    placeholder = re.compile(r"\{([\w.*]+)(?::([^}]*))?\}")
+    english, german = read_templates("en"), read_templates("de")
+    assert {name: set(section) for name, section in english.items()} == {
+        name: set(section) for name, section in german.items()
+    }
+    for section, templates in english.items():
+        for name, template in templates.items():
+            other = german[section][name]
+            assert sorted(placeholder.findall(template)) == sorted(placeholder.findall(other)), (section, name)
+            for text in (template, other):
+                assert not re.search(r"\d", placeholder.sub("", text)), text
+    facts["localisation"] = {"fraction": 0.1, "is_localised": False}
+    assert "Nichts ist lokalisiert" in " ".join(sentence.text for sentence in write_text(facts, "de").sentences())

@@ -19,8 +19,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-LANGUAGES = ("en",)
-"""Languages that texts are written in."""
+LANGUAGES = ("en", "de")
+"""Languages that sentences are written in. Names of features and warnings are in English in all of them."""
 _PLACEHOLDER = re.compile(r"\{([\w.*]+)(?::([^}]*))?\}")
 _MAX_DECIMALS = 6
 _PLACE = ".1f"
