@@ -275,7 +275,7 @@ def test_explanations_are_timed_with_five_members() -> None:
 def test_a_slide_of_many_regions_is_explained_in_bounded_time_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsigraph.explanation.gradients.CHUNK_NODES", 1000)
     monkeypatch.setattr("wsigraph.explanation.explain.CHUNK_NODES", 1000)
-    monkeypatch.setattr("wsigraph.explanation.explain._RANDOM_NODES", 15_000)
+    monkeypatch.setattr("wsigraph.explanation.explain._RANDOM_NODES", 14_400)
     table = explanations.large_table(2, rows=30, columns=40)
     assert table.title == "An explanation of 1,200 regions, 2 threads"
     (row,) = table.rows

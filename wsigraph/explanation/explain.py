@@ -48,8 +48,8 @@ _MAX_STEP_FACTOR = 16
 _CURVE_NODES = 5000
 """Nodes times members up to which curves evaluate every member; fewer members, at least one, for a larger slide."""
 _OTHER_TARGETS_DIVISOR = 4
-_LARGE_TARGETS_DIVISOR = 8
-_RANDOM_NODES = 500_000
+_LARGE_DIVISOR = 2
+_RANDOM_NODES = 360_000
 """Nodes times random orders up to which all random orders of the settings are drawn; fewer, at least ten, above. The
 outputs of random orders differ the less, the more regions there are."""
 _LEAST_RANDOM_ORDERS = 10
@@ -82,11 +82,16 @@ class _Case:
         return make_reference_input(name, self.raw, self.networks[0], self.reference, site=self.site, rng=rng)
 
     def precision(self, target: Target, *, is_first: bool = True) -> Precision:
-        """Return the required precision; all targets but the first start with fewer steps, under the same limit."""
+        """Return the required precision; a large slide, and all targets but the first, start with fewer steps.
+
+        The limit of the completeness error is the same, and steps are doubled until it is met.
+        """
         floor = 0.0 if self.reference is None else LEAST_SD * self.reference.output_sd(target)
         settings = self.settings
-        divisor = _LARGE_TARGETS_DIVISOR if len(self.raw.features) > CHUNK_NODES else _OTHER_TARGETS_DIVISOR
-        n_steps = settings.steps if is_first else max(2, settings.steps // divisor)
+        divisor = 1 if is_first else _OTHER_TARGETS_DIVISOR
+        if len(self.raw.features) > CHUNK_NODES:
+            divisor *= _LARGE_DIVISOR
+        n_steps = max(2, settings.steps // divisor)
         return Precision(
             n_steps=n_steps,
             max_steps=_MAX_STEP_FACTOR * settings.steps,

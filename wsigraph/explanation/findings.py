@@ -281,7 +281,7 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
 
 
 def _median_years(prediction: Prediction) -> dict[str, float | bool | None]:
-    """Return the median survival and the ends of its band, years; None where a curve stays above one half."""
+    """Return the median survival and the ends of its band, in years and months; None where a curve stays above half."""
     band = median_band_days(prediction)
     days = {
         "median_years": prediction.median_survival_days,
@@ -289,4 +289,5 @@ def _median_years(prediction: Prediction) -> dict[str, float | bool | None]:
         "median_high_years": None if band is None else band[1],
     }
     years = {name: None if value is None else float(value) / _DAYS_PER_YEAR for name, value in days.items()}
-    return {**years, "has_band": band is not None}
+    months = {name.replace("years", "months"): None if value is None else 12 * value for name, value in years.items()}
+    return {**years, **months, "has_band": band is not None}

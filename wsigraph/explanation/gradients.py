@@ -149,6 +149,7 @@ def integrate(
     n_targets = len(targets)
     precisions = [precision] * n_targets if isinstance(precision, Precision) else list(precision)
     references = [reference_input] * n_targets if isinstance(reference_input, ReferenceInput) else list(reference_input)
+    is_large = len(raw.features) > CHUNK_NODES
     counts = [len(members)] * n_targets if n_members is None else list(n_members)
     jobs = [
         _Job(
@@ -163,7 +164,7 @@ def integrate(
         for n_paths in [len(reference.paths)]
         for path in reference.paths
         # segments of the first output are separate jobs; those of a further output, which are quick, are one job
-        for segments in ([(k,) for k in range(len(path))] if number == 0 else [tuple(range(len(path)))])
+        for segments in ([(k,) for k in range(len(path))] if number == 0 or is_large else [tuple(range(len(path)))])
     ]
     with one_thread(), ThreadPoolExecutor(max(1, min(threads, len(jobs)))) as pool:
         # the quick jobs of further outputs start before the long ones of the first, so that all threads stay busy

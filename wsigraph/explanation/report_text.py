@@ -23,7 +23,8 @@ LANGUAGES = ("en", "de")
 """Languages that sentences are written in. Names of features and warnings are in English in all of them."""
 _PLACEHOLDER = re.compile(r"\{([\w.*]+)(?::([^}]*))?\}")
 _MAX_DECIMALS = 6
-_PLACE = ".1f"
+_FIXED = {"": "", "place": ".1f", "i": ".0f"}
+_MIN_YEARS = 2.0
 # said by a doubt, which comes first
 _DOUBTED = ("the completeness error of", "ensemble members disagree", "the output is close to")
 
@@ -214,7 +215,7 @@ def _prediction(facts: Mapping[str, Any], templates: Templates) -> list[Sentence
         paths = [f"{{prediction.stage_set.{number}}}" for number in range(len(prediction["stage_set"]))]
         sentences.append(fill(facts, own["stage_set"], names=fill(facts, ", ".join(paths))))
     if prediction["median_years"] is not None:
-        sentences.append(fill(facts, own["median"], band=_band(facts, own)))
+        sentences.append(fill(facts, own["median"], median=_duration(facts, own, "median"), band=_band(facts, own)))
     sentences.append(
         fill(
             facts,
@@ -234,13 +235,17 @@ def _band(facts: Mapping[str, Any], own: Mapping[str, str]) -> Sentence | str:
     """Return the band of the median survival; empty for a prediction without one."""
     if not facts["prediction"]["has_band"]:
         return ""
-    low, high = (
-        own["band_open"]
-        if facts["prediction"][name] is None
-        else fill(facts, own["band_years"], path=f"prediction.{name}")
-        for name in ("median_low_years", "median_high_years")
-    )
+    low, high = (_duration(facts, own, name) for name in ("median_low", "median_high"))
     return fill(facts, own["band"], low=low, high=high)
+
+
+def _duration(facts: Mapping[str, Any], own: Mapping[str, str], name: str) -> Sentence | str:
+    """Return a survival time, in years from two years on, else in months."""
+    years = facts["prediction"][f"{name}_years"]
+    if years is None:
+        return own["open"]
+    unit = "years" if years >= _MIN_YEARS else "months"
+    return fill(facts, own[unit], path=f"prediction.{name}_{unit}")
 
 
 def _reasons(facts: Mapping[str, Any], templates: Templates) -> list[Sentence]:
@@ -336,8 +341,8 @@ def _joined(parts: Sequence[Sentence], separator: str) -> Sentence:
 
 def _format_spec(value: Any, name: str) -> str:
     """Return the format specification of a fact: two significant digits for ``n`` and ``p``, without an exponent."""
-    if name in ("", "place"):
-        return _PLACE if name else ""
+    if name in _FIXED:
+        return _FIXED[name]
     sign, is_percentage = ("+" if name[0] == "+" else ""), name[-1] == "p"
     size = abs(float(value)) * (100 if is_percentage else 1)
     decimals = 0 if size == 0 else min(max(0, 1 - math.floor(math.log10(size))), 2 if is_percentage else _MAX_DECIMALS)

@@ -154,7 +154,7 @@ def structure_lines(view: View, structure: NDArray[np.int64], node: NDArray[np.f
     border[1:] |= shown[1:] != shown[:-1]
     line = binary_dilation(border, iterations=_LINE_PX)
     rim = binary_dilation(line, iterations=1)
-    raises = binary_dilation(border & (shown >= 0) & (sign > 0), iterations=_LINE_PX + 1)
+    raises = binary_dilation((shown >= 0) & (sign > 0), iterations=2 * _LINE_PX + 1)
     index = np.where(line, np.where(raises, 2, 3), np.where(rim, 1, 0)).astype(np.uint8)
     return _palette(
         index, [(0, 0, 0), (255, 255, 255), _DARK_RAISES, _DARK_LOWERS], np.array([0, 220, 255, 255], np.uint8)
