@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from wsigraph.config import ExplanationConfig
+from wsigraph.errors import ConfigError
 from wsigraph.explanation import findings, structures
+from wsigraph.explanation.area import describe_area
 from wsigraph.explanation.explain import explain
 from wsigraph.explanation.findings import gather_facts
 from wsigraph.explanation.reference import Reference
@@ -168,3 +170,39 @@ def test_every_language_has_every_sentence_with_the_same_facts(facts: dict[str, 
                 assert not re.search(r"\d", placeholder.sub("", text)), text
     facts["localisation"] = {"fraction": 0.1, "is_localised": False}
     assert "Nichts ist lokalisiert" in " ".join(sentence.text for sentence in write_text(facts, "de").sentences())
+
+
+def test_composition_and_arrangement_are_told_apart(facts: dict[str, Any]) -> None:
+    facts["risk_parts"] = {"composition_risk": 0.321, "arrangement_risk": -0.0456, "survival_fraction": 0.5}
+    text = " ".join(sentence.text for sentence in write_text(facts).prediction)
+    assert "+0.32 comes from composition" in text
+    assert "-0.046 from arrangement" in text
+    facts["risk_parts"]["arrangement_risk"] = 0.0
+    text = " ".join(sentence.text for sentence in write_text(facts).prediction)
+    assert "this model does not use it" in text
+
+
+def test_a_median_has_its_band_beside_it(facts: dict[str, Any]) -> None:
+    prediction = facts["prediction"]
+    prediction |= {"has_band": True, "median_years": 3.21, "median_low_years": 0.5, "median_low_months": 6.0}
+    prediction["median_high_years"] = None
+    text = " ".join(sentence.text for sentence in write_text(facts).prediction)
+    assert "median survival is 3.2 years (6.0 months to beyond the curve, pointwise band of 95%)" in text
+
+
+def test_an_area_says_what_its_regions_add(explanation: Explanation, coarse: CoarseGraph, reference: Reference) -> None:
+    low, high = coarse.graph.centroid_um.min(axis=0) - 1, coarse.graph.centroid_um.max(axis=0) + 1
+    whole = [(low[0], low[1]), (high[0], low[1]), (high[0], high[1]), (low[0], high[1])]
+    found = describe_area(explanation, coarse, whole, reference)
+    assert found["n_regions"] == coarse.graph.n_nodes
+    assert found["attribution"] == pytest.approx(explanation.node.sum())
+    assert found["area_fraction"] == pytest.approx(1.0)
+    x, y = coarse.graph.centroid_um[5]
+    one = describe_area(explanation, coarse, [(x - 1, y - 1), (x + 1, y - 1), (x, y + 2)], reference)
+    assert one["regions"] == [5]
+    assert one["attribution"] == pytest.approx(explanation.node[5])
+    assert one["features"][0]["percentile"] is not None
+    with pytest.raises(ConfigError, match="no region has its centre inside the area"):
+        describe_area(explanation, coarse, [(-9, -9), (-8, -9), (-8, -8)])
+    with pytest.raises(ConfigError, match="at least 3 pairs"):
+        describe_area(explanation, coarse, [(0, 0), (1, 1)])
