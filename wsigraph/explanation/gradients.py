@@ -355,8 +355,8 @@ def gradient_x_input(members: Sequence[ExplainedMember], target: Target, raw: Gr
     features = [torch.from_numpy(graph.features)[None].requires_grad_() for graph in graphs]
     edges = [torch.from_numpy(graph.edge_attribute)[None].requires_grad_() for graph in graphs]
     with one_thread():
-        found = _gradients_by_member(members, target, Shape.of(graphs[0]))(inputs=(*features, *edges))
-    gradients = found[: len(members)]
+        by_input = _gradients_by_member(members, target, Shape.of(graphs[0]))(inputs=(*features, *edges))
+    gradients = by_input[: len(members)]
     products = [(slope * at.detach())[0].double().sum(dim=1) for slope, at in zip(gradients, features, strict=True)]
     return np.asarray(torch.stack(products).sum(dim=0).numpy())
 

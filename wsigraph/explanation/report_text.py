@@ -262,7 +262,7 @@ def _reasons(facts: Mapping[str, Any], templates: Templates) -> list[Sentence]:
                 facts,
                 own["raises" if structure["attribution"] > 0 else "lowers"],
                 at,
-                subject=fill(facts, own["tissue" if structure["tissue"] else "no_tissue"], at),
+                tissue=fill(facts, own["tissue"], at) if structure["tissue"] else "",
                 features=fill(facts, own["features"], list=features) if features.text else "",
             )
         )
