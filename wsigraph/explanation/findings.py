@@ -43,7 +43,16 @@ LEAST_SD = 0.05
 """Difference from the reference, in standard deviations of the training outputs, below which little is explained."""
 LEAST_EMPTY = 0.05
 """Fraction of all attribution on white regions from which the text mentions it."""
-_BAND = 0.95
+_LIMITS = {
+    "agreement": LEAST_AGREEMENT,
+    "random_beaten": LEAST_BEATEN,
+    "tenth": TENTH,
+    "in_tenth": LEAST_IN_TENTH,
+    "structure_mm2": LEAST_STRUCTURE_MM2,
+    "region_mm2": LEAST_REGION_MM2,
+    "empty": LEAST_EMPTY,
+    "band": 0.95,
+}
 _DAYS_PER_YEAR = 365.25
 _N_FEATURES = 3
 _N_STRUCTURES = 3
@@ -86,13 +95,8 @@ def gather_facts(
     sign = 1.0 if difference >= 0 else -1.0
     whole = float(np.abs(explanation.node).sum()) or 1.0
     describe = RegionDescriber(coarse, explanation, reference)
-    area, whole_area = tissue_mm2(coarse), _areas_mm2(coarse)
-    leads = area >= LEAST_REGION_MM2
-    support, against = (_nodes_towards(explanation.node, direction, leads) for direction in (sign, -sign))
-    density = explanation.node / whole_area
-    densest = _nodes_towards(density, sign, leads)
+    area = tissue_mm2(coarse)
     in_tenth = fraction_in_tenth(explanation.node, area)
-    is_empty = area == 0
     sd = explanation.output_sd
     return {
         "slide_id": explanation.slide_id,
@@ -105,23 +109,10 @@ def gather_facts(
         "difference_in_sd": None if not sd else difference / sd,
         "direction": "above" if difference >= 0 else "below",
         "doubts": _doubts(explanation),
-        "limits": {
-            "agreement": LEAST_AGREEMENT,
-            "random_beaten": LEAST_BEATEN,
-            "tenth": TENTH,
-            "in_tenth": LEAST_IN_TENTH,
-            "structure_mm2": LEAST_STRUCTURE_MM2,
-            "region_mm2": LEAST_REGION_MM2,
-            "empty": LEAST_EMPTY,
-            "band": _BAND,
-        },
+        "limits": dict(_LIMITS),
         "localisation": {"fraction": in_tenth, "is_localised": in_tenth >= LEAST_IN_TENTH},
-        "structures": _structures(explanation, coarse, describe, region_names),
-        "empty": {
-            "n": int(is_empty.sum()),
-            "area_fraction": float(whole_area[is_empty].sum() / whole_area.sum()),
-            "fraction": float(np.abs(explanation.node[is_empty]).sum() / whole),
-        },
+        "structures": _structures(explanation, coarse, describe, area, region_names),
+        "empty": _empty(explanation, coarse, area),
         "risk_parts": prediction.risk_parts(),
         "completeness": {
             "error": explanation.completeness_error,
@@ -136,9 +127,7 @@ def gather_facts(
         },
         "clusters": _clusters(explanation),
         "groups": _groups(explanation),
-        "regions": [describe.region(node, n_features=_N_FEATURES) for node in support[:top]],
-        "against": [describe.region(node, n_features=_N_FEATURES) for node in against[: max(1, top // 2)]],
-        "densest": [describe.region(node, n_features=_N_FEATURES) for node in densest[: max(1, top // 2)]],
+        **_ranked(explanation, coarse, describe, area, sign, top),
         "neighbourhoods": _neighbourhoods(explanation, coarse, whole)[:3],
         "edges": {
             "ablated": explanation.edge_ablation_value,
@@ -166,6 +155,39 @@ def gather_facts(
         "association": ASSOCIATION,
         "research": RESEARCH,
         "notice": explanation.notice,
+    }
+
+
+def _ranked(
+    explanation: Explanation,
+    coarse: CoarseGraph,
+    describe: RegionDescriber,
+    area: NDArray[np.float64],
+    sign: float,
+    top: int,
+) -> dict[str, Any]:
+    """Return the regions that support the prediction, those against it, and those of most attribution by area."""
+    leads = area >= LEAST_REGION_MM2
+    half = max(1, top // 2)
+    density = explanation.node / _areas_mm2(coarse)
+    lists = {
+        "regions": _nodes_towards(explanation.node, sign, leads)[:top],
+        "against": _nodes_towards(explanation.node, -sign, leads)[:half],
+        "densest": _nodes_towards(density, sign, leads)[:half],
+    }
+    return {
+        name: [describe.region(node, n_features=_N_FEATURES) for node in regions] for name, regions in lists.items()
+    }
+
+
+def _empty(explanation: Explanation, coarse: CoarseGraph, area: NDArray[np.float64]) -> dict[str, Any]:
+    """Return how many regions are mostly white, and their fractions of area and attribution."""
+    whole_area, is_empty = _areas_mm2(coarse), area == 0
+    strength = np.abs(explanation.node)
+    return {
+        "n": int(is_empty.sum()),
+        "area_fraction": float(whole_area[is_empty].sum() / whole_area.sum()),
+        "fraction": float(strength[is_empty].sum() / (strength.sum() or 1.0)),
     }
 
 
@@ -198,10 +220,13 @@ def _doubts(explanation: Explanation) -> list[str]:
 
 
 def _structures(
-    explanation: Explanation, coarse: CoarseGraph, describe: RegionDescriber, names: Sequence[str] | None
+    explanation: Explanation,
+    coarse: CoarseGraph,
+    describe: RegionDescriber,
+    area: NDArray[np.float64],
+    names: Sequence[str] | None,
 ) -> list[dict[str, Any]]:
     """Return the structures to name, the strongest first."""
-    area = tissue_mm2(coarse)
     structures = describe_structures(explanation.node, coarse, area, None if names is None else list(names))
     described = []
     for structure in structures[:_N_STRUCTURES]:
