@@ -114,12 +114,7 @@ def gather_facts(
         "structures": _structures(explanation, coarse, describe, area, region_names),
         "empty": _empty(explanation, coarse, area),
         "risk_parts": prediction.risk_parts(),
-        "completeness": {
-            "error": explanation.completeness_error,
-            "limit": explanation.completeness_limit,
-            "is_complete": explanation.is_complete,
-            "n_steps": explanation.n_steps,
-        },
+        "completeness": _completeness(explanation),
         "parts": {
             "between_clusters": float(explanation.cluster_attribution.sum()),
             "within_clusters": float(explanation.feature.sum() - explanation.cluster_attribution.sum()),
@@ -155,6 +150,15 @@ def gather_facts(
         "association": ASSOCIATION,
         "research": RESEARCH,
         "notice": explanation.notice,
+    }
+
+
+def _completeness(explanation: Explanation) -> dict[str, Any]:
+    return {
+        "error": explanation.completeness_error,
+        "limit": explanation.completeness_limit,
+        "is_complete": explanation.is_complete,
+        "n_steps": explanation.n_steps,
     }
 
 
