@@ -47,7 +47,7 @@ from wsigraph.records import CoarseGraph, Curves, Explanation, TissueGraph
 _MAX_STEP_FACTOR = 16
 _CURVE_NODES = 5000
 """Nodes times members up to which curves evaluate every member; fewer members, at least one, for a larger slide."""
-_OTHER_TARGETS_DIVISOR = 4
+_OTHER_DIVISOR = {False: 4, True: 6}
 _LARGE_DIVISOR = 2
 _RANDOM_NODES = 360_000
 """Nodes times random orders up to which all random orders of the settings are drawn; fewer, at least ten, above. The
@@ -84,17 +84,16 @@ class _Case:
     def precision(self, target: Target, *, is_first: bool = True) -> Precision:
         """Return the required precision; a large slide, and all targets but the first, start with fewer steps.
 
-        The limit of the completeness error is the same, and steps are doubled until it is met.
+        Steps are doubled until the completeness error is within its limit, except for the further targets of a large
+        slide, which are shown as maps only.
         """
         floor = 0.0 if self.reference is None else LEAST_SD * self.reference.output_sd(target)
-        settings = self.settings
-        divisor = 1 if is_first else _OTHER_TARGETS_DIVISOR
-        if len(self.raw.features) > CHUNK_NODES:
-            divisor *= _LARGE_DIVISOR
+        settings, is_large = self.settings, len(self.raw.features) > CHUNK_NODES
+        divisor = (_LARGE_DIVISOR if is_large else 1) if is_first else (_OTHER_DIVISOR[is_large])
         n_steps = max(2, settings.steps // divisor)
         return Precision(
             n_steps=n_steps,
-            max_steps=_MAX_STEP_FACTOR * settings.steps,
+            max_steps=n_steps if is_large and not is_first else _MAX_STEP_FACTOR * settings.steps,
             max_completeness_error=settings.max_completeness_error,
             floor=floor,
         )
