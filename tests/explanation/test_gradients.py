@@ -314,9 +314,9 @@ def test_a_large_slide_is_integrated_as_a_small_one(
 
 
 def test_a_target_may_be_read_from_fewer_members(bundle: ModelBundle, raw: GraphInput, reference: Reference) -> None:
-    members, target = ensemble(bundle), Target("risk")
+    members, target, exact = ensemble(bundle), Target("risk"), Precision(n_steps=4, max_steps=4)
     path = make_reference_input("cluster", raw, members[0], reference, rng=RNG(0))
-    whole, part = integrate(members, [target, target], raw, path, Precision(n_steps=4), n_members=[3, 1])
-    (alone,) = integrate(members[:1], [target], raw, path, Precision(n_steps=4))
+    whole, part = integrate(members, [target, target], raw, path, exact, n_members=[3, 1])
+    (alone,) = integrate(members[:1], [target], raw, path, exact)
     assert (len(whole.member_node), len(part.member_node)) == (3, 1)
     np.testing.assert_allclose(part.of_regions(raw), alone.of_regions(raw))

@@ -12,7 +12,7 @@ used to report the agreement of the members.
 An integration path consists of straight segments, which are integrated by Gauss-Legendre quadrature in chunks, so
 memory does not grow with the number of steps. Members are read one at a time: the activations of one are freed before
 the next is read, and only gradients of the inputs are kept (`_gradients_by_member`). So memory does not grow with the
-number of members either: about 10 kB for a region and a thread. Attributions must add up to the difference of the
+number of members either: about 20 kB for a region and a thread. Attributions must add up to the difference of the
 outputs at both ends (completeness). If the completeness error of a segment is above its limit, its steps are doubled;
 the remaining error is reported. The method is not optimal where the output saturates along the path: most steps then
 fall on a plateau.
