@@ -221,10 +221,10 @@ def _gradients_by_member(members: Sequence[ExplainedMember], target: Target, sha
         else:
             with torch.no_grad():
                 known = [read(member.network, shape, *pair) for member, pair in zip(members, pairs, strict=True)]
-            leaves = [logits.requires_grad_() for logits, _ in known]
+            leaves = [stage.requires_grad_() for stage, hazard in known]
             slopes = torch.autograd.grad(target.read(members, known).sum(), leaves)
             for member, pair, slope in zip(members, pairs, slopes, strict=True):
-                logits, _ = read(member.network, shape, *pair)
+                logits = read(member.network, shape, *pair)[0]
                 by_member.append(_gradient((logits * slope).sum(), pair))
         return (*(own[0] for own in by_member), *(own[1] for own in by_member))
 
