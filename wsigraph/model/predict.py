@@ -268,6 +268,25 @@ def median_survival_days(time_days: NDArray[np.float64], survival: NDArray[np.fl
     return float(days[last - 1] + fraction * (days[last] - days[last - 1]))
 
 
+def median_band_days(prediction: Prediction) -> tuple[float | None, float | None] | None:
+    """Return the ends of the band of the median survival, days: where the ends of the band of the curve reach one half.
+
+    Parameters
+    ----------
+    prediction : Prediction
+        Its band, if it has one.
+
+    Returns
+    -------
+    tuple of float or None
+        An end that is not reached within the curve is None. None where the prediction has no band.
+    """
+    if prediction.survival_band is None:
+        return None
+    low, high = (median_survival_days(prediction.time_days, curve) for curve in prediction.survival_band)
+    return low, high
+
+
 def _warnings(
     card: Card, coarse: CoarseGraph, members: Sequence[EnsembleMember], graphs: Sequence[Standardised]
 ) -> tuple[str, ...]:

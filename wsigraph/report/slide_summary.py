@@ -14,6 +14,7 @@ from typing import Any
 from wsigraph import __version__
 from wsigraph.geometry import Origin
 from wsigraph.graph.tissue.artefact import artefact_facts, section_areas
+from wsigraph.model.predict import median_band_days
 from wsigraph.records import CoarseGraph, Prediction, SlideInfo, SuperpixelLabels
 from wsigraph.slide.bounds import describe_origin
 
@@ -60,12 +61,13 @@ def summary(
         Plain JSON values: ``slide_id``, ``is_synthetic``, ``mpp`` (um/px), ``mpp_source``, ``tissue_mm2``,
         ``section_mm2`` (of each cross-section), ``artefacts`` (`wsigraph.graph.tissue.artefact.artefact_facts`),
         ``stain_source`` (where the stain vectors came from), ``superpixels``, ``nodes``, ``stage`` (probability by
-        name), ``risk``, ``median_survival_days`` (None where not reached), ``survival`` (``time_days``,
-        ``probability`` and, where known, the ends ``low`` and ``high`` of its pointwise bootstrap band),
-        ``stage_set``, ``distance`` from the training slides, ``patient`` (whether the model knows the patient),
+        name), ``risk``, ``median_survival_days`` (None where not reached), ``median_band_days`` (ends of its band),
+        ``survival`` (``time_days``, ``probability`` and, where known, the ends ``low`` and ``high`` of its pointwise
+        bootstrap band), ``stage_set``, ``distance`` from the training slides, ``patient`` (whether the model knows the
+        patient),
         ``model``, ``notice``, ``warnings`` without repetition, ``files``.
     """
-    graph = coarse.graph
+    graph, band = coarse.graph, median_band_days(prediction)
     texts = [*slide.warnings, *labels.tissue.warnings, *prediction.warnings, *warnings]
     return {
         "slide_id": slide.slide_id,
@@ -86,6 +88,7 @@ def summary(
         "median_survival_days": (
             None if prediction.median_survival_days is None else float(prediction.median_survival_days)
         ),
+        "median_band_days": None if band is None else list(band),
         "survival": {
             "time_days": [float(days) for days in prediction.time_days],
             "probability": [float(probability) for probability in prediction.survival],
