@@ -134,14 +134,9 @@ def _named_slides(text: str, mpp: float | None) -> list[NamedSlide]:
     path = Path(text)
     if not path.is_dir() and not any(sign in text for sign in "*?["):
         return [NamedSlide(path=text, slide_id=None, mpp=mpp)]
-    from wsigraph.slide.discover import discover_glob, discover_slides, is_glob
+    from wsigraph.slide.named_slides import named_slides
 
-    if path.is_dir():
-        slides = discover_slides(path, recursive=True)
-    elif is_glob(text):
-        slides = discover_glob(text)
-    else:
-        return [NamedSlide(path=text, slide_id=None, mpp=mpp)]
+    slides = named_slides(text)
     if [slide.path for slide in slides] == [path]:
         return [NamedSlide(path=text, slide_id=None, mpp=mpp)]
     return [NamedSlide(path=str(slide.path), slide_id=slide.slide_id, mpp=mpp) for slide in slides]

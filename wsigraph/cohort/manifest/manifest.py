@@ -7,8 +7,6 @@ can open is no fault of the manifest: that slide fails in the run, and the other
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from wsigraph.cohort.manifest.slide_files import compare_digests, find_files, fi
 from wsigraph.cohort.manifest.validation import describe_same_bytes, find_contradictions, parse_rows
 from wsigraph.errors import CohortError
 from wsigraph.store.atomic import write_file
+from wsigraph.store.csv_file import encode_csv
 
 __all__ = ["Fault", "Findings", "Manifest", "ManifestRow", "check_manifest", "read_manifest", "write_manifest"]
 
@@ -222,14 +221,12 @@ def write_manifest(rows: Iterable[ManifestRow], path: Path | str) -> None:
     if clash := [column for column in free if column in COLUMNS]:
         raise CohortError(f"free columns {', '.join(clash)} have a meaning in a manifest; rename them")
     folder = os.path.abspath(Path(path).parent)  # noqa: PTH100 - keeps links
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
     columns = [column for column in COLUMNS if column != "roi" or any(row.roi is not None for row in listed)]
-    writer.writerow([*columns, *free])
-    for row in listed:
-        known = [_cell(getattr(row, column), folder) for column in columns]
-        writer.writerow([*known, *(row.free.get(column, "") for column in free)])
-    write_file(Path(path), text.getvalue().encode())
+    cells = (
+        [*(_cell(getattr(row, column), folder) for column in columns), *(row.free.get(column, "") for column in free)]
+        for row in listed
+    )
+    write_file(Path(path), encode_csv([*columns, *free], cells))
 
 
 def _cell(value: object, folder: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +13,13 @@ from wsigraph.cohort.clinical.table_mapping import ClinicalRow, MappedTable, app
 from wsigraph.cohort.manifest.create_manifest import create_manifest
 from wsigraph.cohort.manifest.manifest import write_manifest
 from wsigraph.cohort.manifest.manifest_row import ManifestRow
-from wsigraph.errors import CohortError, SlidesNotFound
+from wsigraph.errors import CohortError
 from wsigraph.run.study.plan import StudyPlan
-from wsigraph.slide.discover import DiscoveredSlide, discover_glob, discover_slides, is_glob
+from wsigraph.slide.discover import DiscoveredSlide
 from wsigraph.slide.files import locate, slide_digest
-from wsigraph.slide.slide_id import default_slide_id
+from wsigraph.slide.named_slides import all_named_slides
 from wsigraph.store.atomic import write_file
+from wsigraph.store.csv_file import encode_csv
 
 MANIFEST, MAPPING, LEFT_OUT = "data_manifest.csv", "mapping.csv", "left_out.csv"
 """Files in the directory of a study: the manifest, what every value became, and what is not used."""
@@ -120,7 +119,7 @@ def prepare_study(plan: StudyPlan, directory: Path, *, progress: Progress | None
                 ]
             )
         )
-    slides = find_slides(plan.slides)
+    slides = all_named_slides(plan.slides)
     matches = match_slides(slides, mapped.rows, pattern=plan.match)
     if not matches.pairs:
         raise CohortError(_no_match(slides, mapped.rows, matches))
@@ -136,39 +135,6 @@ def prepare_study(plan: StudyPlan, directory: Path, *, progress: Progress | None
         n_patients=len({row.patient or row.slide for row in mapped.rows if row.patient or row.slide}),
         rules=matches.rules,
     )
-
-
-def find_slides(named: Sequence[str]) -> list[DiscoveredSlide]:
-    """Return the slides that files, folders and globs name.
-
-    Parameters
-    ----------
-    named : sequence of str
-        Paths and patterns.
-
-    Returns
-    -------
-    list of DiscoveredSlide
-        Slides, none twice.
-
-    Raises
-    ------
-    SlidesNotFound
-        If a path or pattern names no slide.
-    """
-    slides: dict[Path, DiscoveredSlide] = {}
-    for text in named:
-        path = Path(text)
-        if path.is_dir():
-            discovered = discover_slides(path, recursive=True)
-        elif is_glob(text):
-            discovered = discover_glob(text)
-        elif path.is_file():
-            discovered = [DiscoveredSlide(path=path, slide_id=default_slide_id(path))]
-        else:
-            raise SlidesNotFound(f"{text} does not exist, expected a slide, a folder or a glob; check the path")
-        slides.update({slide.path: slide for slide in discovered})
-    return list(slides.values())
 
 
 def _manifest_rows(
@@ -251,25 +217,11 @@ def _no_match(slides: Sequence[DiscoveredSlide], rows: Sequence[ClinicalRow], ma
 
 
 def _mapping_csv(mapped: MappedTable) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["role", "column", "cell", "value", "cells", "understood"])
-    for count in mapped.counts:
-        writer.writerow(
-            [count.role, count.column, _plain(count.cell), count.value, count.count, int(count.is_understood)]
-        )
-    return text.getvalue().encode()
+    rows = ([one.role, one.column, one.cell, one.value, one.count, int(one.is_understood)] for one in mapped.counts)
+    return encode_csv(["role", "column", "cell", "value", "cells", "understood"], rows)
 
 
 def write_left_out(left_out: Sequence[LeftOut], directory: Path) -> None:
     """Write ``left_out.csv`` into the directory of a study."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["kind", "name", "group", "reason"])
-    writer.writerows([one.kind, _plain(one.name), one.group, one.reason] for one in left_out)
-    write_file(directory / LEFT_OUT, text.getvalue().encode())
-
-
-def _plain(cell: str) -> str:
-    """Return a cell that a spreadsheet does not take for a formula."""
-    return f"'{cell}" if cell[:1] in "=+-@" and not cell[1:2].isdigit() else cell
+    rows = ([one.kind, one.name, one.group, one.reason] for one in left_out)
+    write_file(directory / LEFT_OUT, encode_csv(["kind", "name", "group", "reason"], rows))
