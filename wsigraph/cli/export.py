@@ -173,7 +173,7 @@ def _outlines(graph: TissueGraph | CoarseGraph, directory: Path, info: SlideInfo
     from wsigraph import store
     from wsigraph.config import ReportConfig
     from wsigraph.exchange.tables import provenance
-    from wsigraph.graph.feature.interpret import interpret
+    from wsigraph.graph.feature.interpret import known_features
     from wsigraph.outline.label_grid import sample_regions
     from wsigraph.outline.outline import trace_outlines
     from wsigraph.records import CoarseGraph
@@ -195,7 +195,7 @@ def _outlines(graph: TissueGraph | CoarseGraph, directory: Path, info: SlideInfo
             max_area_error=options.outline_max_area_error,
         ),
         regions,
-        interpret(regions.graph),
+        known_features(regions.graph),
         slide_sha256=info.sha256,
         measurements=options.measurements,
         provenance={**provenance(graph, placement), "outline_mpp": grid.mpp, "level0_mpp": info.mpp},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly, say
-from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, read_settings
+from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, TilePx, read_settings
 
 if TYPE_CHECKING:
     from wsigraph.cohort.clinical.clinical_table import ClinicalTable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _Slides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="SLIDES...", help="Slides, folders of slides, or globs.", show_default=False),
+    typer.Argument(metavar="SLIDES...", help="Slides, folders, globs, or feature files.", show_default=False),
 ]
 _Clinical = Annotated[
     str | None, typer.Option("--clinical", metavar="TABLE", help="Clinical table: CSV, TSV, Excel or Parquet.")
@@ -64,6 +64,16 @@ _Match = Annotated[
     typer.Option("--match", metavar="REGEX", help="Expression whose first group is the patient's id in a file name."),
 ]
 _Mpp = Annotated[float | None, typer.Option("--mpp", metavar="UM", help="Pixel size of slides that state none, um/px.")]
+_Features = Annotated[
+    str | None,
+    typer.Option(
+        "--features", metavar="DIR", help="Feature files of an encoder (.h5, .pt), of the slides or in their place."
+    ),
+]
+_Splits = Annotated[
+    str | None,
+    typer.Option("--splits", metavar="FILE", help="Folds to use, e.g. the k=all.tsv of Patho-Bench."),
+]
 _AllowUnmapped = Annotated[
     bool, typer.Option("--allow-unmapped", help="Read values that are not understood as missing.")
 ]
@@ -99,6 +109,9 @@ def study(
     values: _Map = None,
     match: _Match = None,
     mpp: _Mpp = None,
+    features: _Features = None,
+    tile_px: TilePx = None,
+    splits: _Splits = None,
     allow_unmapped: _AllowUnmapped = False,
     group: _Group = None,
     folds: _Folds = None,
@@ -124,7 +137,17 @@ def study(
         plan,
         slides,
         clinical,
-        {"sheet": sheet, "match": match, "mpp": mpp, "group": group, "folds": folds, "seed": seed},
+        {
+            "sheet": sheet,
+            "match": match,
+            "mpp": mpp,
+            "features": features,
+            "tile_px": tile_px,
+            "splits": splits,
+            "group": group,
+            "folds": folds,
+            "seed": seed,
+        },
     )
     if allow_unmapped:
         whole = whole.model_copy(update={"allow_unmapped": True})
@@ -148,6 +171,8 @@ def _plan(path: Path | None, slides: list[str] | None, clinical: str | None, sta
     from wsigraph.run.study.plan import StudyPlan, load_plan
 
     given = {name: value for name, value in stated.items() if value is not None}
+    if not slides and path is None and "features" in given:
+        slides = [given.pop("features")]
     if given.get("group") not in (None, "auto", "patient", "site"):
         raise typer.BadParameter(f"--group {given['group']!r}: expected auto, patient or site")
     if path is not None:

@@ -26,6 +26,7 @@ from safetensors.numpy import save as save_tensors
 from wsigraph.config import CoarseningConfig, ModelConfig
 from wsigraph.errors import ModelError
 from wsigraph.graph.coarsening.embed import Embedding
+from wsigraph.graph.coarsening.encoding import ENCODING_PREFIX
 from wsigraph.graph.feature.interpret import feature_schema_id
 from wsigraph.graph.feature.moments import schema_id as moment_schema_id
 from wsigraph.model.card import Card, KnownPatients, MemberCard, Score, Training, patient_digest, slide_digest
@@ -196,6 +197,13 @@ class ModelBundle:
         member = -1 if sha256 is None else self.card.seen.slides.get(slide_digest(sha256), -1)
         own = self.members[member].embedding if member >= 0 else None
         return self.card.coarsening or config, own or self.embedding
+
+    def coarsening_space(self, config: CoarseningConfig) -> CoarseningConfig:
+        """Return settings that compare regions as the model's training slides did, unless they state otherwise."""
+        trained = self.card.coarsening_embedding_id
+        if config.space is not None or trained is None:
+            return config
+        return config.model_copy(update={"space": "encoding" if trained.startswith(ENCODING_PREFIX) else "features"})
 
     def _embedding(self, prefix: str) -> Embedding | None:
         arrays = {name: value.astype(np.float64) for name, value in self._arrays(prefix).items()}

@@ -180,7 +180,8 @@ def check_graph(bundle: ModelBundle, coarse: CoarseGraph) -> None:
 
 
 def _coarsened(graph: TissueGraph, bundle: ModelBundle, sha256: str | None) -> CoarseGraph:
-    config, embedding = bundle.coarsening(CoarseningConfig(), sha256) or (CoarseningConfig(), None)
+    own = bundle.coarsening(CoarseningConfig(), sha256)
+    config, embedding = own or (bundle.coarsening_space(CoarseningConfig()), None)
     return coarsen(graph, config, embedding=embedding)
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from wsigraph.errors import ConfigError, RecordError
 from wsigraph.geometry import px_to_um2
-from wsigraph.graph.feature.interpret import FeatureTable
+from wsigraph.graph.feature.interpret import FEATURE_NAMES, FeatureTable
 from wsigraph.outline.outline import Outlines
 from wsigraph.records import CoarseGraph
 from wsigraph.report.palette import PALETTE, colour_regions
@@ -194,7 +194,7 @@ def _fixed(coarse: CoarseGraph) -> dict[str, list[float | int]]:
     return {
         "Area µm^2": _rounded(px_to_um2(1.0, graph.mpp) * graph.moment("n").astype(np.float64)),
         "Number of superpixels": np.bincount(coarse.assignment, minlength=graph.n_nodes).tolist(),
-        "Number of nuclei": graph.moment("nuclei").tolist(),
+        **({"Number of nuclei": graph.moment("nuclei").tolist()} if "nuclei" in graph.moment_names else {}),
         **{
             f"Fraction in class: {name}": _rounded(graph.class_fraction[:, k])
             for k, name in enumerate(graph.class_names)
@@ -206,6 +206,9 @@ def _wanted(features: FeatureTable, chosen: Sequence[str]) -> dict[str, list[flo
     """Return the chosen features by their names in QuPath."""
     columns: dict[str, list[float | int]] = {}
     for name in chosen:
+        if name not in features.names and name in FEATURE_NAMES:
+            # another tool's tiles have no features of pixels
+            continue
         if name not in features.names:
             nearest = difflib.get_close_matches(name, features.names, n=1, cutoff=0.5)
             hint = f"did you mean {nearest[0]!r}?" if nearest else f"expected one of {', '.join(features.names)}"

@@ -16,7 +16,7 @@ from typing import Any
 from wsigraph.config import ReportConfig, section_hash
 from wsigraph.errors import ConfigError
 from wsigraph.geometry import Box
-from wsigraph.graph.feature.interpret import FeatureTable, interpret
+from wsigraph.graph.feature.interpret import FeatureTable, known_features
 from wsigraph.outline.label_grid import LabelGrid, sample_regions
 from wsigraph.outline.outline import Outlines, trace_outlines
 from wsigraph.records import CoarseGraph, Prediction, SuperpixelLabels
@@ -108,7 +108,7 @@ def write(
     defaults, and three times that while outlines are traced) and one block of labels.
     """
     options, directory = config or ReportConfig(), Path(directory)
-    features = interpret(coarse.graph)
+    features = known_features(coarse.graph)
     _check_feature(features, options.map_feature)
     grid = sample_regions(labels, coarse, slide.info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px)
     # A grid that is coarser than requested, because the slide is large, is smoothed accordingly more.

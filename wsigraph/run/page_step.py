@@ -15,7 +15,7 @@ from wsigraph.explanation.findings import gather_facts
 from wsigraph.explanation.report_text import write_sentences
 from wsigraph.explanation.target import Target
 from wsigraph.geometry import Box, px_to_mm2, um_to_px_exact
-from wsigraph.graph.feature.interpret import interpret
+from wsigraph.graph.feature.interpret import known_features
 from wsigraph.outline.label_grid import LabelGrid, sample_regions
 from wsigraph.outline.outline import trace_outlines
 from wsigraph.records import CoarseGraph, Explanation, Prediction, SuperpixelLabels
@@ -74,7 +74,7 @@ def write_page(run: SlideRun, to: Destination) -> None:
     polygons, _ = encode_geojson(
         outlines,
         coarse,
-        interpret(coarse.graph),
+        known_features(coarse.graph),
         slide_sha256=info.sha256,
         measurements=options.measurements,
         provenance=origin,

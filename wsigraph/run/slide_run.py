@@ -16,6 +16,7 @@ from wsigraph.config import Config, section_hash
 
 if TYPE_CHECKING:
     from wsigraph.config.coarsening import CoarseningConfig
+    from wsigraph.exchange.feature_slide import FeatureFile
     from wsigraph.explanation.reference import Reference
     from wsigraph.explanation.request import ExplanationRequest
     from wsigraph.graph.coarsening.embed import Embedding
@@ -57,6 +58,10 @@ class SlideRun:
         Regions of the user that limit the tissue, and a mask that replaces it.
     mark : str
         Warning that every output carries if the slide is no H&E section and was used all the same.
+    features : FeatureFile or None
+        Tiles and features of an encoder.
+    has_slide : bool
+        Whether there are pixels; if not, the tiles of `features` are the nodes.
     """
 
     slide: Slide
@@ -71,6 +76,13 @@ class SlideRun:
     roi: Roi | None = None
     tissue_mask: Roi | None = None
     mark: str = ""
+    features: FeatureFile | None = None
+    has_slide: bool = True
+
+    @property
+    def tiles(self) -> FeatureFile | None:
+        """The feature file whose tiles are the nodes, because there is no slide."""
+        return None if self.has_slide else self.features
 
     @property
     def model(self) -> ModelBundle:
@@ -85,8 +97,10 @@ class SlideRun:
         from wsigraph.graph.coarsening.embed import load_embedding
 
         options = self.settings.coarsening
-        own = None if self.bundle is None else self.bundle.coarsening(options, self.slide.info.sha256)
-        return own or (options, load_embedding(options.weights))
+        if self.bundle is None:
+            return options, load_embedding(options.weights)
+        own = self.bundle.coarsening(options, self.slide.info.sha256)
+        return own or (self.bundle.coarsening_space(options), load_embedding(options.weights))
 
     def input_digest(self, name: str) -> dict[str, str]:
         """Return the digest of one input of a step.
@@ -94,13 +108,14 @@ class SlideRun:
         Parameters
         ----------
         name : str
-            ``slide``, ``roi``, ``tissue_mask``, ``embedding``, ``model``, ``reference``, or the name of an earlier
-            step, whose record is meant.
+            ``slide``, ``tiles``, ``features``, ``roi``, ``tissue_mask``, ``embedding``, ``model``, ``reference``, or
+            the name of an earlier step, whose record is meant.
 
         Returns
         -------
         dict of str to str
-            One digest by its name in a record's header; empty for a reference, regions or mask that do not exist.
+            One digest by its name in a record's header; empty for features, a reference, regions or a mask that do not
+            exist.
 
         Raises
         ------
@@ -116,6 +131,9 @@ class SlideRun:
                 icc = ["icc"] if info.is_icc_applied else []
                 plane = [f"z {info.z}"] if info.n_z > 1 else []
                 return {"slide": digest_of([info.slide_id, info.sha256, info.reader, info.mpp, *origin, *icc, *plane])}
+            case "tiles" | "features":
+                tiles = self.tiles if name == "tiles" else self.features
+                return {} if tiles is None else {name: digest_of(tiles.identity)}
             case "roi" | "tissue_mask":
                 regions = self.roi if name == "roi" else self.tissue_mask
                 return {} if regions is None else {name: regions.digest}

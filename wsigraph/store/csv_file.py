@@ -40,8 +40,8 @@ def encode_csv(header: Sequence[str], rows: Iterable[Sequence[object]], *, separ
 
     Examples
     --------
-    >>> encode_csv(["name", "change"], [["=1+1", -0.5]])
-    b"name,change\\n'=1+1,-0.5\\n"
+    >>> encode_csv(["name", "change"], [["=1+1", -0.5]]).decode().split()
+    ['name,change', "'=1+1,-0.5"]
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n", delimiter=separator)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.config import CoarseningConfig
+from wsigraph.config import CoarseningConfig, ModelConfig
 from wsigraph.errors import CohortError, ModelError
 from wsigraph.graph.coarsening.coarsen import coarsen
 from wsigraph.graph.coarsening.embed import Embedding
@@ -115,6 +115,11 @@ class Cohort:
     def n_rows(self) -> int:
         """Number of rows, B."""
         return len(self.inputs)
+
+    def settled(self, configurations: Sequence[ModelConfig]) -> list[ModelConfig]:
+        """Return settings whose ``inputs: auto`` is replaced by what the cohort's graphs gave."""
+        inputs = "features" if self.columns.inputs == "auto" else self.columns.inputs
+        return [one.model_copy(update={"inputs": inputs}) if one.inputs == "auto" else one for one in configurations]
 
     def take(self, rows: NDArray[np.int64]) -> Cohort:
         """Return some rows, in the given order."""
@@ -223,6 +228,7 @@ def collect(
                 f"expected 0 to {len(stage_names) - 1} for stages {', '.join(stage_names)}"
             )
         _check_follow_up(example)
+        columns = columns.chosen_for(tissue)
         encoder = tissue.encoder if columns.needs_encoding else None
         nuclei = tissue.nuclei if columns.needs_features else "rule"
         schemas.add((moment_schema_id(tissue.moment_names), embedding_id, encoder, nuclei))

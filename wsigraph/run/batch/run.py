@@ -63,6 +63,8 @@ def run_cohort(
     watch: Watch | None = None,
     started: Callable[[Cluster], None] | None = None,
     work: Callable[[Job], Outcome] = carry_out,
+    tile_px: int | None = None,
+    missing_mpp: float | None = None,
 ) -> RunResult:
     """Process the slides of a manifest on a cluster.
 
@@ -84,6 +86,10 @@ def run_cohort(
         Called with the cluster as soon as it has a worker.
     work : callable
         Function that a worker applies to a slide; tests and benchmarks pass others.
+    tile_px : int, optional
+        Side of the tiles of feature files that do not state it, level-0 pixels.
+    missing_mpp : float, optional
+        Pixel size where neither file nor manifest states one, um/px.
 
     Returns
     -------
@@ -115,7 +121,7 @@ def run_cohort(
     }
     state = StateFile(out, run_id, circumstances)
     state.write(Tally(total=len(manifest.rows)).snapshot())
-    n_slides = sum(row.path is not None for row in manifest.rows)
+    n_slides = sum(row.source is not None for row in manifest.rows)
     with connect(for_slides(settings.cluster, n_slides)) as cluster:
         state.add({"dashboard": cluster.dashboard})
         if started is not None:
@@ -130,6 +136,8 @@ def run_cohort(
             model=None if model is None else str(Path(model).absolute()),
             watch=files.update,
             work=work,
+            tile_px=tile_px,
+            missing_mpp=missing_mpp,
         )
         status = "stopped"
         try:

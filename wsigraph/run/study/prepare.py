@@ -11,13 +11,17 @@ from wsigraph.cohort.clinical.clinical_table import read_clinical_table
 from wsigraph.cohort.clinical.match_slides import SlideMatches, match_slides
 from wsigraph.cohort.clinical.table_mapping import ClinicalRow, MappedTable, apply_mapping
 from wsigraph.cohort.manifest.create_manifest import create_manifest
-from wsigraph.cohort.manifest.manifest import write_manifest
+from wsigraph.cohort.manifest.manifest import Manifest, write_manifest
 from wsigraph.cohort.manifest.manifest_row import ManifestRow
-from wsigraph.errors import CohortError
+from wsigraph.errors import CohortError, SlidesNotFound, WsigraphError
+from wsigraph.exchange.feature_files import is_feature_file, named_feature_files
+from wsigraph.exchange.feature_manifest import feature_row, with_feature_files
+from wsigraph.exchange.tile_features import states_pixel_size
 from wsigraph.run.study.plan import StudyPlan
 from wsigraph.slide.discover import DiscoveredSlide
 from wsigraph.slide.files import locate, slide_digest
 from wsigraph.slide.named_slides import all_named_slides
+from wsigraph.store import digest
 from wsigraph.store.atomic import write_file
 from wsigraph.store.csv_file import encode_csv
 
@@ -97,7 +101,7 @@ def prepare_study(plan: StudyPlan, directory: Path, *, progress: Progress | None
     CohortError
         If values are not understood and `plan.allow_unmapped` is false, or no slide has a patient.
     SlidesNotFound
-        If there is no slide.
+        If there is no slide, or a slide has no feature file where `plan.features` names some.
     StoreError
         If a file cannot be written.
     """
@@ -119,11 +123,11 @@ def prepare_study(plan: StudyPlan, directory: Path, *, progress: Progress | None
                 ]
             )
         )
-    slides = all_named_slides(plan.slides)
+    slides = find_inputs(plan.slides)
     matches = match_slides(slides, mapped.rows, pattern=plan.match)
     if not matches.pairs:
         raise CohortError(_no_match(slides, mapped.rows, matches))
-    rows, left_out = _manifest_rows(matches, plan.mpp, progress)
+    rows, left_out = _manifest_rows(matches, plan, progress)
     notes = [*table.notes, *mapped.notes, *(f"read as missing: {fault}" for fault in mapped.faults)]
     write_manifest(rows, directory / MANIFEST)
     write_left_out(left_out, directory)
@@ -137,8 +141,28 @@ def prepare_study(plan: StudyPlan, directory: Path, *, progress: Progress | None
     )
 
 
+def find_inputs(named: Sequence[str]) -> list[DiscoveredSlide]:
+    """Return the slides or feature files that arguments name; a folder without slides may hold feature files."""
+    found: dict[Path, DiscoveredSlide] = {}
+    for text in named:
+        if is_feature_file(text):
+            inputs = named_feature_files(text)
+        else:
+            try:
+                inputs = all_named_slides([text])
+            except SlidesNotFound as error:
+                if not Path(text).is_dir():
+                    raise
+                try:
+                    inputs = named_feature_files(text)
+                except SlidesNotFound:
+                    raise error from None
+        found |= {one.path: one for one in inputs if one.path not in found}
+    return list(found.values())
+
+
 def _manifest_rows(
-    matches: SlideMatches, mpp: float | None, progress: Progress | None
+    matches: SlideMatches, plan: StudyPlan, progress: Progress | None
 ) -> tuple[list[ManifestRow], list[LeftOut]]:
     """Return the rows of slides that can be read, and what is left out."""
     left_out = [
@@ -150,13 +174,18 @@ def _manifest_rows(
         for name in matches.unmatched_patients
     ]
     patients = {slide.slide_id: row for slide, row in matches.pairs}
-    created = create_manifest([slide for slide, _ in matches.pairs], progress=progress)
+    files = [slide for slide, _ in matches.pairs if is_feature_file(slide.path)]
+    created = create_manifest([slide for slide, _ in matches.pairs if slide not in files], progress=progress)
+    mpp = plan.mpp
     left_out += [
         LeftOut(kind="slide", name=path.name, reason=reason, group="not readable")
         for path, reason in created.unreadable
     ]
-    rows = []
-    for row in created.rows:
+    rows, unreadable = _feature_rows(files, mpp)
+    rows = [_joined(row, patients[row.slide_id], mpp) for row in rows]
+    left_out += unreadable
+    slide_rows = created.rows if plan.features is None else _with_features(created.rows, plan.features)
+    for row in slide_rows:
         if row.mpp is None and mpp is None:
             reason = "the file states no credible pixel size; --mpp states one for all such slides"
             left_out.append(
@@ -165,6 +194,28 @@ def _manifest_rows(
             continue
         rows.append(_joined(row, patients[row.slide_id], mpp))
     return _without_copies(rows, left_out)
+
+
+def _with_features(rows: Sequence[ManifestRow], features: str) -> tuple[ManifestRow, ...]:
+    return with_feature_files(Manifest(path=Path(features), rows=tuple(rows), warnings=()), features).rows
+
+
+def _feature_rows(files: Sequence[DiscoveredSlide], mpp: float | None) -> tuple[list[ManifestRow], list[LeftOut]]:
+    """Return the rows of feature files without slides, and those that cannot be used."""
+    rows: list[ManifestRow] = []
+    left_out: list[LeftOut] = []
+    for file in files:
+        try:
+            is_placed = states_pixel_size(file.path) or mpp is not None
+        except WsigraphError as error:
+            left_out.append(LeftOut(kind="slide", name=file.path.name, reason=str(error), group="not readable"))
+            continue
+        if not is_placed:
+            reason = "the file states no pixel size; --mpp states one for all such files"
+            left_out.append(LeftOut(kind="slide", name=file.path.name, reason=reason, group="no pixel size"))
+            continue
+        rows.append(feature_row(len(rows) + 2, file.slide_id, file.path))
+    return rows, left_out
 
 
 def _joined(row: ManifestRow, patient: ClinicalRow, mpp: float | None) -> ManifestRow:
@@ -185,11 +236,13 @@ def _joined(row: ManifestRow, patient: ClinicalRow, mpp: float | None) -> Manife
 
 def _without_copies(rows: list[ManifestRow], left_out: list[LeftOut]) -> tuple[list[ManifestRow], list[LeftOut]]:
     """Leave out files with the same bytes: all but one of a patient, and all that are under several patients."""
-    sizes = Counter(row.path.stat().st_size for row in rows if row.path is not None and row.path.is_file())
+    sizes = Counter(row.source.stat().st_size for row in rows if row.source is not None and row.source.is_file())
     groups: dict[str, list[ManifestRow]] = {}
     for row in rows:
-        if row.path is not None and row.path.is_file() and sizes[row.path.stat().st_size] > 1:
-            groups.setdefault(slide_digest(locate(row.path)), []).append(row)
+        source = row.source
+        if source is not None and source.is_file() and sizes[source.stat().st_size] > 1:
+            key = digest(source) if row.path is None else slide_digest(locate(row.path))
+            groups.setdefault(key, []).append(row)
     dropped: dict[str, LeftOut] = {}
     for copies in (group for group in groups.values() if len(group) > 1):
         patients = sorted({row.patient_id for row in copies})
@@ -200,7 +253,7 @@ def _without_copies(rows: list[ManifestRow], left_out: list[LeftOut]) -> tuple[l
                 else f"the same file stands under patients {', '.join(patients)}; remove the wrong one"
             )
             dropped[row.slide_id] = LeftOut(
-                kind="slide", name=str(row.path and row.path.name), reason=reason, group="copy of another"
+                kind="slide", name=str(row.source and row.source.name), reason=reason, group="copy of another"
             )
     left = [row for row in rows if row.slide_id not in dropped]
     return [replace(row, line=line) for line, row in enumerate(left, start=2)], [*left_out, *dropped.values()]
