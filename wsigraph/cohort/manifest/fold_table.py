@@ -86,8 +86,8 @@ def read_folds(text: str, rows: Sequence[ManifestRow]) -> GivenFolds:
     if often:
         times = len(held_out[often[0]])
         raise CohortError(
-            f"splits {path} has {len(columns)} columns that are no folds of a cross-validation: patient {often[0]!r} is "
-            f"test in {times} of them, expected one; choose a column, e.g. --splits {path}:{columns[0]}"
+            f"splits {path} has {len(columns)} columns that are no folds of a cross-validation: patient {often[0]!r} "
+            f"is test in {times} of them, expected one; choose a column, e.g. --splits {path}:{columns[0]}"
         )
     return GivenFolds(rows=known, fold_of={patient: folds[0] for patient, folds in held_out.items()})
 
