@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly, say
-from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, TilePx, read_settings
+from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, TilePx, forced, read_settings
 
 if TYPE_CHECKING:
     from wsigraph.cohort.clinical.clinical_table import ClinicalTable
     from wsigraph.cohort.clinical.column_mapping import ColumnMapping
     from wsigraph.run.study.plan import StudyPlan
     from wsigraph.run.study.run_study import StudyProgress, StudyResult
+
+
+class _GroupBy(StrEnum):
+    AUTO = "auto"
+    PATIENT = "patient"
+    SITE = "site"
+
+
+class _LastStep(StrEnum):
+    MANIFEST = "manifest"
+    GRAPHS = "graphs"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    EXPLAIN = "explain"
+    PAGE = "page"
+
 
 _Slides = Annotated[
     list[str] | None,
@@ -77,15 +94,17 @@ _Splits = Annotated[
 _AllowUnmapped = Annotated[
     bool, typer.Option("--allow-unmapped", help="Read values that are not understood as missing.")
 ]
-_Group = Annotated[
-    str | None, typer.Option("--group", metavar="WHAT", help="What a fold keeps together: auto, patient or site.")
-]
+_Group = Annotated[_GroupBy | None, typer.Option("--group", help="What a fold keeps together; auto by default.")]
 _Folds = Annotated[int | None, typer.Option("--folds", min=2, help="Number of folds; 5 by default.")]
 _Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all random choices; 1 by default.")]
-_Until = Annotated[
-    str, typer.Option("--until", metavar="STEP", help="Last step: manifest, graphs, train, evaluate, explain or page.")
-]
+_Until = Annotated[_LastStep, typer.Option("--until", help="Last step.")]
 _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; take what was guessed, or stop where nothing is sure.")]
+_Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Train on a cohort that is too small to be scored, and use slides that are no H&E sections."
+    ),
+]
 _Restart = Annotated[bool, typer.Option("--restart", help="Discard a model of other settings or data.")]
 
 
@@ -116,9 +135,10 @@ def study(
     group: _Group = None,
     folds: _Folds = None,
     seed: _Seed = None,
-    until: _Until = "page",
+    until: _Until = _LastStep.PAGE,
     yes: _Yes = False,
     restart: _Restart = False,
+    force: _Force = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -132,7 +152,7 @@ def study(
     """
     from wsigraph.cohort.clinical.clinical_table import read_clinical_table
 
-    settings = read_settings(config, overrides, {})
+    settings = read_settings(config, overrides, forced(force))
     whole = _plan(
         plan,
         slides,
@@ -144,7 +164,7 @@ def study(
             "features": features,
             "tile_px": tile_px,
             "splits": splits,
-            "group": group,
+            "group": group and group.value,
             "folds": folds,
             "seed": seed,
         },
@@ -162,7 +182,8 @@ def study(
     whole = whole.model_copy(update={"columns": columns})
     from wsigraph.run.study.run_study import run_study
 
-    result = run_study(whole, out, settings, until=until, restart=restart, progress=_progress(settings.batch.report_s))
+    progress = _progress(settings.batch.report_s)
+    result = run_study(whole, out, settings, until=until.value, restart=restart, force=force, progress=progress)
     _print_result(result, as_json)
 
 
@@ -173,8 +194,6 @@ def _plan(path: Path | None, slides: list[str] | None, clinical: str | None, sta
     given = {name: value for name, value in stated.items() if value is not None}
     if not slides and path is None and "features" in given:
         slides = [given.pop("features")]
-    if given.get("group") not in (None, "auto", "patient", "site"):
-        raise typer.BadParameter(f"--group {given['group']!r}: expected auto, patient or site")
     if path is not None:
         given |= {"slides": tuple(slides)} if slides else {}
         given |= {"clinical": clinical} if clinical else {}

@@ -214,6 +214,7 @@ def run_slide(
     roi: Path | str | None = None,
     tissue_mask: Path | str | None = None,
     redo: bool = False,
+    resume_only: bool = False,
     max_mpx: float = 0.0,
 ) -> SlideResult:
     """Carry out the steps of one slide, and skip those whose records are there.
@@ -252,6 +253,8 @@ def run_slide(
         Regions that are taken as the tissue.
     redo : bool
         Whether to carry out every step again, even if its record is there.
+    resume_only : bool
+        Whether to raise `wsigraph.store.directory.WorkLeft` in place of carrying out a step.
     max_mpx : float
         Largest number of pixels of level 0, Mpx; 0 is unlimited.
 
@@ -310,6 +313,8 @@ def run_slide(
         directory.refuse_clash(slide.info)
         if redo:
             directory.redo()
+        if resume_only:
+            directory.only_resume()
         directory.seconds["read"] = time.perf_counter() - started
         run = SlideRun(
             slide=slide,

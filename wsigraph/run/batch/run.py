@@ -14,6 +14,7 @@ from wsigraph.config import Config
 from wsigraph.errors import ConfigError
 from wsigraph.run.batch.active import Active
 from wsigraph.run.batch.engine import Engine
+from wsigraph.run.batch.finished_run import is_finished
 from wsigraph.run.batch.job import Job, Outcome
 from wsigraph.run.batch.run_state import EVERY_S, StateFile
 from wsigraph.run.batch.summary import write_failures, write_summary
@@ -122,6 +123,16 @@ def run_cohort(
     state = StateFile(out, run_id, circumstances)
     state.write(Tally(total=len(manifest.rows)).snapshot())
     n_slides = sum(row.source is not None for row in manifest.rows)
+    given = {"model": None if model is None else str(Path(model).absolute()), "tile_px": tile_px}
+    given |= {"missing_mpp": missing_mpp}
+    if work is carry_out and is_finished(manifest.rows, out, settings, until=until, **given):
+        tally = Tally(total=len(manifest.rows))
+        tally.without_file = len(manifest.rows) - n_slides
+        for _ in range(n_slides):
+            tally.count_skipped()
+        return RunResult(
+            out=out, summary=_RunFiles(state, out, watch).close(tally, {**circumstances, "status": "finished"})
+        )
     with connect(for_slides(settings.cluster, n_slides)) as cluster:
         state.add({"dashboard": cluster.dashboard})
         if started is not None:
@@ -133,11 +144,9 @@ def run_cohort(
             out,
             run_id,
             until=until,
-            model=None if model is None else str(Path(model).absolute()),
             watch=files.update,
             work=work,
-            tile_px=tile_px,
-            missing_mpp=missing_mpp,
+            **given,
         )
         status = "stopped"
         try:

@@ -98,6 +98,7 @@ def run_study(
     *,
     until: str = "page",
     restart: bool = False,
+    force: bool = False,
     progress: StudyProgress | None = None,
 ) -> StudyResult:
     """Carry out a study.
@@ -114,6 +115,8 @@ def run_study(
         Last step, one of `STEPS`.
     restart : bool
         Whether to discard a model of other settings or data.
+    force : bool
+        Whether to train on a cohort that is too small to be scored.
     progress : StudyProgress, optional
         How progress is reported.
 
@@ -145,7 +148,7 @@ def run_study(
     state.task = _task(prepared.rows)
     actions: Sequence[tuple[str, Callable[[], None]]] = (
         ("graphs", lambda: _build_graphs(state, plan, directory, show)),
-        ("train", lambda: _train(state, plan, directory, restart, show)),
+        ("train", lambda: _train(state, plan, directory, show, restart=restart, force=force)),
         ("evaluate", lambda: _evaluate(state, directory, show)),
         ("explain", lambda: _explain(state, plan, directory, show)),
     )
@@ -202,7 +205,7 @@ def _build_graphs(state: _State, plan: StudyPlan, directory: Path, show: StudyPr
     write_left_out(state.left_out, directory)
 
 
-def _train(state: _State, plan: StudyPlan, directory: Path, restart: bool, show: StudyProgress) -> None:
+def _train(state: _State, plan: StudyPlan, directory: Path, show: StudyProgress, *, restart: bool, force: bool) -> None:
     from wsigraph.run.train_cohort import train
 
     if state.task is None:
@@ -224,6 +227,7 @@ def _train(state: _State, plan: StudyPlan, directory: Path, restart: bool, show:
                 splits=plan.splits,
                 allow_missing=True,
                 restart=restart,
+                force=force,
                 progress=line,
             )
     except CohortError as error:
