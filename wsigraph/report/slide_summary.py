@@ -59,7 +59,8 @@ def summary(
     -------
     dict
         Plain JSON values: ``slide_id``, ``is_synthetic``, ``mpp`` (um/px), ``mpp_source``, ``tissue_mm2``,
-        ``area_of`` (``tiles`` where no slide was given), ``section_mm2`` (of each cross-section), ``artefacts`` (`wsigraph.graph.tissue.artefact.artefact_facts`),
+        ``area_of`` (``tiles`` where no slide was given), ``section_mm2`` (of each cross-section), ``artefacts``
+        (`wsigraph.graph.tissue.artefact.artefact_facts`),
         ``stain_source`` (where the stain vectors came from), ``superpixels``, ``nodes``, ``stage`` (probability by
         name), ``risk``, ``median_survival_days`` (None where not reached), ``survival`` (``time_days``,
         ``probability`` and, where known, the ends ``low`` and ``high`` of its pointwise bootstrap band),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,9 @@ from wsigraph.model.inputs import GraphInput, graph_input, join
 from wsigraph.model.nn.losses import NO_STAGE
 from wsigraph.records import CoarseGraph, TissueGraph
 from wsigraph.training.superpixel_graphs import SuperpixelGraphs
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -213,7 +217,8 @@ def collect(
         If there is no example, a stage index is out of range, follow-up is not a number above 0, or the graphs differ
         in schema, coarsening or encoder, or are coarse where superpixel graphs are needed.
     """
-    columns = columns or NodeColumns()
+    columns, n_encoded = columns or NodeColumns(), 0
+    is_auto = columns.inputs == "auto"
     inputs, rows, superpixel_graphs, schemas = [], [], [], set()
     details: list[tuple[str, tuple[str, ...], Mapping[str, str], NDArray[np.float64]]] = []
     for example in examples:
@@ -229,6 +234,7 @@ def collect(
             )
         _check_follow_up(example)
         columns = columns.chosen_for(tissue)
+        n_encoded += tissue.encoding_sum is not None
         encoder = tissue.encoder if columns.needs_encoding else None
         nuclei = tissue.nuclei if columns.needs_features else "rule"
         schemas.add((moment_schema_id(tissue.moment_names), embedding_id, encoder, nuclei))
@@ -238,6 +244,10 @@ def collect(
         rows.append((example.patient, stage, time_days, example.event))
         stain = np.concatenate([tissue.stain.vectors.ravel(), tissue.stain.max_concentration])
         details.append((example.site or "", (example.sha256,) if example.sha256 else (), example.covariates, stain))
+    if is_auto and n_encoded and not columns.needs_encoding:
+        _log.warning(
+            "%d of %d graphs hold an encoder's features, which are not used: others have none", n_encoded, len(rows)
+        )
     if not rows:
         raise ModelError("no graph to train on, expected graphs of at least two patients; check the manifest")
     if len(schemas) != 1:
