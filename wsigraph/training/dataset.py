@@ -22,7 +22,6 @@ from wsigraph.model.nn.losses import NO_STAGE
 from wsigraph.records import CoarseGraph, TissueGraph
 from wsigraph.training.superpixel_graphs import SuperpixelGraphs
 
-
 _log = logging.getLogger(__name__)
 
 
