@@ -51,9 +51,11 @@ def test_a_folder_of_feature_files_is_one_command(run: Run, cohort: Path, tmp_pa
     assert json.loads(done.stdout)["done"] == 40
     coarse = load_coarse_graph(tmp_path / "runs" / "P003" / "coarse.safetensors")
     assert coarse.embedding_id == "encoding-unnamed"
-    # nothing is left to do: no cluster is started, and so one that does not exist is not missed
-    again = run(*command, "--cluster", "tcp://127.0.0.1:9", "--mpp", "0.5", "--set", "cluster.security=null")
+    # nothing is left to do: no cluster is started
+    assert "workers with" in done.stderr
+    again = run(*command, "--cluster", "threads", "--mpp", "0.5")
     assert again.returncode == 0, again.stderr
+    assert "workers with" not in again.stderr
     assert json.loads(again.stdout)["skipped"] == 40
 
 

@@ -133,6 +133,8 @@ def encode_geojson(
             f"{n_regions} nodes, {outlines.n_regions} outlines and {len(features.values)} rows of features, "
             "expected the same number of each"
         )
+    # another tool's tiles have no features of pixels
+    measurements = [name for name in measurements if name in features.names or name not in FEATURE_NAMES]
     wanted = _wanted(features, measurements)
     collection = _collection(outlines, coarse, slide_sha256, np.asarray(offset_px))
     fixed = _fixed(coarse) | {f"Attribution: {name}": _rounded(values) for name, values in (attributions or {}).items()}
@@ -206,9 +208,6 @@ def _wanted(features: FeatureTable, chosen: Sequence[str]) -> dict[str, list[flo
     """Return the chosen features by their names in QuPath."""
     columns: dict[str, list[float | int]] = {}
     for name in chosen:
-        if name not in features.names and name in FEATURE_NAMES:
-            # another tool's tiles have no features of pixels
-            continue
         if name not in features.names:
             nearest = difflib.get_close_matches(name, features.names, n=1, cutoff=0.5)
             hint = f"did you mean {nearest[0]!r}?" if nearest else f"expected one of {', '.join(features.names)}"
