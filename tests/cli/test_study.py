@@ -131,10 +131,8 @@ def test_a_messy_american_table_needs_one_command(run: Run, slides: Path, tmp_pa
     ]
     stages = ("Stage IA", "stage iiib", "IV", "Stage II")
     for number in range(1, 10):
-        dead = "Dead" if number % 2 else "Alive"
-        lines.append(
-            f'P-{number:02d},{stages[number % 4]},0{number}/15/2018, 03/{10 + number}/2020,{dead},"=St. Mary\'s"'
-        )
+        dead, site = "Dead" if number % 2 else "Alive", "=St. Mary's" if number < 5 else "County"
+        lines.append(f"P-{number:02d},{stages[number % 4]},0{number}/15/2018, 03/{10 + number}/2020,{dead},{site}")
     (tmp_path / "us.csv").write_text("\r\n".join([*lines, ",,,,,", ""]), encoding="latin-1")
     done = run(
         *("study", slides, "--clinical", tmp_path / "us.csv", "--out", tmp_path / "out", "--until", "manifest"),

@@ -129,18 +129,13 @@ def _from_manifest(manifest: str, mpp: float | None, settings: Config | None) ->
     from wsigraph.cli.progress import progress_line
     from wsigraph.cohort.manifest.manifest import read_manifest
     from wsigraph.config import Config
-    from wsigraph.errors import CohortError
 
     stage_names = (settings or Config()).model.stage_names
     with progress_line(manifest) as progress:
-        read = read_manifest(manifest, stage_names=stage_names, progress=progress)
+        read = read_manifest(manifest, stage_names=stage_names, requires=("path",), progress=progress)
     for warning in read.warnings:
         say(f"{manifest}: {warning}")
     rows = [row for row in read.rows if row.source is not None]
-    if not rows:
-        raise CohortError(f"manifest {manifest} names no slide; fill in its column path, or its column features")
-    if len(rows) < len(read.rows):
-        say(f"{manifest}: {len(read.rows) - len(rows)} rows without path and features are left out")
     slides = tuple(
         NamedSlide(
             path=str(row.path) if row.path else None,

@@ -166,7 +166,7 @@ def _header_faults(line: int, columns: Sequence[str], required: Sequence[str]) -
         elif count > 1:
             yield Fault(line, name, "", f"the header names this column {count} times, expected once; delete or rename")
     for name in dict.fromkeys((_KEY, *required)):
-        if name not in columns:
+        if name not in columns and not (name == "path" and "features" in columns):
             near = difflib.get_close_matches(name, columns, n=1)
             hint = f"; is it {quote(near[0])}? rename it" if near else f"; it has {quote(', '.join(columns))}"
             yield Fault(line, name, "", f"the header lacks this column{hint}")
