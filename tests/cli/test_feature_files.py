@@ -34,7 +34,8 @@ def graphs(cohort: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def model(run: Run, cohort: Path, graphs: Path) -> Path:
-    done = run("train", "manifest.csv", "--graphs", "runs", "--out", "model", "--workers", "1", "--json", cwd=cohort)
+    words = ("train", "manifest.csv", "--graphs", "runs", "--out", "model", "--workers", "1", "--json")
+    done = run(*words, cwd=cohort, timeout=1200)
     assert done.returncode == 0, done.stderr
     # a stage that is planted in imported features is found with nothing set
     assert json.loads(done.stdout)["metrics"]["stage_auc"]["value"] > 0.95

@@ -106,6 +106,11 @@ def summary(
     }
 
 
+def area_label(facts: Mapping[str, Any]) -> str:
+    """Return what the area of a slide's `summary` is of: the tissue, or tiles where no slide was given."""
+    return "area of tiles" if facts.get("area_of") == "tiles" else "tissue"
+
+
 def tissue_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what is true of a slide whatever the model, as names and texts for the console and the pages.
 
@@ -122,9 +127,8 @@ def tissue_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     sections = facts["section_mm2"]
     areas = ", ".join(f"{area:.3g}" for area in sections[:_MOST_SECTIONS])
     more = ", ..." if len(sections) > _MOST_SECTIONS else ""
-    is_tiles = facts.get("area_of") == "tiles"
     rows = [
-        ("area of tiles" if is_tiles else "tissue", f"{facts['tissue_mm2']:.3f} mm2"),
+        (area_label(facts), f"{facts['tissue_mm2']:.3f} mm2"),
         ("sections", f"{len(sections)}" + (f" of {areas}{more} mm2" if len(sections) > 1 else "")),
     ]
     for artefact in facts["artefacts"]:
@@ -133,7 +137,7 @@ def tissue_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         if not inside:
             outcome = "outside the tissue"
         rows.append((artefact["name"], f"{artefact['mm2']:.3g} mm2, {inside:.3g} mm2 of it inside tissue ({outcome})"))
-    if is_tiles:
+    if facts.get("area_of") == "tiles":
         return rows
     return [*rows, ("stain vectors", _STAIN_SOURCES.get(facts["stain_source"], facts["stain_source"]))]
 
