@@ -181,7 +181,7 @@ def check_graph(bundle: ModelBundle, coarse: CoarseGraph) -> None:
 
 def _coarsened(graph: TissueGraph, bundle: ModelBundle, sha256: str | None) -> CoarseGraph:
     own = bundle.coarsening(CoarseningConfig(), sha256)
-    config, embedding = own or (bundle.coarsening_space(CoarseningConfig()), None)
+    config, embedding = own or (bundle.coarsening_space(CoarseningConfig(), graph), None)
     return coarsen(graph, config, embedding=embedding)
 
 

@@ -100,7 +100,7 @@ class SlideRun:
         if self.bundle is None:
             return options, load_embedding(options.weights)
         own = self.bundle.coarsening(options, self.slide.info.sha256)
-        return own or (self.bundle.coarsening_space(options), load_embedding(options.weights))
+        return own or (self.bundle.coarsening_space(options, self.records["graph"]), load_embedding(options.weights))
 
     def input_digest(self, name: str) -> dict[str, str]:
         """Return the digest of one input of a step.
