@@ -141,8 +141,10 @@ def _from_slide(slide: NamedSlide, out: str, settings: Config, tile_px: int | No
         from wsigraph.report.graph_picture import write_graph_picture
 
         tiles = None if slide.path else slide.features
-        stated = {"features": tiles, "tile_px": tile_px, "mpp": slide.mpp, "slide_id": slide.slide_id}
-        with open_inputs(slide.path, settings, **stated) as (opened, _):
+        opening = open_inputs(
+            *(slide.path, settings), features=tiles, tile_px=tile_px, mpp=slide.mpp, slide_id=slide.slide_id
+        )
+        with opening as (opened, _):
             write_graph_picture(
                 result.directory / "graph.png", slide=opened, labels=labels, graph=built, config=settings.report
             )

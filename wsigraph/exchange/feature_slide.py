@@ -238,6 +238,11 @@ class TileReader:
         self._coords = features.table.coords
         self._side = features.side
 
+    @classmethod
+    def matches(cls, path: Path) -> bool:  # noqa: ARG003
+        """Return that no file is opened by this reader by itself."""
+        return False
+
     def read_level(self, level: int, box: Box, scale: int) -> NDArray[np.uint8]:  # noqa: ARG002
         """Return the tiles in a box of a level, uint8 (h, w, 3); `scale` is 1, as the description says."""
         one = self.description.levels[level]

@@ -26,13 +26,11 @@ from safetensors.numpy import save as save_tensors
 from wsigraph.config import CoarseningConfig, ModelConfig
 from wsigraph.errors import ModelError
 from wsigraph.graph.coarsening.embed import Embedding
-from wsigraph.graph.coarsening.encoding import ENCODING_PREFIX
 from wsigraph.graph.feature.interpret import feature_schema_id
 from wsigraph.graph.feature.moments import schema_id as moment_schema_id
 from wsigraph.model.card import Card, KnownPatients, MemberCard, Score, Training, patient_digest, slide_digest
 from wsigraph.model.inputs import Scaler
 from wsigraph.model.member import EnsembleMember
-from wsigraph.records import TissueGraph
 from wsigraph.store.atomic import write_file
 from wsigraph.store.header import parse_json
 
@@ -198,26 +196,6 @@ class ModelBundle:
         member = -1 if sha256 is None else self.card.seen.slides.get(slide_digest(sha256), -1)
         own = self.members[member].embedding if member >= 0 else None
         return self.card.coarsening or config, own or self.embedding
-
-    def coarsening_space(self, config: CoarseningConfig, graph: TissueGraph) -> CoarseningConfig:
-        """Return settings under which the regions of a graph are compared as those of the model's training slides.
-
-        Parameters
-        ----------
-        config : CoarseningConfig
-            Settings at hand; a stated space stays.
-        graph : TissueGraph
-            The superpixels.
-
-        Returns
-        -------
-        CoarseningConfig
-            Changed only where a graph has an encoder's features and the training slides were merged without any.
-        """
-        trained = self.card.coarsening_embedding_id
-        if config.space is not None or graph.encoding_sum is None or trained is None:
-            return config
-        return config if trained.startswith(ENCODING_PREFIX) else config.model_copy(update={"space": "features"})
 
     def _embedding(self, prefix: str) -> Embedding | None:
         arrays = {name: value.astype(np.float64) for name, value in self._arrays(prefix).items()}

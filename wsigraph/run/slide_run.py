@@ -95,12 +95,13 @@ class SlideRun:
     def coarsening(self) -> tuple[CoarseningConfig, Embedding]:
         """Settings and embedding of the coarsening: those of the model where it brings its own."""
         from wsigraph.graph.coarsening.embed import load_embedding
+        from wsigraph.model.coarsening_space import as_trained
 
         options = self.settings.coarsening
         if self.bundle is None:
             return options, load_embedding(options.weights)
         own = self.bundle.coarsening(options, self.slide.info.sha256)
-        return own or (self.bundle.coarsening_space(options, self.records["graph"]), load_embedding(options.weights))
+        return own or (as_trained(options, self.bundle, self.records["graph"]), load_embedding(options.weights))
 
     def input_digest(self, name: str) -> dict[str, str]:
         """Return the digest of one input of a step.

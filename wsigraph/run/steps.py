@@ -305,8 +305,15 @@ def run_slide(
     check_encoder(settings)
     check_writable(Path(out))
     started = time.perf_counter()
-    stated = {"features": features, "tile_px": tile_px, "mpp": mpp, "missing_mpp": missing_mpp}
-    opened = open_inputs(path, settings, slide_id=slide_id, max_mpx=max_mpx, **stated)
+    opened = open_inputs(
+        *(path, settings),
+        features=features,
+        tile_px=tile_px,
+        mpp=mpp,
+        missing_mpp=missing_mpp,
+        slide_id=slide_id,
+        max_mpx=max_mpx,
+    )
     with opened as (slide, tiles), with_threads(settings.runtime.threads):
         layout = {step.name: step.files for step in STEPS.values()}
         directory = SlideDirectory(Path(out) / slide.info.slide_id, layout, progress)

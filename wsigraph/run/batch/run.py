@@ -123,9 +123,10 @@ def run_cohort(
     state = StateFile(out, run_id, circumstances)
     state.write(Tally(total=len(manifest.rows)).snapshot())
     n_slides = sum(row.source is not None for row in manifest.rows)
-    given = {"model": None if model is None else str(Path(model).absolute()), "tile_px": tile_px}
-    given |= {"missing_mpp": missing_mpp}
-    if work is carry_out and is_finished(manifest.rows, out, settings, until=until, **given):
+    model = None if model is None else str(Path(model).absolute())
+    if work is carry_out and is_finished(
+        *(manifest.rows, out, settings), until=until, model=model, tile_px=tile_px, missing_mpp=missing_mpp
+    ):
         tally = Tally(total=len(manifest.rows))
         tally.without_file = len(manifest.rows) - n_slides
         for _ in range(n_slides):
@@ -146,7 +147,9 @@ def run_cohort(
             until=until,
             watch=files.update,
             work=work,
-            **given,
+            model=model,
+            tile_px=tile_px,
+            missing_mpp=missing_mpp,
         )
         status = "stopped"
         try:
