@@ -52,7 +52,7 @@ def set_up_log(quiet: bool, verbose: bool, log_file: Path | None, json_log: bool
 
 
 class _TextLine(logging.Formatter):
-    converter = staticmethod(time.gmtime)  # type: ignore[assignment]
+    converter = staticmethod(time.gmtime)
     default_msec_format = "%s.%03d"
 
 

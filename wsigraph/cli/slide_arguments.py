@@ -55,6 +55,17 @@ class NamedSlide:
         """Name of the slide in messages."""
         return self.slide_id or self.path or str(self.features)
 
+    @property
+    def pixels(self) -> str:
+        """Slide file or folder; StoreError if there is a feature file alone, which has no pixels."""
+        if self.path is None:
+            from wsigraph.errors import StoreError
+
+            raise StoreError(
+                f"{self.label} is a feature file without a slide, and this command reads pixels; give the slide"
+            )
+        return self.path
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
