@@ -115,17 +115,17 @@ def test_a_study_asks_for_columns_in_a_terminal(cohort: Path, tmp_path: Path) ->
         (cohort / "clinical.csv").read_text(encoding="utf-8").replace("OS_days", "follow"), encoding="utf-8"
     )
     words = ["study", str(cohort / "features"), "--clinical", str(table), "--mpp", "0.5", "--until", "manifest"]
-    ours, theirs = pty.openpty()
+    terminal, child = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "wsigraph", *words, "--out", str(tmp_path / "out")],
-        stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True,
+        stdin=child, stdout=child, stderr=child, close_fds=True,
     )  # fmt: skip
-    os.close(theirs)
+    os.close(child)
     shown = b""
     answers = [b"time=follow\n", b"time_unit=days\n", b"\n"]
     while True:
         try:
-            part = os.read(ours, 4096)
+            part = os.read(terminal, 4096)
         except OSError:  # the other side is closed
             break
         if not part:
@@ -133,8 +133,8 @@ def test_a_study_asks_for_columns_in_a_terminal(cohort: Path, tmp_path: Path) ->
         shown += part
         if answers and shown.endswith((b"time_unit=months: ", b"time_unit=months:")):
             shown += b"<asked>"
-            os.write(ours, answers.pop(0))
-    os.close(ours)
+            os.write(terminal, answers.pop(0))
+    os.close(terminal)
     assert process.wait() == 0, shown.decode()
     assert not answers
     text = shown.decode()

@@ -143,7 +143,7 @@ def prepare_study(plan: StudyPlan, directory: Path, *, progress: Progress | None
 
 def find_inputs(named: Sequence[str]) -> list[DiscoveredSlide]:
     """Return the slides or feature files that arguments name; a folder without slides may hold feature files."""
-    found: dict[Path, DiscoveredSlide] = {}
+    by_path: dict[Path, DiscoveredSlide] = {}
     for text in named:
         if is_feature_file(text):
             inputs = named_feature_files(text)
@@ -157,8 +157,8 @@ def find_inputs(named: Sequence[str]) -> list[DiscoveredSlide]:
                     inputs = named_feature_files(text)
                 except SlidesNotFound:
                     raise error from None
-        found |= {one.path: one for one in inputs if one.path not in found}
-    return list(found.values())
+        by_path |= {one.path: one for one in inputs if one.path not in by_path}
+    return list(by_path.values())
 
 
 def _manifest_rows(
