@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -257,6 +257,27 @@ def read_regions(path: Path | str | None, slide: Slide, settings: Config) -> Roi
     from wsigraph.slide.roi import read_roi
 
     return read_roi(path, slide, origin=settings.report.origin)
+
+
+def open_directory(
+    slide: Slide,
+    out: Path | str,
+    layout: Mapping[str, tuple[str, ...]],
+    progress: Progress | None,
+    *,
+    redo: bool,
+    resume_only: bool,
+) -> SlideDirectory:
+    """Return the directory of a slide below `out`; StoreError if it belongs to a slide of other bytes."""
+    from wsigraph.store.directory import SlideDirectory
+
+    directory = SlideDirectory(Path(out) / slide.info.slide_id, layout, progress)
+    directory.refuse_clash(slide.info)
+    if redo:
+        directory.redo()
+    if resume_only:
+        directory.only_resume()
+    return directory
 
 
 def check_encoder(settings: Config) -> None:

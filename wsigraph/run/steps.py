@@ -26,6 +26,7 @@ from wsigraph.run.slide_run import (
     describe_run,
     load_explanation_inputs,
     load_model,
+    open_directory,
     read_regions,
 )
 
@@ -285,7 +286,7 @@ def run_slide(
     """
     from wsigraph.run.open_inputs import check_features, open_inputs
     from wsigraph.slide.map_boxes import with_threads
-    from wsigraph.store.directory import SlideDirectory, check_writable
+    from wsigraph.store.directory import check_writable
 
     if until not in STEPS:
         raise ConfigError(f"step {until!r} is unknown; expected one of {', '.join(STEPS)}")
@@ -316,12 +317,7 @@ def run_slide(
     )
     with opened as (slide, tiles), with_threads(settings.runtime.threads):
         layout = {step.name: step.files for step in STEPS.values()}
-        directory = SlideDirectory(Path(out) / slide.info.slide_id, layout, progress)
-        directory.refuse_clash(slide.info)
-        if redo:
-            directory.redo()
-        if resume_only:
-            directory.only_resume()
+        directory = open_directory(slide, out, layout, progress, redo=redo, resume_only=resume_only)
         directory.seconds["read"] = time.perf_counter() - started
         run = SlideRun(
             slide=slide,
