@@ -171,7 +171,13 @@ def _counted_graph(tiles: TileRectangles, slide: Slide, settings: Config, progre
 
 
 def settled_side(path: Path | str, table: TileFeatures, given: int | None) -> tuple[TileFeatures, int]:
-    """Return the side of a tile: as given, as stated, or the spacing of the tiles, which is then noted."""
+    """Return the side of a tile: as given, as stated, or the spacing of the tiles, which is then noted.
+
+    Raises
+    ------
+    RecordError
+        If there is none of these.
+    """
     side = table.tile_px if given is None else given
     if side is None:
         side = spacing(table.coords)
@@ -192,7 +198,15 @@ def settled_side(path: Path | str, table: TileFeatures, given: int | None) -> tu
 def settled_mpp(
     path: Path | str, table: TileFeatures, slide: Slide | None, given: float | None, working: float
 ) -> tuple[float, str]:
-    """Return the pixel size of level 0 and its source: the slide, the file, or what is given, in this order."""
+    """Return the pixel size of level 0 and its source: the slide, the file, or what is given, in this order.
+
+    Raises
+    ------
+    MissingMpp
+        If there is none of these, or it is not credible.
+    RecordError
+        If one is given beside a slide.
+    """
     if slide is not None:
         if given is not None:
             raise RecordError("a slide and mpp are both given, expected one; give mpp when the slide is read")
@@ -215,7 +229,13 @@ def settled_mpp(
 
 
 def settled_size(path: Path | str, table: TileFeatures, slide: Slide | None) -> Size | None:
-    """Return the size of level 0: of the slide, else as the file states it."""
+    """Return the size of level 0: of the slide, else as the file states it.
+
+    Raises
+    ------
+    RecordError
+        If the two differ.
+    """
     if slide is None:
         return table.level0
     own = slide.info.levels[0].size

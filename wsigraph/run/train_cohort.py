@@ -132,18 +132,10 @@ def train(
     -----
     Warnings are logged to the logger ``wsigraph``.
     """
-    from wsigraph.cohort.manifest.fold_table import SPLITS, encode_folds, read_folds
+    from wsigraph.cohort.manifest.fold_table import read_folds
     from wsigraph.cohort.manifest.manifest import read_manifest
     from wsigraph.cohort.manifest.manifest_row import patient_digest
-    from wsigraph.store.atomic import write_file
-    from wsigraph.training.cross_validate import (
-        Design,
-        assign_folds,
-        cross_validate,
-        refuse_finished,
-        start_over,
-        study_identity,
-    )
+    from wsigraph.training.cross_validate import Design, cross_validate, refuse_finished, start_over, study_identity
     from wsigraph.training.load_cohort import load_cohort, shared_inputs
     from wsigraph.training.repeats import score_repeats
     from wsigraph.training.tries import cohort_key, note_tries
@@ -193,12 +185,21 @@ def train(
         keep_checkpoints=n_repeats > 1,
         progress=progress,
     )
-    held_out_by = dict(zip(cohort.patient.tolist(), assign_folds(cohort, design)[0].tolist(), strict=True))
-    write_file(out / SPLITS, encode_folds(rows, held_out_by))
+    _write_splits(cohort, rows, design, out)
     if n_repeats < 2:
         return TrainResult(ensemble=ensemble)
     scores = score_repeats(ensemble, cohort, configurations, out, design=design, n_repeats=n_repeats, progress=progress)
     return TrainResult(ensemble=ensemble, over_repeats=scores["over_repeats"])
+
+
+def _write_splits(cohort: Cohort, rows: Sequence[ManifestRow], design: Design, out: Path) -> None:
+    """Write the folds of a model as a table beside it."""
+    from wsigraph.cohort.manifest.fold_table import SPLITS, encode_folds
+    from wsigraph.store.atomic import write_file
+    from wsigraph.training.cross_validate import assign_folds
+
+    folds = assign_folds(cohort, design)[0].tolist()
+    write_file(out / SPLITS, encode_folds(rows, dict(zip(cohort.patient.tolist(), folds, strict=True))))
 
 
 def _shortages(cohort: Cohort, model: ModelConfig, design: Design, force: bool) -> list[str]:

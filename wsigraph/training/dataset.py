@@ -243,10 +243,8 @@ def collect(
         rows.append((example.patient, stage, time_days, example.event))
         stain = np.concatenate([tissue.stain.vectors.ravel(), tissue.stain.max_concentration])
         details.append((example.site or "", (example.sha256,) if example.sha256 else (), example.covariates, stain))
-    if is_auto and n_encoded and not columns.needs_encoding:
-        _log.warning(
-            "%d of %d graphs hold an encoder's features, which are not used: others have none", n_encoded, len(rows)
-        )
+    if is_auto and not columns.needs_encoding:
+        _warn_of_unused(n_encoded, len(rows))
     if not rows:
         raise ModelError("no graph to train on, expected graphs of at least two patients; check the manifest")
     if len(schemas) != 1:
@@ -277,6 +275,13 @@ def collect(
         if coarsening is None
         else SuperpixelGraphs(rows=tuple(superpixel_graphs), config=coarsening[0], embedding=coarsening[1]),
     )
+
+
+def _warn_of_unused(n_encoded: int, n_graphs: int) -> None:
+    """Warn if some graphs hold an encoder's features and the first does not."""
+    if n_encoded:
+        text = "%d of %d graphs hold an encoder's features, which are not used: others have none"
+        _log.warning(text, n_encoded, n_graphs)
 
 
 def _superpixels(graph: CoarseGraph | TissueGraph) -> TissueGraph:
