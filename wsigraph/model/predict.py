@@ -30,6 +30,7 @@ from wsigraph.model.bundle import (
     patient_digest,
     slide_digest,
 )
+from wsigraph.model.coarsening_space import as_trained
 from wsigraph.model.columns import NodeColumns
 from wsigraph.model.conformal import MIN_CALIBRATION, stage_probabilities, stage_sets, survival_band
 from wsigraph.model.inputs import CLIP, Standardised, graph_input
@@ -180,7 +181,8 @@ def check_graph(bundle: ModelBundle, coarse: CoarseGraph) -> None:
 
 
 def _coarsened(graph: TissueGraph, bundle: ModelBundle, sha256: str | None) -> CoarseGraph:
-    config, embedding = bundle.coarsening(CoarseningConfig(), sha256) or (CoarseningConfig(), None)
+    own = bundle.coarsening(CoarseningConfig(), sha256)
+    config, embedding = own or (as_trained(CoarseningConfig(), bundle, graph), None)
     return coarsen(graph, config, embedding=embedding)
 
 

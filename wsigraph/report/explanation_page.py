@@ -21,7 +21,7 @@ from wsigraph.model.predict import median_band_days
 from wsigraph.records import Explanation, Prediction
 from wsigraph.report.overlay import Picture
 from wsigraph.report.panel import median_text
-from wsigraph.report.slide_summary import tissue_rows
+from wsigraph.report.slide_summary import area_label, tissue_rows
 
 MAX_BYTES = 5_000_000
 """Largest page, bytes."""
@@ -178,7 +178,7 @@ class Page:
 def _figures(prediction: Prediction, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return name and value of the figures at the top of the page."""
     figures = [
-        ("Tissue", f"{summary['tissue_mm2']:.3g} mm²"),
+        (area_label(summary).capitalize(), f"{summary['tissue_mm2']:.3g} mm²"),
         ("Regions", f"{summary['nodes']:,}"),
         ("Pixel size", f"{summary['mpp']:.4g} µm"),
     ]

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 
 from wsigraph.records import Prediction
 from wsigraph.report.font import FONT, drawable
+from wsigraph.report.slide_summary import area_label
 
 INK = "#1f2933"
 """Colour of text."""
@@ -46,7 +47,7 @@ def draw_facts(axes: Axes, facts: Mapping[str, Any]) -> None:
     )
     rows = [
         ("Pixel size", f"{facts['mpp']:.4g} µm ({facts['mpp_source']})"),
-        ("Tissue", f"{facts['tissue_mm2']:.3g} mm², sections: {len(facts['section_mm2'])}"),
+        (area_label(facts).capitalize(), f"{facts['tissue_mm2']:.3g} mm², sections: {len(facts['section_mm2'])}"),
         ("Artefacts (inside)", textwrap.shorten(f"{artefacts} mm²" if artefacts else "none", 48, placeholder=" ...")),
         ("Stain vectors", facts["stain_source"]),
         ("Regions", f"{facts['nodes']:,} of {facts['superpixels']:,} superpixels"),

@@ -14,7 +14,7 @@ from wsigraph.explanation.report_text import write_sentences
 from wsigraph.explanation.structures import SCALE_PERCENTILE, find_structures, tissue_mm2
 from wsigraph.explanation.target import Target
 from wsigraph.geometry import Box, um_to_px_exact
-from wsigraph.graph.feature.interpret import interpret
+from wsigraph.graph.feature.interpret import known_features
 from wsigraph.outline.label_grid import LabelGrid, sample_regions
 from wsigraph.outline.outline import trace_outlines
 from wsigraph.records import CoarseGraph, Explanation, Prediction, SuperpixelLabels
@@ -73,7 +73,7 @@ def write_page(run: SlideRun, to: Destination) -> None:
     polygons, _ = encode_geojson(
         outlines,
         coarse,
-        interpret(coarse.graph),
+        known_features(coarse.graph),
         slide_sha256=info.sha256,
         measurements=options.measurements,
         provenance=origin,

@@ -57,6 +57,10 @@ class Engine:
         Called with the tally and the slides in flight.
     work : callable
         Function that a worker applies to a job.
+    tile_px : int, optional
+        Side of the tiles of feature files that do not state it, level-0 pixels.
+    missing_mpp : float, optional
+        Pixel size where nothing else states one, um/px.
     """
 
     def __init__(
@@ -70,6 +74,8 @@ class Engine:
         model: str | None = None,
         watch: Watch | None = None,
         work: Callable[[Job], Outcome] = carry_out,
+        tile_px: int | None = None,
+        missing_mpp: float | None = None,
     ) -> None:
         self._cluster = cluster
         self._client = cluster.client
@@ -80,6 +86,7 @@ class Engine:
         self._model = model
         self._watch = watch or (lambda *_: None)
         self._work = work
+        self._tile_px, self._missing_mpp = tile_px, missing_mpp
         self._tally = Tally(total=0)
         self._flying: dict[str, Active] = {}
         self._waiting: deque[Active] = deque()
@@ -135,7 +142,7 @@ class Engine:
 
     def _pending(self, rows: Iterable[ManifestRow]) -> Iterator[Active]:
         for row in rows:
-            if row.path is None:
+            if row.source is None:
                 self._tally.without_file += 1
             else:
                 yield Active(row=row)
@@ -178,8 +185,11 @@ class Engine:
         job = Job(
             run_id=self._run_id,
             slide_id=row.slide_id,
-            path=str(row.path),
+            path=None if row.path is None else str(row.path),
+            features=None if row.features is None else str(row.features),
+            tile_px=self._tile_px,
             mpp=row.mpp,
+            missing_mpp=self._missing_mpp,
             sha256=row.sha256,
             out=str(self._out),
             config=self._config,
@@ -275,7 +285,7 @@ class Engine:
                 slide_id=active.row.slide_id,
                 patient_id=active.row.patient_id,
                 line=active.row.line,
-                path=str(active.row.path),
+                path=str(active.row.source),
                 step=outcome.step,
                 error=outcome.error,
                 message=outcome.message,
