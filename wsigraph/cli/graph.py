@@ -22,6 +22,7 @@ from wsigraph.cli.options import (
     Out,
     Overrides,
     Roi,
+    Stain,
     Threads,
     TissueMask,
     forced,
@@ -80,6 +81,7 @@ def graph(
     z: FocalPlane = None,
     roi: Roi = None,
     tissue_mask: TissueMask = None,
+    stain: Stain = None,
     force: Force = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
@@ -102,6 +104,7 @@ def graph(
         "runtime.memory_gb": None if memory is None else _gigabytes(memory),
         "report.origin": origin,
         "slide.z": z,
+        "slide.stain": stain,
         **forced(force),
     }
     settings = read_settings(config, overrides, spelled)

@@ -18,6 +18,7 @@ from wsigraph.cli.options import (
     NucleiWeights,
     Out,
     Overrides,
+    Stain,
     Threads,
     forced,
     read_settings,
@@ -64,6 +65,7 @@ def nuclei(
     points: _Points = False,
     box: _Box = None,
     threads: Threads = None,
+    stain: Stain = None,
     force: Force = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
@@ -79,6 +81,7 @@ def nuclei(
         "feature.nuclei": nuclei,
         "feature.nuclei_weights": nuclei_weights,
         "runtime.threads": threads,
+        "slide.stain": stain,
         **forced(force),
     }
     settings = read_settings(config, overrides, spelled)

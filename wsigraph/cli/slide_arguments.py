@@ -38,6 +38,8 @@ class NamedSlide:
         Hospital or scanner site, from the manifest.
     roi, tissue_mask : str or None
         Files of regions that limit the tissue, and that replace it.
+    organ : str or None
+        Organ of the section, from the manifest.
     """
 
     path: str
@@ -46,6 +48,7 @@ class NamedSlide:
     site: str | None = None
     roi: str | None = None
     tissue_mask: str | None = None
+    organ: str | None = None
 
     @property
     def label(self) -> str:
@@ -122,7 +125,12 @@ def select_slides(
     rows = [(row, str(row.path)) for row in read.rows if row.path is not None]
     slides = tuple(
         NamedSlide(
-            path=path, slide_id=row.slide_id, mpp=row.mpp or mpp, site=row.site, roi=str(row.roi) if row.roi else None
+            path=path,
+            slide_id=row.slide_id,
+            mpp=row.mpp or mpp,
+            site=row.site,
+            roi=str(row.roi) if row.roi else None,
+            organ=row.organ,
         )
         for row, path in rows
     )

@@ -19,6 +19,9 @@ class SlideConfig(Section):
     icc: Literal["ignore", "apply"] = Field(
         "ignore", description="whether colours are converted to sRGB by the file's ICC profile, where it has one"
     )
+    stain: Literal["h&e", "h-dab", "h-aec", "pas", "alcian-blue", "perls", "trichrome"] = Field(
+        "h&e", description="what the section is stained with (--stain); a model of another stain gives no prediction"
+    )
     allow_non_he: bool = Field(
         False, description="go on with a slide that is no H&E section, every output marked (--force)"
     )

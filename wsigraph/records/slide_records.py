@@ -135,6 +135,18 @@ class SlideInfo(RecordDisplay):
         }
 
 
+STAINS = {
+    "h&e": ("hematoxylin", "eosin"),
+    "h-dab": ("hematoxylin", "dab"),
+    "h-aec": ("hematoxylin", "aec"),
+    "pas": ("hematoxylin", "pas"),
+    "alcian-blue": ("hematoxylin", "alcian_blue"),
+    "perls": ("nuclear_fast_red", "prussian_blue"),
+    "trichrome": ("aniline_blue", "ponceau_fuchsin"),
+}
+"""What a section may be stained with, and its two stains: first that of the nuclei, where there is one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class StainBasis(RecordDisplay):
     """Colours of the two stains and the fixed scales that non-linear features need.
@@ -149,29 +161,37 @@ class StainBasis(RecordDisplay):
         Hematoxylin concentration above which a pixel may be nucleus, in optical density.
     source : str
         ``"macenko"`` where estimated from the slide, ``"reference"`` where the slide gave no usable estimate.
+    name : str
+        What the section is stained with, one of ``slide.stain``.
     """
 
     vectors: NDArray[np.float64]
     max_concentration: NDArray[np.float64]
     nucleus_threshold: float
     source: str
+    name: str = "h&e"
 
     def __post_init__(self) -> None:
         refuse(
             "StainBasis",
             {
                 f"vectors has shape {self.vectors.shape}, expected (2, 3)": self.vectors.shape != (2, 3),
+                f"stain {self.name!r} is unknown": self.name not in STAINS,
                 "max_concentration is not two positive numbers": self.max_concentration.shape != (2,)
                 or not bool((self.max_concentration > 0).all()),
             },
         )
 
+    @property
+    def stains(self) -> tuple[str, str]:
+        """Names of the two stains, as feature names spell them."""
+        return STAINS[self.name]
+
     def facts(self) -> dict[str, str]:
         """Return what identifies the record and how large it is, by name."""
         return {
             "source": self.source,
-            "hematoxylin": _vector(self.vectors[0]),
-            "eosin": _vector(self.vectors[1]),
+            **{name: _vector(vector) for name, vector in zip(self.stains, self.vectors, strict=True)},
             "nucleus threshold": f"{self.nucleus_threshold:.3g}",
         }
 

@@ -152,7 +152,7 @@ def write(
 
 
 def _check_feature(features: FeatureTable, name: str | None) -> None:
-    if name is not None and name not in features.names:
+    if name is not None and features.column(name) is None:
         raise ConfigError(f"report.map_feature is {name!r}, expected null or one of {', '.join(features.names)}")
 
 
@@ -172,8 +172,8 @@ def _draw(
         box = find_detail(whole, n_across=DETAIL_REGIONS, aspect=DETAIL_ASPECT)
         detail = cut_view(slide, grid, outlines, box, options.thumbnail_px)
     region_map = None
-    if options.map_feature is not None:
-        column = features.names.index(options.map_feature)
+    column = None if options.map_feature is None else features.column(options.map_feature)
+    if column is not None:
         name = measurement_name(features.names[column], features.units[column], features.groups[column])
         label = name.partition(": ")[2].replace("^2", "²")
         region_map = RegionMap.over(whole.regions, features.values[:, column], label)

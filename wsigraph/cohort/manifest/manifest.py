@@ -224,7 +224,8 @@ def write_manifest(rows: Iterable[ManifestRow], path: Path | str) -> None:
     folder = os.path.abspath(Path(path).parent)  # noqa: PTH100 - keeps links
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    columns = [column for column in COLUMNS if column != "roi" or any(row.roi is not None for row in listed)]
+    rare = {column for column in ("roi", "organ") if all(getattr(row, column) is None for row in listed)}
+    columns = [column for column in COLUMNS if column not in rare]
     writer.writerow([*columns, *free])
     for row in listed:
         known = [_cell(getattr(row, column), folder) for column in columns]

@@ -21,6 +21,7 @@ COLUMNS = (
     "split",
     "sha256",
     "roi",
+    "organ",
 )
 """Columns with a meaning, in the order of a written manifest; all others are free."""
 
@@ -60,6 +61,8 @@ class ManifestRow:
         Digest of the slide's bytes, 64 lower-case hexadecimal digits.
     roi : Path or None
         File of regions outside which no tissue is used, absolute.
+    organ : str or None
+        Organ of the section, compared with that of a model.
     free : mapping of str to str
         Cells of the other columns, as text.
     """
@@ -78,6 +81,7 @@ class ManifestRow:
     sha256: str | None
     free: Mapping[str, str]
     roi: Path | None = None
+    organ: str | None = None
 
     @property
     def follow_up_days(self) -> float | None:

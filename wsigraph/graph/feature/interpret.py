@@ -49,6 +49,7 @@ from wsigraph.geometry import crofton_um, px_to_um, px_to_um2
 from wsigraph.graph.feature.moments import COLUMN, ECCENTRICITY_UNIT, MOMENT_NAMES, N_BINS, N_GREY, OD_UNIT, schema_id
 from wsigraph.graph.tissue.stain import unmixing
 from wsigraph.records import StainBasis, TissueGraph
+from wsigraph.records.slide_records import STAINS
 
 _BINS_TO_MAXIMUM = 12
 _WHITE_BIN = 14
@@ -119,6 +120,21 @@ class FeatureTable:
     units: tuple[str, ...] = FEATURE_UNITS
     groups: tuple[str, ...] = FEATURE_GROUPS
 
+    def column(self, name: str) -> int | None:
+        """Return the column of a feature, also by its name in H&E; None if there is none of this name."""
+        for names in (self.names, FEATURE_NAMES):
+            if name in names:
+                return names.index(name)
+        return None
+
+
+def stained_names(stain: StainBasis) -> tuple[str, ...]:
+    """Return the names of the features, in column order, with those of the slide's own stains."""
+    own = dict(zip(STAINS["h&e"], stain.stains, strict=True))
+    return tuple(
+        "_".join([own.get(first, first), *rest]) for first, *rest in (name.split("_") for name in FEATURE_NAMES)
+    )
+
 
 def feature_schema_id() -> str:
     """Return the digest of names, units and underlying moments, 16 hexadecimal characters."""
@@ -137,7 +153,7 @@ def interpret(graph: TissueGraph) -> FeatureTable:
     Returns
     -------
     FeatureTable
-        36 columns, as in the table of this module.
+        36 columns, as in the table of this module; those of a stain are named by the slide's own.
 
     Raises
     ------
@@ -157,7 +173,7 @@ def interpret(graph: TissueGraph) -> FeatureTable:
         part = _Part(graph.moments[rows], crossings[rows], graph.stain, graph.mpp)
         columns = [*_stain(part), *_texture(part), *_shape(part), *_nuclei(part)]
         values[rows] = np.stack(columns, axis=1)
-    return FeatureTable(values)
+    return FeatureTable(values, names=stained_names(graph.stain))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -59,7 +59,7 @@ _RED_LEAST, _RED_MOST = 140, 192
 """Dried red marker absorbs blue by this much more than the slide's tissue, over green, in bounds; units of 1/256."""
 
 
-def find_ink(density: NDArray[np.int16], config: TissueConfig) -> NDArray[np.bool_]:
+def find_ink(density: NDArray[np.int16], config: TissueConfig, *, stain: str = "h&e") -> NDArray[np.bool_]:
     """Return the mask of pen ink.
 
     Parameters
@@ -68,6 +68,8 @@ def find_ink(density: NDArray[np.int16], config: TissueConfig) -> NDArray[np.boo
         Optical density planes (R, G, B) in units of 1/1024, glass at zero.
     config : TissueConfig
         Spacing of the low-power grid, least area of ink and the margin added around it.
+    stain : str
+        What the section is stained with. Of other stains than H&E only black can be told to be ink.
 
     Returns
     -------
@@ -77,6 +79,8 @@ def find_ink(density: NDArray[np.int16], config: TissueConfig) -> NDArray[np.boo
     smallest = um2_to_px(config.ink_min_area_um2, config.mpp)
     ink = np.zeros(density.shape[1:], bool)
     for ink_class, core_mask in _core_masks(density).items():
+        if stain != "h&e" and ink_class != "black":
+            continue
         core = _open(core_mask)
         if not core.any():
             continue

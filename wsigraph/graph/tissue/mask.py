@@ -125,7 +125,7 @@ def find_tissue(
     glass = glass_colour(rgb)
     density = density_above_glass(rgb, glass)
     masked = masked_codes(settings)
-    artefact_masks = {ARTEFACT_INK: find_ink(density, settings)}
+    artefact_masks = {ARTEFACT_INK: find_ink(density, settings, stain=suited.stain)}
     excluded = _union(artefact_masks, masked, density.shape[1:])
     halved, rim_px = halve_planes(density), um_to_px(_RIM_UM, settings.mpp)
     faint = find_faint(halved, excluded[::REDUCTION, ::REDUCTION], settings)
@@ -151,7 +151,7 @@ def find_tissue(
             mask, round(um_to_px_exact(settings.section_gap_um, settings.mpp)), settings.section_min_fraction
         ),
         mpp=settings.mpp,
-        stain=estimate_stain(histogram, method=settings.stain),
+        stain=estimate_stain(histogram, method=settings.stain, name=suited.stain),
         refusal=refusal,
         warnings=tissue_warnings(mask, artefact, faint, glass, settings.mpp),
     )

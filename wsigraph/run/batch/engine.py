@@ -182,7 +182,7 @@ class Engine:
             mpp=row.mpp,
             sha256=row.sha256,
             out=str(self._out),
-            config=self._config,
+            config=self._config.with_organ(row.organ),
             model=self._model,
             until=task.until,
             seen_stale=held if is_stale else None,
