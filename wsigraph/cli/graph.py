@@ -158,7 +158,9 @@ def _from_slide(slide: NamedSlide, out: str, settings: Config, *, coarsen: bool)
         from wsigraph.report.graph_picture import write_graph_picture
 
         options = settings.slide
-        with read(slide.path, mpp=slide.mpp, slide_id=slide.slide_id, icc=options.icc, z=options.z) as opened:
+        with read(
+            slide.path, mpp=slide.mpp, slide_id=slide.slide_id, icc=options.icc, z=options.z, window=options.window
+        ) as opened:
             write_graph_picture(
                 result.directory / "graph.png", slide=opened, labels=labels, graph=built, config=settings.report
             )
@@ -196,7 +198,10 @@ def _from_features(
     from wsigraph.slide.reader import read
 
     started = time.perf_counter()
-    with read(slide, mpp=mpp) if slide is not None else nullcontext() as opened, progress_line(features) as progress:
+    with (
+        read(slide, mpp=mpp, window=settings.slide.window) if slide is not None else nullcontext() as opened,
+        progress_line(features) as progress,
+    ):
         built = graph_from_features(features, opened, settings, mpp=mpp, tile_px=tile_px, progress=progress)
         info = None if opened is None else opened.info
     directory = Path(out) / built.slide_id

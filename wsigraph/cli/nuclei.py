@@ -116,8 +116,9 @@ def _find(
     started = time.perf_counter()
     # the rule counts dark spots for the graph and outlines none, so that the network is meant
     name = "network" if settings.feature.nuclei == "rule" else settings.feature.nuclei
+    how = settings.slide
     with (
-        read(named.path, mpp=named.mpp, slide_id=named.slide_id) as slide,
+        read(named.path, mpp=named.mpp, slide_id=named.slide_id, icc=how.icc, z=how.z, window=how.window) as slide,
         progress_line(named.label) as progress,
         with_threads(settings.runtime.threads),
     ):

@@ -84,6 +84,8 @@ class SlideInfo(RecordDisplay):
         Pixels of that plane at level 0; None where all of it is scanned.
     z, n_z : int
         The focal plane that is read, from 1, and how many the file holds.
+    window : tuple of int or None
+        Levels of 16-bit samples that became 0 and 255; None for 8 bits.
     icc : str
         Name of the ICC colour profile; empty where the file holds none.
     is_icc_applied : bool
@@ -105,6 +107,7 @@ class SlideInfo(RecordDisplay):
     plane: Size | None = None
     z: int = 1
     n_z: int = 1
+    window: tuple[int, int] | None = None
     icc: str = ""
     is_icc_applied: bool = False
 
@@ -130,6 +133,7 @@ class SlideInfo(RecordDisplay):
             "vendor": self.vendor,
             "reader": self.reader,
             **({"origin": "x {}, y {} px on the plane".format(*self.origin)} if self.plane else {}),
+            **({"window": f"{self.window[0]} to {self.window[1]}"} if self.window else {}),
             **({"focal plane": f"{self.z} of {self.n_z}"} if self.n_z > 1 else {}),
             "warnings": str(len(self.warnings)),
         }

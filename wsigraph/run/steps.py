@@ -294,7 +294,16 @@ def run_slide(
     started = time.perf_counter()
     how = settings.slide
     limit = how.max_bad_tile_fraction
-    opened = read(path, mpp=mpp, slide_id=slide_id, max_bad_tile_fraction=limit, icc=how.icc, z=how.z, max_mpx=max_mpx)
+    opened = read(
+        path,
+        mpp=mpp,
+        slide_id=slide_id,
+        max_bad_tile_fraction=limit,
+        icc=how.icc,
+        z=how.z,
+        window=how.window,
+        max_mpx=max_mpx,
+    )
     with opened as slide, with_threads(settings.runtime.threads):
         layout = {step.name: step.files for step in STEPS.values()}
         directory = SlideDirectory(Path(out) / slide.info.slide_id, layout, progress)

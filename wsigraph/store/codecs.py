@@ -154,6 +154,7 @@ def _encode_slide_info(info: SlideInfo) -> Payload:
             "n_z": info.n_z,
             "icc": info.icc,
             "is_icc_applied": info.is_icc_applied,
+            **({"window": list(info.window)} if info.window else {}),
         }
     )
 
@@ -166,13 +167,14 @@ def _decode_slide_info(payload: Payload) -> SlideInfo:
     )
     associated, warnings = tuple(fields.pop("associated")), tuple(fields.pop("warnings"))
     x, y = fields.pop("origin", (0, 0))  # records of earlier versions have none
-    plane = fields.pop("plane", None)
+    plane, window = fields.pop("plane", None), fields.pop("window", None)
     return SlideInfo(
         levels=levels,
         associated=associated,
         warnings=warnings,
         origin=(int(x), int(y)),
         plane=None if plane is None else Size(*plane),
+        window=None if window is None else (int(window[0]), int(window[1])),
         **fields,
     )
 
