@@ -41,7 +41,7 @@ def test_a_window_makes_a_picture(deep: np.ndarray, tmp_path: Path, kind: str) -
         pixels = slide.read(Box.whole(slide.size()))
         assert slide.info.window == (LOW, HIGH)
         # another process opens it by the same window
-        other = pickle.loads(pickle.dumps(slide))  # noqa: S301 - made here
+        other = pickle.loads(pickle.dumps(slide))
         np.testing.assert_array_equal(other.read(Box.whole(slide.size())), pixels)
     exact = np.floor((deep.astype(float) - LOW) * 255 / (HIGH - LOW) + 0.5).clip(0, 255)
     np.testing.assert_array_equal(pixels, exact)

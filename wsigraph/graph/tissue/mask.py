@@ -51,7 +51,7 @@ from wsigraph.graph.tissue.focus import find_blur
 from wsigraph.graph.tissue.ink import find_ink
 from wsigraph.graph.tissue.limits import limit_tissue
 from wsigraph.graph.tissue.line import find_lines
-from wsigraph.graph.tissue.quality import tissue_warnings
+from wsigraph.graph.tissue.quality import stain_warnings, tissue_warnings
 from wsigraph.graph.tissue.section import close_gaps, drop_debris, drop_rims, fill_holes, number_sections
 from wsigraph.graph.tissue.stain import estimate_stain
 from wsigraph.graph.tissue.stain_sample import sample_colours
@@ -153,7 +153,10 @@ def find_tissue(
         mpp=settings.mpp,
         stain=estimate_stain(histogram, method=settings.stain, name=suited.stain),
         refusal=refusal,
-        warnings=tissue_warnings(mask, artefact, faint, glass, settings.mpp),
+        warnings=(
+            *(stain_warnings(density, mask) if suited.stain == "h&e" else ()),
+            *tissue_warnings(mask, artefact, faint, glass, settings.mpp),
+        ),
     )
 
 
@@ -192,6 +195,7 @@ def _no_tissue(slide: Slide, artefact: NDArray[np.uint8], faint: FaintTissue, se
         f"the glass (green over red density at least {red:.4f}, over blue {blue:.4f}); lower {lower} or "
         "tissue.min_area_um2 if there is some"
         + (f" (left out: {excluded}; the switches tissue.mask_... keep them)" if excluded else "")
+        + ("; if it is an IHC or special stain, say so with --stain" if (artefact == ARTEFACT_INK).any() else "")
     )
 
 
