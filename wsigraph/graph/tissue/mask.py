@@ -57,6 +57,7 @@ from wsigraph.graph.tissue.stain import estimate_stain
 from wsigraph.graph.tissue.stain_sample import sample_colours
 from wsigraph.graph.tissue.suitability import judge_channels, judge_ground, judge_texture, require_he
 from wsigraph.records import TissueMap
+from wsigraph.slide.colour import WHITE
 from wsigraph.slide.map_boxes import Progress, map_chunks
 from wsigraph.slide.reader import Slide
 from wsigraph.slide.roi import Roi
@@ -64,6 +65,7 @@ from wsigraph.slide.roi import Roi
 _GRID_CHUNK_PX = 1024
 _RIM_UM = 40.0
 """Half the width of the faded border that ink may have on glass, um."""
+_DEBRIS_FRACTION = 0.25
 _GREY = 20
 """Saturation of less than one over this of the sum of the densities is grey."""
 _OTSU_BOUNDS = (0.02, 0.05)
@@ -136,7 +138,7 @@ def find_tissue(
     artefact = write_codes(mask.shape, artefact_masks)
     excluded = _union(artefact_masks, masked, mask.shape)
     if (mask & excluded).any():
-        mask = drop_debris(mask & ~excluded, um2_to_px(settings.min_area_um2, settings.mpp))
+        mask = drop_debris(mask & ~excluded, _min_area_px(mask.shape, settings))
     mask = limit_tissue(slide, mask, settings.mpp, roi=roi, tissue_mask=tissue_mask)
     if not mask.any():
         raise NoTissue(_no_tissue(slide, artefact, faint, settings))
@@ -154,7 +156,8 @@ def find_tissue(
         stain=estimate_stain(histogram, method=settings.stain, name=suited.stain),
         refusal=refusal,
         warnings=(
-            *(stain_warnings(density, mask) if suited.stain == "h&e" else ()),
+            # where no glass is seen, the tint of the light is in every colour
+            *(stain_warnings(density, mask) if suited.stain == "h&e" and glass.min() < WHITE else ()),
             *tissue_warnings(mask, artefact, faint, glass, settings.mpp),
         ),
     )
@@ -199,9 +202,14 @@ def _no_tissue(slide: Slide, artefact: NDArray[np.uint8], faint: FaintTissue, se
     )
 
 
+def _min_area_px(shape: tuple[int, ...], settings: TissueConfig) -> int:
+    """Return the least piece of tissue: on a tile that is hardly larger than debris, a quarter of the tile."""
+    return min(um2_to_px(settings.min_area_um2, settings.mpp), math.ceil(shape[0] * shape[1] * _DEBRIS_FRACTION))
+
+
 def _whole_pieces(stained: NDArray[np.bool_], excluded: NDArray[np.bool_], settings: TissueConfig) -> NDArray[np.bool_]:
     """Return the stained pixels with gaps closed, debris removed and holes filled, without the excluded pixels."""
-    min_area_px = um2_to_px(settings.min_area_um2, settings.mpp)
+    min_area_px = _min_area_px(stained.shape, settings)
     mask = stained
     if settings.close_um > 0:
         mask = close_gaps(mask, um_to_px(settings.close_um / 2, settings.mpp))
