@@ -52,6 +52,7 @@ _WASHED_OF_TYPICAL = 1.35
 """Tissue near ink is washed with it where its mean ratio of red to green density exceeds `_WASHED` and exceeds this
 multiple of the slide's median ratio."""
 _RATIO_UNIT = 256
+_FAINT_BLACK = 100
 _STREAK_UM = 24.0
 """Half the distance between streaks of one stroke, um."""
 _RED_ABOVE_TYPICAL = 20
@@ -151,7 +152,8 @@ def _faint_mask(density: NDArray[np.int16], ink_class: str, typical_red: int, wa
         return _dry_red(density, 40)
     lowest, highest = extremes(density)
     if ink_class == "black":
-        return np.asarray((lowest > 450) & (3 * (highest - lowest) < highest))
+        # the worn end of a stroke is far paler than its core, and still without colour
+        return np.asarray((lowest > _FAINT_BLACK) & (5 * (highest - lowest) < 2 * highest))
     return np.zeros(green.shape, bool)
 
 
