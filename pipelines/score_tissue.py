@@ -93,7 +93,7 @@ def clam_otsu(rgb: Picture) -> Mask:
 
 
 def trident_otsu(rgb: Picture) -> Mask:
-    """Return TRIDENT's tissue by Otsu: grey and black become white, then two passes on grey, without specks and holes."""
+    """Return TRIDENT's tissue by Otsu: grey and black become white, then two passes without specks and holes."""
     value, saturation = rgb.max(axis=2), _saturation(rgb)
     grey = rgb @ np.array([0.2125, 0.7154, 0.0721])
     grey[((saturation <= 10) & (value >= 70)) | (value <= 85)] = 255.0
