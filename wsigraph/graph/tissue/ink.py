@@ -41,6 +41,7 @@ from wsigraph.graph.tissue.stroke import strokes
 _EIGHT = np.ones((3, 3), bool)
 _RUN_UM = 400.0
 """Greatest distance from a core at which faint ink counts, um."""
+_RUN_BLACK_UM = 600.0
 _PURPLE_OF_TYPICAL = 0.6
 """Purple ink has at most this multiple of the slide's median ratio of blue to green density."""
 _PURPLE_LEAST_TYPICAL = 0.45
@@ -97,7 +98,7 @@ def find_ink(density: NDArray[np.int16], config: TissueConfig, *, stain: str = "
 
 def _grow_core(density: NDArray[np.int16], ink_class: str, core: NDArray[np.bool_], mpp: float) -> NDArray[np.bool_]:
     """Return a core of ink with the fainter ink of its class that is connected to it, bool (h, w)."""
-    near = isotropic_dilation(core, um_to_px(_RUN_UM, mpp))
+    near = isotropic_dilation(core, um_to_px(_RUN_BLACK_UM if ink_class == "black" else _RUN_UM, mpp))
     rows, columns = (_extent(np.asarray(near.any(axis=axis))) for axis in (1, 0))
     faint = _faint_mask(density[:, rows, columns], ink_class, _typical(density, 0), um_to_px(_WASH_UM, mpp))
     paint = core.copy()
@@ -152,8 +153,9 @@ def _faint_mask(density: NDArray[np.int16], ink_class: str, typical_red: int, wa
         return _dry_red(density, 40)
     lowest, highest = extremes(density)
     if ink_class == "black":
-        # the worn end of a stroke is far paler than its core, and still without colour
-        return np.asarray((lowest > _FAINT_BLACK) & (5 * (highest - lowest) < 2 * highest))
+        # the worn end of a stroke is far paler than its core, and absorbs blue as much as green, which tissue does not
+        worn = (lowest > _FAINT_BLACK) & (5 * (highest - lowest) < 2 * highest) & (16 * blue > 15 * green)
+        return np.asarray(worn | ((lowest > 450) & (3 * (highest - lowest) < highest)))
     return np.zeros(green.shape, bool)
 
 
