@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsigraph.config import Config
+from wsigraph.config import Config, SlideConfig
 from wsigraph.errors import ConfigError
 from wsigraph.run import make_records as records
 from wsigraph.run.slide_run import (
@@ -32,6 +32,7 @@ from wsigraph.run.slide_run import (
 if TYPE_CHECKING:
     from wsigraph.explanation.request import ExplanationRequest
     from wsigraph.records import SlideInfo
+    from wsigraph.slide.reader import Slide
     from wsigraph.store import Destination
 
 
@@ -272,7 +273,6 @@ def run_slide(
     A slide that fails before its tissue is found leaves nothing on disk.
     """
     from wsigraph.slide.map_boxes import with_threads
-    from wsigraph.slide.reader import read
     from wsigraph.store.directory import SlideDirectory, check_writable
 
     if until not in STEPS:
@@ -292,19 +292,10 @@ def run_slide(
     check_encoder(settings)
     check_writable(Path(out))
     started = time.perf_counter()
-    how = settings.slide
-    limit = how.max_bad_tile_fraction
-    opened = read(
-        path,
-        mpp=mpp,
-        slide_id=slide_id,
-        max_bad_tile_fraction=limit,
-        icc=how.icc,
-        z=how.z,
-        window=how.window,
-        max_mpx=max_mpx,
-    )
-    with opened as slide, with_threads(settings.runtime.threads):
+    with (
+        _open(path, settings.slide, mpp=mpp, slide_id=slide_id, max_mpx=max_mpx) as slide,
+        with_threads(settings.runtime.threads),
+    ):
         layout = {step.name: step.files for step in STEPS.values()}
         directory = SlideDirectory(Path(out) / slide.info.slide_id, layout, progress)
         directory.refuse_clash(slide.info)
@@ -334,6 +325,22 @@ def run_slide(
             resumed=tuple(directory.resumed),
             files=(*directory.files(), *([bad_tiles] if bad_tiles.exists() else [])),
         )
+
+
+def _open(path: Path | str, how: SlideConfig, *, mpp: float | None, slide_id: str | None, max_mpx: float) -> Slide:
+    """Return the open slide, read as the settings say."""
+    from wsigraph.slide.reader import read
+
+    return read(
+        path,
+        mpp=mpp,
+        slide_id=slide_id,
+        max_bad_tile_fraction=how.max_bad_tile_fraction,
+        icc=how.icc,
+        z=how.z,
+        window=how.window,
+        max_mpx=max_mpx,
+    )
 
 
 def carry_out_steps(run: SlideRun, until: str) -> None:

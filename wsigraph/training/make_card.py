@@ -110,14 +110,7 @@ def make_card(
         limits=about.limits,
         config=config.model_copy(update={"path": None}),
         members=tuple(cards),
-        seen=KnownPatients(
-            patients={patient_digest(name): int(held_by[row]) for row, name in enumerate(cohort.patient)},
-            slides={
-                slide_digest(sha256): int(held_by[row])
-                for row, digests in enumerate(cohort.slides)
-                for sha256 in digests
-            },
-        ),
+        seen=_known_patients(cohort, held_by),
         feature_names=cohort.feature_names,
         feature_schema_id=cohort.feature_id,
         moment_schema_id=cohort.moment_id,
@@ -133,6 +126,16 @@ def make_card(
         inclusion=about.inclusion,
         stain=None if cohort.stained_with == "h&e" else cohort.stained_with,
         distances=tuple(distances),
+    )
+
+
+def _known_patients(cohort: Cohort, held_by: NDArray[np.int64]) -> KnownPatients:
+    """Return the patients and slides of a cohort by digest, each with the member that held it out."""
+    return KnownPatients(
+        patients={patient_digest(name): int(held_by[row]) for row, name in enumerate(cohort.patient)},
+        slides={
+            slide_digest(sha256): int(held_by[row]) for row, digests in enumerate(cohort.slides) for sha256 in digests
+        },
     )
 
 
