@@ -52,7 +52,7 @@ def find(path: Path, mpp: float | None, stain: str = "h&e") -> tuple[TissueMap |
     with read(path, mpp=mpp) as slide:
         rgb = slide.read(Box.whole(slide.size(GRID)), GRID)
         try:
-            settings = SlideConfig(allow_non_he=True, stain=stain)  # type: ignore[arg-type]
+            settings = SlideConfig(allow_non_he=True, stain=stain)
             return find_tissue(slide, suitability=settings), rgb
         except NoTissue:
             return None, rgb
@@ -77,7 +77,7 @@ def truth_of(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
     outlines = path.with_name(f"{path.stem}_truth.png")
     if not outlines.is_file():
         return None
-    return np.asarray(Image.open(outlines).resize(shape[::-1], Image.Resampling.NEAREST))
+    return np.asarray(Image.open(outlines).resize((shape[1], shape[0]), Image.Resampling.NEAREST))
 
 
 def red_marker(rgb: NDArray[np.uint8], tissue: Mask) -> Mask:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,7 +152,7 @@ def predict(
 
 def _earned(
     cards: Sequence[MemberCard], members: Sequence[EnsembleMember], graphs: Sequence[Standardised]
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """Return composition and arrangement of a prediction and the earned fractions, by their names in the record."""
     corrections = [card.correction for card in cards if card.correction is not None]
     if len(corrections) < len(cards):
