@@ -35,6 +35,7 @@ _UNSPECIFIED, _ASSOCIATED_ALPHA = 0, 1
 _TILE_PX_MAX = 2**26
 _COLOUR_TILES = 4
 _FULL_WINDOW = (0, 65535)
+_DEEP = "samples of uint16, RGB of 16 bits"
 _MACRO_NAMES = ("label", "macro")
 
 
@@ -263,9 +264,10 @@ class _Descriptor:
 
 def _check(path: Path, tif: TiffFile, window: Window | None) -> None:
     """Raise UnreadableSlide where the file is nothing that this reader decodes exactly."""
-    faults = _content_faults(tif, window) or _foreign_traits(tif)
-    if faults and window is None and not _content_faults(tif, _FULL_WINDOW):
-        raise UnreadableSlide(f"slide {str(path)!r} holds RGB of 16 bits; {HOW_TO_WINDOW}; or {HOW_TO_CONVERT}")
+    content = _content_faults(tif, window)
+    if content and window is None and not _content_faults(tif, _FULL_WINDOW):
+        raise UnreadableSlide(f"slide {str(path)!r} holds {_DEEP}; {HOW_TO_WINDOW}; or {HOW_TO_CONVERT}")
+    faults = content or _foreign_traits(tif)
     if faults:
         raise UnreadableSlide(
             f"slide {str(path)!r} is no tiled TIFF that can be read: {'; '.join(faults)}; expected 8-bit grey or RGB "
