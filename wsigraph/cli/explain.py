@@ -16,9 +16,11 @@ from wsigraph.cli.options import (
     FocalPlane,
     Force,
     Mpp,
+    Organ,
     Out,
     Overrides,
     Roi,
+    Stain,
     Threads,
     TilePx,
     TissueMask,
@@ -80,6 +82,8 @@ def explain(
     z: FocalPlane = None,
     roi: Roi = None,
     tissue_mask: TissueMask = None,
+    stain: Stain = None,
+    organ: Organ = None,
     force: Force = False,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -95,7 +99,16 @@ def explain(
     from wsigraph.run.steps import run_slide
 
     settings = read_settings(
-        config, overrides, {"runtime.threads": threads, "report.origin": origin, "slide.z": z, **forced(force)}
+        config,
+        overrides,
+        {
+            "runtime.threads": threads,
+            "report.origin": origin,
+            "slide.z": z,
+            "slide.stain": stain,
+            "prediction.organ": organ,
+            **forced(force),
+        },
     )
     claims = [*(perturb or []), *(falsify or [])]
     if claims:
@@ -114,7 +127,7 @@ def explain(
                 result = run_slide(
                     slide.path,
                     out,
-                    settings,
+                    settings.with_organ(slide.organ),
                     features=slide.features,
                     tile_px=tile_px,
                     mpp=slide.mpp,
@@ -125,12 +138,24 @@ def explain(
                     roi=slide.roi,
                     tissue_mask=slide.tissue_mask,
                 )
+            _require_prediction(result)
             tests = _test_claims(result, claims, target, model or settings.model.path, settings.explanation.seed)
             if as_json:
                 results.add(_to_json(result, tests))
             else:
                 _print_text(result, tests)
     results.finish()
+
+
+def _require_prediction(result: SlideResult) -> None:
+    """Raise ModelError if the model gave no prediction, so that there is nothing to explain."""
+    from wsigraph.errors import ModelError
+
+    if result.facts and result.facts["withheld"]:
+        raise ModelError(
+            f"slide {result.slide_id!r} has no prediction to explain: {result.facts['withheld']}; --force goes on, and "
+            "every output is marked"
+        )
 
 
 def _to_json(result: SlideResult, tests: list[PerturbationResult]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wsigraph.cli.failure import Debug, ends_plainly
+from wsigraph.cli.failure import Debug, ends_plainly, say
 from wsigraph.cli.options import AsJson, Coordinates, Mpp
 
 if TYPE_CHECKING:
@@ -75,12 +75,15 @@ def export(
     graph = _load(Path(source), coarse)
     placement = _placement(Path(source), origin)
     files = _write(graph, Path(source), to, Path(out), placement, points=points, mpp=mpp)
-    if as_json:
-        from wsigraph.exchange.tables import tissue_graph
+    from wsigraph.exchange.tables import tissue_graph
 
-        tissue = tissue_graph(graph)
+    tissue = tissue_graph(graph)
+    if tissue.mark:
+        say(f"{tissue.slide_id}: {tissue.mark}")
+    if as_json:
         shown: dict[str, Any] = {"format": to.value, "files": [str(file) for file in files], "nodes": tissue.n_nodes}
         shown |= {"edges": tissue.n_edges, "slide_id": tissue.slide_id, "origin": placement.statement()}
+        shown |= {"mark": tissue.mark} if tissue.mark else {}
         print(json.dumps(shown))
     else:
         print("\n".join(str(file) for file in files))

@@ -21,6 +21,7 @@ from wsigraph.cli.options import (
     Out,
     Overrides,
     Roi,
+    Stain,
     Threads,
     TilePx,
     TissueMask,
@@ -68,6 +69,7 @@ def graph(
     z: FocalPlane = None,
     roi: Roi = None,
     tissue_mask: TissueMask = None,
+    stain: Stain = None,
     force: Force = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
@@ -89,6 +91,7 @@ def graph(
         "runtime.memory_gb": None if memory is None else _gigabytes(memory),
         "report.origin": origin,
         "slide.z": z,
+        "slide.stain": stain,
         **forced(force),
     }
     settings = read_settings(config, overrides, spelled)

@@ -18,6 +18,7 @@ from wsigraph.cli.options import (
     NucleiWeights,
     Out,
     Overrides,
+    Stain,
     Threads,
     forced,
     read_settings,
@@ -64,6 +65,7 @@ def nuclei(
     points: _Points = False,
     box: _Box = None,
     threads: Threads = None,
+    stain: Stain = None,
     force: Force = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
@@ -79,6 +81,7 @@ def nuclei(
         "feature.nuclei": nuclei,
         "feature.nuclei_weights": nuclei_weights,
         "runtime.threads": threads,
+        "slide.stain": stain,
         **forced(force),
     }
     settings = read_settings(config, overrides, spelled)
@@ -113,8 +116,9 @@ def _find(
     started = time.perf_counter()
     # the rule counts dark spots for the graph and outlines none, so that the network is meant
     name = "network" if settings.feature.nuclei == "rule" else settings.feature.nuclei
+    how = settings.slide
     with (
-        read(named.pixels, mpp=named.mpp, slide_id=named.slide_id) as slide,
+        read(named.pixels, mpp=named.mpp, slide_id=named.slide_id, icc=how.icc, z=how.z, window=how.window) as slide,
         progress_line(named.label) as progress,
         with_threads(settings.runtime.threads),
     ):

@@ -17,7 +17,9 @@ from wsigraph.cli.options import (
     Encoder,
     Features,
     Force,
+    Organ,
     Overrides,
+    Stain,
     TilePx,
     forced,
     read_settings,
@@ -78,6 +80,8 @@ def run(
     config: ConfigFiles = None,
     overrides: Overrides = None,
     origin: Coordinates = None,
+    stain: Stain = None,
+    organ: Organ = None,
     force: Force = False,
     dry_run: _DryRun = False,
     as_json: AsJson = False,
@@ -87,14 +91,15 @@ def run(
 
     Writes DIR/<slide>/ with every record, DIR/summary.md, summary.json and failures.parquet. A step whose record is
     already there is not repeated. A slide that fails is tried again on another worker, then listed. If a
-    slide fails, the exit code is 3.
+    slide fails, the exit code is 3. Pixel sizes, regions and organs of single slides are in the columns mpp, roi and
+    organ of the manifest; there is no --roi here.
     """
     from wsigraph.cli.watch import watching
     from wsigraph.run.batch.run import check_steps, run_cohort
     from wsigraph.run.cluster_security import check_cluster
 
     spelled = {"cluster.kind": cluster, "cluster.workers": workers, "feature.encoder": encoder}
-    spelled |= {"report.origin": origin, **forced(force)}
+    spelled |= {"report.origin": origin, "slide.stain": stain, "prediction.organ": organ, **forced(force)}
     settings = read_settings(config, overrides, spelled)
     check_steps(until, settings)
     if not dry_run:

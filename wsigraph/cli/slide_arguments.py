@@ -40,6 +40,8 @@ class NamedSlide:
         Files of regions that limit the tissue, and that replace it.
     features : str or None
         Feature file.
+    organ : str or None
+        Organ of the section, from the manifest.
     """
 
     path: str | None
@@ -49,6 +51,7 @@ class NamedSlide:
     roi: str | None = None
     tissue_mask: str | None = None
     features: str | None = None
+    organ: str | None = None
 
     @property
     def label(self) -> str:
@@ -155,6 +158,7 @@ def _from_manifest(manifest: str, mpp: float | None, settings: Config | None) ->
             site=row.site,
             roi=str(row.roi) if row.roi else None,
             features=str(row.features) if row.features else None,
+            organ=row.organ,
         )
         for row in rows
     )

@@ -72,7 +72,25 @@ _Restart = Annotated[
 ]
 _Force = Annotated[
     bool,
-    typer.Option("--force", help="Train on a cohort with too few events or patients of a stage; the model is marked."),
+    typer.Option(
+        "--force",
+        help="Train on a cohort with too few events or patients of a stage, and on forced slides that are no H&E "
+        "sections; the model is marked.",
+    ),
+]
+_Organ = Annotated[
+    str,
+    typer.Option(
+        "--organ",
+        metavar="NAME",
+        help="Organ of the slides, for the card; other names of it after commas: kidney,renal.",
+    ),
+]
+_Inclusion = Annotated[
+    str,
+    typer.Option(
+        "--inclusion", metavar="TEXT", help="What was included, for the card: 'a proven clear cell carcinoma'."
+    ),
 ]
 
 
@@ -96,6 +114,8 @@ def train(
     allow_missing: _Missing = False,
     restart: _Restart = False,
     force: _Force = False,
+    organ: _Organ = "",
+    inclusion: _Inclusion = "",
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -130,6 +150,8 @@ def train(
             allow_missing=allow_missing,
             restart=restart,
             force=force,
+            organ=organ,
+            inclusion=inclusion,
             progress=progress,
         )
     if as_json:

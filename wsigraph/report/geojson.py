@@ -208,12 +208,12 @@ def _wanted(features: FeatureTable, chosen: Sequence[str]) -> dict[str, list[flo
     """Return the chosen features by their names in QuPath."""
     columns: dict[str, list[float | int]] = {}
     for name in chosen:
-        if name not in features.names:
+        column = features.column(name)
+        if column is None:
             nearest = difflib.get_close_matches(name, features.names, n=1, cutoff=0.5)
             hint = f"did you mean {nearest[0]!r}?" if nearest else f"expected one of {', '.join(features.names)}"
             raise ConfigError(f"report.measurements has {name!r}, which is not a feature; {hint}")
-        column = features.names.index(name)
-        title = measurement_name(name, features.units[column], features.groups[column])
+        title = measurement_name(features.names[column], features.units[column], features.groups[column])
         columns[title] = _rounded(features.values[:, column])
     return columns
 

@@ -16,7 +16,7 @@ from wsigraph.geometry import Origin
 from wsigraph.graph.feature.moments import MOMENT_NAMES
 from wsigraph.graph.tissue.artefact import artefact_facts, section_areas
 from wsigraph.model.predict import median_band_days
-from wsigraph.records import CoarseGraph, Prediction, SlideInfo, SuperpixelLabels
+from wsigraph.records import CoarseGraph, Prediction, SlideInfo, SuperpixelLabels, TissueGraph
 from wsigraph.slide.bounds import describe_origin
 
 _MOST_SECTIONS = 8
@@ -66,8 +66,9 @@ def summary(
         name), ``risk``, ``median_survival_days`` (None where not reached), ``median_band_days`` (ends of its band),
         ``survival`` (``time_days``, ``probability`` and, where known, the ends ``low`` and ``high`` of its pointwise
         bootstrap band), ``stage_set``, ``distance`` from the training slides, ``patient`` (whether the model knows the
-        patient),
-        ``model``, ``notice``, ``warnings`` without repetition, ``files``.
+        patient), ``model``, ``notice``, ``warnings`` without repetition, ``files``; ``stain`` (its name), ``nuclei``
+        (``count``, ``per_mm2``, ``found_by``), ``assumes``, ``percentile``, ``is_demonstration``, and ``withheld``, the
+        reason why ``stage``, ``risk`` and ``survival`` are None; empty where they are given.
     """
     graph, band = coarse.graph, median_band_days(prediction)
     texts = [*slide.warnings, *labels.tissue.warnings, *prediction.warnings, *warnings]
@@ -81,10 +82,14 @@ def summary(
         **({} if graph.moment_names == MOMENT_NAMES else {"area_of": "tiles"}),
         "section_mm2": section_areas(labels.tissue),
         "artefacts": artefact_facts(labels.tissue),
+        "stain": labels.tissue.stain.name,
         "stain_source": labels.tissue.stain.source,
+        "nuclei": _nuclei(graph),
         "superpixels": int(labels.n_superpixels),
         "nodes": graph.n_nodes,
-        "stage": {
+        "stage": None
+        if prediction.withheld
+        else {
             name: float(probability)
             for name, probability in zip(prediction.stage_names, prediction.stage_probability, strict=True)
         },
@@ -93,13 +98,19 @@ def summary(
             None if prediction.median_survival_days is None else float(prediction.median_survival_days)
         ),
         "median_band_days": None if band is None else list(band),
-        "survival": {
+        "survival": None
+        if prediction.withheld
+        else {
             "time_days": [float(days) for days in prediction.time_days],
             "probability": [float(probability) for probability in prediction.survival],
             **_band(prediction),
         },
         "stage_set": list(prediction.stage_set),
         "distance": prediction.distance,
+        "percentile": prediction.percentile,
+        "withheld": prediction.withheld,
+        "assumes": prediction.assumes,
+        "is_demonstration": prediction.is_demonstration,
         "risk_parts": prediction.risk_parts(),
         "patient": prediction.relation,
         "model": prediction.model_name,
@@ -125,7 +136,7 @@ def tissue_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     Returns
     -------
     list of tuple of str
-        Tissue, sections, one row for each artefact, and the source of the stain vectors.
+        Tissue, sections, one row for each artefact, nuclei, and the source of the stain vectors.
     """
     sections = facts["section_mm2"]
     areas = ", ".join(f"{area:.3g}" for area in sections[:_MOST_SECTIONS])
@@ -142,7 +153,20 @@ def tissue_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append((artefact["name"], f"{artefact['mm2']:.3g} mm2, {inside:.3g} mm2 of it inside tissue ({outcome})"))
     if facts.get("area_of") == "tiles":
         return rows
-    return [*rows, ("stain vectors", _STAIN_SOURCES.get(facts["stain_source"], facts["stain_source"]))]
+    nuclei = facts["nuclei"]
+    if nuclei["found_by"] != "none":
+        by = nuclei["found_by"].partition(" ")[0]
+        rows.append(("nuclei", f"{nuclei['count']:,}, {nuclei['per_mm2']:,.0f} per mm2 (found by the {by})"))
+    source = _STAIN_SOURCES.get(facts["stain_source"], facts["stain_source"])
+    return [*rows, ("stain vectors", source if facts["stain"] == "h&e" else f"{facts['stain']}, {source}")]
+
+
+def _nuclei(graph: TissueGraph) -> dict[str, Any]:
+    """Return how many nuclei were found in the tissue, and by what; none where no pixels were read."""
+    if "nuclei" not in graph.moment_names:
+        return {"count": 0, "per_mm2": 0.0, "found_by": "none"}
+    count = int(graph.moment("nuclei").sum())
+    return {"count": count, "per_mm2": count / max(graph.tissue_mm2, 1e-9), "found_by": graph.nuclei}
 
 
 def _band(prediction: Prediction) -> dict[str, list[float]]:

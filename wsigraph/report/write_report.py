@@ -152,7 +152,7 @@ def write(
 
 
 def _check_feature(features: FeatureTable, name: str | None) -> None:
-    if name is not None and name not in features.names and name not in FEATURE_NAMES:
+    if name is not None and features.column(name) is None and name not in FEATURE_NAMES:
         raise ConfigError(f"report.map_feature is {name!r}, expected null or one of {', '.join(features.names)}")
 
 
@@ -173,8 +173,8 @@ def _draw(
         detail = cut_view(slide, grid, outlines, box, options.thumbnail_px)
     region_map = None
     # of another tool's tiles no feature of pixels is known
-    if options.map_feature in features.names:
-        column = features.names.index(options.map_feature)
+    column = None if options.map_feature is None else features.column(options.map_feature)
+    if column is not None:
         name = measurement_name(features.names[column], features.units[column], features.groups[column])
         label = name.partition(": ")[2].replace("^2", "²")
         region_map = RegionMap.over(whole.regions, features.values[:, column], label)

@@ -132,7 +132,8 @@ def make_prediction(run: SlideRun, to: Destination) -> None:
     from wsigraph.graph.tissue.suitability import mark_prediction
     from wsigraph.model.predict import predict
 
-    prediction = predict(run.records["coarsen"], run.model, sha256=run.slide.info.sha256)
+    options = run.settings.prediction
+    prediction = predict(run.records["coarsen"], run.model, sha256=run.slide.info.sha256, config=options)
     store.save_prediction(mark_prediction(prediction, run.mark), to)
 
 

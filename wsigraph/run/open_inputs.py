@@ -104,6 +104,7 @@ def _open_slide(
             max_bad_tile_fraction=limit,
             icc=options.icc,
             z=options.z,
+            window=options.window,
             max_mpx=max_mpx,
         )
 

@@ -131,6 +131,7 @@ class SlideRun:
                 origin = [] if info.plane is None else [list(info.origin)]  # earlier versions read the whole plane
                 icc = ["icc"] if info.is_icc_applied else []
                 plane = [f"z {info.z}"] if info.n_z > 1 else []
+                plane += [f"window {info.window[0]} {info.window[1]}"] if info.window else []
                 return {"slide": digest_of([info.slide_id, info.sha256, info.reader, info.mpp, *origin, *icc, *plane])}
             case "tiles" | "features":
                 tiles = self.tiles if name == "tiles" else self.features

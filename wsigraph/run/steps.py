@@ -93,7 +93,7 @@ STEPS: Mapping[str, Step] = {
             name="tissue",
             files=("tissue.zarr",),
             inputs=("slide", "tiles", "roi", "tissue_mask"),
-            config=("tissue", "superpixel.mpp"),
+            config=("tissue", "superpixel.mpp", "slide.stain"),
             make=records.make_tissue,
             load=records.load_tissue,
             after=records.mark_tissue,
@@ -128,6 +128,7 @@ STEPS: Mapping[str, Step] = {
             name="predict",
             files=("prediction.json",),
             inputs=("coarsen", "model"),
+            config=("prediction",),
             make=records.make_prediction,
             load=records.load_prediction,
             needs_model=True,
@@ -362,6 +363,8 @@ def carry_out_steps(run: SlideRun, until: str) -> None:
         Whatever a step raises.
     """
     for step in steps_until(until):
+        if step.name in ("explain", "page") and run.records["predict"].withheld:
+            return  # there is no number to explain; the report gives the reason
         if step.written_by is not None:
             # a slide that fails before its first record leaves no directory behind
             if step.name == until:

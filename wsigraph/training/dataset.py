@@ -95,6 +95,8 @@ class Cohort:
         The rows before coarsening, kept where the coarsening is to be trained.
     nuclei : str
         What found the nuclei of the graphs.
+    stained_with : str
+        What the slides are stained with.
     """
 
     inputs: list[GraphInput]
@@ -113,6 +115,7 @@ class Cohort:
     columns: NodeColumns = field(default_factory=NodeColumns)
     superpixel_graphs: SuperpixelGraphs | None = None
     nuclei: str = "rule"
+    stained_with: str = "h&e"
 
     @property
     def n_rows(self) -> int:
@@ -236,7 +239,7 @@ def collect(
         n_encoded += tissue.encoding_sum is not None
         encoder = tissue.encoder if columns.needs_encoding else None
         nuclei = tissue.nuclei if columns.needs_features else "rule"
-        schemas.add((moment_schema_id(tissue.moment_names), embedding_id, encoder, nuclei))
+        schemas.add((moment_schema_id(tissue.moment_names), embedding_id, encoder, nuclei, tissue.stain.name))
         inputs.append(graph_input(graph, columns))
         stage = NO_STAGE if example.stage is None else example.stage
         time_days = math.nan if example.time_days is None else example.time_days
@@ -250,11 +253,12 @@ def collect(
     if len(schemas) != 1:
         raise ModelError(
             f"training graphs have {len(schemas)} combinations of moment schema, coarsening and encoder (or of what "
-            "found nuclei), expected one; build and coarsen all of them with one version and one configuration"
+            "found nuclei, or of the stain), expected one; build and coarsen all of them with one version and one "
+            "configuration"
         )
     patient, stages, times, events = zip(*rows, strict=True)
     sites, slides, covariates, stains = zip(*details, strict=True)
-    moment_id, embedding_id, encoder, nuclei = schemas.pop()
+    moment_id, embedding_id, encoder, nuclei, stained_with = schemas.pop()
     return Cohort(
         inputs=inputs,
         patient=np.array(patient, np.str_),
@@ -269,6 +273,7 @@ def collect(
         feature_id=feature_schema_id(),
         embedding_id=embedding_id,
         nuclei=nuclei,
+        stained_with=stained_with,
         feature_names=column_names(columns, inputs[0].features.shape[1]),
         columns=replace(columns, encoder=encoder),
         superpixel_graphs=None

@@ -221,7 +221,7 @@ def write_manifest(rows: Iterable[ManifestRow], path: Path | str) -> None:
     if clash := [column for column in free if column in COLUMNS]:
         raise CohortError(f"free columns {', '.join(clash)} have a meaning in a manifest; rename them")
     folder = os.path.abspath(Path(path).parent)  # noqa: PTH100 - keeps links
-    rare = ("roi", "features")
+    rare = ("roi", "features", "organ")
     columns = [
         column for column in COLUMNS if column not in rare or any(getattr(row, column) is not None for row in listed)
     ]

@@ -22,6 +22,7 @@ COLUMNS = (
     "sha256",
     "roi",
     "features",
+    "organ",
 )
 """Columns with a meaning, in the order of a written manifest; all others are free."""
 
@@ -63,6 +64,8 @@ class ManifestRow:
         File of regions outside which no tissue is used, absolute.
     features : Path or None
         Feature file of an encoder, absolute; alone, it takes the place of the slide.
+    organ : str or None
+        Organ of the section, compared with that of a model.
     free : mapping of str to str
         Cells of the other columns, as text.
     """
@@ -87,6 +90,8 @@ class ManifestRow:
     def source(self) -> Path | None:
         """What the slide is read from: its file, else its feature file; None where the row names neither."""
         return self.path or self.features
+
+    organ: str | None = None
 
     @property
     def follow_up_days(self) -> float | None:

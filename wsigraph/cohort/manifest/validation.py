@@ -88,6 +88,7 @@ def parse_rows(table: Table, folder: str, stage_names: Sequence[str], requires: 
                 sha256=row_parser.take("sha256", text["sha256"], _parse_digest),
                 roi=row_parser.take("roi", text["roi"], lambda cell: _parse_path(cell, folder)),
                 features=row_parser.take("features", text["features"], lambda cell: _parse_path(cell, folder)),
+                organ=text["organ"] or None,
                 free={column: cells[place] for column, place in free},
             )
         )

@@ -50,6 +50,7 @@ from wsigraph.geometry import crofton_um, px_to_um, px_to_um2
 from wsigraph.graph.feature.moments import COLUMN, ECCENTRICITY_UNIT, MOMENT_NAMES, N_BINS, N_GREY, OD_UNIT, schema_id
 from wsigraph.graph.tissue.stain import unmixing
 from wsigraph.records import StainBasis, TissueGraph
+from wsigraph.records.slide_records import STAINS
 
 _BINS_TO_MAXIMUM = 12
 _WHITE_BIN = 14
@@ -120,6 +121,21 @@ class FeatureTable:
     units: tuple[str, ...] = FEATURE_UNITS
     groups: tuple[str, ...] = FEATURE_GROUPS
 
+    def column(self, name: str) -> int | None:
+        """Return the column of a feature, also by its name in H&E; None if there is none of this name."""
+        for names in (self.names, FEATURE_NAMES):
+            if name in names:
+                return names.index(name)
+        return None
+
+
+def stained_names(stain: StainBasis) -> tuple[str, ...]:
+    """Return the names of the features, in column order, with those of the slide's own stains."""
+    own = dict(zip(STAINS["h&e"], stain.stains, strict=True))
+    return tuple(
+        "_".join([own.get(first, first), *rest]) for first, *rest in (name.split("_") for name in FEATURE_NAMES)
+    )
+
 
 def feature_schema_id() -> str:
     """Return the digest of names, units and underlying moments, 16 hexadecimal characters."""
@@ -138,7 +154,7 @@ def interpret(graph: TissueGraph) -> FeatureTable:
     Returns
     -------
     FeatureTable
-        36 columns, as in the table of this module.
+        36 columns, as in the table of this module; those of a stain are named by the slide's own.
 
     Raises
     ------
@@ -150,7 +166,8 @@ def interpret(graph: TissueGraph) -> FeatureTable:
             f"graph {graph.slide_id!r} has moment schema {schema_id(graph.moment_names)}, expected {schema_id()}; "
             "build the graph again with this version"
         )
-    return FeatureTable(_values(graph, graph.moments, (_stain, _texture, _shape, _nuclei)))
+    values = _values(graph, graph.moments, (_stain, _texture, _shape, _nuclei))
+    return FeatureTable(values, names=stained_names(graph.stain))
 
 
 def known_features(graph: TissueGraph) -> FeatureTable:

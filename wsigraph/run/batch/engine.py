@@ -192,7 +192,7 @@ class Engine:
             missing_mpp=self._missing_mpp,
             sha256=row.sha256,
             out=str(self._out),
-            config=self._config,
+            config=self._config.with_organ(row.organ),
             model=self._model,
             until=task.until,
             seen_stale=held if is_stale else None,
