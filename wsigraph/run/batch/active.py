@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from wsigraph.run.batch.running_slide import RunningSlide
 
@@ -28,3 +29,8 @@ class Active(RunningSlide):
 
     def __post_init__(self) -> None:
         self.slide_id = self.row.slide_id
+
+    def submitted(self, future: Any, lease: Path) -> None:
+        """Note that a task was submitted; its steps begin anew."""
+        super().submitted(future, lease)
+        self.step, self.fraction = "", 0.0

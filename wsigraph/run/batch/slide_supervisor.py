@@ -113,11 +113,12 @@ class SlideSupervisor(Generic[SlideT]):
         self._source.record()
         self._source.maintain()
         self._withdraw()
+        # while the client looks for its scheduler, nothing can be submitted
         if self._client.status == "running":
             self._hand_out()
             self._announce()
-        if not self._flying and not self._waiting and not self._source.is_endless:
-            return False
+            if not self._flying and not self._waiting and not self._source.is_endless:
+                return False
         self._take_in()
         self._read_messages()
         self._find_hanging()
