@@ -316,18 +316,18 @@ def benchmark(folder: Path, minutes: float) -> list[Table]:
 
 
 def _summary(minutes: float, seed: int, log: Log, found: dict[str, list[str]], end_s: float) -> Table:
-    table = Table(f"A soak of {minutes:g} min", ["what", "number"])
-    table.rows += [("viewers", N_VIEWERS), ("slides acknowledged", len(log.digests)), ("files sent", len(log.sent))]
-    table.rows += [("jobs acknowledged", len(log.jobs)), ("kills", sum(log.killed.values()))]
-    table.rows += [(f"kills: {kind}", number) for kind, number in sorted(log.killed.items())]
-    table.rows += [(f"tiles: {status}", number) for status, number in sorted(log.tiles.items())]
+    rows: list[tuple[str, object]] = [("viewers", N_VIEWERS)]
+    rows += [("files sent", len(log.sent)), ("slides acknowledged", len(log.digests))]
+    rows += [("jobs acknowledged", len(log.jobs)), ("kills", sum(log.killed.values()))]
+    rows += [(f"kills: {kind}", number) for kind, number in sorted(log.killed.items())]
+    rows += [(f"tiles: {status}", number) for status, number in sorted(log.tiles.items())]
     if log.ms:
-        table.rows.append(("median and 95th percentile of tiles, ms", _both(log.ms)))
-    table.rows += [(what, len(names)) for what, names in found.items()]
-    table.rows.append(("end after SIGTERM, s", round(end_s, 1)))
-    table.notes.append(f"WSIGRAPH_SEED={seed} repeats the kills")
-    table.notes += [f"{what}: {name}" for what, names in found.items() for name in names[:20]]
-    return table
+        rows.append(("median and 95th percentile of tiles, ms", _both(log.ms)))
+    rows += [(what, len(names)) for what, names in found.items()]
+    rows.append(("end after SIGTERM, s", round(end_s, 1)))
+    notes = [f"WSIGRAPH_SEED={seed} repeats the kills"]
+    notes += [f"{what}: {name}" for what, names in found.items() for name in names[:20]]
+    return Table(f"A soak of {minutes:g} min", ["what", "number"], list(rows), notes)
 
 
 def _both(ms: list[float]) -> str:
