@@ -304,15 +304,24 @@ def benchmark(folder: Path, minutes: float) -> list[Table]:
         thread.start()
     try:
         time.sleep(60 * minutes)
+        _end(stop, threads)
+        settle(service, log)
+        found = findings(service, log)
+        end_s = service.stop()
+        found |= left_over(service)
     finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-    settle(service, log)
-    found = findings(service, log)
-    end_s = service.stop()
-    found |= left_over(service)
+        # after an interrupt, too, nothing goes on
+        _end(stop, threads)
+        for number in service.processes():
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
     return [_summary(minutes, seed, log, found, end_s), _memory(log)]
+
+
+def _end(stop: threading.Event, threads: list[threading.Thread]) -> None:
+    stop.set()
+    for thread in threads:
+        thread.join()
 
 
 def _summary(minutes: float, seed: int, log: Log, found: dict[str, list[str]], end_s: float) -> Table:
