@@ -10,8 +10,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 import sys
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from wsigraph.run.steps import run_slide
 
 _SIDE_PX, _TILE_PX, _MPP = 1024, 256, 0.5
 _LOCK = "compiling.lock"
+_FOLDER = "compiling"
 _DECORATOR = b"njit("
 _GLASS, _STROMA, _EPITHELIUM, _NUCLEUS = (242, 242, 242), (224, 160, 196), (205, 140, 185), (96, 60, 140)
 _NOISE, _SPACING_PX, _RADIUS_PX = 6.0, 30, 5
@@ -49,15 +50,20 @@ def compile_kernels() -> None:
         # the system releases the lock of a process that is killed
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not note.exists():
-            _run_all_steps()
+            _run_all_steps(note.with_name(_FOLDER))
             note.touch()
 
 
-def _run_all_steps() -> None:
-    with tempfile.TemporaryDirectory(prefix="wsigraph-") as folder:
-        slide = Path(folder) / "slide.tif"
+def _run_all_steps(folder: Path) -> None:
+    # a folder of one name: the next process removes what one that was killed has left
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        slide = folder / "slide.tif"
         tifffile.imwrite(slide, _picture(), photometric="rgb", tile=(_TILE_PX, _TILE_PX), compression="jpeg")
-        run_slide(slide, Path(folder) / "out", load(), mpp=_MPP, until="page", explain=ExplanationRequest())
+        run_slide(slide, folder / "out", load(), mpp=_MPP, until="page", explain=ExplanationRequest())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _note() -> Path | None:
