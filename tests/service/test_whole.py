@@ -152,7 +152,7 @@ def test_a_service_that_is_killed_in_the_middle_goes_on_from_the_finished_stages
     stamp = tissue.stat().st_mtime_ns
     with serving(tmp_path, *short) as (address, _), Client(address) as client:
         # it says so for as long as nothing is known of its worker
-        assert client.job(job_id)["step"] == RESUMING
+        until(lambda: client.job(job_id)["step"] == RESUMING, RESUMES_S)
         until(lambda: client.job(job_id)["step"] != RESUMING, 60)
         took = time.monotonic() - killed_at
         done = client.wait(job_id, timeout_s=120, every_s=0.2)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsigraph.config import Config
 from wsigraph.errors import StoreError, WsigraphError
-from wsigraph.service.jobs.instance import new_instance
+from wsigraph.service.jobs.instance import is_ended, new_instance
 from wsigraph.service.jobs.store import JobStore
 
 if TYPE_CHECKING:
@@ -92,6 +93,10 @@ class JobSupervisor:
             self._thread.join(_END_S)
 
     def _run(self) -> None:
+        # at once, so that these jobs say that they resume while the workers start
+        with suppress(StoreError):
+            for instance in filter(is_ended, self._store.claiming_instances()):
+                self._store.release_claims(instance)
         # imported by the thread: the steps take seconds to import
         from wsigraph.run.cluster import connect
         from wsigraph.service.jobs.job_source import JobSource
