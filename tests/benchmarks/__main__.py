@@ -92,7 +92,7 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
         "start": lambda: start.benchmark(slide_maker.SOURCE, options.repeats),
         "artefacts": tissue_quality.benchmark,
         "nuclei": lambda: score_nuclei(options.outlines),
-        "explanations": lambda: explanations.benchmark(options.threads),
+        "explanations": lambda: explanations.benchmark(options.threads, large=options.large),
         "batch": lambda: batch.benchmark(folder, options.repeats),
         "coarsening": lambda: coarsening.benchmark(),
         "service": lambda: service.benchmark(

@@ -12,6 +12,7 @@ from wsigraph.cli.options import (
     AsJson,
     ConfigFiles,
     Coordinates,
+    Features,
     FocalPlane,
     Force,
     Mpp,
@@ -19,6 +20,7 @@ from wsigraph.cli.options import (
     Overrides,
     Roi,
     Threads,
+    TilePx,
     TissueMask,
     forced,
     read_settings,
@@ -67,6 +69,8 @@ def explain(
     thorough: _Thorough = False,
     perturb: _Perturb = None,
     falsify: _Falsify = None,
+    features: Features = None,
+    tile_px: TilePx = None,
     mpp: Mpp = None,
     model: _Model = None,
     config: ConfigFiles = None,
@@ -99,7 +103,7 @@ def explain(
 
         for claim in claims:
             check_claim(claim)
-    selection = select_slides(slides, manifest, mpp, settings, roi=roi, tissue_mask=tissue_mask)
+    selection = select_slides(slides, manifest, mpp, settings, roi=roi, tissue_mask=tissue_mask, features=features)
     refuse_equal_names(selection.slides)
 
     results = SlideResults(selection, as_json=as_json, debug=debug)
@@ -111,6 +115,8 @@ def explain(
                     slide.path,
                     out,
                     settings,
+                    features=slide.features,
+                    tile_px=tile_px,
                     mpp=slide.mpp,
                     slide_id=slide.slide_id,
                     model=model,

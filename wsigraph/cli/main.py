@@ -36,6 +36,7 @@ from wsigraph.cli import (
 )
 from wsigraph.cli.examples import add_examples
 from wsigraph.cli.failure import EXIT_INTERRUPTED, report_interrupted
+from wsigraph.cli.log_options import JsonLog, LogFile, Quiet, Verbose, set_up_log
 
 app = typer.Typer(
     name="wsigraph",
@@ -52,8 +53,15 @@ _Version = Annotated[
 
 
 @app.callback()
-def options(show_version: _Version = False) -> None:
+def options(
+    show_version: _Version = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+    json_log: JsonLog = False,
+) -> None:
     """Take the options that stand before the command."""
+    set_up_log(quiet, verbose, log_file, json_log)
 
 
 app.command("predict", short_help="Predict stage and survival of slides, with graphs and a report.")(predict.predict)

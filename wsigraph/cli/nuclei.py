@@ -114,7 +114,7 @@ def _find(
     # the rule counts dark spots for the graph and outlines none, so that the network is meant
     name = "network" if settings.feature.nuclei == "rule" else settings.feature.nuclei
     with (
-        read(named.path, mpp=named.mpp, slide_id=named.slide_id) as slide,
+        read(named.pixels, mpp=named.mpp, slide_id=named.slide_id) as slide,
         progress_line(named.label) as progress,
         with_threads(settings.runtime.threads),
     ):

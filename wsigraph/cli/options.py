@@ -29,6 +29,20 @@ Mpp = Annotated[
     float | None,
     typer.Option("--mpp", metavar="UM", help="Pixel size at full resolution, um/px; overrides the file."),
 ]
+Features = Annotated[
+    str | None,
+    typer.Option(
+        "--features",
+        metavar="FILE|DIR",
+        help="Feature files of TRIDENT, CLAM, STAMP or UNI2-h (.h5, .pt), with slides of the same names or alone.",
+    ),
+]
+TilePx = Annotated[
+    int | None,
+    typer.Option(
+        "--tile-px", min=1, metavar="N", help="Side of a tile in level-0 pixels, if a file does not state it."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
 Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Output directory; the files are in DIR/<slide>/.")]
 Encoder = Annotated[

@@ -12,12 +12,14 @@ from wsigraph.cli.options import (
     ConfigFiles,
     Coordinates,
     Encoder,
+    Features,
     FocalPlane,
     Mpp,
     Out,
     Overrides,
     Roi,
     Threads,
+    TilePx,
     TissueMask,
     forced,
     read_settings,
@@ -56,6 +58,8 @@ def predict(
     slides: _Slides = None,
     manifest: FromManifest = None,
     out: Out = "wsigraph-out",
+    features: Features = None,
+    tile_px: TilePx = None,
     mpp: Mpp = None,
     model: _Model = None,
     encoder: Encoder = None,
@@ -91,7 +95,7 @@ def predict(
             **forced(force),
         },
     )
-    selection = select_slides(slides, manifest, mpp, settings, roi=roi, tissue_mask=tissue_mask)
+    selection = select_slides(slides, manifest, mpp, settings, roi=roi, tissue_mask=tissue_mask, features=features)
     refuse_equal_names(selection.slides)
 
     results = SlideResults(selection, as_json=as_json, debug=debug)
@@ -103,6 +107,8 @@ def predict(
                     slide.path,
                     out,
                     settings,
+                    features=slide.features,
+                    tile_px=tile_px,
                     mpp=slide.mpp,
                     slide_id=slide.slide_id,
                     model=model,

@@ -44,6 +44,12 @@ class Group(StrEnum):
 
 _Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Table of slides, patients and outcomes.")]
 _Graphs = Annotated[Path, typer.Option("--graphs", metavar="DIR", help="Directory with <slide>/coarse.safetensors.")]
+_Splits = Annotated[
+    str | None,
+    typer.Option(
+        "--splits", metavar="FILE", help="Folds to use in place of drawn ones, e.g. Patho-Bench's; FILE:fold_3 is one."
+    ),
+]
 _ModelOut = Annotated[Path, typer.Option("--out", metavar="DIR", help="Directory of the model.")]
 _Task = Annotated[Task | None, typer.Option("--task", help="What to predict; by default model.task.")]
 _Folds = Annotated[int, typer.Option("--folds", min=2, help="Number of folds; each is held out once.")]
@@ -86,6 +92,7 @@ def train(
     workers: _Workers = 0,
     device: _Device = "cpu",
     tries: _Tries = None,
+    splits: _Splits = None,
     allow_missing: _Missing = False,
     restart: _Restart = False,
     force: _Force = False,
@@ -119,6 +126,7 @@ def train(
             workers=workers,
             device=device,
             tries=tries or (),
+            splits=splits,
             allow_missing=allow_missing,
             restart=restart,
             force=force,

@@ -30,6 +30,7 @@ from wsigraph.model.bundle import (
     patient_digest,
     slide_digest,
 )
+from wsigraph.model.coarsening_space import as_trained
 from wsigraph.model.columns import NodeColumns
 from wsigraph.model.conformal import MIN_CALIBRATION, stage_probabilities, stage_sets, survival_band
 from wsigraph.model.inputs import CLIP, Standardised, graph_input
@@ -180,7 +181,8 @@ def check_graph(bundle: ModelBundle, coarse: CoarseGraph) -> None:
 
 
 def _coarsened(graph: TissueGraph, bundle: ModelBundle, sha256: str | None) -> CoarseGraph:
-    config, embedding = bundle.coarsening(CoarseningConfig(), sha256) or (CoarseningConfig(), None)
+    own = bundle.coarsening(CoarseningConfig(), sha256)
+    config, embedding = own or (as_trained(CoarseningConfig(), bundle, graph), None)
     return coarsen(graph, config, embedding=embedding)
 
 
@@ -266,6 +268,25 @@ def median_survival_days(time_days: NDArray[np.float64], survival: NDArray[np.fl
     last = int(reached[0]) + 1
     fraction = (alive[last - 1] - 0.5) / (alive[last - 1] - alive[last])
     return float(days[last - 1] + fraction * (days[last] - days[last - 1]))
+
+
+def median_band_days(prediction: Prediction) -> tuple[float | None, float | None] | None:
+    """Return the ends of the band of the median survival, days: where the ends of the band of the curve reach one half.
+
+    Parameters
+    ----------
+    prediction : Prediction
+        Its band, if it has one.
+
+    Returns
+    -------
+    tuple of float or None
+        An end that is not reached within the curve is None. None where the prediction has no band.
+    """
+    if prediction.survival_band is None:
+        return None
+    low, high = (median_survival_days(prediction.time_days, curve) for curve in prediction.survival_band)
+    return low, high
 
 
 def _warnings(

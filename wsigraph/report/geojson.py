@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from wsigraph.errors import ConfigError, RecordError
 from wsigraph.geometry import px_to_um2
-from wsigraph.graph.feature.interpret import FeatureTable
+from wsigraph.graph.feature.interpret import FEATURE_NAMES, FeatureTable
 from wsigraph.outline.outline import Outlines
 from wsigraph.records import CoarseGraph
 from wsigraph.report.palette import PALETTE, colour_regions
@@ -133,6 +133,8 @@ def encode_geojson(
             f"{n_regions} nodes, {outlines.n_regions} outlines and {len(features.values)} rows of features, "
             "expected the same number of each"
         )
+    # another tool's tiles have no features of pixels
+    measurements = [name for name in measurements if name in features.names or name not in FEATURE_NAMES]
     wanted = _wanted(features, measurements)
     collection = _collection(outlines, coarse, slide_sha256, np.asarray(offset_px))
     fixed = _fixed(coarse) | {f"Attribution: {name}": _rounded(values) for name, values in (attributions or {}).items()}
@@ -194,7 +196,7 @@ def _fixed(coarse: CoarseGraph) -> dict[str, list[float | int]]:
     return {
         "Area µm^2": _rounded(px_to_um2(1.0, graph.mpp) * graph.moment("n").astype(np.float64)),
         "Number of superpixels": np.bincount(coarse.assignment, minlength=graph.n_nodes).tolist(),
-        "Number of nuclei": graph.moment("nuclei").tolist(),
+        **({"Number of nuclei": graph.moment("nuclei").tolist()} if "nuclei" in graph.moment_names else {}),
         **{
             f"Fraction in class: {name}": _rounded(graph.class_fraction[:, k])
             for k, name in enumerate(graph.class_names)

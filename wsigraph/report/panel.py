@@ -6,7 +6,7 @@ Each function draws only on the axes that it gets.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 
 from wsigraph.records import Prediction
 from wsigraph.report.font import FONT, drawable
+from wsigraph.report.slide_summary import area_label
 
 INK = "#1f2933"
 """Colour of text."""
@@ -25,6 +26,7 @@ _WARNING = "#a33b00"
 _DAYS_A_YEAR = 365.25
 _DAYS_A_MONTH = _DAYS_A_YEAR / 12
 _MOST_WARNING_LINES = 3
+_BEYOND = "beyond the curve"
 
 
 def draw_facts(axes: Axes, facts: Mapping[str, Any]) -> None:
@@ -45,13 +47,13 @@ def draw_facts(axes: Axes, facts: Mapping[str, Any]) -> None:
     )
     rows = [
         ("Pixel size", f"{facts['mpp']:.4g} µm ({facts['mpp_source']})"),
-        ("Tissue", f"{facts['tissue_mm2']:.3g} mm², sections: {len(facts['section_mm2'])}"),
+        (area_label(facts).capitalize(), f"{facts['tissue_mm2']:.3g} mm², sections: {len(facts['section_mm2'])}"),
         ("Artefacts (inside)", textwrap.shorten(f"{artefacts} mm²" if artefacts else "none", 48, placeholder=" ...")),
         ("Stain vectors", facts["stain_source"]),
         ("Regions", f"{facts['nodes']:,} of {facts['superpixels']:,} superpixels"),
         ("Model", textwrap.shorten(str(facts["model"]), 38, placeholder="...")),
         ("Risk", "not predicted" if facts["risk"] is None else f"{facts['risk']:+.2f} (log cumulative hazard)"),
-        ("Median survival", "beyond the curve" if days is None else duration(days)),
+        ("Median survival", median_text(days, facts.get("median_band_days"))),
     ]
     step = 0.095
     for row, (name, value) in enumerate(rows):
@@ -122,7 +124,9 @@ def draw_survival(axes: Axes, prediction: Prediction) -> None:
     unit, unit_days = _time_unit(float(prediction.time_days[-1]))
     time = np.concatenate([[0.0], prediction.time_days]) / unit_days
     survival = np.concatenate([[1.0], prediction.survival])
-    axes.fill_between(time, survival, color=_BAR_OTHER, alpha=0.35, linewidth=0)
+    if prediction.survival_band is not None:
+        low, high = (np.concatenate([[1.0], end]) for end in prediction.survival_band)
+        axes.fill_between(time, low, high, color=_BAR_OTHER, alpha=0.45, linewidth=0)
     axes.plot(time, survival, color=_BAR, linewidth=2.0, marker="o", markersize=4)
     if prediction.median_survival_days is not None:
         median = prediction.median_survival_days / unit_days
@@ -142,7 +146,8 @@ def draw_survival(axes: Axes, prediction: Prediction) -> None:
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25 %", "50 %", "75 %", "100 %"], fontsize=9.5, color=MUTED)
     axes.tick_params(axis="x", labelsize=9.5, colors=MUTED)
     axes.set_xlabel(unit, fontsize=10, color=MUTED, fontfamily=FONT)
-    axes.set_title("Predicted survival", fontsize=12, loc="left", color=INK, fontfamily=FONT)
+    band = "" if prediction.survival_band is None else ", 95 % band"
+    axes.set_title(f"Predicted survival{band}", fontsize=12, loc="left", color=INK, fontfamily=FONT)
     _tidy(axes)
 
 
@@ -150,6 +155,28 @@ def duration(days: float) -> str:
     """Return a time as text, in years from two years on, else in months."""
     unit, unit_days = _time_unit(days)
     return f"{days / unit_days:.1f} {unit}"
+
+
+def median_text(days: float | None, band: Sequence[float | None] | None) -> str:
+    """Return a median survival with the ends of its band, if it has one.
+
+    Parameters
+    ----------
+    days : float or None
+        Median; None where it is not reached.
+    band : sequence of float or None
+        Ends of the band, days, None where not reached; None for a prediction without a band.
+
+    Returns
+    -------
+    str
+        E.g. ``"3.2 years (2.1 years to beyond the curve)"``.
+    """
+    text = _BEYOND if days is None else duration(days)
+    if band is None or list(band) == [None, None]:
+        return text
+    low, high = (_BEYOND if end is None else duration(end) for end in band)
+    return f"{text} ({low} to {high})"
 
 
 def _time_unit(days: float) -> tuple[str, float]:

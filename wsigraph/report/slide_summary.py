@@ -13,7 +13,9 @@ from typing import Any
 
 from wsigraph import __version__
 from wsigraph.geometry import Origin
+from wsigraph.graph.feature.moments import MOMENT_NAMES
 from wsigraph.graph.tissue.artefact import artefact_facts, section_areas
+from wsigraph.model.predict import median_band_days
 from wsigraph.records import CoarseGraph, Prediction, SlideInfo, SuperpixelLabels
 from wsigraph.slide.bounds import describe_origin
 
@@ -58,14 +60,16 @@ def summary(
     -------
     dict
         Plain JSON values: ``slide_id``, ``is_synthetic``, ``mpp`` (um/px), ``mpp_source``, ``tissue_mm2``,
-        ``section_mm2`` (of each cross-section), ``artefacts`` (`wsigraph.graph.tissue.artefact.artefact_facts`),
+        ``area_of`` (``tiles`` where no slide was given), ``section_mm2`` (of each cross-section), ``artefacts``
+        (`wsigraph.graph.tissue.artefact.artefact_facts`),
         ``stain_source`` (where the stain vectors came from), ``superpixels``, ``nodes``, ``stage`` (probability by
-        name), ``risk``, ``median_survival_days`` (None where not reached), ``survival`` (``time_days``,
-        ``probability`` and, where known, the ends ``low`` and ``high`` of its pointwise bootstrap band),
-        ``stage_set``, ``distance`` from the training slides, ``patient`` (whether the model knows the patient),
+        name), ``risk``, ``median_survival_days`` (None where not reached), ``median_band_days`` (ends of its band),
+        ``survival`` (``time_days``, ``probability`` and, where known, the ends ``low`` and ``high`` of its pointwise
+        bootstrap band), ``stage_set``, ``distance`` from the training slides, ``patient`` (whether the model knows the
+        patient),
         ``model``, ``notice``, ``warnings`` without repetition, ``files``.
     """
-    graph = coarse.graph
+    graph, band = coarse.graph, median_band_days(prediction)
     texts = [*slide.warnings, *labels.tissue.warnings, *prediction.warnings, *warnings]
     return {
         "slide_id": slide.slide_id,
@@ -73,6 +77,8 @@ def summary(
         "mpp": float(slide.mpp),
         "mpp_source": slide.mpp_source,
         "tissue_mm2": graph.tissue_mm2,
+        # without a slide, the area is that of tiles and the glass in them
+        **({} if graph.moment_names == MOMENT_NAMES else {"area_of": "tiles"}),
         "section_mm2": section_areas(labels.tissue),
         "artefacts": artefact_facts(labels.tissue),
         "stain_source": labels.tissue.stain.source,
@@ -86,6 +92,7 @@ def summary(
         "median_survival_days": (
             None if prediction.median_survival_days is None else float(prediction.median_survival_days)
         ),
+        "median_band_days": None if band is None else list(band),
         "survival": {
             "time_days": [float(days) for days in prediction.time_days],
             "probability": [float(probability) for probability in prediction.survival],
@@ -100,6 +107,11 @@ def summary(
         "warnings": list(dict.fromkeys(texts)),
         "files": sorted(files),
     }
+
+
+def area_label(facts: Mapping[str, Any]) -> str:
+    """Return what the area of a slide's `summary` is of: the tissue, or tiles where no slide was given."""
+    return "area of tiles" if facts.get("area_of") == "tiles" else "tissue"
 
 
 def tissue_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -119,7 +131,7 @@ def tissue_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     areas = ", ".join(f"{area:.3g}" for area in sections[:_MOST_SECTIONS])
     more = ", ..." if len(sections) > _MOST_SECTIONS else ""
     rows = [
-        ("tissue", f"{facts['tissue_mm2']:.3f} mm2"),
+        (area_label(facts), f"{facts['tissue_mm2']:.3f} mm2"),
         ("sections", f"{len(sections)}" + (f" of {areas}{more} mm2" if len(sections) > 1 else "")),
     ]
     for artefact in facts["artefacts"]:
@@ -128,6 +140,8 @@ def tissue_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         if not inside:
             outcome = "outside the tissue"
         rows.append((artefact["name"], f"{artefact['mm2']:.3g} mm2, {inside:.3g} mm2 of it inside tissue ({outcome})"))
+    if facts.get("area_of") == "tiles":
+        return rows
     return [*rows, ("stain vectors", _STAIN_SOURCES.get(facts["stain_source"], facts["stain_source"]))]
 
 

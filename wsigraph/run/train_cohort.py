@@ -62,6 +62,7 @@ def train(
     workers: int = 0,
     device: str = "cpu",
     tries: Sequence[str] = (),
+    splits: str | None = None,
     allow_missing: bool = False,
     restart: bool = False,
     force: bool = False,
@@ -99,6 +100,8 @@ def train(
         ``cpu`` or ``cuda``.
     tries : sequence of str
         Further model settings to choose from, each as ``"key=value"``, such as ``"layers=2"``.
+    splits : str, optional
+        Table of folds in place of drawn ones (`wsigraph.cohort.manifest.fold_table.read_folds`).
     allow_missing : bool
         Whether to leave out slides without a graph, with a warning, instead of failing.
     restart : bool
@@ -129,6 +132,7 @@ def train(
     -----
     Warnings are logged to the logger ``wsigraph``.
     """
+    from wsigraph.cohort.manifest.fold_table import read_folds
     from wsigraph.cohort.manifest.manifest import read_manifest
     from wsigraph.cohort.manifest.manifest_row import patient_digest
     from wsigraph.training.cross_validate import Design, cross_validate, refuse_finished, start_over, study_identity
@@ -144,9 +148,13 @@ def train(
     chosen = with_endpoint(table.rows, endpoint)
     for text in (*table.warnings, *chosen.warnings):
         _log.warning(text)
-    rows = _training_rows(chosen.rows, graphs, allow_missing)
+    given = None if splits is None else read_folds(splits, chosen.rows)
+    rows = _training_rows(chosen.rows if given is None else given.rows, graphs, allow_missing)
     configurations = _configurations(settings, tries)
-    design = Design(n_folds=n_folds, group=group, seed=seed, workers=workers, device=device)
+    fold_of = None if given is None else given.fold_of
+    if fold_of is not None:
+        n_folds = max(fold_of.values()) + 1
+    design = Design(n_folds=n_folds, group=group, seed=seed, workers=workers, device=device, fold_of=fold_of)
     cohort = load_cohort(
         rows,
         graphs,
@@ -155,6 +163,7 @@ def train(
         model=shared_inputs(configurations),
         progress=progress,
     )
+    configurations = cohort.settled(configurations)
     shortages = _shortages(cohort, settings.model, design, force)
     if restart:
         start_over(out)
@@ -176,10 +185,21 @@ def train(
         keep_checkpoints=n_repeats > 1,
         progress=progress,
     )
+    _write_splits(cohort, rows, design, out)
     if n_repeats < 2:
         return TrainResult(ensemble=ensemble)
     scores = score_repeats(ensemble, cohort, configurations, out, design=design, n_repeats=n_repeats, progress=progress)
     return TrainResult(ensemble=ensemble, over_repeats=scores["over_repeats"])
+
+
+def _write_splits(cohort: Cohort, rows: Sequence[ManifestRow], design: Design, out: Path) -> None:
+    """Write the folds of a model as a table beside it."""
+    from wsigraph.cohort.manifest.fold_table import SPLITS, encode_folds
+    from wsigraph.store.atomic import write_file
+    from wsigraph.training.cross_validate import assign_folds
+
+    folds = assign_folds(cohort, design)[0].tolist()
+    write_file(out / SPLITS, encode_folds(rows, dict(zip(cohort.patient.tolist(), folds, strict=True))))
 
 
 def _shortages(cohort: Cohort, model: ModelConfig, design: Design, force: bool) -> list[str]:

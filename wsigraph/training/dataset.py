@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.config import CoarseningConfig
+from wsigraph.config import CoarseningConfig, ModelConfig
 from wsigraph.errors import CohortError, ModelError
 from wsigraph.graph.coarsening.coarsen import coarsen
 from wsigraph.graph.coarsening.embed import Embedding
@@ -20,6 +21,8 @@ from wsigraph.model.inputs import GraphInput, graph_input, join
 from wsigraph.model.nn.losses import NO_STAGE
 from wsigraph.records import CoarseGraph, TissueGraph
 from wsigraph.training.superpixel_graphs import SuperpixelGraphs
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -116,6 +119,11 @@ class Cohort:
         """Number of rows, B."""
         return len(self.inputs)
 
+    def settled(self, configurations: Sequence[ModelConfig]) -> list[ModelConfig]:
+        """Return settings whose ``inputs: auto`` is replaced by what the cohort's graphs gave."""
+        inputs = "features" if self.columns.inputs == "auto" else self.columns.inputs
+        return [one.model_copy(update={"inputs": inputs}) if one.inputs == "auto" else one for one in configurations]
+
     def take(self, rows: NDArray[np.int64]) -> Cohort:
         """Return some rows, in the given order."""
         return replace(
@@ -208,7 +216,8 @@ def collect(
         If there is no example, a stage index is out of range, follow-up is not a number above 0, or the graphs differ
         in schema, coarsening or encoder, or are coarse where superpixel graphs are needed.
     """
-    columns = columns or NodeColumns()
+    columns, n_encoded = columns or NodeColumns(), 0
+    is_auto = columns.inputs == "auto"
     inputs, rows, superpixel_graphs, schemas = [], [], [], set()
     details: list[tuple[str, tuple[str, ...], Mapping[str, str], NDArray[np.float64]]] = []
     for example in examples:
@@ -223,6 +232,8 @@ def collect(
                 f"expected 0 to {len(stage_names) - 1} for stages {', '.join(stage_names)}"
             )
         _check_follow_up(example)
+        columns = columns.chosen_for(tissue)
+        n_encoded += tissue.encoding_sum is not None
         encoder = tissue.encoder if columns.needs_encoding else None
         nuclei = tissue.nuclei if columns.needs_features else "rule"
         schemas.add((moment_schema_id(tissue.moment_names), embedding_id, encoder, nuclei))
@@ -232,6 +243,8 @@ def collect(
         rows.append((example.patient, stage, time_days, example.event))
         stain = np.concatenate([tissue.stain.vectors.ravel(), tissue.stain.max_concentration])
         details.append((example.site or "", (example.sha256,) if example.sha256 else (), example.covariates, stain))
+    if is_auto and not columns.needs_encoding:
+        _warn_of_unused(n_encoded, len(rows))
     if not rows:
         raise ModelError("no graph to train on, expected graphs of at least two patients; check the manifest")
     if len(schemas) != 1:
@@ -262,6 +275,13 @@ def collect(
         if coarsening is None
         else SuperpixelGraphs(rows=tuple(superpixel_graphs), config=coarsening[0], embedding=coarsening[1]),
     )
+
+
+def _warn_of_unused(n_encoded: int, n_graphs: int) -> None:
+    """Warn if some graphs hold an encoder's features and the first does not."""
+    if n_encoded:
+        text = "%d of %d graphs hold an encoder's features, which are not used: others have none"
+        _log.warning(text, n_encoded, n_graphs)
 
 
 def _superpixels(graph: CoarseGraph | TissueGraph) -> TissueGraph:

@@ -35,6 +35,10 @@ class ManifestSource(Source[Active]):
         Last step.
     model : str, optional
         Model bundle.
+    tile_px : int, optional
+        Side of the tiles of feature files that do not state it, level-0 pixels.
+    missing_mpp : float, optional
+        Pixel size where nothing else states one, um/px.
 
     Attributes
     ----------
@@ -45,7 +49,16 @@ class ManifestSource(Source[Active]):
     """
 
     def __init__(
-        self, rows: Sequence[ManifestRow], config: Config, out: Path, run_id: str, *, until: str, model: str | None
+        self,
+        rows: Sequence[ManifestRow],
+        config: Config,
+        out: Path,
+        run_id: str,
+        *,
+        until: str,
+        model: str | None,
+        tile_px: int | None = None,
+        missing_mpp: float | None = None,
     ) -> None:
         self.until = until
         self.tally = Tally(total=len(rows))
@@ -54,6 +67,7 @@ class ManifestSource(Source[Active]):
         self._out = out
         self._run_id = run_id
         self._model = model
+        self._tile_px, self._missing_mpp = tile_px, missing_mpp
         self._tasks = plan_tasks(until, config.batch.gpu_steps)
         self._rows = iter(rows)
 
@@ -64,7 +78,7 @@ class ManifestSource(Source[Active]):
     def claim(self, n: int) -> Iterator[Active]:
         """Yield the next rows that have a file, at most `n`."""
         while n > 0 and (row := next(self._rows, None)) is not None:
-            if row.path is None:
+            if row.source is None:
                 self.tally.without_file += 1
                 continue
             n -= 1
@@ -76,8 +90,11 @@ class ManifestSource(Source[Active]):
         return Job(
             run_id=self._run_id,
             slide_id=row.slide_id,
-            path=str(row.path),
+            path=None if row.path is None else str(row.path),
+            features=None if row.features is None else str(row.features),
+            tile_px=self._tile_px,
             mpp=row.mpp,
+            missing_mpp=self._missing_mpp,
             sha256=row.sha256,
             out=str(self._out),
             config=self._config,
@@ -122,7 +139,7 @@ class ManifestSource(Source[Active]):
                 slide_id=row.slide_id,
                 patient_id=row.patient_id,
                 line=row.line,
-                path=str(row.path),
+                path=str(row.source),
                 step=outcome.step,
                 error=outcome.error,
                 message=outcome.message,

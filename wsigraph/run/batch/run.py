@@ -13,6 +13,7 @@ from wsigraph import __version__
 from wsigraph.config import Config
 from wsigraph.errors import ConfigError, StoreError
 from wsigraph.run.batch.active import Active
+from wsigraph.run.batch.finished_run import is_finished
 from wsigraph.run.batch.job import Job, Outcome
 from wsigraph.run.batch.manifest_source import ManifestSource
 from wsigraph.run.batch.run_state import EVERY_S, StateFile
@@ -64,6 +65,8 @@ def run_cohort(
     watch: Watch | None = None,
     started: Callable[[Cluster], None] | None = None,
     work: Callable[[Job], Outcome] = carry_out,
+    tile_px: int | None = None,
+    missing_mpp: float | None = None,
 ) -> RunResult:
     """Process the slides of a manifest on a cluster.
 
@@ -85,6 +88,10 @@ def run_cohort(
         Called with the cluster as soon as it has a worker.
     work : callable
         Function that a worker applies to a slide; tests and benchmarks pass others.
+    tile_px : int, optional
+        Side of the tiles of feature files that do not state it, level-0 pixels.
+    missing_mpp : float, optional
+        Pixel size where neither file nor manifest states one, um/px.
 
     Returns
     -------
@@ -116,7 +123,18 @@ def run_cohort(
     }
     state = StateFile(out, run_id, circumstances)
     state.write(Tally(total=len(manifest.rows)).snapshot())
-    n_slides = sum(row.path is not None for row in manifest.rows)
+    n_slides = sum(row.source is not None for row in manifest.rows)
+    model = None if model is None else str(Path(model).absolute())
+    if work is carry_out and is_finished(
+        *(manifest.rows, out, settings), until=until, model=model, tile_px=tile_px, missing_mpp=missing_mpp
+    ):
+        tally = Tally(total=len(manifest.rows))
+        tally.without_file = len(manifest.rows) - n_slides
+        for _ in range(n_slides):
+            tally.count_skipped()
+        return RunResult(
+            out=out, summary=_RunFiles(state, out, watch).close(tally, {**circumstances, "status": "finished"})
+        )
     with connect(for_slides(settings.cluster, n_slides)) as cluster:
         state.add({"dashboard": cluster.dashboard})
         if started is not None:
@@ -128,7 +146,9 @@ def run_cohort(
             out,
             run_id,
             until=until,
-            model=None if model is None else str(Path(model).absolute()),
+            model=model,
+            tile_px=tile_px,
+            missing_mpp=missing_mpp,
         )
         status = "stopped"
         try:

@@ -92,12 +92,13 @@ def job_limits(job: Job) -> Limits:
     Limits
         The slide and the model may be read, the directory of the job may be changed.
     """
-    out, slide = Path(job.out), Path(job.path)
+    out = Path(job.out)
     (out / ".batch" / _SCRATCH).mkdir(parents=True, exist_ok=True)
-    targets = {slide, slide.resolve()}
+    given = [Path(job.path)] if job.path is not None else []
+    targets = {*given, *(slide.resolve() for slide in given)}
     slides = [path for name in targets for path in slide_paths(name, is_upload=job.must_be_self_contained)]
     settings = job.config
-    files = (job.model, settings.model.path, settings.coarsening.weights)
+    files = (job.features, job.model, settings.model.path, settings.coarsening.weights)
     return Limits(
         read=(*slides, *(Path(file) for file in files if file), *_encoder_paths(job)),
         write=(out,),
