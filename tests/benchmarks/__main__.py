@@ -25,6 +25,7 @@ from tests.benchmarks import (
     scaling,
     service,
     slide_maker,
+    soak,
     start,
     superpixels,
     tissue_quality,
@@ -32,7 +33,7 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.table import Table, circumstances, load_average, place
 
-OWN_PAGE = ("coarsening", "service", "first_tile")
+OWN_PAGE = ("coarsening", "service", "first_tile", "soak")
 """Benchmarks with pages of their own; not part of `all`."""
 NAMES = (
     "reading",
@@ -49,6 +50,7 @@ NAMES = (
     "coarsening",
     "service",
     "first_tile",
+    "soak",
 )
 
 
@@ -64,6 +66,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--outlines", type=Path, help="folder of tiles with outlined nuclei, as MoNuSeg's, for `nuclei`"
     )
+    parser.add_argument("--minutes", type=float, default=60.0, help="how long `soak` lasts")
     parser.add_argument("--out", type=Path, help="page to put the tables into")
     return parser.parse_args(words)
 
@@ -98,6 +101,7 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
             soak_s=service.SOAK_S if options.large else 0.0,
         ),
         "first_tile": lambda: first_tile.benchmark(options.slide or slide_maker.SOURCE, options.repeats),
+        "soak": lambda: soak.benchmark(folder, options.minutes),
     }
 
 
@@ -112,6 +116,7 @@ def command(name: str, options: argparse.Namespace) -> str:
     words = ["python -m tests.benchmarks", name, f"--repeats {options.repeats}"]
     words += [f"--threads {options.threads}"] if options.threads != 2 else []
     words += ["--large"] if options.large else []
+    words += [f"--minutes {options.minutes:g}"] if name == "soak" else []
     words += [f"--slide {options.slide.name}"] if options.slide else []
     words += [f"--outlines {options.outlines.name}"] if options.outlines and name == "nuclei" else []
     return " ".join(words)

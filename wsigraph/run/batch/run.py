@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from wsigraph import __version__
 from wsigraph.config import Config
-from wsigraph.errors import ConfigError
+from wsigraph.errors import ConfigError, StoreError
 from wsigraph.run.batch.active import Active
-from wsigraph.run.batch.engine import Engine
 from wsigraph.run.batch.finished_run import is_finished
 from wsigraph.run.batch.job import Job, Outcome
+from wsigraph.run.batch.manifest_source import ManifestSource
 from wsigraph.run.batch.run_state import EVERY_S, StateFile
+from wsigraph.run.batch.slide_supervisor import SlideSupervisor
 from wsigraph.run.batch.summary import write_failures, write_summary
 from wsigraph.run.batch.tally import Tally
 from wsigraph.run.batch.work import carry_out
@@ -139,28 +140,39 @@ def run_cohort(
         if started is not None:
             started(cluster)
         files = _RunFiles(state, out, watch)
-        engine = Engine(
-            cluster,
+        source = ManifestSource(
+            manifest.rows,
             settings,
             out,
             run_id,
             until=until,
-            watch=files.update,
-            work=work,
             model=model,
             tile_px=tile_px,
             missing_mpp=missing_mpp,
         )
         status = "stopped"
         try:
-            engine.run(manifest.rows)
+            _work_through(source, cluster, settings, work, files)
             status = "finished"
         except KeyboardInterrupt:
             status = "interrupted"
             raise
         finally:
-            summary = files.close(engine.tally, {**circumstances, "status": status})
+            summary = files.close(source.tally, {**circumstances, "status": status})
     return RunResult(out=out, summary=summary)
+
+
+def _work_through(
+    source: ManifestSource, cluster: Cluster, settings: Config, work: Callable[[Job], Outcome], files: _RunFiles
+) -> None:
+    supervisor = SlideSupervisor(cluster, source, settings, work=work)
+    try:
+        while supervisor.turn():
+            files.update(source.tally, supervisor.flying)
+    finally:
+        supervisor.leave()
+    if source.disk_full:
+        raise StoreError(source.disk_full)
 
 
 def check_steps(until: str, settings: Config) -> None:
