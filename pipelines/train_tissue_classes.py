@@ -5,7 +5,9 @@
 SLIDES holds CMU-1-Small-Region.svs (CC0), kidney_glomeruli.svs and pyramid_wrong_mpp.tiff (MIT; prostate).
 HISTOLYTICS is the folder ``histolytics/data`` of the wheel histolytics (BSD-3), with hgsc_nest.jpg and
 hgsc_stromal_he.jpg (ovary, one patient). Their annotations lie in pipelines/tissue_annotations, drawn by eye at 1 um/px
-in two passes. Classes whose recall on held-out slides is below the bar are not offered: their regions join no class.
+in two passes. A class is offered if its recall on held-out slides reaches the bar; the worst is left out and the rest
+trained again until all do. One that is annotated on a single slide cannot be held out and is left out first. The kidney is annotated and not trained on: its tubules are pinker than
+its stroma, against the other organs, and no linear model serves both; what the model says of it is printed.
 Prints the scores as JSON; --ship writes the model into the package.
 """
 
@@ -13,10 +15,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from wsigraph.config import load
+from wsigraph.graph.tissue_class.annotated import AnnotatedSlide
+from wsigraph.graph.tissue_class.class_features import class_feature_names
 from wsigraph.graph.tissue_class.node_classifier import save_node_classifier
 from wsigraph.run.train_tissue import GRAPHS, annotate_slide
 from wsigraph.training.train_tissue_classes import TissueTraining, train_tissue_classes
@@ -34,7 +41,7 @@ COLOURS = {
 }
 SOURCES: dict[str, dict[str, Any]] = {
     "CMU-1-Small-Region": {"group": "skin", "licence": "CC0"},
-    "kidney_glomeruli": {"group": "kidney", "mpp": 0.5, "licence": "MIT"},
+    "kidney_glomeruli": {"group": "kidney", "mpp": 0.5, "licence": "MIT", "apart": True},
     "pyramid_wrong_mpp": {"group": "prostate", "mpp": 0.5, "licence": "MIT"},
     "hgsc_nest": {"group": "ovary", "mpp": 0.25, "licence": "BSD-3"},
     "hgsc_stromal_he": {"group": "ovary", "mpp": 0.25, "licence": "BSD-3"},
@@ -61,20 +68,38 @@ def train(folders: list[Path], out: Path, *, nuclei: str = "rule") -> tuple[Tiss
             )
         )
     card = {"sources": {name: source["licence"] for name, source in SOURCES.items()}, "bar": BAR}
-    every = train_tissue_classes(slides, colours=COLOURS, card=card)
-    recall = dict(zip(every.scores["classes"], every.scores["recall"], strict=True))
-    offered = [name for name, value in recall.items() if value >= BAR or name in every.scores["classes_of_one_slide"]]
-    tables = {"all": every.scores}
-    trained = train_tissue_classes([only(slide, offered) for slide in slides], colours=COLOURS, card=card)
-    return trained, {**tables, "offered": trained.scores}
+    tried = list(COLOURS)
+    apart = [slide for slide in slides if SOURCES[slide.slide_id].get("apart")]
+    slides = [slide for slide in slides if slide not in apart]
+    tables: dict[str, Any] = {}
+    while True:
+        trained = train_tissue_classes([only(slide, tried) for slide in slides], colours=COLOURS, card=card)
+        tables[" + ".join(tried)] = trained.scores
+        recall = dict(zip(trained.scores["classes"], trained.scores["recall"], strict=True))
+        alone = trained.scores["classes_of_one_slide"]
+        worst = min(recall, key=lambda name: (name not in alone, recall[name]))
+        if len(recall) == 2 or (worst not in alone and recall[worst] >= BAR):
+            break
+        tried = [name for name in tried if name in recall and name != worst]
+    tables |= {"apart": {slide.slide_id: recall_on(trained, slide) for slide in apart}}
+    return trained, tables
 
 
-def only(slide: Any, names: list[str]) -> Any:
+def recall_on(trained: TissueTraining, slide: AnnotatedSlide) -> dict[str, float]:
+    """Return the recall of each class on a slide that was not trained on."""
+    model = trained.model
+    values = slide.values[:, : len(class_feature_names(neighbours=model.neighbours))]
+    predicted = np.array(model.class_names)[model.logits(values).argmax(axis=1)]
+    truth = np.array(slide.class_names)[slide.label]
+    return {
+        name: round(float((predicted[truth == name] == name).mean()), 4)
+        for name in model.class_names
+        if (truth == name).any()
+    }
+
+
+def only(slide: AnnotatedSlide, names: list[str]) -> AnnotatedSlide:
     """Return a slide with the annotations of some classes."""
-    from dataclasses import replace
-
-    import numpy as np
-
     kept = tuple(name for name in slide.class_names if name in names)
     number = np.array([kept.index(name) if name in kept else -1 for name in slide.class_names])[slide.label]
     rows = number >= 0

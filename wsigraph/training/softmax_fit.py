@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 
 from wsigraph.graph.tissue_class.node_classifier import softmax
 
-_STEPS = 200
+_STEPS = 120
 _CLIP = 5.0
 
 

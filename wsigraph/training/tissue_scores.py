@@ -30,14 +30,20 @@ def score_classes(
     -------
     dict
         balanced_accuracy, the mean recall over the classes of several slides, or over all where there is none; recall,
-        a list by class; confusion, K lists of counts, rows
+        by class, the mean over folds of the recall in each, so that a slide with much of a class does not decide;
+        confusion, K lists of counts, rows
         true and columns predicted; calibration_error, the expected calibration error in ten bins; by_fold, accuracy.
     """
     predicted = probability.argmax(axis=1)
     n_classes = len(of_one_slide)
     confusion = np.zeros((n_classes, n_classes), np.int64)
     np.add.at(confusion, (label, predicted), 1)
-    recall = confusion.diagonal() / np.maximum(confusion.sum(axis=1), 1)
+    recall = np.zeros(n_classes)
+    for number in range(n_classes):
+        own = fold[label == number]
+        right = np.bincount(own, predicted[label == number] == number)
+        count = np.bincount(own)
+        recall[number] = float((right[count > 0] / count[count > 0]).mean()) if len(own) else 0.0
     held = recall if of_one_slide.all() else recall[~of_one_slide]
     return {
         "balanced_accuracy": round(float(held.mean()), 4),
