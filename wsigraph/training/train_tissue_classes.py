@@ -59,11 +59,9 @@ class Candidate:
 
 
 CANDIDATES = (
-    Candidate("regression on own features, strong ridge", False, 0, 0.1),
-    Candidate("regression on own features", False, 0, 0.01),
-    Candidate("regression with neighbours, strong ridge", True, 0, 0.1),
-    Candidate("regression with neighbours", True, 0, 0.01),
-    Candidate("graph network", True, 16, 0.01),
+    *(Candidate(f"regression on own features, ridge {ridge:g}", False, 0, ridge) for ridge in (1.0, 0.3, 0.1, 0.01)),
+    *(Candidate(f"regression with neighbours, ridge {ridge:g}", True, 0, ridge) for ridge in (1.0, 0.3, 0.1, 0.01)),
+    *(Candidate(f"graph network, ridge {ridge:g}", True, 16, ridge) for ridge in (0.1, 0.01)),
 )
 """The simplest first."""
 
