@@ -1,12 +1,13 @@
 """Score the names of tissue: glands of GlaS against the rest of the tissue, and coverage on painted tissue.
 
-    python -m pipelines.score_tissue_names DIR [--model MODEL] [--painted 24]
+    python -m pipelines.score_tissue_names DIR [--model MODEL] [--painted 16]
 
 DIR holds ``images/``, ``labels/`` and ``grades.csv`` of GlaS (85 images of 15 patients; evaluation only, nothing is
 trained on them). Every pixel of tissue has the score of its superpixel; white pixels, lumen among them, are left out
 and scored by themselves: how many white pixels of glands are glass on the map. The AUC is computed by patient over all
-pixels of the patient, and averaged; intervals draw whole patients. Painted slides have stains and scanners that no model has seen and known classes; they show
-how often the conformal set of a region holds its class. Prints JSON.
+pixels of the patient, and averaged; intervals draw whole patients. Painted slides have stains and scanners that no
+model has seen and known classes; they show how often the conformal set of a region holds its class. Prints JSON, one
+object for each.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ from wsigraph.slide.roi import read_roi
 from wsigraph.synthesis.simulation.layout import TISSUES, sample_layout, sample_tessellation
 from wsigraph.synthesis.simulation.procedural import sample_site
 from wsigraph.synthesis.simulation.pyramid import paint_slide
-from wsigraph.training.train_tissue_classes import train_tissue_classes
+from wsigraph.training.train_tissue_classes import Candidate, train_tissue_classes
 
 MPP = 0.62
+PAINTED_FIT = Candidate("regression on own features, ridge 0.01", neighbours=False, hidden=0, penalty=0.01)
+"""How the model of painted tissue is fitted: one candidate, so that its held-out scores are of no choice."""
 _WHITE = 224
 
 
@@ -164,7 +167,9 @@ def score_glands(directory: Path, model: NodeClassifier) -> dict[str, Any]:
     as_glass = sum(int(image.white_gland[image.glass].sum()) for image in images)
     tissue = sum(int((image.gland + image.rest).sum()) for image in images)
     tissue_glass = sum(int((image.gland + image.rest)[image.glass].sum()) for image in images)
-    table["white pixels of glands inside the tissue mask that are glass on the map"] = round(as_glass / max(lumen, 1), 3)
+    table["white pixels of glands inside the tissue mask that are glass on the map"] = round(
+        as_glass / max(lumen, 1), 3
+    )
     table["tissue pixels that are glass on the map"] = round(tissue_glass / tissue, 4)
     table["sets that can be right"] = {name: score_sets(part) for name, part in parts.items()}
     return table
@@ -213,7 +218,7 @@ def score_painted(n_train: int, n_test: int) -> dict[str, Any]:
     """Return the coverage of the sets on painted slides of stains and scanners that were not trained on."""
     with tempfile.TemporaryDirectory() as folder:
         slides = [paint_annotated(Path(folder), seed=number) for number in range(n_train + n_test)]
-    trained = train_tissue_classes(slides[:n_train])
+    trained = train_tissue_classes(slides[:n_train], candidates=[PAINTED_FIT])
     model, width = trained.model, len(class_feature_names(neighbours=trained.model.neighbours))
     covered: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in model.class_names}
     sizes = []
@@ -244,13 +249,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("directory", type=Path)
     parser.add_argument("--model", type=Path, default=None, help="model of train-tissue; by default the shipped one")
-    parser.add_argument("--painted", type=int, default=24, help="painted slides to train on, and as many to test on")
+    parser.add_argument("--painted", type=int, default=16, help="painted slides to train on, and as many to test on")
     options = parser.parse_args()
     model = load_node_classifier(options.model)
-    table = {"glands": score_glands(options.directory, model)}
+    print(json.dumps({"glands": score_glands(options.directory, model)}, indent=1), flush=True)
     if options.painted:
-        table["painted"] = score_painted(options.painted, options.painted)
-    print(json.dumps(table, indent=1))
+        print(json.dumps({"painted": score_painted(options.painted, options.painted)}, indent=1))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 
     python -m pipelines.train_tissue_classes SLIDES HISTOLYTICS [--out DIR] [--ship]
 
-SLIDES holds CMU-1-Small-Region.svs (CC0), kidney_glomeruli.svs and pyramid_wrong_mpp.tiff (MIT; prostate).
-HISTOLYTICS is the folder ``histolytics/data`` of the wheel histolytics (BSD-3), with hgsc_nest.jpg and
-hgsc_stromal_he.jpg (ovary, one patient). Their annotations lie in pipelines/tissue_annotations, drawn by eye at 1 um/px
-in two passes. A class is offered if its recall on held-out slides reaches the bar; the worst is left out and the rest
-trained again until all do. One that is annotated on a single slide cannot be held out and is left out first. The kidney is annotated and not trained on: its tubules are pinker than
-its stroma, against the other organs, and no linear model serves both; what the model says of it is printed.
-Prints the scores as JSON; --ship writes the model into the package.
+SLIDES holds CMU-1-Small-Region.svs (CC0), kidney_glomeruli.svs and pyramid_wrong_mpp.tiff (MIT; prostate). HISTOLYTICS
+is the folder ``histolytics/data`` of the wheel histolytics (BSD-3), with hgsc_nest.jpg and hgsc_stromal_he.jpg (ovary,
+one patient). Their annotations lie in pipelines/tissue_annotations, drawn by eye at 1 um/px in two passes. A class is
+offered if its recall on held-out slides reaches the bar; the worst is left out and the rest trained again until all do.
+One that is annotated on a single slide cannot be held out and is left out first. The kidney is annotated and not
+trained on: its tubules are pinker than its stroma, against the other organs, and no linear model serves both; what the
+model says of it is printed. Prints the scores as JSON; --ship writes the model into the package.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SLIDES = (".svs", ".tiff", ".jpg")
 BAR = 0.70
 """Least recall on held-out slides of a class that is offered."""
 FITTED = Candidate("regression on own features, ridge 0.3", neighbours=False, hidden=0, penalty=0.3)
-"""Chosen on every second patient of GlaS, where neighbours' means and a graph network are not better; see docs/tissue.md."""
+"""Chosen on every second patient of GlaS, where neighbours' means are no better; see docs/tissue.md."""
 COLOURS = {
     "Epithelium": (213, 94, 0),
     "Stroma": (0, 158, 115),

@@ -78,7 +78,11 @@ def test_whole_slides_are_held_out_and_sets_cover() -> None:
 
 
 def test_a_class_on_one_slide_is_scored_by_its_parts_and_said_so() -> None:
-    slides = [slide_of(1, {"A": 40, "B": 40, "C": 40}), slide_of(2, {"A": 40, "B": 40}), slide_of(3, {"A": 40, "B": 40})]
+    slides = [
+        slide_of(1, {"A": 40, "B": 40, "C": 40}),
+        slide_of(2, {"A": 40, "B": 40}),
+        slide_of(3, {"A": 40, "B": 40}),
+    ]
     scores = train_tissue_classes(slides, candidates=CANDIDATES[:1]).scores
     assert scores["classes_of_one_slide"] == ["C"]
     assert scores["balanced_accuracy"] == pytest.approx(np.mean(scores["recall"][:2]), abs=1e-3)
@@ -91,9 +95,11 @@ def test_classes_with_too_few_regions_are_left_out_by_name() -> None:
     trained = train_tissue_classes(slides, candidates=CANDIDATES[:1])
     assert trained.notes == ("class 'C' has 2 regions, expected at least 3; it is left out, draw more of it",)
     assert trained.model.class_names == ("A", "B")
-    with pytest.raises(CohortError, match="1 class with at least 3 regions, expected at least 2; class 'B' has 1 region,"):
+    with pytest.raises(
+        CohortError, match="1 class with at least 3 regions, expected at least 2; class 'B' has 1 region,"
+    ):
         train_tissue_classes([slide_of(1, {"A": 30, "B": 1})])
-    with pytest.raises(CohortError, match="nuclei by network 1 and rule, expected one"):
+    with pytest.raises(CohortError, match="nuclei by network 1 and rule, expected one way"):
         train_tissue_classes([slides[0], slide_of(2, {"A": 9, "B": 9}, nuclei="network 1")])
 
 

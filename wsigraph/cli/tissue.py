@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,6 +30,14 @@ from wsigraph.cli.slide_results import SlideResults
 if TYPE_CHECKING:
     from wsigraph.config import Config
 
+
+class Level(StrEnum):
+    """Sizes of the regions of a map."""
+
+    STRUCTURE = "structure"
+    COMPARTMENT = "compartment"
+
+
 _Slides = Annotated[
     list[str] | None, typer.Argument(metavar="SLIDE...", help="Slide files, folders or globs.", show_default=False)
 ]
@@ -36,9 +45,11 @@ _Model = Annotated[
     str | None,
     typer.Option("--tissue-model", metavar="DIR", help="Model of wsigraph train-tissue; by default the package's own."),
 ]
-_Area = Annotated[
-    float,
-    typer.Option("--min-area", min=0.0, metavar="UM2", help="Smallest region of the map, um2; smaller ones join it."),
+_Level = Annotated[
+    Level,
+    typer.Option(
+        "--level", help="Regions of the map: compartments of 0.1 mm2 and more, or structures of 0.01 to 0.1 mm2."
+    ),
 ]
 
 
@@ -49,7 +60,7 @@ def tissue(
     out: Out = "wsigraph-out",
     mpp: Mpp = None,
     tissue_model: _Model = None,
-    min_area: _Area = 10000.0,
+    level: _Level = Level.COMPARTMENT,
     nuclei: Nuclei = None,
     nuclei_weights: NucleiWeights = None,
     threads: Threads = None,
@@ -84,7 +95,7 @@ def tissue(
     results = SlideResults(selection, as_json=as_json, debug=debug)
     for named in selection.slides:
         with results.catch(named):
-            facts = _name(named, out, settings, tissue_model, min_area)
+            facts = _name(named, out, settings, tissue_model, level)
             if as_json:
                 results.add(facts)
             else:
@@ -92,9 +103,7 @@ def tissue(
     results.finish()
 
 
-def _name(
-    named: NamedSlide, out: str, settings: Config, tissue_model: str | None, min_area: float
-) -> dict[str, Any]:
+def _name(named: NamedSlide, out: str, settings: Config, tissue_model: str | None, level: Level) -> dict[str, Any]:
     """Classify one slide, write its map, and return amounts and files."""
     from wsigraph.cli.progress import progress_line
     from wsigraph.run.tissue_classes import name_tissue
@@ -105,7 +114,7 @@ def _name(
             out,
             settings,
             tissue_model=tissue_model,
-            min_area_um2=min_area,
+            level=level.value,
             mpp=named.mpp,
             slide_id=named.slide_id,
             roi=named.roi,

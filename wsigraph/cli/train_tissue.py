@@ -99,6 +99,7 @@ def _table(trained: TissueTraining, out: Path) -> str:
     for number, name in enumerate(scores["classes"]):
         alone = " (parts of one slide)" if name in scores["classes_of_one_slide"] else ""
         row = " ".join(f"{count:>6}" for count in scores["confusion"][number])
-        lines.append(f"{name:<{width}} {scores['regions'][name]:>7,} {scores['recall'][number]:>8.3f} {scores['coverage'][name]:>8.3f}  {row}{alone}")
+        recall, coverage = scores["recall"][number], scores["coverage"][name]
+        lines.append(f"{name:<{width}} {scores['regions'][name]:>7,} {recall:>8.3f} {coverage:>8.3f}  {row}{alone}")
     lines.append(f"use it: wsigraph tissue SLIDE --tissue-model {out}")
     return "\n".join(lines)

@@ -1,8 +1,9 @@
 """The map of tissue classes of one slide: a picture with a legend, QuPath annotations, a label image and the amounts.
 
-Superpixels of one name are merged into compartments (`wsigraph.graph.tissue_class.class_regions`), whose outlines fit
-together without gaps. The GeoJSON has one annotation for each, with QuPath's class and colour. The label image is on
-the outline grid, 0 outside the tissue, with the names in its attributes. tissue_classes.json is written last.
+Superpixels of one name are merged into compartments or structures (`wsigraph.graph.tissue_class.class_regions`), whose
+outlines fit together without gaps. The GeoJSON has one annotation for each, with QuPath's class and colour. The label
+image is on the outline grid, 0 outside the tissue, with the names in its attributes. tissue_classes.json is written
+last.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -21,8 +22,8 @@ from PIL import Image
 
 from wsigraph.config import ReportConfig
 from wsigraph.geometry import Box, px_to_mm2
-from wsigraph.graph.tissue_class.class_regions import merge_by_class
 from wsigraph.graph.tissue_class.class_amounts import Composition, measure_composition
+from wsigraph.graph.tissue_class.class_regions import cut_by_class
 from wsigraph.graph.tissue_class.node_classifier import NodeClassifier, RegionClasses
 from wsigraph.outline.label_grid import LabelGrid, sample_regions
 from wsigraph.outline.outline import Outlines, trace_outlines
@@ -71,7 +72,7 @@ def write_tissue_map(
     graph: TissueGraph,
     model: NodeClassifier,
     model_digest: str,
-    min_area_um2: float,
+    level: Literal["structure", "compartment"],
     config: ReportConfig | None = None,
 ) -> TissueClassMap:
     """Classify the superpixels of a slide and write the map.
@@ -90,8 +91,8 @@ def write_tissue_map(
         The classifier.
     model_digest : str
         Digest of its file.
-    min_area_um2 : float
-        Smallest compartment that is drawn.
+    level : {"structure", "compartment"}
+        Size of the regions that are drawn.
     config : ReportConfig, optional
         Settings of outlines, picture and origin.
 
@@ -116,12 +117,12 @@ def write_tissue_map(
     composition = measure_composition(graph, classes)
     names, label = classes.labels()
     colours = classes.label_colours()
-    regions, region_label = merge_by_class(graph, label, min_area_um2=min_area_um2, apart=len(names) - 1)
-    grid = sample_regions(
-        labels, regions, slide.info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px
-    )
+    regions, region_label = cut_by_class(graph, label, level=level, apart=len(names) - 1)
+    grid = sample_regions(labels, regions, slide.info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px)
     tolerance = options.outline_tolerance_um * max(1.0, grid.mpp / max(options.outline_mpp, labels.mpp))
-    outlines = trace_outlines(grid, regions.graph, tolerance_um=tolerance, max_area_error=options.outline_max_area_error)
+    outlines = trace_outlines(
+        grid, regions.graph, tolerance_um=tolerance, max_area_error=options.outline_max_area_error
+    )
     provenance = {
         "slide_id": slide.info.slide_id,
         "slide_sha256": slide.info.sha256,
@@ -252,5 +253,7 @@ def _entry(name: str, composition: Composition) -> str:
     if name not in composition.share:
         return drawable(name)[0]
     share, area = composition.share[name], composition.area_mm2[name]
-    text = f"{name}: {area.value:.2f} mm2, {100 * share.value:.0f} % ({100 * share.low:.0f} to {100 * share.high:.0f} %)"
+    text = (
+        f"{name}: {area.value:.2f} mm2, {100 * share.value:.0f} % ({100 * share.low:.0f} to {100 * share.high:.0f} %)"
+    )
     return drawable(text)[0]

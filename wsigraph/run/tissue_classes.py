@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from wsigraph.config import Config
 
@@ -42,7 +42,7 @@ def name_tissue(
     config: Config | None = None,
     *,
     tissue_model: Path | str | None = None,
-    min_area_um2: float = 10000.0,
+    level: Literal["structure", "compartment"] = "compartment",
     mpp: float | None = None,
     slide_id: str | None = None,
     roi: Path | str | None = None,
@@ -61,8 +61,8 @@ def name_tissue(
         Settings; by default the built-in ones.
     tissue_model : Path or str, optional
         Model of ``wsigraph train-tissue``; by default the shipped one.
-    min_area_um2 : float
-        Smallest region of the map; smaller ones join a neighbour.
+    level : {"structure", "compartment"}
+        Size of the map's regions: 0.01 to 0.1 mm2, or 0.1 mm2 and more.
     mpp : float, optional
         Pixel size of level 0 in um/px; overrides the one in the file.
     slide_id : str, optional
@@ -116,10 +116,8 @@ def name_tissue(
             graph=graph,
             model=model,
             model_digest=classifier_digest(model),
-            min_area_um2=min_area_um2,
+            level=level,
             config=settings.report,
         )
     seconds = {**result.seconds, "tissue classes": time.perf_counter() - started}
-    return NamedTissue(
-        directory=result.directory, map=written, warnings=tuple(result.info.warnings), seconds=seconds
-    )
+    return NamedTissue(directory=result.directory, map=written, warnings=tuple(result.info.warnings), seconds=seconds)

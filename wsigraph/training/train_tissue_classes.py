@@ -131,12 +131,15 @@ def train_tissue_classes(
     found = sorted({slide.nuclei for slide in slides})
     if len(found) != 1:
         raise CohortError(
-            f"the graphs have nuclei by {' and '.join(found) or 'nothing'}, expected one; build all with the same --nuclei"
+            f"the graphs have nuclei by {' and '.join(found) or 'nothing'}, expected one way; build all with the same "
+            "--nuclei"
         )
     names, notes = _kept_classes(slides)
     rows, is_by_slide = _collect(slides, names)
     tried = {candidate.name: _held_out(rows, candidate) for candidate in candidates}
-    accuracy = {name: score_classes(rows.label, softmax(logits), rows.fold, rows.of_one_slide) for name, logits in tried.items()}
+    accuracy = {
+        name: score_classes(rows.label, softmax(logits), rows.fold, rows.of_one_slide) for name, logits in tried.items()
+    }
     best = max(score["balanced_accuracy"] for score in accuracy.values())
     chosen = next(one for one in candidates if accuracy[one.name]["balanced_accuracy"] >= best - _TIE)
     logits = tried[chosen.name]
@@ -257,9 +260,7 @@ def _coverage(probability: NDArray[np.float64], rows: _Rows) -> dict[str, float]
         thresholds = class_thresholds(probability[~test], rows.label[~test], COVERAGE, n_classes=len(rows.names))
         own = rows.label[test]
         inside[test] = probability[test, own] >= thresholds[own]
-    return {
-        name: round(float(inside[rows.label == number].mean()), 4) for number, name in enumerate(rows.names)
-    }
+    return {name: round(float(inside[rows.label == number].mean()), 4) for number, name in enumerate(rows.names)}
 
 
 def _as_model(

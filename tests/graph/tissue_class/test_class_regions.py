@@ -65,7 +65,11 @@ def as_classes(sets: list[str], glass: tuple[int, ...] = ()) -> RegionClasses:
     is_glass = np.isin(np.arange(len(sets)), glass)
     colours = ((200, 0, 0), (0, 200, 0), (0, 0, 200))
     return RegionClasses(
-        names=("Epithelium", "Stroma", "Fat"), colours=colours, probability=probability, inside=inside, is_glass=is_glass
+        names=("Epithelium", "Stroma", "Fat"),
+        colours=colours,
+        probability=probability,
+        inside=inside,
+        is_glass=is_glass,
     )
 
 

@@ -1,8 +1,8 @@
 """Regions of a graph that a user's annotations cover, with the exact purity of each.
 
 The pixels of every class in every superpixel are counted on the label image. A superpixel counts as annotated if one
-class covers at least three quarters of its pixels. Where annotations of two classes lie on one superpixel, its purity is
-the share of its annotated pixels that belong to the larger; what is below three quarters is not used.
+class covers at least three quarters of its pixels. Where annotations of two classes lie on one superpixel, its purity
+is the share of its annotated pixels that belong to the larger; what is below three quarters is not used.
 """
 
 from __future__ import annotations

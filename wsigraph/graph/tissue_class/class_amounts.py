@@ -87,7 +87,7 @@ class Composition:
     def sentence(self) -> str:
         """Return the composition as one sentence."""
         parts = [
-            f"{100 * share.value:.0f} % {name[:1].lower() + name[1:]} ({100 * share.low:.0f} to {100 * share.high:.0f} %)"
+            f"{100 * share.value:.0f} % {name.lower()} ({100 * share.low:.0f} to {100 * share.high:.0f} %)"
             for name, share in sorted(self.share.items(), key=lambda item: -item[1].value)
         ]
         unnamed = self.unnamed_mm2 / self.tissue_mm2 if self.tissue_mm2 else 0.0
