@@ -111,7 +111,7 @@ def score_image(directory: Path, row: dict[str, str], model: NodeClassifier, set
         },
         glass=classes.is_glass,
         holds=classes.inside[:, column],
-        others=np.delete(classes.inside, column, axis=1).any(axis=1),
+        others=np.asarray(np.delete(classes.inside, column, axis=1).any(axis=1)),
     )
 
 

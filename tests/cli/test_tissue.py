@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import shapely
 import zarr
@@ -61,7 +62,9 @@ def test_own_classes_are_trained_and_used(run: Run, trained: tuple[Path, dict[st
     assert (process.returncode, process.stderr) == (0, "")
     facts = json.loads(process.stdout)
     folder = model / "graphs" / SLIDE.stem
-    assert facts["files"] == [f"tissue_classes.{suffix}" for suffix in ("png", "geojson", "zarr", "json")]
+    assert facts["files"] == [
+        f"tissue_classes.{suffix}" for suffix in ("png", "geojson", "zarr", "safetensors", "json")
+    ]
     assert "tissue classes" in facts["seconds"]
     amounts = facts["composition"]
     assert sum(share["value"] for share in amounts["share"].values()) == pytest.approx(1.0, abs=1e-5)
@@ -141,3 +144,16 @@ def test_a_wrong_model_ends_the_command_before_any_pixel(run: Run, tmp_path) -> 
     assert process.returncode == 1
     assert "expected a model of wsigraph train-tissue" in process.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_an_export_counts_the_pixels_of_each_name(run: Run, trained: tuple[Path, dict[str, Any]], tmp_path) -> None:
+    folder = trained[0] / "graphs" / SLIDE.stem
+    process = run("export", folder, "--to", "parquet", "--out", tmp_path)
+    assert process.returncode == 0
+    table = pyarrow.parquet.read_table(tmp_path / "nodes.parquet")
+    columns = [name for name in table.column_names if name.startswith("class_fraction: tissue: ")]
+    total = sum(np.asarray(table[name]) for name in columns)
+    assert total == pytest.approx(1.0)
+    amounts = json.loads((folder / "tissue_classes.json").read_text())["composition"]
+    glass = np.asarray(table["class_fraction: tissue: Glass"]) @ np.asarray(table["area_um2"]) / 1e6
+    assert glass == pytest.approx(amounts["glass_mm2"], abs=1e-6)

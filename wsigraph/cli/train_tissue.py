@@ -30,7 +30,7 @@ _Annotations = Annotated[
     list[Path],
     typer.Argument(
         metavar="ANNOTATIONS...",
-        help="QuPath GeoJSON, ImageScope XML or label images, each named like its slide.",
+        help="QuPath GeoJSON, ImageScope XML, HistomicsTK JSON or label images, named like their slides.",
         show_default=False,
     ),
 ]

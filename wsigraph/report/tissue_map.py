@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsigraph.config import ReportConfig
+from wsigraph.exchange.tissue_class_columns import NODES, save_tissue_classes
 from wsigraph.geometry import Box, px_to_mm2
 from wsigraph.graph.tissue_class.class_amounts import Composition, measure_composition
 from wsigraph.graph.tissue_class.class_regions import cut_by_class
@@ -138,8 +139,9 @@ def write_tissue_map(
     _write_labels(directory / LABELS, labels, graph, label, names, slide, options)
     write_file(directory / PICTURE, _draw(slide, grid, outlines, region_label, names, colours, composition, options))
     facts = {**provenance, "composition": composition.document(), "sentence": composition.sentence()}
+    save_tissue_classes(directory, classes)
     write_file(directory / FACTS, canonical_document(facts))
-    return TissueClassMap(files=(PICTURE, POLYGONS, LABELS, FACTS), composition=composition, facts=facts)
+    return TissueClassMap(files=(PICTURE, POLYGONS, LABELS, NODES, FACTS), composition=composition, facts=facts)
 
 
 def _collection(

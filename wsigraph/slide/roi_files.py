@@ -205,7 +205,9 @@ def _histomics_shape(element: Mapping[str, Any], number: int, path: Path) -> Ite
             half_width, half_height = float(element["width"]) / 2, float(element["height"]) / 2
             angle = float(element.get("rotation") or 0.0)
         except (TypeError, ValueError, LookupError):
-            raise RegionError(f"regions {str(path)!r}: {name} is a rectangle without numbers; export it again") from None
+            raise RegionError(
+                f"regions {str(path)!r}: {name} is a rectangle without numbers; export it again"
+            ) from None
         turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
         corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * (half_width, half_height)
         ring = corners @ turn + (x, y)

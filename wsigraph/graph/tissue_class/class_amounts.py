@@ -109,7 +109,7 @@ def measure_composition(graph: TissueGraph, classes: RegionClasses) -> Compositi
     Composition
         Areas, shares, ratio, front and nuclei in the stroma.
     """
-    area = graph.moment("n") * px_to_mm2(1.0, graph.mpp)  # (N,)
+    area = np.asarray(graph.moment("n") * px_to_mm2(1.0, graph.mpp), np.float64)  # (N,)
     tissue = float(area[~classes.is_glass].sum())
     areas, shares = {}, {}
     for number, name in enumerate(classes.names):

@@ -117,7 +117,7 @@ def merge_by_class(
         group, group_label = _components(len(label), graph.edge_index, label[source] == label[target], label)
     else:
         group, group_label = start, label[np.unique(start, return_index=True)[1]]
-    area = np.bincount(group, graph.moment("n"), minlength=len(group_label))
+    area = np.asarray(np.bincount(group, graph.moment("n"), minlength=len(group_label)), np.float64)
     least = um2_to_px(min_area_um2, graph.mpp)
     most = np.inf if np.isinf(max_area_um2) else um2_to_px(max_area_um2, graph.mpp)
     for _ in range(_ROUNDS):
@@ -136,7 +136,7 @@ def merge_by_class(
         order = np.lexsort((np.arange(len(area)), -area, merged))
         first = np.unique(merged[order], return_index=True)[1]
         group_label = group_label[order[first]]
-        area = np.bincount(merged, area)
+        area = np.asarray(np.bincount(merged, area), np.float64)
         group = merged[group]
     group, group_label = _renumber(group, group_label)
     coarse = contract(graph, group, len(group_label))
