@@ -56,12 +56,12 @@ def train(folders: list[Path], out: Path, *, nuclei: str = "rule") -> tuple[Tiss
     slides = []
     for path in sorted(ANNOTATIONS.glob("*.geojson")):
         source = SOURCES[path.stem]
-        found = [slide for folder in folders for slide in folder.glob(f"{path.stem}.*") if slide.suffix in _SLIDES]
-        if len(found) != 1:
-            raise SystemExit(f"{path.stem}: found {found}, expected one slide in {folders}")
+        paths = [slide for folder in folders for slide in folder.glob(f"{path.stem}.*") if slide.suffix in _SLIDES]
+        if len(paths) != 1:
+            raise SystemExit(f"{path.stem}: found {paths}, expected one slide in {folders}")
         slides.append(
             annotate_slide(
-                found[0],
+                paths[0],
                 path,
                 out / GRAPHS,
                 settings,

@@ -55,12 +55,12 @@ def pair_slides(annotations: Sequence[Path | str], slides: Path | str | None = N
                 listed[folder] = list(discover_slides(folder))
             except SlidesNotFound:
                 listed[folder] = []
-        found = [one.path for one in listed[folder] if path.stem in (one.path.stem, one.path.name)]
-        found = [one for one in found if one != path]
-        if len(found) == 1:
-            pairs[path] = found[0]
+        matches = [one.path for one in listed[folder] if path.stem in (one.path.stem, one.path.name)]
+        matches = [one for one in matches if one != path]
+        if len(matches) == 1:
+            pairs[path] = matches[0]
         else:
-            names = ", ".join(one.name for one in found) or "none"
+            names = ", ".join(one.name for one in matches) or "none"
             faults.append(f"{path}: found {names} in {folder}, expected one slide named {path.stem}; give --slides DIR")
     if faults:
         raise CohortError("\n".join(faults))

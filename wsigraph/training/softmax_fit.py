@@ -114,8 +114,8 @@ def fit_softmax(
             gradients[1] = behind.sum(axis=0)
         return value, np.concatenate([gradient.ravel() for gradient in gradients])
 
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS})
-    first, first_bias, last, last_bias = unpack(found.x)
+    optimum = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS})
+    first, first_bias, last, last_bias = unpack(optimum.x)
     return SoftmaxFit(
         mean=mean, scale=scale, hidden_weights=first, hidden_bias=first_bias, weights=last, bias=last_bias
     )

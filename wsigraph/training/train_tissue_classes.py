@@ -128,10 +128,10 @@ def train_tissue_classes(
     CohortError
         If fewer than two classes have three regions, or the graphs' nuclei were found in different ways.
     """
-    found = sorted({slide.nuclei for slide in slides})
-    if len(found) != 1:
+    detectors = sorted({slide.nuclei for slide in slides})
+    if len(detectors) != 1:
         raise CohortError(
-            f"the graphs have nuclei by {' and '.join(found) or 'nothing'}, expected one way; build all with the same "
+            f"the graphs have nuclei by {' and '.join(detectors) or 'nothing'}, expected one way; build all with the same "
             "--nuclei"
         )
     names, notes = _kept_classes(slides)
@@ -159,7 +159,7 @@ def train_tissue_classes(
         "coverage": _coverage(probability, rows),
     }
     model = _as_model(_fit(rows, np.ones(len(rows.label), np.bool_), chosen), chosen, names, thresholds, temperature)
-    model = _with_card(model, found[0], names, colours or {}, {**(card or {}), "scores": scores})
+    model = _with_card(model, detectors[0], names, colours or {}, {**(card or {}), "scores": scores})
     return TissueTraining(model=model, scores=scores, notes=(*notes, *(note for one in slides for note in one.notes)))
 
 

@@ -1,4 +1,4 @@
-"""What a region's class is told by: its exact features, in the slide's own units, and its neighbours' means.
+"""What a region is classified by: its exact features, in the slide's own units, and its neighbours' means.
 
 The stain, texture and nucleus features of a region are used twice: as measured, and as deviations from the median of
 the slide's tissue in standard deviations of it. The first carries what is the same in every slide, the second what is
@@ -46,7 +46,7 @@ def class_feature_names(*, neighbours: bool) -> tuple[str, ...]:
 
 
 def class_features(graph: TissueGraph, *, neighbours: bool) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return what the classes of a graph's regions are told by.
+    """Return what the regions of a graph are classified by.
 
     Parameters
     ----------
