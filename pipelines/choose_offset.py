@@ -1,11 +1,13 @@
 """Check scenario ``hospital`` against known facts, and compare parts of the fixed offset on it.
 
-    python -m pipelines.choose_offset [--cohorts 12] [--seed 100] [--networks] [--printed FILE ...]
+    python -m pipelines.choose_offset [--cohorts 12] [--seed 100] [--networks | --trials] [--printed FILE ...]
 
 Cohorts are drawn in memory (``wsigraph/synthesis/simulation/hospital.py``) and scored in four folds of whole sites.
 Five facts are known from real cohorts (docs/learning.md); a scenario that does not show them may not be used to choose.
 The parts of the offset, each in standard deviations, are then mixed with fixed weights. ``--networks`` adds the facts
-that need networks, which take about two minutes a cohort. Prints JSON; ``--printed`` pools earlier outputs.
+that need networks, which take about two minutes a cohort. ``--trials`` scores other designs instead: ridges of several
+penalties, the penalty that other cohorts agree on, and a mean-pooled MLP. Prints JSON; ``--printed`` pools earlier
+outputs.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.mean_pooled_mlp import mlp_risk
 from wsigraph.cohort.manifest.splits import folds
 from wsigraph.cohort.metrics.survival import c_index
 from wsigraph.config import ModelConfig, load
@@ -46,6 +49,8 @@ MIXES = {
 }
 """Weights of means, products over edges and attention."""
 N_FOLDS = 4
+PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""Of the ridges on means that are tried beside penalty 1."""
 
 
 def by_fold(
@@ -59,7 +64,7 @@ def by_fold(
 
 
 @one_thread()
-def score_cohort(seed: int, design: HospitalDesign, *, networks: bool) -> dict[str, Any]:
+def score_cohort(seed: int, design: HospitalDesign, *, networks: bool, trials: bool = False) -> dict[str, Any]:
     """Return C-indices within folds of whole sites of one cohort, and the fractions that corrections earned."""
     simulated = sample_hospital_cohort(design, seed=seed)
     cohort, site = simulated.cohort, simulated.cohort.site.tolist()
@@ -87,7 +92,10 @@ def score_cohort(seed: int, design: HospitalDesign, *, networks: bool) -> dict[s
         "site": by_fold(cohort, fold, lambda train: fixed_cox_risk(one_hot(site, train), *known, train, 0.01)),
         "oracle": simulated.oracle_risk,
     }
-    risks |= mixed_offsets(cohort, fold, config)
+    if trials:
+        risks = {"means@1": risks["means@1"]} | trial_risks(cohort, means, fold)
+    else:
+        risks |= mixed_offsets(cohort, fold, config)
     earned: dict[str, list[float]] = {}
     if networks:
         task = BaselineTask(cohort=cohort, fold=fold, config=config, seed=1)
@@ -112,6 +120,25 @@ def score_cohort(seed: int, design: HospitalDesign, *, networks: bool) -> dict[s
     }
 
 
+def trial_risks(cohort: Cohort, means: NDArray[np.float64], fold: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """Return the risks of ridges of several penalties and of a small network on means, float64 (n,) each."""
+    known = (cohort.time_days, cohort.event)
+
+    def ridge(penalty: float) -> NDArray[np.float64]:
+        return by_fold(cohort, fold, lambda train: fixed_cox_risk(means, *known, train, penalty))
+
+    tried = {f"penalty {penalty:g}": ridge(penalty) for penalty in PENALTIES}
+    tried["mean-pooled MLP"] = by_fold(cohort, fold, lambda train: mlp_risk(means, *known, train, seed=1))
+    return tried
+
+
+def penalty_of_others(rows: list[dict[str, Any]]) -> list[float]:
+    """Return the C-index of every cohort by the penalty that is best on the mean of the other cohorts."""
+    values = np.array([[row["c_index"][f"penalty {penalty:g}"] for penalty in PENALTIES] for row in rows])
+    best = [int(np.delete(values, number, axis=0).mean(axis=0).argmax()) for number in range(len(rows))]
+    return [float(values[number, column]) for number, column in enumerate(best)]
+
+
 def without_sites(cohort: Cohort) -> Cohort:
     """Return a cohort of unknown sites, so that inner parts are drawn at random among patients."""
     return replace(cohort, site=np.full(cohort.n_rows, ""))
@@ -132,6 +159,9 @@ def mixed_offsets(cohort: Cohort, fold: NDArray[np.int64], config: ModelConfig) 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return mean C-indices over cohorts, and mean differences from ``means@1`` with the lowest of them."""
+    if len(rows) > 1 and "penalty 1" in rows[0]["c_index"]:
+        for row, value in zip(rows, penalty_of_others(rows), strict=True):
+            row["c_index"]["penalty learned on other cohorts"] = value
     names = [name for name in rows[0]["c_index"] if all(name in row["c_index"] for row in rows)]
     table = {}
     for name in names:
@@ -156,6 +186,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--cohorts", type=int, default=12)
     parser.add_argument("--seed", type=int, default=100, help="of the first cohort")
     parser.add_argument("--networks", action="store_true", help="also the facts that need networks")
+    parser.add_argument("--trials", action="store_true", help="other designs in place of the offset's parts")
     parser.add_argument("--coordinates", action="store_true", help="regions have places; the arrangement has a signal")
     parser.add_argument("--printed", type=Path, nargs="+", default=None, help="pool the output of earlier runs")
     options = parser.parse_args(arguments)
@@ -166,7 +197,7 @@ def main(arguments: list[str] | None = None) -> None:
         rows = [row for path in options.printed for row in json.loads(path.read_text())["rows"]]
     else:
         seeds = range(options.seed, options.seed + options.cohorts)
-        rows = [score_cohort(seed, design, networks=options.networks) for seed in seeds]
+        rows = [score_cohort(seed, design, networks=options.networks, trials=options.trials) for seed in seeds]
     print(json.dumps(summarise(rows), indent=1))
 
 

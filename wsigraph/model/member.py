@@ -146,7 +146,12 @@ class EnsembleMember:
         with torch.random.fork_rng(devices=[]):
             # building draws initial weights, which must not advance the caller's random state
             if self.config.design == "network":
-                network = GraphNetwork(self.config, n_features=self.scaler.n_features, n_intervals=len(self.ends_days))
+                network = GraphNetwork(
+                    self.config,
+                    n_features=self.scaler.n_features,
+                    n_intervals=len(self.ends_days),
+                    for_training=False,
+                )
             else:
                 narrow = self.arrays.get("projection")
                 network = CorrectedNetwork(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from wsigraph.cohort.metrics.concordance import all_once
 
@@ -174,5 +174,5 @@ def d_calibration(survival: NDArray[np.float64], event: NDArray[np.bool_], n_bin
     statistic = float(((count - expected) ** 2 / expected).sum())
     fraction = count / len(survival)
     return DCalibration(
-        fraction=fraction, deviation=float(np.abs(fraction - 1 / n_bins).max()), p=float(chi2.sf(statistic, n_bins - 1))
+        fraction=fraction, deviation=float(np.abs(fraction - 1 / n_bins).max()), p=float(chdtrc(n_bins - 1, statistic))
     )

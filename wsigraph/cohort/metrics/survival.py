@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from wsigraph.cohort.metrics.concordance import all_once, area_under_curve, concordance, dense_rank, ratio
 from wsigraph.cohort.metrics.kaplan_meier import product_limit
@@ -344,4 +344,4 @@ def log_rank(
             if n > 1:
                 covariance += d * (n - d) / (n - 1) * (np.diag(fraction) - np.outer(fraction, fraction))
     statistic = float(difference @ np.linalg.pinv(covariance) @ difference)
-    return statistic, float(chi2.sf(statistic, len(names) - 1))
+    return statistic, float(chdtrc(len(names) - 1, statistic))

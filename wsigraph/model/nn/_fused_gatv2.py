@@ -29,7 +29,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch_geometric.nn import GATv2Conv
 
 from wsigraph.kernels import njit
 
@@ -44,11 +43,12 @@ class FusedGATv2Conv(nn.Module):
 
     Parameters
     ----------
-    convolution : GATv2Conv
-        Holds the weights: concatenated heads, no self-loops, no residual connection.
+    convolution : torch.nn.Module
+        Holds the weights, by the names of torch_geometric's ``GATv2Conv``: concatenated heads, no self-loops, no
+        residual connection.
     """
 
-    def __init__(self, convolution: GATv2Conv) -> None:
+    def __init__(self, convolution: nn.Module) -> None:
         super().__init__()
         self.convolution = convolution
 
@@ -69,7 +69,8 @@ class FusedGATv2Conv(nn.Module):
         Tensor float32 (N, heads * channels)
             Attention-weighted sums, heads side by side.
         """
-        convolution, edges = self.convolution, edge_index.numpy()
+        edges = edge_index.numpy()
+        convolution: Any = self.convolution
         weights = (
             edges[0],
             *sort_by_target(edges, len(x)),

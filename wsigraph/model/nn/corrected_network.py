@@ -83,6 +83,8 @@ def part_config(config: ModelConfig, task: str, *, layers: int | None = None) ->
 class CorrectedNetwork(nn.Module):
     """Offset and earned correction; called like `wsigraph.model.nn.network.GraphNetwork`.
 
+    Its networks are trained before (``training/part_networks.py``); here their weights are loaded.
+
     Parameters
     ----------
     config : ModelConfig
@@ -131,7 +133,9 @@ class CorrectedNetwork(nn.Module):
 
         def networks(task: str, n_networks: int, layers: int | None = None) -> nn.ModuleList:
             chosen = part_config(config, task, layers=layers)
-            return nn.ModuleList(GraphNetwork(chosen, n_features=width, n_intervals=1) for _ in range(n_networks))
+            return nn.ModuleList(
+                GraphNetwork(chosen, n_features=width, n_intervals=1, for_training=False) for _ in range(n_networks)
+            )
 
         self.attention = networks("survival", counts.attention, 0)
         self.survival_networks = networks("survival", counts.survival_networks)

@@ -6,9 +6,9 @@ import copy
 from typing import TypeVar
 
 from torch import nn
-from torch_geometric.nn import GATv2Conv
 
 from wsigraph.model.nn._fused_gatv2 import FusedGATv2Conv
+from wsigraph.model.nn.layers import GATv2Block
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
@@ -28,7 +28,6 @@ def compile_for_inference(network: _Network) -> _Network:
     """
     compiled = copy.deepcopy(network).eval().requires_grad_(False)
     for module in list(compiled.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, GATv2Conv):
-                setattr(module, name, FusedGATv2Conv(child))
+        if isinstance(module, GATv2Block):
+            module.neighbours = FusedGATv2Conv(module.neighbours)
     return compiled

@@ -93,6 +93,8 @@ class GraphNetwork(nn.Module):
         Columns of the node features, F.
     n_intervals : int
         Intervals of the hazard, T.
+    for_training : bool
+        Whether it will be trained; else its weights are to be loaded, and torch_geometric is not imported.
 
     Raises
     ------
@@ -100,12 +102,12 @@ class GraphNetwork(nn.Module):
         If there is no pooling or survival head of the name in `config`.
     """
 
-    def __init__(self, config: ModelConfig, *, n_features: int, n_intervals: int) -> None:
+    def __init__(self, config: ModelConfig, *, n_features: int, n_intervals: int, for_training: bool = True) -> None:
         super().__init__()
         width = config.heads * config.channels
         self.embed = nn.Linear(n_features, width)
         self.blocks = nn.ModuleList(
-            GATv2Block(config.heads, config.channels, len(EDGE_ATTRIBUTES), config.dropout)
+            GATv2Block(config.heads, config.channels, len(EDGE_ATTRIBUTES), config.dropout, for_training=for_training)
             for _ in range(config.layers)
         )
         self.pooling = make_pooling(config.pooling, width)

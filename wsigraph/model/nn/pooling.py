@@ -9,15 +9,14 @@ region into two equal ones does not change the result. Other poolings are found 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import AttentionalAggregation
-from torch_geometric.utils import scatter, softmax
 
 from wsigraph import registry
 from wsigraph.errors import PluginError
+from wsigraph.model.nn.segments import segment_softmax, segment_sum
 
 
 class Pooling(Protocol):
@@ -86,17 +85,16 @@ class GatedAttentionPooling(nn.Module):
     def forward(self, x: Tensor, batch: Tensor, area: Tensor, batch_size: int) -> Tensor:
         """Return attention-weighted and area-weighted means, float32 (B, 2 * width); arguments as for `Pooling`."""
         normed, log_area = self.norm(x), area.log()
-        # made for the call: what it scores by needs the areas, which torch_geometric's interface has no place for
-        attention = AttentionalAggregation(gate_nn=lambda nodes: self._score(nodes) + log_area[:, None])
-        attended = attention(normed, batch, dim_size=batch_size)  # (B, width)
-        by_area = softmax(log_area, batch, num_nodes=batch_size)  # (N,)
-        mean = scatter(normed * by_area[:, None], batch, dim_size=batch_size)  # (B, width)
+        attention = segment_softmax(self._score(normed) + log_area[:, None], batch, batch_size)  # (N, 1)
+        attended = segment_sum(attention * normed, batch, batch_size)  # (B, width)
+        by_area = segment_softmax(log_area, batch, batch_size)  # (N,)
+        mean = segment_sum(normed * by_area[:, None], batch, batch_size)  # (B, width)
         return torch.cat([attended, mean], dim=1)
 
     def weights(self, x: Tensor, batch: Tensor, area: Tensor, batch_size: int) -> Tensor:
         """Return the attention weights, float32 (N,); arguments as for `Pooling`."""
         score = self._score(self.norm(x)).squeeze(1) + area.log()
-        return cast(Tensor, softmax(score, batch, num_nodes=batch_size))
+        return segment_softmax(score, batch, batch_size)
 
     def _score(self, normed: Tensor) -> Tensor:
         """Return the gated score of normalised nodes (N, width), float32 (N, 1)."""
