@@ -95,7 +95,10 @@ def _load(source: Path, coarse: bool) -> TissueGraph | CoarseGraph:
     from wsigraph.store.tensors import read_tensors
 
     if source.is_dir():
-        return load_coarse_graph(source / _COARSE) if coarse else load_graph(source / _GRAPH)
+        from wsigraph.exchange.tissue_class_columns import add_tissue_classes
+
+        stored = load_coarse_graph(source / _COARSE) if coarse else load_graph(source / _GRAPH)
+        return add_tissue_classes(stored, source)
     record = read_tensors(source)[0]["record"]
     return load_coarse_graph(source) if record == "CoarseGraph" else load_graph(source)
 

@@ -28,8 +28,10 @@ from wsigraph.cli import (
     status,
     study,
     synthesize,
+    tissue,
     train,
     train_synthesis,
+    train_tissue,
     validate,
     version,
     viewer,
@@ -76,6 +78,10 @@ app.command("serve", short_help="Serve slides, jobs and results in a browser and
 app.command("viewer", short_help="Install the viewer's JavaScript.")(viewer.viewer)
 app.command("graph", short_help="Build the superpixel graph of a slide, with a picture.")(graph.graph)
 app.command("nuclei", short_help="Find the nuclei of a slide: outlines, types, counts and densities.")(nuclei.nuclei)
+app.command("tissue", short_help="Name the tissue of a slide: map, areas and shares with intervals.")(tissue.tissue)
+app.command("train-tissue", short_help="Train tissue classes of your own from annotated slides.")(
+    train_tissue.train_tissue
+)
 app.command("export", short_help="Convert a graph to AnnData, GeoJSON, parquet or networkx.")(export.export)
 app.command("simulate", short_help="Simulate a cohort with known ground truth.")(simulate.simulate)
 app.command("synthesize", short_help="Paint annotated synthetic tissue from a graph.")(synthesize.synthesize)

@@ -173,7 +173,7 @@ def _collection(
             {
                 "type": "Feature",
                 "id": identifier,
-                "geometry": _geometry(outlines, node, offset_px),
+                "geometry": polygon_geometry(outlines, node, offset_px),
                 "properties": {
                     "objectType": "detection",
                     "name": f"Region {node}",
@@ -222,7 +222,23 @@ def _rounded(values: NDArray[np.float64]) -> list[float | int]:
     return [float(f"{value:.{SIGNIFICANT_DIGITS}g}") for value in values.tolist()]
 
 
-def _geometry(outlines: Outlines, node: int, offset_px: NDArray[np.int64]) -> dict[str, Any]:
+def polygon_geometry(outlines: Outlines, node: int, offset_px: NDArray[np.int64]) -> dict[str, Any]:
+    """Return the polygons of one region as a GeoJSON geometry.
+
+    Parameters
+    ----------
+    outlines : Outlines
+        Polygons of the regions, level-0 pixels.
+    node : int
+        The region.
+    offset_px : int64 (2,)
+        Added to every point, (x, y).
+
+    Returns
+    -------
+    dict
+        A Polygon, or a MultiPolygon where the region has several parts.
+    """
     polygons = [[_closed(ring + offset_px) for ring in polygon] for polygon in outlines.polygons(node)]
     if len(polygons) == 1:
         return {"type": "Polygon", "coordinates": polygons[0]}
