@@ -163,14 +163,8 @@ def train(
     if fold_of is not None:
         n_folds = max(fold_of.values()) + 1
     design = Design(n_folds=n_folds, group=group, seed=seed, workers=workers, device=device, fold_of=fold_of)
-    cohort = load_cohort(
-        rows,
-        graphs,
-        stage_names=names,
-        coarsening=settings.coarsening,
-        model=shared_inputs(configurations),
-        progress=progress,
-    )
+    how = partial(load_cohort, coarsening=settings.coarsening, model=shared_inputs(configurations))
+    cohort = how(rows, graphs, stage_names=names, progress=progress)
     configurations = cohort.settled(configurations)
     shortages = _shortages(cohort, settings.model, design, force)
     if forced and force:

@@ -229,11 +229,7 @@ def collect(
             superpixel_graphs.append((_superpixels(graph),))
             graph = coarsen(superpixel_graphs[-1][0], coarsening[0], embedding=coarsening[1])
         tissue, embedding_id = (graph.graph, graph.embedding_id) if isinstance(graph, CoarseGraph) else (graph, None)
-        if example.stage is not None and not 0 <= example.stage < len(stage_names):
-            raise ModelError(
-                f"patient {example.patient!r} has stage index {example.stage}, "
-                f"expected 0 to {len(stage_names) - 1} for stages {', '.join(stage_names)}"
-            )
+        _check_stage(example, stage_names)
         _check_follow_up(example)
         columns = columns.chosen_for(tissue)
         n_encoded += tissue.encoding_sum is not None
@@ -296,6 +292,15 @@ def _superpixels(graph: CoarseGraph | TissueGraph) -> TissueGraph:
             "coarsening is to be trained; keep graph.safetensors next to it, or set model.train_coarsening to false"
         )
     return graph
+
+
+def _check_stage(example: Example, stage_names: Sequence[str]) -> None:
+    """Refuse a stage index that is none of the stages."""
+    if example.stage is not None and not 0 <= example.stage < len(stage_names):
+        raise ModelError(
+            f"patient {example.patient!r} has stage index {example.stage}, "
+            f"expected 0 to {len(stage_names) - 1} for stages {', '.join(stage_names)}"
+        )
 
 
 def _check_follow_up(example: Example) -> None:
