@@ -40,13 +40,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--model", type=Path, default=Path("notebooks/made/model"), help="model of the cohort's picture"
     )
+    parser.add_argument("--readme", type=Path, default=Path("README.md"), help="left as it is where it is not there")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     pyplot.switch_backend("Agg")
     with tempfile.TemporaryDirectory() as folder:
         result = run_slide(str(SLIDE), folder, Config(), explain=ExplanationRequest(target="risk"))
         draw_way(result, options.out / "way.jpg")
-        paste_printed(Path(folder) / "printed", Path("README.md"))
+        if options.readme.is_file():
+            paste_printed(Path(folder) / "printed", options.readme)
     if (options.model / "held_out.json").is_file():
         draw_cohort(options.model, options.out / "cohort.png")
     return 0

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from pipelines.nucleus_measures import (
+    LEAST_AREA_PX,
     LEAST_NUCLEUS,
+    MPP,
     THRESHOLDS,
     Pair,
     choose_temperature,
@@ -30,28 +31,25 @@ from pipelines.nucleus_measures import (
     f1,
     held_out,
     held_out_pairs,
-    instances_of,
     is_pink,
-    maps_of,
     quality,
     scan,
     type_logits,
     type_scores,
 )
+from pipelines.nucleus_own_labels import labelled_again
 from pipelines.nucleus_training_images import (
     NEST_CUT,
     NEST_SCALE,
     NUCLEUS_PX,
+    UNDRAWN,
     Source,
-    at_sizes,
     dsb2018,
-    in_strips,
     labelled,
     median_diameter,
     nest_crop,
-    read_unlabelled,
-    resized,
     sample,
+    stroma_crop,
 )
 from wsigraph.graph.feature.nucleus_network import NucleusNetwork
 from wsigraph.graph.feature.nucleus_weights import save_nucleus_network
@@ -72,7 +70,9 @@ def loss(output: tuple[Tensor, Tensor], truth: Tensor) -> Tensor:
     dice = 1 - (2 * (inside * target[:, :1]).sum() + 1) / (inside.sum() + (target[:, :1] * weight).sum() + 1)
     kind = truth[:, 3, ::2, ::2].long() - 1
     if bool((kind >= 0).any()):
-        entropy = entropy + 0.15 * cross_entropy(kinds, kind, ignore_index=-1)
+        # a type counts alike however many pixels it has in the batch
+        rare = torch.bincount(kind[kind >= 0], minlength=kinds.shape[1]).float().clamp_min(200)
+        entropy = entropy + 0.25 * cross_entropy(kinds, kind, 1 / rare, ignore_index=-1, label_smoothing=0.1)
     return entropy + 0.5 * dice
 
 
@@ -124,43 +124,15 @@ def drawn_sources(options: argparse.Namespace) -> list[Source]:
         scale = NUCLEUS_PX / median_diameter(instances)
         area = instances.size * scale**2 / SIDE**2
         sources += labelled(rgb, instances, scale=scale, weight=min(area, 4.0) + 0.15, recolour=0.55)
-    nest, inst, kind = nest_crop(options.histolytics)
-    weight = 0.3 * sum(source.weight for source in sources)
-    left = np.s_[:, :NEST_CUT]
-    sources += labelled(nest[left], inst[left], scale=NEST_SCALE, weight=weight, recolour=0.1, types=kind[left])
-    return sources
-
-
-def labelled_again(network: NucleusNetwork, options: argparse.Namespace, total: float) -> list[Source]:
-    """Return sources whose truth is the network's own mean over flips, and drawn ones whose gaps it marks as unsure."""
-    images = [(path, *read_unlabelled(path, options.slide_mpp)) for path in options.unlabelled]
-    sources: list[Source] = []
-    for path, rgb, mpp in images:
-        scale = mpp / 0.5
-        if mpp == 0:  # no pixel size: from the size of the nuclei that are found
-            scale = estimate_scale(network, rgb)
-        image = resized(rgb, np.zeros(rgb.shape[:2], np.int32), scale)[0]
-        maps = in_strips(lambda part: maps_of(network, part, 8), image)
-        known = np.stack([maps[0], maps[1], np.ones_like(maps[0]), np.zeros_like(maps[0])])
-        area = image.shape[1] * image.shape[2]
-        n = instances_of(maps)[1].size
-        print(f"  {path.name}: scale {scale:.2f}, {area / 4e6:.2f} mm2, {n} nuclei", flush=True)
-        sources += at_sizes(image, known.astype(np.float32), area)
     weight = sum(source.weight for source in sources)
-    return [Source(source.image, source.truth, 0.8 * total * source.weight / weight, 0.0) for source in sources]
-
-
-def estimate_scale(network: NucleusNetwork, rgb: NDArray[np.uint8]) -> float:
-    """Return the scale at which the median nucleus that the network finds is 6 um wide."""
-    scale = 1.0
-    for _ in range(3):
-        image, _ = resized(rgb, np.zeros(rgb.shape[:2], np.int32), scale)
-        part = image[:, :1024, :1024]
-        instances, peak = instances_of(maps_of(network, part))
-        if len(peak) < 20:
-            return scale
-        scale = float(np.clip(scale * NUCLEUS_PX / median_diameter(instances), 0.3, 2.0))
-    return scale
+    nest, inst, kind = nest_crop(options.histolytics)
+    left = np.s_[:, :NEST_CUT]
+    crops = [(0.3, (nest[left], inst[left], kind[left])), (0.2, stroma_crop(options.histolytics))]
+    for share, (rgb, instances, types) in crops:
+        sources += labelled(
+            rgb, instances, scale=NEST_SCALE, weight=share * weight, recolour=0.2, types=types, ground=UNDRAWN
+        )
+    return sources
 
 
 def main() -> None:
@@ -170,10 +142,10 @@ def main() -> None:
     parser.add_argument("--histolytics", type=Path, required=True)
     parser.add_argument("--unlabelled", type=Path, nargs="*", default=[])
     parser.add_argument("--slide-mpp", type=float, default=0.25, help="pixel size of a slide that states none, um/px")
-    parser.add_argument("--steps", type=int, nargs=2, default=(2200, 700))
-    parser.add_argument(
-        "--first", type=Path, help="go on from the weights of a round; --steps 0 0 sets thresholds only"
-    )
+    parser.add_argument("--teacher", type=Path, help="InstanSeg file that labels in place of the network")
+    parser.add_argument("--steps", type=int, nargs=2, default=(1800, 3200))
+    parser.add_argument("--first", type=Path, help="the first round's weights, FILE.first.pt: go on from there")
+    parser.add_argument("--trained", type=Path, help="both rounds' weights, FILE.second.pt: set thresholds alone")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -181,21 +153,34 @@ def main() -> None:
     torch.manual_seed(options.seed)
     start = time.process_time()
     sources, checks = drawn_sources(options), held_out_pairs(options.dsb, options.histolytics)
-    network = channels_last(NucleusNetwork(norm=True))
+    mean = channels_last(NucleusNetwork(norm=True))
+    if options.trained is not None:
+        mean.load_state_dict(torch.load(options.trained, weights_only=True))
+    else:
+        mean = train_twice(mean, sources, checks, options)
+    finish(channels_last(mean.folded()), checks, options)
+    print(f"{time.process_time() - start:.0f} CPU s in all")
+
+
+def train_twice(
+    network: NucleusNetwork, sources: list[Source], checks: dict[str, list[Pair]], options: argparse.Namespace
+) -> NucleusNetwork:
+    """Train on drawn nuclei, then also on tissue that the network labels, and keep the weights of either round."""
     if options.first is None:
         mean = train(network, sources, options.steps[0], 3e-3, np.random.default_rng(options.seed))
         torch.save(mean.state_dict(), options.out.with_suffix(".first.pt"))
     else:
-        mean = copy.deepcopy(network)
+        mean = network
         mean.load_state_dict(torch.load(options.first, weights_only=True))
     report(mean.folded(), checks)
-    if options.unlabelled and options.steps[1]:
-        sources += labelled_again(mean.folded(), options, sum(source.weight for source in sources))
-        mean = train(mean, sources, options.steps[1], 1.5e-3, np.random.default_rng(options.seed + 1))
-        torch.save(mean.state_dict(), options.out.with_suffix(".second.pt"))
-        report(mean.folded(), checks)
-    finish(channels_last(mean.folded()), checks, options)
-    print(f"{time.process_time() - start:.0f} CPU s in all")
+    if not options.unlabelled:
+        return mean
+    total = sum(source.weight for source in sources)
+    own = labelled_again(mean.folded(), options.unlabelled, options.slide_mpp, total, options.teacher)
+    mean = train(mean, [*sources, *own], options.steps[1], 1.5e-3, np.random.default_rng(options.seed + 1))
+    torch.save(mean.state_dict(), options.out.with_suffix(".second.pt"))
+    report(mean.folded(), checks)
+    return mean
 
 
 def report(network: NucleusNetwork, checks: dict[str, list[Pair]]) -> None:
@@ -217,12 +202,19 @@ def finish(network: NucleusNetwork, checks: dict[str, list[Pair]], options: argp
         network,
         options.out,
         least_nucleus=LEAST_NUCLEUS,
-        least_centre=threshold,
+        least_centre=round(threshold, 4),
+        least_area_um2=LEAST_AREA_PX * MPP**2,
+        mpp=MPP,
         type_temperature=temperature,
         least_type=LEAST_TYPE,
         training={
-            "data": "Data Science Bowl 2018 stained images (CC0); histolytics crop (BSD-3); own labels of "
+            "data": "stained images of the 2018 Data Science Bowl (CC0); two crops of histolytics (BSD-3); "
+            + ("labels of InstanSeg for " if options.teacher else "own labels of ")
             + ", ".join(path.name for path in options.unlabelled),
+            "other networks": "InstanSeg brightfield_nuclei 0.1.1, some of whose training sets were for "
+            "non-commercial use"
+            if options.teacher
+            else "none",
             "seed": str(options.seed),
             "steps": " + ".join(str(steps) for steps in options.steps),
         },

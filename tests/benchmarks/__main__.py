@@ -32,6 +32,7 @@ from tests.benchmarks import (
     whole,
 )
 from tests.benchmarks.table import Table, circumstances, load_average, place
+from wsigraph.graph.feature.detect import load_detector
 
 OWN_PAGE = ("coarsening", "service", "first_tile", "soak")
 """Benchmarks with pages of their own; not part of `all`."""
@@ -67,6 +68,8 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         "--outlines", type=Path, help="folder of tiles with outlined nuclei, as MoNuSeg's, for `nuclei`"
     )
     parser.add_argument("--minutes", type=float, default=60.0, help="how long `soak` lasts")
+    parser.add_argument("--nuclei", help="detector to score in place of the network, for `nuclei`")
+    parser.add_argument("--nuclei-weights", help="its file of weights")
     parser.add_argument("--out", type=Path, help="page to put the tables into")
     return parser.parse_args(words)
 
@@ -91,7 +94,7 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
         "memory": lambda: memory.benchmark(for_memory(), options.threads),
         "start": lambda: start.benchmark(slide_maker.SOURCE, options.repeats),
         "artefacts": tissue_quality.benchmark,
-        "nuclei": lambda: score_nuclei(options.outlines),
+        "nuclei": lambda: score_nuclei(options.outlines, options.nuclei, options.nuclei_weights),
         "explanations": lambda: explanations.benchmark(options.threads, large=options.large),
         "batch": lambda: batch.benchmark(folder, options.repeats),
         "coarsening": lambda: coarsening.benchmark(),
@@ -105,9 +108,11 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
     }
 
 
-def score_nuclei(outlines: Path | None) -> list[Table]:
-    """Return the tables of the rule and of the network."""
+def score_nuclei(outlines: Path | None, name: str | None = None, weights: str | None = None) -> list[Table]:
+    """Return the tables of the rule and of the network, or that of one detector by name."""
     folder = [outlines] if outlines else []
+    if name is not None:
+        return network_nuclei.benchmark(*folder, detector=load_detector(name, weights))
     return [*nuclei.benchmark(*folder), *network_nuclei.benchmark(*folder)]
 
 
@@ -119,6 +124,7 @@ def command(name: str, options: argparse.Namespace) -> str:
     words += [f"--minutes {options.minutes:g}"] if name == "soak" else []
     words += [f"--slide {options.slide.name}"] if options.slide else []
     words += [f"--outlines {options.outlines.name}"] if options.outlines and name == "nuclei" else []
+    words += [f"--nuclei {options.nuclei}"] if options.nuclei and name == "nuclei" else []
     return " ".join(words)
 
 

@@ -18,6 +18,7 @@ from wsigraph.cli.options import (
     NucleiWeights,
     Out,
     Overrides,
+    Roi,
     Stain,
     Threads,
     forced,
@@ -37,6 +38,7 @@ class NucleusFormat(StrEnum):
     GEOJSON = "geojson"
     PARQUET = "parquet"
     ANNDATA = "anndata"
+    OME_ZARR = "ome-zarr"
 
 
 _Slides = Annotated[
@@ -64,6 +66,7 @@ def nuclei(
     to: _To = None,
     points: _Points = False,
     box: _Box = None,
+    roi: Roi = None,
     threads: Threads = None,
     stain: Stain = None,
     force: Force = False,
@@ -75,7 +78,8 @@ def nuclei(
     """Find the nuclei in the tissue of a slide, by the package's network unless --nuclei names another detector.
 
     Writes DIR/<slide>/nuclei_001.geojson and so on, 50,000 detections a file, which QuPath imports one after another;
-    nuclei.parquet, one row a nucleus; and nuclei.json with counts, and counts a mm2 of tissue, by type and section.
+    nuclei.parquet, one row a nucleus; and nuclei.json with counts, and counts a mm2 of tissue, by type, section and
+    class of region.
     """
     spelled = {
         "feature.nuclei": nuclei,
@@ -85,7 +89,7 @@ def nuclei(
         **forced(force),
     }
     settings = read_settings(config, overrides, spelled)
-    selection = select_slides(slides, manifest, mpp, settings)
+    selection = select_slides(slides, manifest, mpp, settings, roi=roi)
     part = None if box is None else _read_box(box)
     formats = to or [NucleusFormat.GEOJSON, NucleusFormat.PARQUET]
     results = SlideResults(selection, as_json=as_json, debug=debug)
@@ -106,11 +110,13 @@ def _find(
     import time
 
     from wsigraph.cli.progress import progress_line
+    from wsigraph.exchange.nucleus_labels import write_nucleus_labels
     from wsigraph.graph.feature.detect import detector_identity, load_detector
-    from wsigraph.graph.feature.nucleus_table import check_resolution, find_nuclei
+    from wsigraph.graph.feature.nucleus_table import check_resolution, densities_by_class, find_nuclei
     from wsigraph.graph.tissue.mask import find_tissue
     from wsigraph.slide.map_boxes import with_threads
     from wsigraph.slide.reader import read
+    from wsigraph.slide.roi import as_roi
     from wsigraph.store import canonical_document, write_file
 
     started = time.perf_counter()
@@ -126,20 +132,26 @@ def _find(
         detector = load_detector(name, settings.feature.nuclei_weights)
         if detector is None:
             raise typer.BadParameter("feature.nuclei is none, expected network or a plugin; give it with --nuclei")
+        regions = None if named.roi is None else as_roi(named.roi, slide)
         tissue = find_tissue(
             slide,
             settings.tissue,
+            roi=regions,
             suitability=settings.slide,
             working_mpp=settings.superpixel.mpp,
             progress=progress,
         )
         least_type = float(getattr(detector, "least_type", 0.5))
         table = find_nuclei(slide, tissue, detector, box=part, least_type=least_type, progress=progress)
-        info = slide.info
+        info, size = slide.info, slide.size(detector.mpp)
     facts = {"slide_id": info.slide_id, "detector": detector_identity(detector), **table.densities()}
+    if regions is not None:
+        facts["classes"] = densities_by_class(table, tissue, regions)
     directory = Path(out) / info.slide_id
     provenance = {**facts, "slide_sha256": info.sha256, "mpp": info.mpp, "note": "research use only"}
     files = _write(table, directory, info.mpp, provenance, formats, points=points)
+    if NucleusFormat.OME_ZARR in formats:
+        files.append(write_nucleus_labels(table, directory / "nuclei.ome.zarr", size, provenance))
     write_file(directory / "nuclei.json", canonical_document(provenance))
     return {
         **facts,
@@ -186,6 +198,10 @@ def _table(facts: dict[str, Any]) -> str:
         ("tissue", f"{facts['tissue_mm2']:.3f} mm2"),
         ("nuclei", f"{facts['nuclei']:,} ({facts['per_mm2']:,.0f} a mm2)"),
         *((name, f"{kind['nuclei']:,} ({kind['per_mm2']:,.0f} a mm2)") for name, kind in facts["types"].items()),
+        *(
+            (f"in {name}", f"{part['nuclei']:,} ({part['per_mm2']:,.0f} a mm2)")
+            for name, part in facts.get("classes", {}).items()
+        ),
         ("seconds", f"{facts['seconds']:.1f}"),
         *(("warning", text) for text in facts["warnings"]),
         ("files", f"{facts['directory']}/: {', '.join(facts['files'])}"),

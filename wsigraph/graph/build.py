@@ -123,15 +123,16 @@ def _count_detected(
     progress: Progress | None,
 ) -> str:
     """Replace the nuclei of the rule by those of the detector chosen, in place, and return what found them."""
-    if config.nuclei == "rule":
-        return "rule"
-    detector = load_detector(config.nuclei, config.nuclei_weights)
-    if detector is not None and slide.info.mpp > COARSEST_MPP:
+    chosen = config.nuclei
+    if chosen != "none" and slide.info.mpp > COARSEST_MPP:
         slide.mark(
             f"{slide.info.mpp:g} um/px is too coarse for nuclei, which need {COARSEST_MPP:g} um/px or finer: the graph "
             "has no nuclear features"
         )
-        detector = None
+        chosen = "none"
+    if chosen == "rule":
+        return "rule"
+    detector = load_detector(chosen, config.nuclei_weights)
     if detector is None:
         moments[:, NUCLEUS_COLUMNS] = 0
         return "none"

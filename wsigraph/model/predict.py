@@ -191,6 +191,12 @@ def check_graph(bundle: ModelBundle, coarse: CoarseGraph) -> None:
     if NodeColumns.of(card.config).needs_features:
         check_schemas(card, feature_schema_id(), moment_schema_id(coarse.graph.moment_names))
         trained = card.nuclei or "rule"
+        if coarse.graph.nuclei == "none" != trained:
+            raise ModelError(
+                f"slide {coarse.graph.slide_id!r} has no nuclear features, model {card.name!r} needs those found by "
+                f"{trained!r}; scan the slide at 10x or more if it is coarser than 1.2 um/px, or build the graph with "
+                f"--nuclei {trained.partition(' ')[0]}"
+            )
         if coarse.graph.nuclei != trained:
             raise ModelError(
                 f"slide {coarse.graph.slide_id!r} has nuclei by {coarse.graph.nuclei!r}, model {card.name!r} was "

@@ -25,12 +25,13 @@ from wsigraph.geometry import Box
 from wsigraph.graph.coarsening.coarsen import coarsen
 from wsigraph.graph.feature.detect import load_detector
 from wsigraph.graph.feature.network_detector import NetworkDetector
-from wsigraph.graph.feature.nucleus_instances import find_instances
+from wsigraph.graph.feature.nucleus_instances import find_instances, split_heights
 from wsigraph.graph.feature.nucleus_network import NucleusNetwork
 from wsigraph.graph.feature.nucleus_outlines import convex_areas, trace_outlines
-from wsigraph.graph.feature.nucleus_table import find_nuclei
+from wsigraph.graph.feature.nucleus_table import densities_by_class, find_nuclei
 from wsigraph.graph.feature.nucleus_weights import load_nucleus_network, save_nucleus_network
 from wsigraph.graph.feature.torchscript_nuclei import InstanSegDetector, instanseg
+from wsigraph.slide.roi import read_roi
 
 SLIDE = Path(__file__).parents[2] / "data" / "CMU-1-Small-Region.svs"
 
@@ -121,6 +122,44 @@ def test_touching_nuclei_are_parted_at_the_saddle():
     assert len(find_instances(nucleus, centre, 128, 76, 10_000)[1]) == 0
 
 
+def test_shallow_peaks_are_one_nucleus():
+    y, x = np.mgrid[:40, :60]
+    two = np.maximum(np.exp(-((y - 20) ** 2 + (x - 25) ** 2) / 90), np.exp(-((y - 20) ** 2 + (x - 35) ** 2) / 90))
+    nucleus = np.where(two > 0.15, 255, 0).astype(np.uint8)
+    # the map between both peaks falls to 0.75 of them, then only to 0.9
+    for raised, n in ((0.0, 2), (0.6, 1)):
+        centre = np.round(255 * (raised + (1 - raised) * two)).astype(np.uint8)
+        instances, peak = find_instances(nucleus, centre, 128, 76, 10)
+        assert len(peak) == n
+        assert (instances > 0).sum() == (nucleus > 0).sum()
+
+
+def test_low_and_high_peaks_are_parted_between_them():
+    low, high = np.bincount([8, 9, 9, 10], minlength=64), np.bincount([40, 41, 41, 42], minlength=64)
+    assert 10 < split_heights(low + high) <= 40
+    assert split_heights(3 * low) in (9, 10)
+    assert split_heights(np.bincount([5], minlength=64)) == split_heights(np.zeros(64, np.int64)) == 0
+
+
+def test_regions_have_densities_of_their_own(spotted, table, tmp_path):
+    slide, labels, _ = spotted
+    ring = [[0, 0], [500, 0], [500, 1000], [0, 1000], [0, 0]]
+    feature = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"classification": {"name": "Tumour"}},
+    }
+    path = tmp_path / "left.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    (name, left), *others = densities_by_class(table, labels.tissue, read_roi(path, slide)).items()
+    assert (name, others) == ("Tumour", [])
+    assert left["nuclei"] == pytest.approx((table.columns["x_um"] < 250).sum(), abs=12)
+    assert left["tissue_mm2"] == pytest.approx(
+        labels.tissue.tissue[:, : labels.tissue.tissue.shape[1] // 2].sum() * labels.tissue.mpp**2 / 1e6, rel=0.05
+    )
+    assert left["per_mm2"] == left["nuclei"] / left["tissue_mm2"]
+
+
 @pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
 def test_schedulers_give_the_same_bits(spotted, table, scheduler):
     slide, labels, _ = spotted
@@ -151,17 +190,21 @@ def test_none_counts_none(spotted):
     assert graph.moment("nuclei").sum() == graph.moment("nucleus_area").sum() == 0
 
 
-def test_a_slide_too_coarse_has_no_nuclei(tmp_path):
+@pytest.mark.parametrize("nuclei", ["rule", "network"])
+def test_a_slide_too_coarse_has_no_nuclei_and_a_model_that_needs_them_refuses(tmp_path, nuclei):
     path = tmp_path / "coarse.png"
     Image.fromarray(painted(600, 45)[0]).save(path)
     with wsigraph.read(path, mpp=1.5) as slide:
         labels = wsigraph.segment(slide)
         with pytest.raises(SlideError, match=r"has 1\.5 um/px, nuclei need 1\.2 um/px or finer"):
             find_nuclei(slide, labels.tissue, NetworkDetector())
-        graph = wsigraph.build_graph(slide, labels, load(overrides=["feature.nuclei=network"]))
+        graph = wsigraph.build_graph(slide, labels, load(overrides=[f"feature.nuclei={nuclei}"]))
         assert graph.nuclei == "none"
         assert graph.moment("nuclei").sum() == 0
-        assert "too coarse for nuclei" in slide.info.warnings[0]
+        assert any("too coarse for nuclei" in warning for warning in slide.info.warnings)
+    with pytest.raises(ModelError, match=r"has no nuclear features, model .* needs those found by 'rule'") as caught:
+        wsigraph.predict(coarsen(graph))
+    assert "\n" not in str(caught.value)
 
 
 def test_windows_without_tissue_are_not_shown_to_the_network(spotted):
@@ -222,8 +265,7 @@ def test_centroids_are_level_0_places_on_a_real_slide():
     with wsigraph.read(SLIDE) as slide:
         labels = wsigraph.segment(slide)
         table = find_nuclei(slide, labels.tissue, NetworkDetector())
-        assert table.mpp == 0.5
-        assert Fraction(slide.info.mpp) != Fraction(1, 2)  # 0.499: the windows are resampled
+        assert Fraction(slide.info.mpp) != Fraction(table.mpp)  # 0.499: the windows are resampled
         dark = slide.read(Box.whole(slide.size(0.5)), 0.5).mean(axis=-1)
     at = np.stack([table.columns["y_um"], table.columns["x_um"]], axis=1) / 0.5
     rows, columns = np.minimum(at.astype(int), np.array(dark.shape) - 1).T

@@ -19,7 +19,7 @@ from wsigraph.graph.feature.nucleus_weights import load_nucleus_network
 from wsigraph.graph.one_thread import one_thread
 
 WINDOW_PX, MARGIN_PX = 640, 32
-"""Inner side of a window and its margin, pixels of 0.5 um."""
+"""Inner side of a window and its margin, pixels of the network."""
 
 
 class NetworkDetector:
@@ -47,7 +47,7 @@ class NetworkDetector:
     def detect(self, window: NDArray[np.uint8]) -> DetectedNuclei:
         """Return the nuclei of a window uint8 (s, s, 3)."""
         card = self.card
-        nucleus, centre, kinds = self.maps(window)
+        nucleus, centre, logits = self.maps(window)
         instances, peak = find_instances(
             nucleus,
             centre,
@@ -55,10 +55,12 @@ class NetworkDetector:
             round(255 * card.least_centre),
             um2_to_px(card.least_area_um2, card.mpp),
         )
+        kinds = mean_in_instances(instances, logits, len(peak)) / np.float32(card.type_temperature)
+        raised = np.exp(kinds - kinds.max(axis=1, initial=-np.inf, keepdims=True))
         return DetectedNuclei(
             instances=instances,
             probability=(peak / 4080).astype(np.float32),
-            type_probability=mean_in_instances(instances, kinds, len(peak)),
+            type_probability=raised / raised.sum(axis=1, keepdims=True),
         )
 
     def maps(self, window: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
@@ -67,21 +69,21 @@ class NetworkDetector:
         Parameters
         ----------
         window : uint8 (s, s, 3)
-            At 0.5 um/px; s is a multiple of 16.
+            At the pixel size of the card; s is a multiple of 16.
 
         Returns
         -------
         nucleus, centre : uint8 (s, s)
             Probability of nucleus and height of the centre map, 255 is 1.
         types : float32 (T, s / 2, s / 2)
-            Probability of each type, given that there is a nucleus.
+            Logit of each type; the mean over a nucleus decides.
         """
         with torch.inference_mode(), one_thread(blas=False):
             # (s, s, 3) in memory is a channels-last (1, 3, s, s)
             image = torch.from_numpy(np.ascontiguousarray(window)).to(self.device).permute(2, 0, 1)[None].float() / 255
             maps, kinds = self.network(image)
             both = (torch.sigmoid(maps[0]) * 255).round().to(torch.uint8).cpu().numpy()
-            types = torch.softmax(kinds[0] / self.card.type_temperature, dim=0).cpu().numpy()
+            types: NDArray[np.float32] = kinds[0].cpu().numpy()
         return both[0], both[1], types
 
 

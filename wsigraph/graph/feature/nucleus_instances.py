@@ -2,9 +2,10 @@
 
 The centre map, smoothed with (1 2 1) x (1 2 1), has one maximum in each nucleus. Every pixel of a nucleus points to the
 highest of its 8 neighbours; a pixel that is the highest of these points to the highest pixel within `REACH`, and one
-that is the highest there is a peak. The pixels that lead to a peak and are connected to it are its nucleus. All of it
-is in integers, and ties go to the first pixel in raster order, so a window gives the same nuclei on every machine that
-gives the same maps.
+that is the highest there is a peak. Two peaks are one nucleus where the map between them falls to no less than
+`SADDLE` / 256 of the lower one: large nuclei have several shallow peaks. The pixels that lead to a peak and are
+connected to it are its nucleus. All of it is in integers, and ties go to the first pixel in raster order, so a window
+gives the same nuclei on every machine that gives the same maps.
 
 ``skimage.segmentation.watershed`` floods from a heap in Python objects of its own and takes ten times as long.
 """
@@ -17,7 +18,10 @@ from numpy.typing import NDArray
 from wsigraph.kernels import njit
 
 REACH = 4
-"""Distance within which two maxima are one nucleus, pixels of 0.5 um."""
+"""Distance within which two maxima are one nucleus, pixels."""
+SADDLE = 217
+"""Least height between two peaks of one nucleus, of 256 parts of the lower peak: of 0.7 to 0.95, 0.85 had the best F1
+on held-out images of permissive licence."""
 
 
 @njit(nogil=True, cache=True)
@@ -47,6 +51,7 @@ def find_instances(
     height, width = centre.shape
     smooth = _smooth(centre, nucleus, least_nucleus)  # (h, w), -1 outside nuclei
     top = _tops(smooth)  # (h w,) the peak of each pixel
+    _join_peaks(smooth, top)
     area = np.zeros(height * width, np.int32)  # of the nucleus of each peak
     for here in range(height * width):
         if top[here] >= 0:
@@ -113,6 +118,43 @@ def _tops(smooth: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 @njit(nogil=True, cache=True)
+def _root(up: NDArray[np.int32], peak: int) -> int:
+    """Return the peak that a peak was joined to in the end."""
+    while up[peak] != peak:
+        up[peak] = up[up[peak]]
+        peak = up[peak]
+    return peak
+
+
+@njit(nogil=True, cache=True)
+def _join_peaks(smooth: NDArray[np.int32], top: NDArray[np.int32]) -> None:
+    """Let the pixels of peaks with a shallow saddle between them lead to the highest of these, in place."""
+    height, width = smooth.shape
+    heights = smooth.ravel()
+    up = np.arange(height * width).astype(np.int32)
+    for y in range(height):
+        for x in range(width):
+            one = top[y * width + x]
+            if one < 0:
+                continue
+            for step in range(2):
+                yy, xx = y + step, x + 1 - step
+                if yy >= height or xx >= width:
+                    continue
+                other = top[yy * width + xx]
+                if other < 0 or other == one:
+                    continue
+                saddle = min(smooth[y, x], smooth[yy, xx])
+                if saddle > 0 and 256 * saddle >= SADDLE * min(heights[one], heights[other]):
+                    a, b = _root(up, one), _root(up, other)
+                    first = a if heights[a] > heights[b] or (heights[a] == heights[b] and a < b) else b
+                    up[a], up[b] = first, first
+    for here in range(height * width):
+        if top[here] >= 0:
+            top[here] = _root(up, top[here])
+
+
+@njit(nogil=True, cache=True)
 def _smooth(centre: NDArray[np.uint8], nucleus: NDArray[np.uint8], least_nucleus: int) -> NDArray[np.int32]:
     """Return 16 (G centre), int32 (h, w), and -1 where `nucleus` is below its least value; edges replicated."""
     height, width = centre.shape
@@ -141,6 +183,38 @@ def _highest(smooth: NDArray[np.int32], y: int, x: int, reach: int) -> int:
             if smooth[yy, xx] > top:
                 top, best = smooth[yy, xx], yy * width + xx
     return int(best)
+
+
+@njit(nogil=True, cache=True)
+def split_heights(counts: NDArray[np.int64]) -> int:
+    """Return the height that best parts low from high peaks (Otsu): the first bin of the high ones.
+
+    Parameters
+    ----------
+    counts : int64 (k,)
+        Number of peaks in bins of equal width.
+
+    Returns
+    -------
+    int
+        The cut with the greatest variance between both parts, 1..k - 1; ties go to the lowest. 0 where fewer than two
+        bins are filled.
+    """
+    total, moment = np.int64(0), np.int64(0)
+    for k in range(len(counts)):
+        total += counts[k]
+        moment += counts[k] * k
+    best, cut, below, low = 0.0, 0, np.int64(0), np.int64(0)
+    for k in range(len(counts) - 1):
+        below += counts[k]
+        low += counts[k] * k
+        if below == 0 or below == total:
+            continue
+        difference = float(moment * below - total * low)
+        between = difference * difference / (float(below) * float(total - below))
+        if between > best:
+            best, cut = between, k + 1
+    return cut
 
 
 @njit(nogil=True, cache=True)

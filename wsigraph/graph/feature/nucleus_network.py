@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pixel_shuffle
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-WIDTHS = (16, 32, 48, 64)
+WIDTHS = (16, 32, 56, 72)
 """Channels at 1, 2, 4 and 8 um/px."""
 N_MAPS = 2
 """Maps at full resolution: nucleus and centre."""

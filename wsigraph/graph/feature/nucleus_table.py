@@ -29,6 +29,7 @@ from wsigraph.slide.map_boxes import Progress, map_chunks
 
 if TYPE_CHECKING:
     from wsigraph.slide.reader import Slide
+    from wsigraph.slide.roi import Roi
 
 UNKNOWN = "unknown"
 """Type of a nucleus of which the detector is not sure, or knows none."""
@@ -97,6 +98,34 @@ class NucleusTable:
                 for number, mm2 in self.tissue_mm2.items()
             },
         }
+
+
+def densities_by_class(table: NucleusTable, tissue: TissueMap, roi: Roi) -> dict[str, dict[str, float]]:
+    """Return counts, and counts a mm2 of tissue, in the regions of each class.
+
+    Parameters
+    ----------
+    table : NucleusTable
+        Nuclei of the slide.
+    tissue : TissueMap
+        Tissue of the same slide.
+    roi : Roi
+        Regions with classes. Where two overlap, a nucleus counts in both.
+
+    Returns
+    -------
+    dict of str to dict
+        By class: ``nuclei``, ``tissue_mm2`` and ``per_mm2``; empty if the regions have no class.
+    """
+    whole = Box.whole(Size(*tissue.tissue.shape))
+    cell = [(table.columns[name] / tissue.mpp).astype(np.int64) for name in ("y_um", "x_um")]
+    row, column = (np.clip(part, 0, length - 1) for part, length in zip(cell, tissue.tissue.shape, strict=True))
+    result = {}
+    for name, inside in zip(roi.class_names, roi.in_classes(whole, tissue.mpp), strict=True):
+        mm2 = px_to_mm2(float((inside & (tissue.tissue > 0)).sum()), tissue.mpp)
+        n = int(inside[row, column].sum())
+        result[name] = {"nuclei": n, "tissue_mm2": mm2, "per_mm2": n / mm2 if mm2 else 0.0}
+    return result
 
 
 def check_resolution(slide: Slide) -> None:
