@@ -118,31 +118,31 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
         for variant in VARIANTS:
             yield Case(group=group, name=name, pixels=pixels, mpp=mpp, variant=variant, is_he=True)
     others: list[tuple[str, Picture, float]] = list(
-        draw_negatives(_pixels(options.slides / next(iter(SLIDES)), None)[0])
+        draw_negatives(read_pixels(options.slides / next(iter(SLIDES)), None)[0])
     )
     if options.faults:
-        others += [(name, *_pixels(options.faults / name, mpp)) for name, mpp in NONE.items()]
+        others += [(name, *read_pixels(options.faults / name, mpp)) for name, mpp in NONE.items()]
     for name, pixels, mpp in others:
         yield Case(group="no H&E", name=name, pixels=pixels, mpp=mpp, variant="as it is", is_he=False)
 
 
 def _sections(options: argparse.Namespace) -> Iterator[tuple[str, str, Picture, float]]:
     for path in sorted((options.glas / "images").glob("*.png")) if options.glas else ():
-        yield "GlaS", path.stem, *_pixels(path, GLAS_MPP)
+        yield "GlaS", path.stem, *read_pixels(path, GLAS_MPP)
     pictures = set(options.monuseg.glob("*.png")) - set(options.monuseg.glob("*_nuclei.png")) if options.monuseg else ()
     for path in sorted(pictures):
-        yield "MoNuSeg", path.stem, *_pixels(path, MONUSEG_MPP)
+        yield "MoNuSeg", path.stem, *read_pixels(path, MONUSEG_MPP)
     tiles = sorted(options.oral.glob("*/*.jpg")) if options.oral else []
     for index in np.linspace(0, len(tiles) - 1, min(options.tiles, len(tiles))).round().astype(int):
         path = tiles[index]
-        yield "oral tiles", path.stem, *_pixels(path, ORAL_MPP[path.stem.split("_")[1]])
+        yield "oral tiles", path.stem, *read_pixels(path, ORAL_MPP[path.stem.split("_")[1]])
     for name, mpp in SLIDES.items():
-        yield "slides", name, *_pixels(options.slides / name, mpp)
+        yield "slides", name, *read_pixels(options.slides / name, mpp)
     for name, mpp in FAULTY.items() if options.faults else ():
-        yield "slides with other faults", name, *_pixels(options.faults / name, mpp)
+        yield "slides with other faults", name, *read_pixels(options.faults / name, mpp)
 
 
-def _pixels(path: Path, mpp: float | None) -> tuple[Picture, float]:
+def read_pixels(path: Path, mpp: float | None) -> tuple[Picture, float]:
     """Return a tile's pixels as they are, a slide's at 1 um/px or as much coarser as makes it at most `MAX_PX`."""
     with read(path, mpp=mpp) as slide:
         finest, area = slide.info.mpp, slide.info.levels[0].size.area

@@ -272,6 +272,19 @@ def test_explanations_are_timed_with_five_members() -> None:
     assert all(float(str(row[1])) > 0 for row in table.rows)
 
 
+def test_a_slide_of_many_regions_is_explained_in_bounded_time_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsigraph.explanation.gradients.CHUNK_NODES", 1000)
+    monkeypatch.setattr("wsigraph.explanation.explain.CHUNK_NODES", 1000)
+    monkeypatch.setattr("wsigraph.explanation.explain._RANDOM_NODES", 14_400)
+    table = explanations.large_table(2, rows=30, columns=40)
+    assert table.title == "An explanation of 1,200 regions, 2 threads"
+    (row,) = table.rows
+    # a thirtieth of the regions of the goal, with ten times its CPU time for a busy machine
+    assert float(str(row[2])) < 10 * 2 * 60 / 30
+    assert float(str(row[3])) < 0.5
+    assert "12 random orders" in table.notes[0]
+
+
 def test_a_cohort_is_processed_by_every_method(tmp_path: Path) -> None:
     (cohort,) = batch.benchmark(tmp_path, 1, n_slides=6, width=2496, height=2000)
     speeds = cohort.column("speed over one worker")

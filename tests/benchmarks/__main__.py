@@ -25,6 +25,7 @@ from tests.benchmarks import (
     scaling,
     service,
     slide_maker,
+    soak,
     start,
     superpixels,
     tissue_quality,
@@ -33,7 +34,7 @@ from tests.benchmarks import (
 from tests.benchmarks.table import Table, circumstances, load_average, place
 from wsigraph.graph.feature.detect import load_detector
 
-OWN_PAGE = ("coarsening", "service", "first_tile")
+OWN_PAGE = ("coarsening", "service", "first_tile", "soak")
 """Benchmarks with pages of their own; not part of `all`."""
 NAMES = (
     "reading",
@@ -50,6 +51,7 @@ NAMES = (
     "coarsening",
     "service",
     "first_tile",
+    "soak",
 )
 
 
@@ -65,6 +67,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--outlines", type=Path, help="folder of tiles with outlined nuclei, as MoNuSeg's, for `nuclei`"
     )
+    parser.add_argument("--minutes", type=float, default=60.0, help="how long `soak` lasts")
     parser.add_argument("--nuclei", help="detector to score in place of the network, for `nuclei`")
     parser.add_argument("--nuclei-weights", help="its file of weights")
     parser.add_argument("--out", type=Path, help="page to put the tables into")
@@ -92,7 +95,7 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
         "start": lambda: start.benchmark(slide_maker.SOURCE, options.repeats),
         "artefacts": tissue_quality.benchmark,
         "nuclei": lambda: score_nuclei(options.outlines, options.nuclei, options.nuclei_weights),
-        "explanations": lambda: explanations.benchmark(options.threads),
+        "explanations": lambda: explanations.benchmark(options.threads, large=options.large),
         "batch": lambda: batch.benchmark(folder, options.repeats),
         "coarsening": lambda: coarsening.benchmark(),
         "service": lambda: service.benchmark(
@@ -101,6 +104,7 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
             soak_s=service.SOAK_S if options.large else 0.0,
         ),
         "first_tile": lambda: first_tile.benchmark(options.slide or slide_maker.SOURCE, options.repeats),
+        "soak": lambda: soak.benchmark(folder, options.minutes),
     }
 
 
@@ -117,6 +121,7 @@ def command(name: str, options: argparse.Namespace) -> str:
     words = ["python -m tests.benchmarks", name, f"--repeats {options.repeats}"]
     words += [f"--threads {options.threads}"] if options.threads != 2 else []
     words += ["--large"] if options.large else []
+    words += [f"--minutes {options.minutes:g}"] if name == "soak" else []
     words += [f"--slide {options.slide.name}"] if options.slide else []
     words += [f"--outlines {options.outlines.name}"] if options.outlines and name == "nuclei" else []
     words += [f"--nuclei {options.nuclei}"] if options.nuclei and name == "nuclei" else []

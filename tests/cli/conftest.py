@@ -21,9 +21,9 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def run(environment: dict[str, str]) -> Run:
-    def start(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def start(*arguments: object, cwd: Path | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command(*arguments), capture_output=True, text=True, check=False, cwd=cwd, env=environment, timeout=300
+            command(*arguments), capture_output=True, text=True, check=False, cwd=cwd, env=environment, timeout=timeout
         )
 
     return start

@@ -71,12 +71,17 @@ def test_features_of_another_tool_become_a_graph(run: Run, tmp_path, with_slide:
     assert process.returncode == 0, process.stderr
     facts = json.loads(process.stdout)
     built = store.load_graph(tmp_path / "out" / facts["slide_id"] / "graph.safetensors")
-    assert facts["nodes"] == built.n_nodes == x.size
+    assert facts["nodes"] == built.n_nodes
+    assert (built.n_nodes == x.size) != with_slide
     assert built.encoding_sum is not None
-    assert built.encoding_sum.shape == (x.size, 8)
+    assert built.encoding_sum.shape == (built.n_nodes, 8)
     coarse = store.load_coarse_graph(tmp_path / "out" / facts["slide_id"] / "coarse.safetensors")
-    assert facts["regions"] == coarse.graph.n_nodes <= x.size
-    assert coarse.embedding_id.startswith("encoding-") != with_slide
+    assert facts["regions"] == coarse.graph.n_nodes <= built.n_nodes
+    assert coarse.embedding_id == "encoding-unnamed"
+    # with the slide the area is that of the tissue, without it that of the tiles
+    area_mm2 = x.size * (side * 0.499e-3) ** 2
+    assert facts["has_slide"] == with_slide
+    assert (facts["tissue_mm2"] == pytest.approx(area_mm2, rel=0.01)) != with_slide
 
 
 def test_neither_slide_nor_features_is_wrong_usage(run: Run) -> None:

@@ -60,7 +60,7 @@ def test_a_missing_pixel_size_is_given_where_run_takes_it(run: Run, tmp_path: Pa
     process = run("run", folder, *options)
     assert process.returncode == 3
     assert "MissingMpp" in process.stdout
-    (advice,) = (line for line in process.stderr.splitlines() if "run has no --mpp" in line)
+    (advice,) = (line for line in process.stderr.splitlines() if "--mpp states the pixel size of all" in line)
     (advised,) = re.findall(r"\(wsigraph (manifest create .*) --out data_manifest.csv\)", advice)
     table = tmp_path / "data_manifest.csv"
     assert run(*shlex.split(advised), "--out", table).returncode == 0

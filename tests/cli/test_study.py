@@ -123,6 +123,29 @@ def test_a_study_of_few_patients_ends_with_a_page_that_says_why(
     assert (tmp_path / "out" / "runs" / "P-01_HE" / "graph.safetensors").stat().st_mtime_ns == written
 
 
+def test_a_messy_american_table_needs_one_command(run: Run, slides: Path, tmp_path: Path) -> None:
+    """Comments, spaces around cells, dates of either end, subdivided stages, an empty line and a formula as a name."""
+    lines = [
+        "# exported 11/02/2021 by registry",
+        '"Patient ID"," Path Stage ",Date of Dx,Last Contact,Vital Status,Hospital',
+    ]
+    stages = ("Stage IA", "stage iiib", "IV", "Stage II")
+    for number in range(1, 10):
+        dead, site = "Dead" if number % 2 else "Alive", "=St. Mary's" if number < 5 else "County"
+        lines.append(f"P-{number:02d},{stages[number % 4]},0{number}/15/2018, 03/{10 + number}/2020,{dead},{site}")
+    (tmp_path / "us.csv").write_text("\r\n".join([*lines, ",,,,,", ""]), encoding="latin-1")
+    done = run(
+        *("study", slides, "--clinical", tmp_path / "us.csv", "--out", tmp_path / "out", "--until", "manifest"),
+        *("--time", "Last Contact", "--time-from", "Date of Dx", "--mpp", "0.499"),
+    )
+    assert done.returncode == 0, done.stderr
+    manifest = {row["slide_id"]: row for row in rows_of(tmp_path / "out" / "data_manifest.csv")}
+    assert sorted(manifest) == [f"P-{number:02d}_HE" for number in (1, 2, 3, 4, 5, 6)]
+    third = manifest["P-03_HE"]
+    assert (third["patient_id"], third["stage"], third["event"], third["time_days"]) == ("P-03", "II", "1", "729")
+    assert third["site"] == "'=St. Mary's"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

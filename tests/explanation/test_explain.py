@@ -214,7 +214,8 @@ def test_the_text_says_what_it_is_not(facts: dict[str, Any]) -> None:
 def test_a_changed_fact_changes_the_text(facts: dict[str, Any]) -> None:
     other = json.loads(json.dumps(facts))
     other["regions"][0]["fraction"] = 0.77
-    assert "+77.0%" in " ".join(sentence.text for sentence in write_sentences(other))
+    other["localisation"]["is_localised"] = True
+    assert "+77%" in " ".join(sentence.text for sentence in write_sentences(other))
 
 
 def test_a_patient_of_the_training_cohort_is_told(facts: dict[str, Any]) -> None:

@@ -10,9 +10,18 @@ import pytest
 import torch
 
 from wsigraph.errors import ConfigError
+from wsigraph.explanation import gradients
 from wsigraph.explanation.faithfulness import dropping, replacing
-from wsigraph.explanation.gradients import Precision, gradient_x_input, integrate, pooling_weights, to_nodes
-from wsigraph.explanation.members import ExplainedMember, explained_members
+from wsigraph.explanation.gradients import (
+    Precision,
+    _gradients_by_member,
+    gradient_x_input,
+    integrate,
+    output_of,
+    pooling_weights,
+    to_nodes,
+)
+from wsigraph.explanation.members import ExplainedMember, Shape, explained_members
 from wsigraph.explanation.reference import Reference
 from wsigraph.explanation.reference_input import (
     REFERENCE_INPUTS,
@@ -274,3 +283,40 @@ def test_survival_runs_through_its_intervals() -> None:
         Target("survival", days).of_training(log_alive[:, 0], log_alive[:, 0], log_alive, ends) for days in (50, 150)
     ]
     assert np.concatenate(known) == pytest.approx([0.5**0.5, 0.5**1.5])
+
+
+def test_one_member_at_a_time_gives_the_same_gradients(bundle: ModelBundle, raw: GraphInput) -> None:
+    members = ensemble(bundle)
+    graphs = [member.scaled(raw) for member in members]
+    shape = Shape.of(graphs[0])
+    inputs = [torch.from_numpy(graph.features)[None].requires_grad_() for graph in graphs]
+    inputs += [torch.from_numpy(graph.edge_attribute)[None].requires_grad_() for graph in graphs]
+    for name in ("stage", "risk", "survival@700"):
+        target = Target.parse(name)
+        together = torch.autograd.grad(output_of(members, target, shape)(*inputs).sum(), inputs)
+        apart = _gradients_by_member(members, target, shape)(inputs=tuple(inputs))
+        for left, right in zip(together, apart, strict=True):
+            torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-7)
+
+
+def test_a_large_slide_is_integrated_as_a_small_one(
+    bundle: ModelBundle, raw: GraphInput, reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members, targets = ensemble(bundle), [Target("risk"), Target("stage")]
+    path = make_reference_input("cluster", raw, members[0], reference, rng=RNG(0))
+    small = integrate(members, targets, raw, path, Precision(n_steps=8))
+    monkeypatch.setattr(gradients, "CHUNK_NODES", 4)
+    large = integrate(members, targets, raw, path, Precision(n_steps=8), threads=2)
+    for left, right in zip(small, large, strict=True):
+        assert left.n_steps == right.n_steps
+        np.testing.assert_allclose(left.member_node, right.member_node, rtol=1e-3, atol=1e-6)
+        assert right.completeness_error == pytest.approx(left.completeness_error, abs=1e-5)
+
+
+def test_a_target_may_be_read_from_fewer_members(bundle: ModelBundle, raw: GraphInput, reference: Reference) -> None:
+    members, target, exact = ensemble(bundle), Target("risk"), Precision(n_steps=4, max_steps=4)
+    path = make_reference_input("cluster", raw, members[0], reference, rng=RNG(0))
+    whole, part = integrate(members, [target, target], raw, path, exact, n_members=[3, 1])
+    (alone,) = integrate(members[:1], [target], raw, path, exact)
+    assert (len(whole.member_node), len(part.member_node)) == (3, 1)
+    np.testing.assert_allclose(part.of_regions(raw), alone.of_regions(raw))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import tifffile
 
 from wsigraph.config import load
+from wsigraph.explanation.report_text import write_text
 from wsigraph.explanation.request import ExplanationRequest
 from wsigraph.figures.page.charts import bar_chart
 from wsigraph.figures.page.svg import round_ticks
@@ -18,6 +20,7 @@ from wsigraph.report.explanation_page import MAX_BYTES
 from wsigraph.run.steps import run_slide
 from wsigraph.store import load_explanation, read_document
 
+CHROMIUM = Path("/usr/bin/chromium")
 CONFIG = load(overrides=["explanation.random_orders=10", "explanation.steps=10", "explanation.top_regions=3"])
 
 
@@ -192,3 +195,38 @@ def test_levels_of_a_chart_are_round_and_inside(ends: tuple[float, float]) -> No
 def test_pictures_are_there_before_they_are_scrolled_to(directory: Path) -> None:
     """Browsers print what was not scrolled to without pictures that load late."""
     assert b"loading=" not in (directory / "report.html").read_bytes()
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="needs chromium")
+def test_the_first_page_prints_on_one_sheet_and_details_follow(directory: Path, tmp_path: Path) -> None:
+    whole = (directory / "report.html").read_text(encoding="utf-8")
+    only_first = "<style>main>:not(.sheet),footer{display:none!important}</style></head>"
+    pages = {}
+    for name, content in (("first", whole.replace("</head>", only_first, 1)), ("whole", whole)):
+        (tmp_path / f"{name}.html").write_text(content, encoding="utf-8")
+        printed = tmp_path / f"{name}.pdf"
+        subprocess.run(
+            [
+                CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+                "--no-pdf-header-footer", f"--print-to-pdf={printed}", (tmp_path / f"{name}.html").as_uri(),
+            ],
+            check=True, capture_output=True, timeout=300,
+        )  # fmt: skip
+        pages[name] = len(re.findall(rb"/Type\s*/Page\b(?!s)", printed.read_bytes()))
+    assert pages["first"] == 1
+    assert pages["whole"] > 1
+
+
+def test_the_first_page_says_why_and_what_was_left_out(directory: Path, page: Reader) -> None:
+    _, document = read_document(directory / "explanation.json", "ExplanationFacts")
+    text = " ".join(page.text.split())
+    first = text[: text.index("Details of the explanation")]
+    for said in ("Why this risk", "Tissue, and what was left out", "Predicted survival", "Blue lowers the risk"):
+        assert said in first, said
+    reasons = write_text(document["facts"]).reasons
+    assert reasons
+    for sentence in reasons:
+        assert " ".join(sentence.text.split()) in first
+    steps = [attributes["id"] for tag, attributes in page.tags if tag == "input" and attributes["name"] == "opacity"]
+    assert steps == ["opacity-0", "opacity-25", "opacity-50", "opacity-75", "opacity-100"]
+    assert "Bar: " in text

@@ -19,7 +19,7 @@ from wsigraph.run import cluster
 from wsigraph.run.batch.active import Active
 from wsigraph.run.batch.run import run_cohort
 from wsigraph.run.batch.tally import Tally
-from wsigraph.run.cluster import connect, job_script
+from wsigraph.run.cluster import connect, for_slides, job_script
 from wsigraph.run.step_tasks import StepTask, plan_tasks
 
 Slides = dict[str, Path]
@@ -73,6 +73,40 @@ def test_a_run_on_slurm_submits_works_and_cancels(
     }
     assert "#SBATCH -J wsigraph" in (slurm / "script").read_text()
     assert "4711" in (slurm / "cancelled").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "directives"),
+    [
+        (["gpus=1"], ["#SBATCH --gres=gpu:4"]),
+        (["gpus=2", "workers=6"], ["#SBATCH --gres=gpu:6"]),
+        (["gpus=1", "slurm_directives=['--gres=gpu:a100:1']"], ["#SBATCH --gres=gpu:a100:1"]),
+        (["gpus=1", "slurm_directives=['--gpus-per-node=1']"], []),
+        (["gpus=0"], []),
+    ],
+)
+def test_a_job_requests_the_gpus_of_its_workers(words: list[str], directives: list[str]) -> None:
+    pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed (extra 'slurm')")
+    common = ["cluster.kind=slurm", "cluster.slurm_cores=4", "cluster.slurm_memory=16GB"]
+    settings = load(overrides=[*common, *(f"cluster.{word}" for word in words)])
+    assert [line for line in job_script(settings.cluster).splitlines() if "gres" in line] == directives
+
+
+def test_nine_slides_ask_slurm_for_two_jobs_of_five_workers(slurm: Path) -> None:
+    """Not for the four jobs of eight workers that the settings allow."""
+    pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed (extra 'slurm')")
+    # a queue in which nothing starts
+    (slurm / "sbatch").write_text(
+        '#!/bin/sh\nfor script; do :; done\ncat "$script" >> "$FAKE_SLURM/scripts"\n'
+        'echo x >> "$FAKE_SLURM/submitted"\necho "Submitted batch job 4711"\n'
+    )
+    (slurm / "job").write_text("999999999")
+    words = ["kind=slurm", "workers=32", "slurm_cores=8", "slurm_memory=4GB", "slurm_interface=lo", "wait_s=2"]
+    config = load(overrides=[f"cluster.{word}" for word in words]).cluster
+    with pytest.raises(ClusterError, match="no worker has joined"), connect(for_slides(config, 9)):
+        pass
+    assert (slurm / "submitted").read_text().split() == ["x", "x"]
+    assert (slurm / "scripts").read_text().count("--nworkers 5") == 2
 
 
 def test_a_scheduler_that_does_not_answer_is_named(

@@ -215,3 +215,27 @@ def test_detections_count_only_where_there_are_no_annotations(slide: Slide, writ
     document["features"] = document["features"][1:]
     path.write_text(json.dumps(document))
     assert read_roi(path, slide).class_names == ("Cell",)
+
+
+def test_annotations_of_histomicstk_count_from_the_plane(slide: Slide, tmp_path: Path) -> None:
+    x, y = slide.info.origin
+    ring = [[x + 100, y + 100, 0], [x + 300, y + 100, 0], [x + 300, y + 260, 0], [x + 100, y + 260, 0]]
+    hole = [[x + 150, y + 150, 0], [x + 200, y + 150, 0], [x + 200, y + 200, 0]]
+    elements = [
+        {"type": "polyline", "closed": True, "points": ring, "holes": [hole], "group": "Tumour"},
+        {"type": "rectangle", "center": [x + 500, y + 300, 0], "width": 80, "height": 40, "rotation": np.pi / 2},
+        {"type": "point", "center": [x + 5, y + 5, 0], "group": "Nucleus"},
+    ]
+    path = tmp_path / "dsa.json"
+    path.write_text(json.dumps([{"annotation": {"name": "reader 1", "elements": elements}}]))
+    regions = read_roi(path, slide)
+    assert regions.class_names == ("Tumour",)
+    whole = Box(y0=0, x0=0, y1=768, x1=1024)
+    assert int(regions.in_classes(whole, 0.5)[0].sum()) == pytest.approx(200 * 160 - 50 * 50 / 2, rel=0.01)
+    inside = regions.inside(whole, 0.5)
+    rows, columns = np.nonzero(inside[260:, 400:])
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (80, 40)
+    elements[1].pop("width")
+    path.write_text(json.dumps({"elements": elements}))
+    with pytest.raises(RegionError, match="annotation 2 is a rectangle without numbers"):
+        read_roi(path, slide)

@@ -113,7 +113,7 @@ def test_predict_reads_the_encoder_and_says_what_is_missing(trained: Trained, ex
     graph = examples[1].graph
     assert predict(graph, trained.bundle).stage_probability[1] > 0.5
     without = replace(graph, graph=replace(graph.graph, encoding_sum=None, encoder=None))
-    with pytest.raises(ModelError, match=r"no encoder's features, the model needs those of 'made'.*--encoder made"):
+    with pytest.raises(ModelError, match=r"no encoder's features, the model needs those of 'made'.*--features FILE"):
         predict(without, trained.bundle)
     other = replace(graph, graph=replace(graph.graph, encoder="another"))
     with pytest.raises(ModelError, match=r"features of encoder 'another', the model needs those of 'made'"):

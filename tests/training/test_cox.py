@@ -11,6 +11,7 @@ from wsigraph.config import ModelConfig
 from wsigraph.model.nn.heads import CoxHead, log_survival
 from wsigraph.model.nn.losses import breslow_increments, cox_loss
 from wsigraph.training.batches import stratified_batches
+from wsigraph.training.cox_ridge import cox_ridge
 from wsigraph.training.dataset import Example, collect
 from wsigraph.training.fit import fit
 
@@ -123,3 +124,16 @@ def test_summed_gradients_are_those_of_one_large_batch(examples: list[Example], 
     for name, value in once.member.arrays.items():
         # two sums of float32 in another order, through one step of AdamW
         assert halves.member.arrays[name] == pytest.approx(value, abs=2e-4)
+
+
+@pytest.mark.parametrize(("seed", "penalty"), [(32, 1e-8), (83, 1e-7), (143, 1e-6)])
+def test_a_weak_penalty_on_many_columns_gives_finite_coefficients(seed: int, penalty: float) -> None:
+    # the first Newton steps are so long that sets at risk lose all weight: the coefficients were NaN
+    rng = np.random.default_rng(seed)
+    n, n_columns = 60, int(rng.integers(5, 40))
+    x = rng.standard_normal((n, n_columns)) * np.exp(rng.standard_normal(n_columns))
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    days = rng.exponential(size=n) * np.exp(-2 * x[:, 0])
+    beta = cox_ridge(x, days, rng.random(n) < 0.5, penalty)
+    assert np.isfinite(beta).all()
+    assert beta.any()

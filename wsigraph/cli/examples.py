@@ -50,6 +50,14 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "wsigraph nuclei slide.svs",
         "wsigraph nuclei slide.svs --points --to geojson --to anndata --box 10000,8000,4096,4096",
     ),
+    "tissue": (
+        "wsigraph tissue slide.svs",
+        "wsigraph tissue slides --out out --tissue-model models/tissue --json",
+    ),
+    "train-tissue": (
+        "wsigraph train-tissue annotations/*.geojson --slides slides --out models/tissue",
+        "wsigraph train-tissue slide.geojson --out models/tissue --origin plane",
+    ),
     "export": (
         "wsigraph export wsigraph-out/slide --to anndata --out slide.h5ad",
         "wsigraph export wsigraph-out/slide --coarse --to geojson --out slide.geojson",

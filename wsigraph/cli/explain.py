@@ -12,13 +12,17 @@ from wsigraph.cli.options import (
     AsJson,
     ConfigFiles,
     Coordinates,
+    Features,
     FocalPlane,
     Force,
     Mpp,
+    Organ,
     Out,
     Overrides,
     Roi,
+    Stain,
     Threads,
+    TilePx,
     TissueMask,
     forced,
     read_settings,
@@ -67,6 +71,8 @@ def explain(
     thorough: _Thorough = False,
     perturb: _Perturb = None,
     falsify: _Falsify = None,
+    features: Features = None,
+    tile_px: TilePx = None,
     mpp: Mpp = None,
     model: _Model = None,
     config: ConfigFiles = None,
@@ -76,6 +82,8 @@ def explain(
     z: FocalPlane = None,
     roi: Roi = None,
     tissue_mask: TissueMask = None,
+    stain: Stain = None,
+    organ: Organ = None,
     force: Force = False,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -91,7 +99,16 @@ def explain(
     from wsigraph.run.steps import run_slide
 
     settings = read_settings(
-        config, overrides, {"runtime.threads": threads, "report.origin": origin, "slide.z": z, **forced(force)}
+        config,
+        overrides,
+        {
+            "runtime.threads": threads,
+            "report.origin": origin,
+            "slide.z": z,
+            "slide.stain": stain,
+            "prediction.organ": organ,
+            **forced(force),
+        },
     )
     claims = [*(perturb or []), *(falsify or [])]
     if claims:
@@ -99,7 +116,7 @@ def explain(
 
         for claim in claims:
             check_claim(claim)
-    selection = select_slides(slides, manifest, mpp, settings, roi=roi, tissue_mask=tissue_mask)
+    selection = select_slides(slides, manifest, mpp, settings, roi=roi, tissue_mask=tissue_mask, features=features)
     refuse_equal_names(selection.slides)
 
     results = SlideResults(selection, as_json=as_json, debug=debug)
@@ -110,7 +127,9 @@ def explain(
                 result = run_slide(
                     slide.path,
                     out,
-                    settings,
+                    settings.with_organ(slide.organ),
+                    features=slide.features,
+                    tile_px=tile_px,
                     mpp=slide.mpp,
                     slide_id=slide.slide_id,
                     model=model,
@@ -119,12 +138,24 @@ def explain(
                     roi=slide.roi,
                     tissue_mask=slide.tissue_mask,
                 )
+            _require_prediction(result)
             tests = _test_claims(result, claims, target, model or settings.model.path, settings.explanation.seed)
             if as_json:
                 results.add(_to_json(result, tests))
             else:
                 _print_text(result, tests)
     results.finish()
+
+
+def _require_prediction(result: SlideResult) -> None:
+    """Raise ModelError if the model gave no prediction, so that there is nothing to explain."""
+    from wsigraph.errors import ModelError
+
+    if result.facts and result.facts["withheld"]:
+        raise ModelError(
+            f"slide {result.slide_id!r} has no prediction to explain: {result.facts['withheld']}; --force goes on, and "
+            "every output is marked"
+        )
 
 
 def _to_json(result: SlideResult, tests: list[PerturbationResult]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wsigraph.cli.failure import Debug, ends_plainly
+from wsigraph.cli.failure import Debug, ends_plainly, say
 from wsigraph.cli.options import AsJson, Coordinates, Mpp
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Format(StrEnum):
     PARQUET = "parquet"
     NETWORKX = "networkx"
     TIATOOLBOX = "tiatoolbox"
+    TRIDENT = "trident"
 
 
 _Source = Annotated[
@@ -41,7 +42,7 @@ _Out = Annotated[
     typer.Option(
         "--out",
         metavar="PATH",
-        help="File to write (.h5ad, .geojson, .graphml, .json, .db); for parquet, a directory.",
+        help="File to write (.h5ad, .geojson, .graphml, .json, .db, .h5); for parquet, a directory.",
         show_default=False,
     ),
 ]
@@ -63,7 +64,7 @@ def export(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Write a graph for other tools: AnnData, GeoJSON, parquet tables, networkx or a tiatoolbox annotation store.
+    """Write a graph for other tools: AnnData, GeoJSON, parquet, networkx, a tiatoolbox store or TRIDENT features.
 
     networkx writes GraphML or node-link JSON, depending on the suffix of PATH. GeoJSON and tiatoolbox get outlines if
     GRAPH is a slide's directory, otherwise centroids, in level-0 pixels. All coordinates count from the corner of the
@@ -74,12 +75,15 @@ def export(
     graph = _load(Path(source), coarse)
     placement = _placement(Path(source), origin)
     files = _write(graph, Path(source), to, Path(out), placement, points=points, mpp=mpp)
-    if as_json:
-        from wsigraph.exchange.tables import tissue_graph
+    from wsigraph.exchange.tables import tissue_graph
 
-        tissue = tissue_graph(graph)
+    tissue = tissue_graph(graph)
+    if tissue.mark:
+        say(f"{tissue.slide_id}: {tissue.mark}")
+    if as_json:
         shown: dict[str, Any] = {"format": to.value, "files": [str(file) for file in files], "nodes": tissue.n_nodes}
         shown |= {"edges": tissue.n_edges, "slide_id": tissue.slide_id, "origin": placement.statement()}
+        shown |= {"mark": tissue.mark} if tissue.mark else {}
         print(json.dumps(shown))
     else:
         print("\n".join(str(file) for file in files))
@@ -91,7 +95,10 @@ def _load(source: Path, coarse: bool) -> TissueGraph | CoarseGraph:
     from wsigraph.store.tensors import read_tensors
 
     if source.is_dir():
-        return load_coarse_graph(source / _COARSE) if coarse else load_graph(source / _GRAPH)
+        from wsigraph.exchange.tissue_class_columns import add_tissue_classes
+
+        stored = load_coarse_graph(source / _COARSE) if coarse else load_graph(source / _GRAPH)
+        return add_tissue_classes(stored, source)
     record = read_tensors(source)[0]["record"]
     return load_coarse_graph(source) if record == "CoarseGraph" else load_graph(source)
 
@@ -119,6 +126,12 @@ def _write(
         from wsigraph.exchange.networkx import write_networkx
 
         return [write_networkx(graph, out, placement=placement)]
+    if to is Format.TRIDENT:
+        from wsigraph.exchange.trident_file import write_trident
+
+        info = _slide_info(source)
+        size = None if info is None else info.levels[0].size
+        return [write_trident(graph, out, level0_mpp=_level0_mpp(source, mpp), level0=size)]
     content = _geojson(graph, source, placement, points, mpp)
     if to is Format.TIATOOLBOX:
         from wsigraph.exchange.annotation_store import write_annotation_store
@@ -137,13 +150,20 @@ def _geojson(
     info = _slide_info(source)
     if info is not None and source.is_dir() and not points:
         return _outlines(graph, source, info, placement)
-    from wsigraph.errors import MissingMpp
     from wsigraph.exchange.geojson_points import encode_points
 
-    level0_mpp = mpp if mpp is not None or info is None else info.mpp
-    if level0_mpp is None:
+    return encode_points(graph, _level0_mpp(source, mpp), placement=placement)
+
+
+def _level0_mpp(source: Path, given: float | None) -> float:
+    """Return the pixel size of level 0: as given, else of the slide's record."""
+    from wsigraph.errors import MissingMpp
+
+    info = _slide_info(source)
+    mpp = given if given is not None or info is None else info.mpp
+    if mpp is None:
         raise MissingMpp(f"{source} has no pixel size of level 0 of the slide; give it with --mpp UM")
-    return encode_points(graph, level0_mpp, placement=placement)
+    return mpp
 
 
 def _placement(source: Path, origin: str | None) -> Placement:
@@ -173,7 +193,7 @@ def _outlines(graph: TissueGraph | CoarseGraph, directory: Path, info: SlideInfo
     from wsigraph import store
     from wsigraph.config import ReportConfig
     from wsigraph.exchange.tables import provenance
-    from wsigraph.graph.feature.interpret import interpret
+    from wsigraph.graph.feature.interpret import known_features
     from wsigraph.outline.label_grid import sample_regions
     from wsigraph.outline.outline import trace_outlines
     from wsigraph.records import CoarseGraph
@@ -195,7 +215,7 @@ def _outlines(graph: TissueGraph | CoarseGraph, directory: Path, info: SlideInfo
             max_area_error=options.outline_max_area_error,
         ),
         regions,
-        interpret(regions.graph),
+        known_features(regions.graph),
         slide_sha256=info.sha256,
         measurements=options.measurements,
         provenance={**provenance(graph, placement), "outline_mpp": grid.mpp, "level0_mpp": info.mpp},

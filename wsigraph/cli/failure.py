@@ -58,7 +58,7 @@ def ends_plainly(verb: Verb) -> Verb:
             if options["debug"]:
                 raise
             # the faults of a manifest are a list, one per line
-            say(str(error) if isinstance(error, CohortError) else describe(error))
+            say(str(error) if isinstance(error, CohortError) else describe(error), logging.ERROR)
             raise typer.Exit(EXIT_ERROR) from None
 
     return ending  # type: ignore[return-value]  # wraps() keeps the signature that typer reads
@@ -81,7 +81,27 @@ def describe(error: BaseException) -> str:
 
 class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        say(self.format(record))
+        if record.name != _COMMAND:
+            _print(self.format(record), record.levelno)
+
+
+_COMMAND = "wsigraph.command"
+"""Logger of the messages that a command prints itself."""
+_IS_QUIET = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Choose whether only errors are printed."""
+    global _IS_QUIET
+    _IS_QUIET = quiet
+
+
+def set_least_shown(level: int) -> None:
+    """Choose from which level on messages of the library are printed."""
+    _print_log()
+    for handler in logging.getLogger("wsigraph").handlers:
+        if isinstance(handler, _StderrHandler):
+            handler.setLevel(level)
 
 
 def _print_log() -> None:
@@ -91,6 +111,20 @@ def _print_log() -> None:
         logger.addHandler(_StderrHandler())
 
 
-def say(text: str) -> None:
-    """Print a message on stderr, apart from the output of the command."""
-    print(f"wsigraph: {text}", file=sys.stderr, flush=True)
+def say(text: str, level: int = logging.INFO) -> None:
+    """Print a message on stderr, apart from the output of the command, and log it.
+
+    Parameters
+    ----------
+    text : str
+        The message.
+    level : int
+        Level of `logging`; with ``--quiet``, those below an error are not printed.
+    """
+    logging.getLogger(_COMMAND).log(level, text)
+    _print(text, level)
+
+
+def _print(text: str, level: int) -> None:
+    if not _IS_QUIET or level >= logging.ERROR:
+        print(f"wsigraph: {text}", file=sys.stderr, flush=True)

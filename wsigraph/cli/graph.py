@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +12,7 @@ from wsigraph.cli.options import (
     ConfigFiles,
     Coordinates,
     Encoder,
+    Features,
     FocalPlane,
     Force,
     Mpp,
@@ -22,7 +21,9 @@ from wsigraph.cli.options import (
     Out,
     Overrides,
     Roi,
+    Stain,
     Threads,
+    TilePx,
     TissueMask,
     forced,
     read_settings,
@@ -36,18 +37,6 @@ if TYPE_CHECKING:
 
 _Slide = Annotated[
     str | None, typer.Argument(metavar="SLIDE", help="Slide file; optional with --features.", show_default=False)
-]
-_Features = Annotated[
-    str | None,
-    typer.Option(
-        "--features", metavar="FILE", help="Tiles and features of TRIDENT or CLAM (.h5) in place of superpixels."
-    ),
-]
-_TilePx = Annotated[
-    int | None,
-    typer.Option(
-        "--tile-px", min=1, metavar="N", help="Tile size in level-0 pixels, if the features file does not state it."
-    ),
 ]
 _Coarsen = Annotated[
     bool, typer.Option("--coarsen", help="Also merge similar neighbours and write coarse.safetensors.")
@@ -67,8 +56,8 @@ def graph(
     manifest: FromManifest = None,
     out: Out = "wsigraph-out",
     mpp: Mpp = None,
-    features: _Features = None,
-    tile_px: _TilePx = None,
+    features: Features = None,
+    tile_px: TilePx = None,
     encoder: Encoder = None,
     nuclei: Nuclei = None,
     nuclei_weights: NucleiWeights = None,
@@ -80,6 +69,7 @@ def graph(
     z: FocalPlane = None,
     roi: Roi = None,
     tissue_mask: TissueMask = None,
+    stain: Stain = None,
     force: Force = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
@@ -89,9 +79,8 @@ def graph(
     """Build the superpixel graph of a slide, or a graph of tiles from another tool's features.
 
     Writes DIR/<slide>/graph.safetensors, the records of the steps before it, and graph.png. Chunk size, threads and
-    memory change the speed, never the result. With --features, the tiles of that file are the nodes. Give the slide as
-    well, so that stain, texture and nuclei of the tiles are measured. Without it, --coarsen uses the features of the
-    file.
+    memory change the speed, never the result. With --features, an encoder's features are averaged over the superpixels
+    of the slide; without a slide, the tiles of the file are the nodes.
     """
     spelled = {
         "feature.encoder": encoder,
@@ -102,27 +91,25 @@ def graph(
         "runtime.memory_gb": None if memory is None else _gigabytes(memory),
         "report.origin": origin,
         "slide.z": z,
+        "slide.stain": stain,
         **forced(force),
     }
     settings = read_settings(config, overrides, spelled)
-    if features is not None:
-        if manifest is not None:
-            raise typer.BadParameter("give --features or --manifest, not both")
-        if roi is not None or tissue_mask is not None:
-            raise typer.BadParameter("--roi and --tissue-mask choose superpixels; with --features tiles are the nodes")
-        facts = _from_features(features, slide, out, settings, mpp, tile_px, coarsen=coarsen)
-        print(json.dumps(facts, allow_nan=False) if as_json else _table(facts), flush=True)
-        return
-    if slide is None and manifest is None:
-        raise typer.BadParameter("give a slide, a manifest with --manifest, or a file of features with --features")
+    if slide is None and (roi is not None or tissue_mask is not None):
+        raise typer.BadParameter(
+            "--roi and --tissue-mask are of one slide; name it, or use the column roi of a manifest"
+        )
     selection = select_slides(
-        None if slide is None else [slide], manifest, mpp, settings, roi=roi, tissue_mask=tissue_mask
+        *(None if slide is None else [slide], manifest, mpp, settings),
+        roi=roi,
+        tissue_mask=tissue_mask,
+        features=features,
     )
 
     results = SlideResults(selection, as_json=as_json, debug=debug)
     for named in selection.slides:
         with results.catch(named):
-            facts = _from_slide(named, out, settings, coarsen=coarsen)
+            facts = _from_slide(named, out, settings, tile_px, coarsen=coarsen)
             if as_json:
                 results.add(facts)
             else:
@@ -130,12 +117,12 @@ def graph(
     results.finish()
 
 
-def _from_slide(slide: NamedSlide, out: str, settings: Config, *, coarsen: bool) -> dict[str, Any]:
+def _from_slide(slide: NamedSlide, out: str, settings: Config, tile_px: int | None, *, coarsen: bool) -> dict[str, Any]:
     """Build the graph of superpixels and its picture and return its facts."""
     from wsigraph import store
     from wsigraph.cli.progress import progress_line
+    from wsigraph.run.open_inputs import open_inputs
     from wsigraph.run.steps import run_slide
-    from wsigraph.slide.reader import read
 
     until = "coarsen" if coarsen else "graph"
     with progress_line(slide.label) as progress:
@@ -143,6 +130,8 @@ def _from_slide(slide: NamedSlide, out: str, settings: Config, *, coarsen: bool)
             slide.path,
             out,
             settings,
+            features=slide.features,
+            tile_px=tile_px,
             mpp=slide.mpp,
             slide_id=slide.slide_id,
             progress=progress,
@@ -154,14 +143,18 @@ def _from_slide(slide: NamedSlide, out: str, settings: Config, *, coarsen: bool)
         built = store.load_graph(result.directory / "graph.safetensors")
         from wsigraph.report.graph_picture import write_graph_picture
 
-        options = settings.slide
-        with read(slide.path, mpp=slide.mpp, slide_id=slide.slide_id, icc=options.icc, z=options.z) as opened:
+        tiles = None if slide.path else slide.features
+        opening = open_inputs(
+            *(slide.path, settings), features=tiles, tile_px=tile_px, mpp=slide.mpp, slide_id=slide.slide_id
+        )
+        with opening as (opened, _):
             write_graph_picture(
                 result.directory / "graph.png", slide=opened, labels=labels, graph=built, config=settings.report
             )
         n_regions = store.load_coarse_graph(result.directory / "coarse.safetensors").graph.n_nodes if coarsen else None
     return {
         **_facts(built, n_regions),
+        "has_slide": slide.path is not None,
         "mpp": result.info.mpp,
         "mpp_source": result.info.mpp_source,
         "warnings": list(result.info.warnings),
@@ -170,60 +163,6 @@ def _from_slide(slide: NamedSlide, out: str, settings: Config, *, coarsen: bool)
         "seconds": {step: round(value, 3) for step, value in result.seconds.items()},
         "resumed": list(result.resumed),
     }
-
-
-def _from_features(
-    features: str,
-    slide: str | None,
-    out: str,
-    settings: Config,
-    mpp: float | None,
-    tile_px: int | None,
-    *,
-    coarsen: bool,
-) -> dict[str, Any]:
-    """Build the graph of a file's tiles and return its facts."""
-    import time
-    from contextlib import nullcontext
-
-    from wsigraph import store
-    from wsigraph.cli.progress import progress_line
-    from wsigraph.errors import StoreError
-    from wsigraph.exchange.trident import graph_from_features
-    from wsigraph.slide.reader import read
-
-    started = time.perf_counter()
-    with read(slide, mpp=mpp) if slide is not None else nullcontext() as opened, progress_line(features) as progress:
-        built = graph_from_features(features, opened, settings, mpp=mpp, tile_px=tile_px, progress=progress)
-        info = None if opened is None else opened.info
-    directory = Path(out) / built.slide_id
-    if (directory / "superpixels.zarr").exists():
-        raise StoreError(
-            f"{directory} holds a graph of superpixels, expected none; choose another directory with --out"
-        )
-    inputs = {"features": store.digest(Path(features))} | ({} if info is None else {"slide": info.sha256})
-    store.save_graph(built, store.Destination(directory / "graph.safetensors", inputs))
-    n_regions = _coarsen(built, directory, inputs, settings) if coarsen else None
-    return {
-        **_facts(built, n_regions),
-        "mpp": built.mpp if info is None else info.mpp,
-        "mpp_source": "working pixel size" if info is None else info.mpp_source,
-        "warnings": [] if info is None else list(info.warnings),
-        "directory": str(directory),
-        "files": ["graph.safetensors", *(["coarse.safetensors"] if coarsen else [])],
-        "seconds": {"graph": round(time.perf_counter() - started, 3)},
-        "resumed": [],
-    }
-
-
-def _coarsen(built: TissueGraph, directory: Path, inputs: dict[str, str], settings: Config) -> int:
-    """Write the coarse graph beside the graph and return how many regions it has."""
-    from wsigraph import store
-    from wsigraph.graph.coarsening.coarsen import coarsen
-
-    coarse = coarsen(built, settings.coarsening)
-    store.save_coarse_graph(coarse, store.Destination(directory / "coarse.safetensors", inputs))
-    return coarse.graph.n_nodes
 
 
 def _facts(built: TissueGraph, n_regions: int | None) -> dict[str, Any]:
@@ -254,7 +193,7 @@ def _table(facts: dict[str, Any]) -> str:
     rows = [
         ("slide", facts["slide_id"]),
         ("pixel size", f"{facts['mpp']:g} um/px ({facts['mpp_source']})"),
-        ("tissue", f"{facts['tissue_mm2']:.3f} mm2"),
+        ("tissue" if facts["has_slide"] else "area of tiles", f"{facts['tissue_mm2']:.3f} mm2"),
         ("nodes", f"{facts['nodes']:,}"),
         ("boundaries", f"{facts['edges']:,}"),
         *([] if facts["regions"] is None else [("coarse regions", f"{facts['regions']:,}")]),

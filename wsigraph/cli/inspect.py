@@ -31,7 +31,7 @@ def inspect(
     for named in selection.slides:
         with results.catch(named):
             name = {} if named.slide_id is None else {"slide_id": named.slide_id}
-            facts = name | inspect_slide(named.path, mpp=named.mpp)
+            facts = name | inspect_slide(named.pixels, mpp=named.mpp)
             if as_json:
                 results.add(facts)
             else:

@@ -28,14 +28,17 @@ from wsigraph.cli import (
     status,
     study,
     synthesize,
+    tissue,
     train,
     train_synthesis,
+    train_tissue,
     validate,
     version,
     viewer,
 )
 from wsigraph.cli.examples import add_examples
 from wsigraph.cli.failure import EXIT_INTERRUPTED, report_interrupted
+from wsigraph.cli.log_options import JsonLog, LogFile, Quiet, Verbose, set_up_log
 
 app = typer.Typer(
     name="wsigraph",
@@ -52,8 +55,15 @@ _Version = Annotated[
 
 
 @app.callback()
-def options(show_version: _Version = False) -> None:
+def options(
+    show_version: _Version = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
+    json_log: JsonLog = False,
+) -> None:
     """Take the options that stand before the command."""
+    set_up_log(quiet, verbose, log_file, json_log)
 
 
 app.command("predict", short_help="Predict stage and survival of slides, with graphs and a report.")(predict.predict)
@@ -68,6 +78,10 @@ app.command("serve", short_help="Serve slides, jobs and results in a browser and
 app.command("viewer", short_help="Install the viewer's JavaScript.")(viewer.viewer)
 app.command("graph", short_help="Build the superpixel graph of a slide, with a picture.")(graph.graph)
 app.command("nuclei", short_help="Find the nuclei of a slide: outlines, types, counts and densities.")(nuclei.nuclei)
+app.command("tissue", short_help="Name the tissue of a slide: map, areas and shares with intervals.")(tissue.tissue)
+app.command("train-tissue", short_help="Train tissue classes of your own from annotated slides.")(
+    train_tissue.train_tissue
+)
 app.command("export", short_help="Convert a graph to AnnData, GeoJSON, parquet or networkx.")(export.export)
 app.command("simulate", short_help="Simulate a cohort with known ground truth.")(simulate.simulate)
 app.command("synthesize", short_help="Paint annotated synthetic tissue from a graph.")(synthesize.synthesize)

@@ -19,6 +19,7 @@ from wsigraph.cli.options import (
     Out,
     Overrides,
     Roi,
+    Stain,
     Threads,
     forced,
     read_settings,
@@ -67,6 +68,7 @@ def nuclei(
     box: _Box = None,
     roi: Roi = None,
     threads: Threads = None,
+    stain: Stain = None,
     force: Force = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
@@ -83,6 +85,7 @@ def nuclei(
         "feature.nuclei": nuclei,
         "feature.nuclei_weights": nuclei_weights,
         "runtime.threads": threads,
+        "slide.stain": stain,
         **forced(force),
     }
     settings = read_settings(config, overrides, spelled)
@@ -119,8 +122,9 @@ def _find(
     started = time.perf_counter()
     # the rule counts dark spots for the graph and outlines none, so that the network is meant
     name = "network" if settings.feature.nuclei == "rule" else settings.feature.nuclei
+    how = settings.slide
     with (
-        read(named.path, mpp=named.mpp, slide_id=named.slide_id) as slide,
+        read(named.pixels, mpp=named.mpp, slide_id=named.slide_id, icc=how.icc, z=how.z, window=how.window) as slide,
         progress_line(named.label) as progress,
         with_threads(settings.runtime.threads),
     ):

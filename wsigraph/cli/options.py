@@ -29,6 +29,20 @@ Mpp = Annotated[
     float | None,
     typer.Option("--mpp", metavar="UM", help="Pixel size at full resolution, um/px; overrides the file."),
 ]
+Features = Annotated[
+    str | None,
+    typer.Option(
+        "--features",
+        metavar="FILE|DIR",
+        help="Feature files of TRIDENT, CLAM, STAMP or UNI2-h (.h5, .pt), with slides of the same names or alone.",
+    ),
+]
+TilePx = Annotated[
+    int | None,
+    typer.Option(
+        "--tile-px", min=1, metavar="N", help="Side of a tile in level-0 pixels, if a file does not state it."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
 Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Output directory; the files are in DIR/<slide>/.")]
 Encoder = Annotated[
@@ -44,7 +58,27 @@ NucleiWeights = Annotated[
     typer.Option("--nuclei-weights", metavar="FILE", help="Weights for the network or the plugin of --nuclei."),
 ]
 Force = Annotated[
-    bool, typer.Option("--force", help="Continue with a slide that is not an H&E section; every output is marked.")
+    bool,
+    typer.Option(
+        "--force",
+        help="Continue with a slide that is not an H&E section or that the model was not made for; every output is "
+        "marked.",
+    ),
+]
+Stain = Annotated[
+    str | None,
+    typer.Option(
+        "--stain",
+        metavar="NAME",
+        help="What the section is stained with: h&e (the default), h-dab, h-aec, pas, alcian-blue, perls, trichrome. A "
+        "model of another stain gives no prediction.",
+    ),
+]
+Organ = Annotated[
+    str | None,
+    typer.Option(
+        "--organ", metavar="NAME", help="Organ of the slides, compared with the model's card; also a manifest column."
+    ),
 ]
 Coordinates = Annotated[
     str | None,
@@ -103,8 +137,8 @@ def read_endpoint(time: str | None, event: str | None, competing: str | None) ->
 
 
 def forced(force: bool) -> dict[str, bool | None]:
-    """Return the setting of ``--force``; None if it is not given, so that a settings file decides."""
-    return {"slide.allow_non_he": True if force else None}
+    """Return the settings of ``--force``; None if it is not given, so that a settings file decides."""
+    return {"slide.allow_non_he": True if force else None, "prediction.withhold": False if force else None}
 
 
 def read_settings(files: list[str] | None, overrides: list[str] | None, spelled: Mapping[str, Any]) -> Config:

@@ -12,12 +12,16 @@ from wsigraph.cli.options import (
     ConfigFiles,
     Coordinates,
     Encoder,
+    Features,
     FocalPlane,
     Mpp,
+    Organ,
     Out,
     Overrides,
     Roi,
+    Stain,
     Threads,
+    TilePx,
     TissueMask,
     forced,
     read_settings,
@@ -42,7 +46,8 @@ _Force = Annotated[
     bool,
     typer.Option(
         "--force",
-        help="Do every step again, and continue with a slide that is not an H&E section; its outputs are marked.",
+        help="Do every step again, and continue with a slide that is not an H&E section or that the model was not made "
+        "for; its outputs are marked.",
     ),
 ]
 _Explain = Annotated[
@@ -56,6 +61,8 @@ def predict(
     slides: _Slides = None,
     manifest: FromManifest = None,
     out: Out = "wsigraph-out",
+    features: Features = None,
+    tile_px: TilePx = None,
     mpp: Mpp = None,
     model: _Model = None,
     encoder: Encoder = None,
@@ -67,6 +74,8 @@ def predict(
     z: FocalPlane = None,
     roi: Roi = None,
     tissue_mask: TissueMask = None,
+    stain: Stain = None,
+    organ: Organ = None,
     force: _Force = False,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -88,10 +97,12 @@ def predict(
             "runtime.threads": threads,
             "report.origin": origin,
             "slide.z": z,
+            "slide.stain": stain,
+            "prediction.organ": organ,
             **forced(force),
         },
     )
-    selection = select_slides(slides, manifest, mpp, settings, roi=roi, tissue_mask=tissue_mask)
+    selection = select_slides(slides, manifest, mpp, settings, roi=roi, tissue_mask=tissue_mask, features=features)
     refuse_equal_names(selection.slides)
 
     results = SlideResults(selection, as_json=as_json, debug=debug)
@@ -102,7 +113,9 @@ def predict(
                 result = run_slide(
                     slide.path,
                     out,
-                    settings,
+                    settings.with_organ(slide.organ),
+                    features=slide.features,
+                    tile_px=tile_px,
                     mpp=slide.mpp,
                     slide_id=slide.slide_id,
                     model=model,
@@ -163,8 +176,13 @@ def _rows(result: SlideResult) -> list[tuple[str, str]]:
         ("nodes", f"{facts['nodes']:,} coarse regions"),
     ]
     # what the model says comes after what is true of the slide, and begins with what the model is
-    rows += [("model", facts["model"]), ("notice", facts["notice"])]
-    rows.append(("stage", "  ".join(f"{name} {probability:.3f}" for name, probability in facts["stage"].items())))
+    rows += [("model", facts["model"]), ("notice", facts["notice"]), ("assumption", facts["assumes"])]
+    if facts["is_demonstration"]:
+        rows.append(("demonstration", "the numbers of the model that follow say nothing about this slide"))
+    if facts["withheld"]:
+        rows.append(("prediction", f"none: {facts['withheld']}; --force goes on, marked"))
+    if facts["stage"]:
+        rows.append(("stage", "  ".join(f"{name} {probability:.3f}" for name, probability in facts["stage"].items())))
     if facts["stage_set"]:
         rows.append(("stage set", ", ".join(facts["stage_set"])))
     if facts["risk"] is not None:
@@ -175,7 +193,7 @@ def _rows(result: SlideResult) -> list[tuple[str, str]]:
         ]
     rows += _part_rows(facts["risk_parts"] or {})
     if facts["distance"] is not None:
-        rows.append(("distance", f"{facts['distance']:.2f} from the training slides (about 1 for one like them)"))
+        rows.append(("distance", _distance(facts)))
     if facts["patient"] != "external":
         rows.append(("patient", f"known to the model: {facts['patient']}"))
     rows.append(("seconds", seconds))
@@ -184,6 +202,13 @@ def _rows(result: SlideResult) -> list[tuple[str, str]]:
     rows += [("warning", text) for text in facts["warnings"]]
     names = ", ".join(path.name for path in result.files)
     return [*rows, ("files", f"{result.directory}/: {names}")]
+
+
+def _distance(facts: dict[str, Any]) -> str:
+    """Return how far the slide is from the training slides, and how many held-out ones are nearer."""
+    text = f"{facts['distance']:.2f} from the training slides (about 1 for one like them)"
+    percentile = facts["percentile"]
+    return text if percentile is None else f"{text}; {percentile:.0f} % of the held-out training slides are nearer"
 
 
 def _part_rows(parts: dict[str, float]) -> list[tuple[str, str]]:

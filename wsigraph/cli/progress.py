@@ -7,6 +7,43 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_UNITS = {
+    "load": "graphs",
+    "folds": "folds",
+    "train": "epochs",
+    "slides": "slides",
+    "digest": "slides",
+    "repeats": "divisions",
+}
+"""What a step counts; steps that read pixels count these."""
+_PIXELS_MIN = 65536
+"""A total of pixels is larger, and of anything else smaller."""
+
+
+def progress_text(step: str, done: int, total: int, elapsed_s: float) -> str:
+    """Return how far a step is in its own unit: slides, folds or epochs; pixels a second where it reads a slide.
+
+    Parameters
+    ----------
+    step : str
+        Name of the step.
+    done, total : int
+        As the step reports them; one of one is no count.
+    elapsed_s : float
+        Time since the step began, s.
+
+    Returns
+    -------
+    str
+        Empty where there is nothing to count.
+    """
+    unit = _UNITS.get(step)
+    if unit is None and total >= _PIXELS_MIN:
+        return f"{done / elapsed_s / 1e6:.1f} Mpx/s" if elapsed_s > 0 and done > 1 else ""
+    if total <= 1:
+        return ""
+    return f"{done} of {total} {unit or ''}".rstrip()
+
 
 @contextmanager
 def progress_line(slide: str) -> Iterator[Callable[[str, int, int], None] | None]:
@@ -43,8 +80,6 @@ def progress_line(slide: str) -> Iterator[Callable[[str, int, int], None] | None
                 bar.reset(task, total=total, description=f"{name}: {step}", rate="")
                 current = step
             elapsed = bar.tasks[0].elapsed or 0.0
-            # steps that are not counted in pixels report 0 or 1
-            rate = f"{done / elapsed / 1e6:.1f} Mpx/s" if elapsed > 0 and done > 1 else ""
-            bar.update(task, completed=done, total=total, rate=rate)
+            bar.update(task, completed=done, total=total, rate=progress_text(step, done, total, elapsed))
 
         yield show

@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsigraph.cli.failure import EXIT_SOME_FAILED, Debug, ends_plainly, say
-from wsigraph.cli.options import AsJson, ConfigFiles, Coordinates, Encoder, Force, Overrides, forced, read_settings
+from wsigraph.cli.options import (
+    AsJson,
+    ConfigFiles,
+    Coordinates,
+    Encoder,
+    Features,
+    Force,
+    Organ,
+    Overrides,
+    Stain,
+    TilePx,
+    forced,
+    read_settings,
+)
 
 if TYPE_CHECKING:
     from wsigraph.cohort.manifest.manifest import Manifest
@@ -18,9 +31,11 @@ if TYPE_CHECKING:
     from wsigraph.run.cluster import Cluster
 
 _Manifest = Annotated[
-    str,
+    str | None,
     typer.Argument(
-        metavar="MANIFEST", help="Table of the slides (data_manifest.md), or a folder of slides.", show_default=False
+        metavar="MANIFEST",
+        help="Table of the slides (data_manifest.md), or a folder of slides; optional with --features.",
+        show_default=False,
     ),
 ]
 _Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Directory for <slide>/ and the summary.")]
@@ -40,6 +55,10 @@ _Workers = Annotated[
 _Model = Annotated[
     str | None, typer.Option("--model", metavar="DIR", help="Model bundle; by default the demonstration model.")
 ]
+_Mpp = Annotated[
+    float | None,
+    typer.Option("--mpp", metavar="UM", help="Pixel size, um/px, where neither file nor manifest states one."),
+]
 _DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Check everything, print the plan and the SLURM job script, and stop."),
@@ -48,8 +67,11 @@ _DryRun = Annotated[
 
 @ends_plainly
 def run(
-    manifest: _Manifest,
+    manifest: _Manifest = None,
     out: _Out = "runs",
+    features: Features = None,
+    tile_px: TilePx = None,
+    mpp: _Mpp = None,
     until: _Until = "report",
     cluster: _Cluster = None,
     workers: _Workers = None,
@@ -58,6 +80,8 @@ def run(
     config: ConfigFiles = None,
     overrides: Overrides = None,
     origin: Coordinates = None,
+    stain: Stain = None,
+    organ: Organ = None,
     force: Force = False,
     dry_run: _DryRun = False,
     as_json: AsJson = False,
@@ -67,20 +91,21 @@ def run(
 
     Writes DIR/<slide>/ with every record, DIR/summary.md, summary.json and failures.parquet. A step whose record is
     already there is not repeated. A slide that fails is tried again on another worker, then listed. If a
-    slide fails, the exit code is 3.
+    slide fails, the exit code is 3. Pixel sizes, regions and organs of single slides are in the columns mpp, roi and
+    organ of the manifest; there is no --roi here.
     """
     from wsigraph.cli.watch import watching
     from wsigraph.run.batch.run import check_steps, run_cohort
     from wsigraph.run.cluster_security import check_cluster
 
     spelled = {"cluster.kind": cluster, "cluster.workers": workers, "feature.encoder": encoder}
-    spelled |= {"report.origin": origin, **forced(force)}
+    spelled |= {"report.origin": origin, "slide.stain": stain, "prediction.organ": organ, **forced(force)}
     settings = read_settings(config, overrides, spelled)
     check_steps(until, settings)
     if not dry_run:
         # before the manifest, because reading its slides may take minutes
         check_cluster(settings.cluster)
-    table = _read(manifest, settings, None if dry_run else Path(out))
+    table = _read(manifest, features, settings, None if dry_run else Path(out))
     for text in table.warnings:
         say(f"warning: {text}")
     if dry_run:
@@ -89,24 +114,32 @@ def run(
         check_cluster(settings.cluster)
         return
     with watching(settings.batch.report_s) as watch:
-        result = run_cohort(table, out, settings, until=until, model=model, watch=watch, started=_print_cluster)
+        result = run_cohort(
+            *(table, out, settings),
+            until=until,
+            model=model,
+            watch=watch,
+            started=_print_cluster,
+            tile_px=tile_px,
+            missing_mpp=mpp,
+        )
     print(json.dumps(result.summary, allow_nan=False) if as_json else _table(result.summary, result.out), flush=True)
     for one in result.summary["marked"]:
         say(f"{one['slide_id']}: {one['mark']}")
     if result.n_failed:
         if any(failure["error"] == "MissingMpp" for failure in result.summary["failures"]):
-            say(_how_to_state_mpp(manifest))
+            say(_how_to_state_mpp(manifest or str(features)))
         say(f"{result.n_failed} of {len(table.rows)} slides failed: {result.out / 'failures.parquet'} lists them")
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def _how_to_state_mpp(manifest: str) -> str:
-    """Return where this command takes pixel sizes from; the message of a slide may advise an option of others."""
-    reason = "run has no --mpp, since the slides may differ"
-    if not Path(manifest).is_dir():
-        return f"{reason}: fill in the column mpp of {manifest} (um/px at full resolution)"
+    """Return where this command takes pixel sizes from: an option for all, or a column where slides differ."""
+    reason = "--mpp states the pixel size of all slides without one"
+    if Path(manifest).is_file() and Path(manifest).suffix.lower() in (".csv", ".tsv", ".txt"):
+        return f"{reason}; where they differ, fill in the column mpp of {manifest} (um/px at full resolution)"
     create = f"wsigraph manifest create {shlex.quote(manifest)} --out data_manifest.csv"
-    return f"{reason}: make a manifest ({create}), fill in its column mpp (um/px at full resolution), and run that"
+    return f"{reason}; where they differ, make a manifest ({create}) and fill in its column mpp"
 
 
 def _print_cluster(cluster: Cluster) -> None:
@@ -121,15 +154,34 @@ def _print_cluster(cluster: Cluster) -> None:
     )
 
 
-def _read(manifest: str, settings: Config, out: Path | None) -> Manifest:
+def _read(manifest: str | None, features: str | None, settings: Config, out: Path | None) -> Manifest:
     """Return the manifest. Digests are checked here if the slides are small in total, else by the workers."""
-    from wsigraph.cohort.manifest.manifest import read_manifest
-    from wsigraph.run.batch.run_state import DIRECTORY
+    if manifest is None:
+        if features is None:
+            raise typer.BadParameter("give a MANIFEST, a folder of slides, or feature files with --features")
+        from wsigraph.exchange.feature_manifest import manifest_of_features
 
+        return manifest_of_features(features)
     if Path(manifest).is_dir():
         from wsigraph.cohort.manifest.create_manifest import manifest_of_folder
 
-        return manifest_of_folder(Path(manifest))
+        table = manifest_of_folder(Path(manifest))
+        return table if features is None else _with_features(table, features)
+    table = _read_table(manifest, settings, out)
+    return table if features is None else _with_features(table, features)
+
+
+def _with_features(table: Manifest, features: str) -> Manifest:
+    """Return a manifest whose rows name the feature files of a folder."""
+    from wsigraph.exchange.feature_manifest import with_feature_files
+
+    return with_feature_files(table, features)
+
+
+def _read_table(manifest: str, settings: Config, out: Path | None) -> Manifest:
+    from wsigraph.cohort.manifest.manifest import read_manifest
+    from wsigraph.run.batch.run_state import DIRECTORY
+
     return read_manifest(
         manifest,
         stage_names=settings.model.stage_names,
@@ -142,7 +194,7 @@ def _print_plan(manifest: Manifest, out: str, until: str, settings: Config) -> N
     """Print the plan on stderr; only the job script goes to stdout."""
     from wsigraph.run.cluster import job_script, n_cores, n_jobs
 
-    n_slides = sum(row.path is not None for row in manifest.rows)
+    n_slides = sum(row.source is not None for row in manifest.rows)
     n_without = len(manifest.rows) - n_slides
     without = f", {n_without} without a file left out" if n_without else ""
     say(f"{n_slides} slides of {manifest.path}{without}, up to the step {until}, into {Path(out).absolute()}")

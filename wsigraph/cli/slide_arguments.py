@@ -28,8 +28,8 @@ class NamedSlide:
 
     Attributes
     ----------
-    path : str
-        Slide file or folder.
+    path : str or None
+        Slide file or folder; None for a feature file alone.
     slide_id : str or None
         Name in a manifest; if None, the name of the file is used.
     mpp : float or None
@@ -38,19 +38,36 @@ class NamedSlide:
         Hospital or scanner site, from the manifest.
     roi, tissue_mask : str or None
         Files of regions that limit the tissue, and that replace it.
+    features : str or None
+        Feature file.
+    organ : str or None
+        Organ of the section, from the manifest.
     """
 
-    path: str
+    path: str | None
     slide_id: str | None
     mpp: float | None
     site: str | None = None
     roi: str | None = None
     tissue_mask: str | None = None
+    features: str | None = None
+    organ: str | None = None
 
     @property
     def label(self) -> str:
         """Name of the slide in messages."""
-        return self.slide_id or self.path
+        return self.slide_id or self.path or str(self.features)
+
+    @property
+    def pixels(self) -> str:
+        """Slide file or folder; StoreError if there is a feature file alone, which has no pixels."""
+        if self.path is None:
+            from wsigraph.errors import StoreError
+
+            raise StoreError(
+                f"{self.label} is a feature file without a slide, and this command reads pixels; give the slide"
+            )
+        return self.path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +94,7 @@ def select_slides(
     *,
     roi: str | None = None,
     tissue_mask: str | None = None,
+    features: str | None = None,
 ) -> Selection:
     """Return the slides of a command.
 
@@ -92,14 +110,20 @@ def select_slides(
         Settings that name the stages; by default the built-in ones.
     roi, tissue_mask : str, optional
         Values of ``--roi`` and ``--tissue-mask``, for a single slide; a manifest has a column ``roi``.
+    features : str, optional
+        Value of ``--features``: files of the slides, or in their place; a manifest has a column ``features``.
 
     Returns
     -------
     Selection
         The slides.
     """
+    if features is not None and not named:
+        if manifest is not None:
+            raise typer.BadParameter("--features and --manifest: name the feature files in its column features")
+        return _features_alone(features, mpp)
     if (manifest is None) == (not named):
-        raise typer.BadParameter("give slides, or a manifest with --manifest")
+        raise typer.BadParameter("give slides, feature files with --features, or a manifest with --manifest")
     if manifest is None:
         groups = [_named_slides(text, mpp) for text in named or ()]
         slides = tuple(slide for group in groups for slide in group)
@@ -107,9 +131,15 @@ def select_slides(
             if len(slides) != 1:
                 raise typer.BadParameter(f"--roi and --tissue-mask are of one slide, not {len(slides)}; {_MANY_ROIS}")
             slides = (replace(slides[0], roi=roi, tissue_mask=tissue_mask),)
+        slides = _with_features(slides, features)
         return Selection(slides=slides, is_single=len(slides) == 1 and slides[0].slide_id is None)
     if roi is not None or tissue_mask is not None:
         raise typer.BadParameter(f"--roi and --tissue-mask are of one slide; {_MANY_ROIS}")
+    return _from_manifest(manifest, mpp, settings)
+
+
+def _from_manifest(manifest: str, mpp: float | None, settings: Config | None) -> Selection:
+    """Return the slides of a manifest."""
     from wsigraph.cli.progress import progress_line
     from wsigraph.cohort.manifest.manifest import read_manifest
     from wsigraph.config import Config
@@ -119,14 +149,41 @@ def select_slides(
         read = read_manifest(manifest, stage_names=stage_names, requires=("path",), progress=progress)
     for warning in read.warnings:
         say(f"{manifest}: {warning}")
-    rows = [(row, str(row.path)) for row in read.rows if row.path is not None]
+    rows = [row for row in read.rows if row.source is not None]
     slides = tuple(
         NamedSlide(
-            path=path, slide_id=row.slide_id, mpp=row.mpp or mpp, site=row.site, roi=str(row.roi) if row.roi else None
+            path=str(row.path) if row.path else None,
+            slide_id=row.slide_id,
+            mpp=row.mpp or mpp,
+            site=row.site,
+            roi=str(row.roi) if row.roi else None,
+            features=str(row.features) if row.features else None,
+            organ=row.organ,
         )
-        for row, path in rows
+        for row in rows
     )
     return Selection(slides=slides, is_single=False)
+
+
+def _features_alone(features: str, mpp: float | None) -> Selection:
+    """Return feature files in place of slides."""
+    from wsigraph.exchange.feature_files import named_feature_files
+
+    files = named_feature_files(features)
+    slides = tuple(NamedSlide(path=None, slide_id=file.slide_id, mpp=mpp, features=str(file.path)) for file in files)
+    return Selection(slides=slides, is_single=[str(file.path) for file in files] == [features])
+
+
+def _with_features(slides: tuple[NamedSlide, ...], features: str | None) -> tuple[NamedSlide, ...]:
+    """Return slides with their feature files."""
+    if features is None:
+        return slides
+    from wsigraph.exchange.feature_files import features_of_slides
+    from wsigraph.slide.reader import default_slide_id
+
+    names = [slide.slide_id or default_slide_id(Path(str(slide.path))) for slide in slides]
+    files = features_of_slides(features, names)
+    return tuple(replace(slide, features=str(files[name])) for slide, name in zip(slides, names, strict=True))
 
 
 def _named_slides(text: str, mpp: float | None) -> list[NamedSlide]:
@@ -134,14 +191,9 @@ def _named_slides(text: str, mpp: float | None) -> list[NamedSlide]:
     path = Path(text)
     if not path.is_dir() and not any(sign in text for sign in "*?["):
         return [NamedSlide(path=text, slide_id=None, mpp=mpp)]
-    from wsigraph.slide.discover import discover_glob, discover_slides, is_glob
+    from wsigraph.slide.named_slides import named_slides
 
-    if path.is_dir():
-        slides = discover_slides(path, recursive=True)
-    elif is_glob(text):
-        slides = discover_glob(text)
-    else:
-        return [NamedSlide(path=text, slide_id=None, mpp=mpp)]
+    slides = named_slides(text)
     if [slide.path for slide in slides] == [path]:
         return [NamedSlide(path=text, slide_id=None, mpp=mpp)]
     return [NamedSlide(path=str(slide.path), slide_id=slide.slide_id, mpp=mpp) for slide in slides]
@@ -154,10 +206,11 @@ def refuse_equal_names(slides: Sequence[NamedSlide]) -> None:
 
     paths: dict[str, str] = {}
     for slide in slides:
-        name = slide.slide_id or default_slide_id(Path(slide.path))
+        source = str(slide.path or slide.features)
+        name = slide.slide_id or default_slide_id(Path(source))
         if name in paths:
             raise StoreError(
-                f"{paths[name]} and {slide.path} would both write to {name}/, expected files with different names; "
+                f"{paths[name]} and {source} would both write to {name}/, expected files with different names; "
                 "run them separately with different --out, or name them in a manifest"
             )
-        paths[name] = slide.path
+        paths[name] = source

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly, say
-from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, read_settings
+from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, TilePx, forced, read_settings
 
 if TYPE_CHECKING:
     from wsigraph.cohort.clinical.clinical_table import ClinicalTable
@@ -17,9 +18,25 @@ if TYPE_CHECKING:
     from wsigraph.run.study.plan import StudyPlan
     from wsigraph.run.study.run_study import StudyProgress, StudyResult
 
+
+class _GroupBy(StrEnum):
+    AUTO = "auto"
+    PATIENT = "patient"
+    SITE = "site"
+
+
+class _LastStep(StrEnum):
+    MANIFEST = "manifest"
+    GRAPHS = "graphs"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    EXPLAIN = "explain"
+    PAGE = "page"
+
+
 _Slides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="SLIDES...", help="Slides, folders of slides, or globs.", show_default=False),
+    typer.Argument(metavar="SLIDES...", help="Slides, folders, globs, or feature files.", show_default=False),
 ]
 _Clinical = Annotated[
     str | None, typer.Option("--clinical", metavar="TABLE", help="Clinical table: CSV, TSV, Excel or Parquet.")
@@ -64,18 +81,30 @@ _Match = Annotated[
     typer.Option("--match", metavar="REGEX", help="Expression whose first group is the patient's id in a file name."),
 ]
 _Mpp = Annotated[float | None, typer.Option("--mpp", metavar="UM", help="Pixel size of slides that state none, um/px.")]
+_Features = Annotated[
+    str | None,
+    typer.Option(
+        "--features", metavar="DIR", help="Feature files of an encoder (.h5, .pt), of the slides or in their place."
+    ),
+]
+_Splits = Annotated[
+    str | None,
+    typer.Option("--splits", metavar="FILE", help="Folds to use, e.g. the k=all.tsv of Patho-Bench."),
+]
 _AllowUnmapped = Annotated[
     bool, typer.Option("--allow-unmapped", help="Read values that are not understood as missing.")
 ]
-_Group = Annotated[
-    str | None, typer.Option("--group", metavar="WHAT", help="What a fold keeps together: auto, patient or site.")
-]
+_Group = Annotated[_GroupBy | None, typer.Option("--group", help="What a fold keeps together; auto by default.")]
 _Folds = Annotated[int | None, typer.Option("--folds", min=2, help="Number of folds; 5 by default.")]
 _Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all random choices; 1 by default.")]
-_Until = Annotated[
-    str, typer.Option("--until", metavar="STEP", help="Last step: manifest, graphs, train, evaluate, explain or page.")
-]
+_Until = Annotated[_LastStep, typer.Option("--until", help="Last step.")]
 _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; take what was guessed, or stop where nothing is sure.")]
+_Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Train on a cohort that is too small to be scored, and use slides that are no H&E sections."
+    ),
+]
 _Restart = Annotated[bool, typer.Option("--restart", help="Discard a model of other settings or data.")]
 
 
@@ -99,13 +128,17 @@ def study(
     values: _Map = None,
     match: _Match = None,
     mpp: _Mpp = None,
+    features: _Features = None,
+    tile_px: TilePx = None,
+    splits: _Splits = None,
     allow_unmapped: _AllowUnmapped = False,
     group: _Group = None,
     folds: _Folds = None,
     seed: _Seed = None,
-    until: _Until = "page",
+    until: _Until = _LastStep.PAGE,
     yes: _Yes = False,
     restart: _Restart = False,
+    force: _Force = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -119,12 +152,22 @@ def study(
     """
     from wsigraph.cohort.clinical.clinical_table import read_clinical_table
 
-    settings = read_settings(config, overrides, {})
+    settings = read_settings(config, overrides, forced(force))
     whole = _plan(
         plan,
         slides,
         clinical,
-        {"sheet": sheet, "match": match, "mpp": mpp, "group": group, "folds": folds, "seed": seed},
+        {
+            "sheet": sheet,
+            "match": match,
+            "mpp": mpp,
+            "features": features,
+            "tile_px": tile_px,
+            "splits": splits,
+            "group": group and group.value,
+            "folds": folds,
+            "seed": seed,
+        },
     )
     if allow_unmapped:
         whole = whole.model_copy(update={"allow_unmapped": True})
@@ -139,7 +182,8 @@ def study(
     whole = whole.model_copy(update={"columns": columns})
     from wsigraph.run.study.run_study import run_study
 
-    result = run_study(whole, out, settings, until=until, restart=restart, progress=_progress(settings.batch.report_s))
+    progress = _progress(settings.batch.report_s)
+    result = run_study(whole, out, settings, until=until.value, restart=restart, force=force, progress=progress)
     _print_result(result, as_json)
 
 
@@ -148,8 +192,8 @@ def _plan(path: Path | None, slides: list[str] | None, clinical: str | None, sta
     from wsigraph.run.study.plan import StudyPlan, load_plan
 
     given = {name: value for name, value in stated.items() if value is not None}
-    if given.get("group") not in (None, "auto", "patient", "site"):
-        raise typer.BadParameter(f"--group {given['group']!r}: expected auto, patient or site")
+    if not slides and path is None and "features" in given:
+        slides = [given.pop("features")]
     if path is not None:
         given |= {"slides": tuple(slides)} if slides else {}
         given |= {"clinical": clinical} if clinical else {}

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wsigraph.cli.failure import Debug, ends_plainly
-from wsigraph.cli.options import AsJson, ConfigFiles, Mpp, Overrides, Threads, read_settings
+from wsigraph.cli.failure import Debug, ends_plainly, say
+from wsigraph.cli.options import AsJson, ConfigFiles, Force, Mpp, Overrides, Threads, forced, read_settings
 
 if TYPE_CHECKING:
     from wsigraph.config import Config
@@ -85,6 +85,7 @@ def synthesize(
     mpp: Mpp = None,
     model: _Model = None,
     device: _Device = "cpu",
+    force: Force = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     threads: Threads = None,
@@ -109,6 +110,7 @@ def synthesize(
         "diffusion.guidance": guidance,
         "diffusion.path": model,
         "runtime.threads": threads,
+        **forced(force),
     }
     settings = read_settings(config, overrides, spelled)
     started = time.perf_counter()
@@ -138,6 +140,8 @@ def synthesize(
             for last in tiles:
                 write_slide(last, out if n == 1 else out / f"{last.number:05d}")
     facts = _facts(last, n, out, time.perf_counter() - started)
+    if scene.mark:
+        say(scene.mark)
     print(json.dumps(facts, allow_nan=False) if as_json else _table(facts), flush=True)
 
 
@@ -200,5 +204,6 @@ def _table(facts: dict[str, Any]) -> str:
         ("generator", facts["model_id"]),
         ("seconds", f"{facts['seconds']:.1f}"),
         ("directory", facts["directory"]),
+        *([("mark", facts["mark"])] if "mark" in facts else []),
     ]
     return "\n".join(f"{name:<16} {value}" for name, value in rows)

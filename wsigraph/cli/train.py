@@ -44,6 +44,12 @@ class Group(StrEnum):
 
 _Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="Table of slides, patients and outcomes.")]
 _Graphs = Annotated[Path, typer.Option("--graphs", metavar="DIR", help="Directory with <slide>/coarse.safetensors.")]
+_Splits = Annotated[
+    str | None,
+    typer.Option(
+        "--splits", metavar="FILE", help="Folds to use in place of drawn ones, e.g. Patho-Bench's; FILE:fold_3 is one."
+    ),
+]
 _ModelOut = Annotated[Path, typer.Option("--out", metavar="DIR", help="Directory of the model.")]
 _Task = Annotated[Task | None, typer.Option("--task", help="What to predict; by default model.task.")]
 _Folds = Annotated[int, typer.Option("--folds", min=2, help="Number of folds; each is held out once.")]
@@ -66,7 +72,25 @@ _Restart = Annotated[
 ]
 _Force = Annotated[
     bool,
-    typer.Option("--force", help="Train on a cohort with too few events or patients of a stage; the model is marked."),
+    typer.Option(
+        "--force",
+        help="Train on a cohort with too few events or patients of a stage, and on forced slides that are no H&E "
+        "sections; the model is marked.",
+    ),
+]
+_Organ = Annotated[
+    str,
+    typer.Option(
+        "--organ",
+        metavar="NAME",
+        help="Organ of the slides, for the card; other names of it after commas: kidney,renal.",
+    ),
+]
+_Inclusion = Annotated[
+    str,
+    typer.Option(
+        "--inclusion", metavar="TEXT", help="What was included, for the card: 'a proven clear cell carcinoma'."
+    ),
 ]
 
 
@@ -86,9 +110,12 @@ def train(
     workers: _Workers = 0,
     device: _Device = "cpu",
     tries: _Tries = None,
+    splits: _Splits = None,
     allow_missing: _Missing = False,
     restart: _Restart = False,
     force: _Force = False,
+    organ: _Organ = "",
+    inclusion: _Inclusion = "",
     config: ConfigFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -119,9 +146,12 @@ def train(
             workers=workers,
             device=device,
             tries=tries or (),
+            splits=splits,
             allow_missing=allow_missing,
             restart=restart,
             force=force,
+            organ=organ,
+            inclusion=inclusion,
             progress=progress,
         )
     if as_json:

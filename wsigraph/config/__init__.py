@@ -14,6 +14,7 @@ from wsigraph.config.explanation import ExplanationConfig
 from wsigraph.config.feature import FeatureConfig
 from wsigraph.config.loading import load
 from wsigraph.config.model import ModelConfig
+from wsigraph.config.prediction import PredictionConfig
 from wsigraph.config.rendering import render, write
 from wsigraph.config.report import ReportConfig
 from wsigraph.config.service import ServiceConfig
@@ -30,6 +31,7 @@ __all__ = [
     "ExplanationConfig",
     "FeatureConfig",
     "ModelConfig",
+    "PredictionConfig",
     "ReportConfig",
     "ServiceConfig",
     "SlideConfig",

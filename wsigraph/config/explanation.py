@@ -23,7 +23,11 @@ class ExplanationConfig(Section):
         "cluster", description="reference input of Integrated Gradients, with which a slide is compared"
     )
     steps: int = Field(
-        50, ge=2, le=10000, description="quadrature steps along the integration path, up to 16 times as many if needed"
+        50,
+        ge=2,
+        le=10000,
+        description="quadrature steps along the integration path, up to 16 times as many if needed; half for "
+        "a slide of more than 8192 regions",
     )
     max_completeness_error: float = Field(
         0.01, gt=0.0, le=1.0, description="largest completeness error, as a fraction of the explained difference"

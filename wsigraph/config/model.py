@@ -35,8 +35,8 @@ class ModelConfig(Section):
     pooling: str = Field(
         "gated_attention", min_length=1, description="gated_attention, or the name of a pooling plugin"
     )
-    inputs: Literal["features", "encoding", "both"] = Field(
-        "features", description="node features: interpretable features, an encoder's, or both"
+    inputs: Literal["auto", "features", "encoding", "both"] = Field(
+        "auto", description="node features: interpretable features, an encoder's, both, or auto: all that graphs have"
     )
     encoding_dimensions: int = Field(
         64,

@@ -16,7 +16,7 @@ class ServiceConfig(Section):
         description="where jobs are kept: null is SQLite beside the data, else postgresql+psycopg://USER@HOST/NAME",
     )
     database_time_s: float = Field(
-        5.0, ge=0.5, le=300.0, description="time for one statement of the database, s; beyond it requests get 503"
+        5.0, ge=0.5, le=300.0, description="time for one use of the database, s; beyond it requests get 503"
     )
     tile_px: int = Field(254, ge=64, le=1024, description="side of a Deep Zoom tile, px")
     tile_overlap_px: int = Field(1, ge=0, le=8, description="pixels that neighbouring tiles share on each side, px")

@@ -30,7 +30,9 @@ class TissueConfig(Section):
         3.0, ge=0.0, le=1000.0, description="and that mean exceeds the noise of the slide's glass by this multiple"
     )
     close_um: float = Field(24.0, ge=0.0, le=1000.0, description="gaps narrower than this are bridged, um")
-    min_area_um2: float = Field(40000.0, ge=0.0, description="smaller pieces are debris, um2")
+    min_area_um2: float = Field(
+        40000.0, ge=0.0, description="smaller pieces are debris, um2; on small pictures, those under a quarter of it"
+    )
     max_hole_um2: float = Field(
         20000.0,
         ge=0.0,

@@ -12,6 +12,7 @@ from wsigraph.config.diffusion import DiffusionConfig
 from wsigraph.config.explanation import ExplanationConfig
 from wsigraph.config.feature import FeatureConfig
 from wsigraph.config.model import ModelConfig
+from wsigraph.config.prediction import PredictionConfig
 from wsigraph.config.report import ReportConfig
 from wsigraph.config.runtime import BatchConfig, ClusterConfig, RuntimeConfig, Section
 from wsigraph.config.service import ServiceConfig
@@ -31,6 +32,7 @@ class Config(Section):
     feature: FeatureConfig = Field(default_factory=FeatureConfig)
     coarsening: CoarseningConfig = Field(default_factory=CoarseningConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
+    prediction: PredictionConfig = Field(default_factory=PredictionConfig)
     synthesis: SynthesisConfig = Field(default_factory=SynthesisConfig)
     diffusion: DiffusionConfig = Field(default_factory=DiffusionConfig)
     explanation: ExplanationConfig = Field(default_factory=ExplanationConfig)
@@ -38,6 +40,12 @@ class Config(Section):
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
     batch: BatchConfig = Field(default_factory=BatchConfig)
     service: ServiceConfig = Field(default_factory=ServiceConfig)
+
+    def with_organ(self, organ: str | None) -> Config:
+        """Return the settings of a slide whose organ a manifest states; the same where it states none."""
+        if organ is None:
+            return self
+        return self.model_copy(update={"prediction": self.prediction.model_copy(update={"organ": organ})})
 
 
 def section_hash(section: Section) -> str:

@@ -158,7 +158,7 @@ def provenance(graph: TissueGraph | CoarseGraph, placement: Placement = IN_BOUND
     dict
         version, record, slide_id, mpp (um/px of the moments), size (height and width in working px), moment_schema,
         feature_schema (None where the graph was built without pixels), stain, encoder, embedding_id (of a coarse
-        graph), origin (what the coordinates count from).
+        graph), origin (what the coordinates count from), and mark if the slide is no H&E section and was forced.
     """
     tissue = tissue_graph(graph)
     return {
@@ -173,7 +173,9 @@ def provenance(graph: TissueGraph | CoarseGraph, placement: Placement = IN_BOUND
             "vectors": tissue.stain.vectors.tolist(),
             "max_concentration": tissue.stain.max_concentration.tolist(),
             "source": tissue.stain.source,
+            "name": tissue.stain.name,
         },
+        **({"mark": tissue.mark} if tissue.mark else {}),
         "encoder": tissue.encoder,
         "embedding_id": graph.embedding_id if isinstance(graph, CoarseGraph) else None,
         "origin": placement.statement(),

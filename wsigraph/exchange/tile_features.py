@@ -113,12 +113,42 @@ def read_features(path: Path | str) -> TileFeatures:
         tile_px=_tile_px(stated),
         tile_um=_number(stated.get("tile_size_um")) or (_number(stated.get("tile_size")) if is_in_um else None),
         level0=_size(stated),
-        mpp=_number(stated.get("level0_mpp")) or _number(stated.get("mpp_level0")),
+        mpp=_stated_mpp(stated),
         is_in_um=is_in_um,
         encoder=_text(origin.get("encoder")) or _text(origin.get("extractor")),
         name=_text(stated.get("name")),
         notes=notes,
     )
+
+
+def states_pixel_size(path: Path | str) -> bool:
+    """Return whether tiles of a feature file can be placed without a pixel size from elsewhere.
+
+    Parameters
+    ----------
+    path : Path or str
+        As for `read_features`; of HDF5 no dataset is read.
+
+    Returns
+    -------
+    bool
+        Whether the file states the pixel size, or coordinates in um.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing or no feature file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StoreError(f"feature file {str(path)!r} does not exist; check the path")
+    is_torch = path.suffix.lower() in (".pt", ".pth")
+    arrays, attributes = _read_torch(path) if is_torch else _read_hdf5(path, with_data=False)
+    features_name = _present(path, arrays, FEATURES)
+    stated: dict[str, Any] = {}
+    for name in ("", features_name, _present(path, arrays, COORDS)):
+        stated |= attributes.get(name, {})
+    return _unit(stated, features_name)[0] or bool(_stated_mpp(stated))
 
 
 def in_pixels(table: TileFeatures, mpp: float) -> TileFeatures:
@@ -223,7 +253,7 @@ def _is_grid(coords: NDArray[Any], step: int) -> bool:
     return bool(((coords - coords[0]) % step == 0).all()) and len(np.unique(coords, axis=0)) == len(coords)
 
 
-def _read_hdf5(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
+def _read_hdf5(path: Path, *, with_data: bool = True) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
     """Return the datasets of features and coordinates, and all attributes; those of the file are under ''."""
     h5py = load_package("h5py", "reading features")
     arrays: dict[str, NDArray[Any]] = {}
@@ -238,7 +268,7 @@ def _read_hdf5(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str,
                 dataset = file.get(name)
                 if isinstance(dataset, h5py.Dataset):
                     attributes[name] = dict(dataset.attrs)
-                    wanted = name in (*COORDS, *FEATURES)
+                    wanted = with_data and name in (*COORDS, *FEATURES)
                     arrays[name] = np.asarray(dataset[()]) if wanted else np.empty(0)
     except OSError as error:
         reason = " ".join(str(error).split())
@@ -287,9 +317,7 @@ def _coords(
 ) -> tuple[NDArray[Any], bool, tuple[str, ...]]:
     """Return coordinates, whether they are in um, and what was assumed."""
     unit = _text(stated.get("unit"))
-    # STAMP names its features "feats" and writes um; its first versions did not say so
-    assumed = unit is None and features_name == "feats" and "tile_size_um" not in stated
-    is_in_um = unit == "um" or "tile_size_um" in stated or assumed
+    is_in_um, assumed = _unit(stated, features_name)
     named = f"feature file {str(path)!r}"
     if unit not in (None, "um", "px"):
         raise StoreError(f"{named} states coords in {unit!r}, expected um or px; write them in one of these")
@@ -305,6 +333,18 @@ def _coords(
             "write the attribute unit = 'um'"
         )
     return whole.astype(np.int64), False, notes
+
+
+def _unit(stated: Mapping[str, Any], features_name: str) -> tuple[bool, bool]:
+    """Return whether coordinates are in um, and whether that is assumed."""
+    unit = _text(stated.get("unit"))
+    # STAMP names its features "feats" and writes um; its first versions did not say so
+    assumed = unit is None and features_name == "feats" and "tile_size_um" not in stated
+    return unit == "um" or "tile_size_um" in stated or assumed, assumed
+
+
+def _stated_mpp(stated: Mapping[str, Any]) -> float | None:
+    return _number(stated.get("level0_mpp")) or _number(stated.get("mpp_level0"))
 
 
 def _check(path: Path, coords: NDArray[Any], features: NDArray[Any]) -> None:

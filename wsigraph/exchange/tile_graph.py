@@ -81,7 +81,7 @@ def place_tiles(coords: NDArray[np.int64], tile_px: int, step: Fraction, level0:
         If tiles overlap, or a tile lies outside the slide or holds no working pixel.
     """
     pairs = _check_apart(coords, tile_px)
-    first, last = _first_inside(coords, step), _first_inside(coords + tile_px, step)
+    first, last = first_inside(coords, step), first_inside(coords + tile_px, step)
     if level0 is None:
         size = Size(int(last[:, 1].max()) + 1, int(last[:, 0].max()) + 1)
     else:
@@ -217,7 +217,7 @@ def _check_apart(coords: NDArray[np.int64], tile_px: int) -> NDArray[np.int64]:
     return np.asarray(pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))])
 
 
-def _first_inside(position: NDArray[np.int64], step: Fraction) -> NDArray[np.int64]:
+def first_inside(position: NDArray[np.int64], step: Fraction) -> NDArray[np.int64]:
     """Return the first working pixel whose centre is at or beyond a level-0 position."""
     return np.asarray(-((step.numerator - 2 * position * step.denominator) // (2 * step.numerator)))
 

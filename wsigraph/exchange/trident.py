@@ -12,6 +12,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wsigraph.config import Config
 from wsigraph.errors import MissingMpp, RecordError
@@ -32,12 +33,13 @@ from wsigraph.graph.feature.encode import ENCODING_UNIT
 from wsigraph.graph.tissue.mask import find_tissue
 from wsigraph.graph.tissue.stain import empty_histogram, estimate_stain
 from wsigraph.graph.tissue.suitability import mark
+from wsigraph.model.columns import UNNAMED
 from wsigraph.records import SuperpixelLabels, TissueGraph
 from wsigraph.slide.map_boxes import Progress
+from wsigraph.slide.mpp import MPP_TOLERANCE
 from wsigraph.slide.reader import Slide
 
 _log = logging.getLogger(__name__)
-_UNNAMED = "unnamed"
 
 
 def graph_from_features(
@@ -101,28 +103,45 @@ def graph_from_features(
     """
     table, settings = read_features(path), config or Config()
     working = settings.superpixel.mpp
-    level0_mpp = _settled_mpp(path, table, slide, mpp, working)
+    level0_mpp, _ = settled_mpp(path, table, slide, mpp, working)
     table = in_pixels(table, level0_mpp)
-    table, side = without_overlap(*_settled_side(path, table, tile_px))
+    table, side = without_overlap(*settled_side(path, table, tile_px))
     for note in table.notes:
         _log.warning(note)
-    level0 = _settled_size(path, table, slide)
+    level0 = settled_size(path, table, slide)
     tiles = place_tiles(table.coords, side, ratio(working, level0_mpp), level0)
     graph = (
-        _geometry_graph(tiles, working, slide_id or table.name or Path(path).stem)
+        geometry_graph(tiles, working, slide_id or table.name or Path(path).stem)
         if slide is None
         else _counted_graph(tiles, slide, settings, progress)
     )
-    rounded = np.rint(table.features.astype(np.float64) * ENCODING_UNIT).astype(np.int64)
     return dataclasses.replace(
         graph,
         slide_id=slide_id or graph.slide_id,
-        encoding_sum=rounded * tiles.area[:, None],
-        encoder=encoder or table.encoder or _UNNAMED,
+        encoding_sum=rounded_sums(table, tiles),
+        encoder=encoder or table.encoder or UNNAMED,
     )
 
 
-def _geometry_graph(tiles: TileRectangles, mpp: float, slide_id: str) -> TissueGraph:
+def rounded_features(table: TileFeatures) -> NDArray[np.int64]:
+    """Return the features of every tile in units of 1/256, int64 (N, D)."""
+    return np.rint(table.features.astype(np.float64) * ENCODING_UNIT).astype(np.int64)
+
+
+def rounded_sums(table: TileFeatures, tiles: TileRectangles) -> NDArray[np.int64]:
+    """Return the features of every tile summed over its working pixels, int64 (N, D)."""
+    return rounded_features(table) * tiles.area[:, None]
+
+
+def geometry_graph(
+    tiles: TileRectangles,
+    mpp: float,
+    slide_id: str,
+    *,
+    encoding_sum: NDArray[np.int64] | None = None,
+    encoder: str | None = None,
+) -> TissueGraph:
+    """Return the graph of tiles without a slide: their geometry, and an encoding where one is given."""
     edge_index, boundary = both_directions(*tile_edges(tiles))
     return TissueGraph(
         slide_id=slide_id,
@@ -133,6 +152,8 @@ def _geometry_graph(tiles: TileRectangles, mpp: float, slide_id: str) -> TissueG
         edge_index=edge_index,
         boundary=boundary,
         stain=estimate_stain(empty_histogram(), method="reference"),
+        encoding_sum=encoding_sum,
+        encoder=encoder,
     )
 
 
@@ -149,8 +170,14 @@ def _counted_graph(tiles: TileRectangles, slide: Slide, settings: Config, progre
     return build_graph(slide, labels, counted, progress=progress)
 
 
-def _settled_side(path: Path | str, table: TileFeatures, given: int | None) -> tuple[TileFeatures, int]:
-    """Return the side of a tile: as given, as stated, or the spacing of the tiles, which is then noted."""
+def settled_side(path: Path | str, table: TileFeatures, given: int | None) -> tuple[TileFeatures, int]:
+    """Return the side of a tile: as given, as stated, or the spacing of the tiles, which is then noted.
+
+    Raises
+    ------
+    RecordError
+        If there is none of these.
+    """
     side = table.tile_px if given is None else given
     if side is None:
         side = spacing(table.coords)
@@ -168,30 +195,47 @@ def _settled_side(path: Path | str, table: TileFeatures, given: int | None) -> t
     return table, side
 
 
-def _settled_mpp(
+def settled_mpp(
     path: Path | str, table: TileFeatures, slide: Slide | None, given: float | None, working: float
-) -> float:
-    """Return the pixel size of level 0: of the slide, as given, or as the file states it."""
+) -> tuple[float, str]:
+    """Return the pixel size of level 0 and its source: the slide, the file, or what is given, in this order.
+
+    Raises
+    ------
+    MissingMpp
+        If there is none of these, or it is not credible.
+    RecordError
+        If one is given beside a slide.
+    """
     if slide is not None:
         if given is not None:
             raise RecordError("a slide and mpp are both given, expected one; give mpp when the slide is read")
-        return slide.info.mpp
+        return slide.info.mpp, slide.info.mpp_source
     # coordinates in um need no pixels: any grid does, and the working one loses nothing
-    mpp = given or table.mpp or (working if table.is_in_um else None)
+    mpp = table.mpp or given or (working if table.is_in_um else None)
     if mpp is None:
         raise MissingMpp(
-            f"feature file {str(path)!r} states no pixel size; give the slide, or the pixel size at full resolution "
-            f"with --mpp (um/px, {MPP_MIN:g} to {MPP_MAX:g})"
+            f"feature file {str(path)!r} states no pixel size; give the slide, or the pixel size at full resolution in "
+            f"the column mpp of a manifest or with --mpp (um/px, {MPP_MIN:g} to {MPP_MAX:g})"
         )
     if not MPP_MIN <= mpp <= MPP_MAX:
         raise MissingMpp(
             f"feature file {str(path)!r}: a pixel size of {mpp:g} um/px is not credible, expected {MPP_MIN:g} to "
             f"{MPP_MAX:g}; give the slide, or the right one with --mpp"
         )
-    return mpp
+    if table.mpp and given and abs(table.mpp - given) > MPP_TOLERANCE * given:
+        _log.warning(f"feature file {str(path)!r} states {table.mpp:g} um/px, which is used; {given:g} was given")
+    return mpp, "feature file" if table.mpp else "given" if given else "coordinates in um"
 
 
-def _settled_size(path: Path | str, table: TileFeatures, slide: Slide | None) -> Size | None:
+def settled_size(path: Path | str, table: TileFeatures, slide: Slide | None) -> Size | None:
+    """Return the size of level 0: of the slide, else as the file states it.
+
+    Raises
+    ------
+    RecordError
+        If the two differ.
+    """
     if slide is None:
         return table.level0
     own = slide.info.levels[0].size

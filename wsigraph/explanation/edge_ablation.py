@@ -7,6 +7,7 @@ tissue.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -19,7 +20,12 @@ from wsigraph.model.inputs import GraphInput, Standardised
 
 
 def ablate_edges(
-    members: Sequence[ExplainedMember], target: Target, raw: GraphInput, nodes: NDArray[np.int64]
+    members: Sequence[ExplainedMember],
+    target: Target,
+    raw: GraphInput,
+    nodes: NDArray[np.int64],
+    *,
+    threads: int = 1,
 ) -> tuple[float, NDArray[np.float64]]:
     """Return a model's output without edges.
 
@@ -33,6 +39,8 @@ def ablate_edges(
         The slide.
     nodes : int64 (k,)
         Regions whose edges are removed, one region at a time.
+    threads : int
+        Number of threads; results do not depend on it.
 
     Returns
     -------
@@ -44,11 +52,18 @@ def ablate_edges(
     source, end = raw.edge_index
     keep_masks = [np.zeros(len(source), np.bool_), *((source != node) & (end != node) for node in nodes)]
     graphs = [member.scaled(raw) for member in members]
-    with one_thread(), torch.inference_mode():
-        values = []
-        for keep in keep_masks:
-            logits = [_forward(member, graph, keep) for member, graph in zip(members, graphs, strict=True)]
-            values.append(float(target.read(members, logits)[0]))
+    jobs = [(member, graph, keep) for keep in keep_masks for member, graph in zip(members, graphs, strict=True)]
+
+    def work(job: tuple[ExplainedMember, Standardised, NDArray[np.bool_]]) -> Logits:
+        # inference mode is per thread
+        with torch.inference_mode():
+            return _forward(*job)
+
+    with one_thread(), ThreadPoolExecutor(max(1, min(threads, len(jobs)))) as pool:
+        logits = list(pool.map(work, jobs))
+    step = len(members)
+    with torch.inference_mode():
+        values = [float(target.read(members, logits[k : k + step])[0]) for k in range(0, len(jobs), step)]
     return values[0], np.array(values[1:], np.float64)
 
 

@@ -20,7 +20,9 @@ from wsigraph.config import ExplanationConfig
 from wsigraph.explanation.aggregate import find_neighbourhoods, rank_correlation, to_superpixels
 from wsigraph.explanation.edge_ablation import ablate_edges
 from wsigraph.explanation.faithfulness import draw_curves, dropping, find_donors, order_by, replacing
+from wsigraph.explanation.findings import LEAST_AGREEMENT, LEAST_SD
 from wsigraph.explanation.gradients import (
+    CHUNK_NODES,
     Integral,
     Precision,
     gradient_x_input,
@@ -42,14 +44,15 @@ from wsigraph.model.inputs import GraphInput, graph_input
 from wsigraph.model.predict import check_graph
 from wsigraph.records import CoarseGraph, Curves, Explanation, TissueGraph
 
-LEAST_SD = 0.05
-"""Least difference, in standard deviations of the training outputs, that the completeness error is compared with."""
-LEAST_AGREEMENT = 0.5
-"""Rank correlation between members, or reference inputs, below which a warning is given."""
 _MAX_STEP_FACTOR = 16
 _CURVE_NODES = 5000
 """Nodes times members up to which curves evaluate every member; fewer members, at least one, for a larger slide."""
-_OTHER_TARGETS_DIVISOR = 4
+_OTHER_DIVISOR = {False: 4, True: 6}
+_LARGE_DIVISOR = 2
+_RANDOM_NODES = 360_000
+"""Nodes times random orders up to which all random orders of the settings are drawn; fewer, at least ten, above. The
+outputs of random orders differ the less, the more regions there are."""
+_LEAST_RANDOM_ORDERS = 10
 _ONE_CLUSTER = "tissue"
 
 
@@ -79,21 +82,40 @@ class _Case:
         return make_reference_input(name, self.raw, self.networks[0], self.reference, site=self.site, rng=rng)
 
     def precision(self, target: Target, *, is_first: bool = True) -> Precision:
-        """Return the required precision; all targets but the first start with fewer steps, under the same limit."""
+        """Return the required precision; a large slide, and all targets but the first, start with fewer steps.
+
+        Steps are doubled until the completeness error is within its limit, except for the further targets of a large
+        slide, which are shown as maps only.
+        """
         floor = 0.0 if self.reference is None else LEAST_SD * self.reference.output_sd(target)
-        settings = self.settings
-        n_steps = settings.steps if is_first else max(2, settings.steps // _OTHER_TARGETS_DIVISOR)
+        settings, is_large = self.settings, len(self.raw.features) > CHUNK_NODES
+        divisor = (_LARGE_DIVISOR if is_large else 1) if is_first else (_OTHER_DIVISOR[is_large])
+        n_steps = max(2, settings.steps // divisor)
         return Precision(
             n_steps=n_steps,
-            max_steps=_MAX_STEP_FACTOR * settings.steps,
+            max_steps=n_steps if is_large and not is_first else _MAX_STEP_FACTOR * settings.steps,
             max_completeness_error=settings.max_completeness_error,
             floor=floor,
         )
 
+    @property
+    def curve_members(self) -> tuple[ExplainedMember, ...]:
+        """Members that the faithfulness curves evaluate: fewer, at least one, for a larger slide."""
+        return self.networks[: max(1, _CURVE_NODES // len(self.raw.features))]
+
+    @property
+    def n_random(self) -> int:
+        """Random orders of the faithfulness curves."""
+        return min(self.settings.random_orders, max(_LEAST_RANDOM_ORDERS, _RANDOM_NODES // len(self.raw.features)))
+
     def integrals(self, pairs: Sequence[tuple[Target, ReferenceInput]]) -> list[Integral]:
         targets, references = [target for target, _ in pairs], [reference for _, reference in pairs]
         precisions = [self.precision(target, is_first=number == 0) for number, target in enumerate(targets)]
-        return integrate(self.networks, targets, self.raw, references, precisions, threads=self.threads)
+        # the broad reference input orders the regions of a curve, so it needs only the members of the curve
+        counts = [len(self.curve_members if reference.name == "broad" else self.networks) for reference in references]
+        return integrate(
+            self.networks, targets, self.raw, references, precisions, n_members=counts, threads=self.threads
+        )
 
 
 def explain(
@@ -197,7 +219,7 @@ def _explanation(
     if reference is not None:
         cluster, broad = reference.clusters(raw.features), reference.broad_clusters(raw.features)
     top = order_by(np.abs(node))[: case.settings.top_regions]
-    without_edges, without_edges_of_node = ablate_edges(case.networks, case.target, raw, top)
+    without_edges, without_edges_of_node = ablate_edges(case.networks, case.target, raw, top, threads=case.threads)
     no_region = np.zeros((1, len(node)), np.bool_)
     return Explanation(
         slide_id=coarse.graph.slide_id,
@@ -265,7 +287,7 @@ def _curves(case: _Case, own: Explanation, broad: Integral | None) -> tuple[dict
     that of attributions against the mean of the broad cluster, towards the output of that mean.
     """
     raw, target = case.raw, case.target
-    members = case.networks[: max(1, _CURVE_NODES // len(raw.features))]
+    members = case.curve_members
     graphs = [(member, member.scaled(raw)) for member in members]
     gradient = gradient_x_input(members, target, raw)
     weight = np.mean([pooling_weights(member, graph) for member, graph in graphs], axis=0)
@@ -302,7 +324,7 @@ def _curves(case: _Case, own: Explanation, broad: Integral | None) -> tuple[dict
             towards=towards[name],
             sign=signs[name],
             unit=unit,
-            n_random=case.settings.random_orders,
+            n_random=case.n_random,
             n_members=len(members),
             rng=case.rng(11),
         )

@@ -10,9 +10,12 @@ is computed from all their logits, and a feature's attribution is the sum over m
 used to report the agreement of the members.
 
 An integration path consists of straight segments, which are integrated by Gauss-Legendre quadrature in chunks, so
-memory does not grow with the number of steps. Attributions must add up to the difference of the outputs at both ends
-(completeness). If the completeness error of a segment is above its limit, its steps are doubled; the remaining error
-is reported. The method is not optimal where the output saturates along the path: most steps then fall on a plateau.
+memory does not grow with the number of steps. Members are read one at a time: the activations of one are freed before
+the next is read, and only gradients of the inputs are kept (`_gradients_by_member`). So memory does not grow with the
+number of members either: about 20 kB for a region and a thread. Attributions must add up to the difference of the
+outputs at both ends (completeness). If the completeness error of a segment is above its limit, its steps are doubled;
+the remaining error is reported. The method is not optimal where the output saturates along the path: most steps then
+fall on a plateau.
 
 References
 ----------
@@ -32,7 +35,6 @@ import torch
 from captum.attr import IntegratedGradients
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from wsigraph.explanation.members import ExplainedMember, Shape, read
 from wsigraph.explanation.reference_input import ReferenceInput
@@ -117,6 +119,7 @@ def integrate(
     reference_input: ReferenceInput | Sequence[ReferenceInput],
     precision: Precision | Sequence[Precision],
     *,
+    n_members: Sequence[int] | None = None,
     threads: int = 1,
 ) -> list[Integral]:
     """Return the attributions of several outputs of a model.
@@ -133,6 +136,8 @@ def integrate(
         Reference input of all targets, or of each.
     precision : Precision or sequence of Precision
         Precision of all targets, or of each.
+    n_members : sequence of int, optional
+        How many members, the first ones, each target is read from; all by default.
     threads : int
         Number of threads. Each runs torch with one thread, so that results do not depend on it.
 
@@ -144,13 +149,22 @@ def integrate(
     n_targets = len(targets)
     precisions = [precision] * n_targets if isinstance(precision, Precision) else list(precision)
     references = [reference_input] * n_targets if isinstance(reference_input, ReferenceInput) else list(reference_input)
+    is_large = len(raw.features) > CHUNK_NODES
+    counts = [len(members)] * n_targets if n_members is None else list(n_members)
     jobs = [
-        _Job(members=members, target=target, path=(*path, raw), segments=segments, precision=required, n_paths=n_paths)
+        _Job(
+            members=members[: counts[number]],
+            target=target,
+            path=(*path, raw),
+            segments=segments,
+            precision=required,
+            n_paths=n_paths,
+        )
         for number, (target, reference, required) in enumerate(zip(targets, references, precisions, strict=True))
         for n_paths in [len(reference.paths)]
         for path in reference.paths
         # segments of the first output are separate jobs; those of a further output, which are quick, are one job
-        for segments in ([(k,) for k in range(len(path))] if number == 0 else [tuple(range(len(path)))])
+        for segments in ([(k,) for k in range(len(path))] if number == 0 or is_large else [tuple(range(len(path)))])
     ]
     with one_thread(), ThreadPoolExecutor(max(1, min(threads, len(jobs)))) as pool:
         # the quick jobs of further outputs start before the long ones of the first, so that all threads stay busy
@@ -164,23 +178,62 @@ def integrate(
 
 def output_of(members: Sequence[ExplainedMember], target: Target, shape: Shape) -> Output:
     """Return the output as a function of every member's features (S, N, F), then edge attributes (S, E, A)."""
-    is_large = len(shape.area) > CHUNK_NODES
 
     def output(*inputs: Tensor) -> Tensor:
         logits = []
         for number, member in enumerate(members):
-            versions = inputs[number], inputs[len(members) + number]
-            # activations of all members are held until the output is known; a large slide recomputes them instead
-            logits.append(
-                checkpoint(read, member.network, shape, *versions, use_reentrant=False, preserve_rng_state=False)
-                if is_large and torch.is_grad_enabled()
-                else read(member.network, shape, *versions)
-            )
+            logits.append(read(member.network, shape, inputs[number], inputs[len(members) + number]))
         # a network without attention layers does not use edges, but captum still needs a gradient for them
         unused = sum(0.0 * edges.sum(dim=(1, 2)) for edges in inputs[len(members) :])
         return target.read(members, logits) + unused
 
     return output
+
+
+def _gradients_by_member(members: Sequence[ExplainedMember], target: Target, shape: Shape) -> Callable[..., Any]:
+    """Return a function from inputs to the gradients of an output, which reads one member at a time.
+
+    The output is a function of one number u_m of every member, its log survival, so that
+
+        dF/dx_m = dF/du_m * du_m/dx_m.
+
+    Each member is read once and differentiated at once; the factors dF/du_m follow when all numbers are known. The
+    log-odds of a stage are a function of several numbers of each member: then logits come first, without gradients, and
+    every member is read a second time. The function takes captum's arguments; it does not need captum's output.
+    """
+    n_members = len(members)
+
+    def gradients(inputs: tuple[Tensor, ...], **_: Any) -> tuple[Tensor, ...]:
+        pairs = [(inputs[number], inputs[n_members + number]) for number in range(n_members)]
+        by_member: list[tuple[Tensor, ...]] = []
+        if target.is_of_survival:
+            numbers = []
+            for member, pair in zip(members, pairs, strict=True):
+                number = target.member_number(member, read(member.network, shape, *pair))
+                by_member.append(_gradient(number.sum(), pair))
+                numbers.append(number.detach())
+            stacked = torch.stack(numbers).requires_grad_()
+            (factor,) = torch.autograd.grad(target.combine(stacked).sum(), [stacked])
+            by_member = [
+                tuple(gradient * scale[:, None, None].to(gradient.dtype) for gradient in own)
+                for own, scale in zip(by_member, factor, strict=True)
+            ]
+        else:
+            with torch.no_grad():
+                known = [read(member.network, shape, *pair) for member, pair in zip(members, pairs, strict=True)]
+            leaves = [stage.requires_grad_() for stage, hazard in known]
+            slopes = torch.autograd.grad(target.read(members, known).sum(), leaves)
+            for member, pair, slope in zip(members, pairs, slopes, strict=True):
+                logits = read(member.network, shape, *pair)[0]
+                by_member.append(_gradient((logits * slope).sum(), pair))
+        return (*(own[0] for own in by_member), *(own[1] for own in by_member))
+
+    return gradients
+
+
+def _gradient(value: Tensor, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    """Return the gradients of a number; 0 for edges that a network does not use."""
+    return torch.autograd.grad(value, inputs, allow_unused=True, materialize_grads=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -215,7 +268,11 @@ class _Segment:
 
 def _integrate_segments(job: _Job) -> list[_Segment]:
     """Return the attributions of a job's segments, with as many steps as the completeness error requires."""
-    output = output_of(job.members, job.target, Shape.of(job.members[0].scaled(job.path[-1])))
+    shape = Shape.of(job.members[0].scaled(job.path[-1]))
+    output = output_of(job.members, job.target, shape)
+    method: Any = IntegratedGradients(output)
+    if job.target.is_of_survival or len(shape.area) > CHUNK_NODES:
+        method.gradient_func = _gradients_by_member(job.members, job.target, shape)
     points, n_segments, precision = [job.point(k) for k in range(len(job.path))], len(job.path) - 1, job.precision
     with torch.no_grad():
         values = [float(output(*point)) for point in points]
@@ -224,7 +281,7 @@ def _integrate_segments(job: _Job) -> list[_Segment]:
     # errors average out over many paths, so each path needs fewer steps
     n_steps = max(8, precision.n_steps // 5) if job.n_paths > 1 else precision.n_steps
     steps = [max(2, n_steps // n_segments)] * len(job.segments)
-    attributions = [_attribute(output, points[k], points[k + 1], n) for k, n in zip(job.segments, steps, strict=True)]
+    attributions = [_attribute(method, points[k], points[k + 1], n) for k, n in zip(job.segments, steps, strict=True)]
     while True:
         errors = [
             sum(float(array.sum()) for array in arrays) - (values[k + 1] - values[k])
@@ -236,7 +293,7 @@ def _integrate_segments(job: _Job) -> list[_Segment]:
             # only a segment with a relevant error gets more steps
             if abs(errors[row]) > limit / (2 * len(job.segments)):
                 steps[row] *= 2
-                attributions[row] = _attribute(output, points[k], points[k + 1], steps[row])
+                attributions[row] = _attribute(method, points[k], points[k + 1], steps[row])
     return [
         _sum_members(arrays, len(job.members), (values[k], values[k + 1]), n)
         for k, arrays, n in zip(job.segments, attributions, steps, strict=True)
@@ -259,11 +316,10 @@ def _sum_members(
 
 
 def _attribute(
-    output: Output, start: tuple[Tensor, ...], end: tuple[Tensor, ...], n_steps: int
+    method: Any, start: tuple[Tensor, ...], end: tuple[Tensor, ...], n_steps: int
 ) -> list[NDArray[np.float64]]:
     """Return attributions of all inputs on a segment: features (N, F) of every member, then edges (E, A) of each."""
     chunk = max(1, CHUNK_NODES // end[0].shape[1])
-    method: Any = IntegratedGradients(output)
     attributions = method.attribute(
         end, start, n_steps=n_steps, method="gausslegendre", internal_batch_size=min(chunk, n_steps)
     )
@@ -297,10 +353,10 @@ def gradient_x_input(members: Sequence[ExplainedMember], target: Target, raw: Gr
     """Return the gradient of an output times the standardised features, summed over features, float64 (N,)."""
     graphs = [member.scaled(raw) for member in members]
     features = [torch.from_numpy(graph.features)[None].requires_grad_() for graph in graphs]
-    edges = [torch.from_numpy(graph.edge_attribute)[None] for graph in graphs]
+    edges = [torch.from_numpy(graph.edge_attribute)[None].requires_grad_() for graph in graphs]
     with one_thread():
-        value = output_of(members, target, Shape.of(graphs[0]))(*features, *edges)
-        gradients = torch.autograd.grad(value.sum(), features)
+        by_input = _gradients_by_member(members, target, Shape.of(graphs[0]))(inputs=(*features, *edges))
+    gradients = by_input[: len(members)]
     products = [(slope * at.detach())[0].double().sum(dim=1) for slope, at in zip(gradients, features, strict=True)]
     return np.asarray(torch.stack(products).sum(dim=0).numpy())
 

@@ -6,6 +6,7 @@ module, with or without an explanation, and with or without a training reference
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ _UNIT_WORDS = {
 # the columns of an encoder are not in this table and have no unit
 _UNITS = dict(zip(FEATURE_NAMES, FEATURE_UNITS, strict=True))
 _UM_PER_MM = 1000.0
+_LEVELS = ((5.0, "very_low"), (25.0, "low"), (75.0, "typical"), (95.0, "high"))
+"""Percentiles below which a feature has a level."""
 
 
 class RegionDescriber:
@@ -49,7 +52,7 @@ class RegionDescriber:
     def __init__(
         self, coarse: CoarseGraph, explanation: Explanation | None = None, reference: Reference | None = None
     ) -> None:
-        self._graph, self._own = coarse.graph, explanation
+        self._graph, self._own, self._reference = coarse.graph, explanation, reference
         source = explanation or reference
         self._names = FEATURE_NAMES if source is None else source.feature_names
         self._groups = column_groups(self._names)
@@ -105,6 +108,36 @@ class RegionDescriber:
             "cut_change": self._cut.get(int(node)),
             "features": [self._feature(node, int(column)) for column in self._columns(node, n_features)],
         }
+
+    def group(self, regions: Sequence[int], *, n_features: int) -> list[dict[str, Any]]:
+        """Return the features that count most for several regions together.
+
+        Parameters
+        ----------
+        regions : sequence of int
+            At least one region.
+        n_features : int
+            How many features to describe, by falling attribution in the direction of the regions' own.
+
+        Returns
+        -------
+        list of dict
+            As in `region`: the value is the mean by area, the attribution a sum, and the percentile that of the mean.
+        """
+        chosen = np.asarray(regions)
+        values = np.average(self._values[chosen], axis=0, weights=self._area_mm2[chosen])
+        percentile = None if self._reference is None else self._reference.percentiles(values[None])[0]
+        attribution = np.zeros(len(values)) if self._own is None else self._own.feature[chosen].sum(axis=0)
+        towards = 1.0 if self._own is None or self._own.node[chosen].sum() >= 0 else -1.0
+        return [
+            self._describe(
+                int(column),
+                float(values[column]),
+                None if percentile is None else float(percentile[column]),
+                None if self._own is None else float(attribution[column]),
+            )
+            for column in np.argsort(-towards * attribution, kind="stable")[:n_features]
+        ]
 
     def neighbours(self, node: int) -> list[dict[str, Any]]:
         """Return the regions that touch a region, by falling length of the boundary.
@@ -168,15 +201,33 @@ class RegionDescriber:
         return np.asarray(np.argsort(-towards * self._own.feature[node], kind="stable")[:n_features])
 
     def _feature(self, node: int, column: int) -> dict[str, Any]:
+        return self._describe(
+            column,
+            float(self._values[node, column]),
+            None if self._percentile is None else float(self._percentile[node, column]),
+            None if self._own is None else float(self._own.feature[node, column]),
+        )
+
+    def _describe(
+        self, column: int, value: float, percentile: float | None, attribution: float | None
+    ) -> dict[str, Any]:
         return {
             "feature": self._names[column],
             "name": feature_label(self._names[column]),
             "unit": unit_words(_UNITS.get(self._names[column], "1")),
             "group": self._groups[column],
-            "value": float(self._values[node, column]),
-            "percentile": None if self._percentile is None else float(self._percentile[node, column]),
-            "attribution": None if self._own is None else float(self._own.feature[node, column]),
+            "value": value,
+            "percentile": percentile,
+            "level": feature_level(percentile),
+            "attribution": attribution,
         }
+
+
+def feature_level(percentile: float | None) -> str:
+    """Return a word for a percentile among the training regions: ``very_low``, ``low``, ``typical``, ``high``, ..."""
+    if percentile is None:
+        return "unknown"
+    return next((name for limit, name in _LEVELS if percentile < limit), "very_high")
 
 
 def unit_words(unit: str) -> str:

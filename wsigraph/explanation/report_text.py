@@ -1,24 +1,34 @@
 """The text of an explanation, from templates that are filled with facts.
 
-A template names facts by their path, e.g. ``{regions.0.fraction:.0%}``. Each inserted fact is recorded as a mention,
-with its path and with the node and feature that it describes, so that a page can link it and a test can check it.
-Templates contain no digits, so every number in the text is a fact. No language model is used.
+All templates are data: one file per language in ``texts``. A template names facts by their path, e.g.
+``{structures.0.fraction:p}``. Each inserted fact is recorded as a mention, with its path and with the region and
+feature that it describes, so that a page can link it and a test can check it. Templates contain no digits, so every
+number in the text is a fact. No language model is used.
+
+What casts doubt on the explanation comes first. If attribution follows area, no structure is named.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
-_PLACEHOLDER = re.compile(r"\{([\w.]+)(?::([^}]*))?\}")
-_REFERENCE_PHRASES = {
-    "cluster": "average training tissue of each cluster",
-    "site": "average training tissue of the same site",
-    "draws": "random training regions",
-    "mean": "the mean of the model's scaler",
-}
+LANGUAGES = ("en", "de")
+"""Languages that sentences are written in. Names of features and warnings are in English in all of them."""
+_PLACEHOLDER = re.compile(r"\{([\w.*]+)(?::([^}]*))?\}")
+_MAX_DECIMALS = 6
+_FIXED = {"": "", "place": ".1f", "i": ".0f"}
+_MIN_YEARS = 2.0
+# said by a doubt, which comes first
+_DOUBTED = ("the completeness error of", "ensemble members disagree", "the output is close to")
+
+Templates = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +66,49 @@ class Sentence:
     Attributes
     ----------
     text : str
-        One or two sentences.
+        One or a few sentences.
     mentions : tuple of Mention
         Facts in the text, in their order.
     """
 
     text: str
-    mentions: tuple[Mention, ...]
+    mentions: tuple[Mention, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportText:
+    """The sentences of an explanation.
+
+    Attributes
+    ----------
+    doubts : tuple of Sentence
+        Why the explanation should not be relied on; empty where nothing speaks for that.
+    prediction : tuple of Sentence
+        What is predicted, and what is to be explained.
+    reasons : tuple of Sentence
+        The structures that count most, or that none does.
+    details : tuple of Sentence
+        Single regions, feature groups and checks.
+    limits : tuple of Sentence
+        Warnings, and the limits of use.
+    """
+
+    doubts: tuple[Sentence, ...]
+    prediction: tuple[Sentence, ...]
+    reasons: tuple[Sentence, ...]
+    details: tuple[Sentence, ...]
+    limits: tuple[Sentence, ...]
+
+    def sentences(self) -> list[Sentence]:
+        """Return all sentences in their order."""
+        return [*self.doubts, *self.prediction, *self.reasons, *self.details, *self.limits]
+
+
+@cache
+def read_templates(language: str = "en") -> Templates:
+    """Return the templates of a language, by section and name."""
+    text = files("wsigraph.explanation").joinpath("texts", f"{language}.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
 
 
 def fact(facts: Mapping[str, Any], path: str) -> Any:
@@ -79,7 +125,7 @@ def fact(facts: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def fill(facts: Mapping[str, Any], template: str) -> Sentence:
+def fill(facts: Mapping[str, Any], template: str, at: str = "", **parts: Sentence | str) -> Sentence:
     """Return a template filled with facts.
 
     Parameters
@@ -88,6 +134,10 @@ def fill(facts: Mapping[str, Any], template: str) -> Sentence:
         `wsigraph.explanation.findings.gather_facts`.
     template : str
         Text with ``{path:format}`` placeholders.
+    at : str
+        Path that ``*`` stands for.
+    **parts : Sentence or str
+        Text to insert for a placeholder of that name instead of a fact. For ``path`` a text is the path of a fact.
 
     Returns
     -------
@@ -102,143 +152,201 @@ def fill(facts: Mapping[str, Any], template: str) -> Sentence:
     text, mentions, last = "", [], 0
     for place in _PLACEHOLDER.finditer(template):
         text += template[last : place.start()]
-        path, spec = place[1], place[2] or ""
-        formatted = format(fact(facts, path), spec)
+        last = place.end()
+        name = place[1]
+        if name in parts and name != "path":
+            part = parts[name]
+            part = Sentence(text=part) if isinstance(part, str) else part
+            mentions += [replace(mention, start=mention.start + len(text)) for mention in part.mentions]
+            text += part.text
+            continue
+        path = str(parts["path"]) if name == "path" else name.replace("*", at)
+        value = fact(facts, path)
+        spec = _format_spec(value, place[2] or "")
         node, feature = _subject(facts, path)
+        formatted = format(value, spec)
         mentions.append(Mention(text=formatted, start=len(text), path=path, spec=spec, node=node, feature=feature))
-        text, last = text + formatted, place.end()
+        text += formatted
     return Sentence(text=text + template[last:], mentions=tuple(mentions))
 
 
-def write_sentences(facts: Mapping[str, Any]) -> list[Sentence]:
+def write_text(facts: Mapping[str, Any], language: str = "en") -> ReportText:
     """Return the text of an explanation.
 
     Parameters
     ----------
     facts : mapping
         `wsigraph.explanation.findings.gather_facts`.
+    language : str
+        One of `LANGUAGES`.
 
     Returns
     -------
-    list of Sentence
-        The prediction, its explanation, evidence against it, the checks, and the limits of use.
+    ReportText
+        Its sentences by section.
     """
-    templates = [*_prediction(facts), *_regions(facts), *_groups(facts), *_checks(facts)]
-    templates += [f"Warning: {{warnings.{number}}}." for number in range(len(facts["warnings"]))]
-    return [fill(facts, template) for template in [*templates, "{association} {research}"]]
+    templates = read_templates(language)
+    warnings = [
+        fill(facts, templates["detail"]["warning"], path=f"warnings.{number}")
+        for number, warning in enumerate(facts["warnings"])
+        if not str(warning).startswith(_DOUBTED)
+    ]
+    return ReportText(
+        doubts=tuple(fill(facts, templates["doubt"][name]) for name in facts["doubts"]),
+        prediction=tuple(_prediction(facts, templates)),
+        reasons=tuple(_reasons(facts, templates)),
+        details=(*_regions(facts, templates), *_checks(facts, templates)),
+        limits=(*warnings, fill(facts, templates["detail"]["limits"])),
+    )
 
 
-def _prediction(facts: Mapping[str, Any]) -> list[str]:
+def write_sentences(facts: Mapping[str, Any], language: str = "en") -> list[Sentence]:
+    """Return all sentences of `write_text` in their order."""
+    return write_text(facts, language).sentences()
+
+
+def _prediction(facts: Mapping[str, Any], templates: Templates) -> list[Sentence]:
     """Return the prediction and the difference that is explained."""
-    templates = []
-    prediction = facts["prediction"]
+    own, prediction, parts = templates["prediction"], facts["prediction"], facts["risk_parts"]
+    sentences = []
     if prediction["stage"] is not None:
-        templates.append("Predicted stage is {prediction.stage}, with probability {prediction.stage_probability:.0%}.")
+        sentences.append(fill(facts, own["stage"]))
     if len(prediction["stage_set"]) > 1:
-        names = ", ".join(f"{{prediction.stage_set.{number}}}" for number in range(len(prediction["stage_set"])))
-        templates.append(f"The conformal set holds the stages {names}.")
-    ensemble = ", ensemble of {members.n} members" if facts["members"]["n"] > 1 else ""
-    in_sd = (
-        ""
-        if facts["difference_in_sd"] is None
-        else " ({difference_in_sd:+.2g} standard deviations of the training outputs)"
+        paths = [f"{{prediction.stage_set.{number}}}" for number in range(len(prediction["stage_set"]))]
+        sentences.append(fill(facts, own["stage_set"], names=fill(facts, ", ".join(paths))))
+    if prediction["median_years"] is not None:
+        sentences.append(fill(facts, own["median"], median=_duration(facts, own, "median"), band=_band(facts, own)))
+    sentences.append(
+        fill(
+            facts,
+            own["output"],
+            reference=templates["reference"][facts["reference_input"].partition(" ")[0]],
+            in_sd="" if facts["difference_in_sd"] is None else fill(facts, own["in_sd"]),
+        )
     )
-    phrase = _REFERENCE_PHRASES[facts["reference_input"].partition(" ")[0]]
-    templates.append(
-        f"Predicted {{target}} is {{value:.3g}} ({{unit}}{ensemble}). The reference, {phrase}, has "
-        f"{{reference_value:.3g}}. The difference is {{difference:+.3g}}{in_sd}."
-    )
-    if facts["parts"]["between_clusters"]:
-        templates.append(
-            "Of this difference, {parts.between_clusters:+.3g} is due to which tissue clusters are present, "
-            "{parts.within_clusters:+.3g} to how regions differ from the mean of their cluster, and "
-            "{parts.boundaries:+.3g} to the boundaries between regions."
-        )
-    if prediction["relation"] == "in training":
-        templates.append("This patient was in the training cohort, so the prediction is not an independent one.")
-    elif prediction["relation"] == "out of fold":
-        templates.append("This patient was in the training cohort; only the member not trained on them was used.")
-    return templates
+    if parts and "composition_risk" in parts:
+        sentences.append(fill(facts, own["parts" if parts.get("arrangement_risk") else "no_arrangement"]))
+    if prediction["relation"] in ("in training", "out of fold"):
+        sentences.append(fill(facts, own[prediction["relation"].replace(" ", "_")]))
+    return sentences
 
 
-def _regions(facts: Mapping[str, Any]) -> list[str]:
-    """Return the most important regions, the strongest against the prediction, and the strongest neighbourhood."""
-    templates = []
-    for number in range(min(3, len(facts["regions"]))):
-        at = f"regions.{number}"
-        lead = "The most important region is region" if number == 0 else "Next is region"
-        templates.append(
-            f"{lead} {{{at}.node}} at {{{at}.x_mm:.2f}}, {{{at}.y_mm:.2f}} mm ({{{at}.area_mm2:.3f}} mm\u00b2, "
-            f"{{{at}.area_fraction:.1%}} of the tissue; {{{at}.cluster}}), with {{{at}.fraction:+.1%}} of all "
-            "attribution. Its main features are " + _features(facts, at)
-        )
-    if facts["against"]:
-        templates.append(
-            "The strongest region against the prediction is region {against.0.node} at {against.0.x_mm:.2f}, "
-            "{against.0.y_mm:.2f} mm ({against.0.cluster}), with {against.0.fraction:+.1%} of all attribution. "
-            "Its main features are " + _features(facts, "against.0")
-        )
-    if facts["neighbourhoods"]:
-        templates.append(
-            "The most important neighbourhood is {neighbourhoods.0.cluster} around region {neighbourhoods.0.node}, "
-            "with {neighbourhoods.0.n_regions} regions, {neighbourhoods.0.area_fraction:.1%} of the tissue and "
-            "{neighbourhoods.0.fraction:+.1%} of all attribution."
-        )
-    return templates
+def _band(facts: Mapping[str, Any], own: Mapping[str, str]) -> Sentence | str:
+    """Return the band of the median survival; empty for a prediction without one."""
+    if not facts["prediction"]["has_band"]:
+        return ""
+    low, high = (_duration(facts, own, name) for name in ("median_low", "median_high"))
+    return fill(facts, own["band"], low=low, high=high)
 
 
-def _features(facts: Mapping[str, Any], at: str) -> str:
-    parts = []
+def _duration(facts: Mapping[str, Any], own: Mapping[str, str], name: str) -> Sentence | str:
+    """Return a survival time, in years from two years on, else in months."""
+    years = facts["prediction"][f"{name}_years"]
+    if years is None:
+        return own["open"]
+    unit = "years" if years >= _MIN_YEARS else "months"
+    return fill(facts, own[unit], path=f"prediction.{name}_{unit}")
+
+
+def _reasons(facts: Mapping[str, Any], templates: Templates) -> list[Sentence]:
+    """Return the structures that count most; only that nothing is localised where that is so."""
+    own = templates["reason"]
+    if not facts["localisation"]["is_localised"]:
+        return [fill(facts, own["spread"])]
+    sentences = []
+    for number, structure in enumerate(facts["structures"]):
+        at = f"structures.{number}"
+        features = _features(facts, templates, at)
+        sentences.append(
+            fill(
+                facts,
+                own["raises" if structure["attribution"] > 0 else "lowers"],
+                at,
+                tissue=fill(facts, own["tissue"], at) if structure["tissue"] else "",
+                features=fill(facts, own["features"], list=features) if features.text else "",
+            )
+        )
+    if not sentences:
+        sentences.append(fill(facts, own["scattered"]))
+    if facts["empty"]["fraction"] >= facts["limits"]["empty"]:
+        sentences.append(fill(facts, own["empty"]))
+    return sentences
+
+
+def _features(facts: Mapping[str, Any], templates: Templates, at: str) -> Sentence:
+    """Return the first features of a structure or region, with words that agree with their percentiles."""
+    own, parts = templates["reason"], []
     for number, feature in enumerate(fact(facts, at)["features"][:2]):
         path = f"{at}.features.{number}"
-        unit = f" {{{path}.unit}}" if feature["unit"] else ""
-        percentile = (
-            "" if feature["percentile"] is None else f", percentile {{{path}.percentile:.0f}} of the training regions"
+        level = templates["level"][feature["level"]]
+        filled = fill(
+            facts,
+            own["feature"],
+            path,
+            level=level,
+            name=fill(facts, f"{{{path}.name}}"),
+            unit=fill(facts, f" {{{path}.unit}}") if feature["unit"] else "",
+            percentile="" if feature["percentile"] is None else fill(facts, own["percentile"], path),
         )
-        parts.append(
-            f"{{{path}.name}} {{{path}.value:.3g}}{unit}{percentile} (attribution {{{path}.attribution:+.2g}})"
-        )
-    return "; ".join(parts) + "."
+        skipped = len(filled.text) - len(filled.text.lstrip())
+        moved = tuple(replace(mention, start=mention.start - skipped) for mention in filled.mentions)
+        parts.append(Sentence(text=filled.text[skipped:], mentions=moved))
+    return _joined(parts, "; ")
 
 
-def _groups(facts: Mapping[str, Any]) -> list[str]:
-    names = [f"{{groups.{k}.name}} {{groups.{k}.attribution:+.2g}}" for k in range(len(facts["groups"]))]
-    return [f"Attribution by feature group: {', '.join(names)}."]
+def _regions(facts: Mapping[str, Any], templates: Templates) -> list[Sentence]:
+    """Return single regions and feature groups; only groups where nothing is localised."""
+    own, sentences = templates["detail"], []
+    if facts["parts"]["between_clusters"]:
+        sentences.append(fill(facts, own["between"]))
+    if facts["localisation"]["is_localised"]:
+        for template, name in (("region", "regions"), ("against", "against")):
+            if facts[name]:
+                at = f"{name}.0"
+                sentences.append(fill(facts, own[template], at, list=_features(facts, templates, at)))
+        if facts["densest"] and facts["densest"][0]["node"] not in [row["node"] for row in facts["regions"][:1]]:
+            sentences.append(fill(facts, own["densest"], "densest.0"))
+    groups = [fill(facts, own["group"], f"groups.{number}") for number in range(len(facts["groups"]))]
+    return [*sentences, fill(facts, own["groups"], list=_joined(groups, ", "))]
 
 
-def _checks(facts: Mapping[str, Any]) -> list[str]:
+def _checks(facts: Mapping[str, Any], templates: Templates) -> list[Sentence]:
     """Return the checks of the attributions: completeness, agreement, faithfulness and edge ablation."""
-    templates = [
-        "The completeness error of the attributions is {completeness.error:.2g} (limit {completeness.limit:.2g}, "
-        "{completeness.n_steps} steps)."
-    ]
+    own, sentences = templates["detail"], []
+    if facts["completeness"]["is_complete"]:
+        sentences.append(fill(facts, own["completeness"]))
     if facts["members"]["agreement"] is not None:
-        templates.append(
-            "The {members.n} ensemble members predict {members.low:.3g} to {members.high:.3g}. The mean rank "
-            "correlation between their attributions is {members.agreement:.2f}."
-        )
-    templates += [
-        f"With the reference input '{name}', attributions have a rank correlation of "
-        f"{{reference_agreement.{name}:.2f}}."
+        sentences.append(fill(facts, own["members"]))
+    sentences += [
+        fill(facts, own["agreement"], path=f"reference_agreement.{name}", name=name)
         for name in facts["reference_agreement"]
     ]
-    templates += [_curve(facts, name) for name in facts["curves"] if facts["curves"][name]["n_random"]]
-    templates.append("Without any edges the output is {edges.ablated:.3g} ({edges.change:+.2g}).")
-    return templates
+    for name, curve in facts["curves"].items():
+        if curve["n_random"]:
+            path = f"curves.{name}.n_members"
+            members = fill(facts, own["evaluated"], path=path) if facts["members"]["n"] > 1 else ""
+            sentences.append(fill(facts, own[name], members=members))
+    return [*sentences, fill(facts, own["edges"])]
 
 
-def _curve(facts: Mapping[str, Any], name: str) -> str:
-    """Return what one faithfulness curve shows."""
-    action = {
-        "drop": "removed in the order of their attribution",
-        "replace": "replaced by training regions of the same broad cluster (one of {clusters.n_broad}), in the order "
-        "of their attribution against its mean",
-    }[name]
-    members = f" ({{curves.{name}.n_members}} of {{members.n}} members evaluated)" if facts["members"]["n"] > 1 else ""
-    return (
-        f"When regions are {action}, the output approaches {{curves.{name}.towards:.3g}} faster than in "
-        f"{{curves.{name}.random_beaten:.0%}} of {{curves.{name}.n_random}} random orders{members}."
-    )
+def _joined(parts: Sequence[Sentence], separator: str) -> Sentence:
+    """Return sentences as one text."""
+    text, mentions = "", []
+    for number, part in enumerate(parts):
+        text += separator if number else ""
+        mentions += [replace(mention, start=mention.start + len(text)) for mention in part.mentions]
+        text += part.text
+    return Sentence(text=text, mentions=tuple(mentions))
+
+
+def _format_spec(value: Any, name: str) -> str:
+    """Return the format specification of a fact: two significant digits for ``n`` and ``p``, without an exponent."""
+    if name in _FIXED:
+        return _FIXED[name]
+    sign, is_percentage = ("+" if name[0] == "+" else ""), name[-1] == "p"
+    size = abs(float(value)) * (100 if is_percentage else 1)
+    decimals = 0 if size == 0 else min(max(0, 1 - math.floor(math.log10(size))), 2 if is_percentage else _MAX_DECIMALS)
+    return f"{sign}.{decimals}{'%' if is_percentage else 'f'}"
 
 
 def _subject(facts: Mapping[str, Any], path: str) -> tuple[int | None, str | None]:

@@ -132,8 +132,21 @@ class Target:
             # both probabilities as logarithms, so that one close to 1 keeps its odds
             above, beyond = (torch.logsumexp(logsigmoid(sign * scaled), dim=0) for sign in (1, -1))
             return (above - beyond).mean(dim=1)
-        day = members[0].risk_days if self.days is None else self.days
-        log_alive = mean_log_survival(members, logits, np.array([day]))[:, 0]
+        return self.combine(torch.stack([self.member_number(member, own) for member, own in _pairs(members, logits)]))
+
+    @property
+    def is_of_survival(self) -> bool:
+        """Whether the output depends on the members only through the log survival of each at one day."""
+        return self.kind != "stage"
+
+    def member_number(self, member: ExplainedMember, logits: Logits) -> Tensor:
+        """Return a member's log survival at the output's day, for every version of a slide, Tensor float64 (S,)."""
+        day = member.risk_days if self.days is None else self.days
+        return mean_log_survival([member], [logits], np.array([day]))[:, 0]
+
+    def combine(self, numbers: Tensor) -> Tensor:
+        """Return the output of an ensemble from the log survival of its members, (M, S) to (S,)."""
+        log_alive = torch.logsumexp(numbers, dim=0) - math.log(len(numbers))
         return log_alive.exp() if self.days is not None else (-log_alive).clamp_min(_LEAST_HAZARD).log()
 
     def of_training(

@@ -24,6 +24,7 @@ from wsigraph.graph.feature.detect import (
 )
 from wsigraph.graph.feature.encode import encode
 from wsigraph.graph.feature.moments import MOMENT_NAMES
+from wsigraph.graph.tissue.suitability import mark
 from wsigraph.graph.tissue.window import tissue_box
 from wsigraph.records import SuperpixelLabels, TissueGraph
 from wsigraph.registry import ENCODERS, load
@@ -110,6 +111,7 @@ def build_graph(
         class_names=class_names,
         class_pixels=class_pixels if class_names else None,
         nuclei=nuclei,
+        mark=mark(labels.tissue.refusal) if labels.tissue.refusal else "",
     )
 
 

@@ -31,6 +31,8 @@ class About:
         Whether they were simulated.
     limits : tuple of str
         What the model cannot do.
+    organ, inclusion : str
+        Organ of the training slides, and what was included, as "a proven carcinoma"; empty where not stated.
     """
 
     name: str
@@ -40,6 +42,8 @@ class About:
     data: str
     simulated: bool
     limits: tuple[str, ...] = ()
+    organ: str = ""
+    inclusion: str = ""
 
 
 _BEFORE: dict[str, object] = {"design": "network"}
@@ -226,6 +230,13 @@ class Card(_CardPart):
         Random seeds.
     weights_sha256 : str
         Digest of ``model.safetensors``.
+    organ, inclusion : str
+        Organ of the training slides (several names divided by commas), and what was included; empty where not stated.
+    stain : str or None
+        What the training slides were stained with; None for hematoxylin and eosin.
+    distances : tuple of float
+        Distance from the training slides of every patient by the member that held the patient out, ascending; empty
+        where none was held out.
     """
 
     schema_version: Literal[2] = 2
@@ -254,6 +265,10 @@ class Card(_CardPart):
     time_days: tuple[float, ...]
     seeds: dict[str, int]
     weights_sha256: str
+    organ: str = ""
+    inclusion: str = ""
+    stain: str | None = None
+    distances: tuple[float, ...] = ()
 
     _read_config = field_validator("config", mode="before")(read_stored_config)
 
@@ -263,7 +278,7 @@ class Card(_CardPart):
         Fields and settings that were added to the layout later are left out at their defaults, so that an older bundle
         keeps its id.
         """
-        fields = self.model_dump(mode="json", exclude={name for name in _ADDED_FIELDS if getattr(self, name) is None})
+        fields = self.model_dump(mode="json", exclude={name for name in _ADDED_FIELDS if not getattr(self, name)})
         for member in fields["members"]:
             if member["correction"] is None:
                 del member["correction"]
@@ -274,7 +289,7 @@ class Card(_CardPart):
         return canonical_document(fields)
 
 
-_ADDED_FIELDS = ("coarsening", "encoder", "nuclei")
+_ADDED_FIELDS = ("coarsening", "encoder", "nuclei", "organ", "inclusion", "stain", "distances")
 _ADDED_SETTINGS = (
     "inputs",
     "encoding_dimensions",

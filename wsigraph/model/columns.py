@@ -12,18 +12,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsigraph import registry
 from wsigraph.config import ModelConfig
 from wsigraph.errors import ModelError
 from wsigraph.graph.feature.encode import encoding
 from wsigraph.graph.feature.interpret import FEATURE_GROUPS, FEATURE_NAMES, interpret
+from wsigraph.graph.feature.moments import MOMENT_NAMES
 from wsigraph.records import TissueGraph
 
+UNNAMED = "unnamed"
+"""Encoder of a feature file that states none."""
 ENCODER_GROUP = "encoder"
 """Group of the columns of an encoder; the others are stain, texture, shape and nuclei."""
 ALL_COLUMNS = 1 << 20
@@ -38,14 +42,14 @@ class NodeColumns:
     Attributes
     ----------
     inputs : str
-        ``"features"``, ``"encoding"`` or ``"both"``.
+        ``"features"``, ``"encoding"``, ``"both"``, or ``"auto"``: what the first graph has.
     encoding_dimensions : int
         Largest number of columns of the encoding.
     encoder : str or None
         Name of the encoder; None accepts any.
     """
 
-    inputs: Literal["features", "encoding", "both"] = "features"
+    inputs: Literal["auto", "features", "encoding", "both"] = "features"
     encoding_dimensions: int = 64
     encoder: str | None = None
 
@@ -63,10 +67,18 @@ class NodeColumns:
             return cls()
         return cls(inputs="encoding" if n_encoding == len(names) else "both", encoding_dimensions=n_encoding)
 
+    def chosen_for(self, graph: TissueGraph) -> NodeColumns:
+        """Return the choice with ``auto`` settled by a graph: an encoder's features count wherever it has them."""
+        if self.inputs != "auto":
+            return self
+        if graph.encoding_sum is None:
+            return replace(self, inputs="features")
+        return replace(self, inputs="both" if graph.moment_names == MOMENT_NAMES else "encoding")
+
     @property
     def needs_encoding(self) -> bool:
         """Whether a graph needs an encoder's features."""
-        return self.inputs != "features"
+        return self.inputs in ("encoding", "both")
 
     @property
     def needs_features(self) -> bool:
@@ -115,20 +127,23 @@ def node_columns(graph: TissueGraph, columns: NodeColumns) -> NDArray[np.float64
 
 def _encoding(graph: TissueGraph, columns: NodeColumns) -> NDArray[np.float64]:
     encoder = columns.encoder
-    if graph.encoding_sum is None or encoder not in (None, graph.encoder):
+    # a file that names no encoder may be of any; its width is checked where it is scaled
+    if graph.encoding_sum is None or (encoder not in (None, graph.encoder) and UNNAMED not in (encoder, graph.encoder)):
         given = "no encoder's features" if graph.encoding_sum is None else f"features of encoder {graph.encoder!r}"
         if encoder is None:
-            expected, remedy = "those of an encoder", "set feature.encoder (--encoder NAME)"
+            expected, remedy = "those of an encoder", "with --encoder NAME or --features FILE"
+        elif encoder in registry.names(registry.ENCODERS):
+            expected, remedy = f"those of {encoder!r}", f"with --encoder {encoder}"
         else:
-            expected, remedy = f"those of {encoder!r}", f"set feature.encoder to {encoder} (--encoder {encoder})"
+            expected, remedy = f"those of {encoder!r}", "with that encoder's feature file (--features FILE)"
         raise ModelError(
-            f"slide {graph.slide_id!r}: the graph holds {given}, the model needs {expected}; build the graph again and "
-            f"{remedy}, give that encoder's feature file to wsigraph graph --features, or set model.inputs to features"
+            f"slide {graph.slide_id!r}: the graph holds {given}, the model needs {expected}; build the graph in "
+            f"another directory {remedy}, or train a model with model.inputs=features"
         )
     mean = encoding(graph)
     if mean.shape[1] <= columns.encoding_dimensions:
         return mean
-    return np.asarray(mean @ projection(str(graph.encoder), mean.shape[1], columns.encoding_dimensions))
+    return np.asarray(mean @ projection(str(encoder or graph.encoder), mean.shape[1], columns.encoding_dimensions))
 
 
 def projection(encoder: str, n_in: int, n_out: int) -> NDArray[np.float64]:

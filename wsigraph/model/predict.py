@@ -9,17 +9,28 @@ else runs. Differences from the training slides are reported as warnings; they d
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.cohort.metrics.survival import log_cumulative_hazard, survival_between
-from wsigraph.config import CoarseningConfig
+from wsigraph.config import CoarseningConfig, PredictionConfig
 from wsigraph.errors import ModelError
 from wsigraph.graph.coarsening.coarsen import coarsen
 from wsigraph.graph.feature.interpret import feature_schema_id
 from wsigraph.graph.feature.moments import schema_id as moment_schema_id
+from wsigraph.graph.tissue.suitability import mark_prediction
+from wsigraph.model.applicability import (
+    FORCED,
+    HELD_OUT_QUANTILE,
+    assumption,
+    distance_percentile,
+    reason_to_withhold,
+    withhold,
+)
 from wsigraph.model.bundle import (
     SHIPPED,
     Card,
@@ -30,6 +41,7 @@ from wsigraph.model.bundle import (
     patient_digest,
     slide_digest,
 )
+from wsigraph.model.coarsening_space import as_trained
 from wsigraph.model.columns import NodeColumns
 from wsigraph.model.conformal import MIN_CALIBRATION, stage_probabilities, stage_sets, survival_band
 from wsigraph.model.inputs import CLIP, Standardised, graph_input
@@ -51,6 +63,7 @@ def predict(
     patient: str | None = None,
     sha256: str | None = None,
     without: Sequence[int] | NDArray[np.int64] = (),
+    config: PredictionConfig | None = None,
 ) -> Prediction:
     """Return the prediction of a model for a graph.
 
@@ -66,12 +79,16 @@ def predict(
     sha256 : str, optional
         SHA-256 of the slide's bytes. Either of the two shows whether the model was trained on the patient.
     without : sequence of int
-        Regions to remove with all their edges; if that is all of them, the largest stays.
+        Regions to remove with all their edges; if that is all of them, the largest stays. The whole slide decides
+        whether the prediction is withheld.
+    config : PredictionConfig, optional
+        Organ of the slide, and what is withheld; the defaults where left out.
 
     Returns
     -------
     Prediction
-        With the model's notice, and warnings where the slide differs from the training slides.
+        With the model's notice, and warnings where the slide differs from the training slides. Without any number where
+        the model was not made for the slide; ``withheld`` says why.
 
     Raises
     ------
@@ -84,7 +101,7 @@ def predict(
     Linear in regions and edges: about 0.1 s per member for 10,000 regions, after some seconds to import torch.
     """
     bundle = model if isinstance(model, ModelBundle) else load_bundle(SHIPPED if model is None else model)
-    card = bundle.card
+    card, options = bundle.card, config or PredictionConfig()
     coarse = graph if isinstance(graph, CoarseGraph) else _coarsened(graph, bundle, sha256)
     check_graph(bundle, coarse)
     held_by = _held_by(card, patient, sha256)
@@ -92,9 +109,10 @@ def predict(
         held_by = -1
     numbers = list(range(len(bundle.members))) if held_by is None or held_by < 0 else [held_by]
     members = [bundle.members[number] for number in numbers]
-    raw = graph_input(coarse, NodeColumns.of(card.config, card.encoder))
-    raw = raw.without(without) if len(without) else raw
+    whole = graph_input(coarse, NodeColumns.of(card.config, card.encoder))
+    raw = whole.without(without) if len(without) else whole
     graphs = [member.scaler.standardise(raw) for member in members]
+    distance = float(np.mean([graph.distance for graph in graphs]))
     logits = [member.read([graph]) for member, graph in zip(members, graphs, strict=True)]
     stage, stage_set = _stage(bundle, members, [stage_logits for stage_logits, _ in logits])
     earned = _earned([card.members[number] for number in numbers], members, graphs)
@@ -102,7 +120,7 @@ def predict(
     survival, band = _survival(bundle, members, [hazard_logits for _, hazard_logits in logits], time_days)
     before = np.concatenate([[1.0], survival])[: len(survival)]
     hazard = 1.0 - np.divide(survival, before, out=np.zeros_like(survival), where=before > 0)
-    return Prediction(
+    prediction = Prediction(
         slide_id=coarse.graph.slide_id,
         model_id=bundle.model_id,
         model_name=card.name,
@@ -117,15 +135,25 @@ def predict(
         warnings=_warnings(card, coarse, members, graphs),
         stage_set=stage_set,
         survival_band=band,
-        distance=float(np.mean([graph.distance for graph in graphs])),
+        distance=distance,
         relation=EXTERNAL if held_by is None else OUT_OF_FOLD if held_by >= 0 else IN_TRAINING,
+        percentile=distance_percentile(card, distance),
+        assumes=assumption(card),
+        is_demonstration=card.training.simulated,
         **earned,
     )
+    if len(without):  # the whole slide decides, not what an ablation leaves of it
+        distance = float(np.mean([member.scaler.standardise(whole).distance for member in members]))
+    prediction = mark_prediction(prediction, coarse.graph.mark)
+    reason = reason_to_withhold(card, coarse.graph.stain.name, distance, options)
+    if reason and not options.withhold:
+        return replace(prediction, warnings=(f"{FORCED}: {reason}", *prediction.warnings))
+    return withhold(prediction, reason) if reason else prediction
 
 
 def _earned(
     cards: Sequence[MemberCard], members: Sequence[EnsembleMember], graphs: Sequence[Standardised]
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """Return composition and arrangement of a prediction and the earned fractions, by their names in the record."""
     corrections = [card.correction for card in cards if card.correction is not None]
     if len(corrections) < len(cards):
@@ -186,7 +214,8 @@ def check_graph(bundle: ModelBundle, coarse: CoarseGraph) -> None:
 
 
 def _coarsened(graph: TissueGraph, bundle: ModelBundle, sha256: str | None) -> CoarseGraph:
-    config, embedding = bundle.coarsening(CoarseningConfig(), sha256) or (CoarseningConfig(), None)
+    own = bundle.coarsening(CoarseningConfig(), sha256)
+    config, embedding = own or (as_trained(CoarseningConfig(), bundle, graph), None)
     return coarsen(graph, config, embedding=embedding)
 
 
@@ -274,6 +303,25 @@ def median_survival_days(time_days: NDArray[np.float64], survival: NDArray[np.fl
     return float(days[last - 1] + fraction * (days[last] - days[last - 1]))
 
 
+def median_band_days(prediction: Prediction) -> tuple[float | None, float | None] | None:
+    """Return the ends of the band of the median survival, days: where the ends of the band of the curve reach one half.
+
+    Parameters
+    ----------
+    prediction : Prediction
+        Its band, if it has one.
+
+    Returns
+    -------
+    tuple of float or None
+        An end that is not reached within the curve is None. None where the prediction has no band.
+    """
+    if prediction.survival_band is None:
+        return None
+    low, high = (median_survival_days(prediction.time_days, curve) for curve in prediction.survival_band)
+    return low, high
+
+
 def _warnings(
     card: Card, coarse: CoarseGraph, members: Sequence[EnsembleMember], graphs: Sequence[Standardised]
 ) -> tuple[str, ...]:
@@ -290,10 +338,15 @@ def _warnings(
             f"of the feature values were cut off at {CLIP:g} standard deviations"
         )
     limit = float(member.scaler.pooled_limit[0])
-    if not warnings and graph.distance > 1.5 * limit:
+    if card.distances:
+        limit, held_out = float(np.quantile(card.distances, HELD_OUT_QUANTILE)), "held-out training slides"
+        is_far = graph.distance > limit
+    else:
+        held_out, is_far = "training slides", graph.distance > 1.5 * limit
+    if not warnings and is_far:
         warnings.append(
             f"this slide is unlike the training slides: it lies {graph.distance:.1f} standard deviations from their "
-            f"mean, where 99 of 100 training slides lie within {limit:.1f}"
+            f"mean, where 99 of 100 {held_out} lie within {limit:.1f}"
         )
     if card.coarsening is None and card.coarsening_embedding_id not in (None, coarse.embedding_id):
         warnings.append(

@@ -47,6 +47,8 @@ class TissueGraph(RecordDisplay):
     nuclei : str
         What found the nuclei: ``rule``, ``none`` (their columns are 0 and mean nothing), or a detector with the digest
         of its weights. Numbers of one are not comparable with those of another.
+    mark : str
+        What every output says of a slide that is no H&E section and was used all the same; empty otherwise.
     """
 
     slide_id: str
@@ -62,6 +64,7 @@ class TissueGraph(RecordDisplay):
     class_names: tuple[str, ...] = ()
     class_pixels: NDArray[np.int64] | None = None
     nuclei: str = "rule"
+    mark: str = ""
 
     def __post_init__(self) -> None:
         (n_nodes, n_columns), n_edges = self.moments.shape, self.edge_index.shape[-1]

@@ -37,6 +37,15 @@ class Prediction(RecordDisplay):
         over members; 0 is an average training patient. None for a network without an offset, or without survival.
     survival_fraction, stage_fraction : float or None
         Fraction of the correction that was earned in training, mean over members; 0 is the offset alone.
+    percentile : float or None
+        Percent of the held-out training slides that are nearer to the training slides than this one; None where the
+        model's card has no held-out distances.
+    withheld : str
+        Why no number is given, in which case all of them are empty; empty where they are given.
+    assumes : str
+        What the model takes for granted about the slide.
+    is_demonstration : bool
+        Whether the model was trained on simulated tissue alone, so that its numbers mean nothing on real slides.
     """
 
     slide_id: str
@@ -59,6 +68,10 @@ class Prediction(RecordDisplay):
     arrangement_risk: float | None = None
     survival_fraction: float | None = None
     stage_fraction: float | None = None
+    percentile: float | None = None
+    withheld: str = ""
+    assumes: str = ""
+    is_demonstration: bool = False
 
     def __post_init__(self) -> None:
         n_stages, n_times = len(self.stage_names), len(self.time_days)
@@ -72,6 +85,7 @@ class Prediction(RecordDisplay):
                 "survival rises with time": bool((np.diff(self.survival) > 1e-12).any()),
                 "a probability is outside [0, 1]": not bool(((shares >= 0) & (shares <= 1 + 1e-9)).all()),
                 "risk is not a finite number": self.risk is not None and not np.isfinite(self.risk),
+                "numbers are given and withheld": bool(self.withheld) and (len(shares) > 0 or self.risk is not None),
                 "the band is not (2, T)": self.survival_band is not None and self.survival_band.shape != (2, n_times),
             },
         )

@@ -84,6 +84,8 @@ class SlideInfo(RecordDisplay):
         Pixels of that plane at level 0; None where all of it is scanned.
     z, n_z : int
         The focal plane that is read, from 1, and how many the file holds.
+    window : tuple of int or None
+        Levels of 16-bit samples that became 0 and 255; None for 8 bits.
     icc : str
         Name of the ICC colour profile; empty where the file holds none.
     is_icc_applied : bool
@@ -105,6 +107,7 @@ class SlideInfo(RecordDisplay):
     plane: Size | None = None
     z: int = 1
     n_z: int = 1
+    window: tuple[int, int] | None = None
     icc: str = ""
     is_icc_applied: bool = False
 
@@ -130,9 +133,22 @@ class SlideInfo(RecordDisplay):
             "vendor": self.vendor,
             "reader": self.reader,
             **({"origin": "x {}, y {} px on the plane".format(*self.origin)} if self.plane else {}),
+            **({"window": f"{self.window[0]} to {self.window[1]}"} if self.window else {}),
             **({"focal plane": f"{self.z} of {self.n_z}"} if self.n_z > 1 else {}),
             "warnings": str(len(self.warnings)),
         }
+
+
+STAINS = {
+    "h&e": ("hematoxylin", "eosin"),
+    "h-dab": ("hematoxylin", "dab"),
+    "h-aec": ("hematoxylin", "aec"),
+    "pas": ("hematoxylin", "pas"),
+    "alcian-blue": ("hematoxylin", "alcian_blue"),
+    "perls": ("nuclear_fast_red", "prussian_blue"),
+    "trichrome": ("aniline_blue", "ponceau_fuchsin"),
+}
+"""What a section may be stained with, and its two stains: first that of the nuclei, where there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -149,29 +165,37 @@ class StainBasis(RecordDisplay):
         Hematoxylin concentration above which a pixel may be nucleus, in optical density.
     source : str
         ``"macenko"`` where estimated from the slide, ``"reference"`` where the slide gave no usable estimate.
+    name : str
+        What the section is stained with, one of ``slide.stain``.
     """
 
     vectors: NDArray[np.float64]
     max_concentration: NDArray[np.float64]
     nucleus_threshold: float
     source: str
+    name: str = "h&e"
 
     def __post_init__(self) -> None:
         refuse(
             "StainBasis",
             {
                 f"vectors has shape {self.vectors.shape}, expected (2, 3)": self.vectors.shape != (2, 3),
+                f"stain {self.name!r} is unknown": self.name not in STAINS,
                 "max_concentration is not two positive numbers": self.max_concentration.shape != (2,)
                 or not bool((self.max_concentration > 0).all()),
             },
         )
 
+    @property
+    def stains(self) -> tuple[str, str]:
+        """Names of the two stains, as feature names spell them."""
+        return STAINS[self.name]
+
     def facts(self) -> dict[str, str]:
         """Return what identifies the record and how large it is, by name."""
         return {
             "source": self.source,
-            "hematoxylin": _vector(self.vectors[0]),
-            "eosin": _vector(self.vectors[1]),
+            **{name: _vector(vector) for name, vector in zip(self.stains, self.vectors, strict=True)},
             "nucleus threshold": f"{self.nucleus_threshold:.3g}",
         }
 

@@ -12,18 +12,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from wsigraph.cohort.metrics.kaplan_meier import SurvivalSteps
-from wsigraph.explanation.report_text import Mention, Sentence, write_sentences
+from wsigraph.explanation.report_text import Mention, Sentence, write_text
 from wsigraph.figures.page.charts import bar_chart, faithfulness_chart, faithfulness_legend
 from wsigraph.figures.page.survival_chart import predicted_survival_chart
 from wsigraph.figures.page.templates import render_page
 from wsigraph.model.bundle import Card
+from wsigraph.model.predict import median_band_days
 from wsigraph.records import Explanation, Prediction
 from wsigraph.report.overlay import Picture
-from wsigraph.report.panel import duration
-from wsigraph.report.slide_summary import tissue_rows
+from wsigraph.report.panel import median_text
+from wsigraph.report.slide_summary import area_label, tissue_rows
 
 MAX_BYTES = 5_000_000
 """Largest page, bytes."""
+_OPACITIES = (0, 25, 50, 75, 100)
 _ABLATIONS = {"replace": "Replaced by training regions of the same broad cluster and size", "drop": "Removed"}
 
 
@@ -41,36 +43,58 @@ class Layer:
         What the layer shows.
     picture : Picture
         As large as that of the slide.
+    is_heat : bool
+        Whether it is a map of attributions, whose opacity can be chosen.
     """
 
     name: str
     title: str
     description: str
     picture: Picture
+    is_heat: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spot:
-    """A region with its crop and its position on the slide's picture.
+    """A region with its crop.
 
     Attributes
     ----------
     number : int
-        Number on the slide.
+        Number in the list.
     facts : mapping of str to JSON value
         The region's facts.
     is_against : bool
         Whether it is against the prediction.
     crop : Picture
         The region at high power.
-    x, y : float
-        Position of its centre, fractions of the picture.
+    bar : str
+        Length of the scale bar in the crop.
     """
 
     number: int
     facts: Mapping[str, Any]
     is_against: bool
     crop: Picture
+    bar: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """The number of a structure on the slide's picture.
+
+    Attributes
+    ----------
+    number : int
+        Number in the text.
+    is_against : bool
+        Whether the structure is against the prediction.
+    x, y : float
+        Position, fractions of the picture.
+    """
+
+    number: int
+    is_against: bool
     x: float
     y: float
 
@@ -101,6 +125,10 @@ class Page:
         Layers over the slide; the first one is shown.
     spots : sequence of Spot
         Regions with crops.
+    structures : Picture or None
+        Outlines of the structures in the text.
+    marks : sequence of Mark
+        Their numbers.
     """
 
     facts: Mapping[str, Any]
@@ -113,6 +141,8 @@ class Page:
     slide: Picture
     layers: Sequence[Layer]
     spots: Sequence[Spot]
+    structures: Picture | None = None
+    marks: Sequence[Mark] = ()
 
     def html(self) -> bytes:
         """Return the page as UTF-8; equal content gives equal bytes."""
@@ -134,7 +164,11 @@ class Page:
             spots=self.spots,
             switches=[("none", "Slide alone"), *((layer.name, layer.title) for layer in self.layers)],
             shown=self.layers[0].name if self.layers else "none",
-            sentences=[_split_mentions(sentence) for sentence in write_sentences(facts)],
+            text=write_text(facts),
+            split=_split_mentions,
+            structures=self.structures,
+            marks=self.marks,
+            opacities=_OPACITIES,
             group_chart=bar_chart(groups, "Attribution by feature group", is_signed=True),
             curves=_curves(self.explanation, facts["unit"]),
             provenance=_flatten(self.provenance),
@@ -144,14 +178,17 @@ class Page:
 def _figures(prediction: Prediction, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return name and value of the figures at the top of the page."""
     figures = [
-        ("Tissue", f"{summary['tissue_mm2']:.3g} mm²"),
+        (area_label(summary).capitalize(), f"{summary['tissue_mm2']:.3g} mm²"),
         ("Regions", f"{summary['nodes']:,}"),
         ("Pixel size", f"{summary['mpp']:.4g} µm"),
     ]
     if prediction.risk is not None:
-        median = summary["median_survival_days"]
-        figures.append(("Risk (log cumulative hazard)", f"{prediction.risk:+.2f}"))
-        figures.append(("Median survival", "beyond the curve" if median is None else duration(median)))
+        figures.append(("Risk (log cumulative hazard)", f"{prediction.risk:+.2g}"))
+        figures.append(("Median survival", median_text(summary["median_survival_days"], median_band_days(prediction))))
+    parts = prediction.risk_parts() or {}
+    if "composition_risk" in parts:
+        text = f"{parts['composition_risk']:+.2g} / {parts.get('arrangement_risk', 0.0):+.2g}"
+        figures.append(("Log hazard ratio: composition / arrangement", text))
     return figures
 
 

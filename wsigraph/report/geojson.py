@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from wsigraph.errors import ConfigError, RecordError
 from wsigraph.geometry import px_to_um2
-from wsigraph.graph.feature.interpret import FeatureTable
+from wsigraph.graph.feature.interpret import FEATURE_NAMES, FeatureTable
 from wsigraph.outline.outline import Outlines
 from wsigraph.records import CoarseGraph
 from wsigraph.report.palette import PALETTE, colour_regions
@@ -133,6 +133,8 @@ def encode_geojson(
             f"{n_regions} nodes, {outlines.n_regions} outlines and {len(features.values)} rows of features, "
             "expected the same number of each"
         )
+    # another tool's tiles have no features of pixels
+    measurements = [name for name in measurements if name in features.names or name not in FEATURE_NAMES]
     wanted = _wanted(features, measurements)
     collection = _collection(outlines, coarse, slide_sha256, np.asarray(offset_px))
     fixed = _fixed(coarse) | {f"Attribution: {name}": _rounded(values) for name, values in (attributions or {}).items()}
@@ -171,7 +173,7 @@ def _collection(
             {
                 "type": "Feature",
                 "id": identifier,
-                "geometry": _geometry(outlines, node, offset_px),
+                "geometry": polygon_geometry(outlines, node, offset_px),
                 "properties": {
                     "objectType": "detection",
                     "name": f"Region {node}",
@@ -194,7 +196,7 @@ def _fixed(coarse: CoarseGraph) -> dict[str, list[float | int]]:
     return {
         "Area µm^2": _rounded(px_to_um2(1.0, graph.mpp) * graph.moment("n").astype(np.float64)),
         "Number of superpixels": np.bincount(coarse.assignment, minlength=graph.n_nodes).tolist(),
-        "Number of nuclei": graph.moment("nuclei").tolist(),
+        **({"Number of nuclei": graph.moment("nuclei").tolist()} if "nuclei" in graph.moment_names else {}),
         **{
             f"Fraction in class: {name}": _rounded(graph.class_fraction[:, k])
             for k, name in enumerate(graph.class_names)
@@ -206,12 +208,12 @@ def _wanted(features: FeatureTable, chosen: Sequence[str]) -> dict[str, list[flo
     """Return the chosen features by their names in QuPath."""
     columns: dict[str, list[float | int]] = {}
     for name in chosen:
-        if name not in features.names:
+        column = features.column(name)
+        if column is None:
             nearest = difflib.get_close_matches(name, features.names, n=1, cutoff=0.5)
             hint = f"did you mean {nearest[0]!r}?" if nearest else f"expected one of {', '.join(features.names)}"
             raise ConfigError(f"report.measurements has {name!r}, which is not a feature; {hint}")
-        column = features.names.index(name)
-        title = measurement_name(name, features.units[column], features.groups[column])
+        title = measurement_name(features.names[column], features.units[column], features.groups[column])
         columns[title] = _rounded(features.values[:, column])
     return columns
 
@@ -220,7 +222,23 @@ def _rounded(values: NDArray[np.float64]) -> list[float | int]:
     return [float(f"{value:.{SIGNIFICANT_DIGITS}g}") for value in values.tolist()]
 
 
-def _geometry(outlines: Outlines, node: int, offset_px: NDArray[np.int64]) -> dict[str, Any]:
+def polygon_geometry(outlines: Outlines, node: int, offset_px: NDArray[np.int64]) -> dict[str, Any]:
+    """Return the polygons of one region as a GeoJSON geometry.
+
+    Parameters
+    ----------
+    outlines : Outlines
+        Polygons of the regions, level-0 pixels.
+    node : int
+        The region.
+    offset_px : int64 (2,)
+        Added to every point, (x, y).
+
+    Returns
+    -------
+    dict
+        A Polygon, or a MultiPolygon where the region has several parts.
+    """
     polygons = [[_closed(ring + offset_px) for ring in polygon] for polygon in outlines.polygons(node)]
     if len(polygons) == 1:
         return {"type": "Polygon", "coordinates": polygons[0]}

@@ -1,7 +1,8 @@
 """graph.png: the superpixels of a slide and the graph between them.
 
 On the left is the whole slide with the outline of its tissue. On the right is a detail with every superpixel, a dot at
-each centroid and a line for each shared boundary, whose width shows its length.
+each centroid and a line for each shared boundary, whose width shows its length. A slide that is no H&E section and was
+forced has its mark above both.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _DETAIL_ASPECT = 1.3
 _HEIGHT, _MARGIN, _GAP, _DPI = 6.5, 0.3, 0.35, 130
 _WIDEST = 2.4
 _NODE, _EDGE = "#ffd400", "#00b7ff"
+_MARK = "#a33b00"
 
 
 def write_graph_picture(
@@ -88,6 +90,8 @@ def _draw(whole: View, detail: View, graph: TissueGraph) -> bytes:
     draw_tissue(left, whole, f"{graph.n_nodes:,} superpixels", is_dense=True, mark=detail.box)
     draw_tissue(right, detail, f"Closer: {graph.n_edges:,} shared boundaries in all", is_dense=False)
     _draw_graph(right, detail, graph)
+    if graph.mark:
+        figure.text(0.5, 0.995, graph.mark, color=_MARK, fontsize=10, ha="center", va="top", parse_math=False)
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     stream = io.BytesIO()

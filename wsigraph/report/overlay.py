@@ -14,20 +14,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import binary_dilation
 
-from wsigraph.geometry import Box, um_to_px, um_to_px_exact
+from wsigraph.explanation.structures import colour_scale
+from wsigraph.geometry import Box, px_to_um, um_to_px, um_to_px_exact
 from wsigraph.outline.label_grid import LabelGrid
 from wsigraph.outline.outline import Outlines
 from wsigraph.records import TissueMap
+from wsigraph.report.picture import scale_bar_um
 from wsigraph.report.view import View, cut_view
 from wsigraph.slide.reader import Slide
 
 RAISES, LOWERS = (213, 94, 0), (0, 90, 200)
 """8-bit (R, G, B) of attributions above and below 0."""
 _LEVELS = 15
-_MAX_ALPHA = 225
+_MAX_ALPHA = 165
 _LINE = (10, 10, 30)
 _ARTEFACT = (20, 20, 20)
+_DARK_RAISES, _DARK_LOWERS = (150, 50, 0), (0, 50, 130)
+_LINE_PX = 1
 _CROP_PX = 360
 _MARGIN = 1.35
 
@@ -96,17 +101,16 @@ def attribution_colours(
     node : float64 (C,)
         Attribution of every region.
     area : float64 (C,)
-        Area of every region.
+        Area of every region; one of 0, which is mostly white, has no colour.
 
     Returns
     -------
     AttributionLayer
-        Transparent where the attribution is 0.
+        Transparent where the attribution is 0. Full colour is that of `wsigraph.explanation.structures.colour_scale`,
+        and lets the tissue through.
     """
-    density = node / area
-    shown = density[regions[regions > 0] - 1]
-    most = float(np.percentile(np.abs(shown), 98)) if shown.size else 1.0
-    most = most or 1.0
+    density = np.divide(node, area, out=np.zeros_like(node), where=area > 0)
+    most = colour_scale(node, area)
     level = np.rint(np.clip(density / most, -1, 1) * _LEVELS).astype(np.int64) + _LEVELS + 1
     index = np.concatenate([[0], level])[regions].astype(np.uint8)
     strength = np.abs(np.arange(-_LEVELS, _LEVELS + 1)) / _LEVELS
@@ -124,6 +128,37 @@ def region_lines(view: View) -> Picture:
     border[:, 1:] |= regions[:, 1:] != regions[:, :-1]
     border[1:] |= regions[1:] != regions[:-1]
     return _palette(border.astype(np.uint8), [(0, 0, 0), _LINE], np.array([0, 230], np.uint8))
+
+
+def structure_lines(view: View, structure: NDArray[np.int64], node: NDArray[np.float64]) -> Picture:
+    """Return the outlines of structures, in the colour of their sign with a white rim.
+
+    Parameters
+    ----------
+    view : View
+        The whole slide.
+    structure : int64 (C,)
+        Structure of every region; -1 for a region of none.
+    node : float64 (C,)
+        Attribution of every region.
+
+    Returns
+    -------
+    Picture
+        Transparent but for the lines.
+    """
+    shown = np.concatenate([[-1], structure])[view.regions]
+    sign = np.concatenate([[0.0], node])[view.regions]
+    border = np.zeros(shown.shape, np.bool_)
+    border[:, 1:] |= shown[:, 1:] != shown[:, :-1]
+    border[1:] |= shown[1:] != shown[:-1]
+    line = binary_dilation(border, iterations=_LINE_PX)
+    rim = binary_dilation(line, iterations=1)
+    raises = binary_dilation((shown >= 0) & (sign > 0), iterations=2 * _LINE_PX + 1)
+    index = np.where(line, np.where(raises, 2, 3), np.where(rim, 1, 0)).astype(np.uint8)
+    return _palette(
+        index, [(0, 0, 0), (255, 255, 255), _DARK_RAISES, _DARK_LOWERS], np.array([0, 220, 255, 255], np.uint8)
+    )
 
 
 def artefact_map(view: View, tissue: TissueMap, level0_mpp: float) -> Picture | None:
@@ -145,8 +180,8 @@ def artefact_map(view: View, tissue: TissueMap, level0_mpp: float) -> Picture | 
     return _palette(index, [(0, 0, 0), (255, 255, 255), _ARTEFACT], np.array([0, 130, 230], np.uint8))
 
 
-def crop(slide: Slide, grid: LabelGrid, outlines: Outlines, node: int) -> Picture:
-    """Return a region at high power, with pale surroundings.
+def crop(slide: Slide, grid: LabelGrid, outlines: Outlines, node: int) -> tuple[Picture, str]:
+    """Return a region at high power, with pale surroundings and a scale bar.
 
     Parameters
     ----------
@@ -161,8 +196,10 @@ def crop(slide: Slide, grid: LabelGrid, outlines: Outlines, node: int) -> Pictur
 
     Returns
     -------
-    Picture
+    picture : Picture
         The whole region, outlined.
+    bar : str
+        Length of the scale bar.
     """
     points = np.concatenate([ring for polygon in outlines.polygons(node) for ring in polygon])
     low, high = points.min(axis=0), points.max(axis=0)
@@ -186,7 +223,19 @@ def crop(slide: Slide, grid: LabelGrid, outlines: Outlines, node: int) -> Pictur
     thick[:, :-1] |= edge[:, 1:]
     thick[:-1] |= edge[1:]
     pixels[thick] = _LINE
-    return photograph(pixels, quality=80)
+    bar = _draw_scale_bar(pixels, px_to_um(1.0, slide.info.mpp) * view.box.width)
+    return photograph(pixels, quality=80), bar
+
+
+def _draw_scale_bar(pixels: NDArray[np.uint8], width_um: float) -> str:
+    """Draw a scale bar into the lower left corner of a picture of a width, and return its length as text."""
+    height, width = pixels.shape[:2]
+    length_um = scale_bar_um(width_um)
+    length = round(length_um / width_um * width)
+    y, x = height - 16, 12
+    pixels[y - 3 : y + 9, x - 3 : x + length + 3] = 255
+    pixels[y : y + 6, x : x + length] = 0
+    return f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um:g} µm"
 
 
 def _palette(index: NDArray[np.uint8], colours: list[tuple[int, ...]], alpha: NDArray[np.uint8]) -> Picture:

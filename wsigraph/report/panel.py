@@ -6,7 +6,7 @@ Each function draws only on the axes that it gets.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 
 from wsigraph.records import Prediction
 from wsigraph.report.font import FONT, drawable
+from wsigraph.report.slide_summary import area_label
 
 INK = "#1f2933"
 """Colour of text."""
@@ -25,6 +26,7 @@ _WARNING = "#a33b00"
 _DAYS_A_YEAR = 365.25
 _DAYS_A_MONTH = _DAYS_A_YEAR / 12
 _MOST_WARNING_LINES = 3
+_BEYOND = "beyond the curve"
 
 
 def draw_facts(axes: Axes, facts: Mapping[str, Any]) -> None:
@@ -45,15 +47,17 @@ def draw_facts(axes: Axes, facts: Mapping[str, Any]) -> None:
     )
     rows = [
         ("Pixel size", f"{facts['mpp']:.4g} µm ({facts['mpp_source']})"),
-        ("Tissue", f"{facts['tissue_mm2']:.3g} mm², sections: {len(facts['section_mm2'])}"),
+        (area_label(facts).capitalize(), f"{facts['tissue_mm2']:.3g} mm², sections: {len(facts['section_mm2'])}"),
         ("Artefacts (inside)", textwrap.shorten(f"{artefacts} mm²" if artefacts else "none", 48, placeholder=" ...")),
         ("Stain vectors", facts["stain_source"]),
+        ("Nuclei", f"{facts['nuclei']['count']:,}, {facts['nuclei']['per_mm2']:,.0f} per mm²"),
         ("Regions", f"{facts['nodes']:,} of {facts['superpixels']:,} superpixels"),
         ("Model", textwrap.shorten(str(facts["model"]), 38, placeholder="...")),
         ("Risk", "not predicted" if facts["risk"] is None else f"{facts['risk']:+.2f} (log cumulative hazard)"),
-        ("Median survival", "beyond the curve" if days is None else duration(days)),
     ]
-    step = 0.095
+    if facts["risk"] is not None:
+        rows.append(("Median survival", median_text(days, facts.get("median_band_days"))))
+    step = 0.085
     for row, (name, value) in enumerate(rows):
         height = 0.93 - step * row
         style: dict[str, Any] = {"fontsize": 10.5, "va": "center", "fontfamily": FONT, "transform": axes.transAxes}
@@ -87,7 +91,7 @@ def draw_stage(axes: Axes, prediction: Prediction) -> None:
     """
     probability = prediction.stage_probability
     if not len(probability):
-        _write_not_predicted(axes, "Stage probability")
+        _write_not_predicted(axes, _title("Stage probability", prediction), prediction)
         return
     rows = np.arange(len(probability))
     colours = [_BAR if row == int(np.argmax(probability)) else _BAR_OTHER for row in rows]
@@ -100,7 +104,7 @@ def draw_stage(axes: Axes, prediction: Prediction) -> None:
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 1.12)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25 %", "50 %", "75 %", "100 %"], fontsize=9.5, color=MUTED)
-    axes.set_title("Stage probability", fontsize=12, loc="left", color=INK, fontfamily=FONT)
+    axes.set_title(_title("Stage probability", prediction), fontsize=12, loc="left", color=INK, fontfamily=FONT)
     _tidy(axes)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
@@ -117,12 +121,14 @@ def draw_survival(axes: Axes, prediction: Prediction) -> None:
         Times, survival and median.
     """
     if not len(prediction.time_days):
-        _write_not_predicted(axes, "Predicted survival")
+        _write_not_predicted(axes, _title("Predicted survival", prediction), prediction)
         return
     unit, unit_days = _time_unit(float(prediction.time_days[-1]))
     time = np.concatenate([[0.0], prediction.time_days]) / unit_days
     survival = np.concatenate([[1.0], prediction.survival])
-    axes.fill_between(time, survival, color=_BAR_OTHER, alpha=0.35, linewidth=0)
+    if prediction.survival_band is not None:
+        low, high = (np.concatenate([[1.0], end]) for end in prediction.survival_band)
+        axes.fill_between(time, low, high, color=_BAR_OTHER, alpha=0.45, linewidth=0)
     axes.plot(time, survival, color=_BAR, linewidth=2.0, marker="o", markersize=4)
     if prediction.median_survival_days is not None:
         median = prediction.median_survival_days / unit_days
@@ -142,7 +148,7 @@ def draw_survival(axes: Axes, prediction: Prediction) -> None:
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25 %", "50 %", "75 %", "100 %"], fontsize=9.5, color=MUTED)
     axes.tick_params(axis="x", labelsize=9.5, colors=MUTED)
     axes.set_xlabel(unit, fontsize=10, color=MUTED, fontfamily=FONT)
-    axes.set_title("Predicted survival", fontsize=12, loc="left", color=INK, fontfamily=FONT)
+    axes.set_title(_title("Predicted survival", prediction), fontsize=12, loc="left", color=INK, fontfamily=FONT)
     _tidy(axes)
 
 
@@ -152,14 +158,43 @@ def duration(days: float) -> str:
     return f"{days / unit_days:.1f} {unit}"
 
 
+def median_text(days: float | None, band: Sequence[float | None] | None) -> str:
+    """Return a median survival with the ends of its band, if it has one.
+
+    Parameters
+    ----------
+    days : float or None
+        Median; None where it is not reached.
+    band : sequence of float or None
+        Ends of the band, days, None where not reached; None for a prediction without a band.
+
+    Returns
+    -------
+    str
+        E.g. ``"3.2 years (2.1 years to beyond the curve)"``.
+    """
+    text = _BEYOND if days is None else duration(days)
+    if band is None or list(band) == [None, None]:
+        return text
+    low, high = (_BEYOND if end is None else duration(end) for end in band)
+    return f"{text} ({low} to {high})"
+
+
 def _time_unit(days: float) -> tuple[str, float]:
     return ("years", _DAYS_A_YEAR) if days >= 2 * _DAYS_A_YEAR else ("months", _DAYS_A_MONTH)
 
 
-def _write_not_predicted(axes: Axes, title: str) -> None:
+def _title(text: str, prediction: Prediction) -> str:
+    """Return the title of a panel, which says where its numbers are of a demonstration."""
+    return f"{text} (demonstration)" if prediction.is_demonstration else text
+
+
+def _write_not_predicted(axes: Axes, title: str, prediction: Prediction) -> None:
     axes.axis("off")
     axes.set_title(title, fontsize=12, loc="left", color=INK, fontfamily=FONT)
-    axes.text(0.0, 0.9, "not learned by this model", color=MUTED, fontsize=10.5, va="top", transform=axes.transAxes)
+    text = f"withheld: {prediction.withheld}" if prediction.withheld else "not learned by this model"
+    lines = "\n".join(textwrap.wrap(text, 46))
+    axes.text(0.0, 0.9, lines, color=MUTED, fontsize=10.5, va="top", transform=axes.transAxes, parse_math=False)
 
 
 def _tidy(axes: Axes) -> None:

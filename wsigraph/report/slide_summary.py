@@ -13,8 +13,10 @@ from typing import Any
 
 from wsigraph import __version__
 from wsigraph.geometry import Origin
+from wsigraph.graph.feature.moments import MOMENT_NAMES
 from wsigraph.graph.tissue.artefact import artefact_facts, section_areas
-from wsigraph.records import CoarseGraph, Prediction, SlideInfo, SuperpixelLabels
+from wsigraph.model.predict import median_band_days
+from wsigraph.records import CoarseGraph, Prediction, SlideInfo, SuperpixelLabels, TissueGraph
 from wsigraph.slide.bounds import describe_origin
 
 _MOST_SECTIONS = 8
@@ -58,14 +60,17 @@ def summary(
     -------
     dict
         Plain JSON values: ``slide_id``, ``is_synthetic``, ``mpp`` (um/px), ``mpp_source``, ``tissue_mm2``,
-        ``section_mm2`` (of each cross-section), ``artefacts`` (`wsigraph.graph.tissue.artefact.artefact_facts`),
+        ``area_of`` (``tiles`` where no slide was given), ``section_mm2`` (of each cross-section), ``artefacts``
+        (`wsigraph.graph.tissue.artefact.artefact_facts`),
         ``stain_source`` (where the stain vectors came from), ``superpixels``, ``nodes``, ``stage`` (probability by
-        name), ``risk``, ``median_survival_days`` (None where not reached), ``survival`` (``time_days``,
-        ``probability`` and, where known, the ends ``low`` and ``high`` of its pointwise bootstrap band),
-        ``stage_set``, ``distance`` from the training slides, ``patient`` (whether the model knows the patient),
-        ``model``, ``notice``, ``warnings`` without repetition, ``files``.
+        name), ``risk``, ``median_survival_days`` (None where not reached), ``median_band_days`` (ends of its band),
+        ``survival`` (``time_days``, ``probability`` and, where known, the ends ``low`` and ``high`` of its pointwise
+        bootstrap band), ``stage_set``, ``distance`` from the training slides, ``patient`` (whether the model knows the
+        patient), ``model``, ``notice``, ``warnings`` without repetition, ``files``; ``stain`` (its name), ``nuclei``
+        (``count``, ``per_mm2``, ``found_by``), ``assumes``, ``percentile``, ``is_demonstration``, and ``withheld``, the
+        reason why ``stage``, ``risk`` and ``survival`` are None; empty where they are given.
     """
-    graph = coarse.graph
+    graph, band = coarse.graph, median_band_days(prediction)
     texts = [*slide.warnings, *labels.tissue.warnings, *prediction.warnings, *warnings]
     return {
         "slide_id": slide.slide_id,
@@ -73,12 +78,18 @@ def summary(
         "mpp": float(slide.mpp),
         "mpp_source": slide.mpp_source,
         "tissue_mm2": graph.tissue_mm2,
+        # without a slide, the area is that of tiles and the glass in them
+        **({} if graph.moment_names == MOMENT_NAMES else {"area_of": "tiles"}),
         "section_mm2": section_areas(labels.tissue),
         "artefacts": artefact_facts(labels.tissue),
+        "stain": labels.tissue.stain.name,
         "stain_source": labels.tissue.stain.source,
+        "nuclei": _nuclei(graph),
         "superpixels": int(labels.n_superpixels),
         "nodes": graph.n_nodes,
-        "stage": {
+        "stage": None
+        if prediction.withheld
+        else {
             name: float(probability)
             for name, probability in zip(prediction.stage_names, prediction.stage_probability, strict=True)
         },
@@ -86,13 +97,20 @@ def summary(
         "median_survival_days": (
             None if prediction.median_survival_days is None else float(prediction.median_survival_days)
         ),
-        "survival": {
+        "median_band_days": None if band is None else list(band),
+        "survival": None
+        if prediction.withheld
+        else {
             "time_days": [float(days) for days in prediction.time_days],
             "probability": [float(probability) for probability in prediction.survival],
             **_band(prediction),
         },
         "stage_set": list(prediction.stage_set),
         "distance": prediction.distance,
+        "percentile": prediction.percentile,
+        "withheld": prediction.withheld,
+        "assumes": prediction.assumes,
+        "is_demonstration": prediction.is_demonstration,
         "risk_parts": prediction.risk_parts(),
         "patient": prediction.relation,
         "model": prediction.model_name,
@@ -100,6 +118,11 @@ def summary(
         "warnings": list(dict.fromkeys(texts)),
         "files": sorted(files),
     }
+
+
+def area_label(facts: Mapping[str, Any]) -> str:
+    """Return what the area of a slide's `summary` is of: the tissue, or tiles where no slide was given."""
+    return "area of tiles" if facts.get("area_of") == "tiles" else "tissue"
 
 
 def tissue_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -113,13 +136,13 @@ def tissue_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     Returns
     -------
     list of tuple of str
-        Tissue, sections, one row for each artefact, and the source of the stain vectors.
+        Tissue, sections, one row for each artefact, nuclei, and the source of the stain vectors.
     """
     sections = facts["section_mm2"]
     areas = ", ".join(f"{area:.3g}" for area in sections[:_MOST_SECTIONS])
     more = ", ..." if len(sections) > _MOST_SECTIONS else ""
     rows = [
-        ("tissue", f"{facts['tissue_mm2']:.3f} mm2"),
+        (area_label(facts), f"{facts['tissue_mm2']:.3f} mm2"),
         ("sections", f"{len(sections)}" + (f" of {areas}{more} mm2" if len(sections) > 1 else "")),
     ]
     for artefact in facts["artefacts"]:
@@ -128,7 +151,22 @@ def tissue_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         if not inside:
             outcome = "outside the tissue"
         rows.append((artefact["name"], f"{artefact['mm2']:.3g} mm2, {inside:.3g} mm2 of it inside tissue ({outcome})"))
-    return [*rows, ("stain vectors", _STAIN_SOURCES.get(facts["stain_source"], facts["stain_source"]))]
+    if facts.get("area_of") == "tiles":
+        return rows
+    nuclei = facts["nuclei"]
+    if nuclei["found_by"] != "none":
+        by = nuclei["found_by"].partition(" ")[0]
+        rows.append(("nuclei", f"{nuclei['count']:,}, {nuclei['per_mm2']:,.0f} per mm2 (found by the {by})"))
+    source = _STAIN_SOURCES.get(facts["stain_source"], facts["stain_source"])
+    return [*rows, ("stain vectors", source if facts["stain"] == "h&e" else f"{facts['stain']}, {source}")]
+
+
+def _nuclei(graph: TissueGraph) -> dict[str, Any]:
+    """Return how many nuclei were found in the tissue, and by what; none where no pixels were read."""
+    if "nuclei" not in graph.moment_names:
+        return {"count": 0, "per_mm2": 0.0, "found_by": "none"}
+    count = int(graph.moment("nuclei").sum())
+    return {"count": count, "per_mm2": count / max(graph.tissue_mm2, 1e-9), "found_by": graph.nuclei}
 
 
 def _band(prediction: Prediction) -> dict[str, list[float]]:

@@ -16,7 +16,7 @@ from typing import Any
 from wsigraph.config import ReportConfig, section_hash
 from wsigraph.errors import ConfigError
 from wsigraph.geometry import Box
-from wsigraph.graph.feature.interpret import FeatureTable, interpret
+from wsigraph.graph.feature.interpret import FEATURE_NAMES, FeatureTable, known_features
 from wsigraph.outline.label_grid import LabelGrid, sample_regions
 from wsigraph.outline.outline import Outlines, trace_outlines
 from wsigraph.records import CoarseGraph, Prediction, SuperpixelLabels
@@ -108,7 +108,7 @@ def write(
     defaults, and three times that while outlines are traced) and one block of labels.
     """
     options, directory = config or ReportConfig(), Path(directory)
-    features = interpret(coarse.graph)
+    features = known_features(coarse.graph)
     _check_feature(features, options.map_feature)
     grid = sample_regions(labels, coarse, slide.info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px)
     # A grid that is coarser than requested, because the slide is large, is smoothed accordingly more.
@@ -152,7 +152,7 @@ def write(
 
 
 def _check_feature(features: FeatureTable, name: str | None) -> None:
-    if name is not None and name not in features.names:
+    if name is not None and features.column(name) is None and name not in FEATURE_NAMES:
         raise ConfigError(f"report.map_feature is {name!r}, expected null or one of {', '.join(features.names)}")
 
 
@@ -172,8 +172,9 @@ def _draw(
         box = find_detail(whole, n_across=DETAIL_REGIONS, aspect=DETAIL_ASPECT)
         detail = cut_view(slide, grid, outlines, box, options.thumbnail_px)
     region_map = None
-    if options.map_feature is not None:
-        column = features.names.index(options.map_feature)
+    # of another tool's tiles no feature of pixels is known
+    column = None if options.map_feature is None else features.column(options.map_feature)
+    if column is not None:
         name = measurement_name(features.names[column], features.units[column], features.groups[column])
         label = name.partition(": ")[2].replace("^2", "²")
         region_map = RegionMap.over(whole.regions, features.values[:, column], label)

@@ -121,10 +121,10 @@ def connect(config: ClusterConfig) -> Iterator[Cluster]:
 
     cluster_security.check_cluster(config)
     cluster_security.warn_if_insecure(config)
-    # the engine reports a worker that dies or is restarted, once
+    # the supervisor reports a worker that dies or is restarted, once
     for name in ("distributed", "distributed.nanny", "distributed.worker", "distributed.scheduler"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    # a slide whose worker dies twice is most likely the cause; the engine counts further attempts
+    # a slide whose worker dies twice is most likely the cause; the supervisor counts further attempts
     settings: dict[str, Any] = {"distributed.scheduler.allowed-failures": 1}
     if not config.is_foreign:
         settings["temporary-directory"] = cluster_security.private_scratch()

@@ -7,6 +7,7 @@ for later steps.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,10 @@ def make_tissue(run: SlideRun, to: Destination) -> None:
     from wsigraph.graph.tissue.suitability import mark_slide
 
     settings = run.settings
+    if run.tiles is not None:
+        refresh_slide_info(run)
+        store.save_tissue_map(run.tiles.tissue(settings), to)
+        return
     tissue = find_tissue(
         run.slide,
         settings.tissue,
@@ -68,14 +73,19 @@ def mark_tissue(run: SlideRun) -> None:
     """Mark a slide that is no H&E section, and write ``slide.json`` again, because its warnings may have changed."""
     from wsigraph.graph.tissue.suitability import mark_slide
 
-    run.mark = mark_slide(run.slide, run.records["tissue"], run.settings.slide)
+    if run.tiles is None:
+        run.mark = mark_slide(run.slide, run.records["tissue"], run.settings.slide)
     refresh_slide_info(run)
 
 
 def make_superpixels(run: SlideRun, to: Destination) -> None:
     """Segment the tissue into superpixels; labels are written to disk as they are computed."""
+    from wsigraph import store
     from wsigraph.graph.superpixel.segment import segment
 
+    if run.tiles is not None:
+        store.save_labels(run.tiles.superpixels(run.records["tissue"]), to)
+        return
     segment(run.slide, run.settings, tissue=run.records["tissue"], path=to, progress=run.progress)
 
 
@@ -84,8 +94,17 @@ def make_graph(run: SlideRun, to: Destination) -> None:
     from wsigraph import store
     from wsigraph.graph.build import build_graph
 
+    if run.tiles is not None:
+        store.save_graph(run.tiles.graph(run.slide.info.slide_id), to)
+        return
     labels = run.records["segment"]
-    store.save_graph(build_graph(run.slide, labels, run.settings, roi=run.roi, progress=run.progress), to)
+    graph = build_graph(run.slide, labels, run.settings, roi=run.roi, progress=run.progress)
+    if run.features is not None:
+        from wsigraph.exchange.superpixel_features import sum_over_superpixels
+
+        sums = sum_over_superpixels(run.features, labels, graph, progress=run.progress)
+        graph = dataclasses.replace(graph, encoding_sum=sums, encoder=run.features.encoder)
+    store.save_graph(graph, to)
 
 
 def note_bad_tiles(run: SlideRun) -> None:
@@ -113,7 +132,8 @@ def make_prediction(run: SlideRun, to: Destination) -> None:
     from wsigraph.graph.tissue.suitability import mark_prediction
     from wsigraph.model.predict import predict
 
-    prediction = predict(run.records["coarsen"], run.model, sha256=run.slide.info.sha256)
+    options = run.settings.prediction
+    prediction = predict(run.records["coarsen"], run.model, sha256=run.slide.info.sha256, config=options)
     store.save_prediction(mark_prediction(prediction, run.mark), to)
 
 

@@ -9,20 +9,19 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-import numpy as np
-
 from wsigraph.explanation.findings import gather_facts
 from wsigraph.explanation.report_text import write_sentences
+from wsigraph.explanation.structures import SCALE_PERCENTILE, find_structures, tissue_mm2
 from wsigraph.explanation.target import Target
-from wsigraph.geometry import Box, px_to_mm2, um_to_px_exact
-from wsigraph.graph.feature.interpret import interpret
+from wsigraph.geometry import Box, um_to_px_exact
+from wsigraph.graph.feature.interpret import known_features
 from wsigraph.outline.label_grid import LabelGrid, sample_regions
 from wsigraph.outline.outline import trace_outlines
 from wsigraph.records import CoarseGraph, Explanation, Prediction, SuperpixelLabels
 from wsigraph.report.attribution import draw_attribution
-from wsigraph.report.explanation_page import Layer, Page, Spot
+from wsigraph.report.explanation_page import Layer, Mark, Page, Spot
 from wsigraph.report.geojson import encode_geojson
-from wsigraph.report.overlay import artefact_map, attribution_layer, crop, photograph, region_lines
+from wsigraph.report.overlay import artefact_map, attribution_layer, crop, photograph, region_lines, structure_lines
 from wsigraph.report.slide_summary import provenance
 from wsigraph.report.view import View, cut_view
 from wsigraph.run.slide_run import SlideRun
@@ -74,7 +73,7 @@ def write_page(run: SlideRun, to: Destination) -> None:
     polygons, _ = encode_geojson(
         outlines,
         coarse,
-        interpret(coarse.graph),
+        known_features(coarse.graph),
         slide_sha256=info.sha256,
         measurements=options.measurements,
         provenance=origin,
@@ -84,7 +83,7 @@ def write_page(run: SlideRun, to: Destination) -> None:
     )
     view = cut_view(run.slide, grid, outlines, Box.whole(info.levels[0].size), _PICTURE_PX)
     page = _page(run, facts, origin, view, grid).html()
-    picture = draw_attribution(view, attribution_layer(view, explanation.node, _area_mm2(coarse)), facts)
+    picture = draw_attribution(view, attribution_layer(view, explanation.node, tissue_mm2(coarse)), facts)
     digests = {}
     for name, content in ((POLYGONS, polygons), (PICTURE, picture), (PAGE, page)):
         write_file(run.directory.path / name, content)
@@ -107,27 +106,39 @@ def _page(run: SlideRun, facts: dict[str, Any], origin: dict[str, Any], view: Vi
         slide=photograph(view.pixels),
         layers=_layers(run, view),
         spots=_spots(run, facts, view, grid),
+        **_structures(run, facts, view),
     )
 
 
-def _spots(run: SlideRun, facts: dict[str, Any], view: View, grid: LabelGrid) -> list[Spot]:
-    """Return the regions to show: those that raise the prediction first, then those that lower it."""
+def _structures(run: SlideRun, facts: dict[str, Any], view: View) -> dict[str, Any]:
+    """Return outlines and numbers of the structures in the text; nothing where none is named."""
+    if not (facts["structures"] and facts["localisation"]["is_localised"]):
+        return {}
     coarse: CoarseGraph = run.records["coarsen"]
-    regions = [*((region, False) for region in facts["regions"]), *((region, True) for region in facts["against"])]
-    spots = []
-    for number, (region, is_against) in enumerate(regions, 1):
-        node = region["node"]
-        x, y = (um_to_px_exact(float(value), run.slide.info.mpp) for value in coarse.graph.centroid_um[node])
-        spots.append(
-            Spot(
-                number=number,
-                facts=region,
-                is_against=is_against,
-                crop=crop(run.slide, grid, view.outlines, node),
+    node = run.records["explain"].node
+    structure = find_structures(node, tissue_mm2(coarse), coarse.graph.edge_index)
+    marks = []
+    for row in facts["structures"]:
+        x, y = (um_to_px_exact(float(value), run.slide.info.mpp) for value in coarse.graph.centroid_um[row["node"]])
+        marks.append(
+            Mark(
+                number=row["number"],
+                is_against=(row["attribution"] > 0) != (facts["difference"] >= 0),
                 x=float((x - view.box.x0) / view.box.width),
                 y=float((y - view.box.y0) / view.box.height),
             )
         )
+    structure[structure >= len(marks)] = -1
+    return {"structures": structure_lines(view, structure, node), "marks": marks}
+
+
+def _spots(run: SlideRun, facts: dict[str, Any], view: View, grid: LabelGrid) -> list[Spot]:
+    """Return the regions to show: those that raise the prediction first, then those that lower it."""
+    regions = [*((region, False) for region in facts["regions"]), *((region, True) for region in facts["against"])]
+    spots = []
+    for number, (region, is_against) in enumerate(regions, 1):
+        picture, bar = crop(run.slide, grid, view.outlines, region["node"])
+        spots.append(Spot(number=number, facts=region, is_against=is_against, crop=picture, bar=bar))
     return spots
 
 
@@ -137,15 +148,19 @@ def _layers(run: SlideRun, view: View) -> list[Layer]:
     explanation: Explanation = run.records["explain"]
     layers: list[Layer] = []
     for target, attributions in {explanation.target: explanation.node, **explanation.other_targets}.items():
-        layer = attribution_layer(view, attributions, _area_mm2(coarse))
+        layer = attribution_layer(view, attributions, tissue_mm2(coarse))
         unit = Target.parse(target).unit
         name = target.partition("@")[0]
         layers.append(
             Layer(
                 name=f"{name}other" if any(name == earlier.name for earlier in layers) else name,
                 title=f"{target.capitalize()} attribution",
-                description=f"attribution to the {unit}; full colour from {_two_digits(layer.most)} per mm² of tissue",
+                description=(
+                    f"colour shows attribution to the {unit} by area: full from {_two_digits(layer.most)} per mm² on, "
+                    f"as in {100 - SCALE_PERCENTILE:.0f} % of the tissue; white regions have none"
+                ),
                 picture=layer.picture(),
+                is_heat=True,
             )
         )
     lines = f"borders of the {coarse.graph.n_nodes:,} regions"
@@ -155,11 +170,6 @@ def _layers(run: SlideRun, view: View) -> list[Layer]:
         legend = "pen, folds, blur and other artefacts, excluded from the graph or marked in it"
         layers.append(Layer(name="artefacts", title="Artefacts", description=legend, picture=artefacts))
     return layers
-
-
-def _area_mm2(coarse: CoarseGraph) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the tissue area of every region in mm2, shape (nodes,)."""
-    return px_to_mm2(1.0, coarse.graph.mpp) * coarse.graph.moment("n").astype(np.float64)
 
 
 def _two_digits(value: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from wsigraph.config import Config, section_hash
 
 if TYPE_CHECKING:
     from wsigraph.config.coarsening import CoarseningConfig
+    from wsigraph.exchange.feature_slide import FeatureFile
     from wsigraph.explanation.reference import Reference
     from wsigraph.explanation.request import ExplanationRequest
     from wsigraph.graph.coarsening.embed import Embedding
@@ -57,6 +58,10 @@ class SlideRun:
         Regions of the user that limit the tissue, and a mask that replaces it.
     mark : str
         Warning that every output carries if the slide is no H&E section and was used all the same.
+    features : FeatureFile or None
+        Tiles and features of an encoder.
+    has_slide : bool
+        Whether there are pixels; if not, the tiles of `features` are the nodes.
     """
 
     slide: Slide
@@ -71,6 +76,13 @@ class SlideRun:
     roi: Roi | None = None
     tissue_mask: Roi | None = None
     mark: str = ""
+    features: FeatureFile | None = None
+    has_slide: bool = True
+
+    @property
+    def tiles(self) -> FeatureFile | None:
+        """The feature file whose tiles are the nodes, because there is no slide."""
+        return None if self.has_slide else self.features
 
     @property
     def model(self) -> ModelBundle:
@@ -83,10 +95,13 @@ class SlideRun:
     def coarsening(self) -> tuple[CoarseningConfig, Embedding]:
         """Settings and embedding of the coarsening: those of the model where it brings its own."""
         from wsigraph.graph.coarsening.embed import load_embedding
+        from wsigraph.model.coarsening_space import as_trained
 
         options = self.settings.coarsening
-        own = None if self.bundle is None else self.bundle.coarsening(options, self.slide.info.sha256)
-        return own or (options, load_embedding(options.weights))
+        if self.bundle is None:
+            return options, load_embedding(options.weights)
+        own = self.bundle.coarsening(options, self.slide.info.sha256)
+        return own or (as_trained(options, self.bundle, self.records["graph"]), load_embedding(options.weights))
 
     def input_digest(self, name: str) -> dict[str, str]:
         """Return the digest of one input of a step.
@@ -94,13 +109,14 @@ class SlideRun:
         Parameters
         ----------
         name : str
-            ``slide``, ``roi``, ``tissue_mask``, ``embedding``, ``model``, ``reference``, or the name of an earlier
-            step, whose record is meant.
+            ``slide``, ``tiles``, ``features``, ``roi``, ``tissue_mask``, ``embedding``, ``model``, ``reference``, or
+            the name of an earlier step, whose record is meant.
 
         Returns
         -------
         dict of str to str
-            One digest by its name in a record's header; empty for a reference, regions or mask that do not exist.
+            One digest by its name in a record's header; empty for features, a reference, regions or a mask that do not
+            exist.
 
         Raises
         ------
@@ -115,7 +131,11 @@ class SlideRun:
                 origin = [] if info.plane is None else [list(info.origin)]  # earlier versions read the whole plane
                 icc = ["icc"] if info.is_icc_applied else []
                 plane = [f"z {info.z}"] if info.n_z > 1 else []
+                plane += [f"window {info.window[0]} {info.window[1]}"] if info.window else []
                 return {"slide": digest_of([info.slide_id, info.sha256, info.reader, info.mpp, *origin, *icc, *plane])}
+            case "tiles" | "features":
+                tiles = self.tiles if name == "tiles" else self.features
+                return {} if tiles is None else {name: digest_of(tiles.identity)}
             case "roi" | "tissue_mask":
                 regions = self.roi if name == "roi" else self.tissue_mask
                 return {} if regions is None else {name: regions.digest}
@@ -238,6 +258,27 @@ def read_regions(path: Path | str | None, slide: Slide, settings: Config) -> Roi
     from wsigraph.slide.roi import read_roi
 
     return read_roi(path, slide, origin=settings.report.origin)
+
+
+def open_directory(
+    slide: Slide,
+    out: Path | str,
+    layout: Mapping[str, tuple[str, ...]],
+    progress: Progress | None,
+    *,
+    redo: bool,
+    resume_only: bool,
+) -> SlideDirectory:
+    """Return the directory of a slide below `out`; StoreError if it belongs to a slide of other bytes."""
+    from wsigraph.store.directory import SlideDirectory
+
+    directory = SlideDirectory(Path(out) / slide.info.slide_id, layout, progress)
+    directory.refuse_clash(slide.info)
+    if redo:
+        directory.redo()
+    if resume_only:
+        directory.only_resume()
+    return directory
 
 
 def check_encoder(settings: Config) -> None:

@@ -26,6 +26,7 @@ from wsigraph.run.slide_run import (
     describe_run,
     load_explanation_inputs,
     load_model,
+    open_directory,
     read_regions,
 )
 
@@ -46,8 +47,8 @@ class Step:
     files : tuple of str
         What the step leaves in the slide's directory. The first file carries the header.
     inputs : tuple of str
-        What the record is made from: earlier steps, or ``slide``, ``roi``, ``tissue_mask``, ``embedding``,
-        ``model``, ``reference``.
+        What the record is made from: earlier steps, or ``slide``, ``tiles``, ``features``, ``roi``, ``tissue_mask``,
+        ``embedding``, ``model``, ``reference``.
     config : tuple of str
         Sections of the settings that shape the record; ``section.key`` is one value.
     make : callable
@@ -91,8 +92,8 @@ STEPS: Mapping[str, Step] = {
         Step(
             name="tissue",
             files=("tissue.zarr",),
-            inputs=("slide", "roi", "tissue_mask"),
-            config=("tissue", "superpixel.mpp"),
+            inputs=("slide", "tiles", "roi", "tissue_mask"),
+            config=("tissue", "superpixel.mpp", "slide.stain"),
             make=records.make_tissue,
             load=records.load_tissue,
             after=records.mark_tissue,
@@ -100,7 +101,7 @@ STEPS: Mapping[str, Step] = {
         Step(
             name="segment",
             files=("superpixels.zarr",),
-            inputs=("slide", "tissue"),
+            inputs=("slide", "tiles", "tissue"),
             config=("superpixel",),
             make=records.make_superpixels,
             load=records.load_superpixels,
@@ -109,7 +110,7 @@ STEPS: Mapping[str, Step] = {
         Step(
             name="graph",
             files=("graph.safetensors",),
-            inputs=("slide", "tissue", "segment", "roi"),
+            inputs=("slide", "features", "tissue", "segment", "roi"),
             config=("feature",),
             make=records.make_graph,
             load=records.load_graph,
@@ -127,6 +128,7 @@ STEPS: Mapping[str, Step] = {
             name="predict",
             files=("prediction.json",),
             inputs=("coarsen", "model"),
+            config=("prediction",),
             make=records.make_prediction,
             load=records.load_prediction,
             needs_model=True,
@@ -198,11 +200,14 @@ class SlideResult:
 
 
 def run_slide(
-    path: Path | str,
+    path: Path | str | None,
     out: Path | str = "wsigraph-out",
     config: Config | None = None,
     *,
+    features: Path | str | None = None,
+    tile_px: int | None = None,
     mpp: float | None = None,
+    missing_mpp: float | None = None,
     slide_id: str | None = None,
     model: Path | str | None = None,
     progress: Progress | None = None,
@@ -211,20 +216,28 @@ def run_slide(
     roi: Path | str | None = None,
     tissue_mask: Path | str | None = None,
     redo: bool = False,
+    resume_only: bool = False,
     max_mpx: float = 0.0,
 ) -> SlideResult:
     """Carry out the steps of one slide, and skip those whose records are there.
 
     Parameters
     ----------
-    path : Path or str
-        Slide file or folder.
+    path : Path, str or None
+        Slide file or folder; None where `features` takes its place.
     out : Path or str
         Directory under which ``<slide_id>/`` is written.
     config : Config, optional
         Settings; by default the built-in ones.
+    features : Path or str, optional
+        Feature file of an encoder. With the slide, its features are averaged over superpixels; without it, its tiles
+        are the nodes.
+    tile_px : int, optional
+        Side of a tile in level-0 pixels, where `features` does not state it.
     mpp : float, optional
-        Pixel size of level 0 in um/px; overrides the one in the file.
+        Pixel size of level 0 in um/px; overrides the one in a slide. That of a feature file alone counts before it.
+    missing_mpp : float, optional
+        Pixel size where nothing else states one.
     slide_id : str, optional
         Name of the slide; by default the file's name without its suffix.
     model : Path or str, optional
@@ -242,6 +255,8 @@ def run_slide(
         Regions that are taken as the tissue.
     redo : bool
         Whether to carry out every step again, even if its record is there.
+    resume_only : bool
+        Whether to raise `wsigraph.store.directory.WorkLeft` in place of carrying out a step.
     max_mpx : float
         Largest number of pixels of level 0, Mpx; 0 is unlimited.
 
@@ -270,9 +285,9 @@ def run_slide(
     -----
     A slide that fails before its tissue is found leaves nothing on disk.
     """
+    from wsigraph.run.open_inputs import check_features, open_inputs
     from wsigraph.slide.map_boxes import with_threads
-    from wsigraph.slide.reader import read
-    from wsigraph.store.directory import SlideDirectory, check_writable
+    from wsigraph.store.directory import check_writable
 
     if until not in STEPS:
         raise ConfigError(f"step {until!r} is unknown; expected one of {', '.join(STEPS)}")
@@ -288,18 +303,22 @@ def run_slide(
         bundle, directory_of_model = load_model(model, settings)
         if until in ("explain", "page"):
             request, reference = load_explanation_inputs(explain, directory_of_model, bundle)
+    settings = check_features(bundle, settings, has_slide=path is not None, has_features=features is not None)
     check_encoder(settings)
     check_writable(Path(out))
     started = time.perf_counter()
-    how = settings.slide
-    limit = how.max_bad_tile_fraction
-    opened = read(path, mpp=mpp, slide_id=slide_id, max_bad_tile_fraction=limit, icc=how.icc, z=how.z, max_mpx=max_mpx)
-    with opened as slide, with_threads(settings.runtime.threads):
+    opened = open_inputs(
+        *(path, settings),
+        features=features,
+        tile_px=tile_px,
+        mpp=mpp,
+        missing_mpp=missing_mpp,
+        slide_id=slide_id,
+        max_mpx=max_mpx,
+    )
+    with opened as (slide, tiles), with_threads(settings.runtime.threads):
         layout = {step.name: step.files for step in STEPS.values()}
-        directory = SlideDirectory(Path(out) / slide.info.slide_id, layout, progress)
-        directory.refuse_clash(slide.info)
-        if redo:
-            directory.redo()
+        directory = open_directory(slide, out, layout, progress, redo=redo, resume_only=resume_only)
         directory.seconds["read"] = time.perf_counter() - started
         run = SlideRun(
             slide=slide,
@@ -311,9 +330,11 @@ def run_slide(
             progress=progress,
             roi=read_regions(roi, slide, settings),
             tissue_mask=read_regions(tissue_mask, slide, settings),
+            features=tiles,
+            has_slide=path is not None,
         )
         carry_out_steps(run, until)
-        directory.write_run(describe_run(path, settings))
+        directory.write_run(describe_run(str(path or features), settings))
         bad_tiles = directory.path / records.BAD_TILES
         return SlideResult(
             slide_id=slide.info.slide_id,
@@ -342,6 +363,8 @@ def carry_out_steps(run: SlideRun, until: str) -> None:
         Whatever a step raises.
     """
     for step in steps_until(until):
+        if step.name in ("explain", "page") and run.records["predict"].withheld:
+            return  # there is no number to explain; the report gives the reason
         if step.written_by is not None:
             # a slide that fails before its first record leaves no directory behind
             if step.name == until:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -62,9 +62,12 @@ def train(
     workers: int = 0,
     device: str = "cpu",
     tries: Sequence[str] = (),
+    splits: str | None = None,
     allow_missing: bool = False,
     restart: bool = False,
     force: bool = False,
+    organ: str = "",
+    inclusion: str = "",
     progress: Progress | None = None,
 ) -> TrainResult:
     """Train a cross-validated ensemble on a cohort and write it as a model directory.
@@ -99,12 +102,18 @@ def train(
         ``cpu`` or ``cuda``.
     tries : sequence of str
         Further model settings to choose from, each as ``"key=value"``, such as ``"layers=2"``.
+    splits : str, optional
+        Table of folds in place of drawn ones (`wsigraph.cohort.manifest.fold_table.read_folds`).
     allow_missing : bool
         Whether to leave out slides without a graph, with a warning, instead of failing.
     restart : bool
         Whether to discard what `out` holds of other settings or data, instead of failing.
     force : bool
-        Whether to train on a cohort that is too small to be scored, with a mark on the card, instead of failing.
+        Whether to train on a cohort that is too small to be scored, with a mark on the card, instead of failing, and
+        on graphs of slides that are no H&E sections, which are left out otherwise.
+    organ, inclusion : str
+        For the card: organ of the slides, and what was included, as "a proven carcinoma". `predict` says what a model
+        assumes, and compares the organ.
     progress : callable, optional
         Called with (what, done, total) for graphs read, folds and epochs.
 
@@ -129,10 +138,11 @@ def train(
     -----
     Warnings are logged to the logger ``wsigraph``.
     """
+    from wsigraph.cohort.manifest.fold_table import read_folds
     from wsigraph.cohort.manifest.manifest import read_manifest
     from wsigraph.cohort.manifest.manifest_row import patient_digest
     from wsigraph.training.cross_validate import Design, cross_validate, refuse_finished, start_over, study_identity
-    from wsigraph.training.load_cohort import load_cohort, shared_inputs
+    from wsigraph.training.load_cohort import find_forced, load_cohort, shared_inputs
     from wsigraph.training.repeats import score_repeats
     from wsigraph.training.tries import cohort_key, note_tries
 
@@ -144,18 +154,21 @@ def train(
     chosen = with_endpoint(table.rows, endpoint)
     for text in (*table.warnings, *chosen.warnings):
         _log.warning(text)
-    rows = _training_rows(chosen.rows, graphs, allow_missing)
+    given = None if splits is None else read_folds(splits, chosen.rows)
+    rows = _training_rows(chosen.rows if given is None else given.rows, graphs, allow_missing)
+    forced = find_forced(rows, graphs)
+    rows = _without_forced(rows, forced, force)
     configurations = _configurations(settings, tries)
-    design = Design(n_folds=n_folds, group=group, seed=seed, workers=workers, device=device)
-    cohort = load_cohort(
-        rows,
-        graphs,
-        stage_names=names,
-        coarsening=settings.coarsening,
-        model=shared_inputs(configurations),
-        progress=progress,
-    )
+    fold_of = None if given is None else given.fold_of
+    if fold_of is not None:
+        n_folds = max(fold_of.values()) + 1
+    design = Design(n_folds=n_folds, group=group, seed=seed, workers=workers, device=device, fold_of=fold_of)
+    how = partial(load_cohort, coarsening=settings.coarsening, model=shared_inputs(configurations))
+    cohort = how(rows, graphs, stage_names=names, progress=progress)
+    configurations = cohort.settled(configurations)
     shortages = _shortages(cohort, settings.model, design, force)
+    if forced and force:
+        shortages.append(f"{len(forced)} slides that are no H&E sections: {_names(forced)}")
     if restart:
         start_over(out)
     else:
@@ -166,7 +179,9 @@ def train(
         configurations,
         out,
         design=design,
-        about=_about(out, manifest, rows, shortages, endpoint),
+        about=replace(
+            _about(out, manifest, rows, shortages, endpoint), organ=organ.strip(), inclusion=inclusion.strip()
+        ),
         sources={
             "manifest": str(manifest.absolute()),
             "graphs": str(graphs.absolute()),
@@ -176,10 +191,21 @@ def train(
         keep_checkpoints=n_repeats > 1,
         progress=progress,
     )
+    _write_splits(cohort, rows, design, out)
     if n_repeats < 2:
         return TrainResult(ensemble=ensemble)
     scores = score_repeats(ensemble, cohort, configurations, out, design=design, n_repeats=n_repeats, progress=progress)
     return TrainResult(ensemble=ensemble, over_repeats=scores["over_repeats"])
+
+
+def _write_splits(cohort: Cohort, rows: Sequence[ManifestRow], design: Design, out: Path) -> None:
+    """Write the folds of a model as a table beside it."""
+    from wsigraph.cohort.manifest.fold_table import SPLITS, encode_folds
+    from wsigraph.store.atomic import write_file
+    from wsigraph.training.cross_validate import assign_folds
+
+    folds = assign_folds(cohort, design)[0].tolist()
+    write_file(out / SPLITS, encode_folds(rows, dict(zip(cohort.patient.tolist(), folds, strict=True))))
 
 
 def _shortages(cohort: Cohort, model: ModelConfig, design: Design, force: bool) -> list[str]:
@@ -210,11 +236,26 @@ def _training_rows(rows: Sequence[ManifestRow], graphs: Path, allow_missing: boo
         _log.warning("%d slides of split 'test' are left alone", len(rows) - len(training))
     if not allow_missing:
         return training
-    missing = {row.slide_id for row in find_missing(training, graphs)}
+    missing = find_missing(training, graphs)
     if missing:
-        names = ", ".join(sorted(missing)[:_N_NAMED])
-        _log.warning("%d slides have no graph and are left out: %s", len(missing), names)
-    return [row for row in training if row.slide_id not in missing]
+        _log.warning("%d slides have no graph and are left out: %s", len(missing), _names(missing))
+    absent = {row.slide_id for row in missing}
+    return [row for row in training if row.slide_id not in absent]
+
+
+def _without_forced(rows: list[ManifestRow], forced: Sequence[ManifestRow], force: bool) -> list[ManifestRow]:
+    """Return the rows without those of slides that are no H&E sections, with a warning; all of them with `force`."""
+    if not forced:
+        return rows
+    kept = "trained on all the same" if force else "left out; --force trains on them"
+    _log.warning("%d slides are no H&E sections and were forced: %s; %s", len(forced), _names(forced), kept)
+    names = set() if force else {row.slide_id for row in forced}
+    return [row for row in rows if row.slide_id not in names]
+
+
+def _names(rows: Sequence[ManifestRow]) -> str:
+    """Return the names of the first slides."""
+    return ", ".join(sorted(row.slide_id for row in rows)[:_N_NAMED])
 
 
 def _configurations(settings: Config, tries: Sequence[str]) -> list[ModelConfig]:
@@ -237,7 +278,7 @@ def _about(
         description=f"Ensemble of folds over {tissue}, trained with wsigraph train.",
         notice="for research only: not validated for any clinical use"
         + ("; trained on simulated tissue, its numbers have no medical meaning" if simulated else "")
-        + ("; trained with --force on a cohort that is too small to be scored" if shortages else ""),
+        + ("; trained with --force, see its limits" if shortages else ""),
         licence="not stated",
         data=f"{len(rows)} slides of {manifest.name}" + ("" if endpoint.is_default else f"; endpoint {endpoint}"),
         simulated=simulated,

@@ -80,6 +80,7 @@ def validate(
     from wsigraph.cohort.manifest.manifest import read_manifest
     from wsigraph.model.bundle import load_bundle
     from wsigraph.store.atomic import write_file
+    from wsigraph.store.csv_file import encode_csv
     from wsigraph.store.header import canonical_document
     from wsigraph.training.evaluation.competing_events import describe_incidence
     from wsigraph.training.evaluation.external_validation import validate_externally
@@ -125,7 +126,7 @@ def validate(
         "competing": describe_incidence(incidence, days),
     }
     write_file(out / DOCUMENT, canonical_document(document))
-    write_file(out / TABLE, result.table.to_csv(index=False).encode())
+    write_file(out / TABLE, encode_csv(list(result.table.columns), result.table.itertuples(index=False)))
     write_file(out / PAGE, render_validation(document, result.table, incidence).encode())
     return document
 

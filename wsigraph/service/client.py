@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -149,7 +149,9 @@ class Client:
                     if n_failed > _MAX_TRIES:
                         raise
                     time.sleep(2.0**n_failed)
-                    status = self._json("GET", address)
+                    with suppress(errors.Unavailable):
+                        # where it is still away, the next part fails and counts
+                        status = self._json("GET", address)
                 if progress is not None:
                     progress(status["offset"], status["size"])
         return str(status["slide_id"])

@@ -145,7 +145,7 @@ def _compile_kernels(config: Config) -> subprocess.Popen[bytes] | None:
     if not config.service.sandbox or config.cluster.kind not in ("local", "threads"):
         return None
     return subprocess.Popen(
-        [sys.executable, "-m", "wsigraph.run.batch.compile_kernels"],
+        [sys.executable, "-m", "wsigraph.run.batch.compile_kernels", "10"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

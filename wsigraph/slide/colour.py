@@ -9,6 +9,30 @@ WHITE = 255
 """Value of every channel where a slide holds no pixel."""
 
 
+Window = tuple[int, int]
+"""Levels of 16-bit samples that become 0 and 255."""
+
+
+def apply_window(samples: NDArray[np.uint16], window: Window) -> NDArray[np.uint8]:
+    """Return 16-bit samples as 8-bit ones: linear inside a window, rounded half up, cut off outside.
+
+    Parameters
+    ----------
+    samples : uint16 array
+        Of any shape.
+    window : tuple of int
+        Levels that become 0 and 255, the lower first.
+
+    Returns
+    -------
+    uint8 array
+        Of the same shape.
+    """
+    low, high = window
+    levels = np.clip(np.arange(65536, dtype=np.int64), low, high) - low
+    return ((2 * WHITE * levels + (high - low)) // (2 * (high - low))).astype(np.uint8)[samples]
+
+
 def to_rgb(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return samples as RGB, transparency laid over white.
 

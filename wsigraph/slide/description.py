@@ -20,6 +20,11 @@ HOW_TO_CONVERT = (
     "Bio-Formats: bfconvert -tilex 512 -tiley 512 -pyramid-resolutions 4 -pyramid-scale 4 IN OUT.ome.tiff"
 )
 """What to do with a slide that no reader reads as it is."""
+HOW_TO_WINDOW = (
+    "state which levels become black and white, with --set slide.window=[LOW,HIGH] (Python: read(..., "
+    "window=(LOW, HIGH))), such as [0,65535]"
+)
+"""What to do with 16-bit RGB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,8 @@ class FileDescription:
         Names of the channels taken for red, green and blue; empty where the file names none.
     z, n_z : int
         The focal plane that is read, from 1, and how many the file holds.
+    window : tuple of int or None
+        The window by which 16-bit samples were read; None for 8 bits.
     icc : bytes or None
         The ICC colour profile; None where the file holds none.
     bounds : Box or None
@@ -70,6 +77,7 @@ class FileDescription:
     channels: tuple[str, ...] = ()
     z: int = 1
     n_z: int = 1
+    window: tuple[int, int] | None = None
     icc: bytes | None = None
     bounds: Box | None = None
     plane: Size | None = None

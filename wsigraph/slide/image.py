@@ -17,8 +17,8 @@ from PIL import Image, UnidentifiedImageError
 from wsigraph.errors import TruncatedSlide, UnreadableSlide
 from wsigraph.geometry import Box, Size
 from wsigraph.slide import tiff_index
-from wsigraph.slide.colour import WHITE, to_rgb
-from wsigraph.slide.description import HOW_TO_CONVERT, FileDescription, make_levels
+from wsigraph.slide.colour import WHITE, Window, apply_window, to_rgb
+from wsigraph.slide.description import HOW_TO_CONVERT, HOW_TO_WINDOW, FileDescription, make_levels
 from wsigraph.slide.mpp import StatedMpp
 from wsigraph.slide.series import SeriesRule
 
@@ -38,6 +38,8 @@ class ImageReader:
     ----------
     path : Path
         The file.
+    window : tuple of int, optional
+        Levels of a TIFF of 16-bit RGB that become 0 and 255; such a file is refused where left out.
 
     Raises
     ------
@@ -49,10 +51,12 @@ class ImageReader:
 
     suffixes: ClassVar[frozenset[str]] = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff"})
     series: ClassVar[tuple[SeriesRule, ...]] = ()
+    takes_window: ClassVar[bool] = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, window: Window | None = None) -> None:
         is_tiff = tiff_index.is_tiff(path)
-        vendor, self._pixels, stated, icc = _read_tiff(path) if is_tiff else _read_picture(path)
+        window = window if is_tiff and _is_deep(path) else None
+        vendor, self._pixels, stated, icc = _read_tiff(path, window) if is_tiff else _read_picture(path)
         size = Size(*self._pixels.shape[:2])
         self.description = FileDescription(
             vendor=vendor,
@@ -61,6 +65,7 @@ class ImageReader:
             mpp=stated.x if stated else None,
             mpp_y=stated.y if stated else None,
             mpp_source=stated.source if stated else None,
+            window=window,
             icc=icc,
         )
 
@@ -136,19 +141,37 @@ def _read_picture(path: Path) -> tuple[str, NDArray[np.uint8], StatedMpp | None,
         raise kind_of_error(f"slide {str(path)!r} does not decode ({reason}); copy it again") from None
 
 
-def _read_tiff(path: Path) -> tuple[str, NDArray[np.uint8], StatedMpp | None, bytes | None]:
+def _is_deep(path: Path) -> bool:
+    """Return whether a TIFF holds RGB of 16 bits; False where its index is damaged, which its reading reports."""
+    try:
+        with tiff_index.open_index(path) as tif:
+            return tiff_index.is_deep_rgb(next(tiff_index.all_pages(tif)))
+    except tiff_index.MALFORMED:
+        return False
+
+
+def _read_tiff(path: Path, window: Window | None) -> tuple[str, NDArray[np.uint8], StatedMpp | None, bytes | None]:
     try:
         with tiff_index.open_index(path) as tif:
             tiff_index.check_extents(path, tif)
             page = next(tiff_index.all_pages(tif))
             _check_area(path, page.imagewidth, page.imagelength)
             photometric = int(page.photometric)
-            if page.dtype != np.uint8 or photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR):
+            if tiff_index.is_deep_rgb(page) and window is None:
+                raise UnreadableSlide(f"slide {str(path)!r} holds RGB of 16 bits; {HOW_TO_WINDOW}; or {HOW_TO_CONVERT}")
+            if (page.dtype != np.uint8 and window is None) or photometric not in (
+                _WHITE_IS_ZERO,
+                _BLACK_IS_ZERO,
+                _RGB,
+                _YCBCR,
+            ):
                 raise UnreadableSlide(
                     f"slide {str(path)!r} is a TIFF of {page.dtype} with {tiff_index.colours_of(page)} colours, "
                     f"expected 8-bit grey or RGB; {HOW_TO_CONVERT}"
                 )
             samples = page.asarray(maxworkers=1)
+            if window is not None:
+                samples = apply_window(samples, window)
             if page.samplesperpixel > 1 and int(page.planarconfig) != 1:
                 samples = np.moveaxis(samples, 0, -1)
             pixels = to_rgb(samples)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from wsigraph import registry
 from wsigraph.errors import PluginError, UnreadableSlide
 from wsigraph.geometry import Box
+from wsigraph.slide.colour import Window
 from wsigraph.slide.description import HOW_TO_CONVERT, FileDescription
 from wsigraph.slide.plausible_size import check_density
 from wsigraph.slide.series import SeriesRule
@@ -31,7 +32,8 @@ class SlideReader(Protocol):
 
     A reader is used from several threads at once. It need not pickle: a slide re-opens it by path. `suffixes` and
     `series` are class attributes; a slide in a folder is found through them alone, before any file is opened. A reader
-    of several focal planes has ``takes_z = True`` and takes ``z``, from 1, None for the middle.
+    of several focal planes has ``takes_z = True`` and takes ``z``, from 1, None for the middle. One of 16-bit RGB has
+    ``takes_window = True`` and takes ``window``, the levels that become 0 and 255.
     """
 
     suffixes: ClassVar[frozenset[str]]
@@ -63,7 +65,9 @@ class SlideReader(Protocol):
         ...
 
 
-def open_reader(path: Path, name: str | None = None, z: int | None = None) -> tuple[str, SlideReader]:
+def open_reader(
+    path: Path, name: str | None = None, z: int | None = None, window: Window | None = None
+) -> tuple[str, SlideReader]:
     """Open a slide file.
 
     Parameters
@@ -74,6 +78,8 @@ def open_reader(path: Path, name: str | None = None, z: int | None = None) -> tu
         Reader plugin to use; tried in the order of `reader_names` where left out.
     z : int, optional
         Focal plane to read, from 1; the middle one where left out.
+    window : tuple of int, optional
+        Levels of 16-bit RGB that become 0 and 255; such a file is refused where left out.
 
     Returns
     -------
@@ -89,7 +95,7 @@ def open_reader(path: Path, name: str | None = None, z: int | None = None) -> tu
     PluginError
         If `name` is unknown or does not load.
     """
-    chosen, reader = _open(path, name, z)
+    chosen, reader = _open(path, name, z, window)
     try:
         check_density(path, reader.description)
     except BaseException:
@@ -98,12 +104,12 @@ def open_reader(path: Path, name: str | None = None, z: int | None = None) -> tu
     return chosen, reader
 
 
-def _open(path: Path, name: str | None, z: int | None) -> tuple[str, SlideReader]:
+def _open(path: Path, name: str | None, z: int | None, window: Window | None) -> tuple[str, SlideReader]:
     is_vsi, is_czi = _is_vsi(path), _is_czi(path)
     if name is not None:
         if is_vsi and name in _FIRST + _LAST:
             raise UnreadableSlide(_vsi_message(path))
-        return name, _construct(_load(name), path, z)
+        return name, _construct(_load(name), path, z, window)
     broken: list[PluginError] = []
     for candidate in reader_names():
         if is_vsi and candidate in _FIRST + _LAST:
@@ -114,7 +120,8 @@ def _open(path: Path, name: str | None, z: int | None) -> tuple[str, SlideReader
             broken.append(error)
             continue
         if plugin.matches(path):
-            return candidate, _open_czi(plugin, path, z) if is_czi else _construct(plugin, path, z)
+            opened = _open_czi(plugin, path, z) if is_czi else _construct(plugin, path, z, window)
+            return candidate, opened
     if is_vsi:
         raise UnreadableSlide(_vsi_message(path))
     if is_czi:
@@ -151,14 +158,15 @@ def _vsi_message(path: Path) -> str:
     )
 
 
-def _construct(plugin: Any, path: Path, z: int | None) -> SlideReader:
-    """Return an open reader at a focal plane; readers with ``takes_z`` know several."""
+def _construct(plugin: Any, path: Path, z: int | None, window: Window | None = None) -> SlideReader:
+    """Return an open reader at a focal plane; readers with ``takes_z`` know several, with ``takes_window`` 16 bits."""
+    options: dict[str, Any] = {"window": window} if window and getattr(plugin, "takes_window", False) else {}
     if getattr(plugin, "takes_z", False):
-        several: SlideReader = plugin(path, z=z)
+        several: SlideReader = plugin(path, z=z, **options)
         return several
     if z not in (None, 1):
         raise UnreadableSlide(f"slide {str(path)!r} is read with one focal plane, not plane {z}; omit --z")
-    reader: SlideReader = plugin(path)
+    reader: SlideReader = plugin(path, **options)
     return reader
 
 

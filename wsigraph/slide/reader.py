@@ -239,7 +239,7 @@ class Slide:
 
     def _reopen(self) -> SlideReader:
         z = self._info.z if self._info.n_z > 1 else None
-        reader = open_reader(Path(self._info.path), self._info.reader, z)[1]
+        reader = open_reader(Path(self._info.path), self._info.reader, z, self._info.window)[1]
         if self._info.is_icc_applied:
             reader = IccReader(reader, self._info.slide_id)
         if reader.description.levels != self._info.levels:
@@ -257,6 +257,7 @@ def read(
     max_bad_tile_fraction: float = MAX_BAD_TILE_FRACTION,
     icc: Literal["ignore", "apply"] = "ignore",
     z: int | None = None,
+    window: tuple[int, int] | None = None,
     max_mpx: float = 0.0,
 ) -> Slide:
     """Open a slide.
@@ -277,6 +278,8 @@ def read(
         Whether pixels are converted to sRGB by the file's ICC profile, where it has one.
     z : int, optional
         Focal plane to read, from 1; the middle one where left out.
+    window : tuple of int, optional
+        Levels of a file of 16-bit RGB that become 0 and 255; such a file is refused where left out.
     max_mpx : float
         Largest number of pixels of level 0, Mpx; 0 is unlimited.
 
@@ -307,7 +310,7 @@ def read(
     if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
         raise SlideError(f"slide id {name!r} cannot name a directory; give letters, digits, '-', '_' and '.'")
     path = files.locate(named)
-    reader_name, slide_reader = open_reader(path, reader, z)
+    reader_name, slide_reader = open_reader(path, reader, z, window)
     try:
         description = slide_reader.description
         check_area(named, description, max_mpx)
@@ -331,6 +334,7 @@ def read(
             plane=description.plane,
             z=description.z,
             n_z=description.n_z,
+            window=description.window,
             icc=profile_name(description.icc),
             is_icc_applied=is_icc_applied,
         )
@@ -365,7 +369,7 @@ def _attach(info: SlideInfo, max_bad_tile_fraction: float) -> Slide:
     A worker gets the slide anew with every task; opening it each time would parse its index each time.
     """
     name = (info.path, info.sha256, info.reader, info.slide_id)
-    key = (*name, info.mpp, info.mpp_source, info.is_icc_applied, info.z, max_bad_tile_fraction)
+    key = (*name, info.mpp, info.mpp_source, info.is_icc_applied, info.z, info.window, max_bad_tile_fraction)
     with _attaching:
         slide = _attached.get(key)
         if slide is None or slide._is_closed:

@@ -1,4 +1,4 @@
-"""Files of regions: QuPath GeoJSON, ImageScope XML, and label images, as shapes in the file's own coordinates.
+"""Files of regions: QuPath GeoJSON, ImageScope XML, HistomicsTK JSON and label images, in the file's own coordinates.
 
 The files come from elsewhere. They are limited in size, nothing in them is executed, and an XML with a document type
 (where entities would be declared) is refused before it is parsed further.
@@ -85,7 +85,7 @@ def read_region_file(path: Path) -> RegionFile:
     Parameters
     ----------
     path : Path
-        GeoJSON, ImageScope XML, PNG or TIFF.
+        GeoJSON, ImageScope XML, HistomicsTK JSON, PNG or TIFF.
 
     Returns
     -------
@@ -157,6 +157,12 @@ def _read_geojson(path: Path) -> RegionFile:
         document = json.loads(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise RegionError(f"regions {str(path)!r} is no valid JSON ({error}); export it again") from None
+    elements = list(_histomics_elements(document))
+    if elements:
+        shapes = [
+            shape for number, element in enumerate(elements, 1) for shape in _histomics_shape(element, number, path)
+        ]
+        return RegionFile(shapes=shapes, origin="plane")
     features = list(_features(document))
     if any(_object_type(feature) not in _NOT_DRAWN for feature in features):
         features = [feature for feature in features if _object_type(feature) not in _NOT_DRAWN]
@@ -171,6 +177,41 @@ def _read_geojson(path: Path) -> RegionFile:
     stated = foreign.get("origin") if isinstance(foreign, Mapping) else None
     origin = stated.get("coordinates") if isinstance(stated, Mapping) else None
     return RegionFile(shapes=shapes, origin=origin if origin in ("bounds", "plane") else None)
+
+
+def _histomics_elements(document: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the elements of annotations of HistomicsTK and the Digital Slide Archive; none for other JSON."""
+    for member in document if isinstance(document, list) else [document]:
+        inner = member.get("annotation", member) if isinstance(member, Mapping) else None
+        elements = inner.get("elements") if isinstance(inner, Mapping) else None
+        for element in elements if isinstance(elements, list) else []:
+            if isinstance(element, Mapping):
+                yield element
+
+
+def _histomics_shape(element: Mapping[str, Any], number: int, path: Path) -> Iterator[Shape]:
+    """Yield the area of a closed polyline or rectangle; its class is its group, else its label. Others have no area."""
+    label = element.get("label")
+    text = label.get("value") if isinstance(label, Mapping) else None
+    class_name = str(element.get("group") or text or "").strip()
+    name = f"annotation {number}" + (f" ({class_name!r})" if class_name else "")
+    if element.get("type") == "polyline" and element.get("closed"):
+        holes = element.get("holes")
+        rings = [element.get("points"), *(holes if isinstance(holes, list) else [])]
+        yield Shape(class_name=class_name, rings=[_ring(ring, path, name) for ring in rings], label=name)
+    elif element.get("type") == "rectangle":
+        try:
+            x, y = (float(value) for value in element["center"][:2])
+            half_width, half_height = float(element["width"]) / 2, float(element["height"]) / 2
+            angle = float(element.get("rotation") or 0.0)
+        except (TypeError, ValueError, LookupError):
+            raise RegionError(
+                f"regions {str(path)!r}: {name} is a rectangle without numbers; export it again"
+            ) from None
+        turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+        corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * (half_width, half_height)
+        ring = corners @ turn + (x, y)
+        yield Shape(class_name=class_name, rings=[_ring(ring, path, name)], label=name)
 
 
 def _features(document: Any) -> Iterator[Mapping[str, Any]]:

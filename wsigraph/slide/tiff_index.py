@@ -144,6 +144,12 @@ def all_pages(tif: TiffFile) -> Iterator[TiffPage]:
         yield from (_full(sub) for sub in full.pages or ())
 
 
+def is_deep_rgb(page: TiffPage) -> bool:
+    """Return whether a page holds red, green and blue of 16 bits side by side."""
+    is_rgb = int(page.photometric) == PHOTOMETRIC.RGB and page.samplesperpixel in (3, 4) and int(page.planarconfig) == 1
+    return bool(page.dtype == np.uint16 and page.bitspersample == 16 and is_rgb)
+
+
 def pyramid_pages(tif: TiffFile) -> list[TiffPage]:
     """Return the pages of the pyramid that begins with the first page, from the finest to the coarsest.
 

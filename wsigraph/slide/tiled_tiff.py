@@ -21,8 +21,8 @@ from tifffile import TiffFile, TiffPage
 from wsigraph.errors import CorruptTile, TruncatedSlide, UnreadableSlide
 from wsigraph.geometry import Box, Size
 from wsigraph.slide import colour_tag, jpeg, objective, planes, tiff_index
-from wsigraph.slide.colour import to_rgb
-from wsigraph.slide.description import HOW_TO_CONVERT, FileDescription, choose_z, make_levels
+from wsigraph.slide.colour import Window, apply_window, to_rgb
+from wsigraph.slide.description import HOW_TO_CONVERT, HOW_TO_WINDOW, FileDescription, choose_z, make_levels
 from wsigraph.slide.resample import shrink
 from wsigraph.slide.series import SeriesRule
 from wsigraph.slide.tile_grid import TileCache, assemble
@@ -34,6 +34,8 @@ _YCBCR, _RGB, _WHITE_IS_ZERO, _BLACK_IS_ZERO = 6, 2, 0, 1
 _UNSPECIFIED, _ASSOCIATED_ALPHA = 0, 1
 _TILE_PX_MAX = 2**26
 _COLOUR_TILES = 4
+_FULL_WINDOW = (0, 65535)
+_DEEP = "samples of uint16, RGB of 16 bits"
 _MACRO_NAMES = ("label", "macro")
 
 
@@ -51,6 +53,7 @@ class _Page:
     n_samples: int
     photometric: int
     decode: Any
+    window: Window | None = None  # of 16-bit samples
     planes: tuple[_Page, ...] = ()  # red, green and blue where they are stored apart
 
     @property
@@ -75,6 +78,8 @@ class TiledTiffReader:
         The file.
     z : int, optional
         Focal plane of an OME-TIFF, from 1; the middle one where left out.
+    window : tuple of int, optional
+        Levels of 16-bit RGB that become 0 and 255; such a file is refused where left out.
 
     Raises
     ------
@@ -88,18 +93,20 @@ class TiledTiffReader:
     suffixes: ClassVar[frozenset[str]] = frozenset({".qptiff", ".svs", ".tif", ".tiff"})
     series: ClassVar[tuple[SeriesRule, ...]] = ()
     takes_z: ClassVar[bool] = True
+    takes_window: ClassVar[bool] = True
 
-    def __init__(self, path: Path, z: int | None = None) -> None:
+    def __init__(self, path: Path, z: int | None = None, window: Window | None = None) -> None:
         self._path = path
         tif = tiff_index.open_index(path)
         try:
             with tif:
                 tiff_index.check_extents(path, tif)
-                _check(path, tif)
+                _check(path, tif, window)
+                window = window if tiff_index.is_deep_rgb(tiff_index.pyramid_pages(tif)[0]) else None
                 vendor = tiff_index.vendor_of(tif)
                 n_z = planes.n_focal_planes(tif)
                 z = choose_z(path, z, n_z)
-                self._pages = _read_pages(tif, z - 1, n_z)
+                self._pages = [replace(page, window=window) for page in _read_pages(tif, z - 1, n_z)]
                 stated = tiff_index.stated_mpp(tif, vendor)
                 channels, icc = planes.channel_names(tif), tiff_index.icc_profile(tif)
                 power = objective.power_in(tif.pages.first.description) if vendor == "aperio" else None
@@ -122,6 +129,7 @@ class TiledTiffReader:
             channels=channels,
             z=z,
             n_z=n_z,
+            window=window,
             icc=icc,
             warnings=warnings,
         )
@@ -254,9 +262,12 @@ class _Descriptor:
             return self._handle.read(n_bytes)
 
 
-def _check(path: Path, tif: TiffFile) -> None:
+def _check(path: Path, tif: TiffFile, window: Window | None) -> None:
     """Raise UnreadableSlide where the file is nothing that this reader decodes exactly."""
-    faults = _content_faults(tif) or _foreign_traits(tif)
+    content = _content_faults(tif, window)
+    if content and window is None and not _content_faults(tif, _FULL_WINDOW):
+        raise UnreadableSlide(f"slide {str(path)!r} holds {_DEEP}; {HOW_TO_WINDOW}; or {HOW_TO_CONVERT}")
+    faults = content or _foreign_traits(tif)
     if faults:
         raise UnreadableSlide(
             f"slide {str(path)!r} is no tiled TIFF that can be read: {'; '.join(faults)}; expected 8-bit grey or RGB "
@@ -282,7 +293,7 @@ def _foreign_traits(tif: TiffFile) -> list[str]:
     return [text for text, is_true in traits.items() if is_true]
 
 
-def _content_faults(tif: TiffFile) -> list[str]:
+def _content_faults(tif: TiffFile, window: Window | None = None) -> list[str]:
     """Return why a tiled file of a plain dialect holds no picture in RGB or grey, for any reader."""
     pages = tiff_index.pyramid_pages(tif)
     first = pages[0]
@@ -290,9 +301,10 @@ def _content_faults(tif: TiffFile) -> list[str]:
         return []
     photometrics = (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR)
     tile_px = [_tile_size(page).area for page in pages]
+    is_windowed = window is not None and all(tiff_index.is_deep_rgb(page) for page in pages)
     faults = {
         "it holds no pixel": min(*(page.imagewidth * page.imagelength for page in pages), *tile_px) < 1,
-        f"it holds samples of {first.dtype}": first.dtype != np.uint8 or first.bitspersample != 8,
+        f"it holds samples of {first.dtype}": (first.dtype != np.uint8 or first.bitspersample != 8) and not is_windowed,
         f"it holds {first.samplesperpixel} samples a pixel": first.samplesperpixel not in (1, 3, 4),
         planes.fault(tif): bool(planes.fault(tif)),
         "it is a volume": first.imagedepth > 1,
@@ -349,6 +361,8 @@ def _decode(page: _Page, index: int, stream: bytes, scale: int) -> NDArray[np.ui
         pixels = jpeg.decode(complete, page.tile, scale)
     else:
         decoded = page.decode(stream, index)[0][0]  # without the axis of depth
+        if page.window is not None and decoded.dtype == np.uint16:
+            decoded = apply_window(decoded, page.window)
         if decoded.dtype != np.uint8:
             raise ValueError(f"it holds {decoded.dtype}, expected uint8")
         pixels = to_rgb(decoded[..., : page.n_samples])

@@ -154,6 +154,7 @@ def _encode_slide_info(info: SlideInfo) -> Payload:
             "n_z": info.n_z,
             "icc": info.icc,
             "is_icc_applied": info.is_icc_applied,
+            **({"window": list(info.window)} if info.window else {}),
         }
     )
 
@@ -166,13 +167,14 @@ def _decode_slide_info(payload: Payload) -> SlideInfo:
     )
     associated, warnings = tuple(fields.pop("associated")), tuple(fields.pop("warnings"))
     x, y = fields.pop("origin", (0, 0))  # records of earlier versions have none
-    plane = fields.pop("plane", None)
+    plane, window = fields.pop("plane", None), fields.pop("window", None)
     return SlideInfo(
         levels=levels,
         associated=associated,
         warnings=warnings,
         origin=(int(x), int(y)),
         plane=None if plane is None else Size(*plane),
+        window=None if window is None else (int(window[0]), int(window[1])),
         **fields,
     )
 
@@ -198,6 +200,10 @@ def _encode_prediction(prediction: Prediction) -> Payload:
             "distance": prediction.distance,
             "relation": prediction.relation,
             **(prediction.risk_parts() or {}),
+            "percentile": prediction.percentile,
+            "withheld": prediction.withheld,
+            "assumes": prediction.assumes,
+            "is_demonstration": prediction.is_demonstration,
         }
     )
 
@@ -239,6 +245,10 @@ def _encode_graph(graph: TissueGraph) -> Payload:
     }
     if graph.nuclei != "rule":  # left out otherwise, so that older graphs keep their bytes
         fields["nuclei"] = graph.nuclei
+    if graph.mark:
+        fields["mark"] = graph.mark
+    if graph.stain.name != "h&e":
+        fields["stain"] = graph.stain.name
     return Payload(fields, arrays)
 
 
@@ -257,12 +267,14 @@ def _decode_graph(payload: Payload) -> TissueGraph:
             max_concentration=arrays["stain_max_concentration"],
             nucleus_threshold=fields["nucleus_threshold"],
             source=fields["stain_source"],
+            name=fields.get("stain", "h&e"),
         ),
         encoding_sum=arrays.get("encoding_sum"),
         encoder=fields["encoder"],
         class_names=tuple(fields.get("class_names", ())),
         class_pixels=arrays.get("class_pixels"),
         nuclei=fields.get("nuclei", "rule"),
+        mark=fields.get("mark", ""),
     )
 
 
@@ -290,6 +302,7 @@ def _encode_tissue_map(tissue: TissueMap) -> Payload:
         "source": tissue.stain.source,
         "vectors": tissue.stain.vectors.tolist(),
         **({"refusal": tissue.refusal} if tissue.refusal else {}),
+        **({"stain": tissue.stain.name} if tissue.stain.name != "h&e" else {}),
         **({"warnings": list(tissue.warnings)} if tissue.warnings else {}),
     }
     return Payload(fields, {"artefact": tissue.artefact, "section": tissue.section, "tissue": tissue.tissue})
@@ -302,6 +315,7 @@ def _decode_tissue_map(payload: Payload) -> TissueMap:
         max_concentration=np.asarray(fields["max_concentration"], np.float64),
         nucleus_threshold=fields["nucleus_threshold"],
         source=fields["source"],
+        name=fields.get("stain", "h&e"),
     )
     arrays: dict[str, Any] = {name: np.asarray(array[:]) for name, array in payload.arrays.items()}
     return TissueMap(

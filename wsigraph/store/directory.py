@@ -30,6 +30,10 @@ RUN_FILE = "run.json"
 Record = TypeVar("Record")
 
 
+class WorkLeft(Exception):
+    """A stage is not done, and only resuming was allowed; its text is the name of the stage."""
+
+
 class SlideDirectory:
     """Records of one slide, stage by stage.
 
@@ -64,6 +68,11 @@ class SlideDirectory:
         self._progress = progress or (lambda *_: None)
         self._is_redoing = False
         self._counts_none_as_done = False
+        self._may_work = True
+
+    def only_resume(self) -> None:
+        """Raise `WorkLeft` in place of carrying out a stage."""
+        self._may_work = False
 
     def redo(self) -> None:
         """Count no stage as done, so that the next one and all after it are carried out."""
@@ -123,6 +132,8 @@ class SlideDirectory:
         ------
         StoreError
             If the directory cannot be written.
+        WorkLeft
+            If the stage is not done, after `only_resume`.
         """
         names = self._layout[stage]
         to = Destination(self.path / names[0], inputs, config)
@@ -130,6 +141,8 @@ class SlideDirectory:
         if may_be_done and is_done(to.path, inputs, config) and self._are_whole(to.path, names[1:]):
             self.resumed.append(stage)
             return load(to.path)
+        if not self._may_work:
+            raise WorkLeft(stage)
         if not self._is_redoing:
             self._drop_from(stage)
             self._is_redoing = True

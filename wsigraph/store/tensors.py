@@ -85,6 +85,20 @@ def read_tensors(
         return header, tensors, stored["fields"]
 
 
+def read_fields(path: Path) -> dict[str, Any]:
+    """Return the scalar fields of one safetensors file without reading its arrays, and without checking its content.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing, damaged or of another schema.
+    """
+    with reading(path, None), safe_open(path, framework="np") as file:
+        stored = parse_json((file.metadata() or {}).get(KEY, "{}"))
+        check_header(stored.get("header"), None, path)
+        return dict(stored["fields"])
+
+
 def _content(tensors: Tensors, fields: Mapping[str, Any]) -> str:
     total = hashlib.sha256(canonical_json(dict(fields)).encode())
     for name in sorted(tensors):

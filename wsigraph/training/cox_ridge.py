@@ -98,8 +98,10 @@ def cox_ridge(x: Table, time_days: Table, event: NDArray[np.bool_], penalty: flo
     value = np.inf
     step: Table = np.zeros(x.shape[1])
     for _ in range(_NEWTON_STEPS):
-        loss, gradient, hessian = _partial_likelihood(x, event, group, last, beta + step, penalty * n)
-        if loss > value + 1e-12:
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            # a step that is far too long leaves a set at risk without weight; its loss is then not finite
+            loss, gradient, hessian = _partial_likelihood(x, event, group, last, beta + step, penalty * n)
+        if not np.isfinite(loss) or loss > value + 1e-12:
             step = np.asarray(0.5 * step)
             continue
         beta, value = np.asarray(beta + step), loss

@@ -8,6 +8,8 @@ from there.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from wsigraph.cohort.metrics.bootstrap import draw_weights, estimate
 from wsigraph.cohort.metrics.stage import quadratic_kappa, stage_auc
 from wsigraph.cohort.metrics.survival import c_index
 from wsigraph.config import ModelConfig
-from wsigraph.errors import ModelError
+from wsigraph.errors import CohortError, ModelError
 from wsigraph.graph.one_thread import one_thread
 from wsigraph.model.bundle import CARD_FILE, ModelBundle, save_bundle
 from wsigraph.model.card import About, Score
@@ -63,6 +65,8 @@ class Design:
         Processes; 0 uses one per available core.
     device : str
         Where tensors are, e.g. ``"cuda"``.
+    fold_of : mapping of str to int, or None
+        Fold that holds each patient out, where folds are given and not drawn.
     """
 
     n_folds: int = 5
@@ -70,6 +74,7 @@ class Design:
     seed: int = 1
     workers: int = 0
     device: str = "cpu"
+    fold_of: Mapping[str, int] | None = None
 
 
 def cross_validate(
@@ -122,6 +127,7 @@ def cross_validate(
         If the directory cannot be written.
     """
     directory, started = Path(out), time.perf_counter()
+    configurations = cohort.settled(configurations)
     identity = study_identity(cohort, configurations, design)
     _begin(directory / CHECKPOINTS, identity)
     ensemble = train_folds(
@@ -190,6 +196,7 @@ def study_identity(cohort: Cohort, configurations: Sequence[ModelConfig], design
         "--group": design.group,
         "--seed": design.seed,
         "patients": cohort.n_rows,
+        **({} if design.fold_of is None else {"--splits": given_folds_id(design.fold_of)}),
     }
     for number, config in enumerate(configurations[1:], start=1):
         tried = settings_of("model", config).items()
@@ -199,6 +206,11 @@ def study_identity(cohort: Cohort, configurations: Sequence[ModelConfig], design
         settings |= settings_of("coarsening", cohort.superpixel_graphs.config)
     data = cohort_digests(cohort, np.arange(cohort.n_rows), with_superpixels=joint)
     return Identity(settings=settings, data=data)
+
+
+def given_folds_id(fold_of: Mapping[str, int]) -> str:
+    """Return a digest of given folds, 16 hexadecimal characters."""
+    return hashlib.sha256(json.dumps(sorted(fold_of.items())).encode()).hexdigest()[:16]
 
 
 def refuse_finished(out: Path, identity: Identity) -> None:
@@ -277,6 +289,10 @@ def assign_folds(cohort: Cohort, design: Design, n_repeats: int = 1) -> NDArray[
         If the folds cannot be formed.
     """
     patients = cohort.patient.tolist()
+    if design.fold_of is not None:
+        if n_repeats > 1:
+            raise CohortError("folds are given, so that there is one division; leave out --repeats")
+        return np.array([[design.fold_of[patient] for patient in patients]], np.int64)
     options: dict[str, Any] = {
         "n_folds": design.n_folds,
         "stage": [None if stage < 0 else int(stage) for stage in cohort.stage],

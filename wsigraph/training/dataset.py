@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.config import CoarseningConfig
+from wsigraph.config import CoarseningConfig, ModelConfig
 from wsigraph.errors import CohortError, ModelError
 from wsigraph.graph.coarsening.coarsen import coarsen
 from wsigraph.graph.coarsening.embed import Embedding
@@ -20,6 +21,8 @@ from wsigraph.model.inputs import GraphInput, graph_input, join
 from wsigraph.model.nn.losses import NO_STAGE
 from wsigraph.records import CoarseGraph, TissueGraph
 from wsigraph.training.superpixel_graphs import SuperpixelGraphs
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,6 +95,8 @@ class Cohort:
         The rows before coarsening, kept where the coarsening is to be trained.
     nuclei : str
         What found the nuclei of the graphs.
+    stained_with : str
+        What the slides are stained with.
     """
 
     inputs: list[GraphInput]
@@ -110,11 +115,17 @@ class Cohort:
     columns: NodeColumns = field(default_factory=NodeColumns)
     superpixel_graphs: SuperpixelGraphs | None = None
     nuclei: str = "rule"
+    stained_with: str = "h&e"
 
     @property
     def n_rows(self) -> int:
         """Number of rows, B."""
         return len(self.inputs)
+
+    def settled(self, configurations: Sequence[ModelConfig]) -> list[ModelConfig]:
+        """Return settings whose ``inputs: auto`` is replaced by what the cohort's graphs gave."""
+        inputs = "features" if self.columns.inputs == "auto" else self.columns.inputs
+        return [one.model_copy(update={"inputs": inputs}) if one.inputs == "auto" else one for one in configurations]
 
     def take(self, rows: NDArray[np.int64]) -> Cohort:
         """Return some rows, in the given order."""
@@ -208,7 +219,8 @@ def collect(
         If there is no example, a stage index is out of range, follow-up is not a number above 0, or the graphs differ
         in schema, coarsening or encoder, or are coarse where superpixel graphs are needed.
     """
-    columns = columns or NodeColumns()
+    columns, n_encoded = columns or NodeColumns(), 0
+    is_auto = columns.inputs == "auto"
     inputs, rows, superpixel_graphs, schemas = [], [], [], set()
     details: list[tuple[str, tuple[str, ...], Mapping[str, str], NDArray[np.float64]]] = []
     for example in examples:
@@ -217,31 +229,32 @@ def collect(
             superpixel_graphs.append((_superpixels(graph),))
             graph = coarsen(superpixel_graphs[-1][0], coarsening[0], embedding=coarsening[1])
         tissue, embedding_id = (graph.graph, graph.embedding_id) if isinstance(graph, CoarseGraph) else (graph, None)
-        if example.stage is not None and not 0 <= example.stage < len(stage_names):
-            raise ModelError(
-                f"patient {example.patient!r} has stage index {example.stage}, "
-                f"expected 0 to {len(stage_names) - 1} for stages {', '.join(stage_names)}"
-            )
+        _check_stage(example, stage_names)
         _check_follow_up(example)
+        columns = columns.chosen_for(tissue)
+        n_encoded += tissue.encoding_sum is not None
         encoder = tissue.encoder if columns.needs_encoding else None
         nuclei = tissue.nuclei if columns.needs_features else "rule"
-        schemas.add((moment_schema_id(tissue.moment_names), embedding_id, encoder, nuclei))
+        schemas.add((moment_schema_id(tissue.moment_names), embedding_id, encoder, nuclei, tissue.stain.name))
         inputs.append(graph_input(graph, columns))
         stage = NO_STAGE if example.stage is None else example.stage
         time_days = math.nan if example.time_days is None else example.time_days
         rows.append((example.patient, stage, time_days, example.event))
         stain = np.concatenate([tissue.stain.vectors.ravel(), tissue.stain.max_concentration])
         details.append((example.site or "", (example.sha256,) if example.sha256 else (), example.covariates, stain))
+    if is_auto and not columns.needs_encoding:
+        _warn_of_unused(n_encoded, len(rows))
     if not rows:
         raise ModelError("no graph to train on, expected graphs of at least two patients; check the manifest")
     if len(schemas) != 1:
         raise ModelError(
             f"training graphs have {len(schemas)} combinations of moment schema, coarsening and encoder (or of what "
-            "found nuclei), expected one; build and coarsen all of them with one version and one configuration"
+            "found nuclei, or of the stain), expected one; build and coarsen all of them with one version and one "
+            "configuration"
         )
     patient, stages, times, events = zip(*rows, strict=True)
     sites, slides, covariates, stains = zip(*details, strict=True)
-    moment_id, embedding_id, encoder, nuclei = schemas.pop()
+    moment_id, embedding_id, encoder, nuclei, stained_with = schemas.pop()
     return Cohort(
         inputs=inputs,
         patient=np.array(patient, np.str_),
@@ -256,12 +269,20 @@ def collect(
         feature_id=feature_schema_id(),
         embedding_id=embedding_id,
         nuclei=nuclei,
+        stained_with=stained_with,
         feature_names=column_names(columns, inputs[0].features.shape[1]),
         columns=replace(columns, encoder=encoder),
         superpixel_graphs=None
         if coarsening is None
         else SuperpixelGraphs(rows=tuple(superpixel_graphs), config=coarsening[0], embedding=coarsening[1]),
     )
+
+
+def _warn_of_unused(n_encoded: int, n_graphs: int) -> None:
+    """Warn if some graphs hold an encoder's features and the first does not."""
+    if n_encoded:
+        text = "%d of %d graphs hold an encoder's features, which are not used: others have none"
+        _log.warning(text, n_encoded, n_graphs)
 
 
 def _superpixels(graph: CoarseGraph | TissueGraph) -> TissueGraph:
@@ -271,6 +292,15 @@ def _superpixels(graph: CoarseGraph | TissueGraph) -> TissueGraph:
             "coarsening is to be trained; keep graph.safetensors next to it, or set model.train_coarsening to false"
         )
     return graph
+
+
+def _check_stage(example: Example, stage_names: Sequence[str]) -> None:
+    """Refuse a stage index that is none of the stages."""
+    if example.stage is not None and not 0 <= example.stage < len(stage_names):
+        raise ModelError(
+            f"patient {example.patient!r} has stage index {example.stage}, "
+            f"expected 0 to {len(stage_names) - 1} for stages {', '.join(stage_names)}"
+        )
 
 
 def _check_follow_up(example: Example) -> None:

@@ -28,7 +28,7 @@ from wsigraph.model.nn.losses import SurvivalTarget, survival_target
 from wsigraph.training.dataset import Cohort
 from wsigraph.training.fit import Fitted
 from wsigraph.training.held_out import HeldOut, pad_intervals
-from wsigraph.training.make_card import make_card
+from wsigraph.training.make_card import held_out_distances, make_card
 from wsigraph.training.parallel_fits import FitJob, run_fits
 from wsigraph.training.straight_through import mean_embedding
 
@@ -128,7 +128,15 @@ def train_folds(
     embedding = own_embedding(members, cohort)
     weights = pack(members, calibration, embedding)
     card = make_card(
-        cohort, fold, chosen, about=about, seed=seed, config=configurations[0], weights=weights, embedding=embedding
+        cohort,
+        fold,
+        chosen,
+        about=about,
+        seed=seed,
+        config=configurations[0],
+        weights=weights,
+        embedding=embedding,
+        distances=held_out_distances(cohort, fold, members),
     ).model_copy(
         update={
             "split_by": split_by,

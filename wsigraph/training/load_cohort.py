@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from wsigraph.cohort.manifest.manifest import ManifestRow
 from wsigraph.config import CoarseningConfig, ModelConfig
 from wsigraph.errors import CohortError, ConfigError
+from wsigraph.graph.tissue.suitability import find_marks
 from wsigraph.model.columns import NodeColumns
 from wsigraph.store import load_coarse_graph, load_graph, load_slide_info
+from wsigraph.store.tensors import read_fields
 from wsigraph.training.dataset import Cohort, Example, collect, join_patients
 
 if TYPE_CHECKING:
@@ -28,6 +30,25 @@ def find_missing(rows: Iterable[ManifestRow], graphs: Path) -> list[ManifestRow]
     return [
         row for row in rows if not any((graphs / row.slide_id / name).is_file() for name in (_COARSE, _SUPERPIXELS))
     ]
+
+
+def find_forced(rows: Iterable[ManifestRow], graphs: Path) -> list[ManifestRow]:
+    """Return the rows whose slide is no H&E section and was used all the same, as its graph or slide.json says.
+
+    Raises
+    ------
+    StoreError
+        If a graph or slide.json is damaged.
+    """
+    return [row for row in rows if _is_forced(graphs / row.slide_id)]
+
+
+def _is_forced(directory: Path) -> bool:
+    info = directory / _INFO
+    if info.is_file() and find_marks(load_slide_info(info).warnings):
+        return True
+    stored = [directory / name for name in (_COARSE, _SUPERPIXELS) if (directory / name).is_file()]
+    return any(read_fields(path).get("mark") for path in stored)
 
 
 def load_cohort(

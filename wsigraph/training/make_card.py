@@ -38,6 +38,7 @@ def make_card(
     config: ModelConfig,
     weights: bytes,
     embedding: Embedding | None = None,
+    distances: Sequence[float] = (),
 ) -> Card:
     """Return the card of fitted networks, without metrics.
 
@@ -59,6 +60,8 @@ def make_card(
         Content of ``model.safetensors``.
     embedding : Embedding, optional
         The bundle's own, where the coarsening was trained with the task.
+    distances : sequence of float
+        `held_out_distances`; empty where none was held out.
 
     Returns
     -------
@@ -107,14 +110,7 @@ def make_card(
         limits=about.limits,
         config=config.model_copy(update={"path": None}),
         members=tuple(cards),
-        seen=KnownPatients(
-            patients={patient_digest(name): int(held_by[row]) for row, name in enumerate(cohort.patient)},
-            slides={
-                slide_digest(sha256): int(held_by[row])
-                for row, digests in enumerate(cohort.slides)
-                for sha256 in digests
-            },
-        ),
+        seen=_known_patients(cohort, held_by),
         feature_names=cohort.feature_names,
         feature_schema_id=cohort.feature_id,
         moment_schema_id=cohort.moment_id,
@@ -126,4 +122,42 @@ def make_card(
         time_days=reporting_days(members),
         seeds={"train": seed},
         weights_sha256=hashlib.sha256(weights).hexdigest(),
+        organ=about.organ,
+        inclusion=about.inclusion,
+        stain=None if cohort.stained_with == "h&e" else cohort.stained_with,
+        distances=tuple(distances),
     )
+
+
+def _known_patients(cohort: Cohort, held_by: NDArray[np.int64]) -> KnownPatients:
+    """Return the patients and slides of a cohort by digest, each with the member that held it out."""
+    return KnownPatients(
+        patients={patient_digest(name): int(held_by[row]) for row, name in enumerate(cohort.patient)},
+        slides={
+            slide_digest(sha256): int(held_by[row]) for row, digests in enumerate(cohort.slides) for sha256 in digests
+        },
+    )
+
+
+def held_out_distances(cohort: Cohort, fold: NDArray[np.int64], members: Sequence[EnsembleMember]) -> tuple[float, ...]:
+    """Return how far every patient is from the training patients of the member that held the patient out.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Training cohort.
+    fold : int64 (n,)
+        Member that held out each row.
+    members : sequence of EnsembleMember
+        One a fold.
+
+    Returns
+    -------
+    tuple of float
+        `wsigraph.model.inputs.Standardised.distance` of every row, ascending, four decimals.
+    """
+    distances = []
+    for number, member in enumerate(members):
+        part = cohort.take(np.flatnonzero(fold == number))
+        distances += [member.scaler.standardise(graph).distance for graph in member.inputs(part)]
+    return tuple(round(distance, 4) for distance in sorted(distances))

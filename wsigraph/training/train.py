@@ -80,6 +80,7 @@ def train(
     config = config or Config().model
     learned = coarsening_to_train(coarsening, config)
     cohort = collect(examples, config.stage_names, columns=NodeColumns.of(config), coarsening=learned)
+    (config,) = cohort.settled([config])
     fitted = fit(cohort, np.arange(cohort.n_rows), config, seed=seed, progress=progress)
     embedding = own_embedding([fitted.member], cohort)
     weights = pack([fitted.member], Calibration.none(), embedding)

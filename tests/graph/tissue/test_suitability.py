@@ -238,3 +238,38 @@ def test_the_summary_of_a_run_marks_what_was_forced_also_when_it_is_run_again(se
         assert marked["slide_id"] == "dapi"
         assert marked["mark"].startswith(MARK)
         assert f"| dapi | {MARK}" in (tmp_path / "out" / "summary.md").read_text()
+
+
+def worn_stroke(colour, height=300, width=800, faded=120):
+    """Return a dense stroke whose end fades over 480 um at 4 um/px; colour is optical density over (R, G, B)."""
+    amount = np.clip((550 - np.arange(width)) / faded, 0, 1)[None, :] * np.ones((height, 1))
+    amount[:100], amount[200:] = 0, 0
+    covered = ndimage.gaussian_filter(amount, 2)
+    noise = np.random.default_rng(0).normal(scale=1.0, size=(height, width, 3))
+    return np.clip(243 * 10 ** (-covered[..., None] * np.array(colour)) + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "colour", [(1.2, 1.35, 1.6), (1.4, 1.4, 1.4), (1.5, 1.4, 1.4)], ids=["brownish", "grey", "bluish"]
+)
+def test_the_worn_end_of_a_black_stroke_is_no_tissue(tmp_path, colour):
+    with opened(tmp_path / "worn.png", worn_stroke(colour), 4.0) as slide, pytest.raises(TissueError):
+        find_tissue(slide)
+
+
+def test_tissue_beside_a_black_stroke_is_kept(section, tmp_path):
+    part = section[600:1400, 200:1000]
+    both = np.vstack([part, np.full((60, 800, 3), 243, np.uint8), worn_stroke((1.2, 1.35, 1.6))])
+    with opened(tmp_path / "alone.png", part) as slide:
+        alone = find_tissue(slide).tissue > 0
+    with opened(tmp_path / "both.png", both) as slide:
+        kept = find_tissue(slide).tissue[: alone.shape[0], : alone.shape[1]] > 0
+    assert (alone & ~kept).sum() <= 0.01 * alone.sum()
+
+
+@pytest.mark.parametrize("side_um", [200, 300, 390])
+def test_a_tile_smaller_than_debris_has_tissue_on_it(section, tmp_path, side_um):
+    tile = section[800 : 800 + side_um, 300 : 300 + side_um].copy()
+    tile[: side_um // 3] = 243  # glass, so that the tissue is smaller than min_area_um2 on the smallest tile
+    with opened(tmp_path / "tile.png", tile) as slide:
+        assert (find_tissue(slide).tissue > 0).mean() > 0.3

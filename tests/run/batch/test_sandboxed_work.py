@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import tifffile
 
 from wsigraph.config import load
 from wsigraph.explanation.request import ExplanationRequest
+from wsigraph.run.batch import compile_kernels
 from wsigraph.run.batch.job import Job, Outcome
 from wsigraph.run.batch.job_messages import deserialize_job, deserialize_outcome, serialize_job, serialize_outcome
 from wsigraph.run.batch.lease import Holder
@@ -47,6 +50,50 @@ def test_records_are_those_of_work_outside_a_sandbox(job: Job, tmp_path: Path) -
     assert len(inside.sha256) == 64
     if os.getuid() == 0:
         assert (tmp_path / "out" / "s").stat().st_uid == 65534
+
+
+def test_a_job_waits_for_kernels_and_a_bad_slide_does_not(job: Job, tmp_path: Path) -> None:
+    """As after an installation: nothing is compiled, and another process is about to compile."""
+    note = compile_kernels._note()
+    if note is None:
+        pytest.skip("compiled code can be kept nowhere")
+    note.parent.mkdir(parents=True, exist_ok=True)
+    was_compiled = note.exists()
+    note.unlink(missing_ok=True)
+    try:
+        with note.with_name("compiling.lock").open("a") as lock, ThreadPoolExecutor(1) as threads:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            bad = carry_out_sandboxed(replace(job, path="nothing.svs", out=str(tmp_path / "bad")))
+            assert bad.error == "UnreadableSlide"
+            assert compilers() == []
+            good = threads.submit(carry_out_sandboxed, job)
+            end = time.monotonic() + 60
+            while not compilers():
+                assert time.monotonic() < end
+                time.sleep(0.1)
+            time.sleep(0.5)
+            assert not good.done()
+            note.touch()
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            assert good.result(90).status == "done"
+    finally:
+        if not was_compiled:
+            note.unlink()
+
+
+def compilers() -> list[int]:
+    """Return the processes that compile kernels for processes of this one."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes()
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            grandparent = int(Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue
+        if b"compile_kernels" in words and grandparent == os.getpid():
+            found.append(int(folder.name))
+    return found
 
 
 def test_limits_of_time_and_pixels_end_one_job_with_the_reason(job: Job, tmp_path: Path) -> None:

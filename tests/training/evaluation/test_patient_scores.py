@@ -39,7 +39,7 @@ def held_out(n: int) -> HeldOut:
 def test_every_patient_has_a_row_with_the_model_and_every_baseline() -> None:
     own = held_out(4)
     other = CohortPredictions(risk=np.array([1.0, 2.0, np.nan, 4.0]), stage_probability=np.zeros((4, 0)))
-    rows = list(csv.DictReader(io.StringIO(patient_scores(own, {"means@1": other}))))
+    rows = list(csv.DictReader(io.StringIO(patient_scores(own, {"means@1": other}).decode())))
     assert [row["patient"] for row in rows] == own.patient.tolist()
     assert [row["means@1:risk"] for row in rows] == ["1", "2", "", "4"]
     assert "means@1:stage" not in rows[0]

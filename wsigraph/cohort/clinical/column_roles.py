@@ -182,6 +182,9 @@ def _rank(role: str, plain: str) -> int | None:
     for place, name in enumerate(names):
         if role == "time" and len(name) > 3 and plain.startswith(name) and guess_unit(plain[len(name) :]):
             return place
+    # names such as "Path Stage" and "Stage group"; the cells decide whether it is one
+    if role == "stage" and any(word in plain for word in ("stage", "stadium")):
+        return len(names)
     return None
 
 

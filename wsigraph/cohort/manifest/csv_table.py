@@ -17,6 +17,7 @@ from pathlib import Path
 
 from wsigraph.cohort.manifest.manifest_row import COLUMNS, Fault, quote
 from wsigraph.errors import CohortError
+from wsigraph.store.csv_file import without_guard
 
 _KEY = "slide_id"
 _DELIMITERS = (",", ";", "\t")
@@ -78,7 +79,7 @@ def read_table(path: Path, required: Sequence[str]) -> Table:
     key, n_columns = columns.index(_KEY), len(columns)
     records: list[tuple[int, list[str]]] = []
     for first, last, cells in lines:
-        stripped = [cell.strip() for cell in cells]
+        stripped = [without_guard(cell.strip()) for cell in cells]
         slide_id = stripped[key] if key < len(stripped) else ""
         broken = [undecodable[line] for line in range(first, last + 1) if line in undecodable] if undecodable else []
         faults += [Fault(first, "", slide_id, message) for message in broken]
@@ -165,7 +166,7 @@ def _header_faults(line: int, columns: Sequence[str], required: Sequence[str]) -
         elif count > 1:
             yield Fault(line, name, "", f"the header names this column {count} times, expected once; delete or rename")
     for name in dict.fromkeys((_KEY, *required)):
-        if name not in columns:
+        if name not in columns and not (name == "path" and "features" in columns):
             near = difflib.get_close_matches(name, columns, n=1)
             hint = f"; is it {quote(near[0])}? rename it" if near else f"; it has {quote(', '.join(columns))}"
             yield Fault(line, name, "", f"the header lacks this column{hint}")

@@ -7,8 +7,6 @@ can open is no fault of the manifest: that slide fails in the run, and the other
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +18,11 @@ from wsigraph.cohort.manifest.digests import DigestCache, Progress
 from wsigraph.cohort.manifest.follow_up import describe_follow_up
 from wsigraph.cohort.manifest.manifest_row import COLUMNS, Fault, ManifestRow
 from wsigraph.cohort.manifest.missing_values import empty_missing_words
-from wsigraph.cohort.manifest.slide_files import compare_digests, find_files, find_roi_files, group_same_bytes
+from wsigraph.cohort.manifest.slide_files import compare_digests, find_companion_files, find_files, group_same_bytes
 from wsigraph.cohort.manifest.validation import describe_same_bytes, find_contradictions, parse_rows
 from wsigraph.errors import CohortError
 from wsigraph.store.atomic import write_file
+from wsigraph.store.csv_file import encode_csv
 
 __all__ = ["Fault", "Findings", "Manifest", "ManifestRow", "check_manifest", "read_manifest", "write_manifest"]
 
@@ -177,7 +176,7 @@ def check_manifest(
     digests: dict[Path, str] = {}
     if check_files:
         stats, missing = find_files(rows, threads=threads)
-        faults += [*missing, *find_roi_files(rows)]
+        faults += [*missing, *find_companion_files(rows)]
         if digest_max_bytes is None or 0 < _stated_bytes(rows, stats) <= digest_max_bytes:
             cache = DigestCache(digest_cache)
             digests, differing, unread = compare_digests(rows, stats, cache, threads=threads, progress=progress)
@@ -222,14 +221,15 @@ def write_manifest(rows: Iterable[ManifestRow], path: Path | str) -> None:
     if clash := [column for column in free if column in COLUMNS]:
         raise CohortError(f"free columns {', '.join(clash)} have a meaning in a manifest; rename them")
     folder = os.path.abspath(Path(path).parent)  # noqa: PTH100 - keeps links
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    columns = [column for column in COLUMNS if column != "roi" or any(row.roi is not None for row in listed)]
-    writer.writerow([*columns, *free])
-    for row in listed:
-        known = [_cell(getattr(row, column), folder) for column in columns]
-        writer.writerow([*known, *(row.free.get(column, "") for column in free)])
-    write_file(Path(path), text.getvalue().encode())
+    rare = ("roi", "features", "organ")
+    columns = [
+        column for column in COLUMNS if column not in rare or any(getattr(row, column) is not None for row in listed)
+    ]
+    cells = (
+        [*(_cell(getattr(row, column), folder) for column in columns), *(row.free.get(column, "") for column in free)]
+        for row in listed
+    )
+    write_file(Path(path), encode_csv([*columns, *free], cells))
 
 
 def _cell(value: object, folder: str) -> str:

@@ -21,6 +21,8 @@ COLUMNS = (
     "split",
     "sha256",
     "roi",
+    "features",
+    "organ",
 )
 """Columns with a meaning, in the order of a written manifest; all others are free."""
 
@@ -60,6 +62,10 @@ class ManifestRow:
         Digest of the slide's bytes, 64 lower-case hexadecimal digits.
     roi : Path or None
         File of regions outside which no tissue is used, absolute.
+    features : Path or None
+        Feature file of an encoder, absolute; alone, it takes the place of the slide.
+    organ : str or None
+        Organ of the section, compared with that of a model.
     free : mapping of str to str
         Cells of the other columns, as text.
     """
@@ -78,6 +84,14 @@ class ManifestRow:
     sha256: str | None
     free: Mapping[str, str]
     roi: Path | None = None
+    features: Path | None = None
+
+    @property
+    def source(self) -> Path | None:
+        """What the slide is read from: its file, else its feature file; None where the row names neither."""
+        return self.path or self.features
+
+    organ: str | None = None
 
     @property
     def follow_up_days(self) -> float | None:

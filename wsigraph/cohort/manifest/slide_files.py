@@ -47,12 +47,13 @@ def find_files(rows: Sequence[ManifestRow], *, threads: int) -> tuple[dict[Path,
     return stats, faults
 
 
-def find_roi_files(rows: Sequence[ManifestRow]) -> list[Fault]:
-    """Return a fault for each row whose file of regions is missing."""
+def find_companion_files(rows: Sequence[ManifestRow]) -> list[Fault]:
+    """Return a fault for each row whose file of regions or of features is missing."""
     return [
-        Fault(row.line, "roi", row.slide_id, f"{quote(str(row.roi))} is no file; correct the cell, or leave it empty")
+        Fault(row.line, column, row.slide_id, f"{quote(str(path))} is no file; correct the cell, or leave it empty")
         for row in rows
-        if row.roi is not None and not row.roi.is_file()
+        for column, path in (("roi", row.roi), ("features", row.features))
+        if path is not None and not path.is_file()
     ]
 
 

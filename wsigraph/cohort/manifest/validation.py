@@ -63,7 +63,9 @@ def parse_rows(table: Table, folder: str, stage_names: Sequence[str], requires: 
         slide_id = text["slide_id"]
         row_parser = _RowParser(line, slide_id, table.faults)
         for column, place in needed:
-            if not cells[place] and column != "slide_id":
+            # a feature file takes the place of a slide
+            is_given = column == "slide_id" or (column == "path" and text["features"])
+            if not cells[place] and not is_given:
                 row_parser.refuse(column, "the cell is empty, expected a value; this command needs one for every slide")
         row_parser.take("slide_id", slide_id or " ", _refuse_unsafe)
         time_days = row_parser.take("time_days", text["time_days"], _parse_days)
@@ -85,6 +87,8 @@ def parse_rows(table: Table, folder: str, stage_names: Sequence[str], requires: 
                 split=text["split"] or None,
                 sha256=row_parser.take("sha256", text["sha256"], _parse_digest),
                 roi=row_parser.take("roi", text["roi"], lambda cell: _parse_path(cell, folder)),
+                features=row_parser.take("features", text["features"], lambda cell: _parse_path(cell, folder)),
+                organ=text["organ"] or None,
                 free={column: cells[place] for column, place in free},
             )
         )

@@ -12,6 +12,7 @@ from scipy.stats import chi2_contingency, kruskal
 from wsigraph.cohort.statistics.external_only import refuse_in_training
 from wsigraph.errors import CohortError
 from wsigraph.store.atomic import write_file
+from wsigraph.store.csv_file import encode_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,9 +67,32 @@ def table_one(frame: pd.DataFrame, columns: Sequence[str], by: str | None = None
     CohortError
         If a column is not there, or as `wsigraph.cohort.statistics.external_only.refuse_in_training`.
     """
+    refuse_in_training(frame)
+    return describe_columns(frame, columns, by)
+
+
+def describe_columns(frame: pd.DataFrame, columns: Sequence[str], by: str | None = None) -> pd.DataFrame:
+    """Return the characteristics of the rows of any table, as `table_one` shows them.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        One row a patient.
+    columns, by
+        As for `table_one`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As from `table_one`.
+
+    Raises
+    ------
+    CohortError
+        If a column is not there.
+    """
     import pandas as pd
 
-    refuse_in_training(frame)
     absent = [name for name in [*columns, *([] if by is None else [by])] if name not in frame.columns]
     if absent:
         raise CohortError(f"no column {', '.join(absent)}; there are {', '.join(map(str, frame.columns))}")
@@ -176,7 +200,10 @@ def export_table(table: pd.DataFrame, path: Path | str, *, digits: int = 3) -> P
     elif suffix == ".html":
         text = printed.to_html(border=0)
     else:
-        text = printed.to_csv(sep="," if suffix == ".csv" else "\t")
+        flat = printed.reset_index() if any(printed.index.names) else printed.reset_index(names="")
+        rows = flat.itertuples(index=False)
+        write_file(path, encode_csv(list(map(str, flat.columns)), rows, separator="," if suffix == ".csv" else "\t"))
+        return path
     write_file(path, text.encode())
     return path
 

@@ -9,7 +9,6 @@ from wsigraph.graph.coarsening.contract import contract
 from wsigraph.graph.coarsening.embed import Embedding, embed, load_embedding
 from wsigraph.graph.coarsening.encoding import embed_encoding, encoding_id
 from wsigraph.graph.coarsening.select import select
-from wsigraph.graph.feature.moments import MOMENT_NAMES
 from wsigraph.records import CoarseGraph, TissueGraph
 
 
@@ -66,10 +65,8 @@ def coarsen(
 
 
 def _merges_by_encoding(graph: TissueGraph, config: CoarseningConfig) -> bool:
-    """Return whether regions are compared by an encoder's features: if configured, or if the graph has no moments."""
-    if config.space is not None:
-        return config.space == "encoding"
-    return graph.moment_names != MOMENT_NAMES and graph.encoding_sum is not None
+    """Return whether regions are compared by an encoder's features: as configured, else if the graph has them."""
+    return graph.encoding_sum is not None if config.space is None else config.space == "encoding"
 
 
 def budget(graph: TissueGraph, config: CoarseningConfig) -> int | None:

@@ -154,4 +154,5 @@ def contract(graph: TissueGraph, assignment: NDArray[np.int64], n_coarse: int) -
         class_names=graph.class_names,
         class_pixels=None if graph.class_pixels is None else sum_by(graph.class_pixels, assignment, n_coarse),
         nuclei=graph.nuclei,
+        mark=graph.mark,
     )

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from wsigraph.errors import RecordError
 from wsigraph.records import TissueGraph
 
+ENCODING_PREFIX = "encoding-"
+"""How the embedding id of such a coarsening begins."""
 _UNIT = 4096
 """Integer units of unit length: with a thousand features, each still takes about a hundred values."""
 
@@ -50,4 +52,4 @@ def embed_encoding(graph: TissueGraph) -> NDArray[np.int64]:
 
 def encoding_id(graph: TissueGraph) -> str:
     """Return the embedding id that a coarse graph records if regions were compared by an encoder's features."""
-    return f"encoding-{graph.encoder}"
+    return f"{ENCODING_PREFIX}{graph.encoder}"

@@ -39,6 +39,7 @@ References: Ruifrok and Johnston 2001 (unmixing); Haralick, Shanmugam and Dinste
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +50,7 @@ from wsigraph.geometry import crofton_um, px_to_um, px_to_um2
 from wsigraph.graph.feature.moments import COLUMN, ECCENTRICITY_UNIT, MOMENT_NAMES, N_BINS, N_GREY, OD_UNIT, schema_id
 from wsigraph.graph.tissue.stain import unmixing
 from wsigraph.records import StainBasis, TissueGraph
+from wsigraph.records.slide_records import STAINS
 
 _BINS_TO_MAXIMUM = 12
 _WHITE_BIN = 14
@@ -119,6 +121,21 @@ class FeatureTable:
     units: tuple[str, ...] = FEATURE_UNITS
     groups: tuple[str, ...] = FEATURE_GROUPS
 
+    def column(self, name: str) -> int | None:
+        """Return the column of a feature, also by its name in H&E; None if there is none of this name."""
+        for names in (self.names, FEATURE_NAMES):
+            if name in names:
+                return names.index(name)
+        return None
+
+
+def stained_names(stain: StainBasis) -> tuple[str, ...]:
+    """Return the names of the features, in column order, with those of the slide's own stains."""
+    own = dict(zip(STAINS["h&e"], stain.stains, strict=True))
+    return tuple(
+        "_".join([own.get(first, first), *rest]) for first, *rest in (name.split("_") for name in FEATURE_NAMES)
+    )
+
 
 def feature_schema_id() -> str:
     """Return the digest of names, units and underlying moments, 16 hexadecimal characters."""
@@ -137,7 +154,7 @@ def interpret(graph: TissueGraph) -> FeatureTable:
     Returns
     -------
     FeatureTable
-        36 columns, as in the table of this module.
+        36 columns, as in the table of this module; those of a stain are named by the slide's own.
 
     Raises
     ------
@@ -149,15 +166,47 @@ def interpret(graph: TissueGraph) -> FeatureTable:
             f"graph {graph.slide_id!r} has moment schema {schema_id(graph.moment_names)}, expected {schema_id()}; "
             "build the graph again with this version"
         )
-    crossings = graph.moments[:, _EDGE : _EDGE + 2] + graph.moments[:, _OUTSIDE : _OUTSIDE + 2]
+    values = _values(graph, graph.moments, (_stain, _texture, _shape, _nuclei))
+    return FeatureTable(values, names=stained_names(graph.stain))
+
+
+def known_features(graph: TissueGraph) -> FeatureTable:
+    """Return the interpretable features that a graph has: all, or of another tool's tiles their shape.
+
+    Parameters
+    ----------
+    graph : TissueGraph
+        Fine or coarse graph; without a slide its moments are geometry alone.
+
+    Returns
+    -------
+    FeatureTable
+        Columns in the order of `FEATURE_NAMES`.
+    """
+    if graph.moment_names == MOMENT_NAMES:
+        return interpret(graph)
+    moments = np.zeros((graph.n_nodes, len(MOMENT_NAMES)), np.int64)
+    for name in set(graph.moment_names) & set(COLUMN):
+        moments[:, COLUMN[name]] = graph.moment(name)
+    shape = [row for row in _SPECIFICATION if row[2] == "shape"]
+    names, units, groups = (tuple(row[part] for row in shape) for part in range(3))
+    return FeatureTable(_values(graph, moments, (_shape,)), names, units, groups)
+
+
+def _values(
+    graph: TissueGraph,
+    moments: NDArray[np.int64],
+    parts: Sequence[Callable[[_Part], list[NDArray[np.float64]]]],
+) -> NDArray[np.float64]:
+    """Return the columns of some groups of features, float64 (N, F)."""
+    crossings = moments[:, _EDGE : _EDGE + 2] + moments[:, _OUTSIDE : _OUTSIDE + 2]
     np.add.at(crossings, graph.edge_index[0], graph.boundary)
-    values = np.empty((graph.n_nodes, len(FEATURE_NAMES)))
+    blocks = []
     for start in range(0, graph.n_nodes, _ROWS):
         rows = slice(start, start + _ROWS)
-        part = _Part(graph.moments[rows], crossings[rows], graph.stain, graph.mpp)
-        columns = [*_stain(part), *_texture(part), *_shape(part), *_nuclei(part)]
-        values[rows] = np.stack(columns, axis=1)
-    return FeatureTable(values)
+        part = _Part(moments[rows], crossings[rows], graph.stain, graph.mpp)
+        blocks.append(np.stack([column for group in parts for column in group(part)], axis=1))
+    return np.concatenate(blocks)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -41,6 +41,7 @@ from wsigraph.graph.tissue.stroke import strokes
 _EIGHT = np.ones((3, 3), bool)
 _RUN_UM = 400.0
 """Greatest distance from a core at which faint ink counts, um."""
+_RUN_BLACK_UM = 600.0
 _PURPLE_OF_TYPICAL = 0.6
 """Purple ink has at most this multiple of the slide's median ratio of blue to green density."""
 _PURPLE_LEAST_TYPICAL = 0.45
@@ -52,6 +53,7 @@ _WASHED_OF_TYPICAL = 1.35
 """Tissue near ink is washed with it where its mean ratio of red to green density exceeds `_WASHED` and exceeds this
 multiple of the slide's median ratio."""
 _RATIO_UNIT = 256
+_FAINT_BLACK = 100
 _STREAK_UM = 24.0
 """Half the distance between streaks of one stroke, um."""
 _RED_ABOVE_TYPICAL = 20
@@ -59,7 +61,7 @@ _RED_LEAST, _RED_MOST = 140, 192
 """Dried red marker absorbs blue by this much more than the slide's tissue, over green, in bounds; units of 1/256."""
 
 
-def find_ink(density: NDArray[np.int16], config: TissueConfig) -> NDArray[np.bool_]:
+def find_ink(density: NDArray[np.int16], config: TissueConfig, *, stain: str = "h&e") -> NDArray[np.bool_]:
     """Return the mask of pen ink.
 
     Parameters
@@ -68,6 +70,8 @@ def find_ink(density: NDArray[np.int16], config: TissueConfig) -> NDArray[np.boo
         Optical density planes (R, G, B) in units of 1/1024, glass at zero.
     config : TissueConfig
         Spacing of the low-power grid, least area of ink and the margin added around it.
+    stain : str
+        What the section is stained with. Of other stains than H&E only black can be told to be ink.
 
     Returns
     -------
@@ -77,6 +81,8 @@ def find_ink(density: NDArray[np.int16], config: TissueConfig) -> NDArray[np.boo
     smallest = um2_to_px(config.ink_min_area_um2, config.mpp)
     ink = np.zeros(density.shape[1:], bool)
     for ink_class, core_mask in _core_masks(density).items():
+        if stain != "h&e" and ink_class != "black":
+            continue
         core = _open(core_mask)
         if not core.any():
             continue
@@ -92,7 +98,7 @@ def find_ink(density: NDArray[np.int16], config: TissueConfig) -> NDArray[np.boo
 
 def _grow_core(density: NDArray[np.int16], ink_class: str, core: NDArray[np.bool_], mpp: float) -> NDArray[np.bool_]:
     """Return a core of ink with the fainter ink of its class that is connected to it, bool (h, w)."""
-    near = isotropic_dilation(core, um_to_px(_RUN_UM, mpp))
+    near = isotropic_dilation(core, um_to_px(_RUN_BLACK_UM if ink_class == "black" else _RUN_UM, mpp))
     rows, columns = (_extent(np.asarray(near.any(axis=axis))) for axis in (1, 0))
     faint = _faint_mask(density[:, rows, columns], ink_class, _typical(density, 0), um_to_px(_WASH_UM, mpp))
     paint = core.copy()
@@ -147,7 +153,9 @@ def _faint_mask(density: NDArray[np.int16], ink_class: str, typical_red: int, wa
         return _dry_red(density, 40)
     lowest, highest = extremes(density)
     if ink_class == "black":
-        return np.asarray((lowest > 450) & (3 * (highest - lowest) < highest))
+        # the worn end of a stroke is far paler than its core, and absorbs blue as much as green, which tissue does not
+        worn = (lowest > _FAINT_BLACK) & (5 * (highest - lowest) < 2 * highest) & (16 * blue > 15 * green)
+        return np.asarray(worn | ((lowest > 450) & (3 * (highest - lowest) < highest)))
     return np.zeros(green.shape, bool)
 
 

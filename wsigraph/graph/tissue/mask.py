@@ -51,12 +51,13 @@ from wsigraph.graph.tissue.focus import find_blur
 from wsigraph.graph.tissue.ink import find_ink
 from wsigraph.graph.tissue.limits import limit_tissue
 from wsigraph.graph.tissue.line import find_lines
-from wsigraph.graph.tissue.quality import tissue_warnings
+from wsigraph.graph.tissue.quality import stain_warnings, tissue_warnings
 from wsigraph.graph.tissue.section import close_gaps, drop_debris, drop_rims, fill_holes, number_sections
 from wsigraph.graph.tissue.stain import estimate_stain
 from wsigraph.graph.tissue.stain_sample import sample_colours
 from wsigraph.graph.tissue.suitability import judge_channels, judge_ground, judge_texture, require_he
 from wsigraph.records import TissueMap
+from wsigraph.slide.colour import WHITE
 from wsigraph.slide.map_boxes import Progress, map_chunks
 from wsigraph.slide.reader import Slide
 from wsigraph.slide.roi import Roi
@@ -64,6 +65,7 @@ from wsigraph.slide.roi import Roi
 _GRID_CHUNK_PX = 1024
 _RIM_UM = 40.0
 """Half the width of the faded border that ink may have on glass, um."""
+_DEBRIS_FRACTION = 0.25
 _GREY = 20
 """Saturation of less than one over this of the sum of the densities is grey."""
 _OTSU_BOUNDS = (0.02, 0.05)
@@ -125,7 +127,7 @@ def find_tissue(
     glass = glass_colour(rgb)
     density = density_above_glass(rgb, glass)
     masked = masked_codes(settings)
-    artefact_masks = {ARTEFACT_INK: find_ink(density, settings)}
+    artefact_masks = {ARTEFACT_INK: find_ink(density, settings, stain=suited.stain)}
     excluded = _union(artefact_masks, masked, density.shape[1:])
     halved, rim_px = halve_planes(density), um_to_px(_RIM_UM, settings.mpp)
     faint = find_faint(halved, excluded[::REDUCTION, ::REDUCTION], settings)
@@ -136,7 +138,7 @@ def find_tissue(
     artefact = write_codes(mask.shape, artefact_masks)
     excluded = _union(artefact_masks, masked, mask.shape)
     if (mask & excluded).any():
-        mask = drop_debris(mask & ~excluded, um2_to_px(settings.min_area_um2, settings.mpp))
+        mask = drop_debris(mask & ~excluded, _min_area_px(mask.shape, settings))
     mask = limit_tissue(slide, mask, settings.mpp, roi=roi, tissue_mask=tissue_mask)
     if not mask.any():
         raise NoTissue(_no_tissue(slide, artefact, faint, settings))
@@ -151,9 +153,13 @@ def find_tissue(
             mask, round(um_to_px_exact(settings.section_gap_um, settings.mpp)), settings.section_min_fraction
         ),
         mpp=settings.mpp,
-        stain=estimate_stain(histogram, method=settings.stain),
+        stain=estimate_stain(histogram, method=settings.stain, name=suited.stain),
         refusal=refusal,
-        warnings=tissue_warnings(mask, artefact, faint, glass, settings.mpp),
+        warnings=(
+            # where no glass is seen, the tint of the light is in every colour
+            *(stain_warnings(density, mask) if suited.stain == "h&e" and glass.min() < WHITE else ()),
+            *tissue_warnings(mask, artefact, faint, glass, settings.mpp),
+        ),
     )
 
 
@@ -192,12 +198,18 @@ def _no_tissue(slide: Slide, artefact: NDArray[np.uint8], faint: FaintTissue, se
         f"the glass (green over red density at least {red:.4f}, over blue {blue:.4f}); lower {lower} or "
         "tissue.min_area_um2 if there is some"
         + (f" (left out: {excluded}; the switches tissue.mask_... keep them)" if excluded else "")
+        + ("; if it is an IHC or special stain, say so with --stain" if (artefact == ARTEFACT_INK).any() else "")
     )
+
+
+def _min_area_px(shape: tuple[int, ...], settings: TissueConfig) -> int:
+    """Return the least piece of tissue: on a tile that is hardly larger than debris, a quarter of the tile."""
+    return min(um2_to_px(settings.min_area_um2, settings.mpp), math.ceil(shape[0] * shape[1] * _DEBRIS_FRACTION))
 
 
 def _whole_pieces(stained: NDArray[np.bool_], excluded: NDArray[np.bool_], settings: TissueConfig) -> NDArray[np.bool_]:
     """Return the stained pixels with gaps closed, debris removed and holes filled, without the excluded pixels."""
-    min_area_px = um2_to_px(settings.min_area_um2, settings.mpp)
+    min_area_px = _min_area_px(stained.shape, settings)
     mask = stained
     if settings.close_um > 0:
         mask = close_gaps(mask, um_to_px(settings.close_um / 2, settings.mpp))

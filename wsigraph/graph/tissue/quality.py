@@ -1,4 +1,4 @@
-"""What makes a tissue mask doubtful: no glass to compare with, tinted glass, tissue near the noise of the glass.
+"""What makes a tissue mask doubtful: no glass to compare with, tinted glass, tissue near the noise, colours of no H&E.
 
 Each is a warning that names what was measured and the setting that changes it.
 """
@@ -17,6 +17,42 @@ _MOST_TISSUE = 0.95
 _TINT_LEVELS = 16
 _MOST_DOUBTFUL = 0.1
 """Area near the noise, as a fraction of the tissue, from which it is reported."""
+_BROWN, _BLUE = 0.03, 0.02
+"""Fraction of the tissue that is brown, or blue, from which another stain is named: on real H&E at most 0.020 (fat
+under JPEG) and 0.005; a focus of DAB in faint hematoxylin has 0.050, a trichrome 0.081."""
+_LEAST_DENSITY = 150
+
+
+def stain_warnings(density: NDArray[np.int16], tissue: NDArray[np.bool_]) -> tuple[str, ...]:
+    """Return what is said where tissue has colours of another stain than hematoxylin and eosin.
+
+    Parameters
+    ----------
+    density : int16 (3, h, w)
+        Optical density planes (R, G, B) in units of 1/1024, glass at zero.
+    tissue : bool (h, w)
+        The mask on the low-power grid.
+
+    Returns
+    -------
+    tuple of str
+        At most one sentence. A warning and no refusal: melanin, bile and hemosiderin are brown in H&E too.
+    """
+    red, green, blue = (plane[tissue] for plane in density)
+    if not len(red):
+        return ()
+    brown = float(((blue > green + green // 8 + 30) & (blue > _LEAST_DENSITY)).mean())
+    cold = float(((red > green + green // 16 + 30) & (red > _LEAST_DENSITY)).mean())
+    for fraction, least, colour, stains in (
+        (brown, _BROWN, "brown, as DAB is", "h-dab"),
+        (cold, _BLUE, "blue, as a trichrome, alcian blue or Perls' stain is", "trichrome, alcian-blue or perls"),
+    ):
+        if fraction >= least:
+            return (
+                f"{100 * fraction:.0f} % of the tissue is {colour}: if the section is not in hematoxylin and eosin, "
+                f"say so with --stain ({stains}); its numbers mean nothing otherwise",
+            )
+    return ()
 
 
 def tissue_warnings(

@@ -25,6 +25,16 @@ HISTOGRAM_BITS = 7
 """Bits a channel of the colour histogram."""
 REFERENCE_VECTORS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105]])
 """Hematoxylin and eosin over (R, G, B), from Ruifrok and Johnston 2001, before normalisation to unit length."""
+_OTHER_VECTORS = {
+    "h-dab": [[0.650, 0.704, 0.286], [0.268, 0.570, 0.776]],
+    "h-aec": [[0.650, 0.704, 0.286], [0.274, 0.680, 0.680]],
+    "pas": [[0.644, 0.717, 0.267], [0.175, 0.972, 0.155]],
+    "alcian-blue": [[0.553, 0.754, 0.354], [0.875, 0.458, 0.158]],
+    "perls": [[0.214, 0.851, 0.478], [0.749, 0.606, 0.267]],
+    "trichrome": [[0.800, 0.591, 0.105], [0.100, 0.737, 0.668]],
+}
+"""The two stains of other sections, in the order of `wsigraph.records.slide_records.STAINS`: h-dab and h-aec from
+Ruifrok and Johnston 2001, the others from the tables of ImageJ's colour deconvolution (G. Landini)."""
 _MIN_OD = 0.15
 _ANGLE_PERCENTILES = (1.0, 99.0)
 _MAX_DEVIATION_DEGREES = 45.0
@@ -87,7 +97,7 @@ def _runs(values: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int6
     return distinct[:n], counts[:n]
 
 
-def estimate_stain(histogram: NDArray[np.int64], *, method: str = "macenko") -> StainBasis:
+def estimate_stain(histogram: NDArray[np.int64], *, method: str = "macenko", name: str = "h&e") -> StainBasis:
     """Return the stain basis of the tissue whose colours were counted.
 
     Parameters
@@ -96,6 +106,8 @@ def estimate_stain(histogram: NDArray[np.int64], *, method: str = "macenko") -> 
         Colours of tissue pixels, indexed as in `empty_histogram`.
     method : {"macenko", "reference"}
         Estimate the vectors, or take the reference vectors.
+    name : str
+        What the section is stained with. The estimate assumes hematoxylin and eosin; others take reference vectors.
 
     Returns
     -------
@@ -106,10 +118,10 @@ def estimate_stain(histogram: NDArray[np.int64], *, method: str = "macenko") -> 
     weight = histogram[bins].astype(np.float64)
     channels = np.stack([(bins >> 14) & 127, (bins >> 7) & 127, bins & 127], axis=1)
     density = -np.log10((2 * channels + 1.5) / 256.0)
-    vectors = _macenko(density, weight) if method == "macenko" else None
+    vectors = _macenko(density, weight) if method == "macenko" and name == "h&e" else None
     source = "macenko" if vectors is not None else "reference"
     if vectors is None:
-        vectors = _unit(REFERENCE_VECTORS)
+        vectors = _unit(np.array(_OTHER_VECTORS[name]) if name in _OTHER_VECTORS else REFERENCE_VECTORS)
     vectors = np.round(vectors, 6)
     if weight.sum() < 1:
         maximum = _REFERENCE_MAX_CONCENTRATION
@@ -125,6 +137,7 @@ def estimate_stain(histogram: NDArray[np.int64], *, method: str = "macenko") -> 
         max_concentration=np.round(maximum, 4),
         nucleus_threshold=round(float(threshold), 4),
         source=source,
+        name=name,
     )
 
 

@@ -135,8 +135,8 @@ def mark_slide(slide: Slide, tissue: TissueMap, config: SlideConfig) -> str:
 
 
 def mark_prediction(prediction: Prediction, warning: str) -> Prediction:
-    """Return a prediction whose notice and warnings begin with a mark; the same one where the mark is empty."""
-    if not warning:
+    """Return a prediction whose notice and warnings begin with a mark; the same one where it is empty or there."""
+    if not warning or warning in prediction.warnings:
         return prediction
     said = (warning, *prediction.warnings)
     return replace(prediction, notice=f"{MARK}. {prediction.notice}", warnings=said)
@@ -239,6 +239,8 @@ def judge_texture(
         "texture at the scale of nuclei": texture >= _LEAST_TEXTURE,
         "a second stain": (second >= _LEAST_SECOND_STAIN) | (texture >= _STRONG_TEXTURE),
     }
+    if config.stain != "h&e":  # its colours are what the user says, and a negative stain has one pigment
+        signs = {name: sign for name, sign in signs.items() if name.startswith("texture")}
     like_tissue = np.logical_and.reduce(list(signs.values()))
     if like_tissue.mean() >= config.min_tissue_windows:
         return ""

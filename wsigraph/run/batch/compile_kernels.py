@@ -1,15 +1,17 @@
-"""Compiles the kernels of all steps once, ``python -m wsigraph.run.batch.compile_kernels``.
+"""Compiles the kernels of all steps once, ``python -m wsigraph.run.batch.compile_kernels [NICENESS]``.
 
 A job in a sandbox can read compiled code that is kept on disk, but keep none, so after an installation every job would
-compile its kernels again. The service therefore runs all steps on a small image of its own, outside a sandbox.
+compile its kernels again. All steps are therefore run on a small image, outside a sandbox, by whoever comes first: the
+service when it starts, or a worker before its first job. Others wait for it and find the code that it has kept.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import shutil
 import sys
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,9 +27,17 @@ from wsigraph.run.sandbox.sandbox import end_with_parent
 from wsigraph.run.steps import run_slide
 
 _SIDE_PX, _TILE_PX, _MPP = 1024, 256, 0.5
-_NICENESS = 10
+_LOCK = "compiling.lock"
+_FOLDER = "compiling"
+_DECORATOR = b"njit("
 _GLASS, _STROMA, _EPITHELIUM, _NUCLEUS = (242, 242, 242), (224, 160, 196), (205, 140, 185), (96, 60, 140)
 _NOISE, _SPACING_PX, _RADIUS_PX = 6.0, 30, 5
+
+
+def is_compiled() -> bool:
+    """Return whether the kernels of this version are compiled, or compiled code can be kept nowhere."""
+    note = _note()
+    return note is None or note.exists()
 
 
 def compile_kernels() -> None:
@@ -35,12 +45,25 @@ def compile_kernels() -> None:
     note = _note()
     if note is None or note.exists():
         return
-    with tempfile.TemporaryDirectory(prefix="wsigraph-") as folder:
-        slide = Path(folder) / "slide.tif"
-        tifffile.imwrite(slide, _picture(), photometric="rgb", tile=(_TILE_PX, _TILE_PX), compression="jpeg")
-        run_slide(slide, Path(folder) / "out", load(), mpp=_MPP, until="page", explain=ExplanationRequest())
     note.parent.mkdir(parents=True, exist_ok=True)
-    note.touch()
+    with note.with_name(_LOCK).open("a") as lock:
+        # the system releases the lock of a process that is killed
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not note.exists():
+            _run_all_steps(note.with_name(_FOLDER))
+            note.touch()
+
+
+def _run_all_steps(folder: Path) -> None:
+    # a folder of one name: the next process removes what one that was killed has left
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        slide = folder / "slide.tif"
+        tifffile.imwrite(slide, _picture(), photometric="rgb", tile=(_TILE_PX, _TILE_PX), compression="jpeg")
+        run_slide(slide, folder / "out", load(), mpp=_MPP, until="page", explain=ExplanationRequest())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _note() -> Path | None:
@@ -48,9 +71,9 @@ def _note() -> Path | None:
     place = cache_place()
     if place is None:
         return None
-    # numba compiles a kernel again when its source has changed
+    # numba compiles a kernel again when the file that holds it has changed
     package = Path(wsigraph.__file__).parent
-    newest = max(path.stat().st_mtime_ns for path in package.rglob("*.py"))
+    newest = max(path.stat().st_mtime_ns for path in package.rglob("*.py") if _DECORATOR in path.read_bytes())
     identity = f"{wsigraph.__version__} {version('numba')} {sys.version} {package} {newest}"
     return place / f"compiled-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
@@ -74,5 +97,5 @@ def _picture() -> NDArray[np.uint8]:
 
 if __name__ == "__main__":
     end_with_parent()
-    os.nice(_NICENESS)
+    os.nice(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
     compile_kernels()

@@ -1,4 +1,4 @@
-"""The workers of a run: how many there are, whether some are idle, and restarting one that hangs."""
+"""The workers of a cluster: how many there are, whether some are idle, and restarting one that hangs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,12 @@ _AGAIN = "and run the same command again to continue"
 
 
 class Workers:
-    """The workers of one run.
+    """The workers of one cluster.
 
     Parameters
     ----------
     cluster : Cluster
-        The cluster they belong to.
-    run_id : str
-        The run.
+        The cluster that they belong to.
     wait_s : float
         Longest time without any worker, s; 0 is unlimited.
 
@@ -36,22 +34,28 @@ class Workers:
     ----------
     threads : int
         Number of threads of all workers, as last counted.
+    addresses : tuple of str
+        Their addresses.
     """
 
-    def __init__(self, cluster: Cluster, run_id: str, wait_s: float) -> None:
+    def __init__(self, cluster: Cluster, wait_s: float) -> None:
         self.threads = 0
         self._cluster = cluster
-        self._run_id = run_id
         self._wait_s = wait_s
-        self._addresses: tuple[str, ...] = ()
+        self.addresses: tuple[str, ...] = ()
         self._counted_at = float("-inf")
         self._present_at = time.monotonic()
         self._reached_at = self._restocked_at = time.monotonic()
-        self._is_idle: bool | None = None
+        self._announced: dict[str, bool] = {}
         self._restarts = ThreadPoolExecutor(1)
 
-    def refresh(self) -> None:
+    def refresh(self) -> bool:
         """Count the workers again, at most every two seconds.
+
+        Returns
+        -------
+        bool
+            Whether they were counted.
 
         Raises
         ------
@@ -60,15 +64,15 @@ class Workers:
         """
         now = time.monotonic()
         if now - self._counted_at < _EVERY_S:
-            return
+            return False
         self._counted_at = now
         if self._cluster.client.status != "running":
             if self._cluster.client.status == "closed" or now - self._reached_at > _LOST_S:
                 self.raise_lost()
-            return
+            return False
         threads = self._cluster.workers()
         self._reached_at = now
-        self._addresses, self.threads = tuple(threads), sum(threads.values())
+        self.addresses, self.threads = tuple(threads), sum(threads.values())
         if self._cluster.restock is not None and now - self._restocked_at > _RESTOCK_S:
             self._restocked_at = now
             self._cluster.restock()
@@ -78,6 +82,7 @@ class Workers:
             raise ClusterError(
                 f"there has been no worker for {self._wait_s:g} s; start some {_AGAIN}, or raise cluster.wait_s"
             )
+        return True
 
     def raise_lost(self) -> NoReturn:
         """Raise that the scheduler is gone.
@@ -91,23 +96,27 @@ class Workers:
 
     def other_than(self, avoided: Collection[str]) -> list[str]:
         """Return the addresses of the workers that are not in `avoided`; an empty list if `avoided` is empty."""
-        return [address for address in self._addresses if address not in avoided] if avoided else []
+        return [address for address in self.addresses if address not in avoided] if avoided else []
 
-    def announce_idle(self, is_idle: bool) -> None:
-        """Set the event by which slides on the workers learn that other workers are idle."""
+    def announce_idle(self, is_idle: bool, run_ids: Collection[str]) -> None:
+        """Set the events by which slides of some runs learn that workers are idle; clear those of other runs."""
         from distributed import Event
 
-        if is_idle != self._is_idle:
-            self._is_idle = is_idle
-            event = Event(idle_event(self._run_id), client=self._cluster.client)
-            event.set() if is_idle else event.clear()
+        for run_id in {*run_ids, *self._announced}:
+            should = is_idle and run_id in run_ids
+            if self._announced.get(run_id) is not should:
+                event = Event(idle_event(run_id), client=self._cluster.client)
+                event.set() if should else event.clear()
+                self._announced[run_id] = should
+            if run_id not in run_ids:
+                del self._announced[run_id]
 
     def restart(self, address: str) -> None:
         """Restart the process of a worker through its nanny, without waiting for it.
 
         A thread of this process cannot be ended; its slide goes to another worker all the same.
         """
-        if self._cluster.kind != "threads":
+        if address and self._cluster.kind != "threads":
             again = partial(self._cluster.client.restart_workers, [address], timeout=_RESTART_S, raise_for_error=False)
             self._restarts.submit(again)
 

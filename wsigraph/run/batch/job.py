@@ -20,8 +20,8 @@ class Job:
         Identifies the run.
     slide_id : str
         Name of the slide.
-    path : str
-        Slide file, as the workers see it.
+    path : str or None
+        Slide file, as the workers see it; None for a feature file alone.
     mpp : float or None
         Pixel size that overrides the one in the file, um/px.
     sha256 : str or None
@@ -50,11 +50,17 @@ class Job:
         Memory of its process in a sandbox, GB; 0 is unlimited.
     threads : int
         Number of threads for the pixel steps.
+    features : str or None
+        Feature file, as the workers see it.
+    tile_px : int or None
+        Side of its tiles in level-0 pixels, where it does not state it.
+    missing_mpp : float or None
+        Pixel size where nothing else states one, um/px.
     """
 
     run_id: str
     slide_id: str
-    path: str
+    path: str | None
     mpp: float | None
     sha256: str | None
     out: str
@@ -69,6 +75,9 @@ class Job:
     max_s: float = 0.0
     memory_gb: float = 0.0
     threads: int = 1
+    features: str | None = None
+    tile_px: int | None = None
+    missing_mpp: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from wsigraph.config.runtime import BatchConfig
 
 _DIED = (
@@ -38,11 +36,9 @@ def describe_cluster_error(error: BaseException) -> tuple[str, str]:
     return name, _DIED if name == "KilledWorker" else " ".join(str(error).split()) or "no message"
 
 
-def describe_failure(future: Any) -> tuple[str, str]:
-    """Return class and message of the error of a future that did not finish."""
-    if future.status != "error":
-        return "CancelledError", "the cluster cancelled the job; start it again"
-    return describe_cluster_error(future.exception())
+def describe_cancelled() -> tuple[str, str]:
+    """Return class and message of the error of a task that something else than this process has cancelled."""
+    return "CancelledError", "the cluster cancelled the task; start it again"
 
 
 def describe_stall(stall_s: float, worker: str) -> tuple[str, str]:

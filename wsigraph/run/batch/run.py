@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from wsigraph import __version__
 from wsigraph.config import Config
-from wsigraph.errors import ConfigError
+from wsigraph.errors import ConfigError, StoreError
 from wsigraph.run.batch.active import Active
-from wsigraph.run.batch.engine import Engine
+from wsigraph.run.batch.finished_run import is_finished
 from wsigraph.run.batch.job import Job, Outcome
+from wsigraph.run.batch.manifest_source import ManifestSource
 from wsigraph.run.batch.run_state import EVERY_S, StateFile
+from wsigraph.run.batch.slide_supervisor import SlideSupervisor
 from wsigraph.run.batch.summary import write_failures, write_summary
 from wsigraph.run.batch.tally import Tally
 from wsigraph.run.batch.work import carry_out
@@ -63,6 +65,8 @@ def run_cohort(
     watch: Watch | None = None,
     started: Callable[[Cluster], None] | None = None,
     work: Callable[[Job], Outcome] = carry_out,
+    tile_px: int | None = None,
+    missing_mpp: float | None = None,
 ) -> RunResult:
     """Process the slides of a manifest on a cluster.
 
@@ -84,6 +88,10 @@ def run_cohort(
         Called with the cluster as soon as it has a worker.
     work : callable
         Function that a worker applies to a slide; tests and benchmarks pass others.
+    tile_px : int, optional
+        Side of the tiles of feature files that do not state it, level-0 pixels.
+    missing_mpp : float, optional
+        Pixel size where neither file nor manifest states one, um/px.
 
     Returns
     -------
@@ -115,32 +123,56 @@ def run_cohort(
     }
     state = StateFile(out, run_id, circumstances)
     state.write(Tally(total=len(manifest.rows)).snapshot())
-    n_slides = sum(row.path is not None for row in manifest.rows)
+    n_slides = sum(row.source is not None for row in manifest.rows)
+    model = None if model is None else str(Path(model).absolute())
+    if work is carry_out and is_finished(
+        *(manifest.rows, out, settings), until=until, model=model, tile_px=tile_px, missing_mpp=missing_mpp
+    ):
+        tally = Tally(total=len(manifest.rows))
+        tally.without_file = len(manifest.rows) - n_slides
+        for _ in range(n_slides):
+            tally.count_skipped()
+        return RunResult(
+            out=out, summary=_RunFiles(state, out, watch).close(tally, {**circumstances, "status": "finished"})
+        )
     with connect(for_slides(settings.cluster, n_slides)) as cluster:
         state.add({"dashboard": cluster.dashboard})
         if started is not None:
             started(cluster)
         files = _RunFiles(state, out, watch)
-        engine = Engine(
-            cluster,
+        source = ManifestSource(
+            manifest.rows,
             settings,
             out,
             run_id,
             until=until,
-            model=None if model is None else str(Path(model).absolute()),
-            watch=files.update,
-            work=work,
+            model=model,
+            tile_px=tile_px,
+            missing_mpp=missing_mpp,
         )
         status = "stopped"
         try:
-            engine.run(manifest.rows)
+            _work_through(source, cluster, settings, work, files)
             status = "finished"
         except KeyboardInterrupt:
             status = "interrupted"
             raise
         finally:
-            summary = files.close(engine.tally, {**circumstances, "status": status})
+            summary = files.close(source.tally, {**circumstances, "status": status})
     return RunResult(out=out, summary=summary)
+
+
+def _work_through(
+    source: ManifestSource, cluster: Cluster, settings: Config, work: Callable[[Job], Outcome], files: _RunFiles
+) -> None:
+    supervisor = SlideSupervisor(cluster, source, settings, work=work)
+    try:
+        while supervisor.turn():
+            files.update(source.tally, supervisor.flying)
+    finally:
+        supervisor.leave()
+    if source.disk_full:
+        raise StoreError(source.disk_full)
 
 
 def check_steps(until: str, settings: Config) -> None:

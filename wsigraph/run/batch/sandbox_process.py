@@ -7,12 +7,16 @@ child with it, when the worker closes the pipe or dies.
 from __future__ import annotations
 
 import os
+import select
 import selectors
+import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import IO, Any
 
+from wsigraph.run.batch.compile_kernels import is_compiled
 from wsigraph.run.batch.job import Job
 from wsigraph.run.batch.job_messages import deserialize_job, serialize_outcome
 from wsigraph.run.sandbox import protocol
@@ -20,6 +24,9 @@ from wsigraph.run.sandbox.child import SandboxedChild, import_before_fork
 from wsigraph.run.sandbox.sandbox import Limits, slide_paths
 
 _SCRATCH = "scratch"
+_FIRST_STEP = "read"
+_COMPILE_S = 120.0
+_POLL_S = 0.2
 
 
 def main() -> None:
@@ -36,16 +43,40 @@ def main() -> None:
             values, _ = protocol.receive_message(sys.stdin.buffer)
         except EOFError:
             return
-        job = deserialize_job(values)
+        job, waits = deserialize_job(values), not is_compiled()
         child = SandboxedChild(job_limits(job), _serve)
         try:
-            child.send(values)
-            if not _relay(child, responses):
+            child.send({"job": values, "waits": waits})
+            if not _relay(child, responses, waits=waits):
                 return
         except (EOFError, OSError, ValueError):
             protocol.send_message(responses, {"lost": child.cause()})
         finally:
             child.end()
+
+
+def _compile_kernels() -> bool:
+    """Have the kernels compiled where jobs find them, or wait for another process that does so.
+
+    Returns
+    -------
+    bool
+        Whether the worker is still there. If compiling failed or took too long, jobs compile their kernels themselves.
+    """
+    until = time.monotonic() + _COMPILE_S
+    with subprocess.Popen(
+        [sys.executable, "-m", "wsigraph.run.batch.compile_kernels"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    ) as compiling:
+        try:
+            while compiling.poll() is None and time.monotonic() < until:
+                # the worker sends nothing while it waits for its job, so this is the end of the pipe
+                if select.select([sys.stdin], [], [], _POLL_S)[0]:
+                    return False
+        finally:
+            compiling.kill()
+    return True
 
 
 def job_limits(job: Job) -> Limits:
@@ -61,12 +92,13 @@ def job_limits(job: Job) -> Limits:
     Limits
         The slide and the model may be read, the directory of the job may be changed.
     """
-    out, slide = Path(job.out), Path(job.path)
+    out = Path(job.out)
     (out / ".batch" / _SCRATCH).mkdir(parents=True, exist_ok=True)
-    targets = {slide, slide.resolve()}
+    given = [Path(job.path)] if job.path is not None else []
+    targets = {*given, *(slide.resolve() for slide in given)}
     slides = [path for name in targets for path in slide_paths(name, is_upload=job.must_be_self_contained)]
     settings = job.config
-    files = (job.model, settings.model.path, settings.coarsening.weights)
+    files = (job.features, job.model, settings.model.path, settings.coarsening.weights)
     return Limits(
         read=(*slides, *(Path(file) for file in files if file), *_encoder_paths(job)),
         write=(out,),
@@ -87,19 +119,27 @@ def _serve(requests: IO[bytes], responses: IO[bytes]) -> None:
     """Run one job; this is called in the child, inside the sandbox."""
     from wsigraph.run.batch.work import carry_out_here
 
-    values, _ = protocol.receive_message(requests)
-    job = deserialize_job(values)
+    message, _ = protocol.receive_message(requests)
+    job, waits = deserialize_job(message["job"]), bool(message["waits"])
     tempfile.tempdir = str(Path(job.out) / ".batch" / _SCRATCH)
 
     def report(_topic: str, message: dict[str, Any]) -> None:
+        nonlocal waits
         protocol.send_message(responses, message)
+        if waits and message["stage"] != _FIRST_STEP:
+            # the first kernel is called next
+            waits = False
+            protocol.receive_message(requests)
 
     outcome = carry_out_here(job, worker="", log=report)
     protocol.send_message(responses, {"outcome": serialize_outcome(outcome)})
 
 
-def _relay(child: SandboxedChild, responses: IO[bytes]) -> bool:
-    """Pass on messages of the child until its outcome; return False if the worker is gone."""
+def _relay(child: SandboxedChild, responses: IO[bytes], *, waits: bool) -> bool:
+    """Pass on messages of the child until its outcome; return False if the worker is gone.
+
+    A child that waits goes on once the kernels are compiled. A slide that cannot be read does not wait for that.
+    """
     with selectors.DefaultSelector() as selector:
         for descriptor in (sys.stdin.fileno(), child.responses.fileno()):
             selector.register(descriptor, selectors.EVENT_READ)
@@ -112,6 +152,11 @@ def _relay(child: SandboxedChild, responses: IO[bytes]) -> bool:
             protocol.send_message(responses, header, body)
             if "outcome" in header:
                 return True
+            if waits and header.get("stage") != _FIRST_STEP:
+                waits = False
+                if not _compile_kernels():
+                    return False
+                child.send({})
 
 
 if __name__ == "__main__":

@@ -118,9 +118,9 @@ def _run_steps(job: Job, report: _Report) -> SlideResult:
     """Check the file of the slide and carry out its steps."""
     report("read", 0, 1)
     sweep(Path(job.out) / job.slide_id)
-    if job.must_be_self_contained:
+    if job.must_be_self_contained and job.path is not None:
         check_self_contained(locate(Path(job.path)))
-    if job.sha256 is not None:
+    if job.sha256 is not None and job.path is not None:
         sha256 = slide_digest(locate(Path(job.path)))
         if sha256 != job.sha256:
             raise UnreadableSlide(
@@ -134,7 +134,10 @@ def _run_steps(job: Job, report: _Report) -> SlideResult:
         job.path,
         job.out,
         settings,
+        features=job.features,
+        tile_px=job.tile_px,
         mpp=job.mpp,
+        missing_mpp=job.missing_mpp,
         slide_id=job.slide_id,
         model=job.model,
         progress=report,

@@ -30,13 +30,19 @@ class StudyPlan(BaseModel):
     Attributes
     ----------
     slides : tuple of str
-        Slide files, folders and globs.
+        Slide files, folders and globs; or feature files in their place.
     clinical : str
         Clinical table.
     sheet : str or None
         Sheet of an Excel file.
     match : str or None
         Regular expression whose first group is the patient's id in a file name.
+    features : str or None
+        Folder or glob of the slides' feature files.
+    tile_px : int or None
+        Side of a tile in level-0 pixels, of feature files that do not state it.
+    splits : str or None
+        Table of folds to use in place of drawn ones.
     mpp : float or None
         Pixel size of slides that state none, um/px at full resolution.
     columns : ColumnMapping
@@ -57,6 +63,9 @@ class StudyPlan(BaseModel):
     clinical: str
     sheet: str | None = None
     match: str | None = None
+    features: str | None = None
+    tile_px: int | None = Field(default=None, ge=1)
+    splits: str | None = None
     mpp: float | None = None
     columns: ColumnMapping = ColumnMapping()
     allow_unmapped: bool = False
@@ -87,7 +96,7 @@ def save_plan(plan: StudyPlan, directory: Path) -> Path:
     """
     values = plan.model_dump(mode="json", exclude_defaults=True)
     values["slides"] = [_moved(text, Path.cwd(), directory) for text in plan.slides]
-    values["clinical"] = _moved(plan.clinical, Path.cwd(), directory)
+    values |= _moved_files(plan, Path.cwd(), directory)
     path = directory / PLAN
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
     write_file(path, (_HEAD.format(name=PLAN) + text).encode())
@@ -129,9 +138,15 @@ def load_plan(path: Path) -> StudyPlan:
     return plan.model_copy(
         update={
             "slides": tuple(_moved(text, folder, Path.cwd()) for text in plan.slides),
-            "clinical": _moved(plan.clinical, folder, Path.cwd()),
+            **_moved_files(plan, folder, Path.cwd()),
         }
     )
+
+
+def _moved_files(plan: StudyPlan, old: Path, new: Path) -> dict[str, str]:
+    """Return the fields of a plan that name one file, relative to another folder."""
+    named = {name: getattr(plan, name) for name in ("clinical", "features", "splits")}
+    return {name: _moved(text, old, new) for name, text in named.items() if text is not None}
 
 
 def _moved(text: str, old: Path, new: Path) -> str:

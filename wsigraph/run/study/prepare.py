@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,14 +11,19 @@ from wsigraph.cohort.clinical.clinical_table import read_clinical_table
 from wsigraph.cohort.clinical.match_slides import SlideMatches, match_slides
 from wsigraph.cohort.clinical.table_mapping import ClinicalRow, MappedTable, apply_mapping
 from wsigraph.cohort.manifest.create_manifest import create_manifest
-from wsigraph.cohort.manifest.manifest import write_manifest
+from wsigraph.cohort.manifest.manifest import Manifest, write_manifest
 from wsigraph.cohort.manifest.manifest_row import ManifestRow
-from wsigraph.errors import CohortError, SlidesNotFound
+from wsigraph.errors import CohortError, SlidesNotFound, WsigraphError
+from wsigraph.exchange.feature_files import is_feature_file, named_feature_files
+from wsigraph.exchange.feature_manifest import feature_row, with_feature_files
+from wsigraph.exchange.tile_features import states_pixel_size
 from wsigraph.run.study.plan import StudyPlan
-from wsigraph.slide.discover import DiscoveredSlide, discover_glob, discover_slides, is_glob
+from wsigraph.slide.discover import DiscoveredSlide
 from wsigraph.slide.files import locate, slide_digest
-from wsigraph.slide.slide_id import default_slide_id
+from wsigraph.slide.named_slides import all_named_slides
+from wsigraph.store import digest
 from wsigraph.store.atomic import write_file
+from wsigraph.store.csv_file import encode_csv
 
 MANIFEST, MAPPING, LEFT_OUT = "data_manifest.csv", "mapping.csv", "left_out.csv"
 """Files in the directory of a study: the manifest, what every value became, and what is not used."""
@@ -98,7 +101,7 @@ def prepare_study(plan: StudyPlan, directory: Path, *, progress: Progress | None
     CohortError
         If values are not understood and `plan.allow_unmapped` is false, or no slide has a patient.
     SlidesNotFound
-        If there is no slide.
+        If there is no slide, or a slide has no feature file where `plan.features` names some.
     StoreError
         If a file cannot be written.
     """
@@ -120,11 +123,11 @@ def prepare_study(plan: StudyPlan, directory: Path, *, progress: Progress | None
                 ]
             )
         )
-    slides = find_slides(plan.slides)
+    slides = find_inputs(plan.slides)
     matches = match_slides(slides, mapped.rows, pattern=plan.match)
     if not matches.pairs:
         raise CohortError(_no_match(slides, mapped.rows, matches))
-    rows, left_out = _manifest_rows(matches, plan.mpp, progress)
+    rows, left_out = _manifest_rows(matches, plan, progress)
     notes = [*table.notes, *mapped.notes, *(f"read as missing: {fault}" for fault in mapped.faults)]
     write_manifest(rows, directory / MANIFEST)
     write_left_out(left_out, directory)
@@ -138,41 +141,28 @@ def prepare_study(plan: StudyPlan, directory: Path, *, progress: Progress | None
     )
 
 
-def find_slides(named: Sequence[str]) -> list[DiscoveredSlide]:
-    """Return the slides that files, folders and globs name.
-
-    Parameters
-    ----------
-    named : sequence of str
-        Paths and patterns.
-
-    Returns
-    -------
-    list of DiscoveredSlide
-        Slides, none twice.
-
-    Raises
-    ------
-    SlidesNotFound
-        If a path or pattern names no slide.
-    """
-    slides: dict[Path, DiscoveredSlide] = {}
+def find_inputs(named: Sequence[str]) -> list[DiscoveredSlide]:
+    """Return the slides or feature files that arguments name; a folder without slides may hold feature files."""
+    by_path: dict[Path, DiscoveredSlide] = {}
     for text in named:
-        path = Path(text)
-        if path.is_dir():
-            discovered = discover_slides(path, recursive=True)
-        elif is_glob(text):
-            discovered = discover_glob(text)
-        elif path.is_file():
-            discovered = [DiscoveredSlide(path=path, slide_id=default_slide_id(path))]
+        if is_feature_file(text):
+            inputs = named_feature_files(text)
         else:
-            raise SlidesNotFound(f"{text} does not exist, expected a slide, a folder or a glob; check the path")
-        slides.update({slide.path: slide for slide in discovered})
-    return list(slides.values())
+            try:
+                inputs = all_named_slides([text])
+            except SlidesNotFound as error:
+                if not Path(text).is_dir():
+                    raise
+                try:
+                    inputs = named_feature_files(text)
+                except SlidesNotFound:
+                    raise error from None
+        by_path |= {one.path: one for one in inputs if one.path not in by_path}
+    return list(by_path.values())
 
 
 def _manifest_rows(
-    matches: SlideMatches, mpp: float | None, progress: Progress | None
+    matches: SlideMatches, plan: StudyPlan, progress: Progress | None
 ) -> tuple[list[ManifestRow], list[LeftOut]]:
     """Return the rows of slides that can be read, and what is left out."""
     left_out = [
@@ -184,13 +174,18 @@ def _manifest_rows(
         for name in matches.unmatched_patients
     ]
     patients = {slide.slide_id: row for slide, row in matches.pairs}
-    created = create_manifest([slide for slide, _ in matches.pairs], progress=progress)
+    files = [slide for slide, _ in matches.pairs if is_feature_file(slide.path)]
+    created = create_manifest([slide for slide, _ in matches.pairs if slide not in files], progress=progress)
+    mpp = plan.mpp
     left_out += [
         LeftOut(kind="slide", name=path.name, reason=reason, group="not readable")
         for path, reason in created.unreadable
     ]
-    rows = []
-    for row in created.rows:
+    rows, unreadable = _feature_rows(files, mpp)
+    rows = [_joined(row, patients[row.slide_id], mpp) for row in rows]
+    left_out += unreadable
+    slide_rows = created.rows if plan.features is None else _with_features(created.rows, plan.features)
+    for row in slide_rows:
         if row.mpp is None and mpp is None:
             reason = "the file states no credible pixel size; --mpp states one for all such slides"
             left_out.append(
@@ -199,6 +194,28 @@ def _manifest_rows(
             continue
         rows.append(_joined(row, patients[row.slide_id], mpp))
     return _without_copies(rows, left_out)
+
+
+def _with_features(rows: Sequence[ManifestRow], features: str) -> tuple[ManifestRow, ...]:
+    return with_feature_files(Manifest(path=Path(features), rows=tuple(rows), warnings=()), features).rows
+
+
+def _feature_rows(files: Sequence[DiscoveredSlide], mpp: float | None) -> tuple[list[ManifestRow], list[LeftOut]]:
+    """Return the rows of feature files without slides, and those that cannot be used."""
+    rows: list[ManifestRow] = []
+    left_out: list[LeftOut] = []
+    for file in files:
+        try:
+            is_placed = states_pixel_size(file.path) or mpp is not None
+        except WsigraphError as error:
+            left_out.append(LeftOut(kind="slide", name=file.path.name, reason=str(error), group="not readable"))
+            continue
+        if not is_placed:
+            reason = "the file states no pixel size; --mpp states one for all such files"
+            left_out.append(LeftOut(kind="slide", name=file.path.name, reason=reason, group="no pixel size"))
+            continue
+        rows.append(feature_row(len(rows) + 2, file.slide_id, file.path))
+    return rows, left_out
 
 
 def _joined(row: ManifestRow, patient: ClinicalRow, mpp: float | None) -> ManifestRow:
@@ -219,11 +236,13 @@ def _joined(row: ManifestRow, patient: ClinicalRow, mpp: float | None) -> Manife
 
 def _without_copies(rows: list[ManifestRow], left_out: list[LeftOut]) -> tuple[list[ManifestRow], list[LeftOut]]:
     """Leave out files with the same bytes: all but one of a patient, and all that are under several patients."""
-    sizes = Counter(row.path.stat().st_size for row in rows if row.path is not None and row.path.is_file())
+    sizes = Counter(row.source.stat().st_size for row in rows if row.source is not None and row.source.is_file())
     groups: dict[str, list[ManifestRow]] = {}
     for row in rows:
-        if row.path is not None and row.path.is_file() and sizes[row.path.stat().st_size] > 1:
-            groups.setdefault(slide_digest(locate(row.path)), []).append(row)
+        source = row.source
+        if source is not None and source.is_file() and sizes[source.stat().st_size] > 1:
+            key = digest(source) if row.path is None else slide_digest(locate(row.path))
+            groups.setdefault(key, []).append(row)
     dropped: dict[str, LeftOut] = {}
     for copies in (group for group in groups.values() if len(group) > 1):
         patients = sorted({row.patient_id for row in copies})
@@ -234,7 +253,7 @@ def _without_copies(rows: list[ManifestRow], left_out: list[LeftOut]) -> tuple[l
                 else f"the same file stands under patients {', '.join(patients)}; remove the wrong one"
             )
             dropped[row.slide_id] = LeftOut(
-                kind="slide", name=str(row.path and row.path.name), reason=reason, group="copy of another"
+                kind="slide", name=str(row.source and row.source.name), reason=reason, group="copy of another"
             )
     left = [row for row in rows if row.slide_id not in dropped]
     return [replace(row, line=line) for line, row in enumerate(left, start=2)], [*left_out, *dropped.values()]
@@ -251,25 +270,11 @@ def _no_match(slides: Sequence[DiscoveredSlide], rows: Sequence[ClinicalRow], ma
 
 
 def _mapping_csv(mapped: MappedTable) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["role", "column", "cell", "value", "cells", "understood"])
-    for count in mapped.counts:
-        writer.writerow(
-            [count.role, count.column, _plain(count.cell), count.value, count.count, int(count.is_understood)]
-        )
-    return text.getvalue().encode()
+    rows = ([one.role, one.column, one.cell, one.value, one.count, int(one.is_understood)] for one in mapped.counts)
+    return encode_csv(["role", "column", "cell", "value", "cells", "understood"], rows)
 
 
 def write_left_out(left_out: Sequence[LeftOut], directory: Path) -> None:
     """Write ``left_out.csv`` into the directory of a study."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["kind", "name", "group", "reason"])
-    writer.writerows([one.kind, _plain(one.name), one.group, one.reason] for one in left_out)
-    write_file(directory / LEFT_OUT, text.getvalue().encode())
-
-
-def _plain(cell: str) -> str:
-    """Return a cell that a spreadsheet does not take for a formula."""
-    return f"'{cell}" if cell[:1] in "=+-@" and not cell[1:2].isdigit() else cell
+    rows = ([one.kind, one.name, one.group, one.reason] for one in left_out)
+    write_file(directory / LEFT_OUT, encode_csv(["kind", "name", "group", "reason"], rows))

@@ -98,6 +98,7 @@ def run_study(
     *,
     until: str = "page",
     restart: bool = False,
+    force: bool = False,
     progress: StudyProgress | None = None,
 ) -> StudyResult:
     """Carry out a study.
@@ -114,6 +115,8 @@ def run_study(
         Last step, one of `STEPS`.
     restart : bool
         Whether to discard a model of other settings or data.
+    force : bool
+        Whether to train on a cohort that is too small to be scored.
     progress : StudyProgress, optional
         How progress is reported.
 
@@ -144,10 +147,10 @@ def run_study(
     state.group = _group(plan, prepared.rows)
     state.task = _task(prepared.rows)
     actions: Sequence[tuple[str, Callable[[], None]]] = (
-        ("graphs", lambda: _build_graphs(state, directory, show)),
-        ("train", lambda: _train(state, plan, directory, restart, show)),
+        ("graphs", lambda: _build_graphs(state, plan, directory, show)),
+        ("train", lambda: _train(state, plan, directory, show, restart=restart, force=force)),
         ("evaluate", lambda: _evaluate(state, directory, show)),
-        ("explain", lambda: _explain(state, directory, show)),
+        ("explain", lambda: _explain(state, plan, directory, show)),
     )
     for number, (name, action) in enumerate(actions, start=2):
         if number > last + 1:
@@ -189,20 +192,20 @@ def _task(rows: Sequence[ManifestRow]) -> str | None:
     return "both" if len(tasks) == 2 else (tasks[0] if tasks else None)
 
 
-def _build_graphs(state: _State, directory: Path, show: StudyProgress) -> None:
+def _build_graphs(state: _State, plan: StudyPlan, directory: Path, show: StudyProgress) -> None:
     from wsigraph.cohort.manifest.manifest import read_manifest
     from wsigraph.run.batch.run import run_cohort
 
     table = read_manifest(directory / MANIFEST, stage_names=state.settings.model.stage_names)
     with show.watch() as watch:
-        result = run_cohort(table, directory / RUNS, state.settings, until="coarsen", watch=watch)
+        result = run_cohort(table, directory / RUNS, state.settings, until="coarsen", watch=watch, tile_px=plan.tile_px)
     for failure in result.summary["failures"]:
         reason = f"{failure['error']}: {failure['message']}"
         state.left_out.append(LeftOut(kind="slide", name=failure["slide_id"], reason=reason, group="no graph"))
     write_left_out(state.left_out, directory)
 
 
-def _train(state: _State, plan: StudyPlan, directory: Path, restart: bool, show: StudyProgress) -> None:
+def _train(state: _State, plan: StudyPlan, directory: Path, show: StudyProgress, *, restart: bool, force: bool) -> None:
     from wsigraph.run.train_cohort import train
 
     if state.task is None:
@@ -221,8 +224,10 @@ def _train(state: _State, plan: StudyPlan, directory: Path, restart: bool, show:
                 n_folds=plan.folds,
                 group="site" if state.group == "site" else "patient",
                 seed=plan.seed,
+                splits=plan.splits,
                 allow_missing=True,
                 restart=restart,
+                force=force,
                 progress=line,
             )
     except CohortError as error:
@@ -245,7 +250,7 @@ def _evaluate(state: _State, directory: Path, show: StudyProgress) -> None:
         state.problems.append(f"the model was not evaluated: {error}")
 
 
-def _explain(state: _State, directory: Path, show: StudyProgress) -> None:
+def _explain(state: _State, plan: StudyPlan, directory: Path, show: StudyProgress) -> None:
     """Explain the patients of highest, lowest and least certain prediction, each by the member that held them out."""
     from wsigraph.explanation.request import ExplanationRequest
     from wsigraph.run.steps import run_slide
@@ -257,9 +262,11 @@ def _explain(state: _State, directory: Path, show: StudyProgress) -> None:
         try:
             with show.line(f"{label}: {row.slide_id}") as line:
                 result = run_slide(
-                    str(row.path),
+                    row.path,
                     directory / RUNS,
                     state.settings,
+                    features=row.features,
+                    tile_px=plan.tile_px,
                     mpp=row.mpp,
                     slide_id=row.slide_id,
                     model=directory / MODEL,

@@ -10,7 +10,6 @@ von Elm et al., "The STROBE statement", Lancet 2007; Collins et al., "TRIPOD+AI 
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from wsigraph import __version__
+from wsigraph.cohort.clinical.cell_values import DAYS_PER_UNIT
 from wsigraph.cohort.metrics.kaplan_meier import kaplan_meier
+from wsigraph.cohort.statistics.paper_tables import describe_columns
 
 if TYPE_CHECKING:
     from wsigraph.cohort.manifest.manifest_row import ManifestRow
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from wsigraph.run.study.prepare import LeftOut, PreparedStudy
 
 _LEVELS_MAX = 12
-_DAYS_PER_MONTH = 365.25 / 12
 
 
 class Produced(Protocol):
@@ -75,7 +75,7 @@ def build_document(plan: StudyPlan, prepared: PreparedStudy, directory: Path, pr
         "problems": list(produced.problems),
         "mapping": plan.columns.model_dump(mode="json", exclude_defaults=True),
         "matching": prepared.rules,
-        "table_one": table_one(patients),
+        "table_one": characteristics(patients, plan.columns.stage_names),
         "sites": _sites(patients),
         "task": produced.task,
         "group": produced.group,
@@ -89,70 +89,55 @@ def build_document(plan: StudyPlan, prepared: PreparedStudy, directory: Path, pr
     return document
 
 
-def table_one(patients: Sequence[ManifestRow]) -> list[dict[str, str]]:
-    """Return the characteristics of patients.
+def characteristics(patients: Sequence[ManifestRow], stage_names: Sequence[str]) -> list[dict[str, str]]:
+    """Return the characteristics of patients, as `wsigraph.cohort.table_one` counts them.
 
     Parameters
     ----------
     patients : sequence of ManifestRow
         One row a patient.
+    stage_names : sequence of str
+        Stages in their order.
 
     Returns
     -------
     list of dict
         ``characteristic``, ``level`` and ``value``: counts with percentages, or median with quartiles. Missing values
-        are a level.
+        are a level; beyond twelve levels, the rare ones are one.
     """
-    rows = [{"characteristic": "patients", "level": "", "value": str(len(patients))}]
+    import pandas as pd
+
+    columns: dict[str, Any] = {}
     for name in ("age", "sex", "stage", "grade", "site"):
-        values = [getattr(row, name, None) or row.free.get(name, "") for row in patients]
+        values = [str(getattr(row, name, None) or row.free.get(name, "")) or None for row in patients]
         if not any(values):
             continue
-        numbers = [number for number in map(_number, values) if number is not None]
-        if name == "age" and len(numbers) >= 0.5 * sum(map(bool, values)):
-            rows.append({"characteristic": "age, years", "level": "median (quartiles)", "value": _quartiles(numbers)})
-            missing = len(values) - len(numbers)
-            if missing:
-                rows.append(
-                    {"characteristic": "age, years", "level": "missing", "value": _percent(missing, len(values))}
-                )
-            continue
-        counts = Counter(str(value) if value else "missing" for value in values)
-        levels = sorted(level for level in counts if level != "missing")
-        shown = (
-            levels
-            if len(levels) <= _LEVELS_MAX
-            else [level for level, _ in counts.most_common(_LEVELS_MAX) if level in levels]
-        )
-        rows += [
-            {"characteristic": name, "level": level, "value": _percent(counts[level], len(values))} for level in shown
-        ]
-        rest = sum(counts[level] for level in levels if level not in shown)
-        rows += (
-            [
-                {
-                    "characteristic": name,
-                    "level": f"{len(levels) - len(shown)} others",
-                    "value": _percent(rest, len(values)),
-                }
-            ]
-            if rest
-            else []
-        )
-        rows += (
-            [{"characteristic": name, "level": "missing", "value": _percent(counts["missing"], len(values))}]
-            if counts["missing"]
-            else []
-        )
-    followed = [row for row in patients if row.follow_up_days is not None]
-    if followed:
-        months = [row.follow_up_days / _DAYS_PER_MONTH for row in followed if row.follow_up_days]
-        events = sum(bool(row.event) for row in followed)
-        rows.append({"characteristic": "follow-up, months", "level": "median (quartiles)", "value": _quartiles(months)})
-        rows.append(
-            {"characteristic": "events", "level": "of those followed", "value": _percent(events, len(followed))}
-        )
-    return rows
+        numbers = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
+        if name == "age" and numbers.notna().sum() >= 0.5 * sum(value is not None for value in values):
+            columns["age, years"] = numbers
+        elif name == "stage":
+            columns[name] = pd.Categorical(values, list(stage_names), ordered=True)
+        else:
+            columns[name] = _frequent(values)
+    followed = [row.follow_up_days is not None for row in patients]
+    if any(followed):
+        days = pd.Series([row.follow_up_days for row in patients], dtype=float)
+        columns["follow-up, months"] = days / DAYS_PER_UNIT["months"]
+        columns["event"] = [("yes" if row.event else "no") if row.follow_up_days is not None else None
+                            for row in patients]  # fmt: skip
+    table = describe_columns(pd.DataFrame(columns, index=range(len(patients))), list(columns))
+    return [
+        {"characteristic": str(name), "level": str(level), "value": str(value)}
+        for (name, level), value in table["all"].items()
+    ]
+
+
+def _frequent(values: Sequence[str | None]) -> list[str | None]:
+    """Return values of which the rare ones, beyond the twelve most frequent, are one."""
+    counts = Counter(value for value in values if value)
+    frequent = {value for value, _ in counts.most_common(_LEVELS_MAX)}
+    rest = f"{len(counts) - len(frequent)} others"
+    return [value if not value or value in frequent else rest for value in values]
 
 
 def _by_patient(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
@@ -268,21 +253,3 @@ def _charts(followed: Sequence[ManifestRow], directory: Path, produced: Produced
     if curve:
         charts["calibration"] = calibration_chart(np.array(curve["stated"]), np.array(curve["observed"]))
     return charts
-
-
-def _number(value: object) -> float | None:
-    try:
-        return float(str(value))
-    except ValueError:
-        return None
-
-
-def _quartiles(numbers: Sequence[float]) -> str:
-    if len(numbers) < 2:
-        return f"{numbers[0]:.1f}" if numbers else "-"
-    low, middle, high = statistics.quantiles(numbers, n=4, method="inclusive")
-    return f"{middle:.1f} ({low:.1f} to {high:.1f})"
-
-
-def _percent(count: int, total: int) -> str:
-    return f"{count} ({100 * count / total:.0f} %)"

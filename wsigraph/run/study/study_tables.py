@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsigraph.errors import CohortError
 from wsigraph.store.atomic import write_file
+from wsigraph.store.csv_file import encode_csv, plain_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,11 +47,8 @@ def write_tables(document: Mapping[str, Any], directory: Path) -> dict[str, list
     tables = _tables(document)
     written = []
     for name, (header, rows) in tables.items():
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([header, *rows])
         path = Path(TABLES) / f"{name}.csv"
-        write_file(directory / path, text.getvalue().encode())
+        write_file(directory / path, encode_csv(header, rows))
         written.append(path.as_posix())
     write_file(directory / TABLES / _EXCEL, _workbook(tables))
     figures = [] if document["evaluation"] is None else _figures(directory)
@@ -97,8 +94,7 @@ def _workbook(tables: Mapping[str, Table]) -> bytes:
         sheet = book.create_sheet(name)
         sheet.append(list(header))
         for row in rows:
-            # text that begins like a formula stays text
-            sheet.append([f"'{cell}" if isinstance(cell, str) and cell.startswith("=") else cell for cell in row])
+            sheet.append([plain_cell(cell) for cell in row])
     content = io.BytesIO()
     book.save(content)
     return content.getvalue()

@@ -14,7 +14,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from wsigraph.errors import DatabaseUnavailable
-from wsigraph.service.jobs.deadline import PLACES, DatabaseGuard, connect_arguments, limit_statements
+from wsigraph.service.jobs.deadline import PLACES, DatabaseGuard, limit_statements
 
 _WAIT_S = 30.0
 
@@ -64,7 +64,6 @@ def open_database(url: str, time_s: float = 5.0) -> Engine:
             max_overflow=PLACES,
             pool_timeout=time_s,
             pool_pre_ping=True,
-            connect_args=connect_arguments(address, time_s),
         )
         limit_statements(engine, time_s)
         return engine

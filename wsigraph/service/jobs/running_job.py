@@ -10,15 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsigraph.config import Config
-from wsigraph.explanation.request import ExplanationRequest
-from wsigraph.run.batch.job import Job
-from wsigraph.run.batch.lease import Holder
-from wsigraph.run.batch.run_state import lease_path
-from wsigraph.run.step_tasks import StepTask, plan_tasks
+from wsigraph.run.batch.running_slide import RunningSlide
 from wsigraph.service.catalogue import file_version
 from wsigraph.service.jobs.schema import RESUMING, StoredJob
-from wsigraph.service.upload_store import is_upload
 
 STEP_FRACTIONS: Mapping[str, Mapping[str, float]] = {
     "predict": {
@@ -30,41 +24,22 @@ STEP_FRACTIONS: Mapping[str, Mapping[str, float]] = {
     },
 }  # fmt: skip
 """Rough fraction of a job's time that each step takes. Only used for the displayed progress."""
-_HOUR_S = 3600.0
 
 
 @dataclass(eq=False, kw_only=True)
-class RunningJob:
-    """A running job.
+class RunningJob(RunningSlide):
+    """A stored job that runs on a worker, waits for another attempt, or has ended and is not stored yet.
 
     Attributes
     ----------
     job : StoredJob
         The job as it was claimed.
-    run_id : str
-        Identifier in the progress events of its worker.
-    future : distributed.Future or None
-        Result of the worker.
-    step : str
-        Step that is running.
-    fraction : float
-        Completed fraction, 0 to 1.
-    worker : str
-        Address of its worker; empty before the first progress event.
-    last_progress_at : float or None
-        Time of the last progress event, s of the monotonic clock; None before the first.
-    reported_at : float
+    stored_at : float
         Time of the last report to the store, s of the monotonic clock.
-    splits_work : bool
-        Whether idle workers help with it.
-    lease_holder, holder_seen_at
-        Holder of the lease on its directory if that is another process, and since when that lease was not renewed.
-    retry_at : float
-        When to try again while another process holds the lease, s of the monotonic clock.
+    is_retry_stored : bool
+        Whether the store knows the number of its attempt.
     ending : dict or None
         How the job ended, as arguments of `JobStore.finish`; kept until it is stored.
-    task_index : int
-        Current task among those of `wsigraph.run.steps.plan_tasks`: steps on a GPU are tasks of their own.
     sha256 : str
         SHA-256 of the slide, once its worker has computed it.
     file_version : str
@@ -72,113 +47,40 @@ class RunningJob:
     """
 
     job: StoredJob
-    run_id: str
-    future: Any = None
-    step: str = ""
-    fraction: float = 0.0
-    worker: str = ""
-    last_progress_at: float | None = None
-    reported_at: float = float("-inf")
-    splits_work: bool = False
-    lease_holder: Holder | None = None
-    holder_seen_at: float = 0.0
-    retry_at: float = 0.0
+    stored_at: float = float("-inf")
+    is_retry_stored: bool = True
     ending: dict[str, str] | None = None
-    task_index: int = 0
     sha256: str = ""
     file_version: str = ""
     _step_fractions: Mapping[str, float] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.slide_id = self.job.slide_id
         self._step_fractions = STEP_FRACTIONS["explain" if self.job.kind == "explain" else "predict"]
         self.step = RESUMING if self.job.step == RESUMING else self.step
         self.file_version = file_version(Path(self.job.path))
 
-    def update_progress(self, event: Mapping[str, Any]) -> None:
-        """Take in a progress event of its worker. The fraction never decreases."""
-        self.last_progress_at, self.worker = time.monotonic(), str(event.get("worker", ""))
-        step = str(event["stage"])
+    def update_progress(self, message: Mapping[str, Any]) -> None:
+        """Take in a progress message of its worker. The fraction never decreases."""
+        self.reported_at, self.worker = time.monotonic(), str(message.get("worker", ""))
+        step = str(message["stage"])
         if step not in self._step_fractions:
             return
         steps = list(self._step_fractions)
         before = sum(self._step_fractions[earlier] for earlier in steps[: steps.index(step)])
-        within = min(1.0, event["done"] / event["total"]) if event["total"] else 0.0
+        within = min(1.0, message["done"] / message["total"]) if message["total"] else 0.0
         self.step = step
         self.fraction = min(0.999, max(self.fraction, before + self._step_fractions[step] * within))
 
     def note_lost_worker(self, present: Collection[str]) -> None:
         """Note that its worker is not among those that are present: another one resumes it."""
         if self.worker and self.worker not in present:
-            self.worker, self.step = "", RESUMING
+            self.step = RESUMING
+        super().note_lost_worker(present)
 
     def has_digest(self) -> bool:
         """Return whether its worker has computed the digest of the slide, and the file has not changed since."""
         return bool(self.sha256 and self.file_version) and self.file_version == file_version(Path(self.job.path))
-
-    def task(self, config: Config) -> StepTask:
-        """Return the current task."""
-        return self._tasks(config)[self.task_index]
-
-    def advance(self, config: Config) -> bool:
-        """Go on to the next task; return False if there is none."""
-        if self.task_index + 1 >= len(self._tasks(config)):
-            return False
-        self.task_index += 1
-        return True
-
-    def _tasks(self, config: Config) -> tuple[StepTask, ...]:
-        return tuple(plan_tasks("page" if self.job.kind == "explain" else "report", config.batch.gpu_steps))
-
-    def wait_for_lease(self, holder: Holder | None, beat_s: float) -> None:
-        """Note that another process holds the lease on its directory, and try again after half a heartbeat of it."""
-        now = time.monotonic()
-        if holder != self.lease_holder:
-            self.lease_holder, self.holder_seen_at = holder, now
-        self.retry_at = now + beat_s / 2
-
-    def worker_job(self, results: Path, config: Config, model: Path | None, threads: int = 1) -> Job:
-        """Return the task for its worker.
-
-        Parameters
-        ----------
-        results : Path
-            Directory of all results.
-        config : Config
-            Settings of the service.
-        model : Path or None
-            Model bundle.
-        threads : int
-            Number of threads for the pixel steps.
-
-        Returns
-        -------
-        Job
-            One attempt at the job.
-        """
-        job, service, batch = self.job, config.service, config.batch
-        is_stale = self.lease_holder is not None and time.monotonic() - self.holder_seen_at >= batch.lease_stale_s
-        return Job(
-            run_id=self.run_id,
-            slide_id=job.slide_id,
-            path=job.path,
-            mpp=job.mpp,
-            sha256=job.sha256 or None,
-            out=str(results / job.job_id),
-            config=config,
-            model=None if model is None else str(model),
-            until=self.task(config).until,
-            seen_stale=self.lease_holder if is_stale else None,
-            explain=ExplanationRequest(target=job.target) if job.kind == "explain" else None,
-            must_be_self_contained=is_upload(Path(job.path)),
-            max_mpx=service.job_max_mpx,
-            max_s=service.job_max_h * _HOUR_S,
-            memory_gb=service.job_memory_gb,
-            threads=threads,
-        )
-
-    def revoke_lease(self, results: Path) -> None:
-        """Remove the lease of its worker, which then stops at its next check."""
-        lease_path(results / self.job.job_id, self.job.slide_id).unlink(missing_ok=True)
 
 
 def inherit(source: Path, target: Path) -> None:

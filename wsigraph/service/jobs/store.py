@@ -44,7 +44,7 @@ class JobStore:
     url : str
         SQLAlchemy address of the database, ``sqlite:///FILE`` or ``postgresql+psycopg://...``.
     time_s : float, optional
-        Longest time of one statement on PostgreSQL, s.
+        Longest time of one use of PostgreSQL, s.
 
     Raises
     ------
@@ -250,6 +250,16 @@ class JobStore:
                 update(jobs)
                 .where(jobs.c.job_id == job_id, jobs.c.state == RUNNING, jobs.c.claimed_by == instance)
                 .values(step=step, fraction=fraction)
+            )
+            return int(done.rowcount) == 1
+
+    def record_attempt(self, job_id: str, instance: str, attempt: int) -> bool:
+        """Store that a job is tried again. Return whether this instance still holds it."""
+        with self._write_transaction() as connection:
+            done = connection.execute(
+                update(jobs)
+                .where(jobs.c.job_id == job_id, jobs.c.state == RUNNING, jobs.c.claimed_by == instance)
+                .values(attempts=attempt, step=RESUMING)
             )
             return int(done.rowcount) == 1
 

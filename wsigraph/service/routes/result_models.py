@@ -39,6 +39,14 @@ class PredictionFacts(BaseModel):
         The predicted curve.
     distance : float or None
         How far the slide is from the training cohort.
+    percentile : float or None
+        Percent of the held-out training slides that are nearer; None if the model's card has none.
+    withheld : str
+        Why there is no number; empty if there are.
+    assumes : str
+        What the model takes for granted about the slide.
+    is_demonstration : bool
+        Whether the model knows simulated tissue alone.
     risk_parts : dict of str to float or None
         Parts of the risk: composition and arrangement. None if the model does not split it.
     relation : str
@@ -56,6 +64,10 @@ class PredictionFacts(BaseModel):
     survival: Survival
     distance: float | None
     risk_parts: dict[str, float] | None = None
+    percentile: float | None = None
+    withheld: str = ""
+    assumes: str = ""
+    is_demonstration: bool = False
     relation: str
     model: str
     notice: str

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wsigraph.explanation.tissue_clusters import feature_label
 from wsigraph.geometry import px_to_mm2, um_to_px_exact
-from wsigraph.graph.feature.interpret import interpret
+from wsigraph.graph.feature.interpret import known_features
 from wsigraph.outline.outline import Outlines
 from wsigraph.records import Curves
 
@@ -76,7 +76,7 @@ def serialize_region_values(results: JobResults) -> dict[str, Any]:
     graph, explanation = results.coarse.graph, results.explanation
     area = px_to_mm2(1.0, graph.mpp) * graph.moment("n").astype(np.float64)
     centre = um_to_px_exact(1.0, results.info.mpp) * graph.centroid_um
-    table = interpret(graph)
+    table = known_features(graph)
     columns = zip(table.names, table.groups, table.units, strict=True)
     return {
         "targets": [

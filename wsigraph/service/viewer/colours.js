@@ -17,7 +17,8 @@ export function makeColourings(values) {
 function diverging({ target, unit, attribution }, area) {
   // attribution per area, because large regions would look important only for their size
   const density = attribution.map((value, node) => value / area[node]);
-  const max = quantile(density.map(Math.abs), 0.98) || 1;
+  // a quantile over tissue, not over regions: a few specks of extreme density would take all of the scale
+  const max = weightedQuantile(density.map(Math.abs), area, 0.95) || 1;
   const colours = density.map((value) => divergingAt(value / max));
   const title = target === "stage" ? "Stage" : target === "risk" ? "Risk" : target.replace("survival@", "Survival at ") + " d";
   return {
@@ -62,4 +63,16 @@ export function quantile(values, fraction) {
   if (!sorted.length) return 0;
   const place = fraction * (sorted.length - 1), low = Math.floor(place);
   return sorted[low] + (place - low) * ((sorted[low + 1] ?? sorted[low]) - sorted[low]);
+}
+
+/** Return the value below which a fraction of the weight lies. */
+export function weightedQuantile(values, weights, fraction) {
+  const order = values.map((_, index) => index).sort((left, right) => values[left] - values[right]);
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  let below = 0;
+  for (const index of order) {
+    below += weights[index];
+    if (below >= fraction * total) return values[index];
+  }
+  return 0;
 }

@@ -38,4 +38,5 @@ def read_sample(path: Path) -> Scene:
         group = zarr.open_group(LocalStore(path, read_only=True), mode="r")
         arrays: dict[str, Any] = {name: np.asarray(group[f"graph/{name}"]) for name in GRAPH_ARRAYS}
         sides: Any = group.attrs["size_um"]
-        return Scene(size_um=(float(sides[0]), float(sides[1])), **arrays)
+        mark = str(group.attrs.get("mark", ""))
+        return Scene(size_um=(float(sides[0]), float(sides[1])), mark=mark, **arrays)

@@ -59,6 +59,8 @@ class Scene:
         Length of each boundary.
     labels : int32 (h, w) or None
         Region of every pixel, 1..N; 0 belongs to none.
+    mark : str
+        What every output says if the graph is of a slide that is no H&E section and was forced; empty otherwise.
     """
 
     size_um: tuple[float, float]
@@ -70,6 +72,7 @@ class Scene:
     edge_index: NDArray[np.int64]
     boundary_um: NDArray[np.float64]
     labels: NDArray[np.int32] | None = None
+    mark: str = ""
 
     @property
     def n_nodes(self) -> int:
@@ -190,6 +193,7 @@ def scene_from_graph(
         density=np.concatenate([mean, std], axis=1),
         edge_index=graph.edge_index,
         boundary_um=crofton_um(graph.boundary[:, 0], graph.boundary[:, 1], graph.mpp),
+        mark=graph.mark,
     )
     return ordered(scene)
 

@@ -54,7 +54,8 @@ def scene_document(scene: Scene) -> bytes:
         for (source, target), length in zip(scene.edge_index.T, scene.boundary_um, strict=True)
         if source < target
     ]
-    return canonical_document({"size_um": list(scene.size_um), "nodes": nodes, "edges": edges})
+    marked = {"mark": scene.mark} if scene.mark else {}
+    return canonical_document({**marked, "size_um": list(scene.size_um), "nodes": nodes, "edges": edges})
 
 
 def read_scene(path: Path, *, mpp: float) -> Scene:
@@ -128,6 +129,7 @@ def parse_scene(content: bytes, name: str, *, mpp: float) -> Scene:
             density=_array([_density(node) for node in nodes], 6),
             edge_index=np.zeros((2, 0), np.int64),
             boundary_um=np.zeros(0),
+            mark=str(document.get("mark", "")),
         )
         edges = document.get("edges")
         pairs = (

@@ -8,6 +8,7 @@ same file however many are painted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -234,7 +235,8 @@ def scene_from_slide(
         raise SynthesisError(
             f"the box holds no tissue, or only specks below {options.min_area_um2:g} um2; choose another box"
         )
-    return scene_from_labels(pieces, tissue.classes[owner - 1], mpp=options.mpp, image=np.ascontiguousarray(image))
+    scene = scene_from_labels(pieces, tissue.classes[owner - 1], mpp=options.mpp, image=np.ascontiguousarray(image))
+    return replace(scene, mark=tissue.mark)
 
 
 def _apply_edits(

@@ -49,6 +49,8 @@ class TrainingImage:
         Class of regions 1..R, or ``UNKNOWN``.
     domain : int
         `PAINTED` or `REAL`.
+    mark : str
+        What every output says of a slide that is no H&E section and was forced; empty otherwise.
     """
 
     name: str
@@ -56,6 +58,7 @@ class TrainingImage:
     labels: NDArray[np.int32]
     classes: NDArray[np.int64]
     domain: int
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -179,12 +182,13 @@ def read_training_image(
         image = slide.read(window, options.mpp)
         mask = path.with_name(path.stem + _MASK)
         if mask.is_file():
-            labels, classes = _read_mask(mask, whole.size)
+            (labels, classes), forced = _read_mask(mask, whole.size), ""
         else:
-            labels, classes = _find_regions(slide, settings)
+            labels, classes, forced = _find_regions(slide, settings)
         size = whole.size
         labels = _nearest(labels, size)
-        return TrainingImage(name=path.name, image=image, labels=labels[window.slices], classes=classes, domain=REAL)
+        regions = labels[window.slices]
+        return TrainingImage(name=path.name, image=image, labels=regions, classes=classes, domain=REAL, mark=forced)
 
 
 def cut(training_image: TrainingImage, config: DiffusionConfig, *, rng: np.random.Generator) -> Example:
@@ -342,7 +346,8 @@ def _lay_out(config: DiffusionConfig, side_px: int, rng: np.random.Generator) ->
     return layout.ravel()[tessellation.labels[1:-1, 1:-1] - 1][:side_px, :side_px]
 
 
-def _find_regions(slide: Slide, settings: Config) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+def _find_regions(slide: Slide, settings: Config) -> tuple[NDArray[np.int32], NDArray[np.int64], str]:
+    """Return the labels of the regions of real tissue, their unknown classes, and the mark of a forced slide."""
     options = settings.diffusion
     superpixel = {"spacing_um": options.spacing_um, "min_area_um2": options.min_area_um2}
     settings = settings.model_copy(
@@ -354,7 +359,8 @@ def _find_regions(slide: Slide, settings: Config) -> tuple[NDArray[np.int32], ND
     superpixels = segment(slide, settings)
     coarse = coarsen(build_graph(slide, superpixels, settings), settings.coarsening)
     region = np.concatenate([[0], coarse.assignment + 1]).astype(np.int32)
-    return region[np.asarray(superpixels.labels[:])], np.full(coarse.graph.n_nodes, UNKNOWN, np.int64)
+    labels = region[np.asarray(superpixels.labels[:])]
+    return labels, np.full(coarse.graph.n_nodes, UNKNOWN, np.int64), coarse.graph.mark
 
 
 def _read_mask(path: Path, size: Size) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

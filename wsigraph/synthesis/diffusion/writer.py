@@ -78,6 +78,7 @@ class SyntheticTile:
             "seed": self.seed,
             "number": self.number,
             "mpp": self.mpp,
+            **({"mark": self.graph.mark} if self.graph.mark else {}),
             **self.request,
         }
 
@@ -113,7 +114,8 @@ def write_samples(tiles: Iterable[SyntheticTile], out: Path) -> SyntheticTile:
         write_file(out / f"{name}-mask.png", _png(_palette(tile.mask), tile))
         rows.append(_row(tile, name))
     write_file(out / GRAPH, scene_document(tile.graph))
-    table = pa.Table.from_pylist(rows).replace_schema_metadata({"synthetic": "true", "notice": MARK})
+    marked = {"mark": tile.graph.mark} if tile.graph.mark else {}
+    table = pa.Table.from_pylist(rows).replace_schema_metadata({"synthetic": "true", "notice": MARK, **marked})
     stream = io.BytesIO()
     pq.write_table(table, stream)
     write_file(out / INDEX, stream.getvalue())
@@ -136,6 +138,8 @@ def write_slide(tile: SyntheticTile, out: Path) -> None:
         If a file cannot be written.
     """
     description = f"{MARK}; generator {tile.model_id}, seed {tile.seed}"
+    if tile.graph.mark:
+        description = f"{tile.graph.mark}; {description}"
     write_pyramid(tile.image, out / "slide.tiff", mpp=tile.mpp, description=description, software="wsigraph synthesize")
     _write_zarr(tile, out / "slide.zarr", image=False)
     write_file(out / GRAPH, scene_document(tile.graph))

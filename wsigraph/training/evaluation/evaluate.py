@@ -132,7 +132,7 @@ def evaluate(
             models = baseline_models(task, bundle.members, uncoarsened=uncoarsened, workers=workers, progress=progress)
             predictions: dict[str, CohortPredictions] = {}
             document = add_baseline_models(document, outcomes, held_out, _digests(cohort), models, report, predictions)
-            write_file(directory / SCORES, patient_scores(held_out, predictions).encode())
+            write_file(directory / SCORES, patient_scores(held_out, predictions))
         save_document(Destination(directory / DOCUMENT, identity), "Evaluation", document)
     tried = 0 if paths is None else count_tries(paths[1], cohort_key(held_out.patient.tolist()))
     document = {**document, "n_configurations": max(tried, bundle.card.n_configurations)}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsigraph.store.csv_file import encode_csv
 from wsigraph.training.evaluation.baselines import CohortPredictions
 from wsigraph.training.held_out import HeldOut
 
 
-def patient_scores(held_out: HeldOut, predictions: Mapping[str, CohortPredictions]) -> str:
+def patient_scores(held_out: HeldOut, predictions: Mapping[str, CohortPredictions]) -> bytes:
     """Return the scores of every patient as CSV.
 
     Parameters
@@ -25,7 +24,7 @@ def patient_scores(held_out: HeldOut, predictions: Mapping[str, CohortPrediction
 
     Returns
     -------
-    str
+    bytes
         ``patient`` (digest), ``site``, ``fold``, then for the model and every baseline ``<name>:risk`` and
         ``<name>:stage`` (the expected stage, 0 to K - 1), where it predicts them. Risks are comparable within a fold.
     """
@@ -40,11 +39,7 @@ def patient_scores(held_out: HeldOut, predictions: Mapping[str, CohortPrediction
             columns[f"{name}:risk"] = _texts(one.risk)
         if one.stage_probability.shape[1]:
             columns[f"{name}:stage"] = _texts(one.stage_probability @ np.arange(one.stage_probability.shape[1]))
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return stream.getvalue()
+    return encode_csv(list(columns), zip(*columns.values(), strict=True))
 
 
 def _texts(values: NDArray[np.float64]) -> list[object]:

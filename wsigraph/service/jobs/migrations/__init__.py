@@ -7,12 +7,12 @@ write lock.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from wsigraph.errors import StoreError
+from wsigraph.service.jobs.deadline import longer_limit
 
 HEAD = "0001"
 """Revision of the tables that this version uses."""
@@ -37,10 +37,10 @@ def migrate(engine: Engine) -> None:
     # most starts find the tables as they are, and need neither the lock nor alembic
     if _find_revision(engine) == HEAD:
         return
-    with engine.execution_options(writes=True).begin() as connection:
+    # another service may be changing the tables
+    with engine.execution_options(writes=True).begin() as connection, longer_limit(connection, _LOCK_WAIT_S):
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_WAIT_S:g}s'")
-            _wait_longer(connection)
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         _upgrade(connection)
 
@@ -53,14 +53,6 @@ def _find_revision(engine: Engine) -> str | None:
         # no such table; another fault shows again below
         return None
     return None if row is None else str(row[0])
-
-
-def _wait_longer(connection: Connection) -> None:
-    """Let this connection wait for another service that changes the tables."""
-    # the attribute is that of `wsigraph.service.jobs.deadline`; other drivers do not look at it
-    raw: Any = connection.connection.dbapi_connection
-    if connection.dialect.driver == "psycopg":
-        raw.time_s = _LOCK_WAIT_S
 
 
 def _upgrade(connection: Connection) -> None:
