@@ -25,14 +25,18 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 FIGURE = re.compile(r"([+-]?\d+\.\d+) \(([+-]?\d\.\d+)(?: to |-)([+-]?\d\.\d+)\)")
 ROWS = {
     "simulated, nothing to find": "null",
-    "simulated, composition": "composition",
-    "simulated, contacts": "spatial",
-    "simulated, the invasion front": "interface",
-    "GlaS": "glas",
-    "TCGA-KIRC": "tcga_kirc",
+    "simulated, composition": "composition_default",
+    "simulated, contacts": "spatial_default",
+    "simulated, the invasion front": "interface_default",
+    "GlaS": "glas_encoder_default",
+    "TCGA-KIRC": "tcga_kirc_default",
 }
 """How a row of the README's results begins, and the file in docs/results that it is of."""
 SECTIONS = {
+    "The default": (
+        *("spatial_default", "interface_default", "composition_default"),
+        *("tcga_kirc_default", "glas_default", "glas_encoder_default"),
+    ),
     "Contacts": ("spatial",),
     "The invasion front": ("interface",),
     "Composition": ("composition",),

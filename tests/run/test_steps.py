@@ -129,7 +129,17 @@ def test_every_step_names_inputs_and_settings_that_exist() -> None:
     for number, (name, step) in enumerate(STEPS.items()):
         earlier = set(STEP_NAMES[:number])
         assert name == step.name
-        assert set(step.inputs) <= {*earlier, "slide", "roi", "tissue_mask", "embedding", "model", "reference"}
+        assert set(step.inputs) <= {
+            *earlier,
+            "slide",
+            "tiles",
+            "features",
+            "roi",
+            "tissue_mask",
+            "embedding",
+            "model",
+            "reference",
+        }
         assert set(step.load_with) <= earlier
         for key in set(step.config) - {"question"}:
             section, _, field = key.partition(".")
@@ -214,9 +224,9 @@ def test_a_scheduler_in_force_is_respected(slide: Path, pristine: Path, tmp_path
 
 
 def test_a_slide_coarser_than_the_working_grid_is_told(slide: Path, tmp_path: Path) -> None:
-    result = run_slide(slide, tmp_path, load(overrides=["superpixel.mpp=1.0"]), mpp=2.0)
+    result = run_slide(slide, tmp_path, load(overrides=["superpixel.mpp=1.0"]), mpp=1.1)
     assert result.facts is not None
-    assert any("2 um/px were enlarged to the working 1" in text for text in result.facts["warnings"])
+    assert any("1.1 um/px were enlarged to the working 1" in text for text in result.facts["warnings"])
     fine = run_slide(slide, tmp_path / "fine")
     assert fine.facts is not None
     assert not any("enlarged" in text for text in fine.facts["warnings"])

@@ -141,12 +141,12 @@ def test_a_finished_model_is_not_trained_over_under_other_settings(
 ) -> None:
     brief, design = short.model_copy(update={"epochs": 1}), Design(n_folds=2, seed=5, workers=1)
     cross_validate(cohort, [brief], tmp_path, design=design, about=ABOUT)
-    refuse_finished(tmp_path, study_identity(cohort, [brief], design))
+    refuse_finished(tmp_path, study_identity(cohort, cohort.settled([brief]), design))
     with pytest.raises(ModelError, match=r"the finished model in .*model.epochs was 1 and is 3 now.*--restart"):
-        refuse_finished(tmp_path, study_identity(cohort, [short], design))
+        refuse_finished(tmp_path, study_identity(cohort, cohort.settled([short]), design))
     (tmp_path / "run.json").unlink()
     with pytest.raises(ModelError, match="earlier version"):
-        refuse_finished(tmp_path, study_identity(cohort, [brief], design))
+        refuse_finished(tmp_path, study_identity(cohort, cohort.settled([brief]), design))
 
 
 def test_a_run_killed_in_a_further_division_does_nothing_twice(

@@ -19,7 +19,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from wsigraph.geometry import px_to_mm2
-from wsigraph.graph.feature.interpret import FEATURE_NAMES, interpret
+from wsigraph.graph.feature.interpret import known_features
 from wsigraph.records import CoarseGraph
 
 MAX_WHITE = 0.5
@@ -41,7 +41,12 @@ SCALE_PERCENTILE = 95.0
 def tissue_mm2(coarse: CoarseGraph) -> NDArray[np.float64]:
     """Return the area of every region, mm2, float64 (C,); 0 for a region that is mostly white."""
     area = px_to_mm2(1.0, coarse.graph.mpp) * coarse.graph.moment("n").astype(np.float64)
-    white = interpret(coarse.graph).values[:, FEATURE_NAMES.index("white_fraction")]
+    table = known_features(coarse.graph)
+    column = table.column("white_fraction")
+    if column is None:
+        # of another tool's tiles no pixel is known
+        return area
+    white = table.values[:, column]
     counts = white <= MAX_WHITE
     return np.where(counts, area, 0.0) if counts.any() else area
 

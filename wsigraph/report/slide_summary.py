@@ -15,7 +15,6 @@ from wsigraph import __version__
 from wsigraph.geometry import Origin
 from wsigraph.graph.feature.moments import MOMENT_NAMES
 from wsigraph.graph.tissue.artefact import artefact_facts, section_areas
-from wsigraph.model.predict import median_band_days
 from wsigraph.records import CoarseGraph, Prediction, SlideInfo, SuperpixelLabels, TissueGraph
 from wsigraph.slide.bounds import describe_origin
 
@@ -70,6 +69,9 @@ def summary(
         (``count``, ``per_mm2``, ``found_by``), ``assumes``, ``percentile``, ``is_demonstration``, and ``withheld``, the
         reason why ``stage``, ``risk`` and ``survival`` are None; empty where they are given.
     """
+    # not above: whoever writes polygons alone would import the networks for it
+    from wsigraph.model.predict import median_band_days
+
     graph, band = coarse.graph, median_band_days(prediction)
     texts = [*slide.warnings, *labels.tissue.warnings, *prediction.warnings, *warnings]
     return {

@@ -123,10 +123,11 @@ class FeatureTable:
 
     def column(self, name: str) -> int | None:
         """Return the column of a feature, also by its name in H&E; None if there is none of this name."""
-        for names in (self.names, FEATURE_NAMES):
-            if name in names:
-                return names.index(name)
-        return None
+        if name in self.names:
+            return self.names.index(name)
+        # tables of tiles lack columns, and those of other stains name them anew
+        is_whole = len(self.names) == len(FEATURE_NAMES)
+        return FEATURE_NAMES.index(name) if is_whole and name in FEATURE_NAMES else None
 
 
 def stained_names(stain: StainBasis) -> tuple[str, ...]:

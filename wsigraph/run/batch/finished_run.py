@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from wsigraph.config import Config
 from wsigraph.errors import WsigraphError
+from wsigraph.graph.tissue.suitability import find_marks
 from wsigraph.run.batch.run_state import lease_path
 from wsigraph.run.steps import STEPS, run_slide
 from wsigraph.store.directory import WorkLeft
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from wsigraph.cohort.manifest.manifest_row import ManifestRow
 
 
-def is_finished(
+def finished_marks(
     rows: Sequence[ManifestRow],
     out: Path,
     config: Config,
@@ -30,8 +31,8 @@ def is_finished(
     model: str | None = None,
     tile_px: int | None = None,
     missing_mpp: float | None = None,
-) -> bool:
-    """Return whether all slides have all records up to a step.
+) -> dict[str, str] | None:
+    """Return the marks of forced slides, by name, if all slides have all records up to a step.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ def is_finished(
     out : Path
         Directory of the run.
     config : Config
-        Settings; slides beyond ``batch.digest_max_gb`` in total are not looked at, and the answer is no.
+        Settings; slides beyond ``batch.digest_max_gb`` in total are not looked at, and the answer is None.
     until : str
         Last step.
     model : str, optional
@@ -50,23 +51,25 @@ def is_finished(
 
     Returns
     -------
-    bool
-        No also where a slide cannot be read, or another client works on it: the workers then report it.
+    dict of str to str or None
+        None where work is left, and where a slide cannot be read, or another client works on it: the workers then
+        report it.
     """
     named = [row for row in rows if row.source is not None]
     last = STEPS[until].files
     if not all((out / row.slide_id / name).exists() for row in named for name in last):
-        return False
+        return None
     if sum(_bytes(row.source) for row in named) > config.batch.digest_max_gb * 1e9:
-        return False
+        return None
+    marks = {}
     for row in named:
         if lease_path(out, row.slide_id).exists():
-            return False
+            return None
         try:
-            run_slide(
+            result = run_slide(
                 row.path,
                 out,
-                config,
+                config.with_organ(row.organ),
                 features=row.features,
                 tile_px=tile_px,
                 mpp=row.mpp,
@@ -78,8 +81,10 @@ def is_finished(
                 resume_only=True,
             )
         except (WorkLeft, WsigraphError, OSError):
-            return False
-    return True
+            return None
+        if mark := next(iter(find_marks(result.info.warnings)), ""):
+            marks[row.slide_id] = mark
+    return marks
 
 
 def _bytes(path: Path | None) -> float:

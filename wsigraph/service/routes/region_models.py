@@ -16,6 +16,8 @@ class FeatureValue(BaseModel):
         Its value.
     percentile : float or None
         Percentile among the training regions.
+    level : str
+        The percentile as a word, such as ``very_low`` or ``typical``.
     attribution : float or None
         Attribution to the target of the job.
     """
@@ -26,6 +28,7 @@ class FeatureValue(BaseModel):
     group: str
     value: float | None
     percentile: float | None
+    level: str
     attribution: float | None
 
 
