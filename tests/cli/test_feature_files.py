@@ -14,6 +14,7 @@ import pytest
 from tests.cli.command import Run
 from tests.feature_cohort import write_feature_cohort
 from wsigraph.config import load
+from wsigraph.errors import ConfigError
 from wsigraph.exchange.feature_manifest import manifest_of_features
 from wsigraph.run.batch.run import run_cohort
 from wsigraph.run.steps import run_slide
@@ -58,6 +59,13 @@ def test_a_folder_of_feature_files_is_one_command(run: Run, cohort: Path, tmp_pa
     assert again.returncode == 0, again.stderr
     assert "workers with" not in again.stderr
     assert json.loads(again.stdout)["skipped"] == 40
+
+
+def test_regions_of_a_feature_file_without_its_slide_are_refused(cohort: Path, tmp_path: Path) -> None:
+    regions = tmp_path / "r.geojson"
+    regions.write_text('{"type": "FeatureCollection", "features": []}')
+    with pytest.raises(ConfigError, match="drawn on pixels"):
+        run_slide(None, tmp_path, features=cohort / "features" / "P000.h5", mpp=0.5, until="graph", roi=regions)
 
 
 def test_a_finished_run_needs_no_cluster_and_an_unfinished_one_does(cohort: Path, tmp_path: Path) -> None:

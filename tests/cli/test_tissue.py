@@ -146,6 +146,13 @@ def test_a_wrong_model_ends_the_command_before_any_pixel(run: Run, tmp_path) -> 
     assert not (tmp_path / "out").exists()
 
 
+def test_the_shipped_model_refuses_another_stain_before_any_pixel(run: Run, tmp_path) -> None:
+    process = run("tissue", SLIDE, "--out", tmp_path / "out", "--stain", "pas")
+    assert process.returncode == 1
+    assert "hematoxylin and eosin alone" in process.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_export_counts_the_pixels_of_each_name(run: Run, trained: tuple[Path, dict[str, Any]], tmp_path) -> None:
     folder = trained[0] / "graphs" / SLIDE.stem
     process = run("export", folder, "--to", "parquet", "--out", tmp_path)

@@ -132,7 +132,7 @@ def _find(
         detector = load_detector(name, settings.feature.nuclei_weights)
         if detector is None:
             raise typer.BadParameter("feature.nuclei is none, expected network or a plugin; give it with --nuclei")
-        regions = None if named.roi is None else as_roi(named.roi, slide)
+        regions = None if named.roi is None else as_roi(named.roi, slide, origin=settings.report.origin)
         tissue = find_tissue(
             slide,
             settings.tissue,

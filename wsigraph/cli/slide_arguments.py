@@ -171,7 +171,7 @@ def _features_alone(features: str, mpp: float | None) -> Selection:
 
     files = named_feature_files(features)
     slides = tuple(NamedSlide(path=None, slide_id=file.slide_id, mpp=mpp, features=str(file.path)) for file in files)
-    return Selection(slides=slides, is_single=[str(file.path) for file in files] == [features])
+    return Selection(slides=slides, is_single=[str(file.path) for file in files] == [str(Path(features))])
 
 
 def _with_features(slides: tuple[NamedSlide, ...], features: str | None) -> tuple[NamedSlide, ...]:

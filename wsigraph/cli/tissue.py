@@ -12,6 +12,8 @@ from wsigraph.cli.options import (
     AsJson,
     ConfigFiles,
     Coordinates,
+    Encoder,
+    FocalPlane,
     Force,
     Mpp,
     Nuclei,
@@ -19,6 +21,7 @@ from wsigraph.cli.options import (
     Out,
     Overrides,
     Roi,
+    Stain,
     Threads,
     TissueMask,
     forced,
@@ -61,12 +64,15 @@ def tissue(
     mpp: Mpp = None,
     tissue_model: _Model = None,
     level: _Level = Level.COMPARTMENT,
+    encoder: Encoder = None,
     nuclei: Nuclei = None,
     nuclei_weights: NucleiWeights = None,
     threads: Threads = None,
     origin: Coordinates = None,
+    z: FocalPlane = None,
     roi: Roi = None,
     tissue_mask: TissueMask = None,
+    stain: Stain = None,
     force: Force = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
@@ -77,13 +83,17 @@ def tissue(
 
     Writes DIR/<slide>/tissue_classes.png (the map with its legend), .geojson (QuPath annotations), .zarr (a label
     image) and .json: area and share of every class with intervals, the ratio and the common boundary of epithelium and
-    stroma, and nuclei per mm2 of stroma. Records of the steps before it are reused.
+    stroma, and nuclei per mm2 of stroma. Records of the steps before it are reused if they were made with the same
+    settings; with others they are made again, and a prediction in the same directory is removed.
     """
     spelled = {
+        "feature.encoder": encoder,
         "feature.nuclei": nuclei,
         "feature.nuclei_weights": nuclei_weights,
         "runtime.threads": threads,
         "report.origin": origin,
+        "slide.z": z,
+        "slide.stain": stain,
         **forced(force),
     }
     settings = read_settings(config, overrides, spelled)

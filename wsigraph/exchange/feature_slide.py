@@ -105,7 +105,7 @@ class FeatureFile:
             artefact=np.zeros_like(covered),
             section=number_sections(covered.astype(np.bool_), gap_px, config.tissue.section_min_fraction),
             mpp=mpp,
-            stain=estimate_stain(empty_histogram(), method="reference"),
+            stain=estimate_stain(empty_histogram(), method="reference", name=config.slide.stain),
             warnings=(OF_TILES,),
         )
 

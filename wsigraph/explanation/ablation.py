@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wsigraph.config import PredictionConfig
 from wsigraph.errors import ConfigError
 from wsigraph.explanation.faithfulness import order_by
 from wsigraph.model.bundle import ModelBundle
@@ -28,6 +29,7 @@ def predict_ablated(
     explanation: Explanation | None = None,
     patient: str | None = None,
     sha256: str | None = None,
+    config: PredictionConfig | None = None,
 ) -> Prediction:
     """Return the prediction for a slide without some of its regions.
 
@@ -43,6 +45,8 @@ def predict_ablated(
         Ranks the regions. Needed if `regions` is a number.
     patient, sha256 : str, optional
         As for `wsigraph.model.predict.predict`.
+    config : PredictionConfig, optional
+        As for `wsigraph.model.predict.predict`; that of the prediction of the whole slide.
 
     Returns
     -------
@@ -67,7 +71,7 @@ def predict_ablated(
                 "explanation of this slide. Or list the regions to remove"
             )
         regions = ablation_order(explanation, coarse)[:regions]
-    return predict(coarse, model, patient=patient, sha256=sha256, without=regions)
+    return predict(coarse, model, patient=patient, sha256=sha256, without=regions, config=config)
 
 
 def ablation_order(explanation: Explanation, coarse: CoarseGraph) -> NDArray[np.int64]:

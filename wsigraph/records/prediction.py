@@ -104,7 +104,10 @@ class Prediction(RecordDisplay):
             "slide": self.slide_id,
             "stage": "  ".join(f"{name} {probability:.2f}" for name, probability in stages) or "none",
             "risk": "none" if self.risk is None else f"{self.risk:.3f}",
-            "median survival": "not reached" if median is None else f"{median:,.0f} days",
+            "median survival": (
+                "none" if self.risk is None else "not reached" if median is None else f"{median:,.0f} days"
+            ),
+            **({"withheld": self.withheld} if self.withheld else {}),
             "model": f"{self.model_name} {self.model_id[:12]}",
             "warnings": str(len(self.warnings)),
         }

@@ -116,6 +116,28 @@ def _open_slide(
         return opened(missing_mpp)
 
 
+def refuse_regions(path: Path | str | None, roi: Path | str | None, tissue_mask: Path | str | None) -> None:
+    """Refuse regions of a feature file without its slide.
+
+    Parameters
+    ----------
+    path : Path, str or None
+        The slide; None for a feature file alone.
+    roi, tissue_mask : Path, str or None
+        Files of regions.
+
+    Raises
+    ------
+    ConfigError
+        If regions are given without a slide: they are drawn on pixels, and would be ignored.
+    """
+    if path is None and (roi is not None or tissue_mask is not None):
+        raise ConfigError(
+            "regions are given for a feature file without its slide, and they are drawn on pixels; give the slide as "
+            "well, or leave out the regions"
+        )
+
+
 def check_features(bundle: ModelBundle | None, settings: Config, *, has_slide: bool, has_features: bool) -> Config:
     """Check before any work that a model can read what will be there, and choose its encoder if that is installed.
 

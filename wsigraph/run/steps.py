@@ -268,7 +268,8 @@ def run_slide(
     Raises
     ------
     ConfigError
-        If `until` names no step, or the model does not have the target of `explain`.
+        If `until` names no step, the model does not have the target of `explain`, or regions are given for a feature
+        file without its slide.
     ModelError
         If the model is damaged or of another feature schema; checked before the slide is opened.
     PluginError
@@ -285,7 +286,7 @@ def run_slide(
     -----
     A slide that fails before its tissue is found leaves nothing on disk.
     """
-    from wsigraph.run.open_inputs import check_features, open_inputs
+    from wsigraph.run.open_inputs import check_features, open_inputs, refuse_regions
     from wsigraph.slide.map_boxes import with_threads
     from wsigraph.store.directory import check_writable
 
@@ -296,13 +297,13 @@ def run_slide(
         from wsigraph.graph.superpixel.memory_limit import within_memory
 
         settings = within_memory(settings)
-    if explain is not None and until == "report":
-        until = "page"
+    until = "page" if explain is not None and until == "report" else until
     bundle, reference, request = None, None, None
     if STEPS[until].needs_model:
         bundle, directory_of_model = load_model(model, settings)
         if until in ("explain", "page"):
             request, reference = load_explanation_inputs(explain, directory_of_model, bundle)
+    refuse_regions(path, roi, tissue_mask)
     settings = check_features(bundle, settings, has_slide=path is not None, has_features=features is not None)
     check_encoder(settings)
     check_writable(Path(out))

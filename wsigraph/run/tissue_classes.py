@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from wsigraph.config import Config
+from wsigraph.errors import ModelError
 
 if TYPE_CHECKING:
     from wsigraph.report.tissue_map import TissueClassMap
@@ -80,7 +81,7 @@ def name_tissue(
     Raises
     ------
     ModelError
-        If the model does not read or does not fit the graph.
+        If the model does not read or does not fit the graph, or the shipped one is asked about another stain than H&E.
     SlideError
         If the slide cannot be used.
     StoreError
@@ -93,6 +94,11 @@ def name_tissue(
     from wsigraph.slide.reader import read
 
     settings = config or Config()
+    if tissue_model is None and settings.slide.stain != "h&e":
+        raise ModelError(
+            f"the shipped tissue model knows sections in hematoxylin and eosin alone, slide.stain is "
+            f"{settings.slide.stain!r}; name a model of your own with --tissue-model"
+        )
     model = load_node_classifier(tissue_model)
     result = run_slide(
         path,
@@ -108,7 +114,9 @@ def name_tissue(
     started = time.perf_counter()
     labels = store.load_labels(result.directory / "superpixels.zarr")
     graph = store.load_graph(result.directory / "graph.safetensors")
-    with read(path, mpp=mpp, slide_id=slide_id, icc=settings.slide.icc, z=settings.slide.z) as slide:
+    with read(
+        path, mpp=mpp, slide_id=slide_id, icc=settings.slide.icc, z=settings.slide.z, window=settings.slide.window
+    ) as slide:
         written = write_tissue_map(
             result.directory,
             slide=slide,

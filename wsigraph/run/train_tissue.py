@@ -182,7 +182,7 @@ def annotate_slide(
     from wsigraph.slide.reader import read
     from wsigraph.slide.roi import read_roi
 
-    with read(slide, mpp=mpp, icc=settings.slide.icc, z=settings.slide.z) as opened:
+    with read(slide, mpp=mpp, icc=settings.slide.icc, z=settings.slide.z, window=settings.slide.window) as opened:
         # before any pixel is worked on, so that a wrong file costs nothing
         roi = read_roi(annotations, opened, origin=settings.report.origin)
     result = run_slide(slide, graphs, settings, mpp=mpp, progress=progress, until="graph")

@@ -14,6 +14,7 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
+from wsigraph.config import PredictionConfig
 from wsigraph.errors import ConfigError, Conflict, NotFound, StoreError
 from wsigraph.explanation.ablation import predict_ablated
 from wsigraph.explanation.faithfulness import order_by
@@ -183,7 +184,9 @@ class JobResults:
             )
         if len(regions) and not 0 <= int(regions.min()) <= int(regions.max()) < self.n_regions:
             raise NotFound(f"there is no such region; regions are numbered 0 to {self.n_regions - 1}")
-        return predict_ablated(self.coarse, regions, self.bundle, sha256=self.info.sha256)
+        # where the whole slide has numbers, because it was forced or is near enough, so has what is left of it
+        config = PredictionConfig(withhold=bool(self.prediction.withheld))
+        return predict_ablated(self.coarse, regions, self.bundle, sha256=self.info.sha256, config=config)
 
     def outline_level(self, level: int) -> int:
         """Return the finest zoom level whose outlines have the same tolerance as those of `level`."""

@@ -215,6 +215,16 @@ def test_without_censoring_net_benefit_is_a_count(frame: pd.DataFrame) -> None:
         cohort.decision_curve(frame, 400, [1.0])
 
 
+def test_a_withheld_stage_is_in_no_score_and_is_named(frame: pd.DataFrame, caplog: pytest.LogCaptureFixture) -> None:
+    withheld = frame.copy()
+    columns = [name for name in frame.columns if name.startswith("p_")]
+    withheld.loc[withheld.index[:2], columns] = np.nan
+    found, rest = (cohort.confusion(table) for table in (withheld, frame.iloc[2:]))
+    assert found.equals(rest)
+    assert "the model withheld their stage" in caplog.text
+    assert int(cohort.set_coverage(withheld, miscoverage=0.1)["n"].sum()) == len(frame.iloc[2:])
+
+
 def test_stage_scores_and_confusion_count_the_same(frame: pd.DataFrame) -> None:
     table = cohort.confusion(frame)
     assert table.to_numpy().sum() == len(frame)

@@ -208,6 +208,7 @@ def _row_of_slide(row: ManifestRow, prediction: Prediction, held: _Held, days: S
         "patient_id": row.patient_id,
         "slide_id": row.slide_id,
         "site": row.site or "",
+        **({"organ": row.organ} if row.organ else {}),
         "relation": relation,
         "fold": fold,
         "risk": np.nan if prediction.risk is None else prediction.risk,

@@ -6,6 +6,7 @@ between two stages whether being beyond it is as probable as stated.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,8 @@ from wsigraph.errors import CohortError
 if TYPE_CHECKING:
     import pandas as pd
 
+_log = logging.getLogger(__name__)
+
 
 def _staged(frame: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.float64], NDArray[np.int64]]:
     """Return patients of known stage outside the training data, their probabilities (n, K) and stages (n,)."""
@@ -31,8 +34,12 @@ def _staged(frame: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.float64], NDA
     if not columns:
         raise CohortError("this model does not predict stage; train one with --task stage or both")
     known = frame[frame["stage"].notna()]
+    withheld = known[columns].isna().any(axis=1)
+    if withheld.any():
+        _log.warning("%d patients are left out, because the model withheld their stage", withheld.sum())
+        known = known[~withheld]
     if known.empty:
-        raise CohortError("no patient has a known stage; fill the manifest's column stage")
+        raise CohortError("no patient has a known stage that was also predicted; fill the manifest's column stage")
     return known, known[columns].to_numpy(float), known["stage"].cat.codes.to_numpy(np.int64)
 
 

@@ -32,7 +32,7 @@ export class Findings {
       element("p", { class: "notice" }, sentence(prediction.notice)),
       ...this.predictionSections(prediction, cohort),
       ...(targets.length ? [this.ablationSection()] : []),
-      ...(explanation ? [summarySection(explanation) ?? "", ...this.faithfulnessSections(explanation)] : [element("p", { class: "empty" }, "No explanation yet. Start one on the left to see which regions matter.")]),
+      ...(explanation ? [summarySection(explanation) ?? "", ...this.faithfulnessSections(explanation)] : prediction.withheld ? [] : [element("p", { class: "empty" }, "No explanation yet. Start one on the left to see which regions matter.")]),
       warningsSection(prediction, explanation),
       ...this.files(job),
     );
@@ -40,6 +40,9 @@ export class Findings {
 
   predictionSections(prediction, cohort) {
     const sections = [];
+    if (prediction.withheld) {
+      sections.push(element("section", {}, element("h3", {}, "Prediction withheld"), element("p", {}, sentence(prediction.withheld))));
+    }
     if (Object.keys(prediction.stage).length) {
       this.bars = stageBars(prediction.stage, prediction.stage_set);
       this.set = element("p", { class: "caption" });
