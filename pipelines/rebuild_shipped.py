@@ -103,7 +103,7 @@ STEPS = (
         "site",
         f"pipelines.score_site --patients 400 --fresh 3000 {_ALONE} --set model.layers=1 --set model.heads=2 "
         "--set model.channels=8 --set model.epochs=8 --set model.patience=3",
-        f"--patients 80 --fresh 60 {_TINY}",
+        f"--patients 300 --fresh 60 {_TINY}",
     ),
     _score(
         "null",

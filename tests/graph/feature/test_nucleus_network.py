@@ -283,7 +283,9 @@ def test_instansegs_own_file_runs(spotted):
         pytest.skip("WSIGRAPH_INSTANSEG names no folder")
     slide, labels, centres = spotted
     part = Box(y0=0, x0=0, y1=400, x1=400)
-    table = find_nuclei(slide, labels.tissue, InstanSegDetector(next(Path(folder).rglob("instanseg.pt"))), box=part)
+    table = find_nuclei(
+        slide, labels.tissue, InstanSegDetector(next(Path(folder).rglob("brightfield_nuclei/*/instanseg.pt"))), box=part
+    )
     inside = sum(y < 400 and x < 400 for y, x in centres)
     assert table.n_nuclei == pytest.approx(inside, rel=0.2)
 

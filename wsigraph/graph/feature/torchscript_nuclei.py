@@ -42,6 +42,9 @@ class InstanSegDetector:
             with warnings.catch_warnings():
                 # the file is TorchScript, whatever torch recommends for new ones
                 warnings.simplefilter("ignore", DeprecationWarning)
+                # InstanSeg uses such a tensor; torch says once a process that they are in beta, here unheard
+                warnings.filterwarnings("ignore", "Sparse CSR tensor support", UserWarning)
+                torch.zeros(1, 1).to_sparse_csr()
                 self.module = torch.jit.load(str(weights), map_location=device).eval()  # type: ignore[no-untyped-call]
         except (OSError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
