@@ -114,17 +114,16 @@ def _find(
     from wsigraph.graph.feature.detect import detector_identity, load_detector
     from wsigraph.graph.feature.nucleus_table import check_resolution, densities_by_class, find_nuclei
     from wsigraph.graph.tissue.mask import find_tissue
+    from wsigraph.run.open_inputs import open_slide
     from wsigraph.slide.map_boxes import with_threads
-    from wsigraph.slide.reader import read
     from wsigraph.slide.roi import as_roi
     from wsigraph.store import canonical_document, write_file
 
     started = time.perf_counter()
     # the rule counts dark spots for the graph and outlines none, so that the network is meant
     name = "network" if settings.feature.nuclei == "rule" else settings.feature.nuclei
-    how = settings.slide
     with (
-        read(named.pixels, mpp=named.mpp, slide_id=named.slide_id, icc=how.icc, z=how.z, window=how.window) as slide,
+        open_slide(named.pixels, settings.slide, mpp=named.mpp, slide_id=named.slide_id) as slide,
         progress_line(named.label) as progress,
         with_threads(settings.runtime.threads),
     ):

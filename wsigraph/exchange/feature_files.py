@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from glob import has_magic
 from pathlib import Path
 
 from wsigraph.errors import SlidesNotFound
-from wsigraph.slide.discover import DiscoveredSlide
+from wsigraph.slide.discover import DiscoveredSlide, is_glob, split_glob
 from wsigraph.slide.slide_id import distinct_slide_ids
 
 SUFFIXES = frozenset({".h5", ".hdf5", ".pt", ".pth"})
@@ -42,10 +41,9 @@ def named_feature_files(text: str) -> list[DiscoveredSlide]:
     path = Path(text)
     if path.is_dir():
         root, paths = path, [one for one in path.rglob("*") if is_feature_file(one) and one.is_file()]
-    elif has_magic(text) and not path.exists():
-        n_fixed = next(number for number, part in enumerate(path.parts) if has_magic(part))
-        root = Path(*path.parts[:n_fixed])
-        paths = [one for one in root.glob(str(Path(*path.parts[n_fixed:]))) if is_feature_file(one)]
+    elif is_glob(text):
+        root, pattern = split_glob(text)
+        paths = [one for one in root.glob(pattern) if is_feature_file(one)]
     else:
         root, paths = path.parent, [path]
     if len(paths) > 1 or path not in paths:

@@ -21,6 +21,7 @@ from zarr.storage import LocalStore
 from wsigraph.geometry import Size, grid
 from wsigraph.graph.feature.nucleus_table import NucleusTable
 from wsigraph.kernels import njit
+from wsigraph.slide.polygon_fill import flip
 
 CHUNK = 1024
 """Side of a stored chunk, pixels."""
@@ -74,7 +75,7 @@ def write_nucleus_labels(table: NucleusTable, path: Path, size: Size, provenance
             if len(rows) == 0:
                 continue
             labels = np.zeros((box.height, box.width), np.uint32)
-            _paint(table.points, table.start, rows, box.y0, box.x0, labels)
+            _paint(table.points, table.start, rows, low, high, box.y0, box.x0, labels)
             for level, array in enumerate(levels):
                 step = 2**level
                 small = labels[::step, ::step]
@@ -117,31 +118,33 @@ def _paint(
     points: NDArray[np.int32],
     start: NDArray[np.int64],
     rows: NDArray[np.int64],
+    low: NDArray[np.int32],
+    high: NDArray[np.int32],
     y0: int,
     x0: int,
     labels: NDArray[np.uint32],
 ) -> None:
-    """Write the number of each nucleus of `rows` where pixel centres are inside its outline (even-odd), in place."""
+    """Write the number of each nucleus of `rows` where pixel centres are inside its outline, in place.
+
+    Outlines are in half pixels; `low` and `high` int32 (n, 2) are their extents, and labels uint32 (h, w) begin at
+    pixel (y0, x0).
+    """
     height, width = labels.shape
-    crossings = np.empty(256, np.float64)
     for row in rows:
         first, last = start[row], start[row + 1]
-        low, high = points[first, 1], points[first, 1]
+        edges = np.empty((last - first, 4), np.float64)
         for point in range(first, last):
-            low, high = min(low, points[point, 1]), max(high, points[point, 1])
-        for y in range(max(low // 2 - y0, 0), min(high // 2 + 1 - y0, height)):
-            centre = 2 * (y + y0) + 1
-            n = 0
-            for point in range(first, last):
-                following = point + 1 if point + 1 < last else first
-                ya, yb = points[point, 1], points[following, 1]
-                if (ya <= centre) != (yb <= centre) and n < len(crossings):
-                    xa, xb = points[point, 0], points[following, 0]
-                    crossings[n] = xa + (centre - ya) * (xb - xa) / (yb - ya)
-                    n += 1
-            crossings[:n].sort()
-            for pair in range(0, n - 1, 2):
-                left = int(np.ceil((crossings[pair] - 1) / 2)) - x0
-                right = int(np.ceil((crossings[pair + 1] - 1) / 2)) - x0
-                for x in range(max(left, 0), min(right, width)):
-                    labels[y, x] = row + 1
+            following = point + 1 if point + 1 < last else first
+            for axis in range(2):
+                edges[point - first, axis] = points[point, axis] / 2
+                edges[point - first, 2 + axis] = points[following, axis] / 2
+        left, right = max(low[row, 0] // 2, x0), min(high[row, 0] // 2 + 1, x0 + width)
+        top, bottom = max(low[row, 1] // 2, y0), min(high[row, 1] // 2 + 1, y0 + height)
+        flips = np.zeros((max(bottom - top, 0), max(right - left, 0)), np.uint8)
+        flip(edges, top, left, flips)
+        for y in range(flips.shape[0]):
+            inside = False
+            for x in range(flips.shape[1]):
+                inside ^= flips[y, x] == 1
+                if inside:
+                    labels[top - y0 + y, left - x0 + x] = row + 1

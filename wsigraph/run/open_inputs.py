@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from wsigraph.errors import ConfigError, MissingMpp, ModelError, StoreError
 
 if TYPE_CHECKING:
-    from wsigraph.config import Config
+    from wsigraph.config import Config, SlideConfig
     from wsigraph.exchange.feature_slide import FeatureFile
     from wsigraph.model.bundle import ModelBundle
     from wsigraph.slide.reader import Slide
@@ -74,7 +74,7 @@ def open_inputs(
         with slide_of_tiles(tiles, slide_id) as slide:
             yield slide, tiles
         return
-    with _open_slide(path, settings, mpp, missing_mpp, slide_id, max_mpx) as slide:
+    with _open_slide(path, settings.slide, mpp, missing_mpp, slide_id, max_mpx) as slide:
         if features is None:
             yield slide, None
             return
@@ -83,37 +83,63 @@ def open_inputs(
         yield slide, open_features(features, settings, slide=slide, tile_px=tile_px)
 
 
+def open_slide(
+    path: Path | str,
+    options: SlideConfig,
+    *,
+    mpp: float | None = None,
+    slide_id: str | None = None,
+    max_mpx: float = 0.0,
+) -> Slide:
+    """Open a slide as the settings say.
+
+    Parameters
+    ----------
+    path : Path or str
+        Slide file or folder.
+    options : SlideConfig
+        Settings of the slide: damaged tiles, colour profile, focal plane and window.
+    mpp, slide_id, max_mpx
+        As for `wsigraph.slide.reader.read`.
+
+    Returns
+    -------
+    Slide
+        Open; a context manager closes it.
+
+    Raises
+    ------
+    SlideError
+        As for `wsigraph.slide.reader.read`.
+    """
+    from wsigraph.slide.reader import read
+
+    return read(
+        path,
+        mpp=mpp,
+        slide_id=slide_id,
+        max_bad_tile_fraction=options.max_bad_tile_fraction,
+        icc=options.icc,
+        z=options.z,
+        window=options.window,
+        max_mpx=max_mpx,
+    )
+
+
 def _open_slide(
     path: Path | str,
-    settings: Config,
+    options: SlideConfig,
     mpp: float | None,
     missing_mpp: float | None,
     slide_id: str | None,
     max_mpx: float,
 ) -> Slide:
-    from wsigraph.slide.reader import read
-
-    options = settings.slide
-
-    def opened(size: float | None) -> Slide:
-        limit = options.max_bad_tile_fraction
-        return read(
-            path,
-            mpp=size,
-            slide_id=slide_id,
-            max_bad_tile_fraction=limit,
-            icc=options.icc,
-            z=options.z,
-            window=options.window,
-            max_mpx=max_mpx,
-        )
-
-    if mpp is not None or missing_mpp is None:
-        return opened(mpp)
-    try:
-        return opened(None)
-    except MissingMpp:
-        return opened(missing_mpp)
+    if mpp is None and missing_mpp is not None:
+        try:
+            return open_slide(path, options, slide_id=slide_id, max_mpx=max_mpx)
+        except MissingMpp:
+            mpp = missing_mpp
+    return open_slide(path, options, mpp=mpp, slide_id=slide_id, max_mpx=max_mpx)
 
 
 def refuse_regions(path: Path | str | None, roi: Path | str | None, tissue_mask: Path | str | None) -> None:

@@ -90,8 +90,8 @@ def name_tissue(
     from wsigraph import store
     from wsigraph.graph.tissue_class.node_classifier import classifier_digest, load_node_classifier
     from wsigraph.report.tissue_map import write_tissue_map
+    from wsigraph.run.open_inputs import open_slide
     from wsigraph.run.steps import run_slide
-    from wsigraph.slide.reader import read
 
     settings = config or Config()
     if tissue_model is None and settings.slide.stain != "h&e":
@@ -114,9 +114,7 @@ def name_tissue(
     started = time.perf_counter()
     labels = store.load_labels(result.directory / "superpixels.zarr")
     graph = store.load_graph(result.directory / "graph.safetensors")
-    with read(
-        path, mpp=mpp, slide_id=slide_id, icc=settings.slide.icc, z=settings.slide.z, window=settings.slide.window
-    ) as slide:
+    with open_slide(path, settings.slide, mpp=mpp, slide_id=slide_id) as slide:
         written = write_tissue_map(
             result.directory,
             slide=slide,

@@ -178,11 +178,11 @@ def annotate_slide(
     """
     from wsigraph import store
     from wsigraph.graph.tissue_class.annotated import annotate
+    from wsigraph.run.open_inputs import open_slide
     from wsigraph.run.steps import run_slide
-    from wsigraph.slide.reader import read
     from wsigraph.slide.roi import read_roi
 
-    with read(slide, mpp=mpp, icc=settings.slide.icc, z=settings.slide.z, window=settings.slide.window) as opened:
+    with open_slide(slide, settings.slide, mpp=mpp) as opened:
         # before any pixel is worked on, so that a wrong file costs nothing
         roi = read_roi(annotations, opened, origin=settings.report.origin)
     result = run_slide(slide, graphs, settings, mpp=mpp, progress=progress, until="graph")

@@ -135,6 +135,13 @@ def is_glob(text: str) -> bool:
     return has_magic(text) and not Path(text).exists()
 
 
+def split_glob(text: str) -> tuple[Path, str]:
+    """Return the folder below which a glob searches, and the pattern below it."""
+    parts = Path(text).parts
+    n_fixed = next(index for index, part in enumerate(parts) if has_magic(part))
+    return Path(*parts[:n_fixed]), str(Path(*parts[n_fixed:]))
+
+
 def discover_glob(text: str, *, formats: SlideFormats | None = None) -> list[DiscoveredSlide]:
     """Return the slides that a glob from the command line matches, for example ``'slides/*/*.svs'``.
 
@@ -155,9 +162,8 @@ def discover_glob(text: str, *, formats: SlideFormats | None = None) -> list[Dis
     SlidesNotFound
         If nothing matches.
     """
-    parts = Path(text).parts
-    n_fixed = next(index for index, part in enumerate(parts) if has_magic(part))
-    return discover_slides(Path(*parts[:n_fixed]), pattern=str(Path(*parts[n_fixed:])), formats=formats)
+    folder, pattern = split_glob(text)
+    return discover_slides(folder, pattern=pattern, formats=formats)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -35,12 +35,12 @@ def fill(edges: NDArray[np.float64], box: Box) -> NDArray[np.bool_]:
     """
     flips = np.zeros((box.height, box.width), np.uint8)
     touches = (np.minimum(edges[:, 1], edges[:, 3]) < box.y1) & (np.maximum(edges[:, 1], edges[:, 3]) > box.y0)
-    _flip(np.ascontiguousarray(edges[touches]), box.y0, box.x0, flips)
+    flip(np.ascontiguousarray(edges[touches]), box.y0, box.x0, flips)
     return np.asarray(np.bitwise_xor.accumulate(flips, axis=1), bool)
 
 
 @njit(nogil=True, cache=True)
-def _flip(edges: NDArray[np.float64], y_first: int, x_first: int, flips: NDArray[np.uint8]) -> None:
+def flip(edges: NDArray[np.float64], y_first: int, x_first: int, flips: NDArray[np.uint8]) -> None:
     """Flip, in `flips` uint8 (h, w), the first pixel of each row whose centre is right of an edge; edges (E, 4)."""
     height, width = flips.shape
     for edge in range(len(edges)):

@@ -23,7 +23,6 @@ SPLITS = "splits.tsv"
 _PATIENT, _SLIDE = ("case_id", "patient_id"), "slide_id"
 _FOLD = re.compile(r"fold_[0-9]+")
 _PARTS = ("train", "val", "test")
-_LISTED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import sys
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def _run_all_steps(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@cache
 def _note() -> Path | None:
     """Return the file that says that the kernels of this version are compiled; None if they can be kept nowhere."""
     place = cache_place()
