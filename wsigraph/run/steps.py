@@ -182,6 +182,8 @@ class SlideResult:
         Name, digest, pixel size and levels of the slide.
     facts : dict or None
         Summary of the slide, as in ``report.json``; None if the run stopped before the report.
+    withheld : str
+        Why the prediction is withheld; empty where it is given, and before the prediction.
     seconds : dict of str to float
         Wall time in s that each step took when it was last carried out.
     resumed : tuple of str
@@ -194,6 +196,7 @@ class SlideResult:
     directory: Path
     info: SlideInfo
     facts: dict[str, Any] | None
+    withheld: str
     seconds: dict[str, float]
     resumed: tuple[str, ...]
     files: tuple[Path, ...]
@@ -342,6 +345,7 @@ def run_slide(
             directory=directory.path,
             info=slide.info,
             facts=run.records.get("report"),
+            withheld=run.records["predict"].withheld if "predict" in run.records else "",
             seconds={step: directory.seconds[step] for step in STEPS if step in directory.seconds},
             resumed=tuple(directory.resumed),
             files=(*directory.files(), *([bad_tiles] if bad_tiles.exists() else [])),

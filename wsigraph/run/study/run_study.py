@@ -276,6 +276,9 @@ def _explain(state: _State, plan: StudyPlan, directory: Path, show: StudyProgres
         except WsigraphError as error:
             state.problems.append(f"{row.slide_id} was not explained: {error}")
             continue
+        if result.withheld:
+            state.problems.append(f"{row.slide_id} was not explained: its prediction is withheld: {result.withheld}")
+            continue
         page = (result.directory / "report.html").relative_to(directory).as_posix()
         state.explained.append({"label": label, "patient": row.patient_id, "slide": row.slide_id, "page": page})
 
