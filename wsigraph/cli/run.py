@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wsigraph.cli.completion import named, steps
 from wsigraph.cli.failure import EXIT_SOME_FAILED, Debug, ends_plainly, say
 from wsigraph.cli.options import (
     AsJson,
@@ -39,11 +40,19 @@ _Manifest = Annotated[
     ),
 ]
 _Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Directory for <slide>/ and the summary.")]
-_Until = Annotated[str, typer.Option("--until", metavar="STEP", help="Last step: graph, coarsen, predict, report, ...")]
+_Until = Annotated[
+    str,
+    typer.Option(
+        "--until", metavar="STEP", help="Last step: graph, coarsen, predict, report, ...", autocompletion=steps
+    ),
+]
 _Cluster = Annotated[
     str | None,
     typer.Option(
-        "--cluster", metavar="WHERE", help="local (processes), threads, slurm, or a scheduler: tls://HOST:PORT."
+        "--cluster",
+        metavar="WHERE",
+        help="local (processes), threads, slurm, or a scheduler: tls://HOST:PORT.",
+        autocompletion=named("local", "threads", "slurm", "tls://"),
     ),
 ]
 _Workers = Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wsigraph.cli.completion import named
 from wsigraph.cli.failure import Debug, ends_plainly, say
 from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, TilePx, forced, read_settings
 
@@ -61,12 +62,26 @@ _Time = Annotated[
     ),
 ]
 _TimeUnit = Annotated[
-    str | None, typer.Option("--time-unit", metavar="UNIT", help="Unit of follow-up: days, weeks, months or years.")
+    str | None,
+    typer.Option(
+        "--time-unit",
+        metavar="UNIT",
+        help="Unit of follow-up: days, weeks, months or years.",
+        autocompletion=named("days", "weeks", "months", "years"),
+    ),
 ]
 _TimeFrom = Annotated[
     str | None, typer.Option("--time-from", metavar="COLUMN", help="Column of the first date, if --time holds dates.")
 ]
-_DateOrder = Annotated[str | None, typer.Option("--date-order", metavar="ORDER", help="ymd, dmy or mdy.")]
+_DateOrder = Annotated[
+    str | None,
+    typer.Option(
+        "--date-order",
+        metavar="ORDER",
+        help="ymd, dmy, mdy, or excel for days since 1899-12-30.",
+        autocompletion=named("ymd", "dmy", "mdy", "excel"),
+    ),
+]
 _Event = Annotated[
     str | None,
     typer.Option("--event", metavar="COLUMN[=VALUE,...]", help="Column of the event, and the values that mean one."),
@@ -308,10 +323,17 @@ def _progress(report_s: float) -> StudyProgress:
     from wsigraph.cli.watch import watching
     from wsigraph.run.study.run_study import StudyProgress
 
+    current = ""
+
+    def begin(name: str, number: int, total: int) -> None:
+        nonlocal current
+        current = f"step {number} of {total}: {name}"
+        say(current)
+
     return StudyProgress(
-        step=lambda name, number, total: say(f"step {number} of {total}: {name}"),
-        watch=lambda: watching(report_s),
-        line=progress_line,
+        step=begin,
+        watch=lambda: watching(report_s, above=f"study, {current}"),
+        line=lambda label: progress_line(label, above=f"study, {current}"),
     )
 
 

@@ -258,9 +258,10 @@ def _explain(state: _State, plan: StudyPlan, directory: Path, show: StudyProgres
     if not (directory / MODEL / "card.json").is_file():
         return
     target = "risk" if state.task in ("survival", "both") else "stage"
-    for label, row in _chosen_patients(state, directory):
+    chosen = _chosen_patients(state, directory)
+    for number, (label, row) in enumerate(chosen, start=1):
         try:
-            with show.line(f"{label}: {row.slide_id}") as line:
+            with show.line(f"patient {number} of {len(chosen)}, {label}: {row.slide_id}") as line:
                 result = run_slide(
                     row.path,
                     directory / RUNS,
