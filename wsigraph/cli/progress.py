@@ -54,8 +54,8 @@ class NestedSteps:
     """The steps that run at a moment, the outermost first, and how much of each is done.
 
     Divisions hold folds and folds hold epochs: when a fold ends, its epochs begin again. A step of another kind ends
-    all that came before. What is left of a level is estimated from the time since it began and the part that is done, in
-    which the levels below count; it never grows because an inner step begins again.
+    all that came before. What is left of a level is estimated from the time since it began and the part that is done,
+    in which the levels below count; it never grows because an inner step begins again.
 
     Parameters
     ----------
