@@ -62,8 +62,7 @@ class Step:
     needs_model : bool
         Whether the step can only be carried out with a model.
     written_by : str or None
-        A later step that also writes the file of this one, when it has succeeded. A step with such a successor is only
-        carried out by itself if it is the last.
+        A later step that, when it succeeds, also writes the file of this one, which is carried out only as the last.
     """
 
     name: str
@@ -183,7 +182,7 @@ class SlideResult:
     facts : dict or None
         Summary of the slide, as in ``report.json``; None if the run stopped before the report.
     withheld : str
-        Why the prediction is withheld; empty where it is given, and before the prediction.
+        Why the prediction is withheld, or empty.
     seconds : dict of str to float
         Wall time in s that each step took when it was last carried out.
     resumed : tuple of str
@@ -233,8 +232,7 @@ def run_slide(
     config : Config, optional
         Settings; by default the built-in ones.
     features : Path or str, optional
-        Feature file of an encoder. With the slide, its features are averaged over superpixels; without it, its tiles
-        are the nodes.
+        Feature file of an encoder: averaged over superpixels of the slide; without a slide, its tiles are the nodes.
     tile_px : int, optional
         Side of a tile in level-0 pixels, where `features` does not state it.
     mpp : float, optional
@@ -339,13 +337,13 @@ def run_slide(
         )
         carry_out_steps(run, until)
         directory.write_run(describe_run(str(path or features), settings))
-        bad_tiles = directory.path / records.BAD_TILES
+        bad_tiles, prediction = directory.path / records.BAD_TILES, run.records.get("predict")
         return SlideResult(
             slide_id=slide.info.slide_id,
             directory=directory.path,
             info=slide.info,
             facts=run.records.get("report"),
-            withheld=run.records["predict"].withheld if "predict" in run.records else "",
+            withheld=prediction.withheld if prediction is not None else "",
             seconds={step: directory.seconds[step] for step in STEPS if step in directory.seconds},
             resumed=tuple(directory.resumed),
             files=(*directory.files(), *([bad_tiles] if bad_tiles.exists() else [])),

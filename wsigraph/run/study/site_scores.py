@@ -52,9 +52,9 @@ def site_scores(model: Path) -> dict[str, dict[str, Any]]:
         )
         predictions = CohortPredictions(risk=held_out.risk[rows], stage_probability=held_out.stage_probability[rows])
         scores = with_pairs(estimates(score_draws(outcomes, predictions)), outcomes)
-        found = {
+        pair = {
             "c_index": scores.get("survival", {}).get("c_index"),
             "stage_auc": scores.get("stage", {}).get("auc"),
         }
-        table[site] = {name: score if score and score["n_pairs"] else None for name, score in found.items()}
+        table[site] = {name: score if score and score["n_pairs"] else None for name, score in pair.items()}
     return table
