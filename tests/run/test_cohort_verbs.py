@@ -16,6 +16,7 @@ from wsigraph.cohort.manifest.manifest import read_manifest, write_manifest
 from wsigraph.config import Config, load
 from wsigraph.errors import CohortError, ConfigError
 from wsigraph.run.evaluate_folds import evaluate_folds
+from wsigraph.run.study.site_scores import site_scores
 
 SETTINGS = (
     "synthesis.scenario=spatial", "synthesis.sites=2", "synthesis.library_side=3", "synthesis.min_side=4",
@@ -118,3 +119,19 @@ def test_a_try_that_is_no_setting_is_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match=r"model\.layer"):
         wsigraph.train(cohort / "data_manifest.csv", cohort, tmp_path / "model", settings, tries=["layer=2"])
     assert not (tmp_path / "model").exists()
+
+
+def test_every_site_has_its_scores(cohort: Path, settings: Config, tmp_path: Path) -> None:
+    wsigraph.train(cohort / "data_manifest.csv", cohort, tmp_path / "model", settings, n_folds=2, workers=1)
+    scores = site_scores(tmp_path / "model")
+    frame = load_frame(tmp_path / "model")
+    assert set(scores) == set(frame["site"])
+    for site, own in scores.items():
+        part = followed(frame[frame["site"] == site])
+        pairs = sum(
+            (first.time_days < second.time_days) and first.event and first.fold == second.fold
+            for first in part.itertuples()
+            for second in part.itertuples()
+        )
+        assert own["c_index"]["n_pairs"] == pairs
+        assert 0 <= own["c_index"]["value"] <= 1

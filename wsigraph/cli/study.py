@@ -243,6 +243,7 @@ def _values(texts: list[str] | None, columns: ColumnMapping) -> dict[str, Any]:
 def _columns(table: ClinicalTable, known: ColumnMapping, stated: dict[str, Any], *, ask: bool) -> ColumnMapping:
     """Return the mapping: what is stated, then what is known of an earlier study, then a guess."""
     from wsigraph.cohort.clinical.column_mapping import ColumnMapping, complete_mapping, guess_mapping
+    from wsigraph.cohort.clinical.column_roles import guess_unit
     from wsigraph.errors import CohortError
 
     given = {name: value for name, value in stated.items() if value is not None}
@@ -259,6 +260,8 @@ def _columns(table: ClinicalTable, known: ColumnMapping, stated: dict[str, Any],
         freed["time"] = ()
     mapping = base.model_copy(update={**freed, **given})
     mapping, unknown = complete_mapping(table, mapping, given.get("stage_names"))
+    if mapping.time and mapping.time_unit and guess_unit(mapping.time[0]) is None and known == ColumnMapping():
+        doubtful = [*doubtful, "time_unit"]  # from its values alone
     for line in _describe(table, mapping, [role for role in doubtful if role not in given]):
         say(line)
     if ask:
@@ -284,7 +287,8 @@ def _describe(table: ClinicalTable, mapping: ColumnMapping, doubtful: list[str])
             lines.append(f"  {role:<10} {column!r}: {', '.join(values)}{', ...' if len(values) > 3 else ''}{doubt}")
     if mapping.time:
         unit = mapping.time_unit or (f"dates, {mapping.date_order}" if mapping.date_order else "unit not known")
-        lines.append(f"  {'time':<10} {', '.join(map(repr, mapping.time))}: {unit}")
+        doubt = "  (a guess from its values: --time-unit chooses)" if "time_unit" in doubtful else ""
+        lines.append(f"  {'time':<10} {', '.join(map(repr, mapping.time))}: {unit}{doubt}")
     return lines
 
 
