@@ -100,7 +100,7 @@ def test_the_slide_s_edge_is_told_from_glass(write_features: WriteFeatures) -> N
 
 
 def test_the_graph_carries_the_stain(write_features: WriteFeatures) -> None:
-    path = write_features("s.h5", _grid(range(3), range(3)), **TRIDENT)
+    path = write_features(_grid(range(3), range(3)), **TRIDENT)
     stained = graph_from_features(path, config=load(overrides=["slide.stain=h-dab"]), mpp=0.5)
     assert stained.stain.name == "h-dab"
 

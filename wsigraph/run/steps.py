@@ -165,6 +165,7 @@ STEPS: Mapping[str, Step] = {
 
 STEP_NAMES = tuple(STEPS)
 """Names of the steps in their order."""
+_LAYOUT = {step.name: step.files for step in STEPS.values()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,8 +320,7 @@ def run_slide(
         max_mpx=max_mpx,
     )
     with opened as (slide, tiles), with_threads(settings.runtime.threads):
-        layout = {step.name: step.files for step in STEPS.values()}
-        directory = open_directory(slide, out, layout, progress, redo=redo, resume_only=resume_only)
+        directory = open_directory(slide, out, _LAYOUT, progress, redo=redo, resume_only=resume_only)
         directory.seconds["read"] = time.perf_counter() - started
         run = SlideRun(
             slide=slide,
