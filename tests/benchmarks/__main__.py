@@ -30,11 +30,12 @@ from tests.benchmarks import (
     superpixels,
     tissue_quality,
     whole,
+    whole_study,
 )
 from tests.benchmarks.table import Table, circumstances, load_average, place
 from wsigraph.graph.feature.detect import load_detector
 
-OWN_PAGE = ("coarsening", "service", "first_tile", "soak")
+OWN_PAGE = ("coarsening", "service", "first_tile", "soak", "study")
 """Benchmarks with pages of their own; not part of `all`."""
 NAMES = (
     "reading",
@@ -52,6 +53,7 @@ NAMES = (
     "service",
     "first_tile",
     "soak",
+    "study",
 )
 
 
@@ -68,10 +70,18 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         "--outlines", type=Path, help="folder of tiles with outlined nuclei, as MoNuSeg's, for `nuclei`"
     )
     parser.add_argument("--minutes", type=float, default=60.0, help="how long `soak` lasts")
+    parser.add_argument("--slides", type=int, default=24, help="number of slides of `study`")
+    parser.add_argument("--size", type=_size, metavar="WxH", help="pixels of its slides; small parts by default")
     parser.add_argument("--nuclei", help="detector to score in place of the network, for `nuclei`")
     parser.add_argument("--nuclei-weights", help="its file of weights")
     parser.add_argument("--out", type=Path, help="page to put the tables into")
     return parser.parse_args(words)
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Return width and height of WxH."""
+    width, _, height = text.partition("x")
+    return int(width), int(height)
 
 
 def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[[], list[Table]]]:
@@ -105,6 +115,7 @@ def benchmarks(options: argparse.Namespace, folder: Path) -> dict[str, Callable[
         ),
         "first_tile": lambda: first_tile.benchmark(options.slide or slide_maker.SOURCE, options.repeats),
         "soak": lambda: soak.benchmark(folder, options.minutes),
+        "study": lambda: whole_study.benchmark(folder, options.slides, options.size),
     }
 
 
@@ -122,6 +133,8 @@ def command(name: str, options: argparse.Namespace) -> str:
     words += [f"--threads {options.threads}"] if options.threads != 2 else []
     words += ["--large"] if options.large else []
     words += [f"--minutes {options.minutes:g}"] if name == "soak" else []
+    words += [f"--slides {options.slides}"] if name == "study" else []
+    words += ["--size {}x{}".format(*options.size)] if name == "study" and options.size else []
     words += [f"--slide {options.slide.name}"] if options.slide else []
     words += [f"--outlines {options.outlines.name}"] if options.outlines and name == "nuclei" else []
     words += [f"--nuclei {options.nuclei}"] if options.nuclei and name == "nuclei" else []

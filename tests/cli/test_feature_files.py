@@ -35,7 +35,19 @@ def graphs(cohort: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def model(run: Run, cohort: Path, graphs: Path) -> Path:
-    words = ("train", "manifest.csv", "--graphs", "runs", "--out", "model", "--workers", "1", "--json")
+    words = (
+        "train",
+        "manifest.csv",
+        "--graphs",
+        "runs",
+        "--out",
+        "model",
+        "--workers",
+        "1",
+        "--organ",
+        "kidney",
+        "--json",
+    )
     done = run(*words, cwd=cohort, timeout=1200)
     assert done.returncode == 0, done.stderr
     # a stage that is planted in imported features is found with nothing set
@@ -82,6 +94,26 @@ def test_a_finished_run_needs_no_cluster_and_an_unfinished_one_does(cohort: Path
     assert (again["done"], again["skipped"], len(started)) == (1, 1, 2)
 
 
+def test_withheld_slides_are_named_and_start_no_cluster_again(cohort: Path, model: Path, tmp_path: Path) -> None:
+    table = manifest_of_features(str(cohort / "features" / "P00[01].h5"))
+    settings = load(overrides=["cluster.kind=threads", "cluster.workers=1", "prediction.organ=lung"])
+    started: list[object] = []
+    options = {"until": "page", "missing_mpp": 0.5, "model": model, "started": started.append}
+    for done in (2, 0):
+        summary = run_cohort(table, tmp_path, settings, **options).summary
+        assert (summary["done"], summary["skipped"], len(started)) == (done, 2 - done, 1)
+        assert [one["slide_id"] for one in summary["withheld"]] == ["P000", "P001"]
+        assert "organ 'lung', the model was trained on 'kidney'" in summary["withheld"][0]["reason"]
+    text = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert "## Predictions withheld" in text
+    # without the organ there is a prediction to explain
+    (tmp_path / "P000" / "prediction.json").unlink()
+    plain = load(overrides=["cluster.kind=threads", "cluster.workers=1"])
+    again = run_cohort(table, tmp_path, plain, **options).summary
+    assert (again["done"], again["withheld"], len(started)) == (2, [], 2)
+    assert (tmp_path / "P000" / "report.html").is_file()
+
+
 def test_a_model_of_feature_files_predicts_and_explains_a_new_one(
     run: Run, cohort: Path, model: Path, tmp_path: Path
 ) -> None:
@@ -119,9 +151,11 @@ def test_a_model_that_lacks_its_features_says_what_to_give_and_writes_nothing(
 def test_a_study_asks_for_columns_in_a_terminal(cohort: Path, tmp_path: Path) -> None:
     """The question is answered through a pseudo-terminal, as a person would."""
     table = tmp_path / "table.csv"
-    table.write_text(
-        (cohort / "clinical.csv").read_text(encoding="utf-8").replace("OS_days", "follow"), encoding="utf-8"
-    )
+    lines = (cohort / "clinical.csv").read_text(encoding="utf-8").replace("OS_days", "follow").splitlines()
+    rows = [line.split(",") for line in lines]
+    # more than 720 could be days alone
+    short = [rows[0], *([*row[:2], str(1 + int(row[2]) // 10), *row[3:]] for row in rows[1:])]
+    table.write_text("\n".join(map(",".join, short)) + "\n", encoding="utf-8")
     words = ["study", str(cohort / "features"), "--clinical", str(table), "--mpp", "0.5", "--until", "manifest"]
     terminal, child = pty.openpty()
     process = subprocess.Popen(

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.command import Run
 from tests.feature_cohort import write_feature_cohort
-from wsigraph.cli.progress import progress_text
+from wsigraph.cli.progress import NestedSteps, progress_text
 
 
 @pytest.fixture
@@ -59,3 +59,26 @@ def test_contradictions_are_wrong_usage(run: Run, options: list[str], message: s
 )
 def test_progress_is_in_the_unit_of_the_step(step: str, done: int, total: int, text: str) -> None:
     assert progress_text(step, done, total, 2.0) == text
+
+
+def test_one_bar_a_level_and_the_time_left_is_true() -> None:
+    """Folds of 10 s with two fits of 5 epochs each: the bar of the folds knows the epochs and never goes back."""
+    now = 0.0
+    steps = NestedSteps(lambda: now)
+    steps.update("baseline ridge", 0, 1)
+    steps.update("folds", 0, 4)
+    left = []
+    for fold in range(4):
+        for tick in range(10):
+            now += 1.0
+            steps.update("train", tick % 5 + 1, 5)
+            assert [one.step for one in steps.levels] == ["baseline ridge", "folds", "train"]
+            folds = steps.levels[1]
+            left.append((steps.seconds_left(folds) or 0.0, 40.0 - now))
+        steps.update("folds", fold + 1, 4)
+        assert [one.step for one in steps.levels] == ["baseline ridge", "folds"]
+        assert steps.seconds_left(steps.levels[1]) == pytest.approx(40.0 - now)
+    # two fits of a fold look like one until it has ended, so within a fold the estimate is up to one fold too low
+    assert all(-10.5 <= estimate - truth <= 0.5 for estimate, truth in left[10:])
+    steps.update("load", 3, 160)
+    assert [one.step for one in steps.levels] == ["load"]

@@ -136,7 +136,7 @@ def test_a_messy_american_table_needs_one_command(run: Run, slides: Path, tmp_pa
     (tmp_path / "us.csv").write_text("\r\n".join([*lines, ",,,,,", ""]), encoding="latin-1")
     done = run(
         *("study", slides, "--clinical", tmp_path / "us.csv", "--out", tmp_path / "out", "--until", "manifest"),
-        *("--time", "Last Contact", "--time-from", "Date of Dx", "--mpp", "0.499"),
+        *("--mpp", "0.499"),
     )
     assert done.returncode == 0, done.stderr
     manifest = {row["slide_id"]: row for row in rows_of(tmp_path / "out" / "data_manifest.csv")}

@@ -42,7 +42,7 @@ def file(tmp_path: Path) -> Path:
 def test_sums_equal_counting_pixel_by_pixel(file: Path) -> None:
     """Superpixels inside tiles, across tiles, partly and wholly outside of them."""
     features = open_features(file, SETTINGS, mpp=0.5)
-    whole = features.graph("s")
+    whole = features.graph("s", "h&e")
     tissue = features.tissue(SETTINGS)
     labels = np.zeros((70, 100), np.int32)
     labels[2:18, 2:15] = 1  # inside one tile
@@ -98,18 +98,20 @@ def test_tiles_are_drawn_alike_at_every_level(file: Path) -> None:
 
 
 def test_a_graph_without_pixels_has_shape_alone(file: Path) -> None:
-    table = known_features(open_features(file, SETTINGS, mpp=0.5).graph("s"))
+    table = known_features(open_features(file, SETTINGS, mpp=0.5).graph("s", "h&e"))
     assert set(table.groups) == {"shape"}
     np.testing.assert_allclose(table.values[:, table.names.index("log_area")], np.log(400.0))
 
 
 def test_tiles_come_back_from_trident_s_form(file: Path, tmp_path: Path) -> None:
     features = open_features(file, SETTINGS, mpp=0.5)
-    graph = features.graph("s")
+    graph = features.graph("s", "h-dab")
     path = write_trident(graph, tmp_path / "out.h5", level0_mpp=0.5, level0=features.level0)
     again = open_features(path, SETTINGS)
     np.testing.assert_array_equal(again.table.coords, features.table.coords)
-    np.testing.assert_array_equal(again.graph("s").encoding_sum, graph.encoding_sum)
+    np.testing.assert_array_equal(again.graph("s", "h&e").encoding_sum, graph.encoding_sum)
+    with h5py.File(path) as written:
+        assert written["coords"].attrs["stain"] == "h-dab"
     assert (again.side, again.level0, again.mpp) == (SIDE, features.level0, 0.5)
     assert (
         path.read_bytes()

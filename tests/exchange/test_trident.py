@@ -99,6 +99,12 @@ def test_the_slide_s_edge_is_told_from_glass(write_features: WriteFeatures) -> N
     assert (graph.moment("edge_straight")[0], graph.moment("outside_straight")[0]) == (8, 8)
 
 
+def test_the_graph_carries_the_stain(write_features: WriteFeatures) -> None:
+    path = write_features(_grid(range(3), range(3)), **TRIDENT)
+    stained = graph_from_features(path, config=load(overrides=["slide.stain=h-dab"]), mpp=0.5)
+    assert stained.stain.name == "h-dab"
+
+
 def test_features_come_back_as_means(write_features: WriteFeatures) -> None:
     coords = _grid(range(3), range(4))
     features = np.random.default_rng(3).normal(size=(12, 5)).astype(np.float16)

@@ -14,7 +14,9 @@ from wsigraph.cohort import followed
 from wsigraph.cohort import load as load_frame
 from wsigraph.cohort.manifest.manifest import read_manifest, write_manifest
 from wsigraph.config import Config, load
-from wsigraph.errors import ConfigError
+from wsigraph.errors import CohortError, ConfigError
+from wsigraph.run.evaluate_folds import evaluate_folds
+from wsigraph.run.study.site_scores import site_scores
 
 SETTINGS = (
     "synthesis.scenario=spatial", "synthesis.sites=2", "synthesis.library_side=3", "synthesis.min_side=4",
@@ -61,6 +63,37 @@ def test_a_cohort_is_simulated_trained_on_scored_and_explained(cohort: Path, set
     assert wsigraph.predict(coarse, model).risk is not None
 
 
+def test_a_model_is_evaluated_in_the_folds_of_a_table(cohort: Path, settings: Config, tmp_path: Path) -> None:
+    """A table of a cross-validation, one column of several divisions, and tables of other folds."""
+    manifest, model = cohort / "data_manifest.csv", tmp_path / "model"
+    names = settings.model.stage_names
+    rows = read_manifest(manifest, stage_names=names, check_files=False).rows
+    patients = list(dict.fromkeys(row.patient_id for row in rows))
+
+    def table(name: str, parts: dict[str, tuple[str, ...]]) -> str:
+        rows = ["case_id\tfold_0\tfold_1", *("\t".join((patient, *own)) for patient, own in parts.items())]
+        (tmp_path / name).write_text("\n".join(rows) + "\n", encoding="utf-8")
+        return str(tmp_path / name)
+
+    sides = [("test", "train"), ("train", "test")]
+    folds = table("folds.tsv", {patient: sides[place % 2] for place, patient in enumerate(patients)})
+    others = table("others.tsv", {patient: sides[place // 20] for place, patient in enumerate(patients)})
+    wsigraph.train(manifest, cohort, model, settings, workers=1, splits=folds)
+    scores, page = evaluate_folds(model, folds)
+    assert (scores["n_patients"], page) == (40, model / "evaluation.html")
+    ours, _ = evaluate_folds(model, str(model / "splits.tsv"))
+    assert ours["survival"] == scores["survival"]
+    with pytest.raises(CohortError, match=r"trained in other folds than those of .*others.tsv: 0 of its 40 patients"):
+        evaluate_folds(model, others)
+    part = tmp_path / "part"
+    wsigraph.train(manifest, cohort, part, settings, n_folds=2, workers=1, splits=f"{others}:fold_0", force=True)
+    scores, page = evaluate_folds(part, f"{others}:fold_0")
+    assert (scores["n_patients"], page) == (20, part / "test_fold_0" / "validation.html")
+    assert page.is_file()
+    with pytest.raises(CohortError, match="training cohort"):
+        evaluate_folds(part, f"{others}:fold_1")
+
+
 def test_a_follow_up_of_no_days_is_left_out_of_survival(
     cohort: Path, settings: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -86,3 +119,19 @@ def test_a_try_that_is_no_setting_is_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match=r"model\.layer"):
         wsigraph.train(cohort / "data_manifest.csv", cohort, tmp_path / "model", settings, tries=["layer=2"])
     assert not (tmp_path / "model").exists()
+
+
+def test_every_site_has_its_scores(cohort: Path, settings: Config, tmp_path: Path) -> None:
+    wsigraph.train(cohort / "data_manifest.csv", cohort, tmp_path / "model", settings, n_folds=2, workers=1)
+    scores = site_scores(tmp_path / "model")
+    frame = load_frame(tmp_path / "model")
+    assert set(scores) == set(frame["site"])
+    for site, own in scores.items():
+        part = followed(frame[frame["site"] == site])
+        pairs = sum(
+            (first.time_days < second.time_days) and first.event and first.fold == second.fold
+            for first in part.itertuples()
+            for second in part.itertuples()
+        )
+        assert own["c_index"]["n_pairs"] == pairs
+        assert 0 <= own["c_index"]["value"] <= 1

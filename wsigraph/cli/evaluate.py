@@ -10,6 +10,7 @@ import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly, say
 from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, read_settings
+from wsigraph.cli.validate import validation_lines
 
 _Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Directory that wsigraph train wrote.")]
 _Manifest = Annotated[
@@ -17,6 +18,15 @@ _Manifest = Annotated[
 ]
 _Graphs = Annotated[
     Path | None, typer.Option("--graphs", metavar="DIR", help="The graphs, if they have moved since training.")
+]
+_Splits = Annotated[
+    str | None,
+    typer.Option(
+        "--splits",
+        metavar="FILE",
+        help="Folds that the model must have been trained in, e.g. Patho-Bench's; of FILE:fold_3 the test patients "
+        "are scored.",
+    ),
 ]
 _Workers = Annotated[
     int, typer.Option("--workers", min=0, help="Number of processes, one fold each; 0 uses all cores.")
@@ -28,6 +38,7 @@ def evaluate(
     model: _Model,
     manifest: _Manifest = None,
     graphs: _Graphs = None,
+    splits: _Splits = None,
     workers: _Workers = 0,
     config: ConfigFiles = None,
     overrides: Overrides = None,
@@ -36,29 +47,34 @@ def evaluate(
 ) -> None:
     """Score a model's out-of-fold predictions, next to baseline models fitted in the same folds.
 
-    Writes evaluation.json and evaluation.html into MODEL; a second call does not fit the baselines again.
+    Writes evaluation.json and evaluation.html into MODEL; a second call does not fit the baselines again. With --splits
+    FILE:fold_3, writes MODEL/test_fold_3 as wsigraph validate does.
     """
     from wsigraph.cli.progress import progress_line
+    from wsigraph.run.evaluate_folds import evaluate_folds
     from wsigraph.training.evaluation.evaluate import PAGE, Sources, evaluate
 
     settings = read_settings(config, overrides, {})
     with progress_line(str(model)) as progress:
-        document = evaluate(
-            model,
-            sources=Sources(manifest=manifest, graphs=graphs),
-            coarsening=settings.coarsening,
-            workers=workers,
-            report=None if progress is None else lambda name: progress(f"baseline {name}", 0, 1),
-            progress=progress,
-        )
+        options: dict[str, Any] = {
+            "sources": Sources(manifest=manifest, graphs=graphs),
+            "coarsening": settings.coarsening,
+            "workers": workers,
+            "report": None if progress is None else lambda name: progress(f"baseline {name}", 0, 1),
+            "progress": progress,
+        }
+        if splits is None:
+            document, page = evaluate(model, **options), model / PAGE
+        else:
+            document, page = evaluate_folds(model, splits, **options)
     for text in document["warnings"]:
         say(text)
     if as_json:
         print(json.dumps(document, allow_nan=False))
         return
-    for line in _lines(document):
+    for line in _lines(document) if "split_by" in document else validation_lines(document):
         print(line)
-    print(f"page: {model / PAGE}")
+    print(f"page: {page}")
 
 
 def _lines(document: dict[str, Any]) -> list[str]:

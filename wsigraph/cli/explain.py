@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wsigraph.cli.completion import named
 from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import (
     AsJson,
@@ -35,7 +36,15 @@ if TYPE_CHECKING:
     from wsigraph.run.steps import SlideResult
 
 _Slides = Annotated[list[str] | None, typer.Argument(metavar="[SLIDE]", help="Slide files.", show_default=False)]
-_Target = Annotated[str, typer.Option("--target", metavar="NAME", help="stage, risk or survival@DAYS.")]
+_Target = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        metavar="NAME",
+        help="stage, risk or survival@DAYS.",
+        autocompletion=named("stage", "risk", "survival@365", "survival@1095"),
+    ),
+]
 _Model = Annotated[
     str | None, typer.Option("--model", metavar="DIR", help="Model bundle; by default the demonstration model.")
 ]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wsigraph.cli.completion import encoders, named, nucleus_detectors, stains
+
 if TYPE_CHECKING:
     from wsigraph.cohort.manifest.endpoint import Endpoint
     from wsigraph.config import Config
@@ -47,11 +49,21 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Output directory; the files are in DIR/<slide>/.")]
 Encoder = Annotated[
     str | None,
-    typer.Option("--encoder", metavar="NAME", help="Add the features of an image encoder, e.g. efficientnet_lite0."),
+    typer.Option(
+        "--encoder",
+        metavar="NAME",
+        help="Add the features of an image encoder, e.g. efficientnet_lite0.",
+        autocompletion=encoders,
+    ),
 ]
 Nuclei = Annotated[
     str | None,
-    typer.Option("--nuclei", metavar="NAME", help="What finds nuclei: rule, network, none, or a plugin."),
+    typer.Option(
+        "--nuclei",
+        metavar="NAME",
+        help="What finds nuclei: rule, network, none, or a plugin.",
+        autocompletion=nucleus_detectors,
+    ),
 ]
 NucleiWeights = Annotated[
     str | None,
@@ -70,6 +82,7 @@ Stain = Annotated[
     typer.Option(
         "--stain",
         metavar="NAME",
+        autocompletion=stains,
         help="What the section is stained with: h&e (the default), h-dab, h-aec, pas, alcian-blue, perls, trichrome. A "
         "model of another stain gives no prediction.",
     ),
@@ -85,6 +98,7 @@ Coordinates = Annotated[
     typer.Option(
         "--origin",
         metavar="bounds|plane",
+        autocompletion=named("bounds", "plane"),
         help="What coordinates count from, of GeoJSON files and --roi: the corner of the scanned area, as QuPath shows "
         "it (the default), or of the file's whole plane.",
     ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wsigraph.cli.completion import named, steps
 from wsigraph.cli.failure import EXIT_SOME_FAILED, Debug, ends_plainly, say
 from wsigraph.cli.options import (
     AsJson,
@@ -39,11 +40,19 @@ _Manifest = Annotated[
     ),
 ]
 _Out = Annotated[str, typer.Option("--out", metavar="DIR", help="Directory for <slide>/ and the summary.")]
-_Until = Annotated[str, typer.Option("--until", metavar="STEP", help="Last step: graph, coarsen, predict, report, ...")]
+_Until = Annotated[
+    str,
+    typer.Option(
+        "--until", metavar="STEP", help="Last step: graph, coarsen, predict, report, ...", autocompletion=steps
+    ),
+]
 _Cluster = Annotated[
     str | None,
     typer.Option(
-        "--cluster", metavar="WHERE", help="local (processes), threads, slurm, or a scheduler: tls://HOST:PORT."
+        "--cluster",
+        metavar="WHERE",
+        help="local (processes), threads, slurm, or a scheduler: tls://HOST:PORT.",
+        autocompletion=named("local", "threads", "slurm", "tls://"),
     ),
 ]
 _Workers = Annotated[
@@ -59,6 +68,8 @@ _Mpp = Annotated[
     float | None,
     typer.Option("--mpp", metavar="UM", help="Pixel size, um/px, where neither file nor manifest states one."),
 ]
+_N_WITHHELD = 5
+"""Slides without a prediction that are named; the summary lists all."""
 _DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Check everything, print the plan and the SLURM job script, and stop."),
@@ -126,11 +137,23 @@ def run(
     print(json.dumps(result.summary, allow_nan=False) if as_json else _table(result.summary, result.out), flush=True)
     for one in result.summary["marked"]:
         say(f"{one['slide_id']}: {one['mark']}")
+    for line in _withheld(result.summary["withheld"], result.out):
+        say(line)
     if result.n_failed:
         if any(failure["error"] == "MissingMpp" for failure in result.summary["failures"]):
             say(_how_to_state_mpp(manifest or str(features)))
         say(f"{result.n_failed} of {len(table.rows)} slides failed: {result.out / 'failures.parquet'} lists them")
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _withheld(slides: list[dict[str, str]], out: Path) -> list[str]:
+    """Return how many predictions are withheld, and the first few with their reasons."""
+    if not slides:
+        return []
+    head = f"{len(slides)} predictions are withheld, and not explained; --force gives them, marked:"
+    lines = [f"  {one['slide_id']}: {one['reason']}" for one in slides[:_N_WITHHELD]]
+    rest = len(slides) - len(lines)
+    return [head, *lines, *([f"  and {rest} more, listed in {out / 'summary.md'}"] if rest else [])]
 
 
 def _how_to_state_mpp(manifest: str) -> str:
@@ -215,6 +238,7 @@ def _table(summary: dict[str, Any], out: Path) -> str:
         ("done", str(summary["done"])),
         ("already done", str(summary["skipped"])),
         ("failed", str(summary["failed"])),
+        *([("withheld", f"{len(summary['withheld'])} predictions")] if summary["withheld"] else []),
         ("without a file", str(summary["without_file"])),
         ("wall time", f"{summary['seconds']:.1f} s, {summary['mpx_per_s']:.1f} Mpx/s"),
         ("step seconds", steps or "-"),

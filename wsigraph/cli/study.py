@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wsigraph.cli.completion import named
 from wsigraph.cli.failure import Debug, ends_plainly, say
 from wsigraph.cli.options import AsJson, ConfigFiles, Overrides, TilePx, forced, read_settings
 
@@ -61,12 +62,26 @@ _Time = Annotated[
     ),
 ]
 _TimeUnit = Annotated[
-    str | None, typer.Option("--time-unit", metavar="UNIT", help="Unit of follow-up: days, weeks, months or years.")
+    str | None,
+    typer.Option(
+        "--time-unit",
+        metavar="UNIT",
+        help="Unit of follow-up: days, weeks, months or years.",
+        autocompletion=named("days", "weeks", "months", "years"),
+    ),
 ]
 _TimeFrom = Annotated[
     str | None, typer.Option("--time-from", metavar="COLUMN", help="Column of the first date, if --time holds dates.")
 ]
-_DateOrder = Annotated[str | None, typer.Option("--date-order", metavar="ORDER", help="ymd, dmy or mdy.")]
+_DateOrder = Annotated[
+    str | None,
+    typer.Option(
+        "--date-order",
+        metavar="ORDER",
+        help="ymd, dmy, mdy, or excel for days since 1899-12-30.",
+        autocompletion=named("ymd", "dmy", "mdy", "excel"),
+    ),
+]
 _Event = Annotated[
     str | None,
     typer.Option("--event", metavar="COLUMN[=VALUE,...]", help="Column of the event, and the values that mean one."),
@@ -228,6 +243,7 @@ def _values(texts: list[str] | None, columns: ColumnMapping) -> dict[str, Any]:
 def _columns(table: ClinicalTable, known: ColumnMapping, stated: dict[str, Any], *, ask: bool) -> ColumnMapping:
     """Return the mapping: what is stated, then what is known of an earlier study, then a guess."""
     from wsigraph.cohort.clinical.column_mapping import ColumnMapping, complete_mapping, guess_mapping
+    from wsigraph.cohort.clinical.column_roles import guess_unit
     from wsigraph.errors import CohortError
 
     given = {name: value for name, value in stated.items() if value is not None}
@@ -244,6 +260,8 @@ def _columns(table: ClinicalTable, known: ColumnMapping, stated: dict[str, Any],
         freed["time"] = ()
     mapping = base.model_copy(update={**freed, **given})
     mapping, unknown = complete_mapping(table, mapping, given.get("stage_names"))
+    if mapping.time and mapping.time_unit and guess_unit(mapping.time[0]) is None and known == ColumnMapping():
+        doubtful = [*doubtful, "time_unit"]  # from its values alone
     for line in _describe(table, mapping, [role for role in doubtful if role not in given]):
         say(line)
     if ask:
@@ -269,7 +287,8 @@ def _describe(table: ClinicalTable, mapping: ColumnMapping, doubtful: list[str])
             lines.append(f"  {role:<10} {column!r}: {', '.join(values)}{', ...' if len(values) > 3 else ''}{doubt}")
     if mapping.time:
         unit = mapping.time_unit or (f"dates, {mapping.date_order}" if mapping.date_order else "unit not known")
-        lines.append(f"  {'time':<10} {', '.join(map(repr, mapping.time))}: {unit}")
+        doubt = "  (a guess from its values: --time-unit chooses)" if "time_unit" in doubtful else ""
+        lines.append(f"  {'time':<10} {', '.join(map(repr, mapping.time))}: {unit}{doubt}")
     return lines
 
 
@@ -308,10 +327,17 @@ def _progress(report_s: float) -> StudyProgress:
     from wsigraph.cli.watch import watching
     from wsigraph.run.study.run_study import StudyProgress
 
+    current = ""
+
+    def begin(name: str, number: int, total: int) -> None:
+        nonlocal current
+        current = f"step {number} of {total}: {name}"
+        say(current)
+
     return StudyProgress(
-        step=lambda name, number, total: say(f"step {number} of {total}: {name}"),
-        watch=lambda: watching(report_s),
-        line=progress_line,
+        step=begin,
+        watch=lambda: watching(report_s, above=f"study, {current}"),
+        line=lambda label: progress_line(label, above=f"study, {current}"),
     )
 
 

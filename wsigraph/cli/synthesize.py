@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wsigraph.cli.completion import named
 from wsigraph.cli.failure import Debug, ends_plainly, say
 from wsigraph.cli.options import AsJson, ConfigFiles, Force, Mpp, Overrides, Threads, forced, read_settings
 
@@ -64,7 +65,7 @@ _Domain = Annotated[
 _Style = Annotated[Domain | None, typer.Option("--style", hidden=True, help="The old name of --domain.")]
 _Raster = Annotated[bool, typer.Option("--raster", help="Give the model the mask in addition to the graph.")]
 _Model = Annotated[str | None, typer.Option("--model", metavar="DIR", help="Generator; by default the shipped one.")]
-_Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
+_Device = Annotated[str, typer.Option("--device", help="cpu or cuda.", autocompletion=named("cpu", "cuda"))]
 
 
 @ends_plainly

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wsigraph.cli.completion import named
 from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import (
     AsJson,
@@ -61,7 +62,7 @@ _Seed = Annotated[int, typer.Option("--seed", help="Seed of folds, weights and a
 _Workers = Annotated[
     int, typer.Option("--workers", min=0, help="Number of processes, one fold each; 0 uses all cores.")
 ]
-_Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
+_Device = Annotated[str, typer.Option("--device", help="cpu or cuda.", autocompletion=named("cpu", "cuda"))]
 _Tries = Annotated[
     list[str] | None,
     typer.Option("--try", metavar="KEY=VALUE", help="Also try this model setting, e.g. layers=2. Repeatable."),

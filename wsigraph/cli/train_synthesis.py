@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wsigraph.cli.completion import named
 from wsigraph.cli.failure import Debug, ends_plainly, say
 from wsigraph.cli.options import AsJson, ConfigFiles, Mpp, Overrides, Threads, read_settings
 
@@ -32,7 +33,7 @@ _Start = Annotated[
 _Restart = Annotated[
     bool, typer.Option("--restart", help="Discard work in MODEL that has other settings or data, and start over.")
 ]
-_Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
+_Device = Annotated[str, typer.Option("--device", help="cpu or cuda.", autocompletion=named("cpu", "cuda"))]
 _TRAINING_IMAGE_PX = 256
 
 

@@ -65,12 +65,13 @@ def validate(
     if as_json:
         print(json.dumps(document, allow_nan=False))
         return
-    for line in _lines(document):
+    for line in validation_lines(document):
         print(line)
     print(f"page: {out / PAGE}")
 
 
-def _lines(document: dict[str, Any]) -> list[str]:
+def validation_lines(document: dict[str, Any]) -> list[str]:
+    """Return the scores of a validation, one a line."""
     from wsigraph.training.evaluation.evaluation_page import coverage_row, interval_and_count
 
     lines = [

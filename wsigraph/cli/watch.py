@@ -19,13 +19,15 @@ _SHOWN = 12
 
 
 @contextmanager
-def watching(report_s: float) -> Iterator[Callable[[Tally, list[Active]], None]]:
+def watching(report_s: float, above: str = "") -> Iterator[Callable[[Tally, list[Active]], None]]:
     """Yield a function to call with the tally and the running slides.
 
     Parameters
     ----------
     report_s : float
         Time between lines if stderr is not a terminal, s.
+    above : str
+        A line over the bars, as the step of a study.
     """
     if not sys.stderr.isatty():
         yield _lines(report_s)
@@ -36,7 +38,7 @@ def watching(report_s: float) -> Iterator[Callable[[Tally, list[Active]], None]]
     with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
 
         def show(tally: Tally, active: list[Active]) -> None:
-            live.update(_drawing(tally, active), refresh=True)
+            live.update(_drawing(tally, active, above), refresh=True)
 
         yield show
 
@@ -75,7 +77,7 @@ def _lines(report_s: float) -> Callable[[Tally, list[Active]], None]:
     return write_line
 
 
-def _drawing(tally: Tally, active: list[Active]) -> Any:
+def _drawing(tally: Tally, active: list[Active], above: str) -> Any:
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -100,4 +102,4 @@ def _drawing(tally: Tally, active: list[Active]) -> Any:
         )
         for failure in tally.failures[-3:]
     ]
-    return Group(head, slides, *more, *failed)
+    return Group(*([Text(above)] if above else []), head, slides, *more, *failed)

@@ -114,10 +114,12 @@ class FeatureFile:
         n_tiles = len(self.tiles.corners)
         return SuperpixelLabels(labels=self.labels, n_superpixels=n_tiles, mpp=self.working_mpp, tissue=tissue)
 
-    def graph(self, slide_id: str) -> TissueGraph:
-        """Return the graph of the tiles: geometry and encoding."""
+    def graph(self, slide_id: str, stain: str) -> TissueGraph:
+        """Return the graph of the tiles of a slide in a stain: geometry and encoding."""
         sums = rounded_sums(self.table, self.tiles)
-        return geometry_graph(self.tiles, self.working_mpp, slide_id, encoding_sum=sums, encoder=self.encoder)
+        return geometry_graph(
+            self.tiles, self.working_mpp, slide_id, encoding_sum=sums, encoder=self.encoder, stain=stain
+        )
 
 
 def open_features(

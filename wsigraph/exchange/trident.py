@@ -111,7 +111,7 @@ def graph_from_features(
     level0 = settled_size(path, table, slide)
     tiles = place_tiles(table.coords, side, ratio(working, level0_mpp), level0)
     graph = (
-        geometry_graph(tiles, working, slide_id or table.name or Path(path).stem)
+        geometry_graph(tiles, working, slide_id or table.name or Path(path).stem, stain=settings.slide.stain)
         if slide is None
         else _counted_graph(tiles, slide, settings, progress)
     )
@@ -140,6 +140,7 @@ def geometry_graph(
     *,
     encoding_sum: NDArray[np.int64] | None = None,
     encoder: str | None = None,
+    stain: str = "h&e",
 ) -> TissueGraph:
     """Return the graph of tiles without a slide: their geometry, and an encoding where one is given."""
     edge_index, boundary = both_directions(*tile_edges(tiles))
@@ -151,7 +152,7 @@ def geometry_graph(
         moment_names=GEOMETRY_NAMES,
         edge_index=edge_index,
         boundary=boundary,
-        stain=estimate_stain(empty_histogram(), method="reference"),
+        stain=estimate_stain(empty_histogram(), method="reference", name=stain),
         encoding_sum=encoding_sum,
         encoder=encoder,
     )

@@ -67,6 +67,7 @@ def write_trident(
         "overlap": 0,
         "name": tissue.slide_id,
         "level0_mpp": level0_mpp,
+        "stain": tissue.stain.name,
     }
     if level0 is not None:
         stated |= {"level0_width": level0.width, "level0_height": level0.height}

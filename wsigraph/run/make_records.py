@@ -95,7 +95,7 @@ def make_graph(run: SlideRun, to: Destination) -> None:
     from wsigraph.graph.build import build_graph
 
     if run.tiles is not None:
-        store.save_graph(run.tiles.graph(run.slide.info.slide_id), to)
+        store.save_graph(run.tiles.graph(run.slide.info.slide_id, run.settings.slide.stain), to)
         return
     labels = run.records["segment"]
     graph = build_graph(run.slide, labels, run.settings, roi=run.roi, progress=run.progress)

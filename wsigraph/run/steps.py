@@ -62,8 +62,7 @@ class Step:
     needs_model : bool
         Whether the step can only be carried out with a model.
     written_by : str or None
-        A later step that also writes the file of this one, when it has succeeded. A step with such a successor is only
-        carried out by itself if it is the last.
+        A later step that, when it succeeds, also writes the file of this one, which is carried out only as the last.
     """
 
     name: str
@@ -166,6 +165,7 @@ STEPS: Mapping[str, Step] = {
 
 STEP_NAMES = tuple(STEPS)
 """Names of the steps in their order."""
+_LAYOUT = {step.name: step.files for step in STEPS.values()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +182,8 @@ class SlideResult:
         Name, digest, pixel size and levels of the slide.
     facts : dict or None
         Summary of the slide, as in ``report.json``; None if the run stopped before the report.
+    withheld : str
+        Why the prediction is withheld, or empty.
     seconds : dict of str to float
         Wall time in s that each step took when it was last carried out.
     resumed : tuple of str
@@ -194,6 +196,7 @@ class SlideResult:
     directory: Path
     info: SlideInfo
     facts: dict[str, Any] | None
+    withheld: str
     seconds: dict[str, float]
     resumed: tuple[str, ...]
     files: tuple[Path, ...]
@@ -230,8 +233,7 @@ def run_slide(
     config : Config, optional
         Settings; by default the built-in ones.
     features : Path or str, optional
-        Feature file of an encoder. With the slide, its features are averaged over superpixels; without it, its tiles
-        are the nodes.
+        Feature file of an encoder: averaged over superpixels of the slide; without a slide, its tiles are the nodes.
     tile_px : int, optional
         Side of a tile in level-0 pixels, where `features` does not state it.
     mpp : float, optional
@@ -318,8 +320,7 @@ def run_slide(
         max_mpx=max_mpx,
     )
     with opened as (slide, tiles), with_threads(settings.runtime.threads):
-        layout = {step.name: step.files for step in STEPS.values()}
-        directory = open_directory(slide, out, layout, progress, redo=redo, resume_only=resume_only)
+        directory = open_directory(slide, out, _LAYOUT, progress, redo=redo, resume_only=resume_only)
         directory.seconds["read"] = time.perf_counter() - started
         run = SlideRun(
             slide=slide,
@@ -336,12 +337,13 @@ def run_slide(
         )
         carry_out_steps(run, until)
         directory.write_run(describe_run(str(path or features), settings))
-        bad_tiles = directory.path / records.BAD_TILES
+        bad_tiles, prediction = directory.path / records.BAD_TILES, run.records.get("predict")
         return SlideResult(
             slide_id=slide.info.slide_id,
             directory=directory.path,
             info=slide.info,
             facts=run.records.get("report"),
+            withheld=prediction.withheld if prediction is not None else "",
             seconds={step: directory.seconds[step] for step in STEPS if step in directory.seconds},
             resumed=tuple(directory.resumed),
             files=(*directory.files(), *([bad_tiles] if bad_tiles.exists() else [])),

@@ -191,21 +191,24 @@ def train(
         keep_checkpoints=n_repeats > 1,
         progress=progress,
     )
-    _write_splits(cohort, rows, design, out)
+    _write_splits(cohort, rows, design, out, names)
     if n_repeats < 2:
         return TrainResult(ensemble=ensemble)
     scores = score_repeats(ensemble, cohort, configurations, out, design=design, n_repeats=n_repeats, progress=progress)
     return TrainResult(ensemble=ensemble, over_repeats=scores["over_repeats"])
 
 
-def _write_splits(cohort: Cohort, rows: Sequence[ManifestRow], design: Design, out: Path) -> None:
+def _write_splits(
+    cohort: Cohort, rows: Sequence[ManifestRow], design: Design, out: Path, stage_names: Sequence[str]
+) -> None:
     """Write the folds of a model as a table beside it."""
     from wsigraph.cohort.manifest.fold_table import SPLITS, encode_folds
     from wsigraph.store.atomic import write_file
     from wsigraph.training.cross_validate import assign_folds
 
     folds = assign_folds(cohort, design)[0].tolist()
-    write_file(out / SPLITS, encode_folds(rows, dict(zip(cohort.patient.tolist(), folds, strict=True))))
+    fold_of = dict(zip(cohort.patient.tolist(), folds, strict=True))
+    write_file(out / SPLITS, encode_folds(rows, fold_of, stage_names=stage_names))
 
 
 def _shortages(cohort: Cohort, model: ModelConfig, design: Design, force: bool) -> list[str]:

@@ -36,6 +36,7 @@ def validate(
     endpoint: Endpoint | None = None,
     days: Sequence[int] = DAYS,
     seed: int = 1,
+    splits: str | None = None,
     allow_missing: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -57,6 +58,8 @@ def validate(
         Horizons.
     seed : int
         Of the bootstrap draws.
+    splits : str, optional
+        Column of a table of folds, as ``k=all.tsv:fold_3``; its test patients alone are scored.
     allow_missing : bool
         Whether to leave out slides without a graph, with a warning, instead of failing.
     progress : callable, optional
@@ -77,6 +80,7 @@ def validate(
     StoreError
         If a graph is damaged or `out` cannot be written.
     """
+    from wsigraph.cohort.manifest.fold_table import read_folds
     from wsigraph.cohort.manifest.manifest import read_manifest
     from wsigraph.model.bundle import load_bundle
     from wsigraph.store.atomic import write_file
@@ -98,6 +102,8 @@ def validate(
     for text in (*table.warnings, *chosen.warnings):
         _log.warning(text)
     rows = list(chosen.rows)
+    if splits is not None:
+        rows = [row for row in read_folds(splits, rows).rows if row.split == "test"]
     if allow_missing:
         missing = {row.slide_id for row in find_missing(rows, graphs)}
         if missing:

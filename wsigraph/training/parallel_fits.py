@@ -79,6 +79,8 @@ def run_fits(
     n_workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
     if n_workers <= 1:
         results = []
+        if progress is not None:
+            progress("folds", 0, len(jobs))
         for job in jobs:
             results.append(_run_fit(cohort, job, progress))
             if progress is not None:
@@ -89,6 +91,8 @@ def run_fits(
     with ProcessPoolExecutor(n_workers, context, _receive_cohort, (cohort,)) as pool:
         futures = {pool.submit(_run_fit_in_worker, job): number for number, job in enumerate(jobs)}
         by_number: dict[int, Fitted] = {}
+        if progress is not None:
+            progress("folds", 0, len(jobs))
         try:
             for future in as_completed(futures):
                 by_number[futures[future]] = future.result()

@@ -6,14 +6,13 @@ import datetime
 
 import pytest
 
+from wsigraph.cohort.clinical.cell_dates import date_order, parse_date
 from wsigraph.cohort.clinical.cell_values import (
     MISSING,
     UNKNOWN,
-    date_order,
     map_event,
     map_sex,
     map_stage,
-    parse_date,
     parse_number,
     uses_decimal_comma,
 )

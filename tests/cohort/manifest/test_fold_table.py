@@ -64,3 +64,21 @@ def test_slides_name_their_patients(tmp_path: Path) -> None:
 def test_what_is_no_table_of_folds_is_named(tmp_path: Path, lines: list[str], message: str) -> None:
     with pytest.raises(CohortError, match=message):
         read_folds(table(tmp_path / "s.csv", *lines), ROWS)
+
+
+def test_the_columns_are_those_of_patho_bench(tmp_path: Path) -> None:
+    """A row of each of its tables of overall survival and of a label, as they are published."""
+    lines = encode_folds(ROWS, {"p0": 0, "p1": 1, "p2": 0, "p3": 1}, stage_names=("0", "I")).decode().splitlines()
+    assert lines[0].split("\t") == ["case_id", "slide_id", "stage", "OS_event", "OS_days", "OS", "fold_0", "fold_1"]
+    assert lines[1].split("\t") == ["p0", "s0", "1", "1", "5.0", "4", "test", "train"]
+    survival = table(
+        tmp_path / "os.tsv", "case_id\tslide_id\tOS_event\tOS_days\tOS\tfold_0\tfold_1",
+        "p0\ts0\t0\t1769.0\t2\ttrain\ttest", "p1\ts2\t1\t1230.0\t6\ttest\ttrain",
+    )  # fmt: skip
+    assert read_folds(survival, ROWS).fold_of == {"p0": 1, "p1": 0}
+
+
+def test_slides_decide_where_patients_have_other_names(tmp_path: Path) -> None:
+    path = table(tmp_path / "k=all.tsv", "case_id\tslide_id\tfold_0\tfold_1", "C1\ts0\ttest\ttrain",
+                 "C2\ts2\ttrain\ttest")  # fmt: skip
+    assert read_folds(path, ROWS).fold_of == {"p0": 0, "p1": 1}

@@ -6,9 +6,9 @@ stays empty and is named. What a cell became is counted, so that a user can chec
 
 from __future__ import annotations
 
-import datetime
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wsigraph.cohort.manifest.missing_values import MISSING_WORDS
@@ -34,17 +34,28 @@ _MISSING = MISSING_WORDS | {
     "k.a.",
     "k. a.",
     "keine angabe",
-    "entfällt",
+    "entfallt",
     "inconnu",
+    "inconnue",
+    "non precise",
+    "non renseigne",
     "desconocido",
+    "sconosciuto",
+    "non noto",
+    "onbekend",
+    "unk",
+    "unstaged",
+    "unknown/unstaged",
+    "blank",
+    "blank(s)",
 }
 _ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4, "1": 1, "2": 2, "3": 3, "4": 4}
 _STAGE_PREFIX = re.compile(
     r"^(?:(?:ajcc|uicc|figo|dukes|ann arbor|pathologic(?:al)?|clinical|tumou?r)\s+)*"
-    r"(?:p?stage|stadium|stade|estadio)?\s*[:.]?\s*",
+    r"(?:p?stage|stadium|stade|stadio|estadio)?\s*[:.]?\s*",
     re.IGNORECASE,
 )
-_STAGE = re.compile(r"(IV|I{1,3}|[1-4])\s*(?:[-_.]?\s*[ABC]\s*[1-4]?)?\s*", re.IGNORECASE)
+_STAGE = re.compile(r"(IV|I{1,3}|[1-4])\s*(?:[-_.]?\s*[ABC]\s*[1-4]?)?\s*(?:NOS|,\s*NOS|期)?\s*", re.IGNORECASE)
 _STAGE_UNKNOWN = re.compile(r"(?:X|Tx|pTx)", re.IGNORECASE)
 _T_CATEGORY = re.compile(
     r"(?:[yramc]*p|c|yc?)?\s*T\s*([0-4X]|is)\s*[a-d]?\d?(?:\s*\([^)]*\))?(?=$|[\s,;/NMpc])", re.IGNORECASE
@@ -68,27 +79,60 @@ _DEAD = frozenset(
             "t",
             "1",
         ),
-        *("tot", "verstorben", "gestorben", "exitus", "ja", "j", "décédé", "decede", "décédée", "oui"),
-        *("fallecido", "muerto", "si", "sí", "progression", "progressed", "recurred", "recurrence", "relapse"),
-        *("relapsed", "dead of disease", "dead of other causes", "dead of other cause", "died of disease"),
-        *("with event", "recurred/progressed"),
+        *(
+            "tot",
+            "exitus",
+            "ja",
+            "j",
+            "decede",
+            "decedee",
+            "dcd",
+            "oui",
+            "exitus letalis",
+            "deceduto",
+            "deceduta",
+            "死亡",
+        ),
+        *("fallecido", "fallecida", "muerto", "muerta", "si", "progression", "progressed", "recurred", "recurrence"),
+        *("relapse", "relapsed", "with event", "recurred/progressed", "overleden"),
     }
 )
 _ALIVE = frozenset(
     {
         *("alive", "living", "lives", "censored", "censor", "no", "n", "false", "f", "0", "ned", "awd", "diseasefree"),
-        *("lebt", "lebend", "am leben", "zensiert", "zensuriert", "nein", "non", "vivo", "vivant", "disease free"),
-        *("no event", "alive with disease", "no evidence of disease", "without event", "lost to follow-up"),
-        "lost to follow up",
+        *("lebt", "lebend", "am leben", "zensiert", "zensuriert", "nein", "non", "vivo", "viva", "vivant", "vivante"),
+        *("disease free", "no event", "no evidence of disease", "without event", "lost to follow-up", "levend"),
+        *(
+            "lost to follow up",
+            "lost",
+            "perdu de vue",
+            "perdue de vue",
+            "perso al follow-up",
+            "perdido",
+            "存活",
+            "生存",
+        ),
     }
 )
-_FEMALE = frozenset({"female", "f", "w", "woman", "weiblich", "frau", "femme", "mujer"})
-_MALE = frozenset({"male", "m", "man", "männlich", "mann", "homme", "hombre"})
+_DEAD_STARTS = (
+    "dead ",
+    "dead,",
+    "died ",
+    "died,",
+    "deceased ",
+    "verstorben",
+    "gestorben",
+    "tot ",
+    "decede ",
+    "decedee ",
+)
+_ALIVE_STARTS = ("alive ", "alive,", "living ", "lebt ", "lebend ", "vivant ", "vivante ", "vivo ", "viva ")
+_LEGEND = re.compile(r"\b([0-9])\s*[=:]\s*([^\W\d_][\w ]*)")
+_FEMALE = frozenset({"female", "f", "w", "woman", "weiblich", "frau", "femme", "mujer", "donna", "femmina", "女"})
+_MALE = frozenset({"male", "m", "man", "mannlich", "mann", "homme", "h", "hombre", "uomo", "maschio", "男"})
 _PLAIN_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 _COMMA_NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:\.\d{3})+|\d+),\d+")
 _GROUPED_NUMBER = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-_ISO_DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[T ].*)?")
-_OTHER_DATE = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +155,15 @@ MISSING = MappedCell(None, True)
 UNKNOWN = MappedCell(None, False)
 
 
+def plain_word(cell: str) -> str:
+    """Return a cell without case, accents and double spaces, for comparison; a numeral of one sign as letters."""
+    decomposed = unicodedata.normalize("NFKD", cell.strip().casefold())
+    return " ".join("".join(sign for sign in decomposed if not unicodedata.combining(sign)).split())
+
+
 def is_missing(cell: str) -> bool:
     """Return whether a cell is empty or a word for a missing value, such as ``[Not Available]`` or ``'--``."""
-    word = cell.strip().casefold()
+    word = plain_word(cell)
     return word in _MISSING or (word.startswith("[") and word.endswith("]") and word[1:-1] in _MISSING)
 
 
@@ -137,8 +187,9 @@ def map_stage(cell: str, stage_names: Sequence[str]) -> MappedCell:
         return MappedCell(cell, True)
     if is_missing(cell):
         return MISSING
-    bare = _STAGE_PREFIX.sub("", cell.strip(), count=1).strip()
-    if _STAGE_UNKNOWN.fullmatch(bare):
+    # one sign for a Roman numeral, as in tables of East Asia, becomes letters
+    bare = _STAGE_PREFIX.sub("", unicodedata.normalize("NFKC", cell).strip(), count=1).strip()
+    if _STAGE_UNKNOWN.fullmatch(bare) or is_missing(re.sub(r"\s*stage$", "", bare, flags=re.IGNORECASE)):
         return MISSING
     number = t_category(cell) if _are_t_categories(stage_names) else _stage_group(bare)
     if number is None:
@@ -160,7 +211,39 @@ def is_t_category(cell: str) -> bool:
     return _T_CATEGORY.match(cell.strip()) is not None
 
 
-def map_event(cell: str, event_values: Sequence[str] = (), *, is_censoring: bool = False) -> MappedCell:
+def event_legend(column: str, cells: Sequence[str]) -> dict[str, str]:
+    """Return what the digits of a column of events mean: as its name says, or as 1 and 2 usually do.
+
+    Parameters
+    ----------
+    column : str
+        Name, for example ``Vital status (1=alive; 2=dead)``.
+    cells : sequence of str
+        Its cells.
+
+    Returns
+    -------
+    dict of str to str
+        A word for each digit; of a column of 1 and 2 alone, 1 is censored and 2 dead, as statistics programs code them;
+        empty otherwise.
+    """
+    legend = {digit: word.strip() for digit, word in _LEGEND.findall(column)}
+    if legend:
+        if len(legend) == 1 and "0" in legend:
+            # the other digit of the pair means the other state
+            legend["1"] = {"1": "alive", "0": "dead"}.get(map_event(legend["0"]).value or "", "")
+        return legend
+    digits = {cell.strip().removesuffix(".0") for cell in cells if not is_missing(cell)}
+    return {"1": "censored", "2": "dead"} if digits == {"1", "2"} else {}
+
+
+def map_event(
+    cell: str,
+    event_values: Sequence[str] = (),
+    *,
+    is_censoring: bool = False,
+    legend: Mapping[str, str] | None = None,
+) -> MappedCell:
     """Return whether the event was observed.
 
     Parameters
@@ -172,29 +255,33 @@ def map_event(cell: str, event_values: Sequence[str] = (), *, is_censoring: bool
         usual words of several languages are known.
     is_censoring : bool
         Whether the column states censoring, so that 1 means that no event was observed.
+    legend : mapping of str to str, optional
+        Words for digits, from `event_legend`; a digit that it lacks is not understood.
 
     Returns
     -------
     MappedCell
         ``1`` or ``0``.
     """
-    word = " ".join(cell.strip().casefold().split())
+    word = plain_word(cell)
     if event_values:
-        if word in {" ".join(value.casefold().split()) for value in event_values}:
+        if word in {plain_word(value) for value in event_values}:
             return MappedCell("1", True)
         return MISSING if is_missing(cell) else MappedCell("0", True)
     if is_missing(cell):
         return MISSING
-    prefix = _DIGIT_PREFIX.fullmatch(word)
-    if word in ("1.0", "0.0"):
+    if re.fullmatch(r"[0-9]\.0", word):
         word = word[0]
+    if legend and re.fullmatch(r"[0-9]", word):
+        return map_event(legend[word]) if word in legend else UNKNOWN
+    prefix = _DIGIT_PREFIX.fullmatch(word)
     if prefix:
         observed = prefix[1] == "1"
     elif word in ("0", "1", "yes", "no", "ja", "nein", "true", "false") and is_censoring:
         return MappedCell("0" if word in ("1", "yes", "ja", "true") else "1", True)
-    elif word in _DEAD:
+    elif word in _DEAD or f"{word} ".startswith(_DEAD_STARTS):
         observed = True
-    elif word in _ALIVE:
+    elif word in _ALIVE or f"{word} ".startswith(_ALIVE_STARTS):
         observed = False
     else:
         return UNKNOWN
@@ -205,7 +292,7 @@ def map_sex(cell: str) -> MappedCell:
     """Return ``female`` or ``male``; other words stay as they are."""
     if is_missing(cell):
         return MISSING
-    word = cell.strip().casefold()
+    word = plain_word(cell)
     for sex, words in (("female", _FEMALE), ("male", _MALE)):
         if word in words:
             return MappedCell(sex, True)
@@ -241,59 +328,6 @@ def parse_number(cell: str, *, decimal_comma: bool) -> float | None:
         return None
     number = float(text)
     return number if abs(number) < float("inf") else None
-
-
-def date_order(cells: Sequence[str]) -> str | None:
-    """Return how the dates of a column are written.
-
-    Parameters
-    ----------
-    cells : sequence of str
-        Cells that are not missing.
-
-    Returns
-    -------
-    str or None
-        ``ymd``, ``dmy`` or ``mdy``; ``ambiguous`` if day and month cannot be told apart; None if most are no dates.
-    """
-    iso = sum(_ISO_DATE.fullmatch(cell) is not None for cell in cells)
-    others = [match for match in map(_OTHER_DATE.fullmatch, cells) if match]
-    if iso + len(others) < 0.5 * max(len(cells), 1):
-        return None
-    if not others:
-        return "ymd"
-    # points divide day, month and year in this order wherever they are used
-    if any(match[2] == "." or int(match[1]) > 12 for match in others):
-        return "dmy"
-    return "mdy" if any(int(match[3]) > 12 for match in others) else "ambiguous"
-
-
-def parse_date(cell: str, order: str) -> datetime.date | None:
-    """Return a date.
-
-    Parameters
-    ----------
-    cell : str
-        For example ``2019-03-31``, ``31.03.2019`` or ``3/31/2019``.
-    order : str
-        ``ymd``, ``dmy`` or ``mdy``; YYYY-MM-DD is read in any.
-
-    Returns
-    -------
-    datetime.date or None
-        None if it is no date. Two digits of a year mean the last hundred years.
-    """
-    try:
-        if match := _ISO_DATE.fullmatch(cell):
-            return datetime.date(int(match[1]), int(match[2]), int(match[3]))
-        if match := _OTHER_DATE.fullmatch(cell):
-            first, second, year = int(match[1]), int(match[3]), int(match[4])
-            if len(match[4]) == 2:
-                year += 2000 if year <= datetime.date.today().year % 100 else 1900
-            return datetime.date(year, second, first) if order == "dmy" else datetime.date(year, first, second)
-    except ValueError:
-        return None
-    return None
 
 
 def _stage_group(bare: str) -> int | None:

@@ -163,6 +163,7 @@ def _table(path: Path, cells: list[list[str]], notes: list[str]) -> ClinicalTabl
             notes.append(f"row {number} repeats or describes the header and is left out")
         else:
             rows.append(tuple(row[: len(columns)]))
+    _drop_remarks(rows, len(columns), notes)
     if short:
         shown = ", ".join(map(str, short[:_FAULTS_LISTED]))
         raise CohortError(
@@ -172,6 +173,13 @@ def _table(path: Path, cells: list[list[str]], notes: list[str]) -> ClinicalTabl
     if not rows:
         raise CohortError(f"{path} has a header and no row below it, expected a row for each patient")
     return ClinicalTable(path=path, columns=columns, rows=tuple(rows), notes=tuple(notes))
+
+
+def _drop_remarks(rows: list[tuple[str, ...]], n_columns: int, notes: list[str]) -> None:
+    """Leave out last rows of one cell below rows of several, such as the date of an export."""
+    while rows and n_columns > 2 and sum(map(bool, rows[-1])) == 1 and sum(map(bool, rows[0])) > 1:
+        remark = next(filter(None, rows.pop()))
+        notes.append(f"the last row holds one cell alone, {remark!r}, and is left out as a remark")
 
 
 def _header_row(cells: Sequence[Sequence[str]]) -> int | None:

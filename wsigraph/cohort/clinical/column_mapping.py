@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wsigraph.cohort.clinical.cell_values import date_order, is_missing, is_t_category
+from wsigraph.cohort.clinical.cell_dates import date_order
+from wsigraph.cohort.clinical.cell_values import is_missing, is_t_category, parse_number, uses_decimal_comma
 from wsigraph.cohort.clinical.clinical_table import ClinicalTable
 from wsigraph.cohort.clinical.column_roles import ROLES, STAGE_GROUPS, guess_roles, guess_unit
 
 T_CATEGORIES = ("T1", "T2", "T3", "T4")
+_MONTHS_MAX = 720
+"""Months of follow-up of which nobody has more."""
 
 
 class ColumnMapping(BaseModel):
@@ -113,7 +116,7 @@ def complete_mapping(
         order = mapping.date_order or date_order(cells)
         if order is None:
             if mapping.time_unit is None:
-                unit = guess_unit(mapping.time[0])
+                unit = guess_unit(mapping.time[0]) or _unit_of_values(cells)
                 changes["time_unit"] = unit
                 unknown += [] if unit else ["time_unit"]
         else:
@@ -125,6 +128,13 @@ def complete_mapping(
             unknown += [] if order != "ambiguous" else ["date_order"]
             unknown += [] if mapping.time_from else ["time_from"]
     return mapping.model_copy(update=changes), unknown
+
+
+def _unit_of_values(cells: Sequence[str]) -> str | None:
+    """Return days where a follow-up is so long that it can be nothing else; None otherwise."""
+    comma = uses_decimal_comma(cells)
+    numbers = [number for cell in cells if (number := parse_number(cell, decimal_comma=comma)) is not None]
+    return "days" if numbers and max(numbers) > _MONTHS_MAX else None
 
 
 def filled_cells(table: ClinicalTable, columns: Sequence[str]) -> list[str]:

@@ -11,7 +11,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from wsigraph.cohort.clinical.cell_values import date_order, is_missing, is_t_category, map_event, map_stage
+from wsigraph.cohort.clinical.cell_dates import date_order
+from wsigraph.cohort.clinical.cell_values import is_missing, is_t_category, map_event, map_stage
 from wsigraph.cohort.clinical.clinical_table import ClinicalTable
 
 ROLES = ("patient", "slide", "stage", "time", "event", "time_from", "age", "sex", "grade", "site", "split")
@@ -24,10 +25,14 @@ _FIT = 0.5
 # names without case, accents and punctuation; those before come first
 _NAMES: dict[str, tuple[str, ...]] = {
     "patient": (
-        "patientid", "bcrpatientbarcode", "casesubmitterid", "casessubmitterid", "caseid", "patient", "case",
-        "patientbarcode", "submitterid", "subjectid", "subject", "pid", "patnr", "patientnr", "patientno", "patid",
+        "patientid", "bcrpatientbarcode", "casesubmitterid", "casessubmitterid", "submitterid", "caseid", "patient",
+        "case", "patientbarcode", "subjectid", "subject", "pid", "patnr", "patientnr", "patientno", "patid",
         "patientnumber", "patientennummer", "patientenid", "patientennr", "fallnummer", "fallnr", "fall", "pseudonym",
-        "studienid", "studyid", "probandennummer", "probandid", "mrn", "idpatient", "id",
+        "studienid", "studyid", "probandennummer", "probandid", "mrn", "idpatient",
+        "npatient", "nopatient", "numeropatient", "numerodepatient", "numpatient", "ipp", "nip", "pat", "patientcode",
+        "studynumber", "studyno", "participant", "participantid", "usubjid", "recordid", "paziente", "idpaziente",
+        "codicepaziente", "paciente", "idpaciente", "nhc", "patientnummer", "caseno",
+        "casenumber", "hospitalno", "hospitalnumber", "住院号", "病案号", "病例号", "患者编号", "患者", "编号", "id",
     ),
     "slide": (
         "slideid", "slide", "slidename", "filename", "slidefile", "file", "imagename", "imageid", "image", "wsi",
@@ -37,7 +42,9 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "stage", "ajccpathologictumorstage", "ajccpathologicstage", "diagnosesajccpathologicstage", "pathologicstage",
         "ajccstage", "uiccstage", "uicc", "tumorstage", "tumourstage", "clinicalstage", "ajccclinicalstage",
         "stadium", "uiccstadium", "tumorstadium", "figostage", "figo", "stageatdiagnosis", "tstage", "ptstage",
-        "pt", "pathologict", "ajccpathologict", "diagnosesajccpathologict", "tcategory", "pathtstage", "label",
+        "stade", "stadio", "estadio", "分期", "tnm分期", "临床分期", "病理分期", "pt", "pathologict", "patht",
+        "ajccpathologict", "diagnosesajccpathologict",
+        "tcategory", "pathtstage", "ptnm", "tnm", "label",
     ),
     "time": (
         "timedays", "osdays", "ostime", "osmonths", "overallsurvivalmonths", "overallsurvivaldays", "survivalmonths",
@@ -48,21 +55,29 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "days", "months", "years", "tage", "letzterkontakt",
         "datumletzterkontakt",
         "dateoflastcontact", "lastcontact", "lastcontactdate", "dateoflastfollowup", "lastfollowup", "lastfollowupdate",
+        "datedesdernieresnouvelles", "datedernieresnouvelles", "datededernieresnouvelles", "datelastfu", "dateoflastfu",
+        "fechaultimocontacto", "dataultimocontatto", "ost", "fu", "suivi", "survie", "duree",
+        "duration", "durations", "生存时间", "总生存期", "生存期", "随访时间",
     ),
     "event": (
         "event", "osevent", "osstatus", "vitalstatus", "demographicvitalstatus", "os", "overallsurvivalstatus",
         "survivalstatus", "status", "dead", "death", "deceased", "died", "verstorben", "tod", "lebensstatus",
-        "uberlebensstatus", "vital", "censorship", "censored", "censor", "zensiert", "zensur",
+        "uberlebensstatus", "vital", "ose", "outcome", "observed", "eventobserved", "statutvital", "etatvital",
+        "etatauxdernieresnouvelles",
+        "statut", "deces", "estadovital", "statovitale", "esito", "exitus", "生存状态", "结局", "死亡", "censorship",
+        "censored", "censor", "zensiert", "zensur",
     ),
     "time_from": (
         "dateofdiagnosis", "diagnosisdate", "diagnosedatum", "erstdiagnose", "datumerstdiagnose", "dateofsurgery",
-        "surgerydate", "opdatum", "datumop", "operationdate",
+        "surgerydate", "opdatum", "datumop", "operationdate", "dateofdx", "dxdate", "datedx", "diagnosedatum",
+        "datumdiagnose", "datedudiagnostic", "datediagnostic", "fechadiagnostico", "datadiagnosi", "datedechirurgie",
     ),
     "age": (
         "age", "ageatdiagnosis", "agediagnosis", "ageatindex", "ageatinitialpathologicdiagnosis", "diagnosisage",
-        "ageyears", "alter", "alterbeidiagnose", "alterjahre", "patientage",
+        "ageyears", "alter", "alterbeidiagnose", "alterjahre", "patientage", "ageatdx", "ageaudiagnostic", "edad",
+        "eta",
     ),
-    "sex": ("sex", "gender", "geschlecht", "patientsex"),
+    "sex": ("sex", "gender", "geschlecht", "patientsex", "sexe", "sexo", "sesso", "mw", "wm", "mf", "性别"),
     "site": (
         "site", "center", "centre", "hospital", "institution", "tissuesourcesite", "tss", "klinik", "zentrum",
         "standort", "krankenhaus", "cohort",
@@ -73,16 +88,38 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "split": ("split", "dataset", "subset"),
 }  # fmt: skip
-_GDC_TIME = ("daystodeath", "daystolastfollowup")
+_DEATH = (
+    "daystodeath", "deathdaysto", "dateofdeath", "deathdate", "todesdatum", "sterbedatum", "datumtod", "datededeces",
+    "datedeces", "fechadeexitus", "fechademuerte", "datadecesso",
+)  # fmt: skip
+_CONTACT = (
+    "daystolastfollowup", "lastcontactdaysto", "dateoflastcontact", "lastcontact", "lastcontactdate",
+    "dateoflastfollowup", "lastfollowup", "lastfollowupdate", "letzterkontakt", "datumletzterkontakt",
+    "datedesdernieresnouvelles", "datededernieresnouvelles", "datedernieresnouvelles", "datelastfu", "dateoflastfu",
+    "fechaultimocontacto", "dataultimocontatto",
+)  # fmt: skip
+"""Names of the end of follow-up of the dead and of the others; the first that is filled counts."""
+_LAST_DAY = re.compile(r"last|letzt|dernier|ultim|laatst")
+_FIRST_DAY = re.compile(r"diagn|dx|surgery|resection|opdat|datop|chirurg|baseline|inclusion")
+_DAY_OF_DEATH = re.compile(r"death|deces|exitus|todesd|sterbed|overlij|muerte|fallec")
+"""Parts of the names of columns of dates in several languages; the cells must be dates."""
+_OTHER_ENDPOINT = re.compile(
+    r"dss|pfs|pfi|dfs|dfi|rfs|efs|disease|progression|free|recur|relapse|rezidiv|tumou?rstatus"
+)
+_FOLLOWED = re.compile(
+    r"survival|followup|overall|uberleben|nachbeobachtung|suivi|survie|seguimiento|sopravvivenza|^fu|^os|supervivencia|生存|随访"
+)
+_STATED_EVENT = re.compile(r"^(?:vital|status|survivalstatus|outcome|etat|statut|stato|estado)")
 _CENSORING = ("censorship", "censored", "censor", "zensiert", "zensur")
 _UNITS = {
-    "days": ("days", "day", "tage", "tagen", "jours", "d"),
-    "weeks": ("weeks", "week", "wochen"),
-    "months": ("months", "month", "monate", "monaten", "mo", "mos", "mois", "meses", "mon"),
-    "years": ("years", "year", "jahre", "jahren", "yrs", "y", "ans"),
+    "days": ("days", "day", "tage", "tagen", "jours", "dias", "giorni", "dagen", "d"),
+    "weeks": ("weeks", "week", "wochen", "semanas", "settimane", "weken"),
+    "months": ("months", "month", "monate", "monaten", "mo", "mos", "mois", "meses", "mesi", "maanden", "mon"),
+    "years": ("years", "year", "jahre", "jahren", "yrs", "y", "ans", "anni", "jaar"),
 }
+_SIGNS = {"天": "days", "日": "days", "周": "weeks", "月": "months", "年": "years"}
 # in these tables the unit is known though the name does not state it
-_DAYS_BY_NAME = ("timedays", "ostime", "dssttime", "dsstime", "pfitime", "dfitime", *_GDC_TIME)
+_DAYS_BY_NAME = ("timedays", "ostime", "dssttime", "dsstime", "pfitime", "dfitime", *_DEATH[:2], *_CONTACT[:2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +141,7 @@ class RoleGuess:
 def plain_name(name: str) -> str:
     """Return the name of a column without case, accents and punctuation, for comparison."""
     decomposed = unicodedata.normalize("NFKD", name.casefold().replace("ß", "ss"))
-    return re.sub(r"[^a-z0-9]", "", decomposed)
+    return re.sub(r"[\W_]", "", decomposed)
 
 
 def guess_roles(table: ClinicalTable) -> dict[str, RoleGuess]:
@@ -124,19 +161,28 @@ def guess_roles(table: ClinicalTable) -> dict[str, RoleGuess]:
     taken: set[str] = set()
     plain = {column: _without_domain(plain_name(column)) for column in table.columns}
     for role in ROLES:
-        if role == "time" and (pair := _gdc_pair(plain)):
+        if role == "time" and (pair := _death_and_contact(plain, table)):
             guesses[role] = RoleGuess(pair, True)
             taken.update(pair)
             continue
+        if role == "event" and (own := _event_of(guesses.get("time"), plain, table)):
+            guesses[role] = RoleGuess((own,), True)
+            taken.add(own)
+            continue
         ranked = []
         for column in table.columns:
-            rank = _rank(role, plain[column])
+            rank = _rank(role, plain[column], guess_unit(column))
             if column not in taken and rank is not None and _FITS[role](table.column(column)):
                 ranked.append((rank, table.columns.index(column), column))
         if ranked:
             ranked.sort()
             guesses[role] = RoleGuess((ranked[0][2],), len(ranked) == 1 or ranked[0][0] < ranked[1][0])
             taken.add(ranked[0][2])
+    if "patient" not in guesses and (unnamed := _names_each_row(table, taken)):
+        guesses["patient"] = RoleGuess((unnamed,), False)
+    if "event" not in guesses and "time" in guesses and len(guesses["time"].columns) > 1:
+        # who has a date of death has died
+        guesses["event"] = RoleGuess(guesses["time"].columns[:1], True)
     if "event" not in guesses:
         # follow-up without an event cannot be used, so that a column named "time" is no follow-up then
         guesses.pop("time", None)
@@ -158,6 +204,8 @@ def guess_unit(column: str) -> str | None:
     for unit, names in _UNITS.items():
         if any(word in names for word in words):
             return unit
+    if plain[-1:] in _SIGNS:
+        return _SIGNS[plain[-1]]
     return next((unit for unit, names in _UNITS.items() if any(plain.endswith(name) for name in names[:3])), None)
 
 
@@ -170,11 +218,13 @@ def _without_domain(plain: str) -> str:
     """Return a name without the table that GDC's own exports put before it."""
     for domain in ("cases", "diagnoses", "demographic", "followups"):
         if plain.startswith(domain) and len(plain) > len(domain) + 3 and plain != "casesubmitterid":
-            return plain[len(domain) :]
+            bare = plain[len(domain) :]
+            # a diagnosis has an id of its own, which is not the patient's
+            return plain if bare == "submitterid" and domain != "cases" else bare
     return plain
 
 
-def _rank(role: str, plain: str) -> int | None:
+def _rank(role: str, plain: str, unit: str | None) -> int | None:
     names = _NAMES[role]
     if plain in names:
         return names.index(plain)
@@ -182,15 +232,55 @@ def _rank(role: str, plain: str) -> int | None:
     for place, name in enumerate(names):
         if role == "time" and len(name) > 3 and plain.startswith(name) and guess_unit(plain[len(name) :]):
             return place
-    # names such as "Path Stage" and "Stage group"; the cells decide whether it is one
-    if role == "stage" and any(word in plain for word in ("stage", "stadium")):
+    if role == "time" and unit and _FOLLOWED.search(plain) and not _OTHER_ENDPOINT.search(plain):
         return len(names)
+    if role == "time" and _LAST_DAY.search(plain):
+        return len(names)
+    if role == "time_from" and _FIRST_DAY.search(plain):
+        return len(names)
+    if role == "event" and _STATED_EVENT.search(plain) and not _OTHER_ENDPOINT.search(plain):
+        return len(names)
+    # names such as "Path Stage" and "Stage group"; the cells decide whether it is one
+    if role == "stage" and any(word in plain for word in ("stage", "stadium", "stade", "stadio", "estadio")):
+        # a group is a stage before a T category is one
+        return names.index("pt")
     return None
 
 
-def _gdc_pair(plain: dict[str, str]) -> tuple[str, ...]:
-    by_name = {name: column for column, name in reversed(plain.items())}
-    return tuple(by_name[name] for name in _GDC_TIME) if all(name in by_name for name in _GDC_TIME) else ()
+def _names_each_row(table: ClinicalTable, taken: set[str]) -> str | None:
+    """Return the first column whose cells are all there, all different, and neither dates nor fractions."""
+    for column in table.columns:
+        cells = table.column(column)
+        plain = column not in taken and not any(map(is_missing, cells)) and len(set(cells)) == len(cells) > 1
+        if plain and date_order(cells) is None and not any(re.fullmatch(r"\d+[.,]\d+", cell) for cell in cells):
+            return column
+    return None
+
+
+def _death_and_contact(plain: dict[str, str], table: ClinicalTable) -> tuple[str, ...]:
+    """Return the columns of death and of last contact, where there are both and no column holds follow-up itself."""
+    if any(name in ("ostime", "osdays", "osmonths", "timedays", "osyears") for name in plain.values()):
+        return ()
+    pair = []
+    for names, part in ((_DEATH, _DAY_OF_DEATH), (_CONTACT, _LAST_DAY)):
+        ranked = sorted((names.index(name), place, column)
+                        for place, (column, name) in enumerate(plain.items()) if name in names)  # fmt: skip
+        likely = (column for column, name in plain.items()
+                  if part.search(name) and date_order(_filled(table.column(column))) is not None)  # fmt: skip
+        pair += [column for _, _, column in ranked[:1]] or [column for column in likely if column not in pair][:1]
+    return tuple(pair) if len(pair) == 2 else ()
+
+
+def _event_of(time: RoleGuess | None, plain: dict[str, str], table: ClinicalTable) -> str | None:
+    """Return the column of the event that is named as the follow-up is: ``OS`` or ``OS_STATUS`` beside ``OS.time``."""
+    if time is None or not (match := re.match(r"(os|dss|pfs|pfi|dfs|dfi|rfs)(?:time|days|months|years|t)$",
+                                              plain[time.columns[0]])):  # fmt: skip
+        return None
+    for name in (f"{match[1]}status", f"{match[1]}event", f"{match[1]}e", match[1]):
+        for column, own in plain.items():
+            if own == name and _FITS["event"](table.column(column)):
+                return column
+    return None
 
 
 def _filled(cells: Sequence[str]) -> list[str]:
@@ -212,7 +302,8 @@ def _fits_stage(cells: Sequence[str]) -> bool:
 
 
 def _fits_event(cells: Sequence[str]) -> bool:
-    return _mostly(cells, lambda cell: map_event(cell).value is not None) or 1 <= len(set(_filled(cells))) <= 3
+    few = len(set(_filled(cells)))
+    return _mostly(cells, lambda cell: map_event(cell).value is not None) or 1 <= few <= 3
 
 
 def _fits_time(cells: Sequence[str]) -> bool:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from wsigraph.cohort.clinical.cell_dates import parse_date
 from wsigraph.cohort.clinical.cell_values import (
     DAYS_PER_UNIT,
     MISSING,
     UNKNOWN,
     MappedCell,
+    event_legend,
     is_missing,
     map_event,
     map_sex,
     map_stage,
-    parse_date,
     parse_number,
     uses_decimal_comma,
 )
@@ -132,7 +133,7 @@ def apply_mapping(table: ClinicalTable, mapping: ColumnMapping) -> MappedTable:
     """
     for column in mapping.columns():
         table.place(column)
-    readers = {**_readers(mapping), "time": _time_reader(table, mapping)}
+    readers = {**_readers(table, mapping), "time": _time_reader(table, mapping)}
     counts: Counter[tuple[str, str, str, str, bool]] = Counter()
     free = _free_columns(table, mapping)
     rows = []
@@ -167,11 +168,37 @@ def apply_mapping(table: ClinicalTable, mapping: ColumnMapping) -> MappedTable:
     )
 
 
+def join_rows(rows: Sequence[ClinicalRow]) -> tuple[ClinicalRow, ...]:
+    """Return one row for each patient, or for each slide that the table names.
+
+    Parameters
+    ----------
+    rows : sequence of ClinicalRow
+        Mapped rows; archives state a patient once for each diagnosis and treatment.
+
+    Returns
+    -------
+    tuple of ClinicalRow
+        The first of each, in which a later row fills what is missing.
+    """
+    joined: dict[object, ClinicalRow] = {}
+    for row in rows:
+        key = (row.patient, row.slide) if row.patient or row.slide else row.number
+        first = joined.setdefault(key, row)
+        if first is row:
+            continue
+        filled = {name: getattr(row, name) for name in _JOINED if getattr(first, name) is None}
+        free = {**row.free, **{name: cell for name, cell in first.free.items() if not is_missing(cell)}}
+        joined[key] = replace(first, **filled, free=free)
+    return tuple(joined.values())
+
+
+_JOINED = ("stage", "time_days", "event", "site", "grade", "split")
 _Read = Callable[[str, Sequence[str]], MappedCell]
 _Reader = tuple[tuple[str, ...], _Read]
 
 
-def _readers(mapping: ColumnMapping) -> dict[str, _Reader]:
+def _readers(table: ClinicalTable, mapping: ColumnMapping) -> dict[str, _Reader]:
     """Return the columns and the rule of every role but follow-up."""
 
     def text(cell: str, _: Sequence[str]) -> MappedCell:
@@ -180,10 +207,7 @@ def _readers(mapping: ColumnMapping) -> dict[str, _Reader]:
     def stage(cell: str, _: Sequence[str]) -> MappedCell:
         return map_stage(cell, mapping.stage_names)
 
-    inverted = mapping.event is not None and states_censoring(mapping.event)
-
-    def event(cell: str, _: Sequence[str]) -> MappedCell:
-        return map_event(cell, mapping.event_values, is_censoring=inverted)
+    event = _event_reader(table, mapping)
 
     def sex(cell: str, _: Sequence[str]) -> MappedCell:
         return map_sex(cell)
@@ -200,6 +224,28 @@ def _readers(mapping: ColumnMapping) -> dict[str, _Reader]:
     rules: dict[str, _Read] = {"stage": stage, "event": event, "sex": sex, "age": age}
     named = {role: getattr(mapping, role) for role in ROLES if role not in ("time", "time_from")}
     return {role: ((column,), rules.get(role, text)) for role, column in named.items() if column}
+
+
+def _event_reader(table: ClinicalTable, mapping: ColumnMapping) -> _Read:
+    """Return the rule of the event: a word or digit, or whether there is a day of death."""
+    if mapping.event is None:
+        return lambda _cell, _cells: MISSING
+    if mapping.event in mapping.time and not mapping.event_values:
+        others = [table.place(column) for column in mapping.time if column != mapping.event]
+
+        def died(cell: str, cells: Sequence[str]) -> MappedCell:
+            if not is_missing(cell):
+                return MappedCell("1", True)
+            return MISSING if all(is_missing(cells[place]) for place in others) else MappedCell("0", True)
+
+        return died
+    inverted = states_censoring(mapping.event)
+    legend = event_legend(mapping.event, table.column(mapping.event))
+
+    def event(cell: str, _: Sequence[str]) -> MappedCell:
+        return map_event(cell, mapping.event_values, is_censoring=inverted, legend=legend)
+
+    return event
 
 
 def _time_reader(table: ClinicalTable, mapping: ColumnMapping) -> _Reader:

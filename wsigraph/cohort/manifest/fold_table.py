@@ -1,8 +1,16 @@
 """Folds as tables: those of Patho-Bench in, and those of a model out.
 
 A table has a column of patients (``case_id`` or ``patient_id``), or of slides (``slide_id``), and columns ``fold_0``,
-``fold_1``, ... that hold ``train``, ``val`` or ``test``. Folds of a cross-validation hold every patient out once; other
-tables, such as fifty random divisions, are used one column at a time (``k=all.tsv:fold_3``).
+``fold_1``, ... that hold ``train``, ``val`` or ``test``. Where patients have other names in the manifest, slides
+decide. Folds of a cross-validation hold every patient out once; other tables, such as fifty random divisions, are used
+one column at a time (``k=all.tsv:fold_3``).
+
+Patho-Bench's ``k=all.tsv`` is such a table, a row a slide, with labels that are whole numbers. For overall survival it
+has ``OS_event``, ``OS_days``, and ``OS``, the quarter of the cohort's follow-up plus 4 for an event. Ours has the same.
+
+References
+----------
+Zhang et al., "Standardizing and accelerating the evaluation of pathology foundation models", arXiv 2502.06750.
 """
 
 from __future__ import annotations
@@ -10,6 +18,8 @@ from __future__ import annotations
 import csv
 import io
 import re
+import statistics
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,7 +101,7 @@ def read_folds(text: str, rows: Sequence[ManifestRow]) -> GivenFolds:
     return GivenFolds(rows=known, fold_of={patient: folds[0] for patient, folds in held_out.items()})
 
 
-def encode_folds(rows: Sequence[ManifestRow], fold_of: Mapping[str, int]) -> bytes:
+def encode_folds(rows: Sequence[ManifestRow], fold_of: Mapping[str, int], *, stage_names: Sequence[str] = ()) -> bytes:
     """Return folds in Patho-Bench's form.
 
     Parameters
@@ -100,27 +110,35 @@ def encode_folds(rows: Sequence[ManifestRow], fold_of: Mapping[str, int]) -> byt
         Slides.
     fold_of : mapping of str to int
         Fold that holds each patient out.
+    stage_names : sequence of str
+        Stages in their order; the column ``stage`` holds their numbers from 0.
 
     Returns
     -------
     bytes
-        Tab-separated: case_id, slide_id, stage, time_days, event, and fold_0, fold_1, ... with train or test.
+        Tab-separated: case_id, slide_id, stage, OS_event, OS_days, OS, and fold_0, fold_1, ... with train or test.
     """
     n_folds = max(fold_of.values()) + 1
-    header = ["case_id", "slide_id", "stage", "time_days", "event", *(f"fold_{fold}" for fold in range(n_folds))]
+    number_of = {name: number for number, name in enumerate(stage_names)}
+    named = [row for row in rows if row.patient_id in fold_of]
+    followed = {row.patient_id: row.time_days for row in named if row.time_days is not None}
+    quarters = statistics.quantiles(followed.values(), method="inclusive") if len(followed) > 1 else []
+    header = ["case_id", "slide_id", "stage", "OS_event", "OS_days", "OS"]
     cells = (
         [
             row.patient_id,
             row.slide_id,
-            row.stage,
-            row.time_days,
+            number_of.get(row.stage or ""),
             None if row.event is None else int(row.event),
+            row.time_days,
+            None
+            if row.event is None or row.time_days is None
+            else bisect_left(quarters, row.time_days) + 4 * int(row.event),
             *("test" if fold_of[row.patient_id] == fold else "train" for fold in range(n_folds)),
         ]
-        for row in rows
-        if row.patient_id in fold_of
+        for row in named
     )
-    return encode_csv(header, cells, separator="\t")
+    return encode_csv([*header, *(f"fold_{fold}" for fold in range(n_folds))], cells, separator="\t")
 
 
 def _named_column(text: str) -> tuple[Path, str | None]:
@@ -145,11 +163,14 @@ def _parts_of_patients(
 ) -> dict[str, tuple[str, ...]]:
     """Return the part of every patient in each of some columns."""
     header = table[0]
-    key = next((name for name in (*_PATIENT, _SLIDE) if name in header), None)
-    if key is None:
-        raise CohortError(f"splits {path} has none of the columns {', '.join((*_PATIENT, _SLIDE))}")
     patient_of = {row.slide_id: row.patient_id for row in rows}
     known = {row.patient_id for row in rows}
+    keys = [name for name in (*_PATIENT, _SLIDE) if name in header]
+    if not keys:
+        raise CohortError(f"splits {path} has none of the columns {', '.join((*_PATIENT, _SLIDE))}")
+    key = keys[0]
+    if _SLIDE in keys and not any(cells[header.index(key)] in known for cells in table[1:]):
+        key = _SLIDE
     places = [header.index(name) for name in used]
     parts: dict[str, tuple[str, ...]] = {}
     for line, cells in enumerate(table[1:], start=2):

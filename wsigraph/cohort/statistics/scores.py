@@ -142,11 +142,11 @@ def compare_models(
 
 
 def _at_days(
-    frame: pd.DataFrame, days: Sequence[float] | None
+    frame: pd.DataFrame, days: Sequence[float] | float | None
 ) -> tuple[pd.DataFrame, NDArray[np.float64], NDArray[np.float64]]:
     """Return patients with follow-up, days (m,) and their predicted survival (n, m)."""
     known = followed(frame)
-    at = list(horizons(frame) if days is None else days)
+    at = list(horizons(frame) if days is None else np.atleast_1d(days))
     absent = [
         day for day in at if survival_column(day) not in known.columns or known[survival_column(day)].isna().any()
     ]
@@ -159,7 +159,11 @@ def _at_days(
 
 
 def time_dependent_auc(
-    frame: pd.DataFrame, days: Sequence[float] | None = None, *, n_draws: int = N_DRAWS, rng: np.random.Generator
+    frame: pd.DataFrame,
+    days: Sequence[float] | float | None = None,
+    *,
+    n_draws: int = N_DRAWS,
+    rng: np.random.Generator,
 ) -> pd.DataFrame:
     """Return the cumulative, dynamic area under the curve of the predicted probability of the event by some days.
 
@@ -167,7 +171,7 @@ def time_dependent_auc(
     ----------
     frame : pandas.DataFrame
         From `load`, one row per patient.
-    days : sequence of float, optional
+    days : float or sequence of float, optional
         Horizons of the frame; all where left out.
     n_draws : int
         Draws of the intervals.
@@ -196,7 +200,11 @@ def time_dependent_auc(
 
 
 def brier_score(
-    frame: pd.DataFrame, days: Sequence[float] | None = None, *, n_draws: int = N_DRAWS, rng: np.random.Generator
+    frame: pd.DataFrame,
+    days: Sequence[float] | float | None = None,
+    *,
+    n_draws: int = N_DRAWS,
+    rng: np.random.Generator,
 ) -> pd.DataFrame:
     """Return the Brier score of predicted survival at some days, weighted for censoring.
 

@@ -25,7 +25,7 @@ from wsigraph.figures.page.svg import (
 from wsigraph.records import Prediction
 
 _HEIGHT = 300
-_LABEL_HEIGHT = 15.0
+_LABEL_HEIGHT = 20.0
 
 
 def predicted_survival_chart(prediction: Prediction, cohort: SurvivalSteps | None) -> Markup:

@@ -8,6 +8,7 @@ so slides that are large in total are left to the workers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,23 @@ if TYPE_CHECKING:
     from wsigraph.cohort.manifest.manifest_row import ManifestRow
 
 
-def finished_marks(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedSlides:
+    """What the records of a finished run say of its slides.
+
+    Attributes
+    ----------
+    marked : dict of str to str
+        Slides that are no H&E sections and were forced, each with what its outputs say.
+    withheld : dict of str to str
+        Slides whose prediction is withheld, each with the reason.
+    """
+
+    marked: dict[str, str] = field(default_factory=dict)
+    withheld: dict[str, str] = field(default_factory=dict)
+
+
+def finished_slides(
     rows: Sequence[ManifestRow],
     out: Path,
     config: Config,
@@ -31,8 +48,8 @@ def finished_marks(
     model: str | None = None,
     tile_px: int | None = None,
     missing_mpp: float | None = None,
-) -> dict[str, str] | None:
-    """Return the marks of forced slides, by name, if all slides have all records up to a step.
+) -> FinishedSlides | None:
+    """Return what the records of a run say, if all slides have all records up to a step.
 
     Parameters
     ----------
@@ -51,17 +68,18 @@ def finished_marks(
 
     Returns
     -------
-    dict of str to str or None
+    FinishedSlides or None
         None where work is left, and where a slide cannot be read, or another client works on it: the workers then
         report it.
     """
     named = [row for row in rows if row.source is not None]
-    last = STEPS[until].files
+    # a slide whose prediction is withheld is never explained, and its report is the last record
+    last = STEPS["report" if until in ("explain", "page") else until].files
     if not all((out / row.slide_id / name).exists() for row in named for name in last):
         return None
     if sum(_bytes(row.source) for row in named) > config.batch.digest_max_gb * 1e9:
         return None
-    marks = {}
+    finished = FinishedSlides()
     for row in named:
         if lease_path(out, row.slide_id).exists():
             return None
@@ -83,8 +101,10 @@ def finished_marks(
         except (WorkLeft, WsigraphError, OSError):
             return None
         if mark := next(iter(find_marks(result.info.warnings)), ""):
-            marks[row.slide_id] = mark
-    return marks
+            finished.marked[row.slide_id] = mark
+        if result.withheld:
+            finished.withheld[row.slide_id] = result.withheld
+    return finished
 
 
 def _bytes(path: Path | None) -> float:

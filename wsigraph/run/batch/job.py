@@ -110,6 +110,8 @@ class Outcome:
         The other client that works on the slide, if any.
     mark : str
         What every output of the slide says if it is no H&E section and was forced; empty otherwise.
+    withheld : str
+        Why the prediction of the slide is withheld; empty where it is given.
     sha256 : str
         SHA-256 of the slide's bytes, if it is done.
     """
@@ -128,4 +130,5 @@ class Outcome:
     is_disk_full: bool = False
     holder: Holder | None = None
     mark: str = ""
+    withheld: str = ""
     sha256: str = ""

@@ -82,6 +82,7 @@ def deserialize_outcome(values: Mapping[str, Any], worker: str) -> Outcome:
             is_disk_full=bool(values["is_disk_full"]),
             holder=None if holder is None else _holder(holder),
             mark=str(values["mark"])[:_MAX_TEXT],
+            withheld=str(values["withheld"])[:_MAX_TEXT],
             sha256=str(values["sha256"])[:64],
         )
     except (AttributeError, KeyError, TypeError) as error:

@@ -122,6 +122,8 @@ class ManifestSource(Source[Active]):
         """Count a slide that is done, or that was done before."""
         if outcome.mark:
             self.tally.marked[slide.slide_id] = outcome.mark
+        if outcome.withheld:
+            self.tally.withheld[slide.slide_id] = outcome.withheld
         if outcome.resumed and not set(slide.seconds) - {"read"}:
             self.tally.count_skipped()
         else:

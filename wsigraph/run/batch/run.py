@@ -13,7 +13,7 @@ from wsigraph import __version__
 from wsigraph.config import Config
 from wsigraph.errors import ConfigError, StoreError
 from wsigraph.run.batch.active import Active
-from wsigraph.run.batch.finished_run import finished_marks
+from wsigraph.run.batch.finished_run import finished_slides
 from wsigraph.run.batch.job import Job, Outcome
 from wsigraph.run.batch.manifest_source import ManifestSource
 from wsigraph.run.batch.run_state import EVERY_S, StateFile
@@ -125,12 +125,12 @@ def run_cohort(
     state.write(Tally(total=len(manifest.rows)).snapshot())
     n_slides = sum(row.source is not None for row in manifest.rows)
     model = None if model is None else str(Path(model).absolute())
-    marks = None
+    finished = None
     if work is carry_out:
         named = (manifest.rows, out, settings)
-        marks = finished_marks(*named, until=until, model=model, tile_px=tile_px, missing_mpp=missing_mpp)
-    if marks is not None:
-        tally = Tally(total=len(manifest.rows), marked=marks)
+        finished = finished_slides(*named, until=until, model=model, tile_px=tile_px, missing_mpp=missing_mpp)
+    if finished is not None:
+        tally = Tally(total=len(manifest.rows), marked=finished.marked, withheld=finished.withheld)
         tally.without_file = len(manifest.rows) - n_slides
         for _ in range(n_slides):
             tally.count_skipped()

@@ -90,6 +90,7 @@ def render(snapshot: Mapping[str, Any], circumstances: Mapping[str, Any]) -> str
         ("done", snapshot["done"]),
         ("already done", snapshot["skipped"]),
         ("failed", snapshot["failed"]),
+        ("prediction withheld", len(snapshot["withheld"])),
         ("no file in the manifest", snapshot["without_file"]),
         ("attempts repeated", snapshot["attempts_repeated"]),
         ("wall time", f"{seconds:.1f} s"),
@@ -123,6 +124,8 @@ def render(snapshot: Mapping[str, Any], circumstances: Mapping[str, Any]) -> str
     parts += _section("Slowest slides", ("slide", "seconds", "by step"), slowest)
     marked = [(one["slide_id"], one["mark"]) for one in snapshot["marked"]]
     parts += _section("No H&E sections, forced", ("slide", "mark"), marked)
+    withheld = [(one["slide_id"], one["reason"]) for one in snapshot["withheld"]]
+    parts += _section("Predictions withheld", ("slide", "reason"), withheld)
     names = ("slide_id", "step", "error", "message", "attempts")
     failures = [tuple(one[name] for name in names) for one in snapshot["failures"]]
     parts += _section("Failures", ("slide", "step", "error", "message", "attempts"), failures)

@@ -93,6 +93,8 @@ class Tally:
         Counts by address; workers that are gone are kept.
     marked : dict of str to str
         Slides that are no H&E sections and were forced, each with what its outputs say.
+    withheld : dict of str to str
+        Slides whose prediction is withheld, each with the reason. They count as done.
     """
 
     total: int
@@ -105,6 +107,7 @@ class Tally:
     workers: dict[str, WorkerTally] = field(default_factory=dict)
     retried: int = 0
     marked: dict[str, str] = field(default_factory=dict)
+    withheld: dict[str, str] = field(default_factory=dict)
     _slowest: list[tuple[float, str, dict[str, float]]] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
 
@@ -204,5 +207,6 @@ class Tally:
             },
             "slowest": self.slowest,
             "marked": [{"slide_id": name, "mark": text} for name, text in sorted(self.marked.items())],
+            "withheld": [{"slide_id": name, "reason": text} for name, text in sorted(self.withheld.items())],
             "failures": [asdict(failure) for failure in self.failures[-_FAILURES_SHOWN:]],
         }

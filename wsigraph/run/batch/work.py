@@ -110,7 +110,7 @@ def carry_out_here(job: Job, worker: str, log: Log | None) -> Outcome:
     from wsigraph.graph.tissue.suitability import find_marks
 
     mark = next(iter(find_marks(result.info.warnings)), "")
-    common["sha256"] = result.info.sha256
+    common |= {"sha256": result.info.sha256, "withheld": result.withheld}
     return Outcome(status="done", seconds=carried_out, resumed=result.resumed, mpx=mpx, mark=mark, **common)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wsigraph.cohort.clinical.clinical_table import read_clinical_table
 from wsigraph.cohort.clinical.match_slides import SlideMatches, match_slides
-from wsigraph.cohort.clinical.table_mapping import ClinicalRow, MappedTable, apply_mapping
+from wsigraph.cohort.clinical.table_mapping import ClinicalRow, MappedTable, apply_mapping, join_rows
 from wsigraph.cohort.manifest.create_manifest import create_manifest
 from wsigraph.cohort.manifest.manifest import Manifest, write_manifest
 from wsigraph.cohort.manifest.manifest_row import ManifestRow
@@ -124,7 +124,7 @@ def prepare_study(plan: StudyPlan, directory: Path, *, progress: Progress | None
             )
         )
     slides = find_inputs(plan.slides)
-    matches = match_slides(slides, mapped.rows, pattern=plan.match)
+    matches = match_slides(slides, join_rows(mapped.rows), pattern=plan.match)
     if not matches.pairs:
         raise CohortError(_no_match(slides, mapped.rows, matches))
     rows, left_out = _manifest_rows(matches, plan, progress)

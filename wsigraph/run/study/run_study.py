@@ -258,9 +258,10 @@ def _explain(state: _State, plan: StudyPlan, directory: Path, show: StudyProgres
     if not (directory / MODEL / "card.json").is_file():
         return
     target = "risk" if state.task in ("survival", "both") else "stage"
-    for label, row in _chosen_patients(state, directory):
+    chosen = _chosen_patients(state, directory)
+    for number, (label, row) in enumerate(chosen, start=1):
         try:
-            with show.line(f"{label}: {row.slide_id}") as line:
+            with show.line(f"patient {number} of {len(chosen)}, {label}: {row.slide_id}") as line:
                 result = run_slide(
                     row.path,
                     directory / RUNS,
@@ -275,6 +276,9 @@ def _explain(state: _State, plan: StudyPlan, directory: Path, show: StudyProgres
                 )
         except WsigraphError as error:
             state.problems.append(f"{row.slide_id} was not explained: {error}")
+            continue
+        if result.withheld:
+            state.problems.append(f"{row.slide_id} was not explained: its prediction is withheld: {result.withheld}")
             continue
         page = (result.directory / "report.html").relative_to(directory).as_posix()
         state.explained.append({"label": label, "patient": row.patient_id, "slide": row.slide_id, "page": page})

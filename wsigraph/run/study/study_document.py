@@ -76,7 +76,7 @@ def build_document(plan: StudyPlan, prepared: PreparedStudy, directory: Path, pr
         "mapping": plan.columns.model_dump(mode="json", exclude_defaults=True),
         "matching": prepared.rules,
         "table_one": characteristics(patients, plan.columns.stage_names),
-        "sites": _sites(patients),
+        "sites": _sites(patients, directory if produced.evaluation is not None else None),
         "task": produced.task,
         "group": produced.group,
         "folds": plan.folds,
@@ -186,13 +186,18 @@ def _flow(
     ]
 
 
-def _sites(patients: Sequence[ManifestRow]) -> list[dict[str, Any]]:
+def _sites(patients: Sequence[ManifestRow], directory: Path | None) -> list[dict[str, Any]]:
+    """Return counts of every site, and the scores of its held-out patients where there is a model."""
+    from wsigraph.run.study.site_scores import site_scores
+
+    scores = {} if directory is None else site_scores(directory / "model")
     sites = sorted({row.site for row in patients if row.site})
     return [
         {
             "site": site,
             "patients": sum(row.site == site for row in patients),
             "events": sum(row.site == site and bool(row.event) and row.follow_up_days is not None for row in patients),
+            **scores.get(site, {}),
         }
         for site in sites
     ]

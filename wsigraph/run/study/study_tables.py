@@ -68,11 +68,21 @@ def _tables(document: Mapping[str, Any]) -> dict[str, Table]:
         ),
     }
     if document["sites"]:
-        rows = [(site["site"], site["patients"], site["events"]) for site in document["sites"]]
-        tables["sites"] = (("site", "patients", "events"), rows)
+        header = ["site", "patients", "events"]
+        header += [f"{score}{end}" for score in _SITE_SCORES for end in ("", "_low", "_high")]
+        tables["sites"] = (tuple(header), [_site_row(site) for site in document["sites"]])
     if document["evaluation"]:
         tables["scores"] = (("model", "outcome", "score", "value", "low", "high"), _scores(document["evaluation"]))
     return tables
+
+
+def _site_row(site: Mapping[str, Any]) -> tuple[object, ...]:
+    scores = [site.get(name) or {} for name in _SITE_SCORES]
+    ends = [score.get(end) for score in scores for end in ("value", "low", "high")]
+    return (site["site"], site["patients"], site["events"], *ends)
+
+
+_SITE_SCORES = ("c_index", "stage_auc")
 
 
 def _scores(evaluation: Mapping[str, Any]) -> list[tuple[object, ...]]:

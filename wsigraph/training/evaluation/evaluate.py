@@ -119,7 +119,7 @@ def evaluate(
         )
     held_out = load_held_out(directory, bundle.model_id)
     seed = bundle.card.seeds["train"]
-    paths = _cohort_paths(directory, sources or Sources())
+    paths = cohort_paths(directory, sources or Sources())
     identity = {"model": bundle.model_id, "manifest": _digest(paths), "layout": _LAYOUT}
     document = _stored_document(directory / DOCUMENT, identity)
     if document is None:
@@ -127,7 +127,7 @@ def evaluate(
         if paths is None:
             document["warnings"].append(_NO_GRAPHS)
         else:
-            cohort, uncoarsened = _cohorts(bundle, held_out, paths, coarsening, _endpoint(directory))
+            cohort, uncoarsened = _cohorts(bundle, held_out, paths, coarsening, trained_endpoint(directory))
             task = baseline_task(bundle, cohort, seed=seed)
             models = baseline_models(task, bundle.members, uncoarsened=uncoarsened, workers=workers, progress=progress)
             predictions: dict[str, CohortPredictions] = {}
@@ -136,7 +136,7 @@ def evaluate(
         save_document(Destination(directory / DOCUMENT, identity), "Evaluation", document)
     tried = 0 if paths is None else count_tries(paths[1], cohort_key(held_out.patient.tolist()))
     document = {**document, "n_configurations": max(tried, bundle.card.n_configurations)}
-    incidence = _incidence(bundle, held_out, paths, _endpoint(directory))
+    incidence = _incidence(bundle, held_out, paths, trained_endpoint(directory))
     document["competing"] = describe_incidence(incidence, _DAYS)
     write_file(directory / PAGE, render_page(document, held_out, incidence).encode())
     return document
@@ -155,8 +155,26 @@ def _incidence(
     return incidence_by_risk(held_out.time_days, held_out.event, competing, is_high)
 
 
-def _cohort_paths(directory: Path, sources: Sources) -> tuple[Path, Path] | None:
-    """Return the paths of manifest and graphs, as given or as noted in training; None where they do not exist."""
+def cohort_paths(directory: Path, sources: Sources) -> tuple[Path, Path] | None:
+    """Return the paths of manifest and graphs, as given or as noted in training.
+
+    Parameters
+    ----------
+    directory : Path
+        The model's.
+    sources : Sources
+        Paths that are given.
+
+    Returns
+    -------
+    tuple of (Path, Path) or None
+        None where they do not exist.
+
+    Raises
+    ------
+    CohortError
+        If a path that is given does not exist.
+    """
     noted: dict[str, Any] = {}
     if (directory / RUN_FILE).is_file():
         noted = json.loads((directory / RUN_FILE).read_bytes())
@@ -188,8 +206,8 @@ def _stored_document(path: Path, identity: dict[str, str]) -> dict[str, Any] | N
     return {name: document[name] for name in (*_FIRST, *sorted(document.keys() - set(_FIRST)))}
 
 
-def _endpoint(directory: Path) -> Endpoint:
-    """Return the columns of follow-up that the model was trained on."""
+def trained_endpoint(directory: Path) -> Endpoint:
+    """Return the columns of follow-up that the model of a directory was trained on."""
     path = directory / RUN_FILE
     noted: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
     return Endpoint(**noted.get("endpoint", {}))
