@@ -25,6 +25,7 @@ from wsigraph.service.jobs.store import JobStore
 from wsigraph.service.jobs.supervisor import JobSupervisor
 from wsigraph.service.security.audit import Audit
 from wsigraph.service.security.auth import Tokens
+from wsigraph.service.security.oidc import OidcClient
 from wsigraph.service.security.sessions import Sessions
 from wsigraph.service.turns import SlideTurns
 from wsigraph.service.upload_checks import UploadChecks
@@ -69,6 +70,8 @@ class ServiceContext:
         What jobs were made from.
     uploads : UploadStore
         Uploaded files.
+    oidc : OidcClient or None
+        Signs browsers in through a provider; None without ``service.oidc_issuer``.
     sessions : Sessions
         Sessions of signed-in browsers.
     upload_checks : UploadChecks
@@ -101,6 +104,7 @@ class ServiceContext:
     upload_checks: UploadChecks = field(init=False)
     sessions: Sessions = field(init=False)
     supervisor: JobSupervisor | None = None
+    oidc: OidcClient | None = None
     overlay_descriptions: DescriptionCache = field(default_factory=lambda: DescriptionCache(1024))
 
     def __post_init__(self) -> None:
@@ -292,15 +296,18 @@ def open_context(
 
     Raises
     ------
+    ConfigError
+        If the settings of the OpenID Connect provider are not complete.
     ModelError
         If `model` is not a model bundle.
     PluginError
-        If the database's driver is not installed.
+        If the database's driver, or authlib where it is needed, is not installed.
     ServiceError
         If `data` is not a directory.
     StoreError
         If the directory of the service cannot be written, or the database does not answer.
     """
+    oidc = OidcClient(config.service) if config.service.oidc_issuer else None
     data = data.absolute()
     state = data / STATE if state is None else state.absolute()
     catalogue = Catalogue(data, state / "uploads", only)
@@ -315,6 +322,7 @@ def open_context(
         model=None if model is None else model.absolute(),
         serves_associated=serves_associated,
         tokens=tokens or Tokens(),
+        oidc=oidc,
         pool=pool,
         check_pool=IsolationPool(config.service, 1, niceness=_CHECK_NICENESS),
         digest_pool=IsolationPool(config.service, 1, niceness=_DIGEST_NICENESS),
