@@ -117,4 +117,17 @@ class ServiceConfig(Section):
     oidc_roles: tuple[str, ...] = Field(
         (), description="GROUP=ROLE with a role of read, run or admin; accounts without such a group are refused"
     )
+    webhook_hosts: tuple[str, ...] = Field(
+        (),
+        description="hosts, NAME or NAME:PORT, that may be told of the end of a job; a request names the address",
+    )
+    webhook_networks: tuple[str, ...] = Field(
+        (), description="private networks in which such a host may be, e.g. 10.1.0.0/16; there http is allowed too"
+    )
+    webhook_secret_file: str | None = Field(
+        None, description="file with the secret that signs webhooks (HMAC-SHA256), at least 24 bytes"
+    )
+    webhook_tries: int = Field(
+        12, ge=1, le=100, description="attempts to deliver a webhook, with pauses from 5 s up to an hour"
+    )
     audit_max_mb: float = Field(64.0, gt=0.0, le=1e5, description="size at which the audit log begins a new file, MB")

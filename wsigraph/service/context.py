@@ -23,6 +23,8 @@ from wsigraph.service.job_inputs import JobInputs, JobInputsStore, model_identit
 from wsigraph.service.jobs.schema import DONE, StoredJob, new_job
 from wsigraph.service.jobs.store import JobStore
 from wsigraph.service.jobs.supervisor import JobSupervisor
+from wsigraph.service.jobs.webhook_sender import WebhookSender
+from wsigraph.service.jobs.webhook_store import WebhookStore
 from wsigraph.service.security.audit import Audit
 from wsigraph.service.security.auth import Tokens
 from wsigraph.service.security.oidc import OidcClient
@@ -74,6 +76,8 @@ class ServiceContext:
         Signs browsers in through a provider; None without ``service.oidc_issuer``.
     sessions : Sessions
         Sessions of signed-in browsers.
+    webhooks : WebhookSender
+        Tells allowed hosts of the ends of jobs.
     upload_checks : UploadChecks
         Checks of complete uploads.
     audit : Audit
@@ -101,6 +105,7 @@ class ServiceContext:
     uploads: UploadStore
     audit: Audit
     turns: SlideTurns
+    webhooks: WebhookSender = field(init=False)
     upload_checks: UploadChecks = field(init=False)
     sessions: Sessions = field(init=False)
     supervisor: JobSupervisor | None = None
@@ -109,6 +114,7 @@ class ServiceContext:
 
     def __post_init__(self) -> None:
         self.sessions = Sessions(self.config.service.session_h * 3600.0)
+        self.webhooks = WebhookSender(WebhookStore(self.store), self.config.service)
         self.upload_checks = UploadChecks(self.uploads, self._check_upload, self.catalogue.forget)
 
     def _check_upload(self, path: Path, owner: str) -> None:
@@ -245,11 +251,13 @@ class ServiceContext:
         self.upload_checks.start()
         if self.supervisor is not None:
             self.supervisor.start()
+        self.webhooks.start()
 
     def close(self) -> None:
         """Stop all processes and close all files."""
         if self.supervisor is not None:
             self.supervisor.close()
+        self.webhooks.close()
         self.upload_checks.close()
         for pool in (self.pool, self.check_pool, self.digest_pool, self.ablation_pool):
             pool.close()
