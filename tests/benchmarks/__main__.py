@@ -141,8 +141,9 @@ def command(name: str, options: argparse.Namespace) -> str:
     return " ".join(words)
 
 
-def run(options: argparse.Namespace, folder: Path) -> None:
-    """Run the chosen benchmarks; print and place each table as soon as it is measured."""
+def run(options: argparse.Namespace, folder: Path) -> int:
+    """Run the chosen benchmarks; print and place each table as soon as it is measured. Return the number of faults."""
+    n_failed = 0
     chosen = [name for name in NAMES if name not in OWN_PAGE] if "all" in options.names else options.names
     for name in chosen:
         before = load_average()
@@ -152,6 +153,8 @@ def run(options: argparse.Namespace, folder: Path) -> None:
         if options.out:
             page = options.out.read_text(encoding="utf-8") if options.out.is_file() else ""
             options.out.write_text(place(page, name, text), encoding="utf-8")
+        n_failed += sum(len(table.failed) for table in tables)
+    return n_failed
 
 
 def main(words: list[str] | None = None) -> int:
@@ -159,11 +162,9 @@ def main(words: list[str] | None = None) -> int:
     options = arguments(words)
     if options.folder is not None:
         options.folder.mkdir(parents=True, exist_ok=True)
-        run(options, options.folder)
-        return 0
+        return min(1, run(options, options.folder))
     with tempfile.TemporaryDirectory(prefix="wsigraph-benchmarks-") as folder:
-        run(options, Path(folder))
-    return 0
+        return min(1, run(options, Path(folder)))
 
 
 if __name__ == "__main__":

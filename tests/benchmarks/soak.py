@@ -1,9 +1,10 @@
 """A service under use while its processes are killed at random: afterwards nothing is lost, and nothing was done twice.
 
-Twenty viewers pan, slides are uploaded, and jobs start on them. Meanwhile the service itself, its workers, and the
+Twenty viewers look at slides, slides are uploaded, and jobs start on them. Meanwhile the service, its workers, and the
 processes that open slides and run jobs are killed (SIGKILL), with a printed seed. At the end every slide whose upload
 was acknowledged is there once with its bytes, every job that was acknowledged is done once by the database and by its
-results, and no process, port, lease or file of the service is left::
+results, and no process, port, lease or file of the service is left. In the second half the service itself is not
+killed, and its memory must be flat. A soak in which too little happened to show this has failed::
 
     python -m tests.benchmarks soak --minutes 60
 """
@@ -13,199 +14,36 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import secrets
 import shutil
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-import httpx
 import numpy as np
-import tifffile
 
 from tests.benchmarks.slide_maker import SOURCE
+from tests.benchmarks.soak_actors import KINDS, Log, Service, kill, sample, upload, view
 from tests.benchmarks.table import Table
-from wsigraph.errors import WsigraphError
 from wsigraph.service.client import Client
 
-N_VIEWERS, PAUSE_S = 20, 0.5
-UPLOAD_S, KILL_S, SAMPLE_S = 15.0, 25.0, 10.0
-END_S, SETTLE_S = 60.0, 1800.0
-_MARK = "WSIGRAPH_SOAK"
-_SIDE_PX = 700
-_SETTINGS = (
-    "service.requests_per_s=1e5", "service.requests_burst=1000000", "service.tiles_per_s=1e6",
-    "service.tiles_burst=1000000", "service.session_h=1", "batch.attempts=10", "batch.lease_beat_s=1",
-    "batch.lease_stale_s=5",
-)  # fmt: skip
-KINDS = {
-    "service": ("wsigraph serve", 0.15),
-    "worker": ("spawn_main", 0.25),
-    "process of a job": ("sandbox_process", 0.3),
-    "process that opens slides": ("isolation.worker", 0.3),
-}
-"""What is killed: a part of its command line, and how often it is chosen."""
-
-
-@dataclass
-class Service:
-    """A service that can be killed and started again on the same port."""
-
-    folder: Path
-    port: int
-    mark: str = field(default_factory=lambda: secrets.token_hex(8))
-    process: subprocess.Popen[bytes] | None = None
-    started_at: float = 0.0
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def state(self) -> Path:
-        return self.folder / "data" / ".wsigraph"
-
-    def start(self) -> None:
-        words = [sys.executable, "-m", "wsigraph", "serve", "--data", str(self.folder / "data")]
-        words += ["--port", str(self.port), "--workers", "2"]
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [*words, *(word for setting in _SETTINGS for word in ("--set", setting))],
-                stderr=log,
-                env=os.environ | {_MARK: self.mark, "TMPDIR": str(self.folder / "tmp")},
-            )
-        self.started_at = time.monotonic()
-
-    def processes(self) -> dict[int, str]:
-        """Return the command line of every process that was started by this service, by number."""
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                if self.mark.encode() in (folder / "environ").read_bytes():
-                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        return {number: words for number, words in found.items() if words}
-
-    def stop(self) -> float:
-        """Ask it to end, and return how long that takes, s."""
-        began = time.monotonic()
-        if self.process is not None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(END_S)
-        return time.monotonic() - began
-
-
-@dataclass
-class Log:
-    """What was acknowledged, and what happened; the threads only append and count."""
-
-    digests: dict[str, str] = field(default_factory=dict)
-    sent: list[str] = field(default_factory=list)
-    jobs: list[str] = field(default_factory=list)
-    killed: Counter[str] = field(default_factory=Counter)
-    tiles: Counter[str] = field(default_factory=Counter)
-    ms: list[float] = field(default_factory=list)
-    memory: list[tuple[object, ...]] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-
-
-def view(service: Service, log: Log, stop: threading.Event, seed: int) -> None:
-    """Look at tiles of random slides, about two a second."""
-    rng = random.Random(seed)
-    with httpx.Client(base_url=service.address, timeout=30) as client:
-        while not stop.wait(PAUSE_S * rng.uniform(0.5, 1.5)):
-            slide = rng.choice([*log.digests, "first"])
-            level = rng.randint(6, 9)
-            place = rng.randrange(max(1, 2 ** (level - 8))), rng.randrange(max(1, 2 ** (level - 8)))
-            began = time.perf_counter()
-            try:
-                answer = client.get(f"/v1/slides/{slide}/tiles/{level}/{place[0]}_{place[1]}.jpeg")
-            except httpx.TransportError:
-                log.tiles["no connection (the service was killed)"] += 1
-                continue
-            log.tiles[str(answer.status_code)] += 1
-            if answer.status_code == 200:
-                log.ms.append(1e3 * (time.perf_counter() - began))
-
-
-def write_slide(path: Path, pixels: np.ndarray, rng: random.Random) -> str:
-    """Write a part of the real slide that no other file has; return its digest."""
-    y, x = rng.randrange(600, 1600), rng.randrange(500, 900)
-    tifffile.imwrite(
-        path, pixels[y : y + _SIDE_PX, x : x + _SIDE_PX], tile=(256, 256), photometric="rgb",
-        resolution=(2e4, 2e4), resolutionunit="CENTIMETER", description=secrets.token_hex(8),
-    )  # fmt: skip
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def upload(service: Service, log: Log, stop: threading.Event, seed: int) -> None:
-    """Upload slides and start jobs on them."""
-    rng = random.Random(seed)
-    pixels = tifffile.imread(SOURCE, key=0)
-    while not stop.wait(UPLOAD_S * rng.uniform(0.5, 1.5)):
-        path = service.folder / "upload.tiff"
-        digest = write_slide(path, pixels, rng)
-        log.sent.append(digest)
-        with Client(service.address) as client:
-            try:
-                slide = client.upload(path)
-            except WsigraphError as error:
-                note_failure(log, "upload", error)
-                continue
-            log.digests[slide] = digest
-            for kind in ("predict", "explain")[: rng.randint(1, 2)]:
-                try:
-                    log.jobs.append(client.start(slide, kind)["job_id"])
-                except WsigraphError as error:
-                    note_failure(log, kind, error)
-
-
-def note_failure(log: Log, what: str, error: Exception) -> None:
-    """Note a failure that is not the end of a connection."""
-    if "does not answer" not in str(error):
-        log.unexpected.append(f"{what}: {type(error).__name__}: {error}")
-
-
-def kill(service: Service, log: Log, stop: threading.Event, seed: int) -> None:
-    """Kill processes at random moments; start the service again where it was killed."""
-    rng = random.Random(seed)
-    while not stop.wait(rng.expovariate(1 / KILL_S)):
-        kind = rng.choices(list(KINDS), [weight for _, weight in KINDS.values()])[0]
-        numbers = [number for number, words in service.processes().items() if KINDS[kind][0] in words]
-        if not numbers:
-            continue
-        with suppress(ProcessLookupError):
-            os.kill(rng.choice(numbers), signal.SIGKILL)
-            log.killed[kind] += 1
-        if kind == "service" and service.process is not None:
-            service.process.wait(END_S)
-            service.start()
-
-
-def sample(service: Service, log: Log, stop: threading.Event, began: float) -> None:
-    """Note memory, processes and open files from time to time."""
-    while not stop.wait(SAMPLE_S):
-        with suppress(OSError, AttributeError):
-            number = service.process.pid  # type: ignore[union-attr]
-            resident = Path(f"/proc/{number}/statm").read_text().split()[1]
-            log.memory.append(
-                (
-                    round(time.monotonic() - began),
-                    round(time.monotonic() - service.started_at),
-                    round(int(resident) * os.sysconf("SC_PAGE_SIZE") / 1e6),
-                    len(list(Path(f"/proc/{number}/fd").iterdir())),
-                    len(service.processes()),
-                )
-            )
+N_VIEWERS = 20
+SPARED_FRACTION = 0.55
+"""The last part of the time, in which the service itself is not killed, so that its memory can be watched."""
+SETTLE_S = 1800.0
+MIN_PER_MINUTE = {"slides acknowledged": 0.4, "jobs done": 0.4, "kills": 0.3, "tiles": 200.0}
+"""Progress without which a soak shows nothing, and has failed."""
+ALL_KINDS_MINUTES, MEMORY_MINUTES = 20.0, 50.0
+"""Time after which every kind of process must have been killed, and memory must have been watched for half an hour."""
+WATCHED_S, WARM_S, GROWTH = 1500.0, 300.0, 0.1
+"""Memory is flat if it grows by at most a tenth in this time, from the first five minutes on."""
 
 
 def stored(service: Service) -> dict[str, tuple[str, int, str]]:
@@ -244,7 +82,8 @@ def findings(service: Service, log: Log) -> dict[str, list[str]]:
     lost += [f"slide {slide}" for slide in log.digests if not listed[slide]]
     lost += [f"bytes of {slide}" for slide, digest in log.digests.items() if not kept[digest]]
     twice += [f"slide {slide}" for slide, number in listed.items() if number > 1]
-    twice += [f"bytes of {slide}" for slide, digest in log.digests.items() if kept[digest] > 1]
+    # an upload whose last answer was lost may be there, but not twice
+    twice += [f"bytes of {digest}" for digest in log.sent if kept[digest] > 1]
     return {"lost": lost, "done twice": twice, "unexpected answers": log.unexpected}
 
 
@@ -269,6 +108,48 @@ def left_over(service: Service) -> dict[str, list[str]]:
     return left
 
 
+def missing_progress(minutes: float, log: Log, n_done: int) -> list[str]:
+    """Return in which part so little happened that the soak shows nothing about it."""
+    numbers = {
+        "slides acknowledged": len(log.digests),
+        "jobs done": n_done,
+        "kills": sum(log.killed.values()),
+        "tiles": len(log.ms),
+    }
+    missing = []
+    for what, number in numbers.items():
+        least = max(1, int(MIN_PER_MINUTE[what] * minutes))
+        if number < least:
+            missing.append(f"{what}: {number}, expected at least {least}")
+    if minutes >= ALL_KINDS_MINUTES:
+        missing += [f"no {kind} was killed" for kind in KINDS if not log.killed[kind]]
+    return missing
+
+
+def memory_growth(log: Log) -> tuple[float, float, float] | None:
+    """Return how long the longest life of the service was watched, s, and its memory early and late in it, MB."""
+    lives: list[list[tuple[int, int, int, int, int]]] = []
+    for row in log.memory:
+        if not lives or row[1] < lives[-1][-1][1]:
+            lives.append([])
+        lives[-1].append(row)
+    life = max(lives, key=lambda rows: rows[-1][1], default=None)
+    if life is None or life[-1][1] < 2 * WARM_S:
+        return None
+    early = [row[2] for row in life if WARM_S <= row[1] < 2 * WARM_S]
+    late = [row[2] for row in life if row[1] > life[-1][1] - WARM_S]
+    return life[-1][1] - WARM_S, float(np.median(early)), float(np.median(late))
+
+
+def memory_faults(minutes: float, growth: tuple[float, float, float] | None) -> list[str]:
+    """Return what is wrong with memory over time."""
+    if growth is not None and growth[2] > (1 + GROWTH) * growth[1]:
+        return [f"{growth[1]:.0f} MB became {growth[2]:.0f} MB within {growth[0] / 60:.0f} min"]
+    if minutes >= MEMORY_MINUTES and (growth is None or growth[0] < WATCHED_S):
+        return [f"no service lived for {WATCHED_S / 60:.0f} min after its start"]
+    return []
+
+
 def benchmark(folder: Path, minutes: float) -> list[Table]:
     """Use a service for some minutes, and look at what is left.
 
@@ -282,7 +163,8 @@ def benchmark(folder: Path, minutes: float) -> list[Table]:
     Returns
     -------
     list of Table
-        What was found, and memory over time.
+        What was found, and memory over time. The first one has failed if anything was lost or left, or too little
+        happened.
     """
     seed = int(os.environ.get("WSIGRAPH_SEED") or secrets.randbelow(2**32))
     print(f"soak of {minutes:g} min, WSIGRAPH_SEED={seed}", flush=True)
@@ -293,9 +175,11 @@ def benchmark(folder: Path, minutes: float) -> list[Table]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         service = Service(folder, free.getsockname()[1])
+    service.compile_kernels()
     log, stop, began = Log(), threading.Event(), time.monotonic()
     service.start()
-    actors: list[Callable[..., None]] = [view] * N_VIEWERS + [upload, kill]
+    killer = partial(kill, spare_service_s=60 * minutes * (1 - SPARED_FRACTION))
+    actors: list[Callable[..., None]] = [view] * N_VIEWERS + [upload, killer]
     threads = [
         threading.Thread(target=actor, args=(service, log, stop, seed + number)) for number, actor in enumerate(actors)
     ]
@@ -303,10 +187,11 @@ def benchmark(folder: Path, minutes: float) -> list[Table]:
     for thread in threads:
         thread.start()
     try:
-        time.sleep(60 * minutes)
+        _report_progress(minutes, service, log, began)
         _end(stop, threads)
         settle(service, log)
         found = findings(service, log)
+        n_done = sum(state == "done" for state, _, _ in stored(service).values())
         end_s = service.stop()
         found |= left_over(service)
     finally:
@@ -315,7 +200,22 @@ def benchmark(folder: Path, minutes: float) -> list[Table]:
         for number in service.processes():
             with suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)
-    return [_summary(minutes, seed, log, found, end_s), _memory(log)]
+    growth = memory_growth(log)
+    found["too little happened"] = missing_progress(minutes, log, n_done)
+    found["memory not flat"] = memory_faults(minutes, growth)
+    return [
+        _summary((minutes, seed), log, found, {"jobs done": n_done, "end after SIGTERM, s": round(end_s, 1)}, growth),
+        _memory(log),
+    ]
+
+
+def _report_progress(minutes: float, service: Service, log: Log, began: float) -> None:
+    """Wait until the time is over, and print a line every minute."""
+    while (left_s := 60 * minutes - (time.monotonic() - began)) > 0:
+        time.sleep(min(60.0, left_s))
+        states = Counter(state for state, _, _ in stored(service).values())
+        numbers = f"{len(log.ms)} tiles, {len(log.digests)} of {len(log.sent)} slides, jobs {dict(states)}"
+        print(f"{(time.monotonic() - began) / 60:.1f} min: {numbers}, killed {dict(log.killed)}", flush=True)
 
 
 def _end(stop: threading.Event, threads: list[threading.Thread]) -> None:
@@ -324,19 +224,32 @@ def _end(stop: threading.Event, threads: list[threading.Thread]) -> None:
         thread.join()
 
 
-def _summary(minutes: float, seed: int, log: Log, found: dict[str, list[str]], end_s: float) -> Table:
+def _summary(
+    run: tuple[float, int],
+    log: Log,
+    found: dict[str, list[str]],
+    numbers: dict[str, float],
+    growth: tuple[float, float, float] | None,
+) -> Table:
+    minutes, seed = run
     rows: list[tuple[str, object]] = [("viewers", N_VIEWERS)]
     rows += [("files sent", len(log.sent)), ("slides acknowledged", len(log.digests))]
-    rows += [("jobs acknowledged", len(log.jobs)), ("kills", sum(log.killed.values()))]
+    rows += [("jobs acknowledged", len(log.jobs)), ("jobs done", numbers["jobs done"])]
+    rows += [("kills", sum(log.killed.values()))]
     rows += [(f"kills: {kind}", number) for kind, number in sorted(log.killed.items())]
     rows += [(f"tiles: {status}", number) for status, number in sorted(log.tiles.items())]
     if log.ms:
         rows.append(("median and 95th percentile of tiles, ms", _both(log.ms)))
+    if growth is not None:
+        watched = (
+            f"memory of one service, {WARM_S / 60:.0f} and {(growth[0] + WARM_S) / 60:.0f} min after its start, MB"
+        )
+        rows.append((watched, f"{growth[1]:.0f} and {growth[2]:.0f}"))
     rows += [(what, len(names)) for what, names in found.items()]
-    rows.append(("end after SIGTERM, s", round(end_s, 1)))
+    rows.append(("end after SIGTERM, s", numbers["end after SIGTERM, s"]))
     notes = [f"WSIGRAPH_SEED={seed} repeats the kills"]
-    notes += [f"{what}: {name}" for what, names in found.items() for name in names[:20]]
-    return Table(f"A soak of {minutes:g} min", ["what", "number"], list(rows), notes)
+    failed = [f"{what}: {name}" for what, names in found.items() for name in names[:20]]
+    return Table(f"A soak of {minutes:g} min", ["what", "number"], list(rows), notes, failed)
 
 
 def _both(ms: list[float]) -> str:

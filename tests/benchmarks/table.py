@@ -35,18 +35,21 @@ class Table:
         Cells; floats are shown with three significant digits, None as a dash.
     notes : list of str
         Notes below the table.
+    failed : list of str
+        What must not be, and was found; the command then fails after it has shown its tables.
     """
 
     title: str
     columns: Sequence[str]
     rows: list[Sequence[object]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
         """Return the table with its title and notes."""
         lines = [f"### {self.title}", "", _line(self.columns), _line(["---"] * len(self.columns))]
         lines += [_line([shown(cell) for cell in row]) for row in self.rows]
-        lines += ["", *(f"- {note}" for note in self.notes)]
+        lines += ["", *(f"- {note}" for note in (*self.notes, *(f"**FAILED**: {fault}" for fault in self.failed)))]
         return "\n".join(lines).rstrip() + "\n"
 
     def column(self, name: str) -> dict[str, object]:

@@ -18,10 +18,10 @@ from wsigraph.service.security.client_connection import TrustedProxies
 
 
 @contextmanager
-def serving(service: ServiceContext, **options: Any) -> Iterator[str]:
+def serving(service: ServiceContext, *, port: int = 0, **options: Any) -> Iterator[str]:
     """Serve on a socket; gives the address."""
     with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
+        listening.bind(("127.0.0.1", port))
         port = listening.getsockname()[1]
         limits = service.config.service
         protocol = guarded_protocol(limits, TrustedProxies(limits.trusted_proxies))

@@ -104,8 +104,8 @@ def serve(
     if data is None:
         raise typer.BadParameter("give the directory of slides with --data")
     tokens = _tokens(token_file, token)
-    check_exposure(host, tokens)
     settings = read_settings(config, overrides, {"cluster.workers": workers, "cluster.kind": cluster})
+    check_exposure(host, tokens, has_provider=settings.service.oidc_issuer is not None)
     check_cluster(settings.cluster)
     run_server(
         Path(data),

@@ -93,4 +93,41 @@ class ServiceConfig(Section):
         30.0, gt=0.0, le=3600.0, description="time in which a client must send or take the next bytes of a body, s"
     )
     session_h: float = Field(12.0, gt=0.0, le=8760.0, description="time after which a browser must sign in again, h")
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        max_length=500,
+        description="address of the service as browsers see it, with a slash at its end; OpenID Connect needs it",
+    )
+    oidc_issuer: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        max_length=500,
+        description="issuer of an OpenID Connect provider through which browsers sign in; null is tokens alone",
+    )
+    oidc_client_id: str = Field("", max_length=500, description="the service's client id at this provider")
+    oidc_client_secret_file: str | None = Field(
+        None, description="file with the secret of this client; null is a public client, which has PKCE alone"
+    )
+    oidc_scopes: tuple[str, ...] = Field(("openid", "profile"), description="scopes that are asked for")
+    oidc_groups_claim: str = Field("groups", min_length=1, description="claim with the groups of an account")
+    oidc_name_claim: str = Field(
+        "sub", min_length=1, description="claim that names an account in jobs and the audit log; never reassigned"
+    )
+    oidc_roles: tuple[str, ...] = Field(
+        (), description="GROUP=ROLE with a role of read, run or admin; accounts without such a group are refused"
+    )
+    webhook_hosts: tuple[str, ...] = Field(
+        (),
+        description="hosts, NAME or NAME:PORT, that may be told of the end of a job; a request names the address",
+    )
+    webhook_networks: tuple[str, ...] = Field(
+        (), description="private networks in which such a host may be, e.g. 10.1.0.0/16; there http is allowed too"
+    )
+    webhook_secret_file: str | None = Field(
+        None, description="file with the secret that signs webhooks (HMAC-SHA256), at least 24 bytes"
+    )
+    webhook_tries: int = Field(
+        12, ge=1, le=100, description="attempts to deliver a webhook, with pauses from 5 s up to an hour"
+    )
     audit_max_mb: float = Field(64.0, gt=0.0, le=1e5, description="size at which the audit log begins a new file, MB")

@@ -22,7 +22,18 @@ from wsigraph.service.head_requests import HeadRequests
 from wsigraph.service.metrics import Metrics
 from wsigraph.service.openapi import complete_document
 from wsigraph.service.path_prefix import PathPrefix
-from wsigraph.service.routes import health, iiif, images, jobs, overlays, regions, session, slides, uploads
+from wsigraph.service.routes import (
+    health,
+    iiif,
+    images,
+    jobs,
+    overlays,
+    provider_sign_in,
+    regions,
+    session,
+    slides,
+    uploads,
+)
 from wsigraph.service.security import problems
 from wsigraph.service.security.admission import Admission
 from wsigraph.service.security.client_connection import TrustedProxies
@@ -95,11 +106,12 @@ def create_app(
         audit=context.audit,
         admission=Admission(settings),
         proxies=TrustedProxies(settings.trusted_proxies),
+        has_provider=context.oidc is not None,
     )
     if root_path:
         app.add_middleware(PathPrefix, prefix=root_path, is_key=root_is_key)
     problems.install(app)
-    for module in (health, session, slides, images, uploads, jobs, overlays, regions, iiif):
+    for module in (health, session, provider_sign_in, slides, images, uploads, jobs, overlays, regions, iiif):
         app.include_router(module.router)
     _add_viewer(app)
     complete_document(app, "" if root_is_key else root_path)

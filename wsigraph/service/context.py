@@ -23,8 +23,11 @@ from wsigraph.service.job_inputs import JobInputs, JobInputsStore, model_identit
 from wsigraph.service.jobs.schema import DONE, StoredJob, new_job
 from wsigraph.service.jobs.store import JobStore
 from wsigraph.service.jobs.supervisor import JobSupervisor
+from wsigraph.service.jobs.webhook_sender import WebhookSender
+from wsigraph.service.jobs.webhook_store import WebhookStore
 from wsigraph.service.security.audit import Audit
 from wsigraph.service.security.auth import Tokens
+from wsigraph.service.security.oidc import OidcClient
 from wsigraph.service.security.sessions import Sessions
 from wsigraph.service.turns import SlideTurns
 from wsigraph.service.upload_checks import UploadChecks
@@ -69,8 +72,12 @@ class ServiceContext:
         What jobs were made from.
     uploads : UploadStore
         Uploaded files.
+    oidc : OidcClient or None
+        Signs browsers in through a provider; None without ``service.oidc_issuer``.
     sessions : Sessions
         Sessions of signed-in browsers.
+    webhooks : WebhookSender
+        Tells allowed hosts of the ends of jobs.
     upload_checks : UploadChecks
         Checks of complete uploads.
     audit : Audit
@@ -98,13 +105,16 @@ class ServiceContext:
     uploads: UploadStore
     audit: Audit
     turns: SlideTurns
+    webhooks: WebhookSender = field(init=False)
     upload_checks: UploadChecks = field(init=False)
     sessions: Sessions = field(init=False)
     supervisor: JobSupervisor | None = None
+    oidc: OidcClient | None = None
     overlay_descriptions: DescriptionCache = field(default_factory=lambda: DescriptionCache(1024))
 
     def __post_init__(self) -> None:
         self.sessions = Sessions(self.config.service.session_h * 3600.0)
+        self.webhooks = WebhookSender(WebhookStore(self.store), self.config.service)
         self.upload_checks = UploadChecks(self.uploads, self._check_upload, self.catalogue.forget)
 
     def _check_upload(self, path: Path, owner: str) -> None:
@@ -241,11 +251,13 @@ class ServiceContext:
         self.upload_checks.start()
         if self.supervisor is not None:
             self.supervisor.start()
+        self.webhooks.start()
 
     def close(self) -> None:
         """Stop all processes and close all files."""
         if self.supervisor is not None:
             self.supervisor.close()
+        self.webhooks.close()
         self.upload_checks.close()
         for pool in (self.pool, self.check_pool, self.digest_pool, self.ablation_pool):
             pool.close()
@@ -292,15 +304,18 @@ def open_context(
 
     Raises
     ------
+    ConfigError
+        If the settings of the OpenID Connect provider are not complete.
     ModelError
         If `model` is not a model bundle.
     PluginError
-        If the database's driver is not installed.
+        If the database's driver, or authlib where it is needed, is not installed.
     ServiceError
         If `data` is not a directory.
     StoreError
         If the directory of the service cannot be written, or the database does not answer.
     """
+    oidc = OidcClient(config.service) if config.service.oidc_issuer else None
     data = data.absolute()
     state = data / STATE if state is None else state.absolute()
     catalogue = Catalogue(data, state / "uploads", only)
@@ -315,6 +330,7 @@ def open_context(
         model=None if model is None else model.absolute(),
         serves_associated=serves_associated,
         tokens=tokens or Tokens(),
+        oidc=oidc,
         pool=pool,
         check_pool=IsolationPool(config.service, 1, niceness=_CHECK_NICENESS),
         digest_pool=IsolationPool(config.service, 1, niceness=_DIGEST_NICENESS),

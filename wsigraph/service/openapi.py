@@ -9,7 +9,11 @@ from fastapi import FastAPI
 from wsigraph.service.security.problems import MEDIA_TYPE
 from wsigraph.service.security.sessions import COOKIE, SECURE_COOKIE
 
-PUBLIC = frozenset({"read_health", "read_readiness", "sign_in", "sign_out"})
+PUBLIC = frozenset({"read_health", "read_readiness", "sign_in", "sign_out"}) | {
+    "list_sign_in_methods",
+    "begin_oidc",
+    "finish_oidc",
+}
 """Operations that need no token."""
 _SCHEMES = {
     "token": {

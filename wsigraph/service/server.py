@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import subprocess
 import sys
@@ -11,13 +10,13 @@ from pathlib import Path
 
 from wsigraph.config import Config
 from wsigraph.errors import ServiceError
-from wsigraph.service.security.auth import Tokens
+from wsigraph.service.security.auth import Tokens, is_loopback_name
 
 _BACKLOG = 512
 _SHUTDOWN_S = 5
 
 
-def check_exposure(host: str, tokens: Tokens) -> None:
+def check_exposure(host: str, tokens: Tokens, *, has_provider: bool = False) -> None:
     """Check that a service that other machines can reach requires a token.
 
     Parameters
@@ -26,13 +25,15 @@ def check_exposure(host: str, tokens: Tokens) -> None:
         Address to listen on.
     tokens : Tokens
         Valid tokens.
+    has_provider : bool, optional
+        Whether browsers sign in through an OpenID Connect provider.
 
     Raises
     ------
     ServiceError
         If the address is not loopback and there is no token.
     """
-    if len(tokens) or is_loopback(host):
+    if len(tokens) or has_provider or is_loopback_name(host):
         return
     raise ServiceError(
         f"--host {host} can be reached from other machines, which requires a token: make one with 'wsigraph serve "
@@ -40,14 +41,6 @@ def check_exposure(host: str, tokens: Tokens) -> None:
         "sent in clear text: keep --host 127.0.0.1 and put a proxy that ends TLS in front, e.g. 'caddy reverse-proxy "
         "--from slides.example.org --to 127.0.0.1:8008'"
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address can only be reached from this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def run_server(
@@ -114,7 +107,7 @@ def run_server(
         imported = import_run(context, directory)
         left_out = f", {len(imported.not_served)} not in {data}" if imported.not_served else ""
         report(f"{directory}: results of {len(imported.job_ids)} slides are served{left_out}")
-    app = create_app(context, hosts=() if len(tokens) else (host, *hosts), root_path=prefix)
+    app = create_app(context, hosts=() if len(tokens) or context.oidc else (host, *hosts), root_path=prefix)
     server = uvicorn.Server(
         uvicorn.Config(
             app,

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.service.contexts import settings, write_slide
+from tests.service.isolation.slow_start import START_S
 from wsigraph.errors import NotFound, TooLarge, Unavailable, UnreadableSlide
 from wsigraph.run.sandbox import protocol
 from wsigraph.service.image_cache import EncodedImageCache
@@ -61,6 +62,16 @@ def test_a_process_that_hangs_is_ended_in_time(pool: IsolationPool, slide: Path)
         pool.request(picture(slide), time_s=0.5)
     assert time.monotonic() - began < 5
     assert pool.request(picture(slide))[1].startswith(b"\xff\xd8")
+
+
+def test_the_start_of_a_process_does_not_count_against_a_slide() -> None:
+    # a busy machine ended the check of every upload before its process had started
+    pool = IsolationPool(settings().service, 1, module="tests.service.isolation.slow_start")
+    try:
+        assert pool.request({"op": "ping"}, time_s=START_S - 1.0) == ({}, b"")
+        assert not pool.n_lost
+    finally:
+        pool.close()
 
 
 def children_of(pid: int) -> list[dict[str, str]]:

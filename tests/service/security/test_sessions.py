@@ -67,10 +67,10 @@ def test_sessions_expire() -> None:
     sessions = Sessions(60.0, clock=lambda: now)
     session_id = sessions.begin("token")
     now = 59.0
-    assert sessions.token_digest(session_id) == digest("token")
+    assert sessions.owner(session_id) == digest("token")
     now = 60.0
-    assert sessions.token_digest(session_id) is None
-    assert sessions.token_digest("guess") is None
+    assert sessions.owner(session_id) is None
+    assert sessions.owner("guess") is None
 
 
 def test_tokens_follow_their_file(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

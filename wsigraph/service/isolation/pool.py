@@ -20,6 +20,8 @@ from wsigraph.service.isolation.fair_queue import FairQueue
 from wsigraph.service.request_context import current_request
 
 _WAIT_S = 60.0
+# imports of a process; where the CPU is busy they take many times the two seconds of an idle machine
+_START_S = 180.0
 _READER = "wsigraph.service.isolation.worker"
 # a process with threads of its own cannot be forked safely
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -131,6 +133,7 @@ class _Worker:
         self._command = [sys.executable, "-m", module]
         self._niceness = niceness
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_ready = False
         self._start_lock = threading.Lock()
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -146,6 +149,7 @@ class _Worker:
                     self._config.decoded_max_mpx,
                     self._config.slide_max_mpx,
                 )
+                self._is_ready = False
                 self._process = subprocess.Popen(  # noqa: S603  (this interpreter, and numbers from the settings)
                     [*self._command, *map(str, limits), str(self._niceness)],
                     stdin=subprocess.PIPE,
@@ -157,20 +161,34 @@ class _Worker:
 
     def request(self, message: dict[str, Any], time_s: float) -> tuple[dict[str, Any], bytes]:
         process = self.start()
+        if not self._is_ready:
+            # its start is no fault of the slide, and does not count against the slide's time
+            self._exchange(process, None, _START_S, "the process that opens slides {} while it started")
+            self._is_ready = True
+        return self._exchange(process, message, time_s, "the slide {}")
+
+    def _exchange(
+        self, process: subprocess.Popen[bytes], message: dict[str, Any] | None, time_s: float, subject: str
+    ) -> tuple[dict[str, Any], bytes]:
+        """Send a message, if there is one, and return the next response of the process."""
         if process.stdin is None or process.stdout is None:
             raise AssertionError("the worker process has no pipes")
         timer = threading.Timer(time_s, process.kill)
         timer.start()
         try:
-            protocol.send_message(process.stdin, message)
+            if message is not None:
+                protocol.send_message(process.stdin, message)
             return protocol.receive_message(process.stdout)
         except (EOFError, OSError, ValueError):
             is_late = not timer.is_alive()
             self.end()
-            reason = f"took longer than {time_s:g} s" if is_late else "crashed the process that read it"
-            raise _WorkerLost(
-                f"the slide {reason}; check the file, or raise service.slide_time_s or slide_memory_gb"
-            ) from None
+            if message is None:
+                verb, advice = "ended", "try again, or raise service.slide_memory_gb"
+            else:
+                verb = "crashed the process that read it"
+                advice = "check the file, or raise service.slide_time_s or slide_memory_gb"
+            reason = subject.format(f"took longer than {time_s:g} s" if is_late else verb)
+            raise _WorkerLost(f"{reason}; {advice}") from None
         finally:
             timer.cancel()
 

@@ -300,6 +300,8 @@ def serve_requests(respond: Callable[[dict[str, Any]], Response]) -> None:
     # libraries that print to standard output must not write between two messages
     responses = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    # the time of the first request begins here, after the imports
+    protocol.send_message(responses, {"ready": True})
     while True:
         try:
             request, _ = protocol.receive_message(sys.stdin.buffer)

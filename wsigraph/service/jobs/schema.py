@@ -53,6 +53,17 @@ digests = Table(
     Column("version", String(64), primary_key=True),
     Column("sha256", String(64), nullable=False),
 )
+webhooks = Table(
+    "wsigraph_webhooks",
+    metadata,
+    Column("job_id", String(32), primary_key=True),
+    Column("url", String(500), primary_key=True),
+    Column("webhook_id", String(64), nullable=False, unique=True),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", Float, nullable=False),
+    Index("wsigraph_webhooks_due", "state", "next_at"),
+)
 schema = Table("wsigraph_schema", metadata, Column("version", BigInteger, primary_key=True))
 
 

@@ -26,6 +26,8 @@ class JobRequest(BaseModel):
         Output to explain: ``risk``, ``stage`` or ``survival@DAYS``.
     mpp : float or None
         Pixel size of level 0 in um/px, if the file has none or a wrong one.
+    webhook : str or None
+        Address that is told when the job ends, on a host of ``service.webhook_hosts``.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -33,6 +35,7 @@ class JobRequest(BaseModel):
     kind: Literal["predict", "explain"] = "predict"
     target: str = Field("risk", max_length=64, pattern=TARGET_PATTERN)
     mpp: float | None = Field(None, ge=0.05, le=20.0, allow_inf_nan=False)
+    webhook: str | None = Field(None, max_length=500)
 
 
 class BatchRequest(BaseModel):
@@ -44,12 +47,15 @@ class BatchRequest(BaseModel):
         Identifiers from GET /v1/slides.
     kind, target : str
         As in a request for one job.
+    webhook : str or None
+        As in a request for one job; it is told of each of them.
     """
 
     model_config = ConfigDict(extra="forbid")
     slide_ids: list[Annotated[str, Field(min_length=1, max_length=160)]] = Field(min_length=1, max_length=BATCH_MAX)
     kind: Literal["predict", "explain"] = "predict"
     target: str = Field("risk", max_length=64, pattern=TARGET_PATTERN)
+    webhook: str | None = Field(None, max_length=500)
 
 
 class JobError(BaseModel):

@@ -143,11 +143,15 @@ def queue_job(context: ServiceContext, job_request: JobRequest, owner: str) -> t
         If the target has no days above 0.
     MissingMpp
         If neither the slide nor the request has a pixel size.
+    NotAllowed
+        If the host of its webhook is not allowed.
     NotFound
         If there is no such slide.
     TooMany
         If the queue is full.
     """
+    if job_request.webhook is not None:
+        context.webhooks.check(job_request.webhook)
     entry = context.catalogue.find(job_request.slide_id)
     if job_request.target.startswith("survival@") and not float(job_request.target.partition("@")[2]) > 0:
         raise ConfigError(f"target {job_request.target!r}: expected days above 0, e.g. survival@1825")
@@ -164,6 +168,8 @@ def queue_job(context: ServiceContext, job_request: JobRequest, owner: str) -> t
         job, is_new = context.store.create(new_job, **limits)
     if context.inputs.find(job.job_id) is None:
         context.inputs.save(job.job_id, context.job_inputs(job_request.mpp or description["mpp"]))
+    if job_request.webhook is not None:
+        context.webhooks.add(job.job_id, job_request.webhook)
     if is_new and context.supervisor is not None:
         context.supervisor.wake()
     return job, is_new
@@ -182,7 +188,7 @@ def start_batch(
     started: list[Job] = []
     not_started: list[NotStarted] = []
     for slide_id in dict.fromkeys(batch.slide_ids):
-        job_request = JobRequest(slide_id=slide_id, kind=batch.kind, target=batch.target)
+        job_request = JobRequest(slide_id=slide_id, kind=batch.kind, target=batch.target, webhook=batch.webhook)
         if time.monotonic() > until:
             late = Unavailable("the service still reads the slides before this one; send it again")
             not_started.append(_refused(context, slide_id, late))

@@ -11,6 +11,7 @@ from wsigraph.errors import NotSignedIn
 from wsigraph.service.context import service_context
 from wsigraph.service.security.auth import READ, Principal, require_role
 from wsigraph.service.security.middleware import read_cookie
+from wsigraph.service.security.oidc import NAME_PREFIX
 from wsigraph.service.security.sessions import cookie_name
 
 router = APIRouter(prefix="/v1/session", tags=["service"])
@@ -35,17 +36,23 @@ class SignedIn(BaseModel):
     Attributes
     ----------
     name, role : str
-        Name and role of the token.
+        Name and role of the token or account.
+    sign_out_url : str or None
+        Where a browser also signs out at the provider, if it signed in there.
     """
 
     name: str
     role: str
+    sign_out_url: str | None = None
 
 
 @router.get("", summary="The current principal", operation_id="read_session")
-def who(principal: Annotated[Principal, Depends(require_role(READ))]) -> SignedIn:
-    """Return name and role of the token."""
-    return SignedIn(name=principal.name, role=principal.role)
+def who(request: Request, principal: Annotated[Principal, Depends(require_role(READ))]) -> SignedIn:
+    """Return name and role of the token or account."""
+    oidc = service_context(request).oidc
+    has_signed_in_there = oidc is not None and principal.name.startswith(NAME_PREFIX)
+    url = oidc.sign_out_url if oidc is not None and has_signed_in_there else None
+    return SignedIn(name=principal.name, role=principal.role, sign_out_url=url)
 
 
 @router.post("", summary="Sign a browser in", operation_id="sign_in")

@@ -15,7 +15,7 @@ from starlette.types import Scope
 _CHANGES = frozenset({"POST", "PATCH", "DELETE"})
 _REFUSALS = frozenset({401, 403, 421, 429})
 _PATIENT_DATA = ("/v1/slides/{slide_id}", "/results/{name}", "/associated/{name}.jpeg", "/thumbnail.jpeg")
-
+_SIGN_IN = "/oidc/callback"
 _VIEW_S = 600.0
 _MAX_VIEWS = 10_000
 
@@ -84,8 +84,10 @@ class Audit:
 
 
 def is_audited(method: str, route: str, status: int) -> bool:
-    """Return whether a response is logged: changes, refusals, and reads of patient data other than tiles."""
+    """Return whether a response is logged: changes, sign-ins, refusals, and reads of patient data other than tiles."""
     if status in _REFUSALS or (method in _CHANGES and not (method == "PATCH" and status == 200)):
+        return True
+    if route.endswith(_SIGN_IN) and status < 400:
         return True
     return method == "GET" and status == 200 and route.endswith(_PATIENT_DATA)
 

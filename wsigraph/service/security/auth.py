@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import logging
 import os
 import re
@@ -217,6 +218,14 @@ def new_token(path: Path, name_and_role: str) -> str:
             f"token file {path} cannot be written ({error.strerror}); give another --token-file"
         ) from None
     return token
+
+
+def is_loopback_name(host: str) -> bool:
+    """Return whether a host name or address can only be reached from this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def request_principal(request: Request) -> Principal:

@@ -78,6 +78,8 @@ class SecurityMiddleware:
         Limits how many requests of one caller are handled at a time.
     proxies : TrustedProxies
         Proxies that say whose requests they pass on.
+    has_provider : bool, optional
+        Whether browsers sign in through an OpenID Connect provider, so that nobody is trusted without signing in.
     """
 
     def __init__(
@@ -94,8 +96,10 @@ class SecurityMiddleware:
         audit: Audit,
         admission: Admission,
         proxies: TrustedProxies,
+        has_provider: bool = False,
     ) -> None:
         self._app = app
+        self._has_provider = has_provider
         self._tokens = tokens
         self._sessions = sessions
         self._hosts = frozenset(hosts)
@@ -190,14 +194,15 @@ class SecurityMiddleware:
         principal = None
         if token:
             principal = self._tokens.principal(token)
-        elif session_id and (token_digest := self._sessions.token_digest(session_id)) is not None:
-            principal = self._tokens.principal_of(token_digest)
-        scope["principal"] = principal if len(self._tokens) else LOCAL
+        elif session_id and (owner := self._sessions.owner(session_id)) is not None:
+            principal = owner if isinstance(owner, Principal) else self._tokens.principal_of(owner)
+        must_sign_in = self._has_provider or len(self._tokens) > 0
+        scope["principal"] = principal if must_sign_in else LOCAL
         # clients without a valid token are limited by address, so that guessing tokens is slow
-        if principal is not None and len(self._tokens):
+        if principal is not None and must_sign_in:
             request.caller = principal.name
         self._rate_limiter.take(request.caller, scope["path"])
-        if len(self._tokens) and token and principal is None:
+        if must_sign_in and token and principal is None:
             raise NotSignedIn("the token is not valid; ask the operator of this service for another")
         if scope["method"] in _UNSAFE:
             _check_origin(headers, by_cookie=bool(session_id))

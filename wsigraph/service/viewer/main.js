@@ -252,6 +252,7 @@ class Page {
 /** Ask the user for a token and sign in. */
 function signIn() {
   const dialog = byId("sign-in");
+  service.signInMethods().then(({ oidc }) => { byId("provider").hidden = !oidc; }, () => {});
   return new Promise((resolve) => {
     dialog.addEventListener("close", async () => {
       const token = byId("token").value.trim();

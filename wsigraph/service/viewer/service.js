@@ -46,6 +46,7 @@ const part = encodeURIComponent;
 
 export const service = {
   signIn: (token) => request("v1/session", { method: "POST", json: { token }, maySignIn: false }),
+  signInMethods: () => request("v1/session/methods", { maySignIn: false }),
   slides: async () => (await request("v1/slides")).slides,
   slide: (slide) => request(`v1/slides/${part(slide)}`),
   tiles: ({ slide_id: slide, version }) => `${BASE}v1/slides/${part(slide)}/versions/${version}/dzi_files/`,

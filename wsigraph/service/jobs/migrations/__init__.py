@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from wsigraph.errors import StoreError
 from wsigraph.service.jobs.deadline import longer_limit
 
-HEAD = "0001"
+HEAD = "0002"
 """Revision of the tables that this version uses."""
 VERSION_TABLE = "wsigraph_revision"
 _LOCK = 0x77736967
