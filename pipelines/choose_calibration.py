@@ -1,0 +1,178 @@
+"""Compare ways to calibrate the stage offset on simulated small cohorts.
+
+    python -m pipelines.choose_calibration [--draws 1.0] [--seed 1] [--layout NAME ...]
+
+Cohorts of scenario ``few_patients`` (``wsigraph/synthesis/simulation/few_patients.py``) are drawn in eight layouts: one
+patient left out at a time with several images each, folds by patient with one image each, whole sites left out, and
+folds by patient of larger cohorts, each with two and with four stages. The ridges are those of the offset
+(``wsigraph/training/fixed_offset.py``) on area-weighted means; only slope and thresholds differ. Scores are over all
+rows, so that folds on different scales cost. Prints JSON: mean AUC, log loss and median calibration slope, and
+differences from free slope and thresholds with 95 % intervals over cohorts. ``--draws`` multiplies the numbers of
+cohorts, which are fewer where a cohort takes longer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsigraph.cohort.manifest.splits import folds
+from wsigraph.graph.one_thread import one_thread
+from wsigraph.synthesis.simulation.few_patients import FewPatientsDesign, sample_few_patients
+from wsigraph.training.cox_ridge import Table, units
+from wsigraph.training.dataset import Cohort
+from wsigraph.training.earned_fraction import stage_losses
+from wsigraph.training.evaluation.evaluation_document import mean_over
+from wsigraph.training.evaluation.pooled import means_and_stds
+from wsigraph.training.inner_parts import inner_parts
+from wsigraph.training.ordinal_ridge import ordinal_ridge
+from wsigraph.training.stage_calibration import CalibrationPrior, calibrate_stage
+
+_FIXED, _FREE = 1e-4, 1e4
+CALIBRATIONS = {
+    "slope and thresholds free": CalibrationPrior(n_half=0.0, slope_sd=_FREE, threshold_sd=_FREE),
+    "the ridge's own": CalibrationPrior(n_half=0.0, slope_sd=_FIXED, threshold_sd=_FIXED),
+    "slope 1, thresholds free": CalibrationPrior(n_half=0.0, slope_sd=_FIXED, threshold_sd=_FREE),
+    "slope 1 (0.3), thresholds (0.4)": CalibrationPrior(n_half=0.0, slope_sd=0.3, threshold_sd=0.4),
+    "slope n / (n + 32), fixed": CalibrationPrior(n_half=32.0, slope_sd=_FIXED, threshold_sd=_FIXED),
+    "slope n / (n + 32) (0.1), thresholds (0.2)": CalibrationPrior(n_half=32.0, slope_sd=0.1, threshold_sd=0.2),
+    "slope n / (n + 45) (0.1), thresholds (0.4)": CalibrationPrior(n_half=45.0, slope_sd=0.1, threshold_sd=0.4),
+}
+"""Standard deviations of the priors stand in brackets."""
+TODAY = "slope and thresholds free"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """A kind of cohort and how it is divided.
+
+    Attributes
+    ----------
+    design : FewPatientsDesign
+        Of the cohorts.
+    n_folds : int
+        0 leaves every ``site`` out in turn.
+    cohorts : int
+        How many are drawn.
+    """
+
+    design: FewPatientsDesign
+    n_folds: int
+    cohorts: int
+
+
+def layouts() -> dict[str, Layout]:
+    """Return the layouts by name."""
+    found = {}
+    for k in (2, 4):
+        one_image = FewPatientsDesign(n_stages=k, mean_images=1.0, n_patients=(20, 60))
+        sites = FewPatientsDesign(
+            n_stages=k, mean_images=30.0, max_images=80, n_patients=(7, 15), between=(0.03, 0.2)
+        )
+        large = replace(one_image, n_patients=(150, 300))
+        found |= {
+            f"one patient left out, {k} stages": Layout(design=FewPatientsDesign(n_stages=k), n_folds=0, cohorts=100),
+            f"folds by patient, {k} stages": Layout(design=one_image, n_folds=5, cohorts=200),
+            f"one site left out, {k} stages": Layout(design=sites, n_folds=0, cohorts=40),
+            f"folds of 150 to 300 patients, {k} stages": Layout(design=large, n_folds=5, cohorts=40),
+        }
+    return found
+
+
+@one_thread()
+def score_cohort(layout: Layout, *, seed: int) -> dict[str, tuple[float, float, float]]:
+    """Return AUC, log loss and calibration slope of every calibration on one cohort."""
+    cohort = sample_few_patients(layout.design, seed=seed)
+    both = means_and_stds(cohort)
+    means, stage = both[:, : both.shape[1] // 2], cohort.stage
+    if layout.n_folds:
+        cohort = replace(cohort, site=np.full(cohort.n_rows, ""))
+        fold = folds(
+            cohort.patient.tolist(),
+            n_folds=layout.n_folds,
+            stage=stage.tolist(),
+            event=cohort.event.tolist(),
+            seed=seed,
+        )
+    else:
+        fold = np.unique(cohort.site, return_inverse=True)[1]
+    logits = {name: np.zeros((len(stage), layout.design.n_stages - 1)) for name in CALIBRATIONS}
+    for number in np.unique(fold):
+        train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        left_out = scores_out_of_part(cohort, means, train, layout.design.n_stages, seed=seed)
+        weight, threshold, score = ridge(means, stage, train, test, layout.design.n_stages)
+        for name, prior in CALIBRATIONS.items():
+            slope, edges = calibrate_stage(left_out, stage[train], threshold, prior)
+            logits[name][test] = slope * score[:, None] - edges
+    return {name: measures(values, stage) for name, values in logits.items()}
+
+
+def ridge(
+    x: Table, stage: NDArray[np.int64], train: NDArray[np.int64], test: NDArray[np.int64], n_stages: int
+) -> tuple[Table, Table, Table]:
+    """Return weights and thresholds of the offset's ridge, and its scores of other rows."""
+    centre, std, varies = units(x[train])
+    z = np.clip(np.where(varies, (x - centre) / np.where(varies, std, 1.0), 0.0), -6.0, 6.0)
+    weight, threshold = ordinal_ridge(z[train], stage[train], n_stages)
+    return weight, threshold, np.asarray(z[test] @ weight)
+
+
+def scores_out_of_part(cohort: Cohort, x: Table, train: NDArray[np.int64], n_stages: int, *, seed: int) -> Table:
+    """Return the scores of training rows by ridges of the other inner parts."""
+    parts = inner_parts(cohort, train, seed=seed)
+    score = np.zeros(len(train))
+    for number in range(parts.n_parts):
+        inside, outside = train[parts.part != number], train[parts.part == number]
+        score[parts.part == number] = ridge(x, cohort.stage, inside, outside, n_stages)[2]
+    return score
+
+
+def measures(logits: Table, stage: NDArray[np.int64]) -> tuple[float, float, float]:
+    """Return AUC and calibration slope, each the mean over thresholds, and between them the log loss."""
+    aucs, slopes = [], []
+    for number in range(logits.shape[1]):
+        beyond, value = stage > number, logits[:, number]
+        above, below = value[beyond][:, None], value[~beyond]
+        aucs.append(float(np.mean((above > below) + 0.5 * (above == below))))
+        slopes.append(float(ordinal_ridge(value[:, None], beyond.astype(np.int64), 2, (1e-4,))[0][0]))
+    return float(np.mean(aucs)), float(stage_losses(logits, stage).mean()), float(np.mean(slopes))
+
+
+def summarise(rows: list[dict[str, tuple[float, float, float]]]) -> dict[str, Any]:
+    """Return the means over cohorts, and the differences from free slope and thresholds."""
+    table = {}
+    for name in CALIBRATIONS:
+        values, today = (np.array([row[key] for row in rows]) for key in (name, TODAY))
+        table[name] = {
+            "auc": round(float(values[:, 0].mean()), 4),
+            "auc_above": mean_over((values - today)[:, 0].tolist()),
+            "log_loss": round(float(values[:, 1].mean()), 4),
+            "log_loss_above": mean_over((values - today)[:, 1].tolist()),
+            "median_calibration_slope": round(float(np.median(values[:, 2])), 3),
+        }
+    return table
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the recipe."""
+    known = layouts()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--draws", type=float, default=1.0, help="factor of the numbers of cohorts")
+    parser.add_argument("--seed", type=int, default=1, help="of the first cohort")
+    parser.add_argument("--layout", choices=list(known), action="append", default=None, help="all by default")
+    options = parser.parse_args(arguments)
+    shown: dict[str, Any] = {}
+    for name in options.layout or known:
+        n = max(2, round(options.draws * known[name].cohorts))
+        rows = [score_cohort(known[name], seed=options.seed + number) for number in range(n)]
+        shown[name] = {"cohorts": n, **summarise(rows)}
+    print(json.dumps(shown, indent=1))
+
+
+if __name__ == "__main__":
+    main()
