@@ -1,14 +1,15 @@
-"""Compare ways to calibrate the stage offset on simulated small cohorts.
+"""Compare penalties and calibrations of the stage offset on simulated small cohorts.
 
     python -m pipelines.choose_calibration [--draws 1.0] [--seed 1] [--layout NAME ...]
 
 Cohorts of scenario ``few_patients`` (``wsigraph/synthesis/simulation/few_patients.py``) are drawn in eight layouts: one
 patient left out at a time with several images each, folds by patient with one image each, whole sites left out, and
 folds by patient of larger cohorts, each with two and with four stages. The ridges are those of the offset
-(``wsigraph/training/fixed_offset.py``) on area-weighted means; only slope and thresholds differ. Scores are over all
-rows, so that folds on different scales cost. Prints JSON: mean AUC, log loss and median calibration slope, and
-differences from free slope and thresholds with 95 % intervals over cohorts. ``--draws`` multiplies the numbers of
-cohorts, which are fewer where a cohort takes longer.
+(``wsigraph/training/fixed_offset.py``) on area-weighted means, with weak or strong penalties; slope and thresholds are
+free, the ridge's own, or have a prior. Scores are over all rows, so that folds on different scales cost. Prints JSON:
+mean AUC, log loss and median calibration slope, and differences from the first arm, which is what the offset did before,
+with 95 % intervals over cohorts. ``--draws`` multiplies the numbers of cohorts, which are fewer where a cohort takes
+longer.
 """
 
 from __future__ import annotations
@@ -34,17 +35,26 @@ from wsigraph.training.ordinal_ridge import ordinal_ridge
 from wsigraph.training.stage_calibration import CalibrationPrior, calibrate_stage
 
 _FIXED, _FREE = 1e-4, 1e4
-CALIBRATIONS = {
-    "slope and thresholds free": CalibrationPrior(n_half=0.0, slope_sd=_FREE, threshold_sd=_FREE),
-    "the ridge's own": CalibrationPrior(n_half=0.0, slope_sd=_FIXED, threshold_sd=_FIXED),
-    "slope 1, thresholds free": CalibrationPrior(n_half=0.0, slope_sd=_FIXED, threshold_sd=_FREE),
-    "slope 1 (0.3), thresholds (0.4)": CalibrationPrior(n_half=0.0, slope_sd=0.3, threshold_sd=0.4),
-    "slope n / (n + 32), fixed": CalibrationPrior(n_half=32.0, slope_sd=_FIXED, threshold_sd=_FIXED),
-    "slope n / (n + 32) (0.1), thresholds (0.2)": CalibrationPrior(n_half=32.0, slope_sd=0.1, threshold_sd=0.2),
-    "slope n / (n + 45) (0.1), thresholds (0.4)": CalibrationPrior(n_half=45.0, slope_sd=0.1, threshold_sd=0.4),
+WEAK, STRONG = (0.01, 0.1, 1.0), (0.1, 1.0, 10.0)
+"""Penalties of the ridges that are averaged: before, and now."""
+FREE = CalibrationPrior(slope_sd=_FREE, threshold_sd=_FREE)
+OWN = CalibrationPrior(slope_sd=_FIXED, threshold_sd=_FIXED)
+ARMS = {
+    "weak, slope and thresholds free": (WEAK, FREE),
+    "weak, the ridge's own": (WEAK, OWN),
+    "weak, slope 0.6 (fixed)": (WEAK, CalibrationPrior(slope=0.6, slope_sd=_FIXED, threshold_sd=_FIXED)),
+    "weak, slope 0.6 (0.1), thresholds (0.2)": (WEAK, CalibrationPrior(slope=0.6, slope_sd=0.1, threshold_sd=0.2)),
+    "strong, slope and thresholds free": (STRONG, FREE),
+    "strong, the ridge's own": (STRONG, OWN),
+    "strong, slope 1 (fixed), thresholds free": (STRONG, CalibrationPrior(slope_sd=_FIXED, threshold_sd=_FREE)),
+    "strong, slope 1 (0.1), thresholds (0.2)": (STRONG, CalibrationPrior(slope_sd=0.1, threshold_sd=0.2)),
+    "strong, slope 1 (0.2), thresholds (0.2)": (STRONG, CalibrationPrior(slope_sd=0.2, threshold_sd=0.2)),
+    "strong, slope 1 (0.2), thresholds (0.4)": (STRONG, CalibrationPrior(slope_sd=0.2, threshold_sd=0.4)),
+    "strong, slope 1 (0.4), thresholds (0.4)": (STRONG, CalibrationPrior(slope_sd=0.4, threshold_sd=0.4)),
 }
-"""Standard deviations of the priors stand in brackets."""
-TODAY = "slope and thresholds free"
+"""Penalties and prior of every arm; standard deviations of the priors stand in brackets."""
+TODAY = next(iter(ARMS))
+"""What the offset did before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +81,7 @@ def layouts() -> dict[str, Layout]:
     found = {}
     for k in (2, 4):
         one_image = FewPatientsDesign(n_stages=k, mean_images=1.0, n_patients=(20, 60))
-        sites = FewPatientsDesign(
-            n_stages=k, mean_images=30.0, max_images=80, n_patients=(7, 15), between=(0.03, 0.2)
-        )
+        sites = FewPatientsDesign(n_stages=k, mean_images=30.0, max_images=80, n_patients=(7, 15), between=(0.03, 0.2))
         large = replace(one_image, n_patients=(150, 300))
         found |= {
             f"one patient left out, {k} stages": Layout(design=FewPatientsDesign(n_stages=k), n_folds=0, cohorts=100),
@@ -86,7 +94,7 @@ def layouts() -> dict[str, Layout]:
 
 @one_thread()
 def score_cohort(layout: Layout, *, seed: int) -> dict[str, tuple[float, float, float]]:
-    """Return AUC, log loss and calibration slope of every calibration on one cohort."""
+    """Return AUC, log loss and calibration slope of every arm on one cohort."""
     cohort = sample_few_patients(layout.design, seed=seed)
     both = means_and_stds(cohort)
     means, stage = both[:, : both.shape[1] // 2], cohort.stage
@@ -101,34 +109,56 @@ def score_cohort(layout: Layout, *, seed: int) -> dict[str, tuple[float, float, 
         )
     else:
         fold = np.unique(cohort.site, return_inverse=True)[1]
-    logits = {name: np.zeros((len(stage), layout.design.n_stages - 1)) for name in CALIBRATIONS}
+    logits = {name: np.zeros((len(stage), layout.design.n_stages - 1)) for name in ARMS}
     for number in np.unique(fold):
         train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        left_out = scores_out_of_part(cohort, means, train, layout.design.n_stages, seed=seed)
-        weight, threshold, score = ridge(means, stage, train, test, layout.design.n_stages)
-        for name, prior in CALIBRATIONS.items():
-            slope, edges = calibrate_stage(left_out, stage[train], threshold, prior)
-            logits[name][test] = slope * score[:, None] - edges
+        for penalties in (WEAK, STRONG):
+            fitted = Ridge(x=means, stage=stage, n_stages=layout.design.n_stages, penalties=penalties)
+            left_out = scores_out_of_part(cohort, fitted, train, seed=seed)
+            threshold, score = fitted.predict(train, test)
+            for name, (own, prior) in ARMS.items():
+                if own == penalties:
+                    slope, edges = calibrate_stage(left_out, stage[train], threshold, prior)
+                    logits[name][test] = slope * score[:, None] - edges
     return {name: measures(values, stage) for name, values in logits.items()}
 
 
-def ridge(
-    x: Table, stage: NDArray[np.int64], train: NDArray[np.int64], test: NDArray[np.int64], n_stages: int
-) -> tuple[Table, Table, Table]:
-    """Return weights and thresholds of the offset's ridge, and its scores of other rows."""
-    centre, std, varies = units(x[train])
-    z = np.clip(np.where(varies, (x - centre) / np.where(varies, std, 1.0), 0.0), -6.0, 6.0)
-    weight, threshold = ordinal_ridge(z[train], stage[train], n_stages)
-    return weight, threshold, np.asarray(z[test] @ weight)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ridge:
+    """The offset's ridge on a table.
+
+    Attributes
+    ----------
+    x : float64 (n, p)
+        Means.
+    stage : int64 (n,)
+        All known.
+    n_stages : int
+        K.
+    penalties : tuple of float
+        Averaged.
+    """
+
+    x: Table
+    stage: NDArray[np.int64]
+    n_stages: int
+    penalties: tuple[float, ...]
+
+    def predict(self, train: NDArray[np.int64], test: NDArray[np.int64]) -> tuple[Table, Table]:
+        """Return the thresholds of a ridge fitted to some rows, and its scores of others."""
+        centre, std, varies = units(self.x[train])
+        z = np.clip(np.where(varies, (self.x - centre) / np.where(varies, std, 1.0), 0.0), -6.0, 6.0)
+        weight, threshold = ordinal_ridge(z[train], self.stage[train], self.n_stages, self.penalties)
+        return threshold, np.asarray(z[test] @ weight)
 
 
-def scores_out_of_part(cohort: Cohort, x: Table, train: NDArray[np.int64], n_stages: int, *, seed: int) -> Table:
+def scores_out_of_part(cohort: Cohort, fitted: Ridge, train: NDArray[np.int64], *, seed: int) -> Table:
     """Return the scores of training rows by ridges of the other inner parts."""
     parts = inner_parts(cohort, train, seed=seed)
     score = np.zeros(len(train))
     for number in range(parts.n_parts):
         inside, outside = train[parts.part != number], train[parts.part == number]
-        score[parts.part == number] = ridge(x, cohort.stage, inside, outside, n_stages)[2]
+        score[parts.part == number] = fitted.predict(inside, outside)[1]
     return score
 
 
@@ -144,9 +174,9 @@ def measures(logits: Table, stage: NDArray[np.int64]) -> tuple[float, float, flo
 
 
 def summarise(rows: list[dict[str, tuple[float, float, float]]]) -> dict[str, Any]:
-    """Return the means over cohorts, and the differences from free slope and thresholds."""
+    """Return the means over cohorts, and the differences from the first arm."""
     table = {}
-    for name in CALIBRATIONS:
+    for name in ARMS:
         values, today = (np.array([row[key] for row in rows]) for key in (name, TODAY))
         table[name] = {
             "auc": round(float(values[:, 0].mean()), 4),

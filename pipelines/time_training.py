@@ -49,9 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     cohort = gather_simulated(options.patients, settings, seed=options.seed, nodes="regions").cohort
     load_before = os.getloadavg()[0]
     started, used = time.perf_counter(), processor_seconds()
-    ensemble = train_on(
-        cohort, settings.model, seed=options.seed, n_folds=options.folds, workers=options.workers
-    )
+    ensemble = train_on(cohort, settings.model, seed=options.seed, n_folds=options.folds, workers=options.workers)
     seconds = time.perf_counter() - started
     earned = [fitted.correction for fitted in ensemble.fitted if fitted.correction is not None]
     shown = {

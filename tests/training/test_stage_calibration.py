@@ -10,7 +10,7 @@ from wsigraph.training.earned_fraction import stage_losses
 from wsigraph.training.ordinal_ridge import ordinal_ridge
 from wsigraph.training.stage_calibration import PRIOR, SLOPE_LIMITS, CalibrationPrior, calibrate_stage
 
-FREE = CalibrationPrior(n_half=0.0, slope_sd=1e4, threshold_sd=1e4)
+FREE = CalibrationPrior(slope_sd=1e4, threshold_sd=1e4)
 
 
 def drawn(n: int, slope: float, threshold: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +33,7 @@ def test_free_priors_give_the_fit_of_greatest_likelihood(threshold: np.ndarray) 
 def test_fixed_priors_give_the_ridge_times_the_centre() -> None:
     threshold = np.array([-0.4, 0.9])
     score, stage = drawn(32, 2.0, threshold)
-    fixed = CalibrationPrior(n_half=32.0, slope_sd=1e-5, threshold_sd=1e-5)
+    fixed = CalibrationPrior(slope=0.5, slope_sd=1e-5, threshold_sd=1e-5)
     slope, edges = calibrate_stage(score, stage, threshold, fixed)
     assert slope == pytest.approx(0.5, abs=1e-3)
     np.testing.assert_allclose(edges, 0.5 * threshold, atol=1e-3)
@@ -52,7 +52,9 @@ def test_two_dozen_patients_move_the_fit_less_than_it_varies() -> None:
     threshold = np.array([0.0])
     fits = {"free": FREE, "prior": PRIOR}
     values = {
-        name: np.array([np.append(*calibrate_stage(*drawn(24, 0.5, threshold, seed), threshold, prior)) for seed in range(40)])
+        name: np.array(
+            [np.append(*calibrate_stage(*drawn(24, 0.5, threshold, seed), threshold, prior)) for seed in range(40)]
+        )
         for name, prior in fits.items()
     }
     assert (values["prior"].std(axis=0) < 0.5 * values["free"].std(axis=0)).all()

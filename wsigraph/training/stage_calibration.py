@@ -1,9 +1,8 @@
 """Slope and thresholds of the stage offset: those of the ridge, corrected by predictions out of part as far as they say.
 
-A ridge on many columns and few patients is too sure of itself: its score for new patients has to be multiplied by a
-slope below 1. A slope and thresholds that are fitted to a dozen patients vary from fold to fold more than they correct.
-So both have Gaussian priors. The slope's is centred at n / (n + 32) with n rows, where it lies on average over simulated
-cohorts; the thresholds' at those of the ridge times the slope. The prior weighs as much as some dozen patients, so with
+The slope corrects a ridge that is too sure of itself, the thresholds its base rates. Fitted to a dozen patients, they
+vary from fold to fold more than they correct, and folds end on different scales. So both have Gaussian priors, centred
+at the ridge's own: slope 1, and its thresholds times the slope. The prior weighs as much as some dozen patients, so with
 hundreds of them this is the maximum likelihood fit. Form and numbers were settled on scenario ``few_patients``
 (docs/learning.md).
 
@@ -35,25 +34,21 @@ class CalibrationPrior:
 
     Attributes
     ----------
-    n_half : float
-        Rows at which the slope's prior is centred at one half; 0 centres it at 1 for any number.
+    slope : float
+        Centre of the slope's prior.
     slope_sd : float
-        Standard deviation of the slope's prior.
+        Its standard deviation.
     threshold_sd : float
         Standard deviation of the prior of each threshold, a logit.
     """
 
-    n_half: float = 32.0
-    slope_sd: float = 0.1
+    slope: float = 1.0
+    slope_sd: float = 0.2
     threshold_sd: float = 0.2
-
-    def slope(self, n: int) -> float:
-        """Return the centre of the slope's prior with n rows of known stage."""
-        return n / (n + self.n_half)
 
 
 PRIOR = CalibrationPrior()
-"""Settled on simulated cohorts of 12 to 300 patients."""
+"""Settled on simulated cohorts of 7 to 300 patients."""
 
 
 def calibrate_stage(
@@ -79,7 +74,7 @@ def calibrate_stage(
     threshold : float64 (K - 1,)
         Rising.
     """
-    centre = prior.slope(len(score))
+    centre = prior.slope
     by_slope, by_threshold = prior.slope_sd**-2, prior.threshold_sd**-2
     n_edges = len(threshold) + 2
 
