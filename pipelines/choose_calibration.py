@@ -7,9 +7,9 @@ patient left out at a time with several images each, folds by patient with one i
 folds by patient of larger cohorts, each with two and with four stages. The ridges are those of the offset
 (``wsigraph/training/fixed_offset.py``) on area-weighted means, with weak or strong penalties; slope and thresholds are
 free, the ridge's own, or have a prior. Scores are over all rows, so that folds on different scales cost. Prints JSON:
-mean AUC, log loss and median calibration slope, and differences from the first arm, which is what the offset did before,
-with 95 % intervals over cohorts. ``--draws`` multiplies the numbers of cohorts, which are fewer where a cohort takes
-longer.
+mean AUC, log loss and median calibration slope, and differences from the first arm, which is what the offset did
+before, with 95 % intervals over cohorts. ``--draws`` multiplies the numbers of cohorts, which are fewer where a cohort
+takes longer.
 """
 
 from __future__ import annotations
@@ -78,18 +78,18 @@ class Layout:
 
 def layouts() -> dict[str, Layout]:
     """Return the layouts by name."""
-    found = {}
+    named = {}
     for k in (2, 4):
         one_image = FewPatientsDesign(n_stages=k, mean_images=1.0, n_patients=(20, 60))
         sites = FewPatientsDesign(n_stages=k, mean_images=30.0, max_images=80, n_patients=(7, 15), between=(0.03, 0.2))
         large = replace(one_image, n_patients=(150, 300))
-        found |= {
+        named |= {
             f"one patient left out, {k} stages": Layout(design=FewPatientsDesign(n_stages=k), n_folds=0, cohorts=100),
             f"folds by patient, {k} stages": Layout(design=one_image, n_folds=5, cohorts=200),
             f"one site left out, {k} stages": Layout(design=sites, n_folds=0, cohorts=40),
             f"folds of 150 to 300 patients, {k} stages": Layout(design=large, n_folds=5, cohorts=40),
         }
-    return found
+    return named
 
 
 @one_thread()

@@ -1,6 +1,6 @@
 """Score the parts of the survival offset, and mixes of them, on fresh patients of a simulated scenario.
 
-    python -m pipelines.score_offset_parts [--scenario composition] [--draws 6] [--train 300] [--fresh 1000] [--seed 101]
+    python -m pipelines.score_offset_parts [--scenario composition] [--draws 6] [--train 300] [--fresh 1000]
 
 Why is the default below a ridge on ``composition``? Every draw trains the offset once and scores, on the same fresh
 patients: the ridge on means with several penalties, the ridge with a chosen penalty that ``evaluate`` shows as

@@ -2,10 +2,10 @@
 
     python -m pipelines.time_training [--patients 400] [--workers 2] [--scenario composition] [--set KEY=VALUE]
 
-Patients are simulated in memory; their graphs are those of the layouts' regions. The time is that of the training itself
-(five folds, offset and correction), without reading graphs and without baseline models. Prints JSON: mean number of
-nodes, seconds, processor seconds of all processes, and the load of the machine before and after, because a busy machine
-makes the seconds longer.
+Patients are simulated in memory; their graphs are those of the layouts' regions. The time is that of the training
+itself (five folds, offset and correction), without reading graphs and without baseline models. Prints JSON: mean number
+of nodes, seconds, processor seconds of all processes, and the load of the machine before and after, because a busy
+machine makes the seconds longer.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ from wsigraph.training.cox_ridge import Table, cox_ridge, units
 from wsigraph.training.dataset import Cohort
 from wsigraph.training.inner_parts import InnerParts
 from wsigraph.training.ordinal_ridge import ordinal_ridge
-from wsigraph.training.stage_calibration import SLOPE_LIMITS, calibrate_stage
 from wsigraph.training.stacking import pooled_columns, set_offset
+from wsigraph.training.stage_calibration import SLOPE_LIMITS, calibrate_stage
 
 PENALTY = 1.0
 """Of the Cox ridges, per patient and on standardised columns."""

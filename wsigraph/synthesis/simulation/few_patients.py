@@ -2,9 +2,9 @@
 
 A cohort has 12 to 40 patients with one to fifteen images each. Every patient has a stain of their own, which shifts all
 their images, and a severity, from which the severity of an image differs a little; so a few patients have images of two
-stages. Stages are two or four. A region's numbers follow from a few latent directions, one of which is the severity, and
-noise. How strong all this is, how many numbers there are and how frequent the stages are is drawn for each cohort, so
-that a method chosen here does not depend on one strength. Like ``hospital.py``, embeddings are linear in the latent
+stages. Stages are two or four. A region's numbers follow from a few latent directions, one of which is the severity,
+and noise. How strong all this is, how many numbers there are and how frequent the stages are is drawn for each cohort,
+so that a method chosen here does not depend on one strength. Like ``hospital.py``, embeddings are linear in the latent
 directions, which real ones are not.
 """
 
