@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -201,6 +202,7 @@ def main(arguments: list[str] | None = None) -> None:
         n = max(2, round(options.draws * known[name].cohorts))
         rows = [score_cohort(known[name], seed=options.seed + number) for number in range(n)]
         shown[name] = {"cohorts": n, **summarise(rows)}
+        print(f"{name}: {n} cohorts", file=sys.stderr, flush=True)
     print(json.dumps(shown, indent=1))
 
 

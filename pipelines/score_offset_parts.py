@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
 import numpy as np
@@ -73,10 +74,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="a setting, e.g. model.layers=2")
     options = parser.parse_args(arguments)
     settings = load([], [f'synthesis.scenario="{options.scenario}"', *options.overrides])
-    rows = [
-        score_draw(settings, options.train, options.fresh, seed=options.seed + number)
-        for number in range(options.draws)
-    ]
+    rows = []
+    for number in range(options.draws):
+        rows.append(score_draw(settings, options.train, options.fresh, seed=options.seed + number))
+        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     table: dict[str, Any] = {}
     for name in rows[0]:
         above = [row[name] - row[OWN] for row in rows]
