@@ -2,8 +2,8 @@
 
 The slope corrects a ridge that is too sure of itself, the thresholds its base rates. Fitted to a dozen patients, they
 vary from fold to fold more than they correct, and folds end on different scales. So both have Gaussian priors, centred
-at the ridge's own: slope 1, and its thresholds times the slope. The prior weighs as much as some dozen patients, so
-with hundreds of them this is nearly the maximum likelihood fit. Form and numbers were settled on scenario
+at the ridge's own: slope 1, and its thresholds times the slope. The prior weighs about as much as 100 to 150
+patients, so with thousands of them this is the maximum likelihood fit. Form and numbers were settled on scenario
 ``few_patients`` (docs/learning.md).
 
 References
