@@ -79,7 +79,7 @@ class Layout:
 
 def layouts() -> dict[str, Layout]:
     """Return the layouts by name."""
-    named = {}
+    named: dict[str, Layout] = {}
     for k in (2, 4):
         one_image = FewPatientsDesign(n_stages=k, mean_images=1.0, n_patients=(20, 60))
         sites = FewPatientsDesign(n_stages=k, mean_images=30.0, max_images=80, n_patients=(7, 15), between=(0.03, 0.2))

@@ -60,7 +60,8 @@ def score_draw(settings: Config, n_train: int, n_fresh: int, *, seed: int) -> di
         ridge = risks[f"means@{penalty:g}"]
         risks[f"mix: 2 means@{penalty:g} + attention"] = 2.0 * ridge / ridge[train].std() + attention
     risks["oracle"] = simulated.oracle_risk
-    return {name: float(c_index(risk[fresh], *(values[fresh] for values in known))[0]) for name, risk in risks.items()}
+    days, event = cohort.time_days[fresh], cohort.event[fresh]
+    return {name: float(c_index(risk[fresh], days, event)[0]) for name, risk in risks.items()}
 
 
 def main(arguments: list[str] | None = None) -> None:
