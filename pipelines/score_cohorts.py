@@ -92,6 +92,8 @@ def score_cohort(
 
 def above_best(shown: dict[str, Any]) -> dict[str, float]:
     """Return by how much the model's C-index lies above the best baseline on images, and above ``means@1``."""
+    if "c_index" not in shown.get("survival", {}):
+        return {}
     own = shown["survival"]["c_index"]["value"]
     others = {
         name: shown["baselines"][name]["survival"]["c_index"]["value"]

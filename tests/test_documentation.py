@@ -28,14 +28,15 @@ ROWS = {
     "simulated, composition": "composition_default",
     "simulated, contacts": "spatial_default",
     "simulated, the invasion front": "interface_default",
-    "GlaS": "glas_encoder_default",
+    "GlaS": "glas_prior",
     "TCGA-KIRC": "tcga_kirc_default",
 }
 """How a row of the README's results begins, and the file in docs/results that it is of."""
 SECTIONS = {
     "The default": (
         *("spatial_default", "interface_default", "composition_default"),
-        *("tcga_kirc_default", "glas_default", "glas_encoder_default"),
+        *("tcga_kirc_default", "tcga_kirc_stage_offset"),
+        *("glas_default", "glas_encoder_default", "glas_prior", "null_default", "offset_parts"),
     ),
     "Contacts": ("spatial",),
     "The invasion front": ("interface",),

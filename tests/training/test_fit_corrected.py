@@ -142,6 +142,13 @@ def test_the_offset_alone_is_the_sum_without_a_correction(cohort: Cohort, config
     np.testing.assert_allclose(composition, fitted.member.read_parts(cohort.inputs)[0], atol=1e-6)
 
 
+def test_the_stage_offset_alone_has_no_further_temperature(cohort: Cohort, config: ModelConfig, fitted: Fitted) -> None:
+    # a temperature is one more slope without a prior; with it folds of a dozen patients are on different scales
+    alone = fit(cohort, np.arange(80), config.model_copy(update={"design": "offset"}), seed=1)
+    assert alone.member.temperature == 1.0
+    assert fitted.member.temperature != 1.0
+
+
 def test_no_row_outside_the_fold_is_used(cohort: Cohort, config: ModelConfig, fitted: Fitted) -> None:
     changed = replace(cohort, time_days=cohort.time_days.copy(), event=cohort.event.copy(), stage=cohort.stage.copy())
     changed.time_days[80:], changed.event[80:], changed.stage[80:] = 3.0, True, 0

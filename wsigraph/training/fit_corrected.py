@@ -327,13 +327,14 @@ class _Learner:
             increments = breslow_increments(ratio, time, event, self.ends_days)
             with torch.no_grad():
                 network.log_increment.copy_(torch.from_numpy(np.log(increments)))
-        with_stage = self.config.task != "survival"
+        # the offset alone has been calibrated already, with a prior that one more free slope would undo
+        free_slope = self.config.task != "survival" and stage.fraction > 0
         return EnsembleMember(
             config=self.config.model_copy(update={"path": None}),
             arrays=network.arrays(),
             scaler=self.scaler,
             ends_days=self.ends_days,
-            temperature=fit_temperature(logits, self.cohort.stage[self.rows]) if with_stage else 1.0,
+            temperature=fit_temperature(logits, self.cohort.stage[self.rows]) if free_slope else 1.0,
         )
 
 

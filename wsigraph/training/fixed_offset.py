@@ -4,8 +4,8 @@ For survival: a Cox ridge on area-weighted means, and the mean of a few attentio
 ridge on products over edges is fitted too, but has weight 0: on scenario ``hospital`` it lowers every mix. Each is
 divided by the standard deviation of its predictions for parts that it was not fitted to, and weighted by
 `PART_WEIGHTS`. One slope, fitted to the same out-of-part predictions, gives the sum the scale of a log hazard ratio. It
-changes no ranking. For stage: an ordinal ridge on means (``ordinal_ridge.py``), with a slope and thresholds that are
-fitted out of part as well.
+changes no ranking. For stage: an ordinal ridge on means (``ordinal_ridge.py``), with a slope and thresholds that
+predictions out of part correct as far as they are many (``stage_calibration.py``).
 
 Nothing here is chosen inside a cohort: penalties chosen in inner folds and stacking learn the hospital
 (docs/learning.md has the figures). The weights were settled on simulated cohorts.
@@ -27,13 +27,12 @@ from wsigraph.training.dataset import Cohort
 from wsigraph.training.inner_parts import InnerParts
 from wsigraph.training.ordinal_ridge import ordinal_ridge
 from wsigraph.training.stacking import pooled_columns, set_offset
+from wsigraph.training.stage_calibration import SLOPE_LIMITS, calibrate_stage
 
 PENALTY = 1.0
 """Of the Cox ridges, per patient and on standardised columns."""
 PART_WEIGHTS = {"means": 2.0, "edges": 0.0, "attention": 1.0}
 """Weights of the parts of the survival offset, each in standard deviations."""
-SLOPE_LIMITS = (0.1, 3.0)
-"""The slope never turns the offset round, whatever a small cohort says."""
 _SLOPE_PENALTY = 1e-3
 _MIN_STD = 1e-9
 
@@ -142,8 +141,9 @@ def fit_ridges(
             stage_score[left_out] = z[left_out][:, block] @ beta
     if not n_thresholds:
         stage_weight, stage_threshold = np.zeros(len(centre)), np.zeros(0)
-    elif n_left_out:
-        slope, stage_threshold = _calibrate(stage_score, stage, n_thresholds + 1)
+    elif n_left_out and np.ptp(stage_score) > _MIN_STD:
+        known = stage >= 0
+        slope, stage_threshold = calibrate_stage(stage_score[known], stage[known], stage_threshold)
         stage_weight, stage_score = slope * stage_weight, slope * stage_score
     return RidgeFit(
         weights=weights,
@@ -152,19 +152,6 @@ def fit_ridges(
         ratio=ratio,
         stage_score=stage_score,
     )
-
-
-def _calibrate(score: Table, stage: NDArray[np.int64], n_stages: int) -> tuple[float, Table]:
-    """Return the slope and the thresholds of stage scores out of part.
-
-    The ridges are too sure of themselves where columns are many. A correction must not earn a fraction by undoing that.
-    """
-    known = stage >= 0
-    unit = score[known].std()
-    if unit < _MIN_STD:
-        return 1.0, ordinal_ridge(np.zeros((int(known.sum()), 0)), stage[known], n_stages)[1]
-    weight, threshold = ordinal_ridge(score[known][:, None] / unit, stage[known], n_stages, (_SLOPE_PENALTY,))
-    return float(np.clip(weight[0] / unit, *SLOPE_LIMITS)), threshold
 
 
 def offset_factors(ratio: dict[str, Table], time_days: Table, event: NDArray[np.bool_]) -> dict[str, float]:

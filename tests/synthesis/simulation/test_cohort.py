@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import goal_figures, score_conformal, score_null, score_simulated, score_site, time_fold
+from pipelines import (
+    goal_figures,
+    score_conformal,
+    score_null,
+    score_offset_parts,
+    score_simulated,
+    score_site,
+    time_fold,
+    time_training,
+)
 from wsigraph.cohort.manifest.manifest import read_manifest
 from wsigraph.config import Config, load
 from wsigraph.model.bundle import SHIPPED, load_bundle
@@ -86,11 +95,13 @@ def test_the_oracle_knows_how_often_each_stage_comes() -> None:
         (score_site, ["--patients", "60", "--fresh", "40"], "unseen_site_fresh"),
         (score_conformal, ["--patients", "150", "--calibration", "30", "--fresh", "20"], "unseen_site"),
         (time_fold, ["--patients", "20", "--passes", "2"], "processor_seconds_an_epoch"),
+        (time_training, ["--patients", "40"], "processor_seconds"),
+        (score_offset_parts, ["--draws", "1", "--train", "40", "--fresh", "40"], "summary"),
     ],
 )
 def test_recipes_print_their_table(recipe, own: list[str], shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     quick = [f"synthesis.{each}" for each in SMALL] + [f"model.{each}" for each in QUICK]
-    workers = [] if recipe is time_fold else ["--workers", "1"]
+    workers = [] if recipe in (time_fold, score_offset_parts) else ["--workers", "1"]
     recipe.main([*own, *workers, *(part for each in quick for part in ("--set", each))])
     table = json.loads(capsys.readouterr().out)
     assert shown in table
@@ -105,6 +116,16 @@ def test_recipes_print_their_table(recipe, own: list[str], shown: str, capsys: p
         # of two cohorts: the standard error is half of their difference
         half = 1.96 * abs(table["c_index"][0] - table["c_index"][1]) / 2
         assert found["high"] - found["value"] == pytest.approx(half, abs=2e-4)
+        earned = np.array(table["survival_earned"])
+        assert table["mean_survival_earned"]["value"] == pytest.approx(earned.mean(), abs=1e-4)
+        assert table["survival_earned_in_any_fold"] == (earned > 0).mean()
+    if recipe is time_training:
+        assert table["mean_nodes"] > 1
+        assert len(table["earned"]["survival"]) == 5
+    if recipe is score_offset_parts:
+        own = score_offset_parts.OWN
+        assert table["summary"][own]["above_own"] == 0.0
+        assert table["summary"]["oracle"]["mean"] > 0.5
     if recipe is score_conformal:
         assert table["same_sites"]["n"] == 20
         assert table["same_sites"]["n_calibration"] == 30
