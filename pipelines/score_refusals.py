@@ -11,8 +11,10 @@ Prints a Markdown table and, below it, each error by name.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -122,36 +124,43 @@ def judge(case: Case) -> str:
 
 def cases(options: argparse.Namespace) -> Iterator[Case]:
     """Yield every picture in every variant."""
-    for group, name, pixels, mpp in _sections(options):
-        for variant in VARIANTS:
-            yield Case(group=group, name=name, pixels=pixels, mpp=mpp, variant=variant, is_he=True)
+    yield from _varied(_slides(options))
     others: list[tuple[str, Picture, float]] = list(
         draw_negatives(read_pixels(options.slides / next(iter(SLIDES)), None)[0])
     )
-    yield from _other_stains(options)
     if options.faults:
         others += [(name, *read_pixels(options.faults / name, mpp)) for name, mpp in NONE.items()]
     for name, pixels, mpp in others:
         yield Case(group="no H&E", name=name, pixels=pixels, mpp=mpp, variant="as it is", is_he=False)
+    yield from _other_stains(options)
+    yield from _varied(_tiles(options))
+
+
+def _varied(sections: Iterator[tuple[str, str, Picture, float]]) -> Iterator[Case]:
+    """Yield real sections in every variant."""
+    for group, name, pixels, mpp in sections:
+        for variant in VARIANTS:
+            yield Case(group=group, name=name, pixels=pixels, mpp=mpp, variant=variant, is_he=True)
 
 
 def _other_stains(options: argparse.Namespace) -> Iterator[Case]:
     """Yield real sections unmixed by their own stains and mixed again by those of other sections."""
     paths = [(options.slides / name, mpp) for name, mpp in SLIDES.items() if name != "ink.jpeg"]
     glas = sorted((options.glas / "images").glob("*.png")) if options.glas else []
-    paths += [(path, GLAS_MPP) for path in glas[:: len(glas) // 8 or 1]]
+    paths += [(path, GLAS_MPP) for path in glas[:: max(len(glas) // 3, 1)]]
     for path, mpp in paths:
         pixels, working = read_pixels(path, mpp)
         own = picture_stain(pixels)
         for stain in STAINS[1:]:
             vectors = estimate_stain(empty_histogram(), name=stain).vectors
             for strength in STRENGTHS:
+                amounts = strength if stain != "trichrome" else strength[::-1]
                 yield Case(
                     group="another stain",
                     name=path.stem,
-                    pixels=mixed_again(pixels, own, vectors, strength if stain != "trichrome" else strength[::-1]),
+                    pixels=mixed_again(pixels, own, vectors, amounts),
                     mpp=working,
-                    variant=f"{stain}, {strength[1]:g} of its second stain",
+                    variant=f"{stain}, {amounts[0]:g} and {amounts[1]:g}",
                     is_he=False,
                     needs_vary=False,
                 )
@@ -166,7 +175,7 @@ def mixed_again(
     return _bytes(256.0 * 10.0 ** -(amount @ unit) - 1.0)
 
 
-def _sections(options: argparse.Namespace) -> Iterator[tuple[str, str, Picture, float]]:
+def _tiles(options: argparse.Namespace) -> Iterator[tuple[str, str, Picture, float]]:
     for path in sorted((options.glas / "images").glob("*.png"))[:: options.every] if options.glas else ():
         yield "GlaS", path.stem, *read_pixels(path, GLAS_MPP)
     pictures = set(options.monuseg.glob("*.png")) - set(options.monuseg.glob("*_nuclei.png")) if options.monuseg else ()
@@ -176,6 +185,9 @@ def _sections(options: argparse.Namespace) -> Iterator[tuple[str, str, Picture, 
     for index in np.linspace(0, len(tiles) - 1, min(options.tiles, len(tiles))).round().astype(int):
         path = tiles[index]
         yield "oral tiles", path.stem, *read_pixels(path, ORAL_MPP[path.stem.split("_")[1]])
+
+
+def _slides(options: argparse.Namespace) -> Iterator[tuple[str, str, Picture, float]]:
     for name, mpp in SLIDES.items():
         yield "slides", name, *read_pixels(options.slides / name, mpp)
     for name, mpp in FAULTY.items() if options.faults else ():
@@ -216,13 +228,15 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, default=None)
     parser.add_argument("--tiles", type=int, default=100, help="how many oral tiles, evenly over all")
     parser.add_argument("--every", type=int, default=1, help="take every N-th GlaS and MoNuSeg picture")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin nothing after this time")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     rows: list[tuple[str, str, bool, str, str]] = []
+    stop = time.monotonic() + 60 * options.minutes
     with ProcessPoolExecutor(options.workers) as pool:
         waiting = cases(options)
         # whole slides are large: only a few are held at once
-        while batch := list(islice(waiting, 4 * options.workers)):
+        while (batch := list(islice(waiting, 4 * options.workers))) and time.monotonic() < stop:
             for case, outcome in zip(batch, pool.map(judge, batch), strict=True):
                 print(f"{case.group}\t{case.name}\t{case.variant}\t{outcome}", file=sys.stderr, flush=True)
                 rows.append((case.group, case.variant, case.is_he, case.name, outcome))
