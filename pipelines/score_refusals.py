@@ -124,7 +124,7 @@ def judge(case: Case) -> str:
 
 def cases(options: argparse.Namespace) -> Iterator[Case]:
     """Yield every picture in every variant."""
-    yield from _varied(_slides(options))
+    yield from _varied(list_slides(options))
     others: list[tuple[str, Picture, float]] = list(
         draw_negatives(read_pixels(options.slides / next(iter(SLIDES)), None)[0])
     )
@@ -133,7 +133,7 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
     for name, pixels, mpp in others:
         yield Case(group="no H&E", name=name, pixels=pixels, mpp=mpp, variant="as it is", is_he=False)
     yield from _other_stains(options)
-    yield from _varied(_tiles(options))
+    yield from _varied(list_tiles(options))
 
 
 def _varied(sections: Iterator[tuple[str, str, Picture, float]]) -> Iterator[Case]:
@@ -175,7 +175,8 @@ def mixed_again(
     return _bytes(256.0 * 10.0 ** -(amount @ unit) - 1.0)
 
 
-def _tiles(options: argparse.Namespace) -> Iterator[tuple[str, str, Picture, float]]:
+def list_tiles(options: argparse.Namespace) -> Iterator[tuple[str, str, Picture, float]]:
+    """Yield group, name, pixels and pixel size of real H&E tiles."""
     for path in sorted((options.glas / "images").glob("*.png"))[:: options.every] if options.glas else ():
         yield "GlaS", path.stem, *read_pixels(path, GLAS_MPP)
     pictures = set(options.monuseg.glob("*.png")) - set(options.monuseg.glob("*_nuclei.png")) if options.monuseg else ()
@@ -187,7 +188,8 @@ def _tiles(options: argparse.Namespace) -> Iterator[tuple[str, str, Picture, flo
         yield "oral tiles", path.stem, *read_pixels(path, ORAL_MPP[path.stem.split("_")[1]])
 
 
-def _slides(options: argparse.Namespace) -> Iterator[tuple[str, str, Picture, float]]:
+def list_slides(options: argparse.Namespace) -> Iterator[tuple[str, str, Picture, float]]:
+    """Yield group, name, pixels and pixel size of real H&E slides."""
     for name, mpp in SLIDES.items():
         yield "slides", name, *read_pixels(options.slides / name, mpp)
     for name, mpp in FAULTY.items() if options.faults else ():

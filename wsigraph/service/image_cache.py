@@ -139,14 +139,10 @@ class SlideImages:
     """
 
     def __init__(self, pool: IsolationPool, config: ServiceConfig, kept: ImageStore, slide: SlideConfig) -> None:
-        self._pool = pool
-        self._config = config
-        self._kept = kept
+        self._pool, self._config, self._kept = pool, config, kept
         # what changes the bytes of an image besides its slide
-        self._form = (
-            f"{config.tile_px} {config.tile_overlap_px} {config.tile_quality} {wsigraph.__version__} "
-            f"{slide.z} {slide.icc} {slide.window}"
-        )
+        form = (config.tile_px, config.tile_overlap_px, config.tile_quality, slide.z, slide.icc, slide.window)
+        self._form = f"{form} {wsigraph.__version__}"
         self.encoded = EncodedImageCache(int(config.tile_cache_mb * 1e6))
         self._descriptions = DescriptionCache(_MAX_DESCRIPTIONS)
 

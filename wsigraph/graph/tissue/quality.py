@@ -41,7 +41,7 @@ def stain_warnings(density: NDArray[np.int16], tissue: NDArray[np.bool_]) -> tup
     tuple of str
         At most one sentence. A warning and no refusal: melanin, bile and hemosiderin are brown in H&E too.
     """
-    brown, cold = _other_colours(density, tissue)
+    brown, cold = other_colours(density, tissue)
     for fraction, least, colour, stains in (
         (brown, _BROWN, "brown, as DAB is", "h-dab"),
         (cold, _BLUE, "blue, as a trichrome, alcian blue or Perls' stain is", "trichrome, alcian-blue or perls"),
@@ -73,14 +73,27 @@ def judge_stain(density: NDArray[np.int16], tissue: NDArray[np.bool_], glass: ND
     """
     if glass.min() == WHITE or glass.max() - glass.min() > _TINT_LEVELS:
         return ""
-    _, cold = _other_colours(density, tissue)
+    _, cold = other_colours(density, tissue)
     if cold < _MOST_BLUE:
         return ""
     return f"another stain ({100 * cold:.0f} % of its tissue is blue, as in a trichrome, alcian blue or Perls' stain)"
 
 
-def _other_colours(density: NDArray[np.int16], tissue: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return which fraction of the tissue absorbs blue most (brown), and which absorbs red most (blue)."""
+def other_colours(density: NDArray[np.int16], tissue: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return which fraction of tissue is brown and which is blue.
+
+    Parameters
+    ----------
+    density : int16 (3, h, w)
+        Optical density planes (R, G, B) in units of 1/1024, glass at zero.
+    tissue : bool (h, w)
+        The pixels that count.
+
+    Returns
+    -------
+    brown, blue : float
+        Fractions that absorb blue, and red, more than green by a margin that hematoxylin and eosin stay below.
+    """
     red, green, blue = (plane[tissue] for plane in density)
     if not len(red):
         return 0.0, 0.0
