@@ -151,7 +151,7 @@ def _other_stains(options: argparse.Namespace) -> Iterator[Case]:
     for path, mpp in paths:
         pixels, working = read_pixels(path, mpp)
         own = picture_stain(pixels)
-        for stain in STAINS[1:]:
+        for stain in (name for name in STAINS if name != "h&e"):
             vectors = estimate_stain(empty_histogram(), name=stain).vectors
             for strength in STRENGTHS:
                 amounts = strength if stain != "trichrome" else strength[::-1]

@@ -64,7 +64,7 @@ def pictures(options: argparse.Namespace) -> Iterator[tuple[str, NDArray[np.uint
         if name.startswith("ink"):
             continue  # its marker would be mixed again too
         own = picture_stain(small)
-        for stain in STAINS[1:]:
+        for stain in (name for name in STAINS if name != "h&e"):
             vectors = estimate_stain(empty_histogram(), name=stain).vectors
             for strength in STRENGTHS:
                 amounts = strength[::-1] if stain == "trichrome" else strength
