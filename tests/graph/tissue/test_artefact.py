@@ -243,3 +243,17 @@ def test_remains_of_a_dried_red_marker_are_known_from_its_strokes(has_stroke):
     assert (ink[strip[1:]].mean() > 0.9) == has_stroke
     assert not ink[scrap[1:]].any()
     assert not ink[50:350, 230:450].any()
+
+
+def test_paler_tissue_enclosed_by_a_fold_is_part_of_it():
+    from wsigraph.graph.tissue.line import find_lines
+
+    planes = np.empty((3, 150, 200), np.int16)
+    planes[:] = np.array([300, 420, 380])[:, None, None]
+    planes[:, 50:80, 50:130] = np.array([570, 800, 720])[:, None, None]
+    planes[:, 59:71, 90:104] = np.array([300, 420, 380])[:, None, None]
+    _, fold = find_lines(planes, np.ones((300, 400), bool), TissueConfig())
+    found = fold[::2, ::2]
+    assert found[59:71, 90:104].all()
+    assert found[50:80, 55:125].mean() > 0.9
+    assert not found[:40].any()

@@ -96,10 +96,10 @@ def find_ink(density: NDArray[np.int16], config: TissueConfig, *, stain: str = "
         large[0] = False
         if large.any():
             grown = _grow_core(density, ink_class, np.asarray(large[labels]), config.mpp)
-            found = strokes(density, grown, config.mpp, on_glass=ink_class == "red")
-            if ink_class == "red" and found.any():
-                found |= _remains(density, found, config.mpp, smallest // _REMAINS)
-            ink |= found
+            marker = strokes(density, grown, config.mpp, on_glass=ink_class == "red")
+            if ink_class == "red" and marker.any():
+                marker |= _remains(density, marker, config.mpp, smallest // _REMAINS)
+            ink |= marker
     return isotropic_dilation(ink, um_to_px(config.ink_margin_um, config.mpp)) if ink.any() else ink
 
 
@@ -116,13 +116,13 @@ def _grow_core(density: NDArray[np.int16], ink_class: str, core: NDArray[np.bool
     return np.asarray(reached[labels])
 
 
-def _remains(density: NDArray[np.int16], found: NDArray[np.bool_], mpp: float, smallest: int) -> NDArray[np.bool_]:
+def _remains(density: NDArray[np.int16], marker: NDArray[np.bool_], mpp: float, smallest: int) -> NDArray[np.bool_]:
     """Return pieces on glass of a dried red marker that is known from its strokes, bool (h, w)."""
-    pale = close_gaps(_open(_dry_red(density, _FAINT_RED)) & ~found, um_to_px(_STREAK_UM / 2, mpp))
+    pale = close_gaps(_open(_dry_red(density, _FAINT_RED)) & ~marker, um_to_px(_STREAK_UM / 2, mpp))
     labels, _ = ndimage.label(pale, structure=_EIGHT)
     large = np.bincount(labels.ravel()) >= smallest
     large[0] = False
-    return same_pigment(density, np.asarray(large[labels]), found, mpp)
+    return same_pigment(density, np.asarray(large[labels]), marker, mpp)
 
 
 def _open(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

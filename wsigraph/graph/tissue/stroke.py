@@ -94,7 +94,7 @@ def strokes(
 
 
 def same_pigment(
-    density: NDArray[np.int16], candidates: NDArray[np.bool_], found: NDArray[np.bool_], mpp: float
+    density: NDArray[np.int16], candidates: NDArray[np.bool_], marker: NDArray[np.bool_], mpp: float
 ) -> NDArray[np.bool_]:
     """Return the pieces on glass that have the pigment of a marker that was found elsewhere on the slide.
 
@@ -104,7 +104,7 @@ def same_pigment(
         Optical density planes (R, G, B) in units of 1/1024, glass at zero.
     candidates : bool (h, w)
         Pixels that may be of the marker.
-    found : bool (h, w)
+    marker : bool (h, w)
         Strokes of it.
     mpp : float
         Spacing of the low-power grid, um.
@@ -114,7 +114,7 @@ def same_pigment(
     bool (h, w)
         Pixels of the candidates that are surrounded by glass and absorb blue over green as the strokes do.
     """
-    known = _blue_over_green(density[:, found])
+    known = _blue_over_green(density[:, marker])
     labels, _ = ndimage.label(candidates, structure=_EIGHT)
     side = um_to_px(_NEIGHBOURHOOD_UM, mpp)
     ink = np.zeros_like(candidates)
@@ -125,7 +125,7 @@ def same_pigment(
         )
         colour = density[:, window[0], window[1]].astype(np.float32)
         piece = labels[window] == label
-        piece = _on_glass(colour.mean(axis=0), piece, (candidates | found)[window] & ~piece, side)
+        piece = _on_glass(colour.mean(axis=0), piece, (candidates | marker)[window] & ~piece, side)
         if piece.any() and abs(_blue_over_green(colour[:, piece]) / known - 1) <= _SAME_PIGMENT:
             ink[window] |= piece
     return ink
