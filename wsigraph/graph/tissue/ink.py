@@ -83,7 +83,7 @@ def find_ink(density: NDArray[np.int16], config: TissueConfig, *, stain: str = "
         True on ink.
     """
     smallest = um2_to_px(config.ink_min_area_um2, config.mpp)
-    ink = np.zeros(density.shape[1:], bool)
+    ink, red = np.zeros(density.shape[1:], bool), np.zeros(density.shape[1:], bool)
     for ink_class, core_mask in _core_masks(density).items():
         if stain != "h&e" and ink_class != "black":
             continue
@@ -97,9 +97,11 @@ def find_ink(density: NDArray[np.int16], config: TissueConfig, *, stain: str = "
         if large.any():
             grown = _grow_core(density, ink_class, np.asarray(large[labels]), config.mpp)
             marker = strokes(density, grown, config.mpp, on_glass=ink_class == "red")
-            if ink_class == "red" and marker.any():
-                marker |= _remains(density, marker, config.mpp, smallest // _REMAINS)
             ink |= marker
+            if ink_class in ("warm", "red"):
+                red |= marker
+    if red.any():
+        ink |= _remains(density, red, config.mpp, smallest // _REMAINS)
     return isotropic_dilation(ink, um_to_px(config.ink_margin_um, config.mpp)) if ink.any() else ink
 
 
