@@ -22,7 +22,7 @@ _BROWN, _BLUE = 0.03, 0.02
 """Fraction of the tissue that is brown, or blue, from which another stain is named: on real H&E at most 0.020 (fat
 under JPEG) and 0.005; a focus of DAB in faint hematoxylin has 0.050, a trichrome 0.081."""
 _MOST_BLUE = 0.2
-"""Fraction of the tissue that is blue from which a slide is refused: H&E beside neutral glass has at most 0.06."""
+"""Fraction of the tissue that is blue from which a slide is refused: H&E beside neutral glass has at most 0.08."""
 _LEAST_DENSITY = 150
 
 
