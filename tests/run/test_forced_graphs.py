@@ -144,3 +144,28 @@ def test_training_leaves_forced_graphs_out_unless_forced(
     assert f"{names[0]}, {names[1]}; left out; --force trains on them" in caplog.text
     assert _without_forced(training, found, True) == training
     assert "trained on all the same" in caplog.text
+
+
+def test_the_map_of_tissue_classes_carries_the_mark_in_every_file(forced: Path, dapi: Path) -> None:
+    printed = run("tissue", dapi, "--mpp", 1, "--out", dapi.parent / "out", "--force")
+    assert MARK in printed
+    for name in ("tissue_classes.json", "tissue_classes.geojson"):
+        assert MARK in (forced / name).read_text(), name
+    assert MARK.encode() in (forced / "tissue_classes.safetensors").read_bytes()
+    assert MARK in (forced / "tissue_classes.zarr" / "zarr.json").read_text()
+    first = next(iter(json.loads((forced / "tissue_classes.json").read_text())))
+    assert first in ("mark", "classes")  # keys are sorted
+
+
+def test_nuclei_of_a_forced_slide_carry_the_mark_in_every_file(dapi: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    printed = run("nuclei", dapi, "--mpp", 1, "--out", tmp_path, "--force")
+    assert MARK in printed
+    folder = tmp_path / "dapi"
+    assert json.loads((folder / "nuclei.json").read_text())["mark"].startswith(MARK)
+    assert json.loads((folder / "nuclei_001.geojson").read_text())["wsigraph"]["mark"].startswith(MARK)
+    assert MARK in pq.read_schema(folder / "nuclei.parquet").metadata[b"wsigraph"].decode()
+    told = json.loads(run("nuclei", dapi, "--mpp", 1, "--out", tmp_path, "--force", "--json").splitlines()[0])
+    assert told["mark"].startswith(MARK)
+    assert told["warnings"][0].startswith(MARK)

@@ -158,6 +158,7 @@ def test_a_label_image_of_the_plane(slide: Slide, tmp_path: Path) -> None:
         ([[0, 0], [100, 100], [100, 0], [0, 100], [0, 0]], "crosses itself at x 50, y 50"),
         (moved(SQUARE, (5000, 0)), "outside the slide: x 5100 to 5300.*1024 x 768 px"),
         ([[0, 0], [10, 10], [0, 0]], "has 2 corners, expected at least 3"),
+        ([[0, 0], [100, 100], [200, 200], [0, 0]], "has no area, its points lie on one line"),
         ([["a", 0], [10, 10], [0, 5]], "points that are no numbers"),
         ([[float("nan"), 0], [10, 10], [0, 5]], "no pixel"),
     ],
@@ -180,7 +181,7 @@ def test_what_is_wrong_with_a_region_is_said(slide: Slide, write: Write, ring: A
         (b"<Annotations>", "no valid XML"),
         (b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><Annotations>&b;</Annotations>', "document type"),
         (b"\x80\x04\x95pickle", "of no known format"),
-        (b"", "of no known format"),
+        (b"", "is empty: the file has no bytes"),
         (b"\x89PNG\r\n\x1a\n", "does not decode"),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 import wsigraph
 from wsigraph.config import load
@@ -82,3 +83,72 @@ def test_the_window_is_part_of_the_slide_that_a_run_knows(tmp_path: Path, deep: 
     with wsigraph.read(path, mpp=1.0, window=(LOW, HIGH)) as slide:
         save_slide_info(slide.info, tmp_path / "slide.json")
     assert load_slide_info(tmp_path / "slide.json").window == (LOW, HIGH)
+
+
+def write_png(path: Path, pixels: np.ndarray) -> Path:
+    import imagecodecs
+
+    path.write_bytes(imagecodecs.png_encode(pixels))
+    return path
+
+
+@pytest.mark.parametrize("has_alpha", [False, True])
+def test_a_png_of_16_bits_is_read_by_its_window_alone(deep: np.ndarray, tmp_path: Path, has_alpha: bool) -> None:
+    opaque = np.full(deep.shape[:2], 65535, np.uint16)
+    path = write_png(tmp_path / "deep.png", np.dstack([deep, opaque]) if has_alpha else deep)
+    with pytest.raises(UnreadableSlide, match=r"RGB of 16 bits; state which levels.*slide.window=\[LOW,HIGH\]"):
+        wsigraph.read(path, mpp=1.0)  # Pillow would keep the upper 8 bits of each sample in silence
+    with wsigraph.read(path, mpp=1.0, window=(LOW, HIGH)) as slide:
+        assert slide.info.window == (LOW, HIGH)
+        pixels = slide.read(Box.whole(slide.size()))
+    np.testing.assert_array_equal(pixels, apply_window(deep, (LOW, HIGH)))
+
+
+def test_glass_of_a_deep_png_stays_transparent_and_a_cut_one_is_refused(deep: np.ndarray, tmp_path: Path) -> None:
+    clear = np.zeros(deep.shape[:2], np.uint16)
+    path = write_png(tmp_path / "clear.png", np.dstack([deep, clear]))
+    with wsigraph.read(path, mpp=1.0, window=(LOW, HIGH)) as slide:
+        assert (slide.read(Box.whole(slide.size())) == 255).all()
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(path.read_bytes()[:4000])
+    with pytest.raises(UnreadableSlide, match="copy it again"):
+        wsigraph.read(cut, mpp=1.0, window=(LOW, HIGH))
+
+
+def test_a_deep_png_without_colours_is_refused_and_8_bits_need_no_window(deep: np.ndarray, tmp_path: Path) -> None:
+    grey = write_png(tmp_path / "grey.png", np.ascontiguousarray(deep[..., 0]))
+    with pytest.raises(UnreadableSlide, match="bfconvert"):
+        wsigraph.read(grey, mpp=1.0, window=(LOW, HIGH))
+    Image.fromarray(apply_window(deep, (LOW, HIGH))).save(tmp_path / "plain.png")
+    with wsigraph.read(tmp_path / "plain.png", mpp=1.0, window=(LOW, HIGH)) as slide:
+        assert slide.info.window is None
+
+
+def test_every_command_opens_a_slide_by_the_settings(deep: np.ndarray, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from wsigraph.cli.main import app
+    from wsigraph.config import Config, SlideConfig
+    from wsigraph.synthesis.diffusion.training_images import read_training_image
+
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    path = write(folder / "deep.tiff", deep, "tiled")
+    stated = ("--set", f"slide.window=[{LOW},{HIGH}]")
+    table = tmp_path / "manifest.csv"
+    for words in (("inspect", str(path), "--mpp", "1"), ("manifest", "create", str(folder), "--out", str(table))):
+        refused = CliRunner().invoke(app, list(words))
+        assert refused.exit_code == 1
+        assert "slide.window=[LOW,HIGH]" in refused.stderr
+        answered = CliRunner().invoke(app, [*words, *stated])
+        assert answered.exit_code == 0, answered.output
+    assert "deep.tiff" in table.read_text()
+    shown = CliRunner().invoke(app, ["inspect", str(path), "--mpp", "1", *stated])
+    assert "16-bit levels 400 to 4,495 become 0 to 255" in shown.stdout
+    settings = Config(slide=SlideConfig(window=(LOW, HIGH)))
+    mask = np.ones(deep.shape[:2], np.uint8)
+    Image.fromarray(mask).save(folder / "deep_mask.png")
+    with pytest.raises(UnreadableSlide, match="16 bits"):
+        read_training_image(path, Config(), mpp=1.0)
+    image = read_training_image(path, settings, mpp=settings.diffusion.mpp)
+    np.testing.assert_array_equal(image.image, apply_window(deep, (LOW, HIGH)))

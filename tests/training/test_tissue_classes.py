@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.optimize import check_grad
@@ -132,3 +134,29 @@ def test_gradients_are_exact(hidden: int, monkeypatch) -> None:
     point = np.random.default_rng(1).normal(size=len(taken["start"]))
     error = check_grad(lambda x: taken["loss"](x)[0], lambda x: taken["loss"](x)[1], point)
     assert error < 1e-5
+
+
+def test_the_model_knows_its_stain_and_checks_it(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from wsigraph.errors import ModelError
+    from wsigraph.graph.tissue_class.node_classifier import load_node_classifier, save_node_classifier
+
+    slides = [replace(slide_of(number, {"A": 20, "B": 20}), stain="h-dab") for number in range(3)]
+    model = train_tissue_classes(slides, candidates=CANDIDATES[:1]).model
+    assert model.stain == "h-dab"
+    assert "forced" not in model.card
+    save_node_classifier(model, tmp_path)
+    again = load_node_classifier(tmp_path)
+    assert again.stain == "h-dab"
+    again.check_stain("h-dab")
+    with pytest.raises(ModelError, match=r"trained on sections in h-dab, slide.stain is 'h&e'"):
+        again.check_stain("h&e")
+    assert load_node_classifier().stain == "h&e"  # the shipped one was written before the field
+    with pytest.raises(ModelError, match="--tissue-model"):
+        load_node_classifier().check_stain("pas")
+    mixed = [*slides[:2], replace(slides[2], stain="h&e")]
+    with pytest.raises(CohortError, match="h&e and h-dab, expected one stain"):
+        train_tissue_classes(mixed, candidates=CANDIDATES[:1])
+    forced = [*slides[:2], replace(slides[2], mark="NOT AN H&E SECTION, forced: x")]
+    assert train_tissue_classes(forced, candidates=CANDIDATES[:1]).model.card["forced"] == ["s2"]

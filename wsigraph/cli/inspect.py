@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from wsigraph.cli.failure import Debug, ends_plainly
-from wsigraph.cli.options import AsJson, Mpp
+from wsigraph.cli.options import AsJson, ConfigFiles, FocalPlane, Mpp, Overrides, read_settings
 from wsigraph.cli.slide_arguments import FromManifest, select_slides
 from wsigraph.cli.slide_results import SlideResults
 
@@ -19,19 +19,22 @@ def inspect(
     slide: _Slide = None,
     manifest: FromManifest = None,
     mpp: Mpp = None,
+    z: FocalPlane = None,
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Print the metadata of a slide: format, levels, pixel size and its source, associated images."""
     from wsigraph.slide.inspection import inspect as inspect_slide
 
-    selection = select_slides(None if slide is None else [slide], manifest, mpp)
-
+    settings = read_settings(config, overrides, {"slide.z": z})
+    selection = select_slides(None if slide is None else [slide], manifest, mpp, settings)
     results = SlideResults(selection, as_json=as_json, debug=debug)
     for named in selection.slides:
         with results.catch(named):
             name = {} if named.slide_id is None else {"slide_id": named.slide_id}
-            facts = name | inspect_slide(named.pixels, mpp=named.mpp)
+            facts = name | inspect_slide(named.pixels, mpp=named.mpp, options=settings.slide)
             if as_json:
                 results.add(facts)
             else:
@@ -66,6 +69,9 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     if facts["focal_planes"] > 1:
         middle = facts["focal_planes"] // 2 + 1
         rows.append(("focal planes", f"{facts['focal_planes']}; plane {middle} is read unless --z names another"))
+    if facts["window"] is not None:
+        low, high = facts["window"]
+        rows.append(("window", f"16-bit levels {low:,} to {high:,} become 0 to 255"))
     if facts["icc"] is not None:
         rows.append(("ICC profile", f"{facts['icc']}, not applied unless slide.icc=apply"))
     for number, level in enumerate(facts["levels"]):

@@ -48,6 +48,8 @@ def create(
     sha256: _Digests = False,
     tcga: _Tcga = False,
     force: _Force = False,
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
     debug: Debug = False,
 ) -> None:
     """Create a manifest of the slides in a folder, with the metadata of each file.
@@ -62,9 +64,10 @@ def create(
 
     if Path(out).exists() and not force:
         raise StoreError(f"{out} exists already; replace it with --force, or give another --out")
+    settings = read_settings(config, overrides, {})
     slides = discover_slides(Path(folder), pattern=pattern, recursive=recursive)
     with progress_line(folder) as progress:
-        created = create_manifest(slides, digests=sha256, tcga=tcga, progress=progress)
+        created = create_manifest(slides, digests=sha256, tcga=tcga, options=settings.slide, progress=progress)
     for note in created.notes:
         say(f"note: {note}")
     for path, reason in created.unreadable:

@@ -114,8 +114,9 @@ def _find(
     from wsigraph.graph.feature.detect import detector_identity, load_detector
     from wsigraph.graph.feature.nucleus_table import check_resolution, densities_by_class, find_nuclei
     from wsigraph.graph.tissue.mask import find_tissue
-    from wsigraph.run.open_inputs import open_slide
+    from wsigraph.graph.tissue.suitability import mark_slide
     from wsigraph.slide.map_boxes import with_threads
+    from wsigraph.slide.open_slide import open_slide
     from wsigraph.slide.roi import as_roi
     from wsigraph.store import canonical_document, write_file
 
@@ -140,6 +141,7 @@ def _find(
             working_mpp=settings.superpixel.mpp,
             progress=progress,
         )
+        forced_mark = mark_slide(slide, tissue, settings.slide)
         least_type = float(getattr(detector, "least_type", 0.5))
         table = find_nuclei(slide, tissue, detector, box=part, least_type=least_type, progress=progress)
         info, size = slide.info, slide.size(detector.mpp)
@@ -147,6 +149,8 @@ def _find(
     if regions is not None:
         facts["classes"] = densities_by_class(table, tissue, regions)
     directory = Path(out) / info.slide_id
+    if forced_mark:
+        facts = {"mark": forced_mark, **facts}
     provenance = {**facts, "slide_sha256": info.sha256, "mpp": info.mpp, "note": "research use only"}
     files = _write(table, directory, info.mpp, provenance, formats, points=points)
     if NucleusFormat.OME_ZARR in formats:

@@ -18,6 +18,7 @@ from wsigraph.cli.options import (
     Nuclei,
     NucleiWeights,
     Overrides,
+    Stain,
     Threads,
     forced,
     read_settings,
@@ -51,6 +52,7 @@ def train_tissue(
     nuclei_weights: NucleiWeights = None,
     threads: Threads = None,
     origin: Coordinates = None,
+    stain: Stain = None,
     force: Force = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
@@ -72,6 +74,7 @@ def train_tissue(
         "feature.nuclei_weights": nuclei_weights,
         "runtime.threads": threads,
         "report.origin": origin,
+        "slide.stain": stain,
         **forced(force),
     }
     settings = read_settings(config, overrides, spelled)

@@ -63,7 +63,7 @@ class TissueConfig(Section):
     fold_min_ratio: float = Field(
         1.6, ge=1.0, le=10.0, description="smallest ratio of the density of a fold to that of the tissue on both sides"
     )
-    fold_min_length_um: float = Field(300.0, ge=20.0, le=1e5, description="shorter dark strips are no fold, um")
+    fold_min_length_um: float = Field(350.0, ge=20.0, le=1e5, description="shorter dark strips are no fold, um")
     fold_max_width_um: float = Field(400.0, ge=8.0, le=2000.0, description="wider dark strips are no fold, um")
     section_gap_um: float = Field(
         500.0, ge=0.0, le=1e5, description="pieces of tissue nearer than this are one cross-section, um"

@@ -28,7 +28,7 @@ PREFIX = "tissue: "
 _GRAPH, _RECORD = "graph.safetensors", "TissueClasses"
 
 
-def save_tissue_classes(directory: Path, classes: RegionClasses) -> Path:
+def save_tissue_classes(directory: Path, classes: RegionClasses, *, mark: str = "") -> Path:
     """Write the names and probabilities of a slide's superpixels beside their graph.
 
     Parameters
@@ -37,6 +37,8 @@ def save_tissue_classes(directory: Path, classes: RegionClasses) -> Path:
         The slide's directory.
     classes : RegionClasses
         Classes of its superpixels.
+    mark : str
+        Why the slide is no H&E section, where it was forced.
 
     Returns
     -------
@@ -55,7 +57,9 @@ def save_tissue_classes(directory: Path, classes: RegionClasses) -> Path:
         "probability": classes.probability,
         "inside": classes.inside.astype(np.uint8),
     }
-    fields = {"names": list(names), "classes": list(classes.names)}
+    fields: dict[str, Any] = {"names": list(names), "classes": list(classes.names)}
+    if mark:
+        fields["mark"] = mark
     save_tensors(Destination(directory / NODES, inputs), _RECORD, tensors, fields)
     return directory / NODES
 

@@ -23,6 +23,7 @@ from wsigraph.geometry import Box, crofton_um, um_to_px_exact
 from wsigraph.outline.label_grid import sample_regions
 from wsigraph.outline.outline import trace_outlines
 from wsigraph.records import CoarseGraph, SuperpixelLabels, TissueGraph
+from wsigraph.report.panel import WARNING_COLOUR
 from wsigraph.report.picture import draw_tissue
 from wsigraph.report.view import View, cut_view, find_detail
 from wsigraph.slide.reader import Slide
@@ -33,7 +34,6 @@ _DETAIL_ASPECT = 1.3
 _HEIGHT, _MARGIN, _GAP, _DPI = 6.5, 0.3, 0.35, 130
 _WIDEST = 2.4
 _NODE, _EDGE = "#ffd400", "#00b7ff"
-_MARK = "#a33b00"
 
 
 def write_graph_picture(
@@ -91,7 +91,7 @@ def _draw(whole: View, detail: View, graph: TissueGraph) -> bytes:
     draw_tissue(right, detail, f"Closer: {graph.n_edges:,} shared boundaries in all", is_dense=False)
     _draw_graph(right, detail, graph)
     if graph.mark:
-        figure.text(0.5, 0.995, graph.mark, color=_MARK, fontsize=10, ha="center", va="top", parse_math=False)
+        figure.text(0.5, 0.995, graph.mark, color=WARNING_COLOUR, fontsize=10, ha="center", va="top", parse_math=False)
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     stream = io.BytesIO()

@@ -22,7 +22,8 @@ MUTED = "#55606b"
 """Colour of secondary text; contrast 6.4 to 1 on white."""
 
 _BAR, _BAR_OTHER = "#0072b2", "#9cc3de"
-_WARNING = "#a33b00"
+WARNING_COLOUR = "#a33b00"
+"""Colour of warnings and marks."""
 _DAYS_A_YEAR = 365.25
 _DAYS_A_MONTH = _DAYS_A_YEAR / 12
 _MOST_WARNING_LINES = 3
@@ -70,7 +71,7 @@ def draw_facts(axes: Axes, facts: Mapping[str, Any]) -> None:
         0.0,
         0.93 - step * len(rows) + 0.03,
         "\n".join(lines),
-        color=_WARNING,
+        color=WARNING_COLOUR,
         fontsize=8.8,
         va="top",
         fontfamily=FONT,

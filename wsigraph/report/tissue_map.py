@@ -31,7 +31,7 @@ from wsigraph.outline.outline import Outlines, trace_outlines
 from wsigraph.records import CoarseGraph, SuperpixelLabels, TissueGraph
 from wsigraph.report.font import FONT, drawable
 from wsigraph.report.geojson import polygon_geometry, region_ids
-from wsigraph.report.panel import INK
+from wsigraph.report.panel import INK, WARNING_COLOUR
 from wsigraph.report.view import cut_view
 from wsigraph.slide.bounds import describe_origin, offset_px
 from wsigraph.slide.reader import Slide
@@ -125,6 +125,7 @@ def write_tissue_map(
         grid, regions.graph, tolerance_um=tolerance, max_area_error=options.outline_max_area_error
     )
     provenance = {
+        **({"mark": graph.mark} if graph.mark else {}),
         "slide_id": slide.info.slide_id,
         "slide_sha256": slide.info.sha256,
         "tissue_model": model_digest,
@@ -137,9 +138,10 @@ def write_tissue_map(
     content = _collection(regions, region_label, outlines, classes, names, colours, slide.info.sha256, offset)
     write_file(directory / POLYGONS, (canonical_json({**content, "wsigraph": provenance}) + "\n").encode())
     _write_labels(directory / LABELS, labels, graph, label, names, slide, options)
-    write_file(directory / PICTURE, _draw(slide, grid, outlines, region_label, names, colours, composition, options))
+    picture = _draw(slide, grid, outlines, region_label, names, colours, composition, options, graph.mark)
+    write_file(directory / PICTURE, picture)
     facts = {**provenance, "composition": composition.document(), "sentence": composition.sentence()}
-    save_tissue_classes(directory, classes)
+    save_tissue_classes(directory, classes, mark=graph.mark)
     write_file(directory / FACTS, canonical_document(facts))
     return TissueClassMap(files=(PICTURE, POLYGONS, LABELS, NODES, FACTS), composition=composition, facts=facts)
 
@@ -198,7 +200,7 @@ def _write_labels(
     itself = CoarseGraph(graph=graph, assignment=np.arange(graph.n_nodes), embedding_id="none")
     grid = sample_regions(labels, itself, slide.info, outline_mpp=options.outline_mpp, max_px=options.outline_max_px)
     image = np.concatenate([[0], label + 1]).astype(np.uint8)[grid.cells]
-    fields = {"mpp": grid.mpp, "names": ["outside", *names]}
+    fields = {"mpp": grid.mpp, "names": ["outside", *names], **({"mark": graph.mark} if graph.mark else {})}
     save_grids(Destination(path, {"slide": slide.info.sha256}), "TissueClassMap", Payload(fields, {ROOT: image}))
 
 
@@ -211,6 +213,7 @@ def _draw(
     colours: list[tuple[int, int, int]],
     composition: Composition,
     options: ReportConfig,
+    mark: str,
 ) -> bytes:
     """Return the picture: the slide, and the slide with its classes in colours, over a legend."""
     view = cut_view(slide, grid, outlines, Box.whole(slide.info.levels[0].size), options.thumbnail_px)
@@ -243,6 +246,14 @@ def _draw(
     title, families = drawable(f"{slide.info.slide_id}: tissue classes, {NOTICE}")
     style: dict[str, Any] = {"fontfamily": families, "color": INK, "parse_math": False, "va": "top"}
     figure.text(0.3 / total_width, 1 - 0.15 / total_height, title, fontsize=11, **style)
+    if mark:
+        figure.text(
+            0.3 / total_width,
+            1 - 0.4 / total_height,
+            drawable(mark)[0],
+            fontsize=9,
+            **{**style, "color": WARNING_COLOUR},
+        )
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     stream = io.BytesIO()

@@ -83,49 +83,6 @@ def open_inputs(
         yield slide, open_features(features, settings, slide=slide, tile_px=tile_px)
 
 
-def open_slide(
-    path: Path | str,
-    options: SlideConfig,
-    *,
-    mpp: float | None = None,
-    slide_id: str | None = None,
-    max_mpx: float = 0.0,
-) -> Slide:
-    """Open a slide as the settings say.
-
-    Parameters
-    ----------
-    path : Path or str
-        Slide file or folder.
-    options : SlideConfig
-        Settings of the slide: damaged tiles, colour profile, focal plane and window.
-    mpp, slide_id, max_mpx
-        As for `wsigraph.slide.reader.read`.
-
-    Returns
-    -------
-    Slide
-        Open; a context manager closes it.
-
-    Raises
-    ------
-    SlideError
-        As for `wsigraph.slide.reader.read`.
-    """
-    from wsigraph.slide.reader import read
-
-    return read(
-        path,
-        mpp=mpp,
-        slide_id=slide_id,
-        max_bad_tile_fraction=options.max_bad_tile_fraction,
-        icc=options.icc,
-        z=options.z,
-        window=options.window,
-        max_mpx=max_mpx,
-    )
-
-
 def _open_slide(
     path: Path | str,
     options: SlideConfig,
@@ -134,6 +91,8 @@ def _open_slide(
     slide_id: str | None,
     max_mpx: float,
 ) -> Slide:
+    from wsigraph.slide.open_slide import open_slide
+
     if mpp is None and missing_mpp is not None:
         try:
             return open_slide(path, options, slide_id=slide_id, max_mpx=max_mpx)

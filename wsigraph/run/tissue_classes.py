@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from wsigraph.config import Config
-from wsigraph.errors import ModelError
 
 if TYPE_CHECKING:
     from wsigraph.report.tissue_map import TissueClassMap
@@ -81,7 +80,7 @@ def name_tissue(
     Raises
     ------
     ModelError
-        If the model does not read or does not fit the graph, or the shipped one is asked about another stain than H&E.
+        If the model does not read or does not fit the graph, or is of another stain.
     SlideError
         If the slide cannot be used.
     StoreError
@@ -90,16 +89,12 @@ def name_tissue(
     from wsigraph import store
     from wsigraph.graph.tissue_class.node_classifier import classifier_digest, load_node_classifier
     from wsigraph.report.tissue_map import write_tissue_map
-    from wsigraph.run.open_inputs import open_slide
     from wsigraph.run.steps import run_slide
+    from wsigraph.slide.open_slide import open_slide
 
     settings = config or Config()
-    if tissue_model is None and settings.slide.stain != "h&e":
-        raise ModelError(
-            f"the shipped tissue model knows sections in hematoxylin and eosin alone, slide.stain is "
-            f"{settings.slide.stain!r}; name a model of your own with --tissue-model"
-        )
     model = load_node_classifier(tissue_model)
+    model.check_stain(settings.slide.stain)  # before any pixel is read
     result = run_slide(
         path,
         out,

@@ -178,8 +178,8 @@ def annotate_slide(
     """
     from wsigraph import store
     from wsigraph.graph.tissue_class.annotated import annotate
-    from wsigraph.run.open_inputs import open_slide
     from wsigraph.run.steps import run_slide
+    from wsigraph.slide.open_slide import open_slide
     from wsigraph.slide.roi import read_roi
 
     with open_slide(slide, settings.slide, mpp=mpp) as opened:

@@ -322,7 +322,7 @@ def open_context(
     with writing(state):
         for folder in (state, state / "uploads", state / "results"):
             folder.mkdir(mode=0o700, exist_ok=True)
-    pool = IsolationPool(config.service)
+    pool = IsolationPool(config.service, slide=config.slide)
     context = ServiceContext(
         config=config,
         data=data,
@@ -332,12 +332,15 @@ def open_context(
         tokens=tokens or Tokens(),
         oidc=oidc,
         pool=pool,
-        check_pool=IsolationPool(config.service, 1, niceness=_CHECK_NICENESS),
+        check_pool=IsolationPool(config.service, 1, niceness=_CHECK_NICENESS, slide=config.slide),
         digest_pool=IsolationPool(config.service, 1, niceness=_DIGEST_NICENESS),
         ablation_pool=IsolationPool(config.service, 1, module=_ABLATION, niceness=_ABLATION_NICENESS),
         catalogue=catalogue,
         images=SlideImages(
-            pool, config.service, ImageStore(state / "images", int(config.service.image_store_mb * 1e6))
+            pool,
+            config.service,
+            ImageStore(state / "images", int(config.service.image_store_mb * 1e6)),
+            config.slide,
         ),
         turns=SlideTurns(config.service.slide_processes, CapacityLimiter(_IMAGE_THREADS)),
         inputs=JobInputsStore(state / "results"),

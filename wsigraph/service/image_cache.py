@@ -14,7 +14,7 @@ from typing import Any
 from cachetools import LRUCache
 
 import wsigraph
-from wsigraph.config import ServiceConfig
+from wsigraph.config import ServiceConfig, SlideConfig
 from wsigraph.errors import NotFound, TooLarge
 from wsigraph.geometry import Box, Size
 from wsigraph.service.catalogue import Entry
@@ -134,14 +134,15 @@ class SlideImages:
         Tile size, JPEG quality and size of the cache.
     kept : ImageStore
         Images on disk.
+    slide : SlideConfig
+        How the processes read slides.
     """
 
-    def __init__(self, pool: IsolationPool, config: ServiceConfig, kept: ImageStore) -> None:
-        self._pool = pool
-        self._config = config
-        self._kept = kept
+    def __init__(self, pool: IsolationPool, config: ServiceConfig, kept: ImageStore, slide: SlideConfig) -> None:
+        self._pool, self._config, self._kept = pool, config, kept
         # what changes the bytes of an image besides its slide
-        self._form = f"{config.tile_px} {config.tile_overlap_px} {config.tile_quality} {wsigraph.__version__}"
+        form = (config.tile_px, config.tile_overlap_px, config.tile_quality, slide.z, slide.icc, slide.window)
+        self._form = f"{form} {wsigraph.__version__}"
         self.encoded = EncodedImageCache(int(config.tile_cache_mb * 1e6))
         self._descriptions = DescriptionCache(_MAX_DESCRIPTIONS)
 

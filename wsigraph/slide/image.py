@@ -27,6 +27,9 @@ MAX_IMAGE_PX = 2**27
 
 _MAGIC = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+_PNG_HEAD, _DEEP_BITS, _PNG_RGB = 26, 16, (2, 6)
+"""Bytes up to the depth and colour type of a PNG, the depth of 16-bit samples, and the types of RGB and RGBA."""
+_RGB_SAMPLES = 3
 _TILE_PX = 512
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
 
@@ -39,7 +42,7 @@ class ImageReader:
     path : Path
         The file.
     window : tuple of int, optional
-        Levels of a TIFF of 16-bit RGB that become 0 and 255; such a file is refused where left out.
+        Levels of a TIFF or PNG of 16-bit RGB that become 0 and 255; such a file is refused where left out.
 
     Raises
     ------
@@ -55,8 +58,8 @@ class ImageReader:
 
     def __init__(self, path: Path, window: Window | None = None) -> None:
         is_tiff = tiff_index.is_tiff(path)
-        window = window if is_tiff and _is_deep(path) else None
-        vendor, self._pixels, stated, icc = _read_tiff(path, window) if is_tiff else _read_picture(path)
+        window = window if (_is_deep(path) if is_tiff else _png_colours(path) in _PNG_RGB) else None
+        vendor, self._pixels, stated, icc = _read_tiff(path, window) if is_tiff else _read_picture(path, window)
         size = Size(*self._pixels.shape[:2])
         self.description = FileDescription(
             vendor=vendor,
@@ -112,7 +115,32 @@ def _kind(path: Path) -> str | None:
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
 
 
-def _read_picture(path: Path) -> tuple[str, NDArray[np.uint8], StatedMpp | None, bytes | None]:
+def _png_colours(path: Path) -> int | None:
+    """Return the colour type of a PNG of 16 bits a sample; None for any other picture."""
+    with path.open("rb") as handle:
+        head = handle.read(_PNG_HEAD)
+    is_deep = len(head) == _PNG_HEAD and _MAGIC.get(head[:8]) == "png" and head[24] == _DEEP_BITS
+    return head[25] if is_deep else None
+
+
+def _read_deep_png(path: Path, window: Window) -> NDArray[np.uint8]:
+    """Return RGB of a PNG of 16 bits by a window; Pillow would keep the upper 8 bits of each sample in silence."""
+    import imagecodecs
+
+    try:
+        samples = imagecodecs.png_decode(path.read_bytes())
+    except imagecodecs.PngError as error:
+        raise UnreadableSlide(
+            f"slide {str(path)!r} does not decode ({tiff_index.first_line(error)}); copy it again"
+        ) from None
+    colours = apply_window(samples[..., :3], window)
+    if samples.shape[2] == _RGB_SAMPLES:
+        return colours
+    # how opaque a pixel is has nothing to do with the levels of its colours
+    return to_rgb(np.dstack([colours, apply_window(samples[..., 3], (0, 65535))]))
+
+
+def _read_picture(path: Path, window: Window | None) -> tuple[str, NDArray[np.uint8], StatedMpp | None, bytes | None]:
     kind = _kind(path)
     if kind is None:
         raise UnreadableSlide(f"slide {str(path)!r} is no PNG, JPEG or TIFF picture; check the file")
@@ -127,9 +155,20 @@ def _read_picture(path: Path) -> tuple[str, NDArray[np.uint8], StatedMpp | None,
                     f"slide {str(path)!r} holds pixels of mode {image.mode}, expected 8-bit grey or RGB; "
                     f"{HOW_TO_CONVERT}"
                 )
+            if (colours := _png_colours(path)) is not None:
+                if colours not in _PNG_RGB:
+                    raise UnreadableSlide(
+                        f"slide {str(path)!r} is a PNG of 16 bits without colours, expected RGB; {HOW_TO_CONVERT}"
+                    )
+                if window is None:
+                    raise UnreadableSlide(
+                        f"slide {str(path)!r} holds RGB of 16 bits; {HOW_TO_WINDOW}; or {HOW_TO_CONVERT}"
+                    )
             has_alpha = "A" in image.mode or "transparency" in image.info
             profile = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA") else None
             icc = profile if isinstance(profile, bytes) else None
+            if window is not None:
+                return kind, _read_deep_png(path, window), None, icc
             return kind, to_rgb(np.asarray(image.convert("RGBA" if has_alpha else "RGB"))), None, icc
     except UnidentifiedImageError:
         raise UnreadableSlide(f"slide {str(path)!r} is a damaged {kind.upper()}; copy it again") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from wsigraph.config import SlideConfig
 from wsigraph.records import Level
 from wsigraph.slide import files, objective
 from wsigraph.slide import mpp as pixel_size
@@ -16,7 +17,12 @@ _IDENTIFYING = ("label", "macro")
 
 
 def inspect(
-    path: str | Path, *, mpp: float | None = None, reader: str | None = None, with_digest: bool = True
+    path: str | Path,
+    *,
+    mpp: float | None = None,
+    reader: str | None = None,
+    with_digest: bool = True,
+    options: SlideConfig | None = None,
 ) -> dict[str, Any]:
     """Return what a slide file states of itself, as JSON values.
 
@@ -30,6 +36,8 @@ def inspect(
         Reader plugin to use.
     with_digest : bool, optional
         Whether to read the whole file for its digest; ``sha256`` is None otherwise.
+    options : SlideConfig, optional
+        Settings of the slide: focal plane, and the window by which 16-bit RGB is read.
 
     Returns
     -------
@@ -38,8 +46,9 @@ def inspect(
         on the plane, and plane_width and plane_height, level-0 px; size and levels are those of the area), levels
         (width, height, downsample, tile_width, tile_height, mpp), mpp in um/px as given or as the file states it,
         mpp_source, file_mpp, mpp_problem (None, or why the pixel size will be refused), objective_power (None where the
-        file states none), focal_planes, icc (name of the colour profile, or None), associated, identifying_images
-        (those that usually show the patient's label), warnings, sha256, bytes.
+        file states none), focal_planes, window (the levels of 16-bit RGB that become 0 and 255, or None), icc (name of
+        the colour profile, or None), associated, identifying_images (those that usually show the patient's label),
+        warnings, sha256, bytes.
 
     Raises
     ------
@@ -50,10 +59,10 @@ def inspect(
     PluginError
         If `reader` is unknown or does not load.
     """
-    named = Path(path)
+    named, settings = Path(path), options or SlideConfig()
     located = files.locate(named)
     parts = files.slide_files(located)
-    reader_name, slide_reader = open_reader(located, reader)
+    reader_name, slide_reader = open_reader(located, reader, settings.z, settings.window)
     description = slide_reader.description
     slide_reader.close()
     stated, source, warnings = description.mpp, description.mpp_source, description.warnings
@@ -77,6 +86,7 @@ def inspect(
         "mpp_problem": problem,
         "objective_power": description.objective_power,
         "focal_planes": description.n_z,
+        "window": None if description.window is None else list(description.window),
         "icc": profile_name(description.icc) or None,
         "associated": list(description.associated),
         "identifying_images": [name for name in description.associated if name.lower() in _IDENTIFYING],

@@ -161,8 +161,8 @@ def read_roi(path: Path | str, slide: Slide, *, origin: Origin = "bounds") -> Ro
     Raises
     ------
     RegionError
-        If the file cannot be read or is empty; or a region is outside the slide, counts from the other corner, or
-        crosses itself. The message says which.
+        If the file cannot be read or is empty; or a region is outside the slide, counts from the other corner, has no
+        area, or crosses itself. The message says which.
     """
     path = Path(path)
     regions = read_region_file(path)
@@ -178,6 +178,10 @@ def read_roi(path: Path | str, slide: Slide, *, origin: Origin = "bounds") -> Ro
             raise RegionError(
                 f"regions {path.name!r}: {shape.label} crosses itself at x {crossing[0]:.0f}, y {crossing[1]:.0f}; "
                 "draw it without a crossing (in QuPath: Objects > Annotations > Split, or draw it again)"
+            )
+        if not shape.is_hole and not any(_area_px2(ring) > 0 for ring in shape.rings):
+            raise RegionError(
+                f"regions {path.name!r}: {shape.label} has no area, its points lie on one line; draw it as an area"
             )
     _refuse_outside(path, regions, slide, stated, offset)
     shapes = tuple(
@@ -198,6 +202,12 @@ def read_roi(path: Path | str, slide: Slide, *, origin: Origin = "bounds") -> Ro
         size=size,
         shapes=shapes,
     )
+
+
+def _area_px2(ring: NDArray[np.float64]) -> float:
+    """Return the area of a ring of points, float64 (n, 2), by the shoelace formula."""
+    x, y = (ring - ring[0]).T
+    return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
 
 
 def _refuse_outside(path: Path, regions: RegionFile, slide: Slide, stated: Origin, offset: NDArray[np.float64]) -> None:

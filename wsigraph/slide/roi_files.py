@@ -109,6 +109,8 @@ def read_region_file(path: Path) -> RegionFile:
         raise RegionError(f"regions {str(path)!r} has {n_bytes:,} bytes, expected at most {MAX_BYTES:,}")
     if head.startswith(_IMAGE_MAGIC):
         return RegionFile(labels=_read_labels(path))
+    if not head:
+        raise RegionError(f"regions {str(path)!r} is empty: the file has no bytes; export it again")
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith((b"{", b"[")):
         regions = _read_geojson(path)

@@ -13,7 +13,7 @@ of a class that is on one slide alone, and its recall is left out of the balance
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -126,14 +126,9 @@ def train_tissue_classes(
     Raises
     ------
     CohortError
-        If fewer than two classes have three regions, or the graphs' nuclei were found in different ways.
+        If fewer than two classes have three regions, or the graphs differ in stain or in what found their nuclei.
     """
-    detectors = sorted({slide.nuclei for slide in slides})
-    if len(detectors) != 1:
-        raise CohortError(
-            f"the graphs have nuclei by {' and '.join(detectors) or 'nothing'}, expected one way; build all with the "
-            "same --nuclei"
-        )
+    detector, stain = _detector_and_stain(slides)
     names, notes = _kept_classes(slides)
     rows, is_by_slide = _collect(slides, names)
     tried = {candidate.name: _held_out(rows, candidate) for candidate in candidates}
@@ -159,8 +154,26 @@ def train_tissue_classes(
         "coverage": _coverage(probability, rows),
     }
     model = _as_model(_fit(rows, np.ones(len(rows.label), np.bool_), chosen), chosen, names, thresholds, temperature)
-    model = _with_card(model, detectors[0], names, colours or {}, {**(card or {}), "scores": scores})
+    forced = {"forced": [one.slide_id for one in slides if one.mark]} if any(one.mark for one in slides) else {}
+    model = _with_card(model, detector, names, colours or {}, {**(card or {}), **forced, "scores": scores})
+    model = replace(model, stain=stain)
     return TissueTraining(model=model, scores=scores, notes=(*notes, *(note for one in slides for note in one.notes)))
+
+
+def _detector_and_stain(slides: Sequence[AnnotatedSlide]) -> tuple[str, str]:
+    """Return what found the nuclei of all slides, and what all are stained with."""
+    detectors = sorted({slide.nuclei for slide in slides})
+    if len(detectors) != 1:
+        raise CohortError(
+            f"the graphs have nuclei by {' and '.join(detectors) or 'nothing'}, expected one way; build all with the "
+            "same --nuclei"
+        )
+    stains = sorted({slide.stain for slide in slides})
+    if len(stains) != 1:
+        raise CohortError(
+            f"the slides are stained with {' and '.join(stains)}, expected one stain; train one model for each"
+        )
+    return detectors[0], stains[0]
 
 
 def _kept_classes(slides: Sequence[AnnotatedSlide]) -> tuple[tuple[str, ...], list[str]]:
@@ -293,7 +306,5 @@ def _with_card(
     card: dict[str, Any],
 ) -> NodeClassifier:
     """Return the model with colours, nuclei and card."""
-    from dataclasses import replace
-
     own = tuple(colours.get(name, _OKABE_ITO[number % len(_OKABE_ITO)]) for number, name in enumerate(names))
     return replace(model, colours=own, nuclei=nuclei, card=card)

@@ -218,3 +218,42 @@ def test_clean_real_slides_have_no_false_alarm(shared_slides):
         # the second has lumina of glass
         assert set(np.unique(tissue_map.artefact)) <= {0, ARTEFACT_FOLD, ARTEFACT_GLASS}
         assert tissue_map.tissue.mean() == pytest.approx(fraction, abs=0.005)
+
+
+@pytest.mark.parametrize("has_stroke", [True, False])
+def test_remains_of_a_dried_red_marker_are_known_from_its_strokes(has_stroke):
+    from wsigraph.graph.tissue.density import OD_UNIT
+    from wsigraph.graph.tissue.ink import find_ink
+
+    rng = np.random.default_rng(5)
+    marker, eosin = np.array([0.06, 0.9, 0.7]), np.array([0.12, 0.62, 0.36])
+    density = rng.normal(scale=0.004, size=(3, 400, 500))
+    # tissue of two stains, from which the slide's own ratio of blue to green follows
+    amount = rng.uniform(0.2, 0.9, (2, 300, 240))
+    density[:, 50:350, 220:460] += np.einsum("cyx,cd->dyx", amount, np.array([eosin, [0.5, 0.6, 0.35]]))
+    stroke, strip, scrap = np.s_[:, 50:250, 40:95], np.s_[:, 290:302, 40:95], np.s_[:, 330:342, 40:95]
+    streaks = 0.4 + 0.15 * np.sin(np.arange(200) / 1.5) + rng.normal(scale=0.02, size=200)
+    if has_stroke:
+        density[stroke] += marker[:, None, None] * streaks[:, None]
+    density[strip] += 0.25 * marker[:, None, None]
+    density[scrap] += 0.4 * eosin[:, None, None]
+    ink = find_ink(np.round(density * OD_UNIT).astype(np.int16), TissueConfig())
+    assert (ink[stroke[1:]].mean() > 0.9) == has_stroke
+    # a thin strip alone may be a scrap of tissue; beside a stroke of its own pigment it is marker
+    assert (ink[strip[1:]].mean() > 0.9) == has_stroke
+    assert not ink[scrap[1:]].any()
+    assert not ink[50:350, 230:450].any()
+
+
+def test_paler_tissue_enclosed_by_a_fold_is_part_of_it():
+    from wsigraph.graph.tissue.line import find_lines
+
+    planes = np.empty((3, 150, 200), np.int16)
+    planes[:] = np.array([300, 420, 380])[:, None, None]
+    planes[:, 50:80, 50:130] = np.array([570, 800, 720])[:, None, None]
+    planes[:, 59:71, 90:104] = np.array([300, 420, 380])[:, None, None]
+    _, fold = find_lines(planes, np.ones((300, 400), bool), TissueConfig())
+    found = fold[::2, ::2]
+    assert found[59:71, 90:104].all()
+    assert found[50:80, 55:125].mean() > 0.9
+    assert not found[:40].any()

@@ -121,3 +121,28 @@ def test_an_unknown_stain_is_refused() -> None:
 
     with pytest.raises(ConfigError, match=r"slide.stain"):
         load([], ["slide.stain=gram"])
+
+
+def test_a_section_that_is_blue_beside_neutral_glass_is_refused_and_brown_is_not(
+    section: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    from wsigraph.graph.tissue.quality import judge_stain
+
+    glass = np.array([244, 243, 245])
+    inside = np.ones((20, 20), bool)
+    blue, brown = np.zeros((3, 20, 20), np.int16), np.zeros((3, 20, 20), np.int16)
+    for density, strongest in ((blue, 0), (brown, 2)):
+        density[:] = 220
+        density[strongest, :10] = 400
+    assert "50 % of its tissue is blue" in judge_stain(blue, inside, glass)
+    # melanin, bile and hemosiderin are brown in hematoxylin and eosin
+    assert judge_stain(brown, inside, glass) == ""
+    # where no glass is seen, or it is tinted, its colour is in every pixel
+    assert judge_stain(blue, inside, np.array([255, 255, 255])) == ""
+    assert judge_stain(blue, inside, np.array([223, 213, 181])) == ""
+    Image.fromarray(stained(section, "trichrome")).save(tmp_path / "stained.png")
+    with wsigraph.read(tmp_path / "stained.png", mpp=1.0) as slide:
+        with pytest.raises(NotHE, match=r"another stain \(\d+ % of its tissue is blue"):
+            find_tissue(slide)
+        assert "another stain" in find_tissue(slide, suitability=SlideConfig(allow_non_he=True)).refusal
+        assert not find_tissue(slide, suitability=SlideConfig(stain="trichrome")).refusal

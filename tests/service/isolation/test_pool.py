@@ -181,3 +181,39 @@ def test_pictures_are_made_once_and_kept_within_a_bound() -> None:
         with pytest.raises(NotFound):
             kept.get_or_create("e", fail)
     assert kept.get_or_create("e", lambda: b"x") == b"x"
+
+
+def test_slides_are_read_by_the_settings(tmp_path: Path) -> None:
+    import numpy as np
+    import tifffile
+
+    deep = np.random.default_rng(1).integers(400, 4496, (300, 300, 3)).astype(np.uint16)
+    path = tmp_path / "deep.tiff"
+    tifffile.imwrite(path, deep, tile=(256, 256), photometric="rgb", compression="zlib", metadata=None)
+    asked = {"op": "describe", "path": str(path)}
+    chosen = settings("slide.window=[400,4495]")
+    for config, is_read in ((settings(), False), (chosen, True)):
+        made = IsolationPool(config.service, slide=config.slide)
+        try:
+            if not is_read:
+                with pytest.raises(UnreadableSlide, match="16 bits; state which levels"):
+                    made.request(asked)
+                continue
+            assert made.request(asked)[0]["window"] == [400, 4495]
+            assert made.request(picture(path))[1].startswith(b"\xff\xd8")
+        finally:
+            made.close()
+
+
+def test_images_are_kept_apart_by_how_slides_are_read(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from wsigraph.service.image_cache import SlideImages
+    from wsigraph.service.image_store import ImageStore
+
+    entry = SimpleNamespace(version="1")
+    versions = {
+        SlideImages(None, config.service, ImageStore(tmp_path, 1000), config.slide).version(entry)  # type: ignore[arg-type]
+        for config in (settings(), settings("slide.window=[400,4495]"), settings("slide.icc=apply"))
+    }
+    assert len(versions) == 3

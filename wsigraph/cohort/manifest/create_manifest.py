@@ -15,6 +15,7 @@ from pathlib import Path
 
 from wsigraph.cohort.manifest.manifest import Manifest
 from wsigraph.cohort.manifest.manifest_row import ManifestRow
+from wsigraph.config import SlideConfig
 from wsigraph.errors import SlideError
 from wsigraph.slide import files, mpp
 from wsigraph.slide.discover import DiscoveredSlide, discover_slides
@@ -48,6 +49,7 @@ def create_manifest(
     *,
     digests: bool = False,
     tcga: bool = False,
+    options: SlideConfig | None = None,
     threads: int = 8,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> CreatedManifest:
@@ -61,6 +63,8 @@ def create_manifest(
         Whether to compute the SHA-256 of every slide, which reads the whole file.
     tcga : bool
         Whether to take patient and site from TCGA barcodes in the names.
+    options : SlideConfig, optional
+        Settings of the slides: focal plane, and the window by which 16-bit RGB is read.
     threads : int
         Number of threads.
     progress : callable, optional
@@ -80,7 +84,7 @@ def create_manifest(
     unreadable: list[tuple[Path, str]] = []
     pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="manifest")
     try:
-        answers = pool.map(lambda slide: _describe(slide.path, digests), slides)
+        answers = pool.map(lambda slide: _describe(slide.path, digests, options or SlideConfig()), slides)
         for done, (slide, answer) in enumerate(zip(slides, answers, strict=True), start=1):
             if isinstance(answer, SlideError):
                 unreadable.append((slide.path, str(answer)))
@@ -132,10 +136,10 @@ class _SlideDescription:
     is_oblong: bool = False
 
 
-def _describe(path: Path, digests: bool) -> _SlideDescription | SlideError:
+def _describe(path: Path, digests: bool, options: SlideConfig) -> _SlideDescription | SlideError:
     try:
         located = files.locate(path)
-        _, reader = open_reader(located)
+        _, reader = open_reader(located, None, options.z, options.window)
         reader.close()
         sha256 = files.slide_digest(located) if digests else None
     except SlideError as error:

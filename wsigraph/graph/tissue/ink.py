@@ -18,7 +18,8 @@ Purple lies between the two stains, so it is found only on slides whose tissue a
 rule, ink grows through connected, fainter pixels of the same class up to 400 um away.
 
 A colour is no proof: DAB, trichrome, Perls, alcian blue and blood have these colours too. So each piece must also have
-the texture of a pen (`wsigraph.graph.tissue.stroke`): flat, or streaked on glass.
+the texture of a pen (`wsigraph.graph.tissue.stroke`): flat, or streaked on glass. Where one stroke of dried red marker
+has been found, smaller pieces of the same pigment on glass are its remains.
 
 Limits: brown or purple marker that dried without streaks is tissue. No library has such rules: colour thresholds in
 HSV, as tools for artefacts use them, depend on the scanner's white balance, while density above the glass does not.
@@ -36,7 +37,7 @@ from wsigraph.geometry import um2_to_px, um_to_px
 from wsigraph.graph.tissue.density import extremes
 from wsigraph.graph.tissue.mask_distance import isotropic_dilation
 from wsigraph.graph.tissue.section import close_gaps
-from wsigraph.graph.tissue.stroke import strokes
+from wsigraph.graph.tissue.stroke import same_pigment, strokes
 
 _EIGHT = np.ones((3, 3), bool)
 _RUN_UM = 400.0
@@ -56,6 +57,9 @@ _RATIO_UNIT = 256
 _FAINT_BLACK = 100
 _STREAK_UM = 24.0
 """Half the distance between streaks of one stroke, um."""
+_FAINT_RED = 40
+_REMAINS = 8
+"""Pieces of a marker that is known from a stroke count from this part of the least area of a stroke."""
 _RED_ABOVE_TYPICAL = 20
 _RED_LEAST, _RED_MOST = 140, 192
 """Dried red marker absorbs blue by this much more than the slide's tissue, over green, in bounds; units of 1/256."""
@@ -79,7 +83,7 @@ def find_ink(density: NDArray[np.int16], config: TissueConfig, *, stain: str = "
         True on ink.
     """
     smallest = um2_to_px(config.ink_min_area_um2, config.mpp)
-    ink = np.zeros(density.shape[1:], bool)
+    ink, red = np.zeros(density.shape[1:], bool), np.zeros(density.shape[1:], bool)
     for ink_class, core_mask in _core_masks(density).items():
         if stain != "h&e" and ink_class != "black":
             continue
@@ -92,7 +96,12 @@ def find_ink(density: NDArray[np.int16], config: TissueConfig, *, stain: str = "
         large[0] = False
         if large.any():
             grown = _grow_core(density, ink_class, np.asarray(large[labels]), config.mpp)
-            ink |= strokes(density, grown, config.mpp, on_glass=ink_class == "red")
+            marker = strokes(density, grown, config.mpp, on_glass=ink_class == "red")
+            ink |= marker
+            if ink_class in ("warm", "red"):
+                red |= marker
+    if red.any():
+        ink |= _remains(density, red, config.mpp, smallest // _REMAINS)
     return isotropic_dilation(ink, um_to_px(config.ink_margin_um, config.mpp)) if ink.any() else ink
 
 
@@ -107,6 +116,15 @@ def _grow_core(density: NDArray[np.int16], ink_class: str, core: NDArray[np.bool
     reached = np.zeros(n_paints + 1, bool)
     reached[np.unique(labels[core])] = True
     return np.asarray(reached[labels])
+
+
+def _remains(density: NDArray[np.int16], marker: NDArray[np.bool_], mpp: float, smallest: int) -> NDArray[np.bool_]:
+    """Return pieces on glass of a dried red marker that is known from its strokes, bool (h, w)."""
+    pale = close_gaps(_open(_dry_red(density, _FAINT_RED)) & ~marker, um_to_px(_STREAK_UM / 2, mpp))
+    labels, _ = ndimage.label(pale, structure=_EIGHT)
+    large = np.bincount(labels.ravel()) >= smallest
+    large[0] = False
+    return same_pigment(density, np.asarray(large[labels]), marker, mpp)
 
 
 def _open(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -150,7 +168,7 @@ def _faint_mask(density: NDArray[np.int16], ink_class: str, typical_red: int, wa
     if ink_class == "brown":
         return np.asarray((blue > green + green // 16 + 20) & (blue > 100))
     if ink_class == "red":
-        return _dry_red(density, 40)
+        return _dry_red(density, _FAINT_RED)
     lowest, highest = extremes(density)
     if ink_class == "black":
         # the worn end of a stroke is far paler than its core, and absorbs blue as much as green, which tissue does not
@@ -180,7 +198,9 @@ def _dry_red(density: NDArray[np.int16], least: int) -> NDArray[np.bool_]:
     """Return the pixels of at least a green density in which eosin would absorb less blue, bool (h, w)."""
     red, green, blue = density
     limit = min(max(_typical(density, 2) + _RED_ABOVE_TYPICAL, _RED_LEAST), _RED_MOST)
-    return np.asarray((green > least) & (5 * red < green) & (blue.astype(np.int32) * _RATIO_UNIT > limit * green))
+    return np.asarray(
+        (green > least) & (5 * red < green) & (blue.astype(np.int32) * _RATIO_UNIT > limit * green.astype(np.int32))
+    )
 
 
 def _purple(density: NDArray[np.int16]) -> NDArray[np.bool_]:

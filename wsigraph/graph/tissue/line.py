@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsigraph.config import TissueConfig
-from wsigraph.geometry import um_to_px, um_to_px_exact
+from wsigraph.geometry import um2_to_px, um_to_px, um_to_px_exact
 from wsigraph.graph.tissue.density import OD_UNIT, REDUCTION, enlarge_mask
 from wsigraph.graph.tissue.mask_distance import isotropic_dilation
+from wsigraph.graph.tissue.section import fill_holes
 from wsigraph.graph.tissue.straight import straight_segments
 from wsigraph.kernels import njit
 from wsigraph.slide.map_boxes import map_threads
@@ -44,6 +45,8 @@ _DENSE_PX, _DENSE_PERCENTILE = 7, 90
 """A fold is denser than the dense tissue of the slide, such as crypts, by this factor of means over windows."""
 _FOLD_WIDTHS = (0.25, 0.5, 1.0)
 """Distances at which the tissue beside a fold is looked at, as parts of the greatest width."""
+_FOLD_HOLE_UM2 = 20_000.0
+"""Paler tissue enclosed by a fold is part of it up to this area."""
 _STRAIGHT = 2
 """A broken edge must be straight over this many times the least length of an unbroken one."""
 _RATIO_UNIT = 256
@@ -86,6 +89,8 @@ def find_lines(
     min_length = um_to_px_exact(config.edge_min_length_um, mpp)
     edge = long_narrow_pieces(edge, min_length, edge_px) | straight_segments(edge, _STRAIGHT * min_length)
     fold = long_narrow_pieces(fold, um_to_px_exact(config.fold_min_length_um, mpp), fold_px)
+    if fold.any():
+        fold = fill_holes(fold, um2_to_px(_FOLD_HOLE_UM2, mpp))
     return enlarge_mask(edge, tissue.shape), enlarge_mask(fold, tissue.shape) & tissue
 
 

@@ -51,7 +51,7 @@ from wsigraph.graph.tissue.focus import find_blur
 from wsigraph.graph.tissue.ink import find_ink
 from wsigraph.graph.tissue.limits import limit_tissue
 from wsigraph.graph.tissue.line import find_lines
-from wsigraph.graph.tissue.quality import stain_warnings, tissue_warnings
+from wsigraph.graph.tissue.quality import judge_stain, stain_warnings, tissue_warnings
 from wsigraph.graph.tissue.section import close_gaps, drop_debris, drop_rims, fill_holes, number_sections
 from wsigraph.graph.tissue.stain import estimate_stain
 from wsigraph.graph.tissue.stain_sample import sample_colours
@@ -142,6 +142,8 @@ def find_tissue(
     mask = limit_tissue(slide, mask, settings.mpp, roi=roi, tissue_mask=tissue_mask)
     if not mask.any():
         raise NoTissue(_no_tissue(slide, artefact, faint, settings))
+    if not refusal and suited.stain == "h&e":
+        refusal = require_he(name, judge_stain(density, mask & (artefact != ARTEFACT_INK), glass), suited)
     if not refusal:
         spacing = {"grid_mpp": settings.mpp, "working_mpp": working_mpp}
         refusal = require_he(name, judge_texture(slide, rgb, mask, suited, **spacing, progress=progress), suited)

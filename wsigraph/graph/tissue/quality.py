@@ -12,6 +12,7 @@ from wsigraph.geometry import px_to_mm2
 from wsigraph.graph.tissue.artefact import ARTEFACT_GLASS
 from wsigraph.graph.tissue.density import REDUCTION
 from wsigraph.graph.tissue.faint import FaintTissue
+from wsigraph.slide.colour import WHITE
 
 _MOST_TISSUE = 0.95
 _TINT_LEVELS = 16
@@ -20,6 +21,8 @@ _MOST_DOUBTFUL = 0.1
 _BROWN, _BLUE = 0.03, 0.02
 """Fraction of the tissue that is brown, or blue, from which another stain is named: on real H&E at most 0.020 (fat
 under JPEG) and 0.005; a focus of DAB in faint hematoxylin has 0.050, a trichrome 0.081."""
+_MOST_BLUE = 0.2
+"""Fraction of the tissue that is blue from which a slide is refused: H&E beside neutral glass has at most 0.08."""
 _LEAST_DENSITY = 150
 
 
@@ -38,11 +41,7 @@ def stain_warnings(density: NDArray[np.int16], tissue: NDArray[np.bool_]) -> tup
     tuple of str
         At most one sentence. A warning and no refusal: melanin, bile and hemosiderin are brown in H&E too.
     """
-    red, green, blue = (plane[tissue] for plane in density)
-    if not len(red):
-        return ()
-    brown = float(((blue > green + green // 8 + 30) & (blue > _LEAST_DENSITY)).mean())
-    cold = float(((red > green + green // 16 + 30) & (red > _LEAST_DENSITY)).mean())
+    brown, cold = other_colours(density, tissue)
     for fraction, least, colour, stains in (
         (brown, _BROWN, "brown, as DAB is", "h-dab"),
         (cold, _BLUE, "blue, as a trichrome, alcian blue or Perls' stain is", "trichrome, alcian-blue or perls"),
@@ -53,6 +52,54 @@ def stain_warnings(density: NDArray[np.int16], tissue: NDArray[np.bool_]) -> tup
                 f"say so with --stain ({stains}); its numbers mean nothing otherwise",
             )
     return ()
+
+
+def judge_stain(density: NDArray[np.int16], tissue: NDArray[np.bool_], glass: NDArray[np.int64]) -> str:
+    """Return why tissue is stained with something else than hematoxylin and eosin; empty where it may be those.
+
+    Parameters
+    ----------
+    density : int16 (3, h, w)
+        Optical density planes (R, G, B) in units of 1/1024, glass at zero.
+    tissue : bool (h, w)
+        The mask on the low-power grid, without ink.
+    glass : int64 (3,)
+        Colour of the glass. Nothing is judged where none is seen or it is tinted: the tint is then in every colour.
+
+    Returns
+    -------
+    str
+        The reason, with the fraction that is blue. Brown is no reason: melanin, bile and hemosiderin are brown in H&E.
+    """
+    if glass.min() == WHITE or glass.max() - glass.min() > _TINT_LEVELS:
+        return ""
+    _, cold = other_colours(density, tissue)
+    if cold < _MOST_BLUE:
+        return ""
+    return f"another stain ({100 * cold:.0f} % of its tissue is blue, as in a trichrome, alcian blue or Perls' stain)"
+
+
+def other_colours(density: NDArray[np.int16], tissue: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return which fraction of tissue is brown and which is blue.
+
+    Parameters
+    ----------
+    density : int16 (3, h, w)
+        Optical density planes (R, G, B) in units of 1/1024, glass at zero.
+    tissue : bool (h, w)
+        The pixels that count.
+
+    Returns
+    -------
+    brown, blue : float
+        Fractions that absorb blue, and red, more than green by a margin that hematoxylin and eosin stay below.
+    """
+    red, green, blue = (plane[tissue] for plane in density)
+    if not len(red):
+        return 0.0, 0.0
+    brown = (blue > green + green // 8 + 30) & (blue > _LEAST_DENSITY)
+    cold = (red > green + green // 16 + 30) & (red > _LEAST_DENSITY)
+    return float(brown.mean()), float(cold.mean())
 
 
 def tissue_warnings(

@@ -43,6 +43,10 @@ class AnnotatedSlide:
         Where they are.
     nuclei : str
         What found the nuclei of the graph.
+    stain : str
+        What the section is stained with.
+    mark : str
+        Why it is no H&E section, where it was forced.
     notes : tuple of str
         What was left out, as sentences.
     """
@@ -54,6 +58,8 @@ class AnnotatedSlide:
     label: NDArray[np.int64]
     centre_um: NDArray[np.float64]
     nuclei: str
+    stain: str = "h&e"
+    mark: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -131,6 +137,8 @@ def annotate(graph: TissueGraph, labels: SuperpixelLabels, roi: Roi, *, group: s
             f"{float(np.median(purity[mixed])):.2f}; {int((mixed & ~used).sum())} of them, purity or cover below "
             f"{LEAST_PURITY:g}, are not used"
         )
+    if graph.mark:
+        notes.append(f"{graph.slide_id}: {graph.mark}")
     return AnnotatedSlide(
         slide_id=graph.slide_id,
         group=group or graph.slide_id,
@@ -139,5 +147,7 @@ def annotate(graph: TissueGraph, labels: SuperpixelLabels, roi: Roi, *, group: s
         label=pixels[used].argmax(axis=1).astype(np.int64),
         centre_um=graph.centroid_um[used],
         nuclei=graph.nuclei,
+        stain=graph.stain.name,
+        mark=graph.mark,
         notes=tuple(notes),
     )

@@ -70,6 +70,8 @@ class NodeClassifier:
         What found the nuclei of the training graphs.
     feature_schema : str
         Digest of the interpretable features.
+    stain : str
+        What the training sections were stained with, one of ``slide.stain``.
     card : dict
         Training slides, scores and provenance, as JSON values.
     """
@@ -87,6 +89,7 @@ class NodeClassifier:
     hidden_bias: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     nuclei: str = "rule"
     feature_schema: str = field(default_factory=feature_schema_id)
+    stain: str = "h&e"
     card: dict[str, Any] = field(default_factory=dict)
 
     def logits(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -112,7 +115,8 @@ class NodeClassifier:
         Raises
         ------
         ModelError
-            If the nuclei of the graph were found by something else than those of the training graphs.
+            If the nuclei of the graph were found by something else than those of the training graphs, or its section is
+            stained with something else.
         RecordError
             If the graph's moments follow another schema.
         """
@@ -121,6 +125,7 @@ class NodeClassifier:
                 f"the tissue model was trained on graphs with nuclei by {self.nuclei!r}, this graph has nuclei by "
                 f"{graph.nuclei!r}; build the graph with --nuclei {self.nuclei.split(' ')[0]}, or train the model again"
             )
+        self.check_stain(graph.stain.name)
         values, is_glass = class_features(graph, neighbours=self.neighbours)
         probability = softmax(self.logits(values) / self.temperature)
         return RegionClasses(
@@ -130,6 +135,25 @@ class NodeClassifier:
             inside=probability >= self.thresholds,
             is_glass=is_glass,
         )
+
+    def check_stain(self, stain: str) -> None:
+        """Refuse a stain that is not that of the training sections: features of the second stain mean another one.
+
+        Parameters
+        ----------
+        stain : str
+            What a section is stained with, one of ``slide.stain``.
+
+        Raises
+        ------
+        ModelError
+            If it is another one.
+        """
+        if stain != self.stain:
+            raise ModelError(
+                f"the tissue model was trained on sections in {self.stain}, slide.stain is {stain!r}; name a model of "
+                f"{stain} with --tissue-model, or the section's own stain with --stain"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -237,6 +261,7 @@ def save_node_classifier(model: NodeClassifier, directory: Path | str) -> Path:
         "temperature": float(model.temperature),
         "nuclei": model.nuclei,
         "feature_schema": model.feature_schema,
+        "stain": model.stain,
         "card": json.dumps(model.card, sort_keys=True),
     }
     tensors = {name: np.asarray(getattr(model, name), np.float64) for name in _TENSORS}
@@ -284,6 +309,7 @@ def _read(path: Path) -> NodeClassifier:
             temperature=float(fields["temperature"]),
             nuclei=str(fields["nuclei"]),
             feature_schema=str(fields["feature_schema"]),
+            stain=str(fields.get("stain", "h&e")),  # files of before this field are of H&E
             card=dict(json.loads(fields["card"])),
             **{name: tensors[name].astype(np.float64) for name in _TENSORS},
         )

@@ -93,9 +93,9 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments : list of str
-        Those of `wsigraph.service.isolation.worker.main`; only the last, the niceness, is used.
+        Those of `wsigraph.service.isolation.worker.main`; only the fourth, the niceness, is used.
     """
-    os.nice(int(arguments[-1]))
+    os.nice(int(arguments[3]))
     serve_requests(AblationWorker().respond)
 
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from wsigraph import errors
-from wsigraph.config import ServiceConfig
+from wsigraph.config import ServiceConfig, SlideConfig
 from wsigraph.run.sandbox import protocol
 from wsigraph.service.isolation.fair_queue import FairQueue
 from wsigraph.service.request_context import current_request
@@ -40,6 +40,8 @@ class IsolationPool:
         Module that the processes run; by default the one that opens slides.
     niceness : int, optional
         How far the processes step back for others when the CPU is busy, 0 to 19.
+    slide : SlideConfig, optional
+        How slides are read: focal plane, colour profile and window.
 
     Attributes
     ----------
@@ -48,12 +50,19 @@ class IsolationPool:
     """
 
     def __init__(
-        self, config: ServiceConfig, processes: int | None = None, *, module: str = _READER, niceness: int = 0
+        self,
+        config: ServiceConfig,
+        processes: int | None = None,
+        *,
+        module: str = _READER,
+        niceness: int = 0,
+        slide: SlideConfig | None = None,
     ) -> None:
         self.n_lost = 0
         self._config = config
         self._is_closed = False
-        self._all = [_Worker(config, module, niceness) for _ in range(processes or config.slide_processes)]
+        read_by = slide or SlideConfig()
+        self._all = [_Worker(config, module, niceness, read_by) for _ in range(processes or config.slide_processes)]
         self._idle = FairQueue(reversed(self._all))
 
     def warm(self) -> None:
@@ -128,10 +137,10 @@ class _WorkerLost(Exception):
 class _Worker:
     """One worker process. It starts with the first request and restarts after it was lost."""
 
-    def __init__(self, config: ServiceConfig, module: str, niceness: int) -> None:
+    def __init__(self, config: ServiceConfig, module: str, niceness: int, slide: SlideConfig) -> None:
         self._config = config
         self._command = [sys.executable, "-m", module]
-        self._niceness = niceness
+        self._niceness, self._slide = niceness, slide
         self._process: subprocess.Popen[bytes] | None = None
         self._is_ready = False
         self._start_lock = threading.Lock()
@@ -151,7 +160,7 @@ class _Worker:
                 )
                 self._is_ready = False
                 self._process = subprocess.Popen(  # noqa: S603  (this interpreter, and numbers from the settings)
-                    [*self._command, *map(str, limits), str(self._niceness)],
+                    [*self._command, *map(str, limits), str(self._niceness), self._slide.model_dump_json()],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,

@@ -5,18 +5,20 @@ No digest is computed, because that would read the whole file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsigraph.config import SlideConfig
 from wsigraph.errors import TooLarge
 from wsigraph.geometry import Box, Size
 from wsigraph.records import SlideInfo
 from wsigraph.service.upload_store import is_upload
 from wsigraph.slide import files
+from wsigraph.slide.icc import IccReader
 from wsigraph.slide.mpp import find_problem
 from wsigraph.slide.opening import open_reader
 from wsigraph.slide.reader import Slide
@@ -37,10 +39,13 @@ class PixelLimits:
         Largest number of pixels decoded for one image, Mpx.
     slide_mpx : float
         Largest number of pixels of level 0, Mpx.
+    slide : SlideConfig
+        Focal plane, colour profile and window by which slides are read.
     """
 
     decoded_mpx: float
     slide_mpx: float
+    slide: SlideConfig = field(default_factory=SlideConfig)
 
 
 class IsolatedSlide:
@@ -65,8 +70,11 @@ class IsolatedSlide:
         located = files.locate(path)
         if is_upload(located):
             check_self_contained(located)
-        name, reader = open_reader(located)
+        name, reader = open_reader(located, None, limits.slide.z, limits.slide.window)
         description = reader.description
+        is_icc_applied = limits.slide.icc == "apply" and description.icc is not None
+        if is_icc_applied:
+            reader = IccReader(reader, str(path))
         self._limits = limits
         self._scales = description.scales
         # a slide without a pixel size can be viewed, with pixels as its unit
@@ -83,6 +91,10 @@ class IsolatedSlide:
             levels=description.levels,
             origin=(0, 0) if description.bounds is None else (description.bounds.x0, description.bounds.y0),
             plane=description.plane,
+            z=description.z,
+            n_z=description.n_z,
+            window=description.window,
+            is_icc_applied=is_icc_applied,
         )
         self._slide = Slide(info, reader, max_bad_tile_fraction=_MAX_BAD_TILE_FRACTION)
         try:
@@ -173,4 +185,4 @@ def describe(path: Path, limits: PixelLimits) -> dict[str, Any]:
     from wsigraph.slide.inspection import inspect
 
     IsolatedSlide(path, limits).close()
-    return inspect(path, with_digest=False)
+    return inspect(path, with_digest=False, options=limits.slide)

@@ -25,6 +25,7 @@ from wsigraph.run.sandbox.sandbox import Limits, slide_paths
 from wsigraph.service.upload_store import is_upload
 
 if TYPE_CHECKING:
+    from wsigraph.config import SlideConfig
     from wsigraph.service.isolation.overlay_tiles import OverlayTiles
     from wsigraph.service.isolation.slide import IsolatedSlide
 
@@ -47,10 +48,10 @@ class _OpenSlides(LRUCache[tuple[Any, ...], "IsolatedSlide"]):
 class SlideWorker:
     """Answers requests about slides, and keeps the slides and overlays used last open."""
 
-    def __init__(self, decoded_mpx: float, slide_mpx: float) -> None:
+    def __init__(self, decoded_mpx: float, slide_mpx: float, slide: SlideConfig) -> None:
         from wsigraph.service.isolation.slide import PixelLimits
 
-        self._limits = PixelLimits(decoded_mpx=decoded_mpx, slide_mpx=slide_mpx)
+        self._limits = PixelLimits(decoded_mpx=decoded_mpx, slide_mpx=slide_mpx, slide=slide)
         self._slides = _OpenSlides(_MAX_SLIDES)
         self._overlays: LRUCache[tuple[Any, ...], OverlayTiles] = LRUCache(_MAX_OVERLAYS)
         self._operations: dict[str, Callable[[dict[str, Any]], Response]] = {
@@ -198,10 +199,12 @@ class SandboxedSlides:
         Address space of a child.
     decoded_mpx, slide_mpx : float
         Largest decoded area and largest slide, Mpx.
+    slide : SlideConfig
+        How slides are read.
     """
 
-    def __init__(self, memory_bytes: int, decoded_mpx: float, slide_mpx: float) -> None:
-        self._worker = SlideWorker(decoded_mpx, slide_mpx)
+    def __init__(self, memory_bytes: int, decoded_mpx: float, slide_mpx: float, slide: SlideConfig) -> None:
+        self._worker = SlideWorker(decoded_mpx, slide_mpx, slide)
         # of slides that are only kept in case they are used again, all together occupy no more than one may
         self._kept_bytes = max(_MIN_BYTES, memory_bytes // _MAX_CHILDREN)
         self._children = _Children(_MAX_CHILDREN)
@@ -279,14 +282,18 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments : list of str
-        Address space in bytes, the largest decoded area and the largest slide in Mpx, and the niceness.
+        Address space in bytes, the largest decoded area and the largest slide in Mpx, the niceness, and the settings
+        of slides as JSON.
     """
+    from wsigraph.config import SlideConfig
+
     memory_bytes = int(arguments[0])
     limit_memory(memory_bytes)
     os.nice(int(arguments[3]))
     import_before_fork("wsigraph.slide", "wsigraph.outline", "wsigraph.service.isolation")
     warm()
-    serve_requests(SandboxedSlides(memory_bytes, float(arguments[1]), float(arguments[2])).respond)
+    slide = SlideConfig.model_validate_json(arguments[4])
+    serve_requests(SandboxedSlides(memory_bytes, float(arguments[1]), float(arguments[2]), slide).respond)
 
 
 def serve_requests(respond: Callable[[dict[str, Any]], Response]) -> None:

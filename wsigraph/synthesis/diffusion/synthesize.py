@@ -20,7 +20,7 @@ from wsigraph.errors import SynthesisError
 from wsigraph.geometry import Box, um2_to_px, um_to_px
 from wsigraph.graph.one_thread import one_thread
 from wsigraph.slide.map_boxes import Progress, n_threads
-from wsigraph.slide.reader import read
+from wsigraph.slide.open_slide import open_slide
 from wsigraph.synthesis.diffusion.denoiser import DOMAINS, Denoiser, inference_copy
 from wsigraph.synthesis.diffusion.edit import EditMask, edit, mask_unedited, parse_edit
 from wsigraph.synthesis.diffusion.generator import Generator, load_generator
@@ -206,7 +206,7 @@ def scene_from_slide(
         If the slide holds no tissue.
     """
     options = settings.diffusion
-    with read(slide, mpp=mpp) as handle:
+    with open_slide(slide, settings.slide, mpp=mpp) as handle:
         full = Box.whole(handle.size())
         scale = handle.info.mpp / options.mpp
     window = None

@@ -21,7 +21,8 @@ from wsigraph.geometry import Box, Size, um2_to_px, um_to_px
 from wsigraph.graph.build import build_graph
 from wsigraph.graph.coarsening.coarsen import coarsen
 from wsigraph.graph.superpixel.segment import segment
-from wsigraph.slide.reader import Slide, read
+from wsigraph.slide.open_slide import open_slide
+from wsigraph.slide.reader import Slide
 from wsigraph.synthesis.diffusion.scene import UNKNOWN, Scene, scene_from_labels
 from wsigraph.synthesis.simulation.layout import TISSUES, sample_layout, sample_tessellation
 from wsigraph.synthesis.simulation.procedural import SiteStain, paint, sample_site
@@ -171,7 +172,7 @@ def read_training_image(
         If the mask has another size or an unknown class.
     """
     options = settings.diffusion
-    with read(path, mpp=mpp) as slide:
+    with open_slide(path, settings.slide, mpp=mpp) as slide:
         whole = Box.whole(slide.size(options.mpp))
         window = whole if box is None else box.intersect(whole)
         if window.is_empty:
