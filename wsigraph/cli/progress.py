@@ -1,4 +1,4 @@
-"""Progress on stderr if that is a terminal; nothing otherwise."""
+"""Progress on stderr if that is a terminal; otherwise one line, and only if kernels must be compiled first."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from wsigraph import compilation
+from wsigraph.cli.failure import say
 
 _UNITS = {
     "load": "graphs",
@@ -55,7 +58,8 @@ def progress_line(slide: str) -> Iterator[Callable[[str, int, int], None] | None
         Slide file, for the label.
     """
     if not sys.stderr.isatty():
-        yield None
+        with compilation.watch(_say_once):
+            yield None
         return
     from rich.console import Console
     from rich.markup import escape
@@ -65,13 +69,14 @@ def progress_line(slide: str) -> Iterator[Callable[[str, int, int], None] | None
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %  {task.fields[rate]}"),
+        TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         name = escape(Path(slide).name)
-        task = bar.add_task(f"{name}: read", total=None, rate="")
+        task = bar.add_task(f"{name}: read", total=None, rate="", note="")
         current = ""
 
         def show(step: str, done: int, total: int) -> None:
@@ -82,4 +87,19 @@ def progress_line(slide: str) -> Iterator[Callable[[str, int, int], None] | None
             elapsed = bar.tasks[0].elapsed or 0.0
             bar.update(task, completed=done, total=total, rate=progress_text(step, done, total, elapsed))
 
-        yield show
+        def show_compilation(n_compiled: int, is_running: bool) -> None:
+            bar.update(task, note=f"{compilation.MESSAGE}: {n_compiled} functions" if is_running else "")
+
+        with compilation.watch(show_compilation):
+            yield show
+
+
+_is_said = False
+
+
+def _say_once(n_compiled: int, is_running: bool) -> None:
+    """Print one line when the first kernel of this process is compiled."""
+    global _is_said
+    if is_running and not _is_said:
+        _is_said = True
+        say(compilation.MESSAGE)

@@ -14,6 +14,7 @@ from wsigraph.cli.options import (
     AsJson,
     ConfigFiles,
     Coordinates,
+    Device,
     Encoder,
     Features,
     Force,
@@ -77,6 +78,7 @@ def run(
     workers: _Workers = None,
     model: _Model = None,
     encoder: Encoder = None,
+    device: Device = None,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     origin: Coordinates = None,
@@ -99,6 +101,7 @@ def run(
     from wsigraph.run.cluster_security import check_cluster
 
     spelled = {"cluster.kind": cluster, "cluster.workers": workers, "feature.encoder": encoder}
+    spelled |= {"runtime.device": device}
     spelled |= {"report.origin": origin, "slide.stain": stain, "prediction.organ": organ, **forced(force)}
     settings = read_settings(config, overrides, spelled)
     check_steps(until, settings)

@@ -14,6 +14,7 @@ from wsigraph.cli.options import (
     AsJson,
     CompetingColumn,
     ConfigFiles,
+    Device,
     EventColumn,
     Overrides,
     TimeColumn,
@@ -61,7 +62,6 @@ _Seed = Annotated[int, typer.Option("--seed", help="Seed of folds, weights and a
 _Workers = Annotated[
     int, typer.Option("--workers", min=0, help="Number of processes, one fold each; 0 uses all cores.")
 ]
-_Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 _Tries = Annotated[
     list[str] | None,
     typer.Option("--try", metavar="KEY=VALUE", help="Also try this model setting, e.g. layers=2. Repeatable."),
@@ -108,7 +108,7 @@ def train(
     group: _Group = Group.PATIENT,
     seed: _Seed = 1,
     workers: _Workers = 0,
-    device: _Device = "cpu",
+    device: Device = None,
     tries: _Tries = None,
     splits: _Splits = None,
     allow_missing: _Missing = False,
@@ -131,7 +131,9 @@ def train(
     from wsigraph.cli.progress import progress_line
     from wsigraph.run.train_cohort import train as train_cohort
 
-    settings = read_settings(config, overrides, {"model.task": None if task is None else task.value})
+    settings = read_settings(
+        config, overrides, {"model.task": None if task is None else task.value, "runtime.device": device}
+    )
     with progress_line(str(manifest)) as progress:
         result = train_cohort(
             manifest,
@@ -144,7 +146,6 @@ def train(
             group=group.value,
             seed=seed,
             workers=workers,
-            device=device,
             tries=tries or (),
             splits=splits,
             allow_missing=allow_missing,

@@ -133,7 +133,13 @@ def make_prediction(run: SlideRun, to: Destination) -> None:
     from wsigraph.model.predict import predict
 
     options = run.settings.prediction
-    prediction = predict(run.records["coarsen"], run.model, sha256=run.slide.info.sha256, config=options)
+    prediction = predict(
+        run.records["coarsen"],
+        run.model,
+        sha256=run.slide.info.sha256,
+        config=options,
+        device=run.settings.runtime.device,
+    )
     store.save_prediction(mark_prediction(prediction, run.mark), to)
 
 
@@ -186,6 +192,7 @@ def make_explanation(run: SlideRun, to: Destination) -> None:
         sha256=run.slide.info.sha256,
         thorough=request.thorough,
         threads=run.settings.runtime.threads or CPU_COUNT,
+        device=run.settings.runtime.device,
     )
     store.save_explanation(explanation, to)
 
