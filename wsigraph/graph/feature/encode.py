@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from wsigraph.errors import PluginError, RecordError
 from wsigraph.geometry import Box, Size, grid, ratio
-from wsigraph.kernels import njit
 from wsigraph.graph.device import find_device
+from wsigraph.kernels import njit
 from wsigraph.records import LazyArray, SuperpixelLabels, TissueGraph
 from wsigraph.registry import ENCODERS, load
 from wsigraph.slide.map_boxes import Progress, map_chunks
