@@ -99,7 +99,7 @@ def test_a_network_that_does_not_load_is_named(folder: Path, monkeypatch: pytest
     monkeypatch.chdir(folder)
     with pytest.raises(PluginError, match="network 'sage:Other' does not load"):
         load_network("sage:Other")
-    with pytest.raises(PluginError, match="no plugin 'nothing' in group 'wsigraph.networks'"):
+    with pytest.raises(PluginError, match=r"no plugin 'nothing' in group 'wsigraph\.networks'"):
         load_network("nothing")
 
 
