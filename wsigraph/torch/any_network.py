@@ -259,7 +259,7 @@ class FittedNetwork:
                 if not torch.isfinite(loss):
                     raise ModelError(f"the loss of the network is {float(loss)}; lower the learning rate")
                 optimiser.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
 
     def _loss(self, outputs: Tensor, batch: Batch) -> Tensor:

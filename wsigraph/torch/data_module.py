@@ -18,7 +18,7 @@ except ImportError as error:
     raise PluginError("GraphDataModule needs Lightning; pip install 'wsigraph[lightning]'") from error
 
 
-class GraphDataModule(LightningDataModule):  # type: ignore[misc]  # Lightning is optional, so mypy does not see it
+class GraphDataModule(LightningDataModule):
     """One fold of a cohort.
 
     Parameters

@@ -10,7 +10,7 @@ import torch
 from torch_geometric.data import Data
 
 from wsigraph.graph.feature.interpret import stained_names
-from wsigraph.model.columns import NodeColumns, column_names
+from wsigraph.model.columns import ALL_COLUMNS, NodeColumns, column_names
 from wsigraph.model.inputs import EDGE_ATTRIBUTES, graph_input
 from wsigraph.records import CoarseGraph, TissueGraph
 from wsigraph.store import load_coarse_graph, load_graph
@@ -56,9 +56,7 @@ def to_data(
     """
     record = graph if isinstance(graph, TissueGraph | CoarseGraph) else read_graph(graph)
     tissue = record.graph if isinstance(record, CoarseGraph) else record
-    width = {} if encoding_dimensions is None else {"encoding_dimensions": encoding_dimensions}
-    columns = NodeColumns(**{"encoding_dimensions": np.iinfo(np.int32).max, **width}, inputs=inputs)
-    columns = columns.chosen_for(tissue)
+    columns = NodeColumns(inputs=inputs, encoding_dimensions=encoding_dimensions or ALL_COLUMNS).chosen_for(tissue)
     raw = graph_input(record, columns)
     names = column_names(columns, raw.features.shape[1])
     if columns.needs_features:
