@@ -18,8 +18,8 @@ from docs.reference import LIST, listed_modules, modules_to_list
 PACKAGE = Path(wsigraph.__file__).parent
 ROOT = PACKAGE.parent
 VERBS = (
-    "build_graph", "coarsen", "evaluate", "explain", "find_tissue", "predict", "read", "run_slide", "segment",
-    "simulate", "synthesize", "train", "view",
+    "build_graph", "coarsen", "evaluate", "explain", "find_tissue", "predict", "read", "run_slide", "scores_from",
+    "segment", "simulate", "synthesize", "train", "view",
 )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Whole-slide images as graphs of tissue regions: stage, survival and the reasons for both.
 
 One slide, step by step: `read`, `find_tissue`, `segment`, `build_graph`, `coarsen`, `predict`, `explain`; or all of it
-at once and stored: `run_slide`. A cohort: `train`, `evaluate`, and `simulate` for one with known truth. `synthesize`
+at once and stored: `run_slide`. A cohort: `train`, `evaluate`, `scores_from` for
+predictions made anywhere, and `simulate` for one with known truth. `synthesize`
 paints tissue that a graph describes. `view` shows a slide in a notebook. The classes are the records that pass between
 the steps.
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from wsigraph.slide.reader import Slide, read
     from wsigraph.synthesis.diffusion.synthesize import synthesize
     from wsigraph.training.evaluation.evaluate import evaluate
+    from wsigraph.training.evaluation.other_predictions import scores_from
 
 __version__ = "0.1.0"
 
@@ -69,6 +71,7 @@ _HOMES = {
     "predict": "wsigraph.model.predict",
     "read": "wsigraph.slide.reader",
     "run_slide": "wsigraph.run.steps",
+    "scores_from": "wsigraph.training.evaluation.other_predictions",
     "segment": "wsigraph.graph.superpixel.segment",
     "simulate": "wsigraph.run.simulated_cohort",
     "synthesize": "wsigraph.synthesis.diffusion.synthesize",
@@ -98,6 +101,7 @@ __all__ = [
     "predict",
     "read",
     "run_slide",
+    "scores_from",
     "segment",
     "simulate",
     "synthesize",

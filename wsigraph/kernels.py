@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import numba
 
+from wsigraph import compilation
+
 _PREFIX = "wsigraph-kernels-"
 _PRIVATE = 0o700
 _NO_PLACE = "cannot cache function"
@@ -116,7 +118,10 @@ def _elsewhere(function: Callable[..., Any], options: dict[str, Any]) -> Any:
 
 
 def _forgiving(kernel: Any) -> Any:
-    """Return a kernel that runs also where its compiled code can be neither read nor kept, e.g. on a full disk."""
+    """Return a kernel that runs also where its compiled code can be neither read nor kept, e.g. on a full disk.
+
+    It reports its compilation to `wsigraph.compilation`.
+    """
     if not hasattr(kernel, "_cache"):
         # under NUMBA_DISABLE_JIT numba returns the function itself
         return kernel
@@ -125,9 +130,13 @@ def _forgiving(kernel: Any) -> Any:
 
     def load_overload(*signature: Any) -> Any:
         try:
-            return load(*signature)
+            stored = load(*signature)
         except OSError:
-            return None
+            stored = None
+        if stored is None:
+            # numba compiles next, and saves what it has compiled
+            compilation.begin()
+        return stored
 
     def save_overload(*compiled: Any) -> None:
         try:
@@ -135,6 +144,8 @@ def _forgiving(kernel: Any) -> Any:
         except OSError:
             # what was compiled serves this process
             cache.disable()
+        finally:
+            compilation.end()
 
     cache.load_overload, cache.save_overload = load_overload, save_overload
     return kernel

@@ -13,6 +13,7 @@ from wsigraph.cli.options import (
     AsJson,
     ConfigFiles,
     Coordinates,
+    Device,
     Features,
     FocalPlane,
     Force,
@@ -87,6 +88,7 @@ def explain(
     config: ConfigFiles = None,
     overrides: Overrides = None,
     threads: Threads = None,
+    device: Device = None,
     origin: Coordinates = None,
     z: FocalPlane = None,
     roi: Roi = None,
@@ -112,6 +114,7 @@ def explain(
         overrides,
         {
             "runtime.threads": threads,
+            "runtime.device": device,
             "report.origin": origin,
             "slide.z": z,
             "slide.stain": stain,

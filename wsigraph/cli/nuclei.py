@@ -12,6 +12,7 @@ from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import (
     AsJson,
     ConfigFiles,
+    Device,
     Force,
     Mpp,
     Nuclei,
@@ -68,6 +69,7 @@ def nuclei(
     box: _Box = None,
     roi: Roi = None,
     threads: Threads = None,
+    device: Device = None,
     stain: Stain = None,
     force: Force = False,
     config: ConfigFiles = None,
@@ -85,6 +87,7 @@ def nuclei(
         "feature.nuclei": nuclei,
         "feature.nuclei_weights": nuclei_weights,
         "runtime.threads": threads,
+        "runtime.device": device,
         "slide.stain": stain,
         **forced(force),
     }
@@ -129,7 +132,7 @@ def _find(
         with_threads(settings.runtime.threads),
     ):
         check_resolution(slide)
-        detector = load_detector(name, settings.feature.nuclei_weights)
+        detector = load_detector(name, settings.feature.nuclei_weights, settings.runtime.device)
         if detector is None:
             raise typer.BadParameter("feature.nuclei is none, expected network or a plugin; give it with --nuclei")
         regions = None if named.roi is None else as_roi(named.roi, slide, origin=settings.report.origin)

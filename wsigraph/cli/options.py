@@ -122,6 +122,14 @@ TissueMask = Annotated[
 Threads = Annotated[
     int | None, typer.Option("--threads", min=0, metavar="N", help="Number of threads; 0 uses all allowed cores.")
 ]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="Where networks run: cpu (the default), cuda, cuda:1, mps, or auto, which is the first GPU there is.",
+    ),
+]
 TimeColumn = Annotated[
     str | None,
     typer.Option("--time", metavar="COLUMN", help="Manifest column of follow-up in days; by default time_days."),

@@ -11,6 +11,7 @@ from wsigraph.cli.options import (
     AsJson,
     ConfigFiles,
     Coordinates,
+    Device,
     Encoder,
     Features,
     FocalPlane,
@@ -70,6 +71,7 @@ def predict(
     config: ConfigFiles = None,
     overrides: Overrides = None,
     threads: Threads = None,
+    device: Device = None,
     origin: Coordinates = None,
     z: FocalPlane = None,
     roi: Roi = None,
@@ -95,6 +97,7 @@ def predict(
         {
             "feature.encoder": encoder,
             "runtime.threads": threads,
+            "runtime.device": device,
             "report.origin": origin,
             "slide.z": z,
             "slide.stain": stain,

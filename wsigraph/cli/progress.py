@@ -1,4 +1,4 @@
-"""Progress on stderr if that is a terminal; nothing otherwise."""
+"""Progress on stderr if that is a terminal; otherwise one line, and only if kernels must be compiled first."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from wsigraph import compilation
+from wsigraph.cli.failure import say
 
 _UNITS = {
     "load": "graphs",
@@ -126,23 +129,32 @@ def progress_line(slide: str, above: str = "") -> Iterator[Callable[[str, int, i
         A line over the bars, as the step of a study.
     """
     if not sys.stderr.isatty():
-        yield None
+        with compilation.watch(_say_once):
+            yield None
         return
     from rich.console import Console
     from rich.live import Live
 
-    steps, name = NestedSteps(), Path(slide).name
-    with Live(
-        console=Console(stderr=True),
-        transient=True,
-        refresh_per_second=4,
-        get_renderable=lambda: _bars(steps, name, above),
+    steps, name, note = NestedSteps(), Path(slide).name, ""
+
+    def show_compilation(n_compiled: int, is_running: bool) -> None:
+        nonlocal note
+        note = f"{compilation.MESSAGE}: {n_compiled} functions" if is_running else ""
+
+    with (
+        Live(
+            console=Console(stderr=True),
+            transient=True,
+            refresh_per_second=4,
+            get_renderable=lambda: _bars(steps, name, above, note),
+        ),
+        compilation.watch(show_compilation),
     ):
         yield steps.update
 
 
-def _bars(steps: NestedSteps, name: str, above: str) -> Any:
-    """Return one bar a level."""
+def _bars(steps: NestedSteps, name: str, above: str, below: str) -> Any:
+    """Return one bar a level, with a line over and a line under them."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -162,4 +174,15 @@ def _bars(steps: NestedSteps, name: str, above: str) -> Any:
             Text(duration(elapsed), style="dim"),
             Text("" if left is None else f"about {duration(left)} left"),
         )
-    return Group(*([Text(above)] if above else []), table)
+    return Group(*([Text(above)] if above else []), table, *([Text(below)] if below else []))
+
+
+_is_said = False
+
+
+def _say_once(n_compiled: int, is_running: bool) -> None:
+    """Print one line when the first kernel of this process is compiled."""
+    global _is_said
+    if is_running and not _is_said:
+        _is_said = True
+        say(compilation.MESSAGE)

@@ -15,6 +15,7 @@ from wsigraph.cli.options import (
     AsJson,
     ConfigFiles,
     Coordinates,
+    Device,
     Encoder,
     Features,
     Force,
@@ -88,6 +89,7 @@ def run(
     workers: _Workers = None,
     model: _Model = None,
     encoder: Encoder = None,
+    device: Device = None,
     config: ConfigFiles = None,
     overrides: Overrides = None,
     origin: Coordinates = None,
@@ -110,6 +112,7 @@ def run(
     from wsigraph.run.cluster_security import check_cluster
 
     spelled = {"cluster.kind": cluster, "cluster.workers": workers, "feature.encoder": encoder}
+    spelled |= {"runtime.device": device}
     spelled |= {"report.origin": origin, "slide.stain": stain, "prediction.organ": organ, **forced(force)}
     settings = read_settings(config, overrides, spelled)
     check_steps(until, settings)

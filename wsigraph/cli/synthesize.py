@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wsigraph.cli.completion import named
 from wsigraph.cli.failure import Debug, ends_plainly, say
-from wsigraph.cli.options import AsJson, ConfigFiles, Force, Mpp, Overrides, Threads, forced, read_settings
+from wsigraph.cli.options import AsJson, ConfigFiles, Device, Force, Mpp, Overrides, Threads, forced, read_settings
 
 if TYPE_CHECKING:
     from wsigraph.config import Config
@@ -65,7 +64,6 @@ _Domain = Annotated[
 _Style = Annotated[Domain | None, typer.Option("--style", hidden=True, help="The old name of --domain.")]
 _Raster = Annotated[bool, typer.Option("--raster", help="Give the model the mask in addition to the graph.")]
 _Model = Annotated[str | None, typer.Option("--model", metavar="DIR", help="Generator; by default the shipped one.")]
-_Device = Annotated[str, typer.Option("--device", help="cpu or cuda.", autocompletion=named("cpu", "cuda"))]
 
 
 @ends_plainly
@@ -85,7 +83,7 @@ def synthesize(
     raster: _Raster = False,
     mpp: Mpp = None,
     model: _Model = None,
-    device: _Device = "cpu",
+    device: Device = None,
     force: Force = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
@@ -111,6 +109,7 @@ def synthesize(
         "diffusion.guidance": guidance,
         "diffusion.path": model,
         "runtime.threads": threads,
+        "runtime.device": device,
         **forced(force),
     }
     settings = read_settings(config, overrides, spelled)
@@ -132,7 +131,6 @@ def synthesize(
             edits=tuple(edits or ()),
             domain=None if chosen is None else chosen.value,
             raster=raster,
-            device=device,
             progress=progress,
         )
         if max(scene.size_um) < canvas_um + settings.diffusion.mpp / 2:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wsigraph.cli.completion import named
 from wsigraph.cli.failure import Debug, ends_plainly
 from wsigraph.cli.options import (
     AsJson,
     CompetingColumn,
     ConfigFiles,
+    Device,
     EventColumn,
     Overrides,
     TimeColumn,
@@ -23,6 +23,9 @@ from wsigraph.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from wsigraph.config import Config
     from wsigraph.model.card import Card
     from wsigraph.run.train_cohort import TrainResult
     from wsigraph.training.held_out import HeldOut
@@ -62,7 +65,14 @@ _Seed = Annotated[int, typer.Option("--seed", help="Seed of folds, weights and a
 _Workers = Annotated[
     int, typer.Option("--workers", min=0, help="Number of processes, one fold each; 0 uses all cores.")
 ]
-_Device = Annotated[str, typer.Option("--device", help="cpu or cuda.", autocompletion=named("cpu", "cuda"))]
+_Network = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--network",
+        metavar="MODULE:CLASS",
+        help="Also fit this network in the same folds and compare it: a class of a module, or a plugin. Repeatable.",
+    ),
+]
 _Tries = Annotated[
     list[str] | None,
     typer.Option("--try", metavar="KEY=VALUE", help="Also try this model setting, e.g. layers=2. Repeatable."),
@@ -109,8 +119,9 @@ def train(
     group: _Group = Group.PATIENT,
     seed: _Seed = 1,
     workers: _Workers = 0,
-    device: _Device = "cpu",
+    device: Device = None,
     tries: _Tries = None,
+    network: _Network = None,
     splits: _Splits = None,
     allow_missing: _Missing = False,
     restart: _Restart = False,
@@ -132,7 +143,14 @@ def train(
     from wsigraph.cli.progress import progress_line
     from wsigraph.run.train_cohort import train as train_cohort
 
-    settings = read_settings(config, overrides, {"model.task": None if task is None else task.value})
+    if network:
+        from wsigraph.torch.any_network import load_network
+
+        for name in network:
+            load_network(name)  # before the training, not after it
+    settings = read_settings(
+        config, overrides, {"model.task": None if task is None else task.value, "runtime.device": device}
+    )
     with progress_line(str(manifest)) as progress:
         result = train_cohort(
             manifest,
@@ -145,7 +163,6 @@ def train(
             group=group.value,
             seed=seed,
             workers=workers,
-            device=device,
             tries=tries or (),
             splits=splits,
             allow_missing=allow_missing,
@@ -155,10 +172,37 @@ def train(
             inclusion=inclusion,
             progress=progress,
         )
+        compared = _compare(network or (), out, settings, seed, progress)
     if as_json:
-        print(json.dumps(_to_json(result, out), allow_nan=False))
+        more = {"networks": compared} if compared else {}
+        print(json.dumps({**_to_json(result, out), **more}, allow_nan=False))
     else:
         _print_scores(result, out)
+        _print_compared(compared)
+
+
+def _compare(
+    networks: Sequence[str], out: Path, settings: Config, seed: int, progress: Callable[[str, int, int], None] | None
+) -> list[dict[str, Any]]:
+    """Fit other networks in the folds of the model and return their scores."""
+    if not networks:
+        return []
+    from wsigraph.torch.any_network import Fitting, compare_network
+
+    fitting = Fitting(epochs=settings.model.correction_epochs, seed=seed, device=settings.runtime.device)
+    return [compare_network(name, out, fitting=fitting, progress=progress) for name in networks]
+
+
+def _print_compared(compared: list[dict[str, Any]]) -> None:
+    for scores in compared:
+        for part, score in (("survival", "c_index"), ("stage", "auc")):
+            if part in scores["above"]["model"]:
+                own, above = scores[part][score], scores["above"]["model"][part][score]
+                print(
+                    f"{scores['name'][:24]:24s} {part} {score} {own['value']:.3f} ({own['low']:.3f} to "
+                    f"{own['high']:.3f}), above the model by {above['value']:+.3f} ({above['low']:+.3f} to "
+                    f"{above['high']:+.3f})"
+                )
 
 
 def _to_json(result: TrainResult, out: Path) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wsigraph.cli.completion import named
 from wsigraph.cli.failure import Debug, ends_plainly, say
-from wsigraph.cli.options import AsJson, ConfigFiles, Mpp, Overrides, Threads, read_settings
+from wsigraph.cli.options import AsJson, ConfigFiles, Device, Mpp, Overrides, Threads, read_settings
 
 if TYPE_CHECKING:
     from wsigraph.synthesis.diffusion.generator import Generator
@@ -33,7 +32,6 @@ _Start = Annotated[
 _Restart = Annotated[
     bool, typer.Option("--restart", help="Discard work in MODEL that has other settings or data, and start over.")
 ]
-_Device = Annotated[str, typer.Option("--device", help="cpu or cuda.", autocompletion=named("cpu", "cuda"))]
 _TRAINING_IMAGE_PX = 256
 
 
@@ -45,7 +43,7 @@ def train_synthesis(
     painted: _Painted = 64,
     start: _Start = None,
     mpp: Mpp = None,
-    device: _Device = "cpu",
+    device: Device = None,
     restart: _Restart = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
@@ -66,6 +64,7 @@ def train_synthesis(
     """
     from wsigraph.cli.progress import progress_line
     from wsigraph.config.diffusion import SIZES
+    from wsigraph.graph.device import find_device
     from wsigraph.synthesis.diffusion.generator import (
         About,
         load_generator,
@@ -77,7 +76,8 @@ def train_synthesis(
     from wsigraph.synthesis.diffusion.train import CHECKPOINT, train, training_identity
     from wsigraph.synthesis.diffusion.training_images import find_sources, paint_training_set, read_training_images
 
-    settings = read_settings(config, overrides, {"runtime.threads": threads})
+    settings = read_settings(config, overrides, {"runtime.threads": threads, "runtime.device": device})
+    place = find_device(settings.runtime.device)
     base = None if start is None else load_generator(None if start == "shipped" else start)
     if base is not None:
         sizes = {name: getattr(base.config, name) for name in SIZES}
@@ -102,9 +102,9 @@ def train_synthesis(
             seed=seed,
             start=network,
             out=out,
-            device=device,
+            device=place,
             progress=progress,
-            on_checkpoint=sample_grid(shown, out, device=device),
+            on_checkpoint=sample_grid(shown, out, device=place),
         )
     about = About(
         name=out.resolve().name,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from wsigraph import compilation
 from wsigraph.cli.failure import say
 
 if TYPE_CHECKING:
@@ -66,15 +67,25 @@ def duration(seconds: float) -> str:
 
 
 def _lines(report_s: float) -> Callable[[Tally, list[Active]], None]:
-    written_at = time.monotonic()
+    written_at, is_said = time.monotonic(), False
 
     def write_line(tally: Tally, active: list[Active]) -> None:
-        nonlocal written_at
+        nonlocal written_at, is_said
+        if not is_said and any(slide.compiled is not None for slide in active):
+            is_said = True
+            say(compilation.MESSAGE)
         if time.monotonic() - written_at >= report_s:
             written_at = time.monotonic()
             say(headline(tally.snapshot()))
 
     return write_line
+
+
+def _step_text(slide: Active) -> str:
+    """Return the step of a slide, and that its worker compiles."""
+    if slide.compiled is None:
+        return slide.step
+    return f"{slide.step} ({compilation.MESSAGE}: {slide.compiled} functions)"
 
 
 def _drawing(tally: Tally, active: list[Active], above: str) -> Any:
@@ -90,7 +101,7 @@ def _drawing(tally: Tally, active: list[Active], above: str) -> Any:
     running = [slide for slide in active if slide.step]
     for slide in running[:_SHOWN]:
         bar = ProgressBar(total=1.0, completed=slide.fraction, width=20)
-        slides.add_row(Text(f"  {slide.row.slide_id}"), Text(slide.step), bar, Text(slide.worker, style="dim"))
+        slides.add_row(Text(f"  {slide.row.slide_id}"), Text(_step_text(slide)), bar, Text(slide.worker, style="dim"))
     rest = len(running) - _SHOWN
     more = [Text(f"  and {rest} more")] if rest > 0 else []
     failed = [

@@ -1,5 +1,8 @@
 """The sections of the settings that may change how fast a result is computed, never the result.
 
+The device of the networks is one of them: on a GPU their outputs differ within a stated tolerance
+(`wsigraph.graph.device`).
+
 They are left out of every hash, so a run that was started on one machine can be continued on a cluster.
 """
 
@@ -35,7 +38,7 @@ class Section(BaseModel):
 
 
 class RuntimeConfig(Section):
-    """Chunks, threads and memory; never part of a hash."""
+    """Chunks, threads, memory and device; never part of a hash."""
 
     chunk_px: int = Field(2048, ge=64, le=65536, description="side of one task's pixels at working mpp")
     threads: int = Field(0, ge=0, le=1024, description="threads for the pixel steps; 0 uses all allowed cores")
@@ -44,6 +47,11 @@ class RuntimeConfig(Section):
         ge=0.0,
         le=65536.0,
         description="memory for pixels being processed, GB; chunks become smaller if needed; 0 is no limit",
+    )
+    device: str = Field(
+        "cpu",
+        pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$",
+        description="where networks run: cpu, cuda, cuda:1, mps, or auto, the first GPU there is",
     )
 
 

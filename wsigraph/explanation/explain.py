@@ -38,6 +38,7 @@ from wsigraph.explanation.reference_input import (
     make_reference_input,
 )
 from wsigraph.explanation.target import Target
+from wsigraph.graph.device import find_device
 from wsigraph.model.bundle import SHIPPED, ModelBundle, load_bundle
 from wsigraph.model.columns import NodeColumns, column_groups
 from wsigraph.model.inputs import GraphInput, graph_input
@@ -130,6 +131,7 @@ def explain(
     sha256: str | None = None,
     thorough: bool = False,
     threads: int = 1,
+    device: str = "cpu",
 ) -> Explanation:
     """Return the explanation of a model's prediction for a slide.
 
@@ -156,6 +158,8 @@ def explain(
         Whether to compute attributions for every reference input and report their agreement.
     threads : int
         Number of threads; results do not depend on it.
+    device : str
+        Where the networks run: ``cpu``, ``cuda``, ``mps`` or ``auto``.
 
     Returns
     -------
@@ -165,7 +169,8 @@ def explain(
     Raises
     ------
     ConfigError
-        If the target or the reference input is unknown, or this model does not have it.
+        If the target or the reference input is unknown, or this model does not have it, or this machine has
+        no such device.
     ModelError
         If bundle or reference are damaged or of another schema.
     StoreError
@@ -181,7 +186,7 @@ def explain(
         reference = reference or load_reference(directory, model)
     card = model.card
     check_graph(model, coarse)
-    networks = explained_members(model, sha256)
+    networks = explained_members(model, sha256, find_device(device))
     case = _Case(
         raw=graph_input(coarse, NodeColumns.of(card.config, card.encoder)),
         networks=networks,

@@ -367,7 +367,8 @@ def pooling_weights(member: ExplainedMember, graph: Standardised) -> NDArray[np.
     edge_index, area, batch = shape.union(1)
     features, edge_attr = torch.from_numpy(graph.features), torch.from_numpy(graph.edge_attribute)
     with one_thread(), torch.inference_mode():
-        weights = member.network.pooling_weights(features, edge_index, edge_attr, batch, area, 1)
+        network: Any = member.network
+        weights = network.pooling_weights(features, edge_index, edge_attr, batch, area, 1)
     return np.asarray(weights.double().numpy())
 
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsigraph.model.bundle import ModelBundle, slide_digest
 from wsigraph.model.inputs import GraphInput, Scaler, Standardised
-from wsigraph.model.nn.corrected_network import CorrectedNetwork
+from wsigraph.model.member import EnsembleMember
 from wsigraph.model.nn.inference import compile_for_inference
-from wsigraph.model.nn.network import GraphNetwork
+from wsigraph.model.nn.on_device import OnDevice
 
 Logits = tuple[Tensor, Tensor]
 """Output of a member for S versions of a slide: cumulative stage logits (S, K - 1) and hazard logits (S, T)."""
@@ -32,8 +32,8 @@ class ExplainedMember:
 
     Attributes
     ----------
-    network : GraphNetwork or CorrectedNetwork
-        In evaluation mode, without gradients of its weights.
+    network : torch.nn.Module
+        Called like `GraphNetwork`; in evaluation mode, without gradients of its weights.
     scaler : Scaler
         Standardises features.
     ends_days : float64 (T,)
@@ -44,7 +44,7 @@ class ExplainedMember:
         Day at which the model states risk, the same for all members; the end of the last interval if that is earlier.
     """
 
-    network: GraphNetwork | CorrectedNetwork
+    network: nn.Module
     scaler: Scaler
     ends_days: NDArray[np.float64]
     temperature: float = 1.0
@@ -55,7 +55,9 @@ class ExplainedMember:
         return self.scaler.standardise(raw)
 
 
-def explained_members(bundle: ModelBundle, sha256: str | None = None) -> tuple[ExplainedMember, ...]:
+def explained_members(
+    bundle: ModelBundle, sha256: str | None = None, device: str = "cpu"
+) -> tuple[ExplainedMember, ...]:
     """Return the members of a bundle that predict a slide.
 
     Parameters
@@ -65,6 +67,8 @@ def explained_members(bundle: ModelBundle, sha256: str | None = None) -> tuple[E
     sha256 : str, optional
         Digest of the slide's bytes. If the model was trained on this slide, only the member that was not is returned,
         as in the prediction.
+    device : str
+        Where the networks run, as `wsigraph.graph.device.find_device` returns it.
 
     Returns
     -------
@@ -81,7 +85,7 @@ def explained_members(bundle: ModelBundle, sha256: str | None = None) -> tuple[E
     risk_days = max(bundle.card.time_days, default=np.inf)
     return tuple(
         ExplainedMember(
-            network=compile_for_inference(member.network()),
+            network=_prepared(member, device),
             scaler=member.scaler,
             ends_days=np.asarray(member.ends_days, np.float64),
             temperature=member.temperature,
@@ -89,6 +93,13 @@ def explained_members(bundle: ModelBundle, sha256: str | None = None) -> tuple[E
         )
         for member in chosen
     )
+
+
+def _prepared(member: EnsembleMember, device: str) -> nn.Module:
+    """Return the network of a member: fused on the processor, torch's own layers on a GPU."""
+    if device == "cpu":
+        return compile_for_inference(member.network())
+    return OnDevice(member.network().eval().requires_grad_(False), device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

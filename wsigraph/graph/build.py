@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsigraph.config import Config, FeatureConfig
+from wsigraph.config import Config
 from wsigraph.geometry import Box, grid
 from wsigraph.graph.adjacency import both_directions, count_boundaries, sum_boundaries
 from wsigraph.graph.feature.count import CountScales, count_moments
@@ -22,12 +22,11 @@ from wsigraph.graph.feature.detect import (
     detector_identity,
     load_detector,
 )
-from wsigraph.graph.feature.encode import encode
+from wsigraph.graph.feature.encode import encode, load_encoder
 from wsigraph.graph.feature.moments import MOMENT_NAMES
 from wsigraph.graph.tissue.suitability import mark
 from wsigraph.graph.tissue.window import tissue_box
 from wsigraph.records import SuperpixelLabels, TissueGraph
-from wsigraph.registry import ENCODERS, load
 from wsigraph.slide.map_boxes import Progress, map_chunks
 from wsigraph.slide.reader import Slide
 from wsigraph.slide.roi import Roi, as_roi
@@ -68,6 +67,8 @@ def build_graph(
     ------
     SlideError
         If the slide cannot be read, or a file of regions does not fit it.
+    ConfigError
+        If ``runtime.device`` is not on this machine.
     PluginError
         If ``feature.encoder`` or ``feature.nuclei`` names a plugin that does not load.
 
@@ -87,7 +88,7 @@ def build_graph(
     for ids, rows, class_rows, _, _ in tables:
         moments[ids - 1] += rows
         class_pixels[ids - 1] += class_rows
-    nuclei = _count_detected(moments, slide, labels, settings.feature, progress)
+    nuclei = _count_detected(moments, slide, labels, settings, progress)
     key, boundary = sum_boundaries(
         np.concatenate([np.zeros(0, np.int64), *(table[3] for table in tables)]),
         np.concatenate([np.zeros((0, 2), np.int64), *(table[4] for table in tables)]),
@@ -95,7 +96,7 @@ def build_graph(
     edge_index, boundary = both_directions((key >> 32) - 1, (key & 0xFFFFFFFF) - 1, boundary)
     encoding_sum = None
     if settings.feature.encoder is not None:
-        encoder = load(ENCODERS, settings.feature.encoder)()
+        encoder = load_encoder(settings.feature.encoder, settings.runtime.device)
         encoding_sum = encode(slide, labels, encoder, progress=progress)
     return TissueGraph(
         slide_id=slide.info.slide_id,
@@ -119,11 +120,11 @@ def _count_detected(
     moments: NDArray[np.int64],
     slide: Slide,
     labels: SuperpixelLabels,
-    config: FeatureConfig,
+    settings: Config,
     progress: Progress | None,
 ) -> str:
     """Replace the nuclei of the rule by those of the detector chosen, in place, and return what found them."""
-    chosen = config.nuclei
+    chosen = settings.feature.nuclei
     if chosen != "none" and slide.info.mpp > COARSEST_MPP:
         slide.mark(
             f"{slide.info.mpp:g} um/px is too coarse for nuclei, which need {COARSEST_MPP:g} um/px or finer: the graph "
@@ -132,7 +133,7 @@ def _count_detected(
         chosen = "none"
     if chosen == "rule":
         return "rule"
-    detector = load_detector(chosen, config.nuclei_weights)
+    detector = load_detector(chosen, settings.feature.nuclei_weights, settings.runtime.device)
     if detector is None:
         moments[:, NUCLEUS_COLUMNS] = 0
         return "none"

@@ -19,6 +19,7 @@ from wsigraph.model.columns import NodeColumns
 from wsigraph.model.inputs import GraphInput, Scaler, Standardised
 from wsigraph.model.nn.corrected_network import CorrectedNetwork, NetworkCounts
 from wsigraph.model.nn.network import GraphNetwork, disjoint_union
+from wsigraph.model.nn.on_device import moved, to_processor
 
 _BATCH_SIZE = 64
 """Graphs per forward pass in evaluation."""
@@ -166,17 +167,26 @@ class EnsembleMember:
         return network
 
     @cached_property
-    def _network(self) -> GraphNetwork | CorrectedNetwork:
-        """The network of `read`, built once: building takes longer than a forward pass."""
-        return self.network()
+    def _networks(self) -> dict[str, GraphNetwork | CorrectedNetwork]:
+        """The networks of `read` by device, built once: building takes longer than a forward pass."""
+        return {}
 
-    def read(self, graphs: Sequence[GraphInput | Standardised]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _network_on(self, device: str) -> GraphNetwork | CorrectedNetwork:
+        if device not in self._networks:
+            self._networks[device] = self.network().to(device)
+        return self._networks[device]
+
+    def read(
+        self, graphs: Sequence[GraphInput | Standardised], device: str = "cpu"
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the logits of graphs.
 
         Parameters
         ----------
         graphs : sequence of GraphInput or Standardised
             Unscaled, or scaled by this member's scaler.
+        device : str
+            Where the network runs, as `wsigraph.graph.device.find_device` returns it.
 
         Returns
         -------
@@ -190,24 +200,27 @@ class EnsembleMember:
         ModelError
             If graphs have another number of features, or the weights do not fit.
         """
-        network = self._network
+        network = self._network_on(device)
         scaled = [self.scaler.standardise(graph) if isinstance(graph, GraphInput) else graph for graph in graphs]
         stages, hazards = [], []
         with one_thread(), torch.inference_mode():
             for first in range(0, len(scaled), _BATCH_SIZE):
-                stage, hazard = network(*disjoint_union(scaled[first : first + _BATCH_SIZE]))
+                union = disjoint_union(scaled[first : first + _BATCH_SIZE])
+                stage, hazard = to_processor(network(*moved(union, device)))
                 stages.append(stage.double().numpy())
                 hazards.append(hazard.double().numpy())
         return np.concatenate(stages), np.concatenate(hazards)
 
     def read_parts(
-        self, graphs: Sequence[GraphInput | Standardised]
+        self, graphs: Sequence[GraphInput | Standardised], device: str = "cpu"
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the parts of the log hazard ratios of graphs: composition and arrangement.
 
         Parameters
         ----------
         graphs : sequence of GraphInput or Standardised
+            As for `read`.
+        device : str
             As for `read`.
 
         Returns
@@ -220,14 +233,15 @@ class EnsembleMember:
         ModelError
             As for `read`.
         """
-        network = self._network
+        network = self._network_on(device)
         if not isinstance(network, CorrectedNetwork) or not len(self.ends_days):
             return np.full(len(graphs), np.nan), np.full(len(graphs), np.nan)
         scaled = [self.scaler.standardise(graph) if isinstance(graph, GraphInput) else graph for graph in graphs]
         tables = []
         with one_thread(), torch.inference_mode():
             for first in range(0, len(scaled), _BATCH_SIZE):
-                parts = network.parts(*disjoint_union(scaled[first : first + _BATCH_SIZE]))
-                tables.append(torch.stack([parts.composition, parts.arrangement]).double().numpy())
+                union = disjoint_union(scaled[first : first + _BATCH_SIZE])
+                parts = network.parts(*moved(union, device))
+                tables.append(torch.stack([parts.composition, parts.arrangement]).cpu().double().numpy())
         composition, arrangement = np.concatenate(tables, axis=1)
         return composition, arrangement

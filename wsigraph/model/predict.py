@@ -20,6 +20,7 @@ from wsigraph.cohort.metrics.survival import log_cumulative_hazard, survival_bet
 from wsigraph.config import CoarseningConfig, PredictionConfig
 from wsigraph.errors import ModelError
 from wsigraph.graph.coarsening.coarsen import coarsen
+from wsigraph.graph.device import find_device
 from wsigraph.graph.feature.interpret import feature_schema_id
 from wsigraph.graph.feature.moments import schema_id as moment_schema_id
 from wsigraph.graph.tissue.suitability import mark_prediction
@@ -64,6 +65,7 @@ def predict(
     sha256: str | None = None,
     without: Sequence[int] | NDArray[np.int64] = (),
     config: PredictionConfig | None = None,
+    device: str = "cpu",
 ) -> Prediction:
     """Return the prediction of a model for a graph.
 
@@ -83,6 +85,8 @@ def predict(
         whether the prediction is withheld.
     config : PredictionConfig, optional
         Organ of the slide, and what is withheld; the defaults where left out.
+    device : str
+        Where the networks run: ``cpu``, ``cuda``, ``mps`` or ``auto``.
 
     Returns
     -------
@@ -92,6 +96,8 @@ def predict(
 
     Raises
     ------
+    ConfigError
+        If this machine has no such device.
     ModelError
         If the bundle is missing, damaged or of another schema than the graph, the graph lacks the encoder's features or
         was coarsened by another embedding than the model's own, or a region to remove does not exist.
@@ -100,6 +106,7 @@ def predict(
     -----
     Linear in regions and edges: about 0.1 s per member for 10,000 regions, after some seconds to import torch.
     """
+    place = find_device(device)
     bundle = model if isinstance(model, ModelBundle) else load_bundle(SHIPPED if model is None else model)
     card, options = bundle.card, config or PredictionConfig()
     coarse = graph if isinstance(graph, CoarseGraph) else _coarsened(graph, bundle, sha256)
@@ -113,9 +120,9 @@ def predict(
     raw = whole.without(without) if len(without) else whole
     graphs = [member.scaler.standardise(raw) for member in members]
     distance = float(np.mean([graph.distance for graph in graphs]))
-    logits = [member.read([graph]) for member, graph in zip(members, graphs, strict=True)]
+    logits = [member.read([graph], place) for member, graph in zip(members, graphs, strict=True)]
     stage, stage_set = _stage(bundle, members, [stage_logits for stage_logits, _ in logits])
-    earned = _earned([card.members[number] for number in numbers], members, graphs)
+    earned = _earned([card.members[number] for number in numbers], members, graphs, place)
     time_days = np.array(card.time_days)
     survival, band = _survival(bundle, members, [hazard_logits for _, hazard_logits in logits], time_days)
     before = np.concatenate([[1.0], survival])[: len(survival)]
@@ -152,13 +159,13 @@ def predict(
 
 
 def _earned(
-    cards: Sequence[MemberCard], members: Sequence[EnsembleMember], graphs: Sequence[Standardised]
+    cards: Sequence[MemberCard], members: Sequence[EnsembleMember], graphs: Sequence[Standardised], device: str
 ) -> dict[str, Any]:
     """Return composition and arrangement of a prediction and the earned fractions, by their names in the record."""
     corrections = [card.correction for card in cards if card.correction is not None]
     if len(corrections) < len(cards):
         return {}
-    parts = [member.read_parts([graph]) for member, graph in zip(members, graphs, strict=True)]
+    parts = [member.read_parts([graph], device) for member, graph in zip(members, graphs, strict=True)]
     composition, arrangement = (float(np.mean([part[index][0] for part in parts])) for index in (0, 1))
     has_survival, has_stage = bool(len(members[0].ends_days)), members[0].config.task != "survival"
     survival_fraction = float(np.mean([correction.survival_fraction for correction in corrections]))

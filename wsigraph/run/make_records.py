@@ -93,9 +93,11 @@ def make_graph(run: SlideRun, to: Destination) -> None:
     """Build the graph of adjacent superpixels and their features."""
     from wsigraph import store
     from wsigraph.graph.build import build_graph
+    from wsigraph.graph.feature.stored_table import stored_features
 
     if run.tiles is not None:
-        store.save_graph(run.tiles.graph(run.slide.info.slide_id, run.settings.slide.stain), to)
+        graph = run.tiles.graph(run.slide.info.slide_id, run.settings.slide.stain)
+        store.save_graph(graph, to, stored_features(graph))
         return
     labels = run.records["segment"]
     graph = build_graph(run.slide, labels, run.settings, roi=run.roi, progress=run.progress)
@@ -104,7 +106,7 @@ def make_graph(run: SlideRun, to: Destination) -> None:
 
         sums = sum_over_superpixels(run.features, labels, graph, progress=run.progress)
         graph = dataclasses.replace(graph, encoding_sum=sums, encoder=run.features.encoder)
-    store.save_graph(graph, to)
+    store.save_graph(graph, to, stored_features(graph))
 
 
 def note_bad_tiles(run: SlideRun) -> None:
@@ -121,9 +123,11 @@ def make_coarse_graph(run: SlideRun, to: Destination) -> None:
     """Coarsen the graph into regions."""
     from wsigraph import store
     from wsigraph.graph.coarsening.coarsen import coarsen
+    from wsigraph.graph.feature.stored_table import stored_features
 
     options, embedding = run.coarsening
-    store.save_coarse_graph(coarsen(run.records["graph"], options, embedding=embedding), to)
+    coarse = coarsen(run.records["graph"], options, embedding=embedding)
+    store.save_coarse_graph(coarse, to, stored_features(coarse))
 
 
 def make_prediction(run: SlideRun, to: Destination) -> None:
@@ -133,7 +137,13 @@ def make_prediction(run: SlideRun, to: Destination) -> None:
     from wsigraph.model.predict import predict
 
     options = run.settings.prediction
-    prediction = predict(run.records["coarsen"], run.model, sha256=run.slide.info.sha256, config=options)
+    prediction = predict(
+        run.records["coarsen"],
+        run.model,
+        sha256=run.slide.info.sha256,
+        config=options,
+        device=run.settings.runtime.device,
+    )
     store.save_prediction(mark_prediction(prediction, run.mark), to)
 
 
@@ -186,6 +196,7 @@ def make_explanation(run: SlideRun, to: Destination) -> None:
         sha256=run.slide.info.sha256,
         thorough=request.thorough,
         threads=run.settings.runtime.threads or CPU_COUNT,
+        device=run.settings.runtime.device,
     )
     store.save_explanation(explanation, to)
 

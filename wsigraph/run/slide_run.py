@@ -281,12 +281,23 @@ def open_directory(
     return directory
 
 
-def check_encoder(settings: Config) -> None:
-    """Raise PluginError before the work, not in the middle of it, if the encoder does not load."""
-    from wsigraph import registry
+def check_networks(settings: Config, *, here: bool = True) -> None:
+    """Raise an error before the work, not in the middle of it, if the device is absent or the encoder does not load.
 
+    Parameters
+    ----------
+    settings : Config
+        Encoder and device.
+    here : bool
+        Whether the networks run on this machine; if not, its devices do not matter.
+    """
+    from wsigraph.graph.device import find_device
+
+    device = find_device(settings.runtime.device) if here else "cpu"
     if settings.feature.encoder is not None:
-        registry.load(registry.ENCODERS, settings.feature.encoder)()
+        from wsigraph.graph.feature.encode import load_encoder
+
+        load_encoder(settings.feature.encoder, device)
 
 
 def describe_run(path: Path | str, settings: Config) -> dict[str, Any]:

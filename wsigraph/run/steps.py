@@ -22,7 +22,7 @@ from wsigraph.run import make_records as records
 from wsigraph.run.slide_run import (
     Progress,
     SlideRun,
-    check_encoder,
+    check_networks,
     describe_run,
     load_explanation_inputs,
     load_model,
@@ -307,7 +307,7 @@ def run_slide(
             request, reference = load_explanation_inputs(explain, directory_of_model, bundle)
     refuse_regions(path, roi, tissue_mask)
     settings = check_features(bundle, settings, has_slide=path is not None, has_features=features is not None)
-    check_encoder(settings)
+    check_networks(settings)
     check_writable(Path(out))
     started = time.perf_counter()
     opened = open_inputs(

@@ -60,7 +60,7 @@ def train(
     group: Literal["patient", "site"] = "patient",
     seed: int = 1,
     workers: int = 0,
-    device: str = "cpu",
+    device: str | None = None,
     tries: Sequence[str] = (),
     splits: str | None = None,
     allow_missing: bool = False,
@@ -98,8 +98,8 @@ def train(
         Seed of the folds, the initial weights and all other random choices.
     workers : int
         Number of processes, one fold each; 0 takes one for every allowed core.
-    device : str
-        ``cpu`` or ``cuda``.
+    device : str, optional
+        Where the networks are trained; ``runtime.device`` of the settings where left out.
     tries : sequence of str
         Further model settings to choose from, each as ``"key=value"``, such as ``"layers=2"``.
     splits : str, optional
@@ -128,7 +128,7 @@ def train(
         If the manifest has faults, a slide has no graph, the folds cannot be formed, or the cohort is too small:
         fewer than 20 events, 5 patients of a stage or 2 events of a fold.
     ConfigError
-        If an element of `tries` is no model setting.
+        If an element of `tries` is no model setting, or this machine has no such device.
     ModelError
         If a fold cannot be fitted.
     StoreError
@@ -141,12 +141,14 @@ def train(
     from wsigraph.cohort.manifest.fold_table import read_folds
     from wsigraph.cohort.manifest.manifest import read_manifest
     from wsigraph.cohort.manifest.manifest_row import patient_digest
+    from wsigraph.graph.device import find_device
     from wsigraph.training.cross_validate import Design, cross_validate, refuse_finished, start_over, study_identity
     from wsigraph.training.load_cohort import find_forced, load_cohort, shared_inputs
     from wsigraph.training.repeats import score_repeats
     from wsigraph.training.tries import cohort_key, note_tries
 
     settings = config or Config()
+    device = find_device(device or settings.runtime.device)
     manifest, graphs, out = Path(manifest), Path(graphs), Path(out)
     names = settings.model.stage_names
     table = read_manifest(manifest, stage_names=names, check_files=False)

@@ -59,7 +59,7 @@ class Codec(Generic[_Record]):
     encode: Callable[[_Record], Payload]
     decode: Callable[[Payload], _Record]
 
-    def save(self, record: _Record, to: Destination | Path | str) -> None:
+    def save(self, record: _Record, to: Destination | Path | str, beside: Payload | None = None) -> None:
         """Write a record.
 
         Parameters
@@ -68,6 +68,8 @@ class Codec(Generic[_Record]):
             Of the codec's class.
         to : Destination, Path or str
             The file, or the file with inputs and configuration for its header.
+        beside : Payload, optional
+            Further fields and arrays for readers without this package; `load` ignores them.
 
         Raises
         ------
@@ -75,7 +77,10 @@ class Codec(Generic[_Record]):
             If a number is not finite or the file cannot be written.
         """
         write, _ = _CONTAINERS[self.suffix]
-        write(Destination.of(to), self.record.__name__, self.encode(record))
+        payload = self.encode(record)
+        if beside is not None:
+            payload = Payload({**payload.fields, **beside.fields}, {**payload.arrays, **beside.arrays})
+        write(Destination.of(to), self.record.__name__, payload)
 
     def load(self, path: Path | str) -> _Record:
         """Read a record.

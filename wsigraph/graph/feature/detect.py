@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from wsigraph.errors import PluginError
 from wsigraph.geometry import Box, Size, grid, ratio
+from wsigraph.graph.device import find_device
 from wsigraph.graph.feature.concentration import concentrations
+from wsigraph.graph.feature.encode import takes_device
 from wsigraph.graph.feature.moments import COLUMN, MOMENT_NAMES
 from wsigraph.graph.feature.nuclei import AREA, X, Y, add_nuclei, measure_spots
 from wsigraph.records import SuperpixelLabels
@@ -88,7 +90,7 @@ class NucleusDetector(Protocol):
         ...
 
 
-def load_detector(name: str, weights: str | None = None) -> NucleusDetector | None:
+def load_detector(name: str, weights: str | None = None, device: str = "cpu") -> NucleusDetector | None:
     """Return the detector of a name.
 
     Parameters
@@ -97,6 +99,8 @@ def load_detector(name: str, weights: str | None = None) -> NucleusDetector | No
         ``none``, ``network`` or a plugin of group ``wsigraph.nuclei``.
     weights : str, optional
         File of weights, for a detector that takes one.
+    device : str
+        Where it runs, if its factory takes a device; the processor otherwise.
 
     Returns
     -------
@@ -105,6 +109,8 @@ def load_detector(name: str, weights: str | None = None) -> NucleusDetector | No
 
     Raises
     ------
+    ConfigError
+        If this machine has no such device.
     PluginError
         If no such plugin loads, or it takes no weights.
     ModelError
@@ -115,17 +121,18 @@ def load_detector(name: str, weights: str | None = None) -> NucleusDetector | No
     if name == "network":
         from wsigraph.graph.feature.network_detector import NetworkDetector  # imports torch
 
-        return NetworkDetector(weights)
+        return NetworkDetector(weights, find_device(device))
     factory = load(NUCLEI, name)
+    place = takes_device(factory, device)
     if weights is None:
-        return cast(NucleusDetector, factory())
+        return cast(NucleusDetector, factory(**place))
     try:
-        inspect.signature(factory).bind(weights)
+        inspect.signature(factory).bind(weights, **place)
     except TypeError:
         raise PluginError(
             f"nucleus detector {name!r} takes no weights, {weights} was given; leave --nuclei-weights out"
         ) from None
-    return cast(NucleusDetector, factory(weights))
+    return cast(NucleusDetector, factory(weights, **place))
 
 
 def detector_identity(detector: NucleusDetector) -> str:

@@ -65,6 +65,10 @@ class Convolution:
     weight: Tensor
     bias: Tensor
 
+    def to(self, device: str) -> Convolution:
+        """Return the convolution on a device."""
+        return Convolution(self.weight.to(device), self.bias.to(device))
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -149,6 +153,8 @@ class EfficientNetLite0:
     ----------
     weights : dict of str to Tensor
         Published tensors, as `read_weights` returns them.
+    device : str
+        Device of torch that runs the network.
 
     Notes
     -----
@@ -163,21 +169,22 @@ class EfficientNetLite0:
     dimension = 112
     batch = 2
 
-    def __init__(self, weights: dict[str, Tensor]) -> None:
-        self._stem = fold(weights, "_conv_stem", "_bn0")
+    def __init__(self, weights: dict[str, Tensor], device: str = "cpu") -> None:
+        self._device = device
+        self._stem = fold(weights, "_conv_stem", "_bn0").to(device)
         self._blocks = tuple(
             Block(
-                fold(weights, f"_blocks.{index}._expand_conv", f"_blocks.{index}._bn0") if index else None,
-                fold(weights, f"_blocks.{index}._depthwise_conv", f"_blocks.{index}._bn1"),
-                fold(weights, f"_blocks.{index}._project_conv", f"_blocks.{index}._bn2"),
+                fold(weights, f"_blocks.{index}._expand_conv", f"_blocks.{index}._bn0").to(device) if index else None,
+                fold(weights, f"_blocks.{index}._depthwise_conv", f"_blocks.{index}._bn1").to(device),
+                fold(weights, f"_blocks.{index}._project_conv", f"_blocks.{index}._bn2").to(device),
                 stride,
             )
             for index, stride in enumerate(STRIDES)
         )
 
-    def __reduce__(self) -> tuple[Callable[[], EfficientNetLite0], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., EfficientNetLite0], tuple[Any, ...]]:
         """Pickle by name: another process reads the weights once for all calls."""
-        return efficientnet_lite0, ()
+        return efficientnet_lite0, (self._device,)
 
     def encode(self, windows: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the stride-16 map of a batch.
@@ -201,8 +208,8 @@ class EfficientNetLite0:
         if windows.shape != expected or windows.dtype != np.uint8:
             raise PluginError(f"encoder {self.name!r} got {windows.dtype} {windows.shape}, expected uint8 {expected}")
         with one_thread(blas=False), torch.inference_mode():
-            pixels = torch.from_numpy(windows.astype(np.float32)).sub_(127).div_(128)
-            features = self._features(pixels).numpy()
+            pixels = torch.from_numpy(windows.astype(np.float32)).to(self._device).sub_(127).div_(128)
+            features = self._features(pixels).cpu().numpy()
         return np.asarray(features, dtype=np.float32)
 
     def _features(self, pixels: Tensor) -> Tensor:
@@ -241,9 +248,13 @@ def _apply(block: Block, features: Tensor) -> Tensor:
     return narrow.add_(features) if narrow.shape == features.shape else narrow
 
 
-@functools.cache
-def efficientnet_lite0() -> EfficientNetLite0:
+def efficientnet_lite0(device: str = "cpu") -> EfficientNetLite0:
     """Return the EfficientNet-Lite0 encoder; this process reads its weights once.
+
+    Parameters
+    ----------
+    device : str
+        Device of torch that runs it.
 
     Returns
     -------
@@ -255,4 +266,9 @@ def efficientnet_lite0() -> EfficientNetLite0:
     PluginError
         If the package with the weights is absent or damaged.
     """
-    return EfficientNetLite0(read_weights())
+    return _encoder_on(device)
+
+
+@functools.cache
+def _encoder_on(device: str) -> EfficientNetLite0:
+    return EfficientNetLite0(read_weights(), device)

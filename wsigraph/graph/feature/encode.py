@@ -15,18 +15,21 @@ cost.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from math import ceil
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsigraph.errors import PluginError, RecordError
 from wsigraph.geometry import Box, Size, grid, ratio
+from wsigraph.graph.device import find_device
 from wsigraph.kernels import njit
 from wsigraph.records import LazyArray, SuperpixelLabels, TissueGraph
+from wsigraph.registry import ENCODERS, load
 from wsigraph.slide.map_boxes import Progress, map_chunks
 
 if TYPE_CHECKING:
@@ -80,6 +83,44 @@ class Encoder(Protocol):
     def encode(self, windows: NDArray[np.uint8], /) -> NDArray[np.float32]:
         """Return float32 (batch, window / stride, window / stride, D) for uint8 (batch, window, window, 3)."""
         ...
+
+
+def load_encoder(name: str, device: str = "cpu") -> Encoder:
+    """Return the encoder of a name.
+
+    Parameters
+    ----------
+    name : str
+        A plugin of group ``wsigraph.encoders``.
+    device : str
+        Where it runs, if its factory takes a device; the processor otherwise.
+
+    Returns
+    -------
+    Encoder
+        Ready to encode.
+
+    Raises
+    ------
+    ConfigError
+        If this machine has no such device.
+    PluginError
+        If no such plugin loads.
+    """
+    factory = load(ENCODERS, name)
+    return cast(Encoder, factory(**takes_device(factory, device)))
+
+
+def takes_device(factory: Callable[..., Any], device: str) -> dict[str, str]:
+    """Return the device as keyword of a plugin's factory, and nothing for a factory that takes none.
+
+    Raises
+    ------
+    ConfigError
+        If this machine has no such device.
+    """
+    chosen = find_device(device)
+    return {"device": chosen} if "device" in inspect.signature(factory).parameters else {}
 
 
 def encode(

@@ -22,7 +22,7 @@ from wsigraph.run.batch.summary import write_failures, write_summary
 from wsigraph.run.batch.tally import Tally
 from wsigraph.run.batch.work import carry_out
 from wsigraph.run.cluster import Cluster, connect, for_slides
-from wsigraph.run.slide_run import check_encoder, load_model
+from wsigraph.run.slide_run import check_networks, load_model
 from wsigraph.run.steps import STEPS
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def check_steps(until: str, settings: Config) -> None:
 
 def _check_model(until: str, settings: Config, model: Path | str | None) -> None:
     """Check what would fail every slide, before a cluster is started."""
-    check_encoder(settings)
+    check_networks(settings, here=settings.cluster.kind in ("local", "threads"))
     if STEPS[until].needs_model:
         load_model(model, settings)
 

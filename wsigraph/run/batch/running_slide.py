@@ -42,6 +42,8 @@ class RunningSlide:
         Step that the worker is carrying out.
     fraction : float
         Completed fraction, in [0, 1].
+    compiled : int or None
+        Number of kernels that the worker has compiled, while it compiles.
     held_by : Holder or None
         The other process that holds the lease of the slide.
     held_since, retry_at : float
@@ -60,6 +62,7 @@ class RunningSlide:
     reported_at: float | None = None
     step: str = ""
     fraction: float = 0.0
+    compiled: int | None = None
     held_by: Holder | None = None
     held_since: float = 0.0
     retry_at: float = 0.0
@@ -85,7 +88,9 @@ class RunningSlide:
     def update_progress(self, message: Mapping[str, Any]) -> None:
         """Take in a progress message of its worker."""
         self.reported_at, self.worker = time.monotonic(), str(message.get("worker", ""))
-        self.step = str(message["stage"])
+        self.step, self.compiled = str(message["stage"]), message.get("compiling")
+        if self.compiled is not None:
+            return
         self.fraction = message["done"] / message["total"] if message["total"] else 0.0
 
     def note_lost_worker(self, present: Collection[str]) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from wsigraph import compilation
 from wsigraph.errors import UnreadableSlide
 from wsigraph.run.batch.job import Job, Outcome
 from wsigraph.run.batch.lease import Holder, Lease, acquire
@@ -84,7 +85,7 @@ def carry_out_here(job: Job, worker: str, log: Log | None) -> Outcome:
         if isinstance(lease, Holder):
             holder = lease
         else:
-            with lease, _one_thread(), mapped_by(report.mapper):
+            with lease, _one_thread(), mapped_by(report.mapper), compilation.watch(report.note_compilation):
                 report.lease = lease
                 result = _run_steps(job, report)
     except Exception as error:  # noqa: BLE001  (every fault of a slide is a row of failures.parquet)
@@ -160,6 +161,7 @@ class _Report:
         self._slide_id = job.slide_id
         self._reported_at = float("-inf")
         self._reported: tuple[str, bool] | None = None
+        self._compiled_at = float("-inf")
 
     def __call__(self, step: str, done: int, total: int) -> None:
         if self.lease is not None:
@@ -171,9 +173,19 @@ class _Report:
         if state == self._reported and now - self._reported_at < _REPORT_S:
             return
         self._reported, self._reported_at = state, now
+        self._send(done, total)
+
+    def note_compilation(self, n_compiled: int, is_running: bool) -> None:
+        """Report that this process compiles kernels, at most twice a second."""
+        now = time.monotonic()
+        if is_running and now - self._compiled_at >= _REPORT_S:
+            self._compiled_at = now
+            self._send(0, 1, compiling=n_compiled)
+
+    def _send(self, done: int, total: int, **more: int) -> None:
         if self._log is not None:
             message = {"slide": self._slide_id, "worker": self.worker, "stage": self.step, "done": done, "total": total}
-            self._log(self._topic, message)
+            self._log(self._topic, {**message, **more})
 
     def busy_s(self, elapsed_s: float) -> dict[str, float]:
         """Return the time that each worker spent on the slide, by address, s."""

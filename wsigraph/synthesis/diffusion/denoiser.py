@@ -125,9 +125,9 @@ class Denoiser(nn.Module):
 
 
 def supports_bfloat16(device: str) -> bool:
-    """Return whether a device has bfloat16 arithmetic: every GPU here, and some CPUs."""
+    """Return whether a device has bfloat16 arithmetic: CUDA's GPUs, and some CPUs."""
     if device != "cpu":
-        return True
+        return device.startswith("cuda")
     # torch before 2.7 lacks get_capabilities
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
@@ -143,7 +143,7 @@ def inference_copy(network: Denoiser, *, half: bool, device: str) -> Denoiser:
     half : bool
         Compute the U-Net in bfloat16, where the device has it.
     device : str
-        ``cpu`` or ``cuda``.
+        As `wsigraph.graph.device.find_device` returns it.
 
     Returns
     -------

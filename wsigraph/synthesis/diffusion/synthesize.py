@@ -18,6 +18,7 @@ import numpy as np
 from wsigraph.config import Config, DiffusionConfig
 from wsigraph.errors import SynthesisError
 from wsigraph.geometry import Box, um2_to_px, um_to_px
+from wsigraph.graph.device import find_device
 from wsigraph.graph.one_thread import one_thread
 from wsigraph.slide.map_boxes import Progress, n_threads
 from wsigraph.slide.open_slide import open_slide
@@ -44,7 +45,7 @@ def synthesize(
     edits: Sequence[str] = (),
     domain: Domain | None = None,
     raster: bool = False,
-    device: str = "cpu",
+    device: str | None = None,
     progress: Progress | None = None,
 ) -> Iterator[SyntheticTile]:
     """Paint the tissue of a graph.
@@ -68,8 +69,8 @@ def synthesize(
         (`infer_domain`).
     raster : bool
         Give the model the class map beside the graph.
-    device : str
-        Where the network runs.
+    device : str, optional
+        Where the network runs; ``runtime.device`` of the settings where left out.
     progress : callable, optional
         Called with ("synthesize", canvases done, canvases).
 
@@ -80,11 +81,14 @@ def synthesize(
 
     Raises
     ------
+    ConfigError
+        If this machine has no such device.
     SynthesisError
         If the graph is empty, names unknown classes, lies off the canvas or has too many nodes for the model, if an
         edit is not possible, or the generator does not load.
     """
     settings = settings or Config()
+    device = find_device(device or settings.runtime.device)
     options = settings.diffusion
     generator = generator or load_generator(options.path)
     trained = generator.config

@@ -288,7 +288,7 @@ def _train_step(
     timestep = sample_timesteps(len(noise), config, generator).to(device)
     for group in optimiser.param_groups:
         group["lr"] = config.learning_rate * lr_schedule(step, config)
-    with torch.autocast(device, torch.bfloat16, enabled=config.half and supports_bfloat16(device)):
+    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.half and supports_bfloat16(device)):
         noisy = scheduler.add_noise(picture, noise, timestep)
         velocity = network(noisy, timestep, batch.tokens.to(device), raster, domain)
     error = (velocity.float() - scheduler.get_velocity(picture, noise, timestep)).square().mean(dim=(1, 2, 3))

@@ -15,6 +15,7 @@ from wsigraph import store
 from wsigraph.cohort.manifest.manifest import write_manifest
 from wsigraph.cohort.manifest.manifest_row import ManifestRow
 from wsigraph.config import Config, section_hash
+from wsigraph.graph.feature.stored_table import stored_features
 from wsigraph.synthesis.simulation.procedural import SiteStain
 from wsigraph.synthesis.simulation.pyramid import paint_slide, write_pyramid
 from wsigraph.synthesis.simulation.scenarios import N_STAGES
@@ -111,7 +112,8 @@ def write_cohort(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _paint(slide, path, settings, site=patient.stain, seed=seed)
             else:
-                store.save_graph(slide.graph, store.Destination(out / slide.slide_id / GRAPH, config=config))
+                to = store.Destination(out / slide.slide_id / GRAPH, config=config)
+                store.save_graph(slide.graph, to, stored_features(slide.graph))
             rows.append(
                 _row(len(rows) + 2, patient, slide, path, stages, f"{settings.synthesis.scenario}, seed {seed}")
             )

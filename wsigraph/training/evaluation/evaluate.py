@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from wsigraph.training.evaluation.evaluation_document import (
     own_scores,
 )
 from wsigraph.training.evaluation.evaluation_page import render_page
+from wsigraph.training.evaluation.other_predictions import other_models, other_models_digest
 from wsigraph.training.evaluation.patient_scores import patient_scores
 from wsigraph.training.held_out import HELD_OUT_FILE, HeldOut, load_held_out
 from wsigraph.training.load_cohort import load_cohort
@@ -121,6 +123,7 @@ def evaluate(
     seed = bundle.card.seeds["train"]
     paths = cohort_paths(directory, sources or Sources())
     identity = {"model": bundle.model_id, "manifest": _digest(paths), "layout": _LAYOUT}
+    identity |= other_models_digest(directory)
     document = _stored_document(directory / DOCUMENT, identity)
     if document is None:
         document, outcomes = own_scores(bundle, held_out, seed=seed)
@@ -130,6 +133,8 @@ def evaluate(
             cohort, uncoarsened = _cohorts(bundle, held_out, paths, coarsening, trained_endpoint(directory))
             task = baseline_task(bundle, cohort, seed=seed)
             models = baseline_models(task, bundle.members, uncoarsened=uncoarsened, workers=workers, progress=progress)
+            others = other_models(directory, _digests(cohort), bundle.card.stage_names)
+            models |= {name: partial(_given, one) for name, one in others.items()}
             predictions: dict[str, CohortPredictions] = {}
             document = add_baseline_models(document, outcomes, held_out, _digests(cohort), models, report, predictions)
             write_file(directory / SCORES, patient_scores(held_out, predictions))
@@ -140,6 +145,10 @@ def evaluate(
     document["competing"] = describe_incidence(incidence, _DAYS)
     write_file(directory / PAGE, render_page(document, held_out, incidence).encode())
     return document
+
+
+def _given(predictions: CohortPredictions) -> CohortPredictions:
+    return predictions
 
 
 def _incidence(
