@@ -128,6 +128,7 @@ Device = Annotated[
         "--device",
         metavar="NAME",
         help="Where networks run: cpu (the default), cuda, cuda:1, mps, or auto, which is the first GPU there is.",
+        autocompletion=named("cpu", "cuda", "mps", "auto"),
     ),
 ]
 TimeColumn = Annotated[
