@@ -1,7 +1,7 @@
 """Build hook: puts into wheels what is kept elsewhere or fetched.
 
-That is OpenSeadragon (also in source archives, so that wheels made of those hold it too), the sample slide, and the tested
-versions of all packages.
+That is OpenSeadragon (also in source archives, so that wheels made of those hold it too), the sample slide, and the
+tested versions of all packages.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
-
 
 PACKED = {
     "tests/data/CMU-1-Small-Region.svs": "wsigraph/datasets/CMU-1-Small-Region.svs",

@@ -1,8 +1,8 @@
 """Generated parts of the documentation, as functions that mkdocs calls.
 
 They replace three kinds of mark in a page, ``<!-- settings: superpixel -->``, ``<!-- readme -->`` and ``<!-- readme:
-Limits -->``, and add the pages of `docs.generated` and `docs.notebook_pages`. What is generated is written only once in the
-project: settings in their classes, options in the commands, the first page in the README.
+Limits -->``, and add the pages of `docs.generated` and `docs.notebook_pages`. What is generated is written only once in
+the project: settings in their classes, options in the commands, the first page in the README.
 """
 
 from __future__ import annotations

@@ -15,19 +15,20 @@ PAGE = Path(__file__).parent / "about" / "licences.md"
 _COPYLEFT = re.compile(r"GPL|MPL|EUPL|CDDL", re.I)
 _HEAD = """# Licences
 
-wsigraph has the MIT licence. Its shipped weights were trained on data with permissive licences, and the sample slide is in
+wsigraph has the MIT licence. Its shipped weights were trained on data with permissive licences. The sample slide is in
 the public domain (CC0-1.0). The viewer uses OpenSeadragon (BSD-3-Clause).
 
 `python -m docs.licences` writes this page from the metadata of the packages in `constraints.txt`.
 
 ## Not permissive
 
-These packages have a weak copyleft licence. wsigraph uses them unchanged, as separate packages, and copies nothing of them.
-You may use them in closed programs; if you change one of them and pass it on, publish that change. No package has the
-GPL alone: docutils, which lists it, has parts in the public domain and under BSD, and the parts under the GPL are tools.
+These packages have a weak copyleft licence. wsigraph uses them unchanged, as separate packages, and copies nothing of
+them. You may use them in closed programs; if you change one of them and pass it on, publish that change. No package
+has the GPL alone: docutils, which lists it, has parts in the public domain and under BSD, and the parts under the GPL
+are tools.
 
-- OpenSlide, inside `openslide-bin` and used through `openslide-python`, has the LGPL-2.1. Its own libraries are listed in
-  its package.
+- OpenSlide, inside `openslide-bin` and used through `openslide-python`, has the LGPL-2.1. Its own libraries are listed
+  in its package.
 - `psycopg` has the LGPL-3.0. Only the extra `postgres` installs it.
 - `hadolint` has the GPL-3. It is a tool for checks, it is in no extra, and nothing links to it.
 

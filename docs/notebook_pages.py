@@ -1,8 +1,8 @@
 """Notebooks as pages: ``python -m docs.notebook_pages`` runs them, and the site shows them with their outputs.
 
 The committed notebooks have no outputs. This command runs each in the folder ``notebooks`` and writes the result to
-``build/notebooks``; an error in a cell makes it fail. It is the only run of the notebooks in the checks. The hook of mkdocs
-then makes a page of each, with a link to download it. Without a run the pages show the code alone and say so.
+``build/notebooks``; an error in a cell makes it fail. It is the only run of the notebooks in the checks. The hook of
+mkdocs then makes a page of each, with a link to download it. Without a run the pages show the code alone and say so.
 """
 
 from __future__ import annotations
@@ -69,8 +69,9 @@ def notebook_files(root: Path) -> dict[str, str | bytes]:
         title = re.findall(r"^# (.*)$", page, re.M)[0]
         rows.append(f"| [{title}]({source.stem}.md) | [{source.name}]({source.name}) |")
     files["notebooks/index.md"] = (
-        "# Notebooks\n\nThe checks of the project run each notebook and keep its outputs. Download one, or open it in a "
-        "clone of the repository: `python -m pipelines.make_notebook_cohort` makes the simulated cohort that they read.\n\n"
+        "# Notebooks\n\nThe checks of the project run each notebook and keep its outputs. Download one, or open it in "
+        "a clone of the repository. `python -m pipelines.make_notebook_cohort` makes the simulated cohort that they "
+        "read.\n\n"
         "| notebook | download |\n|---|---|\n" + "\n".join(rows) + "\n"
     )
     return files

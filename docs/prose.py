@@ -1,8 +1,8 @@
-"""How long sentences are: ``python -m docs.prose [PAGE ...]`` prints a table, and fails for pages that are held to a limit.
+"""How long sentences are: ``python -m docs.prose [PAGE ...]`` prints a table and fails for pages with a limit.
 
-``docs/prose_pages.txt`` lists the pages that are held to it: a mean of at most 18 words a sentence, and no sentence above
-35. Code, tables, links' targets and headings are not counted; an item of a list is a sentence of its own. Pages that are
-not listed are shown when they are named. A page is added to the list when it passes, and never leaves it.
+``docs/prose_pages.txt`` lists the pages that are held to it: a mean of at most 18 words a sentence, and no sentence
+above 35. Code, tables, links' targets and headings are not counted; an item of a list is a sentence of its own. Pages
+that are not listed are shown when they are named. A page is added to the list when it passes, and never leaves it.
 """
 
 from __future__ import annotations

@@ -15,11 +15,11 @@ _Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to put 
 
 
 @ends_plainly
-def sample(out: _Out = Path("."), as_json: AsJson = False, debug: Debug = False) -> None:
+def sample(out: _Out = Path(), as_json: AsJson = False, debug: Debug = False) -> None:
     """Copy the sample slide, which comes with wsigraph, into a folder.
 
-    A section of skin stained with hematoxylin and eosin, 1.9 MB, in the public domain (CC0-1.0). An existing file of the
-    same name is kept.
+    A section of skin stained with hematoxylin and eosin, 1.9 MB, in the public domain (CC0-1.0). An existing file of
+    the same name is kept.
     """
     import json
 

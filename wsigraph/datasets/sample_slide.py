@@ -1,7 +1,7 @@
 """The slide that comes with the package.
 
-A wheel holds the file beside this module. In a clone it is the test slide, which is kept once. The digest of the bytes is
-checked before the path is returned, so that a damaged copy is never taken for a fault of the library.
+A wheel holds the file beside this module. In a clone it is the test slide, which is kept once. The digest of the bytes
+is checked before the path is returned, so that a damaged copy is never taken for a fault of the library.
 """
 
 from __future__ import annotations
