@@ -90,7 +90,7 @@ def walk(page: Path, folder: Path, environment: dict[str, str], *, fresh: bool =
     """
     output = ""
     n_run = 0
-    for block in blocks_of(page.read_text(encoding="utf-8")):
+    for block in _joined(blocks_of(page.read_text(encoding="utf-8"))):
         if block.language == "text":
             check_output(block.text, output, page.name)
         elif block.language == "console":
@@ -101,6 +101,15 @@ def walk(page: Path, folder: Path, environment: dict[str, str], *, fresh: bool =
         else:
             output = ""
     return n_run
+
+
+def _joined(blocks: list[Block]) -> list[Block]:
+    """Return the blocks of a page; where all that runs is Python, it is one program, as a reader would type it."""
+    if any(block.language == "bash" for block in blocks):
+        return blocks
+    programs = [block.text for block in blocks if block.language == "python"]
+    rest = [block for block in blocks if block.language != "python"]
+    return [Block("python", "\n".join(programs), ""), *rest] if programs else rest
 
 
 def run_block(block: Block, folder: Path, environment: dict[str, str], where: str) -> str:
