@@ -31,6 +31,9 @@ def pages(tmp_path: Path) -> Path:
     """Copy pages and settings; without the package beside them no reference is built, which saves most of the time."""
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
     shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "notebooks").mkdir()
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("notebooks/*.ipynb")):
+        shutil.copy(path, tmp_path / path.relative_to(ROOT))
     return tmp_path
 
 

@@ -81,6 +81,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "config show": ("wsigraph config show superpixel coarsening",),
     "config write": ("wsigraph config write configs",),
     "config check": ("wsigraph config check configs/superpixel.yaml",),
+    "sample": ("wsigraph sample", "wsigraph sample --out slides"),
+    "constraints": ("wsigraph constraints",),
     "version": ("wsigraph version",),
 }
 """By command; a command of a group has the name of the group before its own."""

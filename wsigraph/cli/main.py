@@ -12,6 +12,7 @@ import typer
 
 from wsigraph.cli import (
     configuration,
+    constraints,
     doctor,
     evaluate,
     explain,
@@ -23,6 +24,7 @@ from wsigraph.cli import (
     predict,
     report,
     run,
+    sample,
     serve,
     simulate,
     status,
@@ -93,6 +95,8 @@ app.add_typer(manifest.app, name="manifest")
 app.command("doctor", short_help="Check the installation and show how to fix it.")(doctor.doctor)
 app.add_typer(report.app, name="report")
 app.add_typer(configuration.app, name="config")
+app.command("sample", short_help="Copy the sample slide into a folder.")(sample.sample)
+app.command("constraints", short_help="Print the tested version of every package, for pip.")(constraints.constraints)
 app.command("version", short_help="Print the version.")(version.version)
 add_examples(app)
 
