@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from wsigraph.errors import SlideError
 from wsigraph.geometry import Box, Size, grid, px_to_mm2, px_to_um, px_to_um2, ratio
 from wsigraph.graph.feature.concentration import concentrations
-from wsigraph.graph.feature.detect import COARSEST_MPP, NucleusDetector, detected, whole_window
+from wsigraph.graph.feature.detect import COARSEST_MPP, NucleusDetector, detected, shown_window
 from wsigraph.graph.feature.moments import ECCENTRICITY_UNIT, OD_UNIT
 from wsigraph.graph.feature.nuclei import AREA, ECCENTRICITY, STAIN, X, Y, measure_spots
 from wsigraph.graph.feature.nucleus_outlines import convex_areas, trace_outlines
@@ -230,7 +230,7 @@ _Window = tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.int32], NDA
 def _measure_window(core: Box, slide: Slide, tissue: TissueMap, detector: NucleusDetector, part: Box | None) -> _Window:
     """Return columns `_NAMES`, type probabilities, outlines and their lengths for the nuclei that a window owns."""
     mpp = detector.mpp
-    window = whole_window(core, detector)
+    window = shown_window(core, tissue, detector)
     rgb = slide.read(window, mpp)
     nuclei = detected(rgb, detector)
     n = int(nuclei.instances.max(initial=0))

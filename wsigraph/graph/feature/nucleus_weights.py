@@ -41,6 +41,8 @@ class NucleusCard:
         Least probability of a nucleus's pixels, and least height of its peak in the centre map.
     least_area_um2 : float
         Least area of a nucleus.
+    least_probability : float
+        Least mean probability of a nucleus's pixels.
     type_temperature, least_type : float
         Divisor of the type logits, and the probability under which the type is unknown.
     training : dict of str to str
@@ -55,6 +57,7 @@ class NucleusCard:
     least_nucleus: float = 0.5
     least_centre: float = 0.3
     least_area_um2: float = 6.0
+    least_probability: float = 0.0
     type_temperature: float = 1.0
     least_type: float = 0.5
     training: dict[str, str] = field(default_factory=dict)
