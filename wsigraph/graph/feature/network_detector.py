@@ -44,7 +44,7 @@ class NetworkDetector:
         self.network = network.to(self.device)
         self.mpp = self.card.mpp
         self.types = self.card.types
-        self.digest, self.least_type = self.card.digest, self.card.least_type
+        self.digest, self.least_type = self.card.found_by(), self.card.least_type
 
     def detect(self, window: NDArray[np.uint8]) -> DetectedNuclei:
         """Return the nuclei of a window uint8 (h, w, 3)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -195,7 +196,9 @@ def find_nuclei(
     part = None
     if box is not None:
         step = ratio(detector.mpp, slide.info.mpp)
-        part = Box(y0=ceil(box.y0 / step), x0=ceil(box.x0 / step), y1=ceil(box.y1 / step), x1=ceil(box.x1 / step))
+        # the middle of a pixel decides, as it does for the columns
+        y0, x0, y1, x1 = (ceil(edge / step - Fraction(1, 2)) for edge in (box.y0, box.x0, box.y1, box.x1))
+        part = Box(y0=y0, x0=x0, y1=y1, x1=x1)
         boxes = [core for core in boxes if not core.intersect(part).is_empty]
     windows = map_chunks(_measure_window, boxes, slide, tissue, detector, part, stage="nuclei", progress=progress)
     types = tuple(getattr(detector, "types", ()))

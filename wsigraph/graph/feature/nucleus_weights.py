@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from wsigraph.errors import ModelError
+from wsigraph.graph.feature.nucleus_instances import REACH, SADDLE
 from wsigraph.graph.feature.nucleus_network import TYPES, WIDTHS, NucleusNetwork
 
 ARCHITECTURE = "nucleus-unet-1"
@@ -61,6 +62,12 @@ class NucleusCard:
     type_temperature: float = 1.0
     least_type: float = 0.5
     training: dict[str, str] = field(default_factory=dict)
+
+    def found_by(self) -> str:
+        """Return a digest of all that decides what is a nucleus: weights, pixel size, thresholds, joining of peaks."""
+        parts = [self.digest, REACH, SADDLE]
+        parts += [self.mpp, self.least_nucleus, self.least_centre, self.least_area_um2, self.least_probability]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def load_nucleus_network(path: Path | str | None = None) -> tuple[NucleusNetwork, NucleusCard]:
