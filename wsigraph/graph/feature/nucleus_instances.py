@@ -73,23 +73,32 @@ def find_instances(
             n += 1
             number[here] = n
     instances = _connected(top, number, height, width)
+    kept, mean = _keep(instances, nucleus, n, least_area, least_mean)
+    return instances, peak[:n][kept], mean
+
+
+@njit(nogil=True, cache=True)
+def _keep(
+    instances: NDArray[np.int32], nucleus: NDArray[np.uint8], n: int, least_area: int, least_mean: int
+) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
+    """Drop small and unlikely nuclei, in place; return which are kept, and their mean probabilities in 1/16."""
+    height, width = instances.shape
     area, total = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)
     for y in range(height):
         for x in range(width):
             area[instances[y, x]] += 1
             total[instances[y, x]] += nucleus[y, x]
-    renumbered, mean = np.zeros(n + 1, np.int32), np.empty(n, np.int32)
-    kept = 0
+    kept, number, mean = np.zeros(n, np.bool_), np.zeros(n + 1, np.int32), np.empty(n, np.int32)
+    last = 0
     for old in range(1, n + 1):
         if area[old] >= least_area and total[old] >= least_mean * area[old]:
-            peak[kept] = peak[old - 1]
-            mean[kept] = (32 * total[old] + area[old]) // (2 * area[old])
-            kept += 1
-            renumbered[old] = kept
+            mean[last] = (32 * total[old] + area[old]) // (2 * area[old])
+            last += 1
+            kept[old - 1], number[old] = True, last
     for y in range(height):
         for x in range(width):
-            instances[y, x] = renumbered[instances[y, x]]
-    return instances, peak[:kept].copy(), mean[:kept].copy()
+            instances[y, x] = number[instances[y, x]]
+    return kept, mean[:last].copy()
 
 
 @njit(nogil=True, cache=True)

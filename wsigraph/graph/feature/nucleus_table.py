@@ -195,10 +195,7 @@ def find_nuclei(
     ]
     part = None
     if box is not None:
-        step = ratio(detector.mpp, slide.info.mpp)
-        # the middle of a pixel decides, as it does for the columns
-        y0, x0, y1, x1 = (ceil(edge / step - Fraction(1, 2)) for edge in (box.y0, box.x0, box.y1, box.x1))
-        part = Box(y0=y0, x0=x0, y1=y1, x1=x1)
+        part = _pixels_in(box, ratio(detector.mpp, slide.info.mpp))
         boxes = [core for core in boxes if not core.intersect(part).is_empty]
     windows = map_chunks(_measure_window, boxes, slide, tissue, detector, part, stage="nuclei", progress=progress)
     types = tuple(getattr(detector, "types", ()))
@@ -262,6 +259,12 @@ def _measure_window(core: Box, slide: Slide, tissue: TissueMap, detector: Nucleu
     corner = np.array([2 * window.x0, 2 * window.y0], np.int32)
     lengths = (start[1:] - start[:-1])[rows]
     return np.stack(columns, axis=1)[rows], nuclei.type_probability[rows], points[chosen] + corner, lengths
+
+
+def _pixels_in(box: Box, step: Fraction) -> Box:
+    """Return the pixels, `step` wide, whose middles lie in a box of level-0 pixels."""
+    y0, x0, y1, x1 = (ceil(edge / step - Fraction(1, 2)) for edge in (box.y0, box.x0, box.y1, box.x1))
+    return Box(y0=y0, x0=x0, y1=y1, x1=x1)
 
 
 def _section(tissue: TissueMap, y: NDArray[np.int64], x: NDArray[np.int64], mpp: float) -> NDArray[np.int64]:
