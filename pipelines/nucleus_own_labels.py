@@ -32,6 +32,8 @@ from wsigraph.graph.feature.torchscript_nuclei import InstanSegDetector
 
 LOWEST, DOUBT = 0.1, 0.15
 """Height of the lowest peak looked at, and how far below the cut between low and high peaks one is still in doubt."""
+OWN_NUCLEUS = 0.3
+"""Least probability of a pixel of a nucleus that the network draws itself."""
 ENLARGED = 1.25
 """Second scale at which the network looks: small nuclei are found there."""
 WINDOW_MPP = 0.5
@@ -98,7 +100,7 @@ def own_truth(maps: Float) -> tuple[Float, int]:
     Nuclei above the cut between low and high peaks of the image (Otsu) are drawn as if by hand; what could be one has
     little weight.
     """
-    instances, peak = instances_of(maps, LOWEST)
+    instances, peak, _ = instances_of(maps, LOWEST, OWN_NUCLEUS)
     cut = split_heights(np.bincount(peak * BINS // 4081, minlength=BINS)) / BINS
     certain = np.concatenate([[False], peak >= cut * 4080])
     possible = np.concatenate([[False], peak >= (cut - DOUBT) * 4080])
@@ -155,7 +157,7 @@ def estimate_scale(network: NucleusNetwork, rgb: NDArray[np.uint8]) -> float:
         image, _ = resized(rgb, np.zeros(rgb.shape[:2], np.int32), scale)
         middle_y, middle_x = (length // 2 for length in image.shape[1:])
         part = image[:, max(middle_y - 512, 0) : middle_y + 512, max(middle_x - 512, 0) : middle_x + 512]
-        instances, peak = instances_of(maps_of(network, part))
+        instances, peak, _ = instances_of(maps_of(network, part), 0.3, OWN_NUCLEUS)
         if len(peak) < 20:
             return scale
         scale = float(np.clip(scale * NUCLEUS_PX / median_diameter(instances), 0.3, 2.0))

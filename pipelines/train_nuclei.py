@@ -22,6 +22,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from pipelines.nucleus_measures import (
     LEAST_AREA_PX,
+    LEAST_CENTRE,
     LEAST_NUCLEUS,
     MPP,
     THRESHOLDS,
@@ -202,7 +203,8 @@ def finish(network: NucleusNetwork, checks: dict[str, list[Pair]], options: argp
         network,
         options.out,
         least_nucleus=LEAST_NUCLEUS,
-        least_centre=round(threshold, 4),
+        least_centre=LEAST_CENTRE,
+        least_probability=round(threshold, 4),
         least_area_um2=LEAST_AREA_PX * MPP**2,
         mpp=MPP,
         type_temperature=temperature,
@@ -219,7 +221,7 @@ def finish(network: NucleusNetwork, checks: dict[str, list[Pair]], options: argp
             "steps": " + ".join(str(steps) for steps in options.steps),
         },
     )
-    print(f"weights {card.digest}: least centre {threshold:.3f}, type temperature {temperature:.2f}")
+    print(f"weights {card.digest}: least probability {threshold:.3f}, type temperature {temperature:.2f}")
     print(
         "types", {name: round(value, 3) for name, value in type_scores(logits, truth, temperature, LEAST_TYPE).items()}
     )

@@ -23,7 +23,7 @@ from wsigraph.config import load
 from wsigraph.errors import ModelError, PluginError, SlideError
 from wsigraph.geometry import Box
 from wsigraph.graph.coarsening.coarsen import coarsen
-from wsigraph.graph.feature.detect import load_detector
+from wsigraph.graph.feature.detect import detect_nuclei, detector_identity, load_detector
 from wsigraph.graph.feature.network_detector import NetworkDetector
 from wsigraph.graph.feature.nucleus_instances import find_instances, split_heights
 from wsigraph.graph.feature.nucleus_network import NucleusNetwork
@@ -115,7 +115,7 @@ def test_touching_nuclei_are_parted_at_the_saddle():
     height = np.maximum(np.exp(-((y - 20) ** 2 + (x - 22) ** 2) / 40), np.exp(-((y - 20) ** 2 + (x - 37) ** 2) / 40))
     centre = np.round(255 * height).astype(np.uint8)
     nucleus = np.where(height > 0.15, 255, 0).astype(np.uint8)
-    instances, peak = find_instances(nucleus, centre, 128, 76, 10)
+    instances, peak, _ = find_instances(nucleus, centre, 128, 76, 10)
     assert len(peak) == 2
     assert instances[20, 22] != instances[20, 37]
     assert (instances > 0).sum() == (nucleus > 0).sum()
@@ -124,14 +124,39 @@ def test_touching_nuclei_are_parted_at_the_saddle():
 
 def test_shallow_peaks_are_one_nucleus():
     y, x = np.mgrid[:40, :60]
-    two = np.maximum(np.exp(-((y - 20) ** 2 + (x - 25) ** 2) / 90), np.exp(-((y - 20) ** 2 + (x - 35) ** 2) / 90))
+    two = np.maximum(np.exp(-((y - 20) ** 2 + (x - 24) ** 2) / 90), np.exp(-((y - 20) ** 2 + (x - 36) ** 2) / 90))
     nucleus = np.where(two > 0.15, 255, 0).astype(np.uint8)
-    # the map between both peaks falls to 0.75 of them, then only to 0.9
+    # the map between both peaks falls to 0.67 of them, then only to 0.87
     for raised, n in ((0.0, 2), (0.6, 1)):
         centre = np.round(255 * (raised + (1 - raised) * two)).astype(np.uint8)
-        instances, peak = find_instances(nucleus, centre, 128, 76, 10)
+        instances, peak, _ = find_instances(nucleus, centre, 128, 76, 10)
         assert len(peak) == n
         assert (instances > 0).sum() == (nucleus > 0).sum()
+
+
+def test_a_row_of_low_bumps_does_not_join_two_high_peaks():
+    centre = np.zeros((30, 80), np.uint8)
+    for x, height in ((20, 250), (60, 250), (30, 120), (40, 120), (50, 120)):
+        yy, xx = np.mgrid[:30, :80]
+        centre = np.maximum(centre, np.round(height * np.exp(-((yy - 15) ** 2 + (xx - x) ** 2) / 60)).astype(np.uint8))
+    nucleus = np.where(centre > 30, 255, 0).astype(np.uint8)
+    instances, peak, _ = find_instances(nucleus, centre, 128, 10, 10)
+    assert instances[15, 20] != instances[15, 60]
+    assert (peak > 16 * 200).sum() == 2
+
+
+def test_a_nucleus_counts_by_the_mean_of_its_pixels():
+    y, x = np.mgrid[:40, :80]
+    near, far = (np.exp(-((y - 20) ** 2 + (x - at) ** 2) / 40) for at in (20, 60))
+    centre = np.round(255 * np.maximum(near, far)).astype(np.uint8)
+    # two peaks of one height: the network is sure of the pixels of one of them alone
+    nucleus = np.select([near > 0.3, far > 0.3], [240, 150]).astype(np.uint8)
+    instances, peak, mean = find_instances(nucleus, centre, 128, 13, 10)
+    assert peak[0] == peak[1]
+    assert mean.tolist() == [16 * 240, 16 * 150]
+    again, _, sure = find_instances(nucleus, centre, 128, 13, 10, 194)
+    assert sure.tolist() == [16 * 240]
+    np.testing.assert_array_equal(again, np.where(instances == 1, 1, 0))
 
 
 def test_low_and_high_peaks_are_parted_between_them():
@@ -207,6 +232,32 @@ def test_a_slide_too_coarse_has_no_nuclei_and_a_model_that_needs_them_refuses(tm
     assert "\n" not in str(caught.value)
 
 
+def test_only_tissue_and_a_margin_are_shown_to_the_network(tmp_path):
+    rgb, centres = painted(1000, 45)
+    rgb[:, 280:] = 244
+    path = tmp_path / "corner.png"
+    Image.fromarray(rgb).save(path)
+    shapes = []
+
+    class Whole(NetworkDetector):
+        multiple_px = None
+
+    class Seen(NetworkDetector):
+        def detect(self, window):
+            shapes.append(window.shape[:2])
+            return super().detect(window)
+
+    with wsigraph.read(path, mpp=0.5) as slide:
+        labels = wsigraph.segment(slide)
+        table = find_nuclei(slide, labels.tissue, Seen())
+        whole = find_nuclei(slide, labels.tissue, Whole())
+        counted = detect_nuclei(slide, labels, NetworkDetector())
+    assert shapes
+    assert all(height % 64 == width % 64 == 0 and width <= 448 for height, width in shapes)
+    assert table.n_nuclei == counted[:, 0].sum() == pytest.approx(sum(x < 280 for _, x in centres), rel=0.05)
+    assert table.n_nuclei == pytest.approx(whole.n_nuclei, rel=0.02)
+
+
 def test_windows_without_tissue_are_not_shown_to_the_network(spotted):
     slide, labels, _ = spotted
     tissue = labels.tissue
@@ -240,6 +291,18 @@ def test_weights_of_another_kind_are_refused_in_one_line(tmp_path):
     for path in (own, tmp_path / "missing.safetensors"):
         with pytest.raises(ModelError, match="do not read"):
             load_detector("network", str(path))
+
+
+def test_weights_with_other_thresholds_are_another_detector(tmp_path):
+    network, card = load_nucleus_network()
+    path = tmp_path / "own.safetensors"
+    fields = {name: getattr(card, name) for name in ("mpp", "least_nucleus", "least_centre", "least_area_um2")}
+    identities = set()
+    for probability in (card.least_probability, 0.5):
+        assert save_nucleus_network(network, path, **fields, least_probability=probability).digest == card.digest
+        identities.add(detector_identity(NetworkDetector(path)))
+    assert len(identities) == 2
+    assert detector_identity(NetworkDetector()) in identities
 
 
 def test_a_plugin_without_weights_refuses_them(monkeypatch):

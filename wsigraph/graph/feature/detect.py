@@ -22,7 +22,8 @@ from wsigraph.graph.feature.concentration import concentrations
 from wsigraph.graph.feature.encode import takes_device
 from wsigraph.graph.feature.moments import COLUMN, MOMENT_NAMES
 from wsigraph.graph.feature.nuclei import AREA, X, Y, add_nuclei, measure_spots
-from wsigraph.records import SuperpixelLabels
+from wsigraph.graph.tissue.window import tissue_box
+from wsigraph.records import SuperpixelLabels, TissueMap
 from wsigraph.registry import NUCLEI, load
 from wsigraph.slide.map_boxes import Progress, map_chunks
 
@@ -86,6 +87,8 @@ class NucleusDetector(Protocol):
         """Return an instance mask int32 (s, s), nuclei numbered from 1, for uint8 (s, s, 3); s = window + 2 margins.
 
         A detector that also knows probabilities returns `DetectedNuclei`, and names its types in an attribute `types`.
+        One with an attribute `multiple_px` is shown less where a window is not full of tissue: uint8 (h, w, 3), both
+        multiples of that.
         """
         ...
 
@@ -186,6 +189,38 @@ def whole_window(core: Box, detector: NucleusDetector) -> Box:
     return Box(y0=core.y0, x0=core.x0, y1=core.y0 + side, x1=core.x0 + side).grow(detector.margin_px)
 
 
+def shown_window(core: Box, tissue: TissueMap, detector: NucleusDetector) -> Box:
+    """Return the part of a core box's window that the detector is shown.
+
+    Parameters
+    ----------
+    core : Box
+        A box of the detector's grid.
+    tissue : TissueMap
+        Tissue of the slide: the part depends on this alone, so it is the same for any tiling.
+    detector : NucleusDetector
+        Detector.
+
+    Returns
+    -------
+    Box
+        The tissue of the core box and its margin, enlarged to multiples of the detector's `multiple_px`; the whole
+        window if it has no such attribute.
+    """
+    whole = whole_window(core, detector)
+    step = getattr(detector, "multiple_px", None)
+    inside = tissue_box(tissue.tissue, tissue.mpp, core, detector.mpp)
+    if step is None or inside.is_empty:
+        return whole
+    near = inside.grow(detector.margin_px)
+    return Box(
+        y0=whole.y0 + (near.y0 - whole.y0) // step * step,
+        x0=whole.x0 + (near.x0 - whole.x0) // step * step,
+        y1=whole.y0 + -((whole.y0 - near.y1) // step) * step,
+        x1=whole.x0 + -((whole.x0 - near.x1) // step) * step,
+    ).intersect(whole)
+
+
 def detected(rgb: NDArray[np.uint8], detector: NucleusDetector) -> DetectedNuclei:
     """Return what a detector finds in a window.
 
@@ -230,7 +265,7 @@ def _detect_window(
     painted = np.asarray(labels.labels[under.slices])
     if under.is_empty or not painted.any():
         return np.zeros((0, 6), np.int64), np.zeros(0, np.int32)
-    window = whole_window(core, detector)
+    window = shown_window(core, labels.tissue, detector)
     rgb = slide.read(window, detector.mpp)
     instances = detected(rgb, detector).instances
     hematoxylin, _ = concentrations(rgb, labels.tissue.stain)

@@ -1,7 +1,7 @@
 """The package's own nucleus network as a detector of group ``wsigraph.nuclei``.
 
-A window is decoded whole and shown to the network by one thread, always at one place of the global grid and in one
-shape. So a nucleus does not depend on chunks or threads; windows run in parallel.
+The part of a window that holds tissue, with a margin, is decoded and shown to the network by one thread. It follows
+from the global grid and the tissue alone, so a nucleus does not depend on chunks or threads; windows run in parallel.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from wsigraph.graph.one_thread import one_thread
 
 WINDOW_PX, MARGIN_PX = 640, 32
 """Inner side of a window and its margin, pixels of the network."""
+MULTIPLE_PX = 64
+"""Both sides of what is shown are multiples of this: torch prepares its kernels anew for every shape."""
 
 
 class NetworkDetector:
@@ -34,7 +36,7 @@ class NetworkDetector:
     """
 
     name = "network"
-    window_px, margin_px = WINDOW_PX, MARGIN_PX
+    window_px, margin_px, multiple_px = WINDOW_PX, MARGIN_PX, MULTIPLE_PX
 
     def __init__(self, weights: Path | str | None = None, device: str = "cpu") -> None:
         network, self.card = load_nucleus_network(weights)
@@ -42,24 +44,25 @@ class NetworkDetector:
         self.network = network.to(self.device)
         self.mpp = self.card.mpp
         self.types = self.card.types
-        self.digest, self.least_type = self.card.digest, self.card.least_type
+        self.digest, self.least_type = self.card.found_by(), self.card.least_type
 
     def detect(self, window: NDArray[np.uint8]) -> DetectedNuclei:
-        """Return the nuclei of a window uint8 (s, s, 3)."""
+        """Return the nuclei of a window uint8 (h, w, 3)."""
         card = self.card
         nucleus, centre, logits = self.maps(window)
-        instances, peak = find_instances(
+        instances, _, mean = find_instances(
             nucleus,
             centre,
             round(255 * card.least_nucleus),
             round(255 * card.least_centre),
             um2_to_px(card.least_area_um2, card.mpp),
+            round(255 * card.least_probability),
         )
-        kinds = mean_in_instances(instances, logits, len(peak)) / np.float32(card.type_temperature)
+        kinds = mean_in_instances(instances, logits, len(mean)) / np.float32(card.type_temperature)
         raised = np.exp(kinds - kinds.max(axis=1, initial=-np.inf, keepdims=True))
         return DetectedNuclei(
             instances=instances,
-            probability=(peak / 4080).astype(np.float32),
+            probability=(mean / 4080).astype(np.float32),
             type_probability=raised / raised.sum(axis=1, keepdims=True),
         )
 
@@ -68,18 +71,18 @@ class NetworkDetector:
 
         Parameters
         ----------
-        window : uint8 (s, s, 3)
-            At the pixel size of the card; s is a multiple of 16.
+        window : uint8 (h, w, 3)
+            At the pixel size of the card; h and w are multiples of 16.
 
         Returns
         -------
-        nucleus, centre : uint8 (s, s)
+        nucleus, centre : uint8 (h, w)
             Probability of nucleus and height of the centre map, 255 is 1.
-        types : float32 (T, s / 2, s / 2)
+        types : float32 (T, h / 2, w / 2)
             Logit of each type; the mean over a nucleus decides.
         """
         with torch.inference_mode(), one_thread(blas=False):
-            # (s, s, 3) in memory is a channels-last (1, 3, s, s)
+            # (h, w, 3) in memory is a channels-last (1, 3, h, w)
             image = torch.from_numpy(np.ascontiguousarray(window)).to(self.device).permute(2, 0, 1)[None].float() / 255
             maps, kinds = self.network(image)
             both = (torch.sigmoid(maps[0]) * 255).round().to(torch.uint8).cpu().numpy()

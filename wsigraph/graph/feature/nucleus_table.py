@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from wsigraph.errors import SlideError
 from wsigraph.geometry import Box, Size, grid, px_to_mm2, px_to_um, px_to_um2, ratio
 from wsigraph.graph.feature.concentration import concentrations
-from wsigraph.graph.feature.detect import COARSEST_MPP, NucleusDetector, detected, whole_window
+from wsigraph.graph.feature.detect import COARSEST_MPP, NucleusDetector, detected, shown_window
 from wsigraph.graph.feature.moments import ECCENTRICITY_UNIT, OD_UNIT
 from wsigraph.graph.feature.nuclei import AREA, ECCENTRICITY, STAIN, X, Y, measure_spots
 from wsigraph.graph.feature.nucleus_outlines import convex_areas, trace_outlines
@@ -194,8 +195,7 @@ def find_nuclei(
     ]
     part = None
     if box is not None:
-        step = ratio(detector.mpp, slide.info.mpp)
-        part = Box(y0=ceil(box.y0 / step), x0=ceil(box.x0 / step), y1=ceil(box.y1 / step), x1=ceil(box.x1 / step))
+        part = _pixels_in(box, ratio(detector.mpp, slide.info.mpp))
         boxes = [core for core in boxes if not core.intersect(part).is_empty]
     windows = map_chunks(_measure_window, boxes, slide, tissue, detector, part, stage="nuclei", progress=progress)
     types = tuple(getattr(detector, "types", ()))
@@ -230,7 +230,7 @@ _Window = tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.int32], NDA
 def _measure_window(core: Box, slide: Slide, tissue: TissueMap, detector: NucleusDetector, part: Box | None) -> _Window:
     """Return columns `_NAMES`, type probabilities, outlines and their lengths for the nuclei that a window owns."""
     mpp = detector.mpp
-    window = whole_window(core, detector)
+    window = shown_window(core, tissue, detector)
     rgb = slide.read(window, mpp)
     nuclei = detected(rgb, detector)
     n = int(nuclei.instances.max(initial=0))
@@ -259,6 +259,12 @@ def _measure_window(core: Box, slide: Slide, tissue: TissueMap, detector: Nucleu
     corner = np.array([2 * window.x0, 2 * window.y0], np.int32)
     lengths = (start[1:] - start[:-1])[rows]
     return np.stack(columns, axis=1)[rows], nuclei.type_probability[rows], points[chosen] + corner, lengths
+
+
+def _pixels_in(box: Box, step: Fraction) -> Box:
+    """Return the pixels, `step` wide, whose middles lie in a box of level-0 pixels."""
+    y0, x0, y1, x1 = (ceil(edge / step - Fraction(1, 2)) for edge in (box.y0, box.x0, box.y1, box.x1))
+    return Box(y0=y0, x0=x0, y1=y1, x1=x1)
 
 
 def _section(tissue: TissueMap, y: NDArray[np.int64], x: NDArray[np.int64], mpp: float) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from wsigraph.errors import ModelError
+from wsigraph.graph.feature.nucleus_instances import REACH, SADDLE
 from wsigraph.graph.feature.nucleus_network import TYPES, WIDTHS, NucleusNetwork
 
 ARCHITECTURE = "nucleus-unet-1"
@@ -41,6 +42,8 @@ class NucleusCard:
         Least probability of a nucleus's pixels, and least height of its peak in the centre map.
     least_area_um2 : float
         Least area of a nucleus.
+    least_probability : float
+        Least mean probability of a nucleus's pixels.
     type_temperature, least_type : float
         Divisor of the type logits, and the probability under which the type is unknown.
     training : dict of str to str
@@ -55,9 +58,16 @@ class NucleusCard:
     least_nucleus: float = 0.5
     least_centre: float = 0.3
     least_area_um2: float = 6.0
+    least_probability: float = 0.0
     type_temperature: float = 1.0
     least_type: float = 0.5
     training: dict[str, str] = field(default_factory=dict)
+
+    def found_by(self) -> str:
+        """Return a digest of all that decides what is a nucleus: weights, pixel size, thresholds, joining of peaks."""
+        parts = [self.digest, REACH, SADDLE]
+        parts += [self.mpp, self.least_nucleus, self.least_centre, self.least_area_um2, self.least_probability]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def load_nucleus_network(path: Path | str | None = None) -> tuple[NucleusNetwork, NucleusCard]:
