@@ -3,7 +3,9 @@
 import { css } from "./colours.js";
 
 const LINE = "rgba(12,16,32,0.75)";
-const COSTLY_MS = 12, SETTLED_MS = 140, MIN_PX2 = 90;
+const COSTLY_MS = 12,
+  SETTLED_MS = 140,
+  MIN_PX2 = 90;
 
 /** Draws the regions of a job on a canvas. */
 export class Overlay {
@@ -38,17 +40,24 @@ export class Overlay {
 
   /** Draw. `view` maps level-0 pixels to the canvas: scale, x and y in CSS pixels. */
   draw(view, width, height, changed) {
-    const copy = this.copyView, isSame = copy && copy.width === width && copy.height === height;
+    const copy = this.copyView,
+      isSame = copy && copy.width === width && copy.height === height;
     if (!this.isStale && isSame && copy.scale === view.scale && copy.x === view.x && copy.y === view.y) return;
     if (!this.isStale && isSame && this.cost > COSTLY_MS) {
       this.moveAlong(view);
       clearTimeout(this.settling);
-      this.settling = setTimeout(() => { this.isStale = true; changed(); }, SETTLED_MS);
+      this.settling = setTimeout(() => {
+        this.isStale = true;
+        changed();
+      }, SETTLED_MS);
       return;
     }
     const start = performance.now();
     this.isStale = false;
-    this.drawAnew(view, width, height, () => { this.isStale = true; changed(); });
+    this.drawAnew(view, width, height, () => {
+      this.isStale = true;
+      changed();
+    });
     this.cost = performance.now() - start;
     this.copyView = { ...view, width, height };
     if (this.cost <= COSTLY_MS) return;
@@ -57,10 +66,19 @@ export class Overlay {
   }
 
   moveAlong({ scale, x, y }) {
-    const density = window.devicePixelRatio || 1, factor = scale / this.copyView.scale, context = this.canvas.getContext("2d");
+    const density = window.devicePixelRatio || 1,
+      factor = scale / this.copyView.scale,
+      context = this.canvas.getContext("2d");
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    context.setTransform(factor, 0, 0, factor, (x - this.copyView.x * factor) * density, (y - this.copyView.y * factor) * density);
+    context.setTransform(
+      factor,
+      0,
+      0,
+      factor,
+      (x - this.copyView.x * factor) * density,
+      (y - this.copyView.y * factor) * density,
+    );
     context.drawImage(this.copy, 0, 0);
   }
 
@@ -80,7 +98,13 @@ export class Overlay {
     const visibleBox = { x0: -x / scale, y0: -y / scale, x1: (width - x) / scale, y1: (height - y) / scale };
     const visible = [];
     shapes.forEach((shape, node) => {
-      if (shape.x1 >= visibleBox.x0 && shape.x0 <= visibleBox.x1 && shape.y1 >= visibleBox.y0 && shape.y0 <= visibleBox.y1) visible.push(node);
+      if (
+        shape.x1 >= visibleBox.x0 &&
+        shape.x0 <= visibleBox.x1 &&
+        shape.y1 >= visibleBox.y0 &&
+        shape.y0 <= visibleBox.y1
+      )
+        visible.push(node);
     });
     this.drawnCount = visible.length;
     // outlines of regions of a few pixels would hide the colours, and are slowest to draw
@@ -112,7 +136,10 @@ export class Overlay {
 
   emphasise(context, shapes, px) {
     context.lineJoin = "round";
-    for (const [node, strong] of [[this.hovered, false], [this.selected, true]]) {
+    for (const [node, strong] of [
+      [this.hovered, false],
+      [this.selected, true],
+    ]) {
       if (node === null || !shapes[node]) continue;
       context.strokeStyle = "rgba(255,255,255,0.95)";
       context.lineWidth = (strong ? 5.5 : 3.5) * px;
