@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -44,7 +43,7 @@ def test_layout_lint_and_types(tmp_path: Path) -> None:
     for folder in ("wsigraph/service/viewer", "tests/viewer"):
         shutil.copytree(_ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("vendor"))
     if (_ROOT / "node_modules").is_dir():
-        os.symlink(_ROOT / "node_modules", tmp_path / "node_modules")
+        (tmp_path / "node_modules").symlink_to(_ROOT / "node_modules")
     else:
         words = [npm, "ci", "--silent", "--prefer-offline", "--fetch-retries=1"]
         try:

@@ -4,8 +4,15 @@ import { css } from "./colours.js";
 
 const LINE = "rgba(12,16,32,0.75)";
 const COSTLY_MS = 12,
-  SETTLED_MS = 140,
-  MIN_PX2 = 90;
+  SETTLED_MS = 140;
+
+/** The side in screen pixels from which a region has an outline. */
+export const OUTLINED_PX = 8;
+
+/** Return whether a region is large enough for an outline; a screen pixel spans `px` level-0 pixels. */
+export function isOutlined({ x0, y0, x1, y1 }, px) {
+  return Math.max(x1 - x0, y1 - y0) > OUTLINED_PX * px;
+}
 
 /** Draws the regions of a job on a canvas. */
 export class Overlay {
@@ -107,13 +114,11 @@ export class Overlay {
         visible.push(node);
     });
     this.drawnCount = visible.length;
-    // outlines of regions of a few pixels would hide the colours, and are slowest to draw
-    const showsLines = (width * height) / (visible.length || 1) > MIN_PX2;
-    if (!this.isHidden) this.fill(context, shapes, visible, 1 / scale, density, showsLines);
+    if (!this.isHidden) this.fill(context, shapes, visible, 1 / scale, density);
     this.emphasise(context, shapes, 1 / scale);
   }
 
-  fill(context, shapes, visible, px, density, showsLines) {
+  fill(context, shapes, visible, px, density) {
     const colours = this.colouring?.colours;
     const removedPattern = this.removed.size ? hatching(context, px / density) : null;
     for (const node of visible) {
@@ -127,11 +132,12 @@ export class Overlay {
         context.fill(shapes[node].path, "evenodd");
       }
     }
-    if (!this.hasLines || !showsLines) return;
+    if (!this.hasLines) return;
     context.lineJoin = "round";
     context.strokeStyle = LINE;
     context.lineWidth = 0.8 * px;
-    for (const node of visible) context.stroke(shapes[node].path);
+    // outlines of regions of a few pixels would hide their colours, and are slowest to draw
+    for (const node of visible) if (isOutlined(shapes[node], px)) context.stroke(shapes[node].path);
   }
 
   emphasise(context, shapes, px) {

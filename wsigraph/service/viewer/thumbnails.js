@@ -1,5 +1,7 @@
 // Thumbnails of the list of slides. They wait for the tiles of the open slide, and load two at a time while visible.
 
+import { element } from "./elements.js";
+
 const AT_ONCE = 2,
   LONGEST_WAIT_MS = 15000;
 
@@ -49,7 +51,14 @@ export class Thumbnails {
       };
       image.addEventListener("load", ended, { once: true });
       image.addEventListener("error", ended, { once: true });
+      image.addEventListener("error", () => replaceBroken(image), { once: true });
       image.src = image.dataset.address;
     }
   }
+}
+
+/** Say in the place of a thumbnail that the slide could not be read. */
+function replaceBroken(image) {
+  const text = "The thumbnail could not be read";
+  image.replaceWith(element("span", { class: "broken", role: "img", "aria-label": text, title: text }, "!"));
 }
