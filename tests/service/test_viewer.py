@@ -275,6 +275,14 @@ def test_on_a_tablet_nothing_is_cut_off(page: Page, finished: Finished) -> None:
         assert box["x"] + box["width"] <= 820
 
 
+def test_a_broken_thumbnail_is_named(page: Page, finished: Finished, seen: Seen) -> None:
+    page.route("**/thumbnail.jpeg", lambda route: route.fulfill(status=500))
+    show(page, finished)
+    page.wait_for_selector("#slides .broken", timeout=READY_MS)
+    assert page.locator("#slides .broken").first.get_attribute("title") == "The thumbnail could not be read"
+    seen.faults[:] = [fault for fault in seen.faults if "500" not in fault]
+
+
 def test_a_name_is_text_whatever_it_says(page: Page, finished: Finished) -> None:
     show(page, finished)
     wild = page.locator("#slides button").filter(has_text="onerror")

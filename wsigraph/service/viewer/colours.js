@@ -1,10 +1,30 @@
-// Colour scales that are safe for colour blindness: blue to vermilion around zero, viridis for amounts, Okabe-Ito for clusters.
+// Colour scales that are safe for colour blindness: blue to vermilion around zero, viridis for amounts, and the
+// colours of Okabe and Ito for clusters.
 
 import { amount } from "./numbers.js";
 
-const RAISES = [213, 94, 0], LOWERS = [0, 90, 200];
-const VIRIDIS = [[68, 1, 84], [71, 44, 122], [59, 81, 139], [44, 113, 142], [33, 144, 141], [39, 173, 129], [92, 200, 99], [170, 220, 50], [253, 231, 37]];
-const CLUSTERS = [[0, 114, 178], [230, 159, 0], [0, 158, 115], [240, 228, 66], [213, 94, 0], [86, 180, 233], [90, 90, 90]];
+const RAISES = [213, 94, 0],
+  LOWERS = [0, 90, 200];
+const VIRIDIS = [
+  [68, 1, 84],
+  [71, 44, 122],
+  [59, 81, 139],
+  [44, 113, 142],
+  [33, 144, 141],
+  [39, 173, 129],
+  [92, 200, 99],
+  [170, 220, 50],
+  [253, 231, 37],
+];
+const CLUSTERS = [
+  [0, 114, 178],
+  [230, 159, 0],
+  [0, 158, 115],
+  [240, 228, 66],
+  [213, 94, 0],
+  [86, 180, 233],
+  [90, 90, 90],
+];
 
 /** Return the colourings of a job, each with a name, a colour for every region, and a legend. */
 export function makeColourings(values) {
@@ -20,28 +40,53 @@ function diverging({ target, unit, attribution }, area) {
   // a quantile over tissue, not over regions: a few specks of extreme density would take all of the scale
   const max = weightedQuantile(density.map(Math.abs), area, 0.95) || 1;
   const colours = density.map((value) => divergingAt(value / max));
-  const title = target === "stage" ? "Stage" : target === "risk" ? "Risk" : target.replace("survival@", "Survival at ") + " d";
+  const title =
+    target === "stage" ? "Stage" : target === "risk" ? "Risk" : target.replace("survival@", "Survival at ") + " d";
   return {
-    id: target, group: "Attribution to", title, isAttribution: true, colours,
-    caption: `attribution to ${unit}, per mm\u00b2`, value: (node) => `${amount(density[node])} per mm\u00b2`,
-    legend: { stops: [-1, -0.5, 0, 0.5, 1].map(divergingAt), ends: [amount(-max, 2), "0", amount(max, 2)], words: ["lowers", "raises"] },
+    id: target,
+    group: "Attribution to",
+    title,
+    isAttribution: true,
+    colours,
+    caption: `attribution to ${unit}, per mm\u00b2`,
+    value: (node) => `${amount(density[node])} per mm\u00b2`,
+    legend: {
+      stops: [-1, -0.5, 0, 0.5, 1].map(divergingAt),
+      ends: [amount(-max, 2), "0", amount(max, 2)],
+      words: ["lowers", "raises"],
+    },
   };
 }
 
 function categorical({ names, of }) {
   const colours = of.map((cluster) => [...CLUSTERS[cluster % CLUSTERS.length], 0.62]);
   return {
-    id: "tissue_cluster", group: "Tissue", title: "Tissue cluster", colours, caption: "nearest tissue cluster of the training cohort", value: (node) => names[of[node]],
-    legend: { clusters: names.map((name, cluster) => ({ name, colour: [...CLUSTERS[cluster % CLUSTERS.length], 1] })).filter((_, cluster) => of.includes(cluster)) },
+    id: "tissue_cluster",
+    group: "Tissue",
+    title: "Tissue cluster",
+    colours,
+    caption: "nearest tissue cluster of the training cohort",
+    value: (node) => names[of[node]],
+    legend: {
+      clusters: names
+        .map((name, cluster) => ({ name, colour: [...CLUSTERS[cluster % CLUSTERS.length], 1] }))
+        .filter((_, cluster) => of.includes(cluster)),
+    },
   };
 }
 
 function sequential({ feature, name, unit, group, values }) {
-  const low = quantile(values, 0.02), high = quantile(values, 0.98), span = high - low || 1;
+  const low = quantile(values, 0.02),
+    high = quantile(values, 0.98),
+    span = high - low || 1;
   const title = name[0].toUpperCase() + name.slice(1);
   return {
-    id: feature, group: `Feature: ${group}`, title, colours: values.map((value) => [...viridis((value - low) / span), 0.72]),
-    caption: unit || "no unit", value: (node) => `${amount(values[node])} ${unit}`,
+    id: feature,
+    group: `Feature: ${group}`,
+    title,
+    colours: values.map((value) => [...viridis((value - low) / span), 0.72]),
+    caption: unit || "no unit",
+    value: (node) => `${amount(values[node])} ${unit}`,
     legend: { stops: VIRIDIS.map((colour) => [...colour, 1]), ends: [amount(low, 2), amount(high, 2)] },
   };
 }
@@ -52,16 +97,21 @@ function divergingAt(fraction) {
 }
 
 function viridis(fraction) {
-  const place = Math.max(0, Math.min(1, fraction)) * (VIRIDIS.length - 1), low = Math.min(VIRIDIS.length - 2, Math.floor(place));
-  return VIRIDIS[low].map((channel, index) => Math.round(channel + (place - low) * (VIRIDIS[low + 1][index] - channel)));
+  const place = Math.max(0, Math.min(1, fraction)) * (VIRIDIS.length - 1),
+    low = Math.min(VIRIDIS.length - 2, Math.floor(place));
+  return VIRIDIS[low].map((channel, index) =>
+    Math.round(channel + (place - low) * (VIRIDIS[low + 1][index] - channel)),
+  );
 }
 
-export const css = ([red, green, blue, opacity = 1], factor = 1) => `rgba(${red},${green},${blue},${(opacity * factor).toFixed(3)})`;
+export const css = ([red, green, blue, opacity = 1], factor = 1) =>
+  `rgba(${red},${green},${blue},${(opacity * factor).toFixed(3)})`;
 
 export function quantile(values, fraction) {
   const sorted = Float64Array.from(values).sort();
   if (!sorted.length) return 0;
-  const place = fraction * (sorted.length - 1), low = Math.floor(place);
+  const place = fraction * (sorted.length - 1),
+    low = Math.floor(place);
   return sorted[low] + (place - low) * ((sorted[low + 1] ?? sorted[low]) - sorted[low]);
 }
 

@@ -2,12 +2,20 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Return an element. `on` has event listeners; all other names become attributes, except false and null. */
+/**
+ * Return an element. `on` has event listeners; all other names become attributes, except false and null.
+ *
+ * @returns {any}
+ */
 export function element(tag, attributes = {}, ...children) {
   return fill(document.createElement(tag), attributes, children);
 }
 
-/** Return an SVG element. */
+/**
+ * Return an SVG element.
+ *
+ * @returns {any}
+ */
 export function svgElement(tag, attributes = {}, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
@@ -22,6 +30,7 @@ function fill(node, attributes, children) {
   return node;
 }
 
+/** @type {(id: string) => any} */
 export const byId = (id) => document.getElementById(id);
 
 let hideTimer = 0;

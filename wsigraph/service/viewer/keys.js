@@ -2,7 +2,8 @@
 
 import { byId } from "./elements.js";
 
-const STEP = 0.2, CLOSER = 1.5;
+const STEP = 0.2,
+  CLOSER = 1.5;
 
 /** Handle the keys of a page. */
 export function addShortcuts(page) {
@@ -32,9 +33,10 @@ export function addShortcuts(page) {
   };
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    const at = /** @type {Element} */ (event.target);
     // keep letters in text fields, and arrows in controls that use them
-    if (event.key !== "Escape" && event.target.closest("select, textarea, input:not([type=range])")) return;
-    if (event.key.startsWith("Arrow") && event.target.closest("input, [role=tab], #panel, #rail")) return;
+    if (event.key !== "Escape" && at.closest("select, textarea, input:not([type=range])")) return;
+    if (event.key.startsWith("Arrow") && at.closest("input, [role=tab], #panel, #rail")) return;
     const action = actions[event.key];
     if (!action) return;
     event.preventDefault();

@@ -5,7 +5,8 @@ const FIELDS = ["slide", "job", "colour", "second", "x", "y", "zoom", "region", 
 /** Return the view in the URL. */
 export function readLink() {
   const view = {};
-  for (const [name, value] of new URLSearchParams(location.hash.slice(1))) if (FIELDS.includes(name)) view[name] = value;
+  for (const [name, value] of new URLSearchParams(location.hash.slice(1)))
+    if (FIELDS.includes(name)) view[name] = value;
   for (const name of ["x", "y", "zoom", "region", "remove"]) {
     if (!(name in view)) continue;
     const number = Number(view[name]);

@@ -16,10 +16,24 @@ class Page {
   constructor() {
     this.now = { slide: null, job: null, region: null };
     this.turn = 0;
-    this.rail = new Rail({ slide: (id) => this.openSlide(id), job: (id) => this.openJob(id), jobDone: (job) => this.jobDone(job) });
-    this.findings = new Findings((nodes) => { for (const pane of this.panes) pane.remove(nodes); this.write(); });
-    this.regionPanel = new RegionPanel({ picked: (node) => this.pick(node, { reveals: true }), goTo: (node) => this.panes[0].goToRegion(node) });
-    const callbacks = { picked: (node) => this.pick(node), moved: (pane) => this.moved(pane), loaded: () => this.rail.thumbnails.start() };
+    this.rail = new Rail({
+      slide: (id) => this.openSlide(id),
+      job: (id) => this.openJob(id),
+      jobDone: (job) => this.jobDone(job),
+    });
+    this.findings = new Findings((nodes) => {
+      for (const pane of this.panes) pane.remove(nodes);
+      this.write();
+    });
+    this.regionPanel = new RegionPanel({
+      picked: (node) => this.pick(node, { reveals: true }),
+      goTo: (node) => this.panes[0].goToRegion(node),
+    });
+    const callbacks = {
+      picked: (node) => this.pick(node),
+      moved: (pane) => this.moved(pane),
+      loaded: () => this.rail.thumbnails.start(),
+    };
     const slideView = byId("slide-view");
     this.panes = [new Pane(slideView, "first", { ...callbacks, coloured: (id) => this.colour(0, id) })];
     this.makeSecond = () => new Pane(slideView, "second", { ...callbacks, coloured: (id) => this.colour(1, id) });
@@ -37,7 +51,8 @@ class Page {
     byId("side-by-side").addEventListener("click", () => this.compare(this.panes.length < 2));
     byId("theme").addEventListener("click", () => this.toggleTheme());
     byId("help").addEventListener("click", () => byId("keys").showModal());
-    for (const name of ["prediction", "region", "slide"]) byId(`tab-${name}`).addEventListener("click", () => this.tab(name));
+    for (const name of ["prediction", "region", "slide"])
+      byId(`tab-${name}`).addEventListener("click", () => this.tab(name));
     document.querySelector(".tabs").addEventListener("keydown", (event) => this.tabKey(event));
     addEventListener("hashchange", () => this.follow());
     addShortcuts(this);
@@ -49,7 +64,8 @@ class Page {
 
   async begin() {
     try {
-      const link = readLink(), listed = this.rail.loadSlides();
+      const link = readLink(),
+        listed = this.rail.loadSlides();
       if (!link.slide) await listed;
       const wanted = link.slide ?? this.rail.slides[0]?.slide_id;
       if (wanted) await Promise.all([listed, this.openSlide(wanted, link)]);
@@ -66,6 +82,7 @@ class Page {
     if (link.slide) await this.openSlide(link.slide, link);
   }
 
+  /** @param {Record<string, any>} link */
   async openSlide(id, link = {}) {
     const turn = (this.turn += 1);
     try {
@@ -83,7 +100,10 @@ class Page {
       const jobs = await this.rail.loadJobs(id);
       if (turn !== this.turn) return;
       const done = jobs.filter(({ state }) => state === "done");
-      const job = done.find(({ job_id: candidate }) => candidate === link.job) ?? done.find(({ kind }) => kind === "explain") ?? done[0];
+      const job =
+        done.find(({ job_id: candidate }) => candidate === link.job) ??
+        done.find(({ kind }) => kind === "explain") ??
+        done[0];
       if (job) await this.openJob(job.job_id, link);
       else this.findings.empty("No prediction yet. Start an explanation on the left.");
     } catch (problem) {
@@ -91,8 +111,10 @@ class Page {
     }
   }
 
+  /** @param {Record<string, any>} link */
   async openJob(id, link = {}) {
-    const turn = this.turn, jobTurn = (this.jobTurn = (this.jobTurn ?? 0) + 1);
+    const turn = this.turn,
+      jobTurn = (this.jobTurn = (this.jobTurn ?? 0) + 1);
     const isOutdated = () => turn !== this.turn || jobTurn !== this.jobTurn;
     try {
       const [facts, regions, job] = await Promise.all([service.facts(id), Regions.open(id), service.job(id)]);
@@ -124,9 +146,12 @@ class Page {
     else showMessage(`${job.slide_id}: done`);
   }
 
+  /** @param {Record<string, any>} link */
   place({ x, y, zoom }) {
-    const { mpp } = this.now.slide, unit = mpp ? 1000 / mpp : 1;
-    if (x !== undefined && y !== undefined) for (const pane of this.panes) pane.goTo({ x: x * unit, y: y * unit, scale: zoom }, { immediately: true });
+    const { mpp } = this.now.slide,
+      unit = mpp ? 1000 / mpp : 1;
+    if (x !== undefined && y !== undefined)
+      for (const pane of this.panes) pane.goTo({ x: x * unit, y: y * unit, scale: zoom }, { immediately: true });
   }
 
   async pick(node, { reveals = false, opens = true } = {}) {
@@ -150,7 +175,9 @@ class Page {
     const order = this.findings.order.length ? this.findings.order : [...Array(this.regions?.count ?? 0).keys()];
     if (!order.length || !this.now.job) return;
     const at = order.indexOf(this.now.region);
-    this.pick(order[(at < 0 ? (by > 0 ? 0 : order.length - 1) : at + by + order.length) % order.length], { reveals: true });
+    this.pick(order[(at < 0 ? (by > 0 ? 0 : order.length - 1) : at + by + order.length) % order.length], {
+      reveals: true,
+    });
   }
 
   colour(at, id) {
@@ -174,7 +201,11 @@ class Page {
       const pane = this.makeSecond();
       this.panes.push(pane);
       byId("slide-view").classList.add("two");
-      if (this.now.slide) pane.open(this.now.slide).then(() => this.moved(this.first), (problem) => this.fail(problem));
+      if (this.now.slide)
+        pane.open(this.now.slide).then(
+          () => this.moved(this.first),
+          (problem) => this.fail(problem),
+        );
       if (this.regions) pane.setRegions(this.regions, this.colourings);
       pane.select_(this.now.region);
       pane.remove(this.first.overlay.removed);
@@ -194,20 +225,29 @@ class Page {
     if (!centre) return;
     if (!this.syncing) {
       this.syncing = true;
-      for (const other of this.panes) if (other !== pane && other.slide === pane.slide) other.goTo(centre, { immediately: true });
+      for (const other of this.panes)
+        if (other !== pane && other.slide === pane.slide) other.goTo(centre, { immediately: true });
       this.syncing = false;
     }
     if (pane === this.first) this.write();
   }
 
   write() {
-    const { slide, job, region } = this.now, centre = this.first.centre();
+    const { slide, job, region } = this.now,
+      centre = this.first.centre();
     if (!slide) return;
     const unit = slide.mpp ? slide.mpp / 1000 : 1;
     writeLink({
-      slide: slide.slide_id, job, colour: job ? this.first.colouredBy : null, second: this.panes[1]?.colouredBy,
-      x: centre && (centre.x * unit).toFixed(4), y: centre && (centre.y * unit).toFixed(4), zoom: centre && centre.scale.toPrecision(4),
-      region, remove: this.findings.count || null, tab: this.shownTab === "prediction" ? null : this.shownTab,
+      slide: slide.slide_id,
+      job,
+      colour: job ? this.first.colouredBy : null,
+      second: this.panes[1]?.colouredBy,
+      x: centre && (centre.x * unit).toFixed(4),
+      y: centre && (centre.y * unit).toFixed(4),
+      zoom: centre && centre.scale.toPrecision(4),
+      region,
+      remove: this.findings.count || null,
+      tab: this.shownTab === "prediction" ? null : this.shownTab,
     });
   }
 
@@ -223,7 +263,8 @@ class Page {
   }
 
   tabKey(event) {
-    const names = ["prediction", "region", "slide"], by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    const names = ["prediction", "region", "slide"],
+      by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!by) return;
     event.preventDefault();
     event.stopPropagation();
@@ -238,35 +279,49 @@ class Page {
   }
 
   toggleTheme() {
-    const root = document.documentElement, isDark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    const root = document.documentElement,
+      isDark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     root.dataset.theme = isDark ? "light" : "dark";
     localStorage.setItem("wsigraph-theme", root.dataset.theme);
   }
 
   fail(problem) {
     this.rail.thumbnails.start();
-    showMessage(problem instanceof Problem || problem instanceof Error ? problem.message : String(problem), { isError: true });
+    showMessage(problem instanceof Problem || problem instanceof Error ? problem.message : String(problem), {
+      isError: true,
+    });
   }
 }
 
 /** Ask the user for a token and sign in. */
 function signIn() {
   const dialog = byId("sign-in");
-  service.signInMethods().then(({ oidc }) => { byId("provider").hidden = !oidc; }, () => {});
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", async () => {
-      const token = byId("token").value.trim();
-      byId("token").value = "";
-      try {
-        if (token) await service.signIn(token);
-      } catch (problem) {
-        showMessage(problem.message, { isError: true });
-        return resolve(signIn());
-      }
-      resolve();
-    }, { once: true });
-    dialog.showModal();
-  });
+  service.signInMethods().then(
+    ({ oidc }) => {
+      byId("provider").hidden = !oidc;
+    },
+    () => {},
+  );
+  return /** @type {Promise<void>} */ (
+    new Promise((resolve) => {
+      dialog.addEventListener(
+        "close",
+        async () => {
+          const token = byId("token").value.trim();
+          byId("token").value = "";
+          try {
+            if (token) await service.signIn(token);
+          } catch (problem) {
+            showMessage(problem.message, { isError: true });
+            return resolve(signIn());
+          }
+          resolve();
+        },
+        { once: true },
+      );
+      dialog.showModal();
+    })
+  );
 }
 
 new Page().begin();

@@ -5,7 +5,11 @@ const SPACE = "\u202f";
 export function amount(value, digits = 3) {
   if (value === null || value === undefined || Number.isNaN(value)) return "\u2013";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(digits - 1).replace("e", "\u00b710^").replace("^+", "^");
+  if (size !== 0 && (size < 1e-3 || size >= 1e6))
+    return value
+      .toExponential(digits - 1)
+      .replace("e", "\u00b710^")
+      .replace("^+", "^");
   const decimals = size === 0 ? 0 : Math.max(0, Math.min(6, digits - 1 - Math.floor(Math.log10(size))));
   return minus(Number(value.toFixed(decimals)).toLocaleString("en", { maximumFractionDigits: decimals }));
 }
@@ -33,8 +37,9 @@ export function bytes(n) {
 
 /** 1st, 2nd, 33rd. */
 export function ordinal(n) {
-  const rounded = Math.round(n), tens = rounded % 100;
-  const end = tens > 10 && tens < 14 ? "th" : ["th", "st", "nd", "rd"][rounded % 10] ?? "th";
+  const rounded = Math.round(n),
+    tens = rounded % 100;
+  const end = tens > 10 && tens < 14 ? "th" : (["th", "st", "nd", "rd"][rounded % 10] ?? "th");
   return `${rounded}${end}`;
 }
 

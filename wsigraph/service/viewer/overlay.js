@@ -3,7 +3,16 @@
 import { css } from "./colours.js";
 
 const LINE = "rgba(12,16,32,0.75)";
-const COSTLY_MS = 12, SETTLED_MS = 140, MIN_PX2 = 90;
+const COSTLY_MS = 12,
+  SETTLED_MS = 140;
+
+/** The side in screen pixels from which a region has an outline. */
+export const OUTLINED_PX = 8;
+
+/** Return whether a region is large enough for an outline; a screen pixel spans `px` level-0 pixels. */
+export function isOutlined({ x0, y0, x1, y1 }, px) {
+  return Math.max(x1 - x0, y1 - y0) > OUTLINED_PX * px;
+}
 
 /** Draws the regions of a job on a canvas. */
 export class Overlay {
@@ -38,17 +47,24 @@ export class Overlay {
 
   /** Draw. `view` maps level-0 pixels to the canvas: scale, x and y in CSS pixels. */
   draw(view, width, height, changed) {
-    const copy = this.copyView, isSame = copy && copy.width === width && copy.height === height;
+    const copy = this.copyView,
+      isSame = copy && copy.width === width && copy.height === height;
     if (!this.isStale && isSame && copy.scale === view.scale && copy.x === view.x && copy.y === view.y) return;
     if (!this.isStale && isSame && this.cost > COSTLY_MS) {
       this.moveAlong(view);
       clearTimeout(this.settling);
-      this.settling = setTimeout(() => { this.isStale = true; changed(); }, SETTLED_MS);
+      this.settling = setTimeout(() => {
+        this.isStale = true;
+        changed();
+      }, SETTLED_MS);
       return;
     }
     const start = performance.now();
     this.isStale = false;
-    this.drawAnew(view, width, height, () => { this.isStale = true; changed(); });
+    this.drawAnew(view, width, height, () => {
+      this.isStale = true;
+      changed();
+    });
     this.cost = performance.now() - start;
     this.copyView = { ...view, width, height };
     if (this.cost <= COSTLY_MS) return;
@@ -57,10 +73,19 @@ export class Overlay {
   }
 
   moveAlong({ scale, x, y }) {
-    const density = window.devicePixelRatio || 1, factor = scale / this.copyView.scale, context = this.canvas.getContext("2d");
+    const density = window.devicePixelRatio || 1,
+      factor = scale / this.copyView.scale,
+      context = this.canvas.getContext("2d");
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    context.setTransform(factor, 0, 0, factor, (x - this.copyView.x * factor) * density, (y - this.copyView.y * factor) * density);
+    context.setTransform(
+      factor,
+      0,
+      0,
+      factor,
+      (x - this.copyView.x * factor) * density,
+      (y - this.copyView.y * factor) * density,
+    );
     context.drawImage(this.copy, 0, 0);
   }
 
@@ -80,16 +105,20 @@ export class Overlay {
     const visibleBox = { x0: -x / scale, y0: -y / scale, x1: (width - x) / scale, y1: (height - y) / scale };
     const visible = [];
     shapes.forEach((shape, node) => {
-      if (shape.x1 >= visibleBox.x0 && shape.x0 <= visibleBox.x1 && shape.y1 >= visibleBox.y0 && shape.y0 <= visibleBox.y1) visible.push(node);
+      if (
+        shape.x1 >= visibleBox.x0 &&
+        shape.x0 <= visibleBox.x1 &&
+        shape.y1 >= visibleBox.y0 &&
+        shape.y0 <= visibleBox.y1
+      )
+        visible.push(node);
     });
     this.drawnCount = visible.length;
-    // outlines of regions of a few pixels would hide the colours, and are slowest to draw
-    const showsLines = (width * height) / (visible.length || 1) > MIN_PX2;
-    if (!this.isHidden) this.fill(context, shapes, visible, 1 / scale, density, showsLines);
+    if (!this.isHidden) this.fill(context, shapes, visible, 1 / scale, density);
     this.emphasise(context, shapes, 1 / scale);
   }
 
-  fill(context, shapes, visible, px, density, showsLines) {
+  fill(context, shapes, visible, px, density) {
     const colours = this.colouring?.colours;
     const removedPattern = this.removed.size ? hatching(context, px / density) : null;
     for (const node of visible) {
@@ -103,16 +132,20 @@ export class Overlay {
         context.fill(shapes[node].path, "evenodd");
       }
     }
-    if (!this.hasLines || !showsLines) return;
+    if (!this.hasLines) return;
     context.lineJoin = "round";
     context.strokeStyle = LINE;
     context.lineWidth = 0.8 * px;
-    for (const node of visible) context.stroke(shapes[node].path);
+    // outlines of regions of a few pixels would hide their colours, and are slowest to draw
+    for (const node of visible) if (isOutlined(shapes[node], px)) context.stroke(shapes[node].path);
   }
 
   emphasise(context, shapes, px) {
     context.lineJoin = "round";
-    for (const [node, strong] of [[this.hovered, false], [this.selected, true]]) {
+    for (const [node, strong] of [
+      [this.hovered, false],
+      [this.selected, true],
+    ]) {
       if (node === null || !shapes[node]) continue;
       context.strokeStyle = "rgba(255,255,255,0.95)";
       context.lineWidth = (strong ? 5.5 : 3.5) * px;

@@ -1,14 +1,17 @@
 // One view of a slide and its regions: pan and zoom, colours with a legend, scale bar, position in mm, magnification.
 
-import { svgElement, element } from "./elements.js";
-import { css } from "./colours.js";
+import { element } from "./elements.js";
+import { makeLegend } from "./legend.js";
 import { amount } from "./numbers.js";
 import { Overlay } from "./overlay.js";
 import { service } from "./service.js";
 
 const REDUCED_MOTION = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** One view. It calls `callbacks.picked(node)`, `callbacks.moved(pane)`, `callbacks.coloured(id)`, `callbacks.loaded()`. */
+/**
+ * One view. It calls `callbacks.picked(node)`, `callbacks.moved(pane)`, `callbacks.coloured(id)` and
+ * `callbacks.loaded()`.
+ */
 export class Pane {
   constructor(host, name, callbacks) {
     this.callbacks = callbacks;
@@ -24,20 +27,63 @@ export class Pane {
 
   build(host, name) {
     this.canvas = element("canvas", { class: "overlay", "aria-hidden": "true" });
-    this.sight = element("div", { class: "sight", tabindex: "0", role: "application", "aria-label": `Slide, ${name} view` });
-    this.select = element("select", { "aria-label": `Colour regions by, ${name} view`, on: { change: () => this.callbacks.coloured(this.select.value) } });
-    this.strength = element("input", { type: "range", min: "0", max: "100", value: "100", "aria-label": "Opacity of the colours", on: { input: () => { this.overlay.opacity = this.strength.value / 100; this.redraw(); } } });
+    this.sight = element("div", {
+      class: "sight",
+      tabindex: "0",
+      role: "application",
+      "aria-label": `Slide, ${name} view`,
+    });
+    this.select = element("select", {
+      "aria-label": `Colour regions by, ${name} view`,
+      on: { change: () => this.callbacks.coloured(this.select.value) },
+    });
+    this.strength = element("input", {
+      type: "range",
+      min: "0",
+      max: "100",
+      value: "100",
+      "aria-label": "Opacity of the colours",
+      on: {
+        input: () => {
+          this.overlay.opacity = this.strength.value / 100;
+          this.redraw();
+        },
+      },
+    });
     this.legend = element("div", { class: "legend" });
-    this.controls = element("div", { class: "controls float", hidden: true },
+    this.controls = element(
+      "div",
+      { class: "controls float", hidden: true },
       element("label", { class: "colour" }, element("span", {}, "Colour by"), this.select),
-      element("label", { class: "strength" }, element("span", {}, "Opacity"), this.strength), this.legend);
+      element("label", { class: "strength" }, element("span", {}, "Opacity"), this.strength),
+      this.legend,
+    );
     this.bar = element("div", { class: "scale-line" });
     this.barText = element("span", {});
     this.place = element("span", { class: "place" });
     this.power = element("span", { class: "power" });
-    this.foot = element("div", { class: "foot float" }, element("div", { class: "scale" }, this.bar, this.barText), this.place, this.power);
-    const zooms = element("div", { class: "zooms float" }, ...[["+", "Closer", 1.5], ["\u2212", "Farther", 1 / 1.5], ["\u2302", "Whole slide", 0]].map(
-      ([sign, title, factor]) => element("button", { title, "aria-label": title, on: { click: () => (factor ? this.zoomBy(factor) : this.home()) } }, sign)));
+    this.foot = element(
+      "div",
+      { class: "foot float" },
+      element("div", { class: "scale" }, this.bar, this.barText),
+      this.place,
+      this.power,
+    );
+    const zooms = element(
+      "div",
+      { class: "zooms float" },
+      ...[
+        ["+", "Closer", 1.5],
+        ["\u2212", "Farther", 1 / 1.5],
+        ["\u2302", "Whole slide", 0],
+      ].map(([sign, title, factor]) =>
+        element(
+          "button",
+          { title, "aria-label": title, on: { click: () => (factor ? this.zoomBy(factor) : this.home()) } },
+          sign,
+        ),
+      ),
+    );
     this.note = element("p", { class: "note float", hidden: true });
     this.root = element("div", { class: "pane" }, this.sight, this.canvas, this.controls, zooms, this.foot, this.note);
     this.sight.addEventListener("pointermove", (event) => this.point(event));
@@ -50,7 +96,9 @@ export class Pane {
     this.close();
     this.slide = slide;
     if (window.OpenSeadragon) return this.openSeadragon(slide);
-    this.note.textContent = "OpenSeadragon is not installed, so only a thumbnail is shown. The operator of this service can install it with: wsigraph viewer";
+    this.note.textContent =
+      "OpenSeadragon is not installed, so only a thumbnail is shown. " +
+      "The operator of this service can install it with: wsigraph viewer";
     this.note.hidden = false;
     return this.openThumbnail(slide);
   }
@@ -59,7 +107,16 @@ export class Pane {
     const { tile_px: side, overlap_px: overlap, format } = slide.deepzoom;
     this.viewer = window.OpenSeadragon({
       element: this.sight,
-      tileSources: { Image: { xmlns: "http://schemas.microsoft.com/deepzoom/2008", Url: service.tiles(slide), Format: format, Overlap: overlap, TileSize: side, Size: { Width: slide.size.width, Height: slide.size.height } } },
+      tileSources: {
+        Image: {
+          xmlns: "http://schemas.microsoft.com/deepzoom/2008",
+          Url: service.tiles(slide),
+          Format: format,
+          Overlap: overlap,
+          TileSize: side,
+          Size: { Width: slide.size.width, Height: slide.size.height },
+        },
+      },
       drawer: "canvas",
       showNavigationControl: false,
       showNavigator: true,
@@ -79,27 +136,38 @@ export class Pane {
       immediateRender: false,
       preserveImageSizeOnResize: true,
     });
-    this.viewer.addHandler("canvas-key", (event) => { event.preventDefaultAction = true; });
-    this.viewer.addHandler("canvas-click", (event) => { if (event.quick) this.pick(event.position.x, event.position.y); });
+    this.viewer.addHandler("canvas-key", (event) => {
+      event.preventDefaultAction = true;
+    });
+    this.viewer.addHandler("canvas-click", (event) => {
+      if (event.quick) this.pick(event.position.x, event.position.y);
+    });
     this.viewer.addHandler("update-viewport", () => this.redraw({ isMove: true }));
     this.viewer.addHandler("viewport-change", () => this.callbacks.moved(this));
-    return new Promise((resolve, reject) => {
-      this.viewer.addOnceHandler("open", () => {
-        const item = this.viewer.world.getItemAt(0);
-        item.addHandler("fully-loaded-change", ({ fullyLoaded }) => { if (fullyLoaded) this.callbacks.loaded?.(); });
-        this.watchLoads(item.source);
-        this.redraw();
-        resolve();
-      });
-      this.viewer.addOnceHandler("open-failed", (event) => reject(new Error(event.message)));
-    });
+    return /** @type {Promise<void>} */ (
+      new Promise((resolve, reject) => {
+        this.viewer.addOnceHandler("open", () => {
+          const item = this.viewer.world.getItemAt(0);
+          item.addHandler("fully-loaded-change", ({ fullyLoaded }) => {
+            if (fullyLoaded) this.callbacks.loaded?.();
+          });
+          this.watchLoads(item.source);
+          this.redraw();
+          resolve();
+        });
+        this.viewer.addOnceHandler("open-failed", (event) => reject(new Error(event.message)));
+      })
+    );
   }
 
   openThumbnail(slide) {
     this.image = element("img", { class: "thumbnail", alt: "", src: service.thumbnail(slide) });
     this.sight.append(this.image);
     this.sight.onclick = (event) => this.pick(event.offsetX, event.offsetY);
-    return this.image.decode().then(() => { this.redraw(); this.callbacks.loaded?.(); });
+    return this.image.decode().then(() => {
+      this.redraw();
+      this.callbacks.loaded?.();
+    });
   }
 
   /** Track the tiles that are loading: OpenSeadragon aborts queued tiles, but not requested ones. */
@@ -107,7 +175,10 @@ export class Pane {
     const start = source.downloadTileStart;
     source.downloadTileStart = (load) => {
       const { callback } = load;
-      load.callback = (done) => { this.loads.delete(load); callback(done); };
+      load.callback = (done) => {
+        this.loads.delete(load);
+        callback(done);
+      };
       this.loads.add(load);
       start.call(source, load);
     };
@@ -130,11 +201,16 @@ export class Pane {
     const { clientWidth: width, clientHeight: height } = this.sight;
     if (this.image) {
       const scale = Math.min(width / this.slide.size.width, height / this.slide.size.height);
-      return { scale, x: (width - scale * this.slide.size.width) / 2, y: (height - scale * this.slide.size.height) / 2 };
+      return {
+        scale,
+        x: (width - scale * this.slide.size.width) / 2,
+        y: (height - scale * this.slide.size.height) / 2,
+      };
     }
     const item = this.viewer?.world.getItemAt(0);
     if (!item) return null;
-    const bounds = this.viewer.viewport.getBounds(true), unit = width / bounds.width;
+    const bounds = this.viewer.viewport.getBounds(true),
+      unit = width / bounds.width;
     return { scale: unit / this.slide.size.width, x: -bounds.x * unit, y: -bounds.y * unit };
   }
 
@@ -195,13 +271,18 @@ export class Pane {
   centre() {
     const view = this.viewTransform();
     if (!view) return null;
-    return { x: (this.sight.clientWidth / 2 - view.x) / view.scale, y: (this.sight.clientHeight / 2 - view.y) / view.scale, scale: view.scale };
+    return {
+      x: (this.sight.clientWidth / 2 - view.x) / view.scale,
+      y: (this.sight.clientHeight / 2 - view.y) / view.scale,
+      scale: view.scale,
+    };
   }
 
   /** Move to a position. */
-  goTo({ x, y, scale }, { immediately = false } = {}) {
+  goTo({ x, y, scale = null }, { immediately = false } = {}) {
     if (!this.viewer?.world.getItemAt(0)) return;
-    const { viewport } = this.viewer, width = this.slide.size.width;
+    const { viewport } = this.viewer,
+      width = this.slide.size.width;
     if (scale) viewport.zoomTo((scale * width) / this.sight.clientWidth, null, immediately);
     viewport.panTo(new window.OpenSeadragon.Point(x / width, y / width), immediately);
   }
@@ -217,14 +298,22 @@ export class Pane {
   reveal(node) {
     const view = this.viewTransform();
     if (!view) return;
-    const { x0, y0, x1, y1 } = this.overlay.regions.box(node), x = (x0 + x1) / 2, y = (y0 + y1) / 2;
-    const left = x * view.scale + view.x, top = y * view.scale + view.y;
-    if (left < 40 || top < 40 || left > this.sight.clientWidth - 40 || top > this.sight.clientHeight - 40) this.goTo({ x, y });
+    const { x0, y0, x1, y1 } = this.overlay.regions.box(node),
+      x = (x0 + x1) / 2,
+      y = (y0 + y1) / 2;
+    const left = x * view.scale + view.x,
+      top = y * view.scale + view.y;
+    if (left < 40 || top < 40 || left > this.sight.clientWidth - 40 || top > this.sight.clientHeight - 40)
+      this.goTo({ x, y });
   }
 
   panBy(across, down) {
     const centre = this.centre();
-    if (centre) this.goTo({ x: centre.x + (across * this.sight.clientWidth) / centre.scale, y: centre.y + (down * this.sight.clientHeight) / centre.scale });
+    if (centre)
+      this.goTo({
+        x: centre.x + (across * this.sight.clientWidth) / centre.scale,
+        y: centre.y + (down * this.sight.clientHeight) / centre.scale,
+      });
   }
 
   zoomBy(factor) {
@@ -238,17 +327,23 @@ export class Pane {
 
   pick(x, y) {
     if (!this.overlay.regions || !this.view) return;
-    this.callbacks.picked(this.overlay.regions.under((x - this.view.x) / this.view.scale, (y - this.view.y) / this.view.scale, this.canvas));
+    this.callbacks.picked(
+      this.overlay.regions.under((x - this.view.x) / this.view.scale, (y - this.view.y) / this.view.scale, this.canvas),
+    );
   }
 
   point(event) {
     const { view, slide, overlay } = this;
-    let node = null, text = "";
+    let node = null,
+      text = "";
     if (event && view && slide) {
       const frame = this.sight.getBoundingClientRect();
-      const x = (event.clientX - frame.left - view.x) / view.scale, y = (event.clientY - frame.top - view.y) / view.scale;
+      const x = (event.clientX - frame.left - view.x) / view.scale,
+        y = (event.clientY - frame.top - view.y) / view.scale;
       if (x >= 0 && y >= 0 && x < slide.size.width && y < slide.size.height) {
-        text = slide.mpp ? `${((x * slide.mpp) / 1000).toFixed(3)}, ${((y * slide.mpp) / 1000).toFixed(3)} mm` : `${Math.round(x)}, ${Math.round(y)} px`;
+        text = slide.mpp
+          ? `${((x * slide.mpp) / 1000).toFixed(3)}, ${((y * slide.mpp) / 1000).toFixed(3)} mm`
+          : `${Math.round(x)}, ${Math.round(y)} px`;
         if (overlay.regions && event.pointerType === "mouse") node = overlay.regions.under(x, y, this.canvas);
         if (node !== null && overlay.colouring) text += ` \u00b7 region ${node}: ${overlay.colouring.value(node)}`;
       }
@@ -263,26 +358,19 @@ export class Pane {
   showScale(scale) {
     const { mpp, magnification } = this.slide;
     if (mpp) {
-      const aim = (110 * mpp) / scale, power = 10 ** Math.floor(Math.log10(aim));
-      const length = [1, 2, 5, 10].map((step) => step * power).filter((length) => length <= aim * 1.25).pop();
+      const aim = (110 * mpp) / scale,
+        power = 10 ** Math.floor(Math.log10(aim));
+      const length = [1, 2, 5, 10]
+        .map((step) => step * power)
+        .filter((length) => length <= aim * 1.25)
+        .pop();
       this.bar.style.width = `${((length / mpp) * scale).toFixed(1)}px`;
       this.barText.textContent = length >= 1000 ? `${amount(length / 1000)} mm` : `${amount(length)} \u00b5m`;
     }
     const native = magnification || (mpp ? 10 / mpp : null);
     this.power.textContent = native ? `${magnification ? "" : "\u2248 "}${amount(native * scale, 2)}\u00d7` : "";
-    this.power.title = magnification ? `scanned at ${magnification}\u00d7` : "estimated from the pixel size; the file has no objective power";
+    this.power.title = magnification
+      ? `scanned at ${magnification}\u00d7`
+      : "estimated from the pixel size; the file has no objective power";
   }
-}
-
-function makeLegend({ legend, caption }) {
-  if (legend.clusters)
-    return [element("ul", { class: "clusters" }, ...legend.clusters.map(({ name, colour }) => element("li", {}, svgElement("svg", { class: "swatch", viewBox: "0 0 10 10" }, svgElement("rect", { width: 10, height: 10, rx: 2, fill: css(colour) })), name)))];
-  const name = `ramp-${Math.random().toString(36).slice(2)}`;
-  const stops = legend.stops.map((colour, at) => svgElement("stop", { offset: at / (legend.stops.length - 1), "stop-color": css([...colour.slice(0, 3), 1]), "stop-opacity": colour[3] ?? 1 }));
-  return [
-    svgElement("svg", { class: "ramp", viewBox: "0 0 200 10", preserveAspectRatio: "none", "aria-hidden": "true" },
-      svgElement("linearGradient", { id: name }, ...stops), svgElement("rect", { width: 200, height: 10, fill: "#fff" }), svgElement("rect", { width: 200, height: 10, fill: `url(#${name})` })),
-    element("div", { class: "ends" }, ...legend.ends.map((end) => element("span", {}, end))),
-    element("p", { class: "unit" }, legend.words ? `blue ${legend.words[0]}, orange ${legend.words[1]} \u00b7 ` : "", caption),
-  ];
 }

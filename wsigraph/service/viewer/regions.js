@@ -11,7 +11,13 @@ export class Regions {
     this.height = document.height;
     this.count = document.n_regions;
     this.coarsest = document.coarsest_level;
-    this.values = { targets: document.targets, tissue_clusters: document.tissue_clusters, features: document.features, area_mm2: document.area_mm2, centre: document.centre };
+    this.values = {
+      targets: document.targets,
+      tissue_clusters: document.tissue_clusters,
+      features: document.features,
+      area_mm2: document.area_mm2,
+      centre: document.centre,
+    };
     this.levels = new Map();
     this.requested = new Set();
     this.store(document.level, document);
@@ -51,7 +57,8 @@ export class Regions {
     context.save();
     context.setTransform(1, 0, 0, 1, 0, 0);
     const index = this.shown.findIndex(
-      ({ path, x0, y0, x1, y1 }) => x >= x0 && x <= x1 && y >= y0 && y <= y1 && context.isPointInPath(path, x, y, "evenodd"),
+      ({ path, x0, y0, x1, y1 }) =>
+        x >= x0 && x <= x1 && y >= y0 && y <= y1 && context.isPointInPath(path, x, y, "evenodd"),
     );
     context.restore();
     return index < 0 ? null : index;
@@ -68,7 +75,8 @@ function shapeOf(polygons) {
   const shape = { path, polygons, x0: Infinity, y0: Infinity, x1: -Infinity, y1: -Infinity };
   for (const polygon of polygons)
     for (const ring of polygon) {
-      let x = 0, y = 0;
+      let x = 0,
+        y = 0;
       for (let at = 0; at < ring.length; at += 2) {
         x += ring[at];
         y += ring[at + 1];
@@ -87,8 +95,7 @@ function shapeOf(polygons) {
 /** Return a region's outline as the data of an SVG path. */
 export function pathData({ polygons }) {
   const words = [];
-  for (const polygon of polygons)
-    for (const ring of polygon) words.push(`M${ring[0]} ${ring[1]}`, ...pairs(ring), "Z");
+  for (const polygon of polygons) for (const ring of polygon) words.push(`M${ring[0]} ${ring[1]}`, ...pairs(ring), "Z");
   return words.join("");
 }
 

@@ -10,14 +10,21 @@ export class Problem extends Error {
 // the page may be behind a path prefix of a proxy, so addresses start from where this file came from
 const BASE = new URL("..", import.meta.url).href;
 
-let signIn = null, signingIn = null;
+let signIn = null,
+  signingIn = null;
 
 /** Set the sign-in handler. It is called when the service requires a token. */
 export function onSignIn(handler) {
   signIn = handler;
 }
 
-async function request(path, { method = "GET", json, body, headers = {}, signal, maySignIn = true } = {}) {
+/**
+ * @param {string} path
+ * @param {Record<string, any>} choices
+ */
+async function request(path, choices = {}) {
+  const { method = "GET", json, body, headers = {}, signal, maySignIn = true } = choices;
+  /** @type {RequestInit & {headers: Record<string, string>}} */
   const options = { method, signal, headers: { Accept: "application/json", ...headers }, credentials: "same-origin" };
   if (json !== undefined) {
     options.body = JSON.stringify(json);
@@ -26,7 +33,9 @@ async function request(path, { method = "GET", json, body, headers = {}, signal,
   let response = await fetch(BASE + path, options);
   if (response.status === 401 && signIn && maySignIn) {
     // requests that fail meanwhile wait for the same sign-in
-    signingIn ??= signIn().finally(() => { signingIn = null; });
+    signingIn ??= signIn().finally(() => {
+      signingIn = null;
+    });
     await signingIn;
     response = await fetch(BASE + path, options);
   }
@@ -61,7 +70,8 @@ export const service = {
   regions: (job, level, values) => request(`v1/jobs/${part(job)}/regions?level=${level}&values=${values}`),
   region: (job, node) => request(`v1/jobs/${part(job)}/regions/${node}`),
   crop: (job, node) => `${BASE}v1/jobs/${part(job)}/regions/${node}/crop.jpeg`,
-  ablate: (job, ablationRequest, signal) => request(`v1/jobs/${part(job)}/ablation`, { method: "POST", json: ablationRequest, signal }),
+  ablate: (job, ablationRequest, signal) =>
+    request(`v1/jobs/${part(job)}/ablation`, { method: "POST", json: ablationRequest, signal }),
   beginUpload: (name, size) => request("v1/uploads", { method: "POST", json: { name, size } }),
   endUpload: (upload) => request(`v1/uploads/${part(upload)}`, { method: "DELETE" }),
   upload: (upload) => request(`v1/uploads/${part(upload)}`),

@@ -2,7 +2,9 @@
 
 import { service } from "./service.js";
 
-const PART = 4_000_000, MAX_TRIES = 5, WAIT_MS = 1500;
+const PART = 4_000_000,
+  MAX_TRIES = 5,
+  WAIT_MS = 1500;
 
 /** Send a file; returns the identifier of the new slide. */
 export async function sendFile(file, signal, progress) {
