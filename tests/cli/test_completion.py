@@ -18,7 +18,7 @@ PROGRAM = "from wsigraph.cli.main import app; app(prog_name='wsigraph')"
         (["predict", "--stain", "p"], {"pas", "perls"}),
         (["study", "--date-order", ""], {"ymd", "dmy", "mdy", "excel"}),
         (["run", "--cluster", "s"], {"slurm"}),
-        (["predict", "--nuclei", ""], {"rule", "network"}),
+        (["graph", "--nuclei", ""], {"rule", "network"}),
         (["export", "--to", "tri"], {"trident"}),
     ],
 )

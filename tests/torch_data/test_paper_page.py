@@ -116,7 +116,9 @@ def test_the_same_network_and_seed_give_the_same_predictions(folder: Path, monke
 
 
 @pytest.mark.slow
-def test_evaluate_has_the_networks_in_its_table(folder: Path) -> None:
+def test_evaluate_has_the_networks_in_its_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    compare_network("sage:Sage", "model", fitting=Fitting(epochs=1))
     document = wsigraph.evaluate(folder / "model")
     assert set(document["baselines"]) >= {"Sage", "means@1"}
     again = wsigraph.scores_from({"patient_id": [], "risk": []} | _follow_up(folder), folder / "model", name="truth")

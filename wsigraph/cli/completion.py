@@ -40,4 +40,4 @@ def nucleus_detectors() -> list[str]:
     """Return what can find nuclei, built-in or as plugins, and none."""
     from wsigraph import registry
 
-    return [*registry.names(registry.NUCLEI), "none"]
+    return ["rule", *registry.names(registry.NUCLEI), "none"]

@@ -216,11 +216,11 @@ def resolve(host: str, port: int, networks: Sequence[_Network]) -> tuple[str, bo
         If the name is not known.
     """
     try:
-        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+        resolved = {str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
     except OSError as error:
         raise Unavailable(f"the name {host!r} is not known ({error})") from None
     are_public = []
-    for text in sorted(found):
+    for text in sorted(resolved):
         address = _unwrapped(ipaddress.ip_address(text.partition("%")[0]))
         is_allowed = any(address in network for network in networks if network.version == address.version)
         is_public = address.is_global and not address.is_multicast
@@ -230,7 +230,7 @@ def resolve(host: str, port: int, networks: Sequence[_Network]) -> tuple[str, bo
                 "service.webhook_networks"
             )
         are_public.append(is_public and not is_allowed)
-    return sorted(found)[0], are_public[0]
+    return sorted(resolved)[0], are_public[0]
 
 
 def _unwrapped(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -1,4 +1,4 @@
-"""Webhooks of jobs in the job database: which address is told when a job ends, and whether it has been told.
+"""Webhooks of jobs in the job database: which address gets a message when a job ends, and whether it has got it.
 
 A webhook is stored with its job, so it survives a restart. Each end of a job has one identifier: a delivery that is
 tried again carries the same one, and a second request for the same job adds nothing.
@@ -53,7 +53,7 @@ class WebhookStore:
         self._store = store
 
     def add(self, job_id: str, url: str) -> None:
-        """Tell an address when a job ends. A job that has ended is told of at once, but only once.
+        """Tell an address when a job ends. If the job has ended, the message goes at once, and only once.
 
         Raises
         ------

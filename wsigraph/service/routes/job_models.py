@@ -27,7 +27,7 @@ class JobRequest(BaseModel):
     mpp : float or None
         Pixel size of level 0 in um/px, if the file has none or a wrong one.
     webhook : str or None
-        Address that is told when the job ends, on a host of ``service.webhook_hosts``.
+        Address that gets a message when the job ends, on a host of ``service.webhook_hosts``.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -48,7 +48,7 @@ class BatchRequest(BaseModel):
     kind, target : str
         As in a request for one job.
     webhook : str or None
-        As in a request for one job; it is told of each of them.
+        As in a request for one job; it gets a message for each of them.
     """
 
     model_config = ConfigDict(extra="forbid")
