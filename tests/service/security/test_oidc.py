@@ -58,7 +58,7 @@ def client(data: Path, issuer: Issuer) -> Iterator[TestClient]:
 def begin(client: TestClient, issuer: Issuer) -> dict[str, str]:
     """Begin a sign-in; return what the service asks the provider for."""
     answer = client.get("/v1/session/oidc")
-    assert answer.status_code == 302
+    assert answer.status_code == 303
     address = answer.headers["location"]
     assert address.startswith(f"{issuer.url}/auth?")
     query = {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}

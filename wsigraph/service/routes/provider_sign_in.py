@@ -42,7 +42,7 @@ def methods(request: Request) -> SignInMethods:
 
 @router.get(
     "/oidc",
-    status_code=302,
+    status_code=303,
     summary="Sign in through the provider",
     operation_id="begin_oidc",
     response_class=RedirectResponse,
@@ -50,7 +50,7 @@ def methods(request: Request) -> SignInMethods:
 def begin(request: Request) -> RedirectResponse:
     """Send the browser to the provider, which sends it back to the callback."""
     url, browser = _client(request).begin()
-    response = RedirectResponse(url, status_code=302)
+    response = RedirectResponse(url, status_code=303)
     is_secure = request.url.scheme == "https"
     # lax, because the browser comes back from another site
     response.set_cookie(
