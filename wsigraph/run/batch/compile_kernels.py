@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 import wsigraph
 from wsigraph.config import load
 from wsigraph.explanation.request import ExplanationRequest
+from wsigraph.graph.tissue.straight import straight_segments
 from wsigraph.kernels import cache_place
 from wsigraph.run.sandbox.sandbox import end_with_parent
 from wsigraph.run.steps import run_slide
+from wsigraph.slide.resample import shrink
 
 _SIDE_PX, _TILE_PX, _MPP = 1024, 256, 0.5
 _LOCK = "compiling.lock"
@@ -63,8 +65,20 @@ def _run_all_steps(folder: Path) -> None:
         slide = folder / "slide.tif"
         tifffile.imwrite(slide, _picture(), photometric="rgb", tile=(_TILE_PX, _TILE_PX), compression="jpeg")
         run_slide(slide, folder / "out", load(), mpp=_MPP, until="page", explain=ExplanationRequest())
+        _run_what_the_image_leaves_out()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run_what_the_image_leaves_out() -> None:
+    """Run the kernels that only slides with several levels, or with lines on the glass, need."""
+    pixels = np.zeros((8, 12, 3), np.uint8)
+    # numba compiles a whole array and one cut out of a wider one apart
+    for part in (pixels, pixels[:, 2:10]):
+        shrink(part, 2)
+    mask = np.zeros((64, 64), np.bool_)
+    mask[32] = True
+    straight_segments(mask, 32.0)
 
 
 @cache
