@@ -140,16 +140,15 @@ def progress_line(slide: str, above: str = "") -> Iterator[Callable[[str, int, i
     def show_compilation(n_compiled: int, is_running: bool) -> None:
         nonlocal note
         note = f"{compilation.MESSAGE}: {n_compiled} functions" if is_running else ""
+        live.refresh()
 
-    with (
-        Live(
-            console=Console(stderr=True),
-            transient=True,
-            refresh_per_second=4,
-            get_renderable=lambda: _bars(steps, name, above, note),
-        ),
-        compilation.watch(show_compilation),
-    ):
+    live = Live(
+        console=Console(stderr=True),
+        transient=True,
+        refresh_per_second=4,
+        get_renderable=lambda: _bars(steps, name, above, note),
+    )
+    with live, compilation.watch(show_compilation):
         yield steps.update
 
 
