@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,11 +20,11 @@ from fastapi.testclient import TestClient
 from tests.service.contexts import make_context, settings, write_slide
 from tests.service.databases import postgres
 from wsigraph.config import ServiceConfig
-from wsigraph.errors import ConfigError, NotAllowed
+from wsigraph.errors import ConfigError
 from wsigraph.service.app import create_app
 from wsigraph.service.jobs.schema import DONE, FAILED, StoredJob, new_job
 from wsigraph.service.jobs.store import JobStore
-from wsigraph.service.jobs.webhook_sender import WebhookSender, resolve, split_allowed
+from wsigraph.service.jobs.webhook_sender import WebhookSender
 from wsigraph.service.jobs.webhook_store import WebhookStore
 
 SECRET = b"a-secret-that-both-sides-know-0123"
@@ -83,7 +85,7 @@ def receiver() -> Iterator[Receiver]:
 def secret(tmp_path: Path) -> Path:
     path = tmp_path / "secret"
     path.touch(mode=0o600)
-    path.write_bytes(SECRET + b"\n")
+    path.write_bytes(b"whsec_" + base64.b64encode(SECRET) + b"\n")
     return path
 
 
@@ -215,6 +217,59 @@ def test_a_job_that_is_queued_again_has_another_end(
     assert len({headers["webhook-id"] for _, headers, _ in receiver.requests}) == 2
 
 
+def test_the_next_end_has_another_identifier_though_the_first_was_not_taken(
+    store: JobStore, sender: Callable[..., WebhookSender], receiver: Receiver
+) -> None:
+    receiver.statuses = [500]
+    job, webhooks = a_job(store), sender(first_wait_s=3600.0)
+    webhooks.add(job.job_id, receiver.url)
+    webhooks.start()
+    end(store, job, FAILED)
+    until(lambda: state_of(store, job.job_id) == ("pending", 1))
+    receiver.wait(1)
+    assert a_job(store).job_id == job.job_id
+    webhooks.add(job.job_id, receiver.url)
+    end(store, job)
+    until(lambda: state_of(store, job.job_id) == ("delivered", 1))
+    assert len({headers["webhook-id"] for _, headers, _ in receiver.requests}) == 2
+
+
+def test_a_receiver_that_drips_holds_nobody_up(
+    store: JobStore, sender: Callable[..., WebhookSender], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsigraph.service.jobs.webhook_sender._TOTAL_S", 2.0)
+    released, n_dripping = threading.Event(), []
+
+    def drip(connection: socket.socket) -> None:
+        n_dripping.append(1)
+        with connection, suppress(OSError):
+            while not released.wait(0.1):
+                connection.sendall(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    threading.Thread(target=drip, args=(server.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        slow = f"127.0.0.1:{server.getsockname()[1]}"
+        webhooks, jobs = sender(receiver.host, slow, tries=1), [a_job(store, "slow")]
+        webhooks.add(jobs[0].job_id, f"http://{slow}/hook")
+        webhooks.start()
+        end(store, jobs[0])
+        until(lambda: bool(n_dripping))
+        monkeypatch.setattr("wsigraph.service.jobs.webhook_sender._TOTAL_S", 60.0)
+        jobs.append(a_job(store, "quick"))
+        webhooks.add(jobs[1].job_id, receiver.url)
+        end(store, jobs[1])
+        receiver.wait(1)
+        # the slow attempt ends by its total time, although every byte came in time
+        until(lambda: state_of(store, jobs[0].job_id)[0] == "failed")
+        released.set()
+
+
 def test_a_webhook_survives_a_restart(store: JobStore, secret: Path, tmp_path: Path) -> None:
     receiver = Receiver()
     host, url = receiver.host, receiver.url
@@ -268,19 +323,6 @@ def test_two_services_do_not_send_the_same(database: str, tmp_path: Path) -> Non
             check(url)
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        "127.0.0.1", "localhost", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
-        "224.0.0.1", "255.255.255.255", "2130706433", "0x7f000001", "127.1", "::1", "::", "fe80::1", "fd00::1",
-        "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "ff02::1",
-    ],
-)  # fmt: skip
-def test_no_address_inside_is_reached(host: str) -> None:
-    with pytest.raises(NotAllowed, match="not public"):
-        resolve(host, 443, ())
-
-
 def test_a_name_inside_is_refused_when_it_is_sent_to(
     store: JobStore, sender: Callable[..., WebhookSender], receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -295,32 +337,16 @@ def test_a_name_inside_is_refused_when_it_is_sent_to(
     assert not receiver.requests
 
 
-def test_only_allowed_hosts_are_taken() -> None:
-    hosts = ("ward.example", "ris.example:8443", "[2001:db8::1]:443")
-    for url in (
-        "https://ward.example/a?b=1",
-        "https://WARD.example",
-        "https://ris.example:8443/",
-        "https://[2001:db8::1]/",
-    ):
-        assert split_allowed(url, hosts).scheme == "https"
-    for url in (
-        "https://ward.example.evil.org/", "https://evil.org/ward.example", "https://ward.example:8443/",
-        "http://ward.example/", "https://ris.example/", "https://user@ward.example/", "https://ward.example@evil.org/",
-        "https://ward.example\\@evil.org/", "file:///etc/passwd", "gopher://ward.example/", "ward.example", "", "https://",
-        "https://ward.example/\r\nX: y", "https://ward.example/#a", "https://ward.example:99999/", "https://wärd.example/",
-        "https://[::1", "https://ward.example./", "https://ward.example/" + "a" * 600,
-    ):  # fmt: skip
-        with pytest.raises(NotAllowed):
-            split_allowed(url, hosts)
-
-
 def test_settings_of_webhooks_are_checked(store: JobStore, secret: Path, tmp_path: Path) -> None:
     short = tmp_path / "short"
     short.touch(mode=0o600)
-    short.write_text("short")
+    short.write_bytes(base64.b64encode(b"short"))
+    plain = tmp_path / "plain"
+    plain.touch(mode=0o600)
+    plain.write_bytes(SECRET)
     for wanted, text in (
         (config(short, "a.example"), "at least 24"),
+        (config(plain, "a.example"), "is not base64"),
         (config(tmp_path / "absent", "a.example"), "cannot be read"),
         (config(secret, "a.example", networks="service.webhook_networks=[10.0.0.1/8]"), "expected networks"),
     ):

@@ -11,12 +11,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 
 import wsigraph
 from tests.cli.command import ROOT
 from wsigraph.config import load
-from wsigraph.errors import CohortError, PluginError
+from wsigraph.errors import CohortError, ModelError, PluginError
 from wsigraph.model.bundle import load_bundle
 from wsigraph.torch import FittedNetwork, Fitting, GraphDataset, compare_network, load_network, splits
 from wsigraph.training.held_out import load_held_out
@@ -79,6 +80,23 @@ def test_predictions_by_follow_up_are_perfect_and_above_the_model(folder: Path) 
         wsigraph.scores_from({name: values[1:] for name, values in frame.items()}, folder / "model")
     with pytest.raises(CohortError, match="expected risk, or the stages"):
         wsigraph.scores_from({"patient_id": frame["patient_id"]}, folder / "model")
+    n = len(rows)
+    for wrong, message in (
+        ({"risk": ["high"] * n}, "holds a value that is no number"),
+        ({"risk": [None] * n}, "holds a value that is no number"),
+        ({"risk": frame["risk"][1:]}, "have the lengths"),
+        (dict.fromkeys(bundle.card.stage_names, [0.5] * n), "are not probabilities"),
+        (dict.fromkeys(bundle.card.stage_names, [-1.0] * n), "are not probabilities"),
+    ):
+        with pytest.raises(CohortError, match=message):
+            wsigraph.scores_from({"patient_id": frame["patient_id"], **wrong}, folder / "model")
+    doubled = pandas.DataFrame(
+        [[name, 1.0, 2.0] for name in frame["patient_id"]], columns=["patient_id", "risk", "risk"]
+    )
+    with pytest.raises(CohortError, match="'risk' several times"):
+        wsigraph.scores_from(doubled, folder / "model")
+    with pytest.raises(ModelError, match="not 'model'"):
+        wsigraph.scores_from(frame, folder / "model", name="model")
 
 
 def test_attributions_add_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,8 @@ _Network = Annotated[
     typer.Option(
         "--network",
         metavar="MODULE:CLASS",
-        help="Also fit this network in the same folds and compare it: a class of a module, or a plugin. Repeatable.",
+        help="Also fit this network in the same folds and compare it: a class of a module, whose code is run, or a "
+        "plugin. Repeatable.",
     ),
 ]
 _Tries = Annotated[

@@ -59,6 +59,7 @@ def test_slides_name_their_patients(tmp_path: Path) -> None:
         (["case_id,fold_0", "x,test"], "names no patient"),
         (["slide_id,fold_0", "s0,test", "s1,train"], "slides of patient 'p0' are in different parts"),
         (["case_id,fold_0", "p0"], "no table"),
+        (["case_id,fold_0", 'p0,"' + "test\n" * 40_000], "is no table .*quotation marks"),
     ],
 )
 def test_what_is_no_table_of_folds_is_named(tmp_path: Path, lines: list[str], message: str) -> None:

@@ -212,6 +212,33 @@ def test_a_provider_without_tls_or_of_another_name_is_refused(issuer: Issuer, me
         OidcClient(settings(*wanted(issuer.url)).service).begin()
 
 
+def test_open_sessions_outlive_the_provider(client: TestClient, issuer: Issuer) -> None:
+    issuer.claims = {"groups": ["students"]}
+    assert come_back(client, begin(client, issuer)["state"]).status_code == 303
+    oidc = client.app.state.service.oidc  # type: ignore[attr-defined]
+    asked = []
+    oidc._json = lambda *address, **_: asked.append(address) or _away()
+    oidc._clock = lambda: time.monotonic() + 2 * 3600
+    for _ in range(3):
+        who = client.get("/v1/session")
+        assert (who.status_code, who.json()["role"], who.json()["sign_out_url"]) == (200, "read", None)
+        assert client.get("/v1/session/oidc").status_code == 503
+    # a provider that does not answer is not asked by every request
+    assert len(asked) == 1
+
+
+def _away() -> dict[str, Any]:
+    raise Unavailable("the provider does not answer")
+
+
+def test_cookies_are_secure_behind_a_proxy_with_tls(data: Path, issuer: Issuer) -> None:
+    context = make_context(data, *wanted(issuer.url, "https://slides.example/"), tokens=tokens())
+    app = create_app(context)
+    with TestClient(app, base_url="http://127.0.0.1", follow_redirects=False) as browser:
+        (cookie,) = browser.get("/v1/session/oidc").headers.get_list("set-cookie")
+        assert "Secure" in cookie
+
+
 def test_a_session_of_the_provider_expires_and_its_name_is_no_token(client: TestClient, issuer: Issuer) -> None:
     issuer.claims = {"groups": ["slide admins"], "sub": "x" * 300}
     assert come_back(client, begin(client, issuer)["state"]).status_code == 303

@@ -152,7 +152,10 @@ def _read(path: Path) -> list[list[str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise CohortError(f"splits {path} cannot be read ({error}); give a table in UTF-8") from None
     separator = "\t" if "\t" in text.partition("\n")[0] else ","
-    table = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=separator) if row]
+    try:
+        table = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=separator) if row]
+    except csv.Error as error:
+        raise CohortError(f"splits {path} is no table ({error}); check its quotation marks") from None
     if len(table) < 2 or any(len(row) != len(table[0]) for row in table):
         raise CohortError(f"splits {path} is no table with a header and as many cells in every row")
     return table

@@ -11,6 +11,7 @@ Standard Webhooks 1.0 (headers ``webhook-id``, ``webhook-timestamp`` and ``webho
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import ipaddress
@@ -20,7 +21,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -31,6 +32,8 @@ from wsigraph.errors import ConfigError, NotAllowed, StoreError, Unavailable, Ws
 from wsigraph.service.jobs.webhook_store import DELIVERED, FAILED, PENDING, DueWebhook, WebhookStore
 
 _TIME_S, _CLAIM_S, _POLL_S, _CLEAN_S, _END_S = 10.0, 60.0, 1.0, 600.0, 2.0
+_TOTAL_S = 20.0
+"""Longest time for one attempt, s: `_TIME_S` begins again with every byte that a slow receiver sends."""
 _FIRST_WAIT_S, _LAST_WAIT_S = 5.0, 3600.0
 _MIN_SECRET_BYTES, _MAX_URL = 24, 500
 _PORTS = {"http": 80, "https": 443}
@@ -98,17 +101,30 @@ class WebhookSender:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _run(self) -> None:
-        clean_at = 0.0
+        clean_at, busy = 0.0, set[Future[None]]()
         while not self._stopping.wait(_POLL_S):
             try:
                 if time.monotonic() > clean_at:
                     self._store.remove_orphans()
                     clean_at = time.monotonic() + _CLEAN_S
-                list(self._threads.map(self.deliver, self._store.claim(_CLAIM_S)))
+                # a slow receiver keeps one thread, and the others go on
+                busy = {attempt for attempt in busy if not attempt.done()}
+                if len(busy) < _THREADS:
+                    due = self._store.claim(_CLAIM_S, at_most=_THREADS - len(busy))
+                    busy |= {self._threads.submit(self._try, webhook) for webhook in due}
             except StoreError as error:
                 _log.warning("webhooks wait: %s", error)
             except Exception:  # noqa: BLE001  (the thread must go on, and the webhooks are in the database)
                 _log.exception("webhooks are not sent at the moment")
+
+    def _try(self, webhook: DueWebhook) -> None:
+        """Try to deliver a webhook; what goes wrong with the database is logged, and the webhook stays in it."""
+        try:
+            self.deliver(webhook)
+        except StoreError as error:
+            _log.warning("webhooks wait: %s", error)
+        except Exception:  # noqa: BLE001  (nobody waits for this thread, and the webhook is in the database)
+            _log.exception("webhook %s was not sent", webhook.webhook_id)
 
     def deliver(self, webhook: DueWebhook) -> None:
         """Try to deliver a webhook once, and store how that ended.
@@ -143,17 +159,20 @@ class WebhookSender:
         literal = f"[{address}]" if ":" in address else address
         url = f"{parts.scheme}://{literal}:{port}{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
         try:
-            with (
-                httpx.Client(timeout=_TIME_S, trust_env=False, follow_redirects=False) as client,
-                client.stream(
-                    "POST", url, content=body, headers=headers, extensions={"sni_hostname": host}
-                ) as response,
-            ):
-                status = response.status_code
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            status = asyncio.run(asyncio.wait_for(_post(url, body, headers, host), _TOTAL_S))
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise Unavailable(f"host {host!r} does not answer ({type(error).__name__})") from None
         if not 200 <= status < 300:
             raise Unavailable(f"host {host!r} answers {status}, expected 200 to 299")
+
+
+async def _post(url: str, body: bytes, headers: dict[str, str], host: str) -> int:
+    """Send a body and return the status of the answer, which is not read."""
+    async with (
+        httpx.AsyncClient(timeout=_TIME_S, trust_env=False, follow_redirects=False) as client,
+        client.stream("POST", url, content=body, headers=headers, extensions={"sni_hostname": host}) as response,
+    ):
+        return response.status_code
 
 
 def split_allowed(url: str, hosts: Sequence[str]) -> SplitResult:
@@ -216,11 +235,13 @@ def resolve(host: str, port: int, networks: Sequence[_Network]) -> tuple[str, bo
         If the name is not known.
     """
     try:
-        resolved = {str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise Unavailable(f"the name {host!r} is not known ({error})") from None
+    # in the order of RFC 6724, in which addresses that this machine cannot reach come last
+    resolved = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
     are_public = []
-    for text in sorted(resolved):
+    for text in resolved:
         address = _unwrapped(ipaddress.ip_address(text.partition("%")[0]))
         is_allowed = any(address in network for network in networks if network.version == address.version)
         is_public = address.is_global and not address.is_multicast
@@ -230,7 +251,7 @@ def resolve(host: str, port: int, networks: Sequence[_Network]) -> tuple[str, bo
                 "service.webhook_networks"
             )
         are_public.append(is_public and not is_allowed)
-    return sorted(resolved)[0], are_public[0]
+    return resolved[0], are_public[0]
 
 
 def _unwrapped(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -300,10 +321,14 @@ def _read_secret(path: str | None) -> bytes:
         if Path(path).stat().st_mode & 0o077:
             raise ConfigError(f"service.webhook_secret_file {path} can be read by other users; run: chmod 600 {path}")
         text = Path(path).read_text(encoding="utf-8").strip()
-        is_encoded = text.startswith("whsec_")
-        secret = base64.b64decode(text.removeprefix("whsec_"), validate=True) if is_encoded else text.encode()
-    except (OSError, ValueError) as error:
+        # libraries of Standard Webhooks decode the secret, with the prefix and without
+        secret = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except OSError as error:
         raise ConfigError(f"service.webhook_secret_file {path} cannot be read ({error})") from None
+    except ValueError:
+        raise ConfigError(
+            f"service.webhook_secret_file {path} is not base64, expected what this prints: openssl rand -base64 32"
+        ) from None
     if len(secret) < _MIN_SECRET_BYTES:
         raise ConfigError(
             f"service.webhook_secret_file {path} has {len(secret)} bytes, expected at least {_MIN_SECRET_BYTES}; "

@@ -63,16 +63,17 @@ class WebhookStore:
         one = (webhooks.c.job_id == job_id) & (webhooks.c.url == url)
         new = {"webhook_id": f"msg_{secrets.token_hex(12)}", "state": PENDING, "attempts": 0, "next_at": 0.0}
         with self._store._write_transaction() as connection:
-            state = connection.execute(select(webhooks.c.state).where(one)).scalar_one_or_none()
-            if state is None:
+            is_known = connection.execute(select(webhooks.c.state).where(one)).first() is not None
+            if not is_known:
                 connection.execute(insert(webhooks).values(job_id=job_id, url=url, **new))
-            elif state != PENDING:
-                # a job that failed and is queued again will end again
-                is_active = select(jobs.c.job_id).where(jobs.c.state.in_(ACTIVE))
-                connection.execute(update(webhooks).where(one, webhooks.c.job_id.in_(is_active)).values(**new))
+            else:
+                # a job that failed and is queued again will end again; its first end may still be on its way
+                is_active = webhooks.c.job_id.in_(select(jobs.c.job_id).where(jobs.c.state.in_(ACTIVE)))
+                was_tried = (webhooks.c.state != PENDING) | (webhooks.c.attempts > 0)
+                connection.execute(update(webhooks).where(one, is_active, was_tried).values(**new))
 
-    def claim(self, claim_s: float) -> list[DueWebhook]:
-        """Return webhooks that are due. Nobody else gets them before `claim_s` seconds have passed.
+    def claim(self, claim_s: float, at_most: int = _AT_ONCE) -> list[DueWebhook]:
+        """Return at most so many webhooks that are due. Nobody else gets them before `claim_s` seconds have passed.
 
         Raises
         ------
@@ -84,7 +85,7 @@ class WebhookStore:
             .join(webhooks, webhooks.c.job_id == jobs.c.job_id)
             .where(webhooks.c.state == PENDING, webhooks.c.next_at <= database_time(), jobs.c.state.not_in(ACTIVE))
             .order_by(webhooks.c.next_at)
-            .limit(_AT_ONCE)
+            .limit(at_most)
         )
         with self._store._read_transaction() as connection:
             if connection.execute(query.limit(1)).first() is None:

@@ -49,9 +49,10 @@ def methods(request: Request) -> SignInMethods:
 )
 def begin(request: Request) -> RedirectResponse:
     """Send the browser to the provider, which sends it back to the callback."""
-    url, browser = _client(request).begin()
+    client = _client(request)
+    url, browser = client.begin()
     response = RedirectResponse(url, status_code=303)
-    is_secure = request.url.scheme == "https"
+    is_secure = _is_secure(request, client)
     # lax, because the browser comes back from another site
     response.set_cookie(
         _sign_in_cookie(request), browser, max_age=int(SIGN_IN_S), httponly=True, samesite="lax", secure=is_secure
@@ -83,7 +84,7 @@ def finish(
     # for the audit log
     request.scope["principal"] = principal
     response = RedirectResponse(client.public_url, status_code=303)
-    is_secure = request.url.scheme == "https"
+    is_secure = _is_secure(request, client)
     response.delete_cookie(cookie, httponly=True, samesite="lax", secure=is_secure)
     response.set_cookie(
         cookie_name(request.url.scheme),
@@ -101,6 +102,11 @@ def _client(request: Request) -> OidcClient:
     if client is None:
         raise NotFound("this service has no OpenID Connect provider (service.oidc_issuer); sign in with a token")
     return client
+
+
+def _is_secure(request: Request, client: OidcClient) -> bool:
+    """Return whether the browser talks TLS, also to a proxy that says nothing of it."""
+    return request.url.scheme == "https" or client.public_url.startswith("https:")
 
 
 def _sign_in_cookie(request: Request) -> str:

@@ -38,7 +38,7 @@ SIGN_IN_S = 600.0
 """Time to sign in at the provider, s."""
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 _MAX_SIGN_INS, _MAX_BYTES, _MAX_NAME = 10_000, 1_000_000, 59
-_TIME_S, _LEEWAY_S, _METADATA_S = 10.0, 60, 3600.0
+_TIME_S, _LEEWAY_S, _METADATA_S, _RETRY_S = 10.0, 60, 3600.0, 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +80,7 @@ class OidcClient:
         self._clock = clock
         self._sign_ins: TTLCache[str, _SignIn] = TTLCache(_MAX_SIGN_INS, SIGN_IN_S, timer=clock)
         self._metadata: tuple[float, dict[str, Any]] | None = None
+        self._failure: tuple[float, str] | None = None
         self._lock = threading.Lock()
 
     def _check(self) -> None:
@@ -108,7 +109,11 @@ class OidcClient:
     @property
     def sign_out_url(self) -> str | None:
         """Address at which a browser also signs out at the provider; None if it has none."""
-        end = self._discover().get("end_session_endpoint")
+        try:
+            end = self._discover().get("end_session_endpoint")
+        except (NotSignedIn, Unavailable):
+            # an open session does not depend on the provider
+            return None
         if not isinstance(end, str) or not _is_secure(end):
             return None
         query = urlencode({"client_id": self._client_id, "post_logout_redirect_uri": self._public_url})
@@ -275,7 +280,14 @@ class OidcClient:
         kept = self._metadata
         if kept is not None and self._clock() < kept[0]:
             return kept[1]
-        metadata = self._json("GET", self._issuer.rstrip("/") + "/.well-known/openid-configuration")
+        if self._failure is not None and self._clock() < self._failure[0]:
+            raise Unavailable(self._failure[1])
+        try:
+            metadata = self._json("GET", self._issuer.rstrip("/") + "/.well-known/openid-configuration")
+        except (NotSignedIn, Unavailable) as error:
+            # so that not every request waits for a provider that does not answer
+            self._failure = (self._clock() + _RETRY_S, str(error))
+            raise Unavailable(str(error)) from None
         if metadata.get("issuer") != self._issuer:
             raise Unavailable(
                 f"the provider calls itself {str(metadata.get('issuer'))[:200]!r}, expected service.oidc_issuer "

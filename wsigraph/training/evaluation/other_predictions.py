@@ -30,6 +30,7 @@ NETWORKS, PREDICTIONS = "networks", "predictions.csv"
 """Directory of other networks in that of a model, and the file of each one's predictions."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 _N_NAMED = 5
+_SUM_TOLERANCE = 1e-3
 
 
 def scores_from(frame: Any, model: Path | str, *, name: str = "own", store: bool = True) -> dict[str, Any]:
@@ -64,9 +65,11 @@ def scores_from(frame: Any, model: Path | str, *, name: str = "own", store: bool
     directory = Path(model)
     bundle = load_bundle(directory)
     held_out = load_held_out(directory, bundle.model_id)
-    if not _NAME.fullmatch(name):
-        raise ModelError(f"{name!r} cannot be a name in the tables, expected letters, digits, and _.@-")
-    columns = {str(column): list(frame[column]) for column in frame}
+    if not _NAME.fullmatch(name) or name == "model":
+        raise ModelError(
+            f"{name!r} cannot be a name in the tables, expected letters, digits, and _.@-, and not 'model'"
+        )
+    columns = _columns(frame)
     patients = [patient_digest(str(patient)) for patient in columns.get("patient_id", ())]
     stages = bundle.card.stage_names
     predictions = _ordered(columns, patients, held_out.patient.tolist(), stages)
@@ -126,6 +129,19 @@ def _files(model: Path) -> list[Path]:
     return sorted((model / NETWORKS).glob(f"*/{PREDICTIONS}"))
 
 
+def _columns(frame: Any) -> dict[str, list[Any]]:
+    """Return the columns of a frame by their names."""
+    names = [str(column) for column in frame]
+    doubled = sorted({column for column in names if names.count(column) > 1})
+    if doubled:
+        raise CohortError(f"predictions have the column {doubled[0]!r} several times, expected once")
+    columns = {str(column): list(frame[column]) for column in frame}
+    lengths = {column: len(values) for column, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise CohortError(f"columns of the predictions have the lengths {lengths}, expected one value a patient")
+    return columns
+
+
 def _ordered(
     columns: Mapping[str, Sequence[Any]], given: Sequence[str], wanted: Sequence[str], stage_names: Sequence[str]
 ) -> CohortPredictions:
@@ -147,13 +163,21 @@ def _ordered(
         )
 
     def numbers(name: str) -> NDArray[np.float64]:
-        values = np.array([float(columns[name][row]) for row in rows], np.float64)
+        try:
+            values = np.array([float(columns[name][row]) for row in rows], np.float64)
+        except (TypeError, ValueError):
+            raise CohortError(f"column {name!r} of the predictions holds a value that is no number") from None
         if not np.isfinite(values).all():
             raise CohortError(f"column {name!r} of the predictions holds a value that is not finite, expected numbers")
         return values
 
     risk = numbers("risk") if "risk" in columns else np.full(len(rows), np.nan)
     table = np.stack([numbers(stage) for stage in stage_names], axis=1) if has_stage else np.zeros((len(rows), 0))
+    if has_stage and ((table < 0.0).any() or (np.abs(table.sum(axis=1) - 1.0) > _SUM_TOLERANCE).any()):
+        raise CohortError(
+            f"columns {', '.join(stage_names)} of the predictions are not probabilities, expected numbers of 0 to 1 "
+            "that sum to 1 for each patient"
+        )
     return CohortPredictions(risk=risk, stage_probability=table)
 
 
